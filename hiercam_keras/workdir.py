@@ -1,0 +1,80 @@
+"""Writes that a killed run cannot leave half done.
+
+Everything that a later run reads goes through `atomic_path`: the content is written
+beside its place under a temporary name, and renamed when it is whole.
+"""
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hiercam_keras.errors import UserError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; renames it to `path` on success.
+
+    The temporary name keeps the suffix of `path`, since many writers choose their
+    format by it. Parent folders are made. On an error the temporary file is removed.
+
+    Raises:
+      UserError: the folder cannot be made or written.
+    """
+    path = Path(path)
+    make_dir(path.parent)
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}. Free some space, or "
+            "choose another folder with --workdir or --out."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def make_dir(path: str | os.PathLike) -> Path:
+    """Makes a folder and its parents; a UserError names what stands in the way."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the folder {path}: {error.strerror or error}. Choose another "
+            "place with --workdir or --out."
+        ) from error
+    return path
+
+
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """Writes `data` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes UTF-8 text atomically, with newlines as they are."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes JSON atomically, indented and with a final newline."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Reads JSON; a UserError names a file that is missing or damaged."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: is {path.parent} a run folder?") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path} as JSON: {error}") from error

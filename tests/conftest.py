@@ -1,0 +1,36 @@
+"""What all tests share: the backend, the compilation cache, the real data."""
+
+import os
+import pathlib
+
+# Before anything imports keras or tensorflow.
+os.environ["KERAS_BACKEND"] = "jax"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR",
+    str(pathlib.Path(__file__).parent.parent / ".cache" / "jax"),
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+    """Folder with real names, photographs and metadata, or a skip."""
+    folder = os.environ.get("HIERCAM_REAL_DATA", "")
+    if not folder or not pathlib.Path(folder).is_dir():
+        pytest.skip("HIERCAM_REAL_DATA does not name the folder with the real data")
+    return pathlib.Path(folder)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Slow tests run when they are asked for by mark or by name."""
+    if config.getoption("-m") or any("::" in arg for arg in config.args):
+        return
+    skip = pytest.mark.skip(reason="slow: run with `make test-slow`")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
