@@ -1,0 +1,124 @@
+"""taxonomy: names that tell taxa apart, and taxa found by name."""
+
+import collections
+import difflib
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.lineage import display_name
+
+if TYPE_CHECKING:
+    from hiercam_keras.taxonomy.tree import Taxonomy
+
+_SHOWN = 5  # names that an error message lists
+
+
+def unique_names(
+    prefixes: Sequence[tuple[str, ...]], ranks: Sequence[str]
+) -> tuple[str, ...]:
+    """Display names of the taxa of one rank, no two alike.
+
+    Homonyms get the nearest ancestor that tells all of them apart in brackets,
+    "Morus (Sulidae)" and "Morus (Moraceae)"; where there is none, the whole lineage.
+    """
+    ranks = tuple(ranks)
+    names = [display_name(prefix, ranks) for prefix in prefixes]
+    for members in _repeated(names):
+        labels = _qualifiers([prefixes[i] for i in members])
+        for i, qualifier in zip(members, labels, strict=True):
+            names[i] = f"{names[i]} ({qualifier})"
+    # A taxon may itself be called "Morus (Sulidae)", or have a slash in its name.
+    for members in _repeated(names):
+        for i in members:
+            names[i] = "/".join(prefixes[i])
+    while repeated := _repeated(names):
+        for i in (i for members in repeated for i in members):
+            names[i] = f"{names[i]} #{i}"
+    return tuple(names)
+
+
+def find_taxon(taxonomy: "Taxonomy", name: str, rank: str | None) -> tuple[str, int]:
+    """(rank, label) of a taxon; see `Taxonomy.find`."""
+    wanted = unicodedata.normalize("NFC", str(name)).strip()
+    ranks = taxonomy.ranks if rank is None else (rank,)
+    same: tuple[Callable[[str], str], ...] = (str, str.casefold)
+    for spelling in same:
+        for candidates in (_own_names, _plain_names, _paths):
+            hits = [
+                (at, label)
+                for at in ranks
+                for label, known in enumerate(candidates(taxonomy, at))
+                if spelling(known) == spelling(wanted)
+            ]
+            if len(hits) == 1:
+                return hits[0]
+            if hits:
+                raise UserError(_ambiguous(taxonomy, name, hits))
+    raise UserError(_unknown(taxonomy, name, wanted, ranks))
+
+
+def _own_names(taxonomy: "Taxonomy", rank: str) -> Iterable[str]:
+    return taxonomy.names(rank)
+
+
+def _plain_names(taxonomy: "Taxonomy", rank: str) -> Iterable[str]:
+    return (display_name(p, taxonomy.ranks) for p in taxonomy.prefixes(rank))
+
+
+def _paths(taxonomy: "Taxonomy", rank: str) -> Iterable[str]:
+    return ("/".join(prefix) for prefix in taxonomy.prefixes(rank))
+
+
+def _repeated(names: Sequence[str]) -> list[list[int]]:
+    """Groups of positions, each of one name that stands there more than once."""
+    places = collections.defaultdict(list)
+    for i, name in enumerate(names):
+        places[name].append(i)
+    return [members for members in places.values() if len(members) > 1]
+
+
+def _qualifiers(prefixes: Sequence[tuple[str, ...]]) -> list[str]:
+    """For homonyms: the nearest ancestors' names that differ, or whole lineages."""
+    depth = len(prefixes[0])
+    for level in range(depth - 2, -1, -1):
+        labels = [prefix[level] for prefix in prefixes]
+        if len(set(labels)) == len(labels):
+            return labels
+    return ["/".join(prefix[:-1]) for prefix in prefixes]
+
+
+def _ambiguous(taxonomy: "Taxonomy", name: str, hits: list[tuple[str, int]]) -> str:
+    shown = [f"{taxonomy.names(rank)[label]!r} ({rank})" for rank, label in hits]
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    several_ranks = len({rank for rank, _ in hits}) > 1
+    way = "give its rank with --target_rank" if several_ranks else "use one of these"
+    return (
+        f"taxon {name!r} is ambiguous: it may be {', '.join(shown[:_SHOWN])}{more}. "
+        f"Please {way}."
+    )
+
+
+def _unknown(taxonomy: "Taxonomy", name: str, wanted: str, ranks: Sequence[str]) -> str:
+    known = [own for rank in ranks for own in taxonomy.names(rank)]
+    # An epithet alone is no species, but shows which ones are meant.
+    hints = [
+        own
+        for rank in ranks
+        for own, prefix in zip(
+            taxonomy.names(rank), taxonomy.prefixes(rank), strict=True
+        )
+        if prefix[-1].casefold() == wanted.casefold()
+    ]
+    if not hints:
+        by_key = {own.casefold(): own for own in known}
+        close = difflib.get_close_matches(wanted.casefold(), list(by_key), n=3)
+        hints = [by_key[key] for key in close]
+    hint = f" Did you mean {' or '.join(map(repr, hints[:_SHOWN]))}?" if hints else ""
+    at = f" at rank {ranks[0]!r}" if len(ranks) == 1 else ""
+    return (
+        f"unknown taxon {name!r}{at}: none of the {len(known)} names has it.{hint} "
+        "Expected a name such as 'Accipiter nisus', or a lineage with slashes from "
+        f"{taxonomy.ranks[0]} down."
+    )

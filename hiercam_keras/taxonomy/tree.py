@@ -1,0 +1,301 @@
+"""taxonomy: the tree of lineages, with an index of labels at every rank."""
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.lineage import Lineage
+from hiercam_keras.taxonomy.naming import find_taxon, unique_names
+from hiercam_keras.taxonomy.ranks import check_rank, rank_depth
+
+SCHEMA_VERSION = 1
+
+
+class Taxonomy:
+    """All classes of some data as a tree.
+
+    A class at a rank is a lineage prefix, never a bare name. Labels number the sorted
+    prefixes of a rank, so the descendants of a taxon are contiguous labels at every
+    finer rank. The order of `lineages` does not matter, and duplicates are fine.
+
+    Args:
+      lineages: lineages of one set of ranks, at least one.
+
+    Raises:
+      UserError: there are no lineages, or they have different ranks.
+    """
+
+    def __init__(self, lineages: Iterable[Lineage]):
+        by_taxa: dict[tuple[str, ...], Lineage] = {}
+        ranks: tuple[str, ...] | None = None
+        for lineage in lineages:
+            ranks = ranks or lineage.ranks
+            if lineage.ranks != ranks:
+                raise UserError(
+                    f"lineages have ranks {', '.join(ranks)} and "
+                    f"{', '.join(lineage.ranks)}, expected one set. Split the data."
+                )
+            known = by_taxa.get(lineage.taxa)
+            if known is None or _id_order(lineage) < _id_order(known):
+                by_taxa[lineage.taxa] = lineage
+        if ranks is None:
+            raise UserError("no classes found, expected at least one lineage.")
+        self.ranks: tuple[str, ...] = ranks
+        self.lineages: tuple[Lineage, ...] = tuple(
+            by_taxa[taxa] for taxa in sorted(by_taxa)
+        )
+        self._prefixes: dict[str, tuple[tuple[str, ...], ...]] = {}
+        self._labels: dict[str, dict[tuple[str, ...], int]] = {}
+        for depth, rank in enumerate(self.ranks, start=1):
+            prefixes = tuple(sorted({taxa[:depth] for taxa in by_taxa}))
+            self._prefixes[rank] = prefixes
+            self._labels[rank] = {prefix: i for i, prefix in enumerate(prefixes)}
+        self._names: dict[str, tuple[str, ...]] = {}
+        self._parents: dict[tuple[str, str], np.ndarray] = {}
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{self.num_labels(rank)} {rank}" for rank in self.ranks)
+        return f"Taxonomy({counts})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Taxonomy):
+            return NotImplemented
+        return (self.ranks, self.lineages) == (other.ranks, other.lineages)
+
+    def __hash__(self) -> int:
+        return hash((self.ranks, self.lineages))
+
+    @property
+    def finest(self) -> str:
+        """The finest rank."""
+        return self.ranks[-1]
+
+    def num_labels(self, rank: str) -> int:
+        """Number of taxa at `rank`."""
+        return len(self.prefixes(rank))
+
+    def prefixes(self, rank: str) -> tuple[tuple[str, ...], ...]:
+        """Sorted lineage prefixes at `rank`; the position is the label."""
+        return self._prefixes[check_rank(rank, self.ranks)]
+
+    def names(self, rank: str) -> tuple[str, ...]:
+        """Display names by label, unique: homonyms are told apart in brackets."""
+        rank = check_rank(rank, self.ranks)
+        if rank not in self._names:
+            self._names[rank] = unique_names(self._prefixes[rank], self.ranks)
+        return self._names[rank]
+
+    def label(self, lineage: Lineage | Sequence[str], rank: str) -> int:
+        """Label at `rank` of a lineage, or of a prefix that reaches down to `rank`.
+
+        Raises:
+          UserError: the taxon is not in this tree, or the prefix is too short.
+        """
+        rank = check_rank(rank, self.ranks)
+        prefix = self._prefix_of(lineage, rank)
+        try:
+            return self._labels[rank][prefix]
+        except KeyError:
+            raise UserError(
+                f"{rank} {'/'.join(prefix)!r} is none of the {self.num_labels(rank)} "
+                "of this model or data set. Use the data that it was made from, or "
+                "train anew."
+            ) from None
+
+    def labels(self, lineages: Iterable[Lineage | Sequence[str]], rank: str):
+        """Labels at `rank`: int32 (N,)."""
+        return np.array([self.label(one, rank) for one in lineages], dtype=np.int32)
+
+    def find(self, name: str, rank: str | None = None) -> tuple[str, int]:
+        """(rank, label) of a taxon by its name.
+
+        Args:
+          name: a display name ("Accipitridae", "Accipiter nisus", "Morus (Sulidae)")
+            or a lineage from the coarsest rank down, "Animalia/Chordata/Aves". The
+            exact spelling wins; otherwise letter case does not matter.
+          rank: where to look; everywhere if None.
+
+        Raises:
+          UserError: nothing has this name, or several taxa do.
+        """
+        return find_taxon(self, name, rank and check_rank(rank, self.ranks))
+
+    def parents(self, fine: str, coarse: str) -> np.ndarray:
+        """The label at `coarse` of every label at `fine`: int32 (num_fine,), sorted.
+
+        Read-only. `coarse` may equal `fine`.
+
+        Raises:
+          UserError: `coarse` is finer than `fine`.
+        """
+        fine, coarse = check_rank(fine, self.ranks), check_rank(coarse, self.ranks)
+        if (fine, coarse) not in self._parents:
+            depth = rank_depth(coarse, self.ranks)
+            if depth > rank_depth(fine, self.ranks):
+                raise UserError(
+                    f"{coarse} is finer than {fine}: a label at {fine} does not say "
+                    f"which {coarse}. Ask for {fine} or a coarser rank."
+                )
+            labels = self._labels[coarse]
+            parents = np.array(
+                [labels[prefix[:depth]] for prefix in self._prefixes[fine]], np.int32
+            )
+            parents.flags.writeable = False
+            self._parents[fine, coarse] = parents
+        return self._parents[fine, coarse]
+
+    def rollup(self, fine: str, coarse: str) -> np.ndarray:
+        """Matrix that sums fine scores per coarse taxon: (num_fine, num_coarse) 0/1.
+
+        `probabilities @ rollup` are the coarse probabilities. float32.
+        """
+        parents = self.parents(fine, coarse)
+        matrix = np.zeros((len(parents), self.num_labels(coarse)), np.float32)
+        matrix[np.arange(len(parents)), parents] = 1.0
+        return matrix
+
+    def descendants(self, rank: str, label: int, fine: str) -> np.ndarray:
+        """Labels at `fine` below the taxon `label` of `rank`: contiguous int32."""
+        label = self._check_label(rank, label)
+        start, stop = np.searchsorted(self.parents(fine, rank), [label, label + 1])
+        return np.arange(start, stop, dtype=np.int32)
+
+    def siblings(self, rank: str, label: int) -> np.ndarray:
+        """Labels at `rank` with the same parent, without `label` itself: int32.
+
+        Taxa of the coarsest rank are each other's siblings.
+        """
+        label = self._check_label(rank, label)
+        depth = rank_depth(rank, self.ranks)
+        if depth == 1:
+            family = np.arange(self.num_labels(rank), dtype=np.int32)
+        else:
+            above = self.ranks[depth - 2]
+            parent = int(self.parents(rank, above)[label])
+            family = self.descendants(above, parent, rank)
+        return family[family != label]
+
+    def is_only_child(self, rank: str, label: int) -> bool:
+        """Whether the taxon has no siblings: its step from the parent is certain."""
+        return self.siblings(rank, label).size == 0
+
+    def lca_height(self, rank: str, a: Any, b: Any) -> np.ndarray:
+        """Ranks from labels up to their lowest common ancestor.
+
+        0 if the same, 1 for siblings, and one more per rank; taxa of different
+        kingdoms meet in a root above the coarsest rank.
+
+        Args:
+          rank: the rank of both labels.
+          a, b: integer labels, arrays that broadcast against each other.
+
+        Returns:
+          int32 array of the broadcast shape, 0 .. depth of `rank`.
+        """
+        rank = check_rank(rank, self.ranks)
+        a, b = self._check_labels(rank, a), self._check_labels(rank, b)
+        height = np.zeros(np.broadcast_shapes(a.shape, b.shape), np.int32)
+        for coarse in self.ranks[: rank_depth(rank, self.ranks)]:
+            parents = self.parents(rank, coarse)
+            height += parents[a] != parents[b]
+        return height
+
+    def trainable_ranks(self) -> tuple[str, ...]:
+        """Ranks with more than one taxon."""
+        return tuple(rank for rank in self.ranks if self.num_labels(rank) > 1)
+
+    def check_trainable(self, rank: str) -> str:
+        """The rank, if a classifier at it can learn anything.
+
+        Raises:
+          UserError: the rank is unknown or has a single taxon.
+        """
+        rank = check_rank(rank, self.ranks)
+        if self.num_labels(rank) > 1:
+            return rank
+        possible = ", ".join(self.trainable_ranks())
+        advice = (
+            f"Use one of {possible}."
+            if possible
+            else f"All images are of one {self.finest}: add others."
+        )
+        raise UserError(
+            f"rank {rank!r} has a single taxon in these data "
+            f"({self.names(rank)[0]}): the loss would always be 0 and its gradient "
+            f"vanish. {advice}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain dicts, lists and strings."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "ranks": list(self.ranks),
+            "lineages": [
+                {"taxa": list(one.taxa), "class_id": one.class_id}
+                for one in self.lineages
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Taxonomy":
+        """The tree that `to_json` described.
+
+        Raises:
+          UserError: the schema is another one, or a part is missing.
+        """
+        version = data.get("schema_version") if isinstance(data, Mapping) else None
+        if version != SCHEMA_VERSION:
+            raise UserError(
+                f"taxonomy has schema_version {version!r}, expected {SCHEMA_VERSION}. "
+                "It was written by another version of this program: make it again."
+            )
+        try:
+            ranks = tuple(data["ranks"])
+            return cls(
+                Lineage(tuple(one["taxa"]), ranks, one.get("class_id"))
+                for one in data["lineages"]
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"taxonomy is damaged ({error!r}): expected ranks and lineages. "
+                "Make it again."
+            ) from error
+
+    def _prefix_of(self, lineage: Lineage | Sequence[str], rank: str):
+        depth = rank_depth(rank, self.ranks)
+        if isinstance(lineage, Lineage):
+            if lineage.ranks != self.ranks:
+                raise UserError(
+                    f"lineage {'/'.join(lineage.taxa)!r} has ranks "
+                    f"{', '.join(lineage.ranks)}, expected {', '.join(self.ranks)}."
+                )
+            return lineage.taxa[:depth]
+        if isinstance(lineage, str) or len(lineage) < depth:
+            raise UserError(
+                f"prefix {lineage!r} does not reach down to {rank}, expected "
+                f"{depth} taxa ({', '.join(self.ranks[:depth])})."
+            )
+        return tuple(unicodedata.normalize("NFC", taxon) for taxon in lineage[:depth])
+
+    def _check_label(self, rank: str, label: int) -> int:
+        return int(self._check_labels(rank, label))
+
+    def _check_labels(self, rank: str, labels: Any) -> np.ndarray:
+        labels = np.asarray(labels)
+        count = self.num_labels(rank)
+        if not np.issubdtype(labels.dtype, np.integer) and labels.size:
+            raise ValueError(f"labels are {labels.dtype}, expected integers")
+        if labels.size and (labels.min() < 0 or labels.max() >= count):
+            raise ValueError(
+                f"labels are {labels.min()} .. {labels.max()}, expected 0 .. "
+                f"{count - 1} at rank {rank!r}"
+            )
+        return labels.astype(np.intp)
+
+
+def _id_order(lineage: Lineage) -> tuple[bool, str]:
+    """Of duplicates, the one with the smallest id is kept, whatever their order."""
+    return lineage.class_id is None, lineage.class_id or ""
