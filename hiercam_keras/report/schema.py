@@ -1,0 +1,167 @@
+"""Room report: what sheets and page are filled with, as plain values.
+
+Lineages are tuples of taxon names, coarse to fine; a model at rank family predicts a
+lineage that ends at the family. Names are data from folders: nothing here trusts them.
+Shares, probabilities and agreements are floats, not percentages.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """One trained model, or one question asked of it: a column of sheets and page.
+
+    Attributes:
+      name: unique among the models of a page ("family", "species asked for family").
+      rank: rank whose taxon the model names.
+      num_classes: number of taxa at that rank.
+      accuracy: on the test split, in [0, 1].
+      accuracy_interval: (low, high) of its confidence interval, or None.
+      chance: accuracy of guessing (or of always the largest class).
+      heatmap_area: mean share of the picture that is hot, or None.
+      energy_on_bird: mean share of heatmap energy on the bird, or None without masks.
+      bird_area: mean share of the picture that is bird: what chance would give.
+      numbers: further columns of the summary table, label -> number.
+    """
+
+    name: str
+    rank: str
+    num_classes: int
+    accuracy: float
+    accuracy_interval: tuple[float, float] | None = None
+    chance: float | None = None
+    heatmap_area: float | None = None
+    energy_on_bird: float | None = None
+    bird_area: float | None = None
+    numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What one model said of one picture, and where it looked.
+
+    Attributes:
+      model: `Model.name`.
+      predicted: lineage down to the model's rank.
+      predicted_name: display name of the prediction ("Accipiter nisus").
+      probability: the model's probability of it, in [0, 1].
+      correct: whether it is the true taxon at the model's rank.
+      heatmap: float (h, w) in [0, 1], any resolution, covering the whole image.
+      degenerate: the map is zero or constant and says nothing.
+      energy_on_bird: share of heatmap energy on the bird, or None without a mask.
+      numbers: further numbers of this view, label -> number; sortable in the page.
+    """
+
+    model: str
+    predicted: tuple[str, ...]
+    predicted_name: str
+    probability: float
+    correct: bool
+    heatmap: np.ndarray
+    degenerate: bool = False
+    energy_on_bird: float | None = None
+    numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """One picture with one view per model.
+
+    Attributes:
+      example_id: unique, as everywhere.
+      image: uint8 (H, W, 3), the model's input picture (any size).
+      true: the whole true lineage, coarse to fine.
+      true_name: display name of the finest true taxon.
+      views: in the order of the page's models.
+      agreement: how alike the maps are (such as a mean correlation), or None.
+      split: which split the picture is from.
+      bird_area: share of the picture that is bird, or None without a mask.
+      numbers: further numbers of this picture, label -> number; sortable in the page.
+    """
+
+    example_id: str
+    image: np.ndarray
+    true: tuple[str, ...]
+    true_name: str
+    views: tuple[View, ...]
+    agreement: float | None = None
+    split: str = "test"
+    bird_area: float | None = None
+    numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A choice of pictures: a tab of the page ("chosen by seed", "most agreeing").
+
+    Attributes:
+      title: of the tab.
+      note: one sentence on how these pictures were chosen.
+      example_ids: in the order in which they are shown.
+    """
+
+    title: str
+    note: str
+    example_ids: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table below the summary. Cells: text, numbers or None."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple, ...]
+    caption: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A plot below the summary: PNG bytes, with `alt` for those who cannot see it."""
+
+    title: str
+    png: bytes
+    alt: str
+    caption: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """Everything that `page.write_page` shows.
+
+    Attributes:
+      title: of the page.
+      question: what was asked.
+      sentences: the answer, computed by the caller from this run's numbers.
+      ranks: names of the ranks of the lineages, coarse to fine.
+      models: columns, in the order in which they are shown.
+      pictures: each once, even when several sections show it.
+      sections: tabs.
+      curves: name of a run -> columns of its log.csv, see `curves`.
+      chances: name of a curve -> accuracy of guessing, drawn as a dotted line.
+      agreement_name: what `Picture.agreement` is ("correlation of the heatmaps").
+      tables, figures: further results, in order, below the learning curves.
+      hero: example_id of the picture at the top; None chooses one.
+      facts: small print at the end, label -> text (data, seed, versions, command).
+    """
+
+    title: str
+    question: str
+    sentences: tuple[str, ...]
+    ranks: tuple[str, ...]
+    models: tuple[Model, ...]
+    pictures: tuple[Picture, ...]
+    sections: tuple[Section, ...]
+    curves: Mapping[str, Mapping[str, Sequence[float]]] = dataclasses.field(
+        default_factory=dict
+    )
+    chances: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    agreement_name: str = "agreement of the maps"
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    hero: str | None = None
+    facts: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -1,0 +1,305 @@
+"""Room report: the compare sheet, one PNG that sets the models side by side.
+
+Rows are pictures; columns are the picture with its true lineage, then for every model
+the overlay with what the model said. Drawn pixel by pixel with Pillow, so that a
+picture is never resampled twice.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from hiercam_keras.errors import UserError
+from hiercam_keras.report import style
+from hiercam_keras.report.overlay import DEFAULT_ALPHA, encode, overlay
+from hiercam_keras.report.schema import Model, Picture, View
+from hiercam_keras.workdir import write_bytes
+
+ROWS_PER_SHEET = 12
+
+_MARGIN = 28
+_GAP = 14
+_HEAD = 96
+_WHITE = (255, 255, 255)
+_BAND = (246, 247, 249)
+_TRACK = (222, 225, 230)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """Pixels: `cell` is the side of a picture, `text` the width of a text block."""
+
+    cell: int
+    text: int
+    num_models: int
+
+    @property
+    def column(self) -> int:
+        return self.cell + _GAP + self.text + _GAP
+
+    @property
+    def width(self) -> int:
+        return 2 * _MARGIN + (1 + self.num_models) * self.column
+
+    @property
+    def row(self) -> int:
+        return self.cell + 16
+
+    def left(self, column: int) -> int:
+        return _MARGIN + column * self.column
+
+
+def write_sheets(
+    out_dir: str | os.PathLike,
+    pictures: Sequence[Picture],
+    models: Sequence[Model],
+    title: str,
+    name: str = "sheet",
+    rows: int = ROWS_PER_SHEET,
+    cell: int = 176,
+    alpha: float = DEFAULT_ALPHA,
+) -> list[Path]:
+    """Writes `<name>_01.png`, `<name>_02.png`, ... with `rows` pictures on each.
+
+    Args:
+      out_dir: folder of the sheets.
+      pictures: one row each, with one view per model.
+      models: columns, in order.
+      title: at the top of each sheet.
+      name: start of the file names.
+      rows: pictures on a sheet.
+      cell: side of a picture in pixels.
+      alpha: strength of the overlays.
+
+    Returns:
+      The files written; none without pictures.
+
+    Raises:
+      UserError: a picture whose views are not those of the models, in order.
+    """
+    for picture in pictures:
+        check_views(picture, models)
+    pages = [pictures[i : i + rows] for i in range(0, len(pictures), rows)]
+    skip = shared_depth(pictures)
+    layout = _Layout(cell, max(190, round(1.15 * cell)), len(models))
+    paths = []
+    for number, page in enumerate(pages, 1):
+        note = f"{number} of {len(pages)}" if len(pages) > 1 else ""
+        sheet = _draw_sheet(page, models, title, note, skip, layout, alpha)
+        path = Path(out_dir) / f"{name}_{number:02d}.png"
+        write_bytes(path, encode(sheet, "png"))
+        paths.append(path)
+    return paths
+
+
+def check_views(picture: Picture, models: Sequence[Model]) -> None:
+    """A UserError unless a picture has exactly one view per model, in order."""
+    found = [view.model for view in picture.views]
+    expected = [model.name for model in models]
+    if found != expected:
+        raise UserError(
+            f"{picture.example_id} has views of {found}, expected {expected}"
+        )
+
+
+def shared_depth(pictures: Sequence[Picture]) -> int:
+    """How many of the coarsest taxa are the same in every lineage, true or predicted.
+
+    They tell nothing (Animalia, Chordata, Aves) and are left out of the texts. The
+    finest taxon of a lineage always stays.
+    """
+    lineages = [p.true for p in pictures]
+    lineages += [view.predicted for p in pictures for view in p.views]
+    depth = min((len(lineage) for lineage in lineages), default=1) - 1
+    while depth > 0 and len({lineage[:depth] for lineage in lineages}) > 1:
+        depth -= 1
+    return max(depth, 0)
+
+
+def _draw_sheet(
+    pictures: Sequence[Picture],
+    models: Sequence[Model],
+    title: str,
+    note: str,
+    skip: int,
+    layout: _Layout,
+    alpha: float,
+) -> Image.Image:
+    height = _HEAD + len(pictures) * layout.row + _MARGIN
+    sheet = Image.new("RGB", (layout.width, height), _WHITE)
+    draw = ImageDraw.Draw(sheet)
+    _write(draw, (_MARGIN, 20), title, 20, width=layout.width - 160, bold=True)
+    if note:
+        spot = (layout.width - _MARGIN, 24)
+        draw.text(spot, note, style.MUTED, _font(13), anchor="ra")
+    for column, heading in enumerate(["picture", *(m.name for m in models)]):
+        spot = (layout.left(column), _HEAD - 34)
+        _write(draw, spot, heading, 14, width=layout.column - _GAP, bold=True)
+    for number, picture in enumerate(pictures):
+        top = _HEAD + number * layout.row
+        if number % 2 == 0:
+            box = (_MARGIN - 12, top - 8, layout.width - _MARGIN + 12, top + layout.row)
+            draw.rounded_rectangle((*box[:3], box[3] - 9), 10, fill=_BAND)
+        _draw_row(sheet, draw, picture, top, skip, layout, alpha)
+    return sheet
+
+
+def _draw_row(
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    picture: Picture,
+    top: int,
+    skip: int,
+    layout: _Layout,
+    alpha: float,
+) -> None:
+    image = fit(picture.image, layout.cell)
+    _paste(sheet, image, (layout.left(0), top))
+    left = layout.left(0) + layout.cell + _GAP
+    y = _write(draw, (left, top + 4), picture.true_name, 14, layout.text, bold=True)
+    y = _lineage(draw, (left, y + 4), picture.true[skip:-1], (), layout.text)
+    lines = [] if picture.agreement is None else [f"agreement {picture.agreement:.2f}"]
+    if picture.bird_area is not None:
+        lines.append(f"bird: {style.percent(picture.bird_area)} of the picture")
+    for line in lines:
+        y = _write(draw, (left, y + 4), line, 12, layout.text, color=style.MUTED)
+    for column, view in enumerate(picture.views, 1):
+        heat = overlay(image, view.heatmap, alpha, degenerate=view.degenerate)
+        _paste(sheet, heat, (layout.left(column), top))
+        spot = (layout.left(column) + layout.cell + _GAP, top + 4)
+        _draw_view(draw, view, picture, spot, skip, layout.text)
+
+
+def _draw_view(
+    draw: ImageDraw.ImageDraw,
+    view: View,
+    picture: Picture,
+    spot: tuple[int, int],
+    skip: int,
+    width: int,
+) -> None:
+    left, y = spot
+    color = style.RIGHT if view.correct else style.WRONG
+    _mark(draw, (left + 8, y + 9), view.correct, color)
+    y = _write(
+        draw, (left + 22, y), view.predicted_name, 14, width - 22, bold=True,
+        color=color,
+    )  # fmt: skip
+    y = _lineage(
+        draw, (left, y + 4), view.predicted[skip:-1], picture.true[skip:], width
+    )
+    y += 8
+    bar = width - 52
+    draw.rounded_rectangle((left, y, left + bar, y + 9), 4, fill=_TRACK)
+    filled = round(bar * float(np.clip(view.probability, 0, 1)))
+    if filled >= 2:
+        draw.rounded_rectangle((left, y, left + filled, y + 9), 4, fill=color)
+    share = style.percent(view.probability)
+    draw.text((left + width, y + 4), share, style.INK, _font(12), anchor="rm")
+    y += 17
+    notes = []
+    if view.degenerate:
+        notes.append("the map says nothing")
+    elif view.energy_on_bird is not None:
+        notes.append(f"{style.percent(view.energy_on_bird)} of the heat on the bird")
+    notes += [f"{label}: {value:.3g}" for label, value in view.numbers.items()][:2]
+    for note in notes:
+        y = _write(draw, (left, y), note, 12, width, color=style.MUTED) + 3
+
+
+def _lineage(
+    draw: ImageDraw.ImageDraw,
+    spot: tuple[int, int],
+    taxa: Sequence[str],
+    truth: Sequence[str],
+    width: int,
+) -> int:
+    """Writes taxa joined by ›, broken into lines; red from the first false one on."""
+    left, y = spot
+    x = left
+    right = True
+    for i, taxon in enumerate(taxa):
+        right = right and (not truth or (i < len(truth) and truth[i] == taxon))
+        text = clean(taxon) + (" ›" if i + 1 < len(taxa) else "")
+        text = _cut(text, _font(12), width)
+        length = _font(12).getlength(text)
+        if x > left and x + length > left + width:
+            x, y = left, y + 16
+        draw.text((x, y), text, style.MUTED if right else style.WRONG, _font(12))
+        x += length + 5
+    return y + 16 if taxa else y
+
+
+def _mark(
+    draw: ImageDraw.ImageDraw, center: tuple[int, int], right: bool, color: str
+) -> None:
+    """A check or a cross in a disc, drawn: not every font has the signs."""
+    x, y = center
+    draw.ellipse((x - 8, y - 8, x + 8, y + 8), fill=color)
+    if right:
+        draw.line([(x - 4, y), (x - 1, y + 3), (x + 4, y - 3)], _WHITE, 2)
+    else:
+        draw.line([(x - 3, y - 3), (x + 3, y + 3)], _WHITE, 2)
+        draw.line([(x - 3, y + 3), (x + 3, y - 3)], _WHITE, 2)
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    spot: tuple[int, int],
+    text: str,
+    size: int,
+    width: int,
+    bold: bool = False,
+    color: str = style.INK,
+) -> int:
+    """Writes one line, cut to `width`; returns the y below it."""
+    font = _font(size, bold)
+    draw.text(spot, _cut(clean(text), font, width), color, font)
+    return spot[1] + round(1.3 * size)
+
+
+def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def clean(text: str) -> str:
+    """Text on one line, without control characters."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def fit(image: np.ndarray, side: int) -> np.ndarray:
+    """Scales an image to a square of `side` pixels."""
+    if image.shape[:2] == (side, side):
+        return image
+    picture = Image.fromarray(image)
+    return np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS))
+
+
+def _paste(sheet: Image.Image, image: np.ndarray, spot: tuple[int, int]) -> None:
+    sheet.paste(Image.fromarray(image), spot, _rounded(image.shape[0]))
+
+
+@functools.lru_cache(maxsize=4)
+def _rounded(side: int) -> Image.Image:
+    mask = Image.new("L", (4 * side, 4 * side), 0)
+    box = (0, 0, 4 * side - 1, 4 * side - 1)
+    ImageDraw.Draw(mask).rounded_rectangle(box, 24, fill=255)
+    return mask.resize((side, side), Image.Resampling.LANCZOS)
+
+
+@functools.lru_cache(maxsize=16)
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(
+        Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size
+    )

@@ -1,0 +1,90 @@
+"""Room report: how every figure looks, and how a figure reaches the disk.
+
+Figures are made without pyplot, which keeps state and every open figure. Text is never
+read as math markup: a folder may be called `$x$`, and `$\\frac` would be an error.
+"""
+
+import contextlib
+import io
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from hiercam_keras.workdir import write_bytes
+
+INK = "#1f2430"
+MUTED = "#6b7280"
+FAINT = "#e5e7eb"
+PAPER = "#ffffff"
+RIGHT = "#15803d"
+WRONG = "#c2410c"
+ACCENT = "#3457a6"
+# Okabe and Ito's colors, which the color-blind can tell apart; yellow left out on white.
+CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4b5563")
+
+_SETTINGS = {
+    "axes.edgecolor": "#9ca3af",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "figure.facecolor": PAPER,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+}
+
+
+@contextlib.contextmanager
+def drawing() -> Iterator[None]:
+    """The look of this project's figures, while they are built and rendered."""
+    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+        # A name in a script that the bundled font lacks shows boxes, no more.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches, with a raster canvas."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def to_png(figure: Figure, dpi: int = 144) -> bytes:
+    """Renders a figure to the bytes of a PNG file, without a time stamp."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def save_png(path: str | os.PathLike, png: bytes) -> Path:
+    """Writes PNG bytes atomically and returns the path."""
+    write_bytes(path, png)
+    return Path(path)
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """0.4235 -> "42 %"; None and NaN -> a dash."""
+    if share is None or share != share:
+        return "–"
+    return f"{100 * share:.{digits}f} %"
