@@ -1,0 +1,33 @@
+"""data.sources.synthetic_birds: procedural birds, an experiment with a known answer.
+
+The body plan tells the order, the form of bill and tail the family, the wing pattern
+the genus, and the place of a bright patch the species; every trait is reused under
+every parent. NumPy and Pillow only.
+"""
+
+from hiercam_keras.data.sources.synthetic_birds.render import Rendered, render
+from hiercam_keras.data.sources.synthetic_birds.sheet import contact_sheet
+from hiercam_keras.data.sources.synthetic_birds.stream import (
+    PretrainBatch,
+    PretrainStream,
+)
+from hiercam_keras.data.sources.synthetic_birds.tree import (
+    EVIDENCE,
+    PretrainTree,
+    SyntheticSpecies,
+    default_tree,
+    random_tree,
+)
+
+__all__ = [
+    "EVIDENCE",
+    "PretrainBatch",
+    "PretrainStream",
+    "PretrainTree",
+    "Rendered",
+    "SyntheticSpecies",
+    "contact_sheet",
+    "default_tree",
+    "random_tree",
+    "render",
+]

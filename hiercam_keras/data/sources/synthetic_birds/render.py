@@ -1,0 +1,189 @@
+"""data.sources.synthetic_birds: one picture of one bird, with its mask and parts.
+
+`render` poses the bird, places it inside the part of the frame that a center crop
+keeps, draws it over its habitat and puts light on both. Everything random comes from
+the generator it is given, so that a picture is a pure function of its arguments.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from hiercam_keras.data.sources.synthetic_birds import draw, plumage, scene
+from hiercam_keras.data.sources.synthetic_birds.anatomy import (
+    PATCH_SHAPE,
+    Anatomy,
+    build,
+    patch_outline,
+    random_posture,
+)
+from hiercam_keras.data.sources.synthetic_birds.traits import Look
+
+CROP = 224 / 256  # share of the side that resize + center crop keeps
+AREA = (0.31, 0.45)  # share of that crop that the bird covers, aimed at
+PATCH_AREA = (0.03, 0.037)  # share of that crop that the patch covers
+MARGIN = 0.012  # of the crop, left free around the bird
+
+_MEASURE = 64  # side of the rough picture on which area is measured
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A picture and what is known about it.
+
+    image: uint8 (size, size, 3). parts: uint8 (size, size), labels as in
+    `draw.PARTS`. box: x0, y0, x1, y1 in pixels around all parts, far edge excluded.
+    """
+
+    image: np.ndarray
+    parts: np.ndarray
+    box: tuple[float, float, float, float]
+
+
+def render(
+    look: Look,
+    habitat: int,
+    rng: np.random.Generator,
+    size: int,
+    *,
+    distractors: bool = False,
+) -> Rendered:
+    """Draws a bird.
+
+    Args:
+      look: its traits.
+      habitat: index into `scene.HABITATS`.
+      rng: decides pose, place, colors, light and clutter.
+      size: side of the picture in pixels, at least 48.
+      distractors: also strew bright discs over the background.
+
+    Returns:
+      The picture, its parts and its box. The bird lies inside the central CROP of
+      the frame and covers a quarter to a half of it.
+    """
+    bird, placement, patch_radius = _pose(look, rng, size)
+    standing = placement.points(np.mean([leg[2] for leg in bird.legs], axis=0))
+    picture = scene.background(
+        scene.HABITATS[habitat],
+        rng,
+        size,
+        feet=tuple((standing / size).tolist()),
+        distractors=distractors,
+    )
+    regions = draw.draw_regions(bird, look, placement, patch_radius, size)
+    rgb, coverage = draw.colors(regions, plumage.random_palette(rng))
+    parts = draw.part_labels(regions)
+    light = (rng.uniform(-0.7, 0.7), -1.0)
+    rgb = rgb * draw.shading(coverage, parts, light)[..., None]
+    rgb += rng.standard_normal((size, size, 1), dtype=np.float32) * 5.0
+    picture += (rgb - picture) * coverage[..., None]
+    _foreground(picture, parts, rng)
+    _light(picture, rng)
+    image = np.clip(picture, 0, 255).astype(np.uint8)
+    return Rendered(image, parts, bounding_box(parts))
+
+
+def bounding_box(parts: np.ndarray) -> tuple[float, float, float, float]:
+    """x0, y0, x1, y1 around all labels > 0, in pixels, the far edge excluded."""
+    rows = np.flatnonzero((parts > 0).any(axis=1))
+    columns = np.flatnonzero((parts > 0).any(axis=0))
+    return (
+        float(columns[0]),
+        float(rows[0]),
+        float(columns[-1] + 1),
+        float(rows[-1] + 1),
+    )
+
+
+def _pose(look: Look, rng: np.random.Generator, size: int):
+    """A posed bird, its placement, and the patch's radius in units."""
+    posture = random_posture(rng)
+    rotation = rng.uniform(-13.0, 13.0)
+    mirrored = rng.random() < 0.5
+    target = rng.uniform(*AREA)
+    patch_area = rng.uniform(*PATCH_AREA)
+    slack = rng.random(2)
+    crop = CROP * size
+    bird = build(look, posture)
+    matrix, low, high = _fitted(bird, rotation, mirrored, target, crop)
+    scale = math.sqrt(abs(float(np.linalg.det(matrix))))
+    patch_radius = math.sqrt(patch_area / PATCH_SHAPE) * crop / scale
+    patch = patch_outline(bird, look.patch_place, patch_radius) @ matrix
+    low = np.minimum(low, patch.min(axis=0))
+    high = np.maximum(high, patch.max(axis=0))
+    free = np.maximum(crop * (1.0 - 2 * MARGIN) - (high - low), 0.0)
+    start = (size - crop) / 2.0 + MARGIN * crop
+    return bird, draw.Placement(matrix, start + slack * free - low), patch_radius
+
+
+def _fitted(bird: Anatomy, rotation, mirrored, target: float, crop: float):
+    """Scales the bird to the target's share of the crop, and its bounds in pixels.
+
+    A bird too long and thin to cover that much within the crop is stretched a little
+    across its longer side; one unit then differs between the two directions.
+    """
+    angle = math.radians(rotation)
+    c, s = math.cos(angle), math.sin(angle)
+    # Units have y up, pixels y down.
+    matrix = np.array([[c, -s], [-s, -c]]) * np.array([-1.0 if mirrored else 1.0, 1.0])
+    low, high = _bounds(bird, matrix)
+    extent = high - low
+    rough = (_MEASURE - 2) / extent.max()
+    placed = draw.Placement(matrix * rough, 1.0 - low * rough)
+    area = draw.silhouette(bird, placed, _MEASURE).mean() * (_MEASURE / rough) ** 2
+    room = crop * (1.0 - 2 * MARGIN) * 0.98
+    scale = crop * math.sqrt(target / area)
+    fit = np.minimum(room / (extent * scale), 1.0)
+    both = float(fit.min())
+    stretch = np.full(2, scale * both)
+    floor = AREA[0] * crop**2
+    lacking = floor / (area * stretch[0] ** 2)
+    if lacking > 1.0:
+        shorter = int(np.argmin(extent))
+        stretch[shorter] *= min(lacking, 1.6, room / (extent[shorter] * stretch[0]))
+    matrix = matrix * stretch
+    low, high = _bounds(bird, matrix)
+    return matrix, low, high
+
+
+def _bounds(bird: Anatomy, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    reach = np.sqrt((matrix**2).sum(axis=0))
+    points = np.concatenate([bird.bill, bird.tail, bird.wing, *bird.legs]) @ matrix
+    middles = bird.body[:, :2] @ matrix
+    rounds = bird.body[:, 2:] * reach
+    low = np.minimum(points.min(axis=0), (middles - rounds).min(axis=0))
+    high = np.maximum(points.max(axis=0), (middles + rounds).max(axis=0))
+    return low, high
+
+
+def _foreground(picture: np.ndarray, parts: np.ndarray, rng) -> None:
+    """Now and then a few blades of grass before the bird's feet; never the patch."""
+    if rng.random() > 0.3:
+        return
+    size = parts.shape[0]
+    blades = Image.new("L", (size, size))
+    pen = scene.ImageDraw.Draw(blades)
+    for _ in range(rng.integers(2, 6)):
+        x, lean = rng.uniform(0, size), rng.uniform(-0.1, 0.1) * size
+        tip = size * rng.uniform(0.72, 0.9)
+        half = size * rng.uniform(0.006, 0.014)
+        pen.polygon([x - half, size, x + lean, tip, x + half, size], fill=255)
+    covered = (np.asarray(blades) > 0) & (parts != 4)
+    hue = rng.uniform(0.12, 0.3)
+    picture[covered] = plumage.rgb(hue, rng.uniform(0.2, 0.5), rng.uniform(0.2, 0.6))
+    parts[covered] = 0
+
+
+def _light(picture: np.ndarray, rng: np.random.Generator) -> None:
+    """Exposure, contrast, warmth and a gradient of light, in place."""
+    size = picture.shape[0]
+    tint = rng.uniform(0.94, 1.06, 3).astype(np.float32) * rng.uniform(0.78, 1.15)
+    across = np.linspace(-0.5, 0.5, size, dtype=np.float32) * rng.uniform(-0.3, 0.3)
+    down = np.linspace(-0.5, 0.5, size, dtype=np.float32) * rng.uniform(-0.3, 0.3)
+    picture *= (1.0 + across[None, :, None] + down[:, None, None]) * tint
+    contrast = np.float32(rng.uniform(0.85, 1.15))
+    picture -= 118.0
+    picture *= contrast
+    picture += 118.0
