@@ -27,7 +27,7 @@ _COLUMN = re.compile(
 
 
 def series_of(columns: Columns) -> dict[tuple[str, str, bool], list[float]]:
-    """Sorts the columns of one log: (head, "loss" | "accuracy", is validation) -> values.
+    """Sorts a log: (head, "loss" | "accuracy", is validation) -> values per epoch.
 
     The head is "" for a model with one head and for the total loss. Columns that are
     neither (epoch, learning_rate, seconds) are left out.

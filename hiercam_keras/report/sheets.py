@@ -6,17 +6,15 @@ picture is never resampled twice.
 """
 
 import dataclasses
-import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.report import style
+from hiercam_keras.report import canvas, style
 from hiercam_keras.report.overlay import DEFAULT_ALPHA, encode, overlay
 from hiercam_keras.report.schema import Model, Picture, View
 from hiercam_keras.workdir import write_bytes
@@ -134,13 +132,13 @@ def _draw_sheet(
     height = _HEAD + len(pictures) * layout.row + _MARGIN
     sheet = Image.new("RGB", (layout.width, height), _WHITE)
     draw = ImageDraw.Draw(sheet)
-    _write(draw, (_MARGIN, 20), title, 20, width=layout.width - 160, bold=True)
+    canvas.write(draw, (_MARGIN, 20), title, 20, width=layout.width - 160, bold=True)
     if note:
         spot = (layout.width - _MARGIN, 24)
-        draw.text(spot, note, style.MUTED, _font(13), anchor="ra")
+        draw.text(spot, note, style.MUTED, canvas.font(13), anchor="ra")
     for column, heading in enumerate(["picture", *(m.name for m in models)]):
         spot = (layout.left(column), _HEAD - 34)
-        _write(draw, spot, heading, 14, width=layout.column - _GAP, bold=True)
+        canvas.write(draw, spot, heading, 14, width=layout.column - _GAP, bold=True)
     for number, picture in enumerate(pictures):
         top = _HEAD + number * layout.row
         if number % 2 == 0:
@@ -159,19 +157,21 @@ def _draw_row(
     layout: _Layout,
     alpha: float,
 ) -> None:
-    image = fit(picture.image, layout.cell)
-    _paste(sheet, image, (layout.left(0), top))
+    image = canvas.fit(picture.image, layout.cell)
+    canvas.paste(sheet, image, (layout.left(0), top))
     left = layout.left(0) + layout.cell + _GAP
-    y = _write(draw, (left, top + 4), picture.true_name, 14, layout.text, bold=True)
-    y = _lineage(draw, (left, y + 4), picture.true[skip:-1], (), layout.text)
+    y = canvas.write(
+        draw, (left, top + 4), picture.true_name, 14, layout.text, bold=True
+    )
+    y = canvas.lineage(draw, (left, y + 4), picture.true[skip:-1], (), layout.text)
     lines = [] if picture.agreement is None else [f"agreement {picture.agreement:.2f}"]
     if picture.bird_area is not None:
         lines.append(f"bird: {style.percent(picture.bird_area)} of the picture")
     for line in lines:
-        y = _write(draw, (left, y + 4), line, 12, layout.text, color=style.MUTED)
+        y = canvas.write(draw, (left, y + 4), line, 12, layout.text, color=style.MUTED)
     for column, view in enumerate(picture.views, 1):
         heat = overlay(image, view.heatmap, alpha, degenerate=view.degenerate)
-        _paste(sheet, heat, (layout.left(column), top))
+        canvas.paste(sheet, heat, (layout.left(column), top))
         spot = (layout.left(column) + layout.cell + _GAP, top + 4)
         _draw_view(draw, view, picture, spot, skip, layout.text)
 
@@ -186,12 +186,12 @@ def _draw_view(
 ) -> None:
     left, y = spot
     color = style.RIGHT if view.correct else style.WRONG
-    _mark(draw, (left + 8, y + 9), view.correct, color)
-    y = _write(
+    canvas.mark(draw, (left + 8, y + 9), view.correct, color)
+    y = canvas.write(
         draw, (left + 22, y), view.predicted_name, 14, width - 22, bold=True,
         color=color,
     )  # fmt: skip
-    y = _lineage(
+    y = canvas.lineage(
         draw, (left, y + 4), view.predicted[skip:-1], picture.true[skip:], width
     )
     y += 8
@@ -201,7 +201,7 @@ def _draw_view(
     if filled >= 2:
         draw.rounded_rectangle((left, y, left + filled, y + 9), 4, fill=color)
     share = style.percent(view.probability)
-    draw.text((left + width, y + 4), share, style.INK, _font(12), anchor="rm")
+    draw.text((left + width, y + 4), share, style.INK, canvas.font(12), anchor="rm")
     y += 17
     notes = []
     if view.degenerate:
@@ -210,96 +210,4 @@ def _draw_view(
         notes.append(f"{style.percent(view.energy_on_bird)} of the heat on the bird")
     notes += [f"{label}: {value:.3g}" for label, value in view.numbers.items()][:2]
     for note in notes:
-        y = _write(draw, (left, y), note, 12, width, color=style.MUTED) + 3
-
-
-def _lineage(
-    draw: ImageDraw.ImageDraw,
-    spot: tuple[int, int],
-    taxa: Sequence[str],
-    truth: Sequence[str],
-    width: int,
-) -> int:
-    """Writes taxa joined by ›, broken into lines; red from the first false one on."""
-    left, y = spot
-    x = left
-    right = True
-    for i, taxon in enumerate(taxa):
-        right = right and (not truth or (i < len(truth) and truth[i] == taxon))
-        text = clean(taxon) + (" ›" if i + 1 < len(taxa) else "")
-        text = _cut(text, _font(12), width)
-        length = _font(12).getlength(text)
-        if x > left and x + length > left + width:
-            x, y = left, y + 16
-        draw.text((x, y), text, style.MUTED if right else style.WRONG, _font(12))
-        x += length + 5
-    return y + 16 if taxa else y
-
-
-def _mark(
-    draw: ImageDraw.ImageDraw, center: tuple[int, int], right: bool, color: str
-) -> None:
-    """A check or a cross in a disc, drawn: not every font has the signs."""
-    x, y = center
-    draw.ellipse((x - 8, y - 8, x + 8, y + 8), fill=color)
-    if right:
-        draw.line([(x - 4, y), (x - 1, y + 3), (x + 4, y - 3)], _WHITE, 2)
-    else:
-        draw.line([(x - 3, y - 3), (x + 3, y + 3)], _WHITE, 2)
-        draw.line([(x - 3, y + 3), (x + 3, y - 3)], _WHITE, 2)
-
-
-def _write(
-    draw: ImageDraw.ImageDraw,
-    spot: tuple[int, int],
-    text: str,
-    size: int,
-    width: int,
-    bold: bool = False,
-    color: str = style.INK,
-) -> int:
-    """Writes one line, cut to `width`; returns the y below it."""
-    font = _font(size, bold)
-    draw.text(spot, _cut(clean(text), font, width), color, font)
-    return spot[1] + round(1.3 * size)
-
-
-def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
-
-
-def clean(text: str) -> str:
-    """Text on one line, without control characters."""
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
-def fit(image: np.ndarray, side: int) -> np.ndarray:
-    """Scales an image to a square of `side` pixels."""
-    if image.shape[:2] == (side, side):
-        return image
-    picture = Image.fromarray(image)
-    return np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS))
-
-
-def _paste(sheet: Image.Image, image: np.ndarray, spot: tuple[int, int]) -> None:
-    sheet.paste(Image.fromarray(image), spot, _rounded(image.shape[0]))
-
-
-@functools.lru_cache(maxsize=4)
-def _rounded(side: int) -> Image.Image:
-    mask = Image.new("L", (4 * side, 4 * side), 0)
-    box = (0, 0, 4 * side - 1, 4 * side - 1)
-    ImageDraw.Draw(mask).rounded_rectangle(box, 24, fill=255)
-    return mask.resize((side, side), Image.Resampling.LANCZOS)
-
-
-@functools.lru_cache(maxsize=16)
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(
-        Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size
-    )
+        y = canvas.write(draw, (left, y), note, 12, width, color=style.MUTED) + 3

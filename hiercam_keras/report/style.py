@@ -24,7 +24,7 @@ PAPER = "#ffffff"
 RIGHT = "#15803d"
 WRONG = "#c2410c"
 ACCENT = "#3457a6"
-# Okabe and Ito's colors, which the color-blind can tell apart; yellow left out on white.
+# Okabe and Ito's colors, which the color-blind can tell apart, but for the yellow.
 CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4b5563")
 
 _SETTINGS = {

@@ -50,7 +50,7 @@ def write_csv(
     Args:
       path: where; the folder is made.
       header: names of the columns.
-      rows: sequences of cells, or mappings from column to cell (a missing one is empty).
+      rows: sequences of cells, or mappings from column to cell (missing: empty).
 
     Raises:
       ValueError: a row that has not one cell per column.

@@ -1,0 +1,283 @@
+"""Room report: the figure for one photo.
+
+The photo with its answer on the left; on the right one column per rank, coarse to fine:
+where the network looked for the taxon (marginal), where for the choice of this taxon
+within its parent (step), and how sure it is, with those that came second.
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from hiercam_keras.errors import UserError
+from hiercam_keras.report import canvas, style
+from hiercam_keras.report.confusion import shorten
+from hiercam_keras.report.overlay import overlay
+
+
+@dataclasses.dataclass(frozen=True)
+class RankAnswer:
+    """What the network said at one rank.
+
+    Attributes:
+      rank: name of the rank.
+      name: display name of the predicted taxon.
+      probability: of it, in [0, 1].
+      others: (name, probability) of those that came second, third, ...
+      heatmap: float (h, w) in [0, 1] of the taxon's own (marginal) score.
+      degenerate: that map says nothing.
+      step: float (h, w) in [0, 1] of the step from the parent taxon, or None.
+      step_degenerate: that map says nothing.
+      step_note: shown in place of a step that is None ("only child").
+      true_name: display name of the true taxon where it is known.
+    """
+
+    rank: str
+    name: str
+    probability: float
+    others: tuple[tuple[str, float], ...]
+    heatmap: np.ndarray
+    degenerate: bool = False
+    step: np.ndarray | None = None
+    step_degenerate: bool = False
+    step_note: str = ""
+    true_name: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrast:
+    """The predicted taxon against the one that came second, at the finest rank.
+
+    Attributes:
+      name: display name of the runner-up.
+      probability: of it.
+      heatmap: float (h, w) in [0, 1]: what speaks for the first against the second.
+      degenerate: the map says nothing.
+    """
+
+    name: str
+    probability: float
+    heatmap: np.ndarray
+    degenerate: bool = False
+
+
+# Inches.
+_MARGIN = 0.4
+_PHOTO = 4.5
+_CELL = 2.05
+_COLUMN = 2.3
+_HEIGHT = 7.3
+_ROW_TOPS = (0.95, 3.4)  # of the two rows of maps, from the top
+_BARS_TOP = 5.78
+_MAX_BARS = 3
+
+
+def single_png(
+    image: np.ndarray,
+    ranks: Sequence[RankAnswer],
+    contrast: Contrast | None = None,
+    title: str = "",
+    alpha: float = 0.6,
+) -> bytes:
+    """Draws the figure for one photo.
+
+    Args:
+      image: uint8 (H, W, 3), the model's input picture (square).
+      ranks: coarse to fine, at least one; ranks with a single taxon are best left out.
+      contrast: the runner-up and its map, or None.
+      title: small, at the top left (such as the file's name).
+      alpha: strength of the overlays.
+
+    Returns:
+      PNG bytes; about 2:1 with four ranks.
+
+    Raises:
+      UserError: no rank, or images and maps of other forms than these.
+    """
+    if not ranks:
+        raise UserError("a figure of one photo needs at least one rank")
+    width = 2 * _MARGIN + _PHOTO + 0.35 + len(ranks) * _COLUMN + 0.05
+    with style.drawing():
+        figure = style.new_figure(width, _HEIGHT)
+        figure.set_layout_engine("none")
+        _draw_photo(figure, image, ranks, contrast, title, alpha)
+        for column, answer in enumerate(ranks):
+            left = _MARGIN + _PHOTO + 0.55 + column * _COLUMN
+            _draw_rank(figure, image, answer, left, column, alpha)
+        return style.to_png(figure)
+
+
+def save_single(
+    path: str | os.PathLike,
+    image: np.ndarray,
+    ranks: Sequence[RankAnswer],
+    contrast: Contrast | None = None,
+    title: str = "",
+    alpha: float = 0.6,
+) -> Path:
+    """Writes `single_png` to a file, atomically."""
+    return style.save_png(path, single_png(image, ranks, contrast, title, alpha))
+
+
+def _draw_photo(
+    figure: Figure,
+    image: np.ndarray,
+    ranks: Sequence[RankAnswer],
+    contrast: Contrast | None,
+    title: str,
+    alpha: float,
+) -> None:
+    top = _ROW_TOPS[0]
+    _show(figure, image, _MARGIN, top, _PHOTO)
+    _write(figure, _MARGIN, 0.75, shorten(title, 60), 9, style.MUTED)
+    best = ranks[-1]
+    y = top + _PHOTO + 0.36
+    _write(figure, _MARGIN, y, shorten(best.name, 26), 17, weight="bold")
+    known = best.true_name is not None
+    right = known and best.true_name == best.name
+    note = f"{style.percent(best.probability)} sure"
+    if known:
+        note += ", and right" if right else f", but it is {shorten(best.true_name)}"
+    color = style.INK if not known else style.RIGHT if right else style.WRONG
+    _write(figure, _MARGIN, y + 0.31, note, 11, color)
+    second = _second(best, contrast)
+    if second:
+        text = f"second: {shorten(second[0])}, {style.percent(second[1])}"
+        _write(figure, _MARGIN, y + 0.62, text, 10, style.MUTED)
+    if contrast is not None:
+        side = 1.15
+        heat = overlay(image, contrast.heatmap, alpha, degenerate=contrast.degenerate)
+        left = _MARGIN + _PHOTO - side
+        _show(figure, heat, left, y - 0.2, side)
+        _write(figure, left, y + side - 0.08, "first against second", 7.5, style.MUTED)
+
+
+def _second(best: RankAnswer, contrast: Contrast | None) -> tuple[str, float] | None:
+    if contrast is not None:
+        return contrast.name, contrast.probability
+    return best.others[0] if best.others else None
+
+
+def _draw_rank(
+    figure: Figure,
+    image: np.ndarray,
+    answer: RankAnswer,
+    left: float,
+    column: int,
+    alpha: float,
+) -> None:
+    _write(figure, left, 0.44, answer.rank, 9, style.MUTED)
+    name = shorten(answer.name, 22)
+    size = 12 if len(name) <= 17 else 10
+    _write(figure, left, 0.75, name, size, weight="bold")
+    if column:
+        _write(figure, left - 0.21, 0.75, "›", 13, style.MUTED)
+    heat = overlay(image, answer.heatmap, alpha, degenerate=answer.degenerate)
+    _show(figure, heat, left, _ROW_TOPS[0], _CELL)
+    step_top = _ROW_TOPS[1]
+    if answer.step is not None:
+        degenerate = answer.step_degenerate
+        step = overlay(image, answer.step, alpha, degenerate=degenerate)
+        _show(figure, step, left, step_top, _CELL)
+        _write(figure, left, step_top - 0.14, _step_caption(answer), 8, style.MUTED)
+    else:
+        _empty(figure, left, step_top, answer.step_note or "no step")
+    axes = _axes(figure, left, _BARS_TOP, _CELL, 1.2)
+    _draw_bars(axes, answer)
+
+
+def _step_caption(answer: RankAnswer) -> str:
+    if answer.step_degenerate:
+        return "step: the map says nothing"
+    return f"step: why this {answer.rank}?"
+
+
+def _draw_bars(axes: Axes, answer: RankAnswer) -> None:
+    """The predicted taxon and those after it, each name above its bar."""
+    entries = [(answer.name, answer.probability), *answer.others][:_MAX_BARS]
+    axes.set_axis_off()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(_MAX_BARS, 0)
+    for row, (name, probability) in enumerate(entries):
+        share = float(np.clip(probability, 0.0, 1.0))
+        color = style.ACCENT if row == 0 else "#a8b3c7"
+        if answer.true_name is not None and row == 0:
+            color = style.RIGHT if name == answer.true_name else style.WRONG
+        axes.barh(row + 0.72, 1.0, height=0.2, color=style.FAINT)
+        axes.barh(row + 0.72, share, height=0.2, color=color)
+        weight = "bold" if row == 0 else "normal"
+        axes.text(0, row + 0.36, shorten(name, 21), fontsize=8.5, weight=weight,
+                  va="center")  # fmt: skip
+        axes.text(1, row + 0.36, style.percent(probability), fontsize=8.5, ha="right",
+                  va="center", color=style.MUTED)  # fmt: skip
+
+
+def _show(
+    figure: Figure, image: np.ndarray, left: float, top: float, side: float
+) -> None:
+    axes = _axes(figure, left, top, side, side)
+    axes.set_axis_off()
+    shown = axes.imshow(image, interpolation="lanczos", aspect="auto")
+    rounding = 0.06 / side
+    frame = FancyBboxPatch(
+        (rounding, rounding), 1 - 2 * rounding, 1 - 2 * rounding,
+        boxstyle=f"round,pad={rounding}", transform=axes.transAxes, fill=False,
+        edgecolor="none",
+    )  # fmt: skip
+    axes.add_patch(frame)
+    shown.set_clip_path(frame)
+
+
+def _empty(figure: Figure, left: float, top: float, note: str) -> None:
+    axes = _axes(figure, left, top, _CELL, _CELL)
+    axes.set_axis_off()
+    rounding = 0.06 / _CELL
+    axes.add_patch(
+        FancyBboxPatch(
+            (rounding, rounding),
+            1 - 2 * rounding,
+            1 - 2 * rounding,
+            boxstyle=f"round,pad={rounding}",
+            facecolor="#f3f4f6",
+            edgecolor="none",
+        )  # fmt: skip
+    )
+    axes.text(0.5, 0.5, canvas.clean(note), ha="center", va="center", fontsize=9,
+              color=style.MUTED, wrap=True)  # fmt: skip
+
+
+def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a place in inches, `top` counted from the top of the figure."""
+    total_width, total_height = figure.get_size_inches()
+    axes = figure.add_axes(
+        (
+            left / total_width,
+            1 - (top + height) / total_height,
+            width / total_width,
+            height / total_height,
+        )
+    )
+    axes.grid(False)
+    return axes
+
+
+def _write(
+    figure: Figure,
+    left: float,
+    baseline: float,
+    text: str,
+    size: float,
+    color: str = style.INK,
+    weight: str = "normal",
+) -> None:
+    width, height = figure.get_size_inches()
+    figure.text(
+        left / width, 1 - baseline / height, canvas.clean(text), fontsize=size,
+        color=color, weight=weight, va="baseline",
+    )  # fmt: skip
