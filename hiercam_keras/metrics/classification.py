@@ -1,0 +1,232 @@
+"""metrics: right and wrong answers at a rank, and at every coarser one.
+
+Functions that take logits give one value per image, so batches can be fed one after
+another; the tables and means at the end take label arrays of the whole split.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+from hiercam_keras.taxonomy.scores import marginal_logits
+from hiercam_keras.taxonomy.tree import Taxonomy
+
+
+def predict_at_rank(
+    logits: Any, taxonomy: Taxonomy, fine: str, rank: str, score: str = "marginal"
+) -> np.ndarray:
+    """Predicted labels at `rank` from logits at `fine`: int32 (N,).
+
+    Args:
+      logits: (N, num_fine).
+      taxonomy: the tree.
+      fine: rank of the logits.
+      rank: rank of the answer, `fine` or coarser.
+      score: "marginal" takes the taxon with the largest summed probability, which is
+        the best guess at `rank`; "parent" the ancestor of the best fine label. They
+        differ when many likely labels of one taxon outweigh the single best.
+    """
+    if score == "marginal":
+        return marginal_logits(logits, taxonomy, fine, rank).argmax(-1).astype(np.int32)
+    if score == "parent":
+        return taxonomy.parents(fine, rank)[np.argmax(logits, axis=-1)]
+    raise ValueError(f"score is {score!r}, expected 'marginal' or 'parent'")
+
+
+def accuracy_by_rank(
+    logits: Any, labels: Any, taxonomy: Taxonomy, fine: str
+) -> dict[str, dict[str, float]]:
+    """Accuracy at `fine` and every coarser rank.
+
+    Args:
+      logits: (N, num_fine).
+      labels: (N,) true labels at `fine`.
+
+    Returns:
+      rank -> {"marginal": accuracy, "parent": accuracy}, coarse to fine.
+    """
+    labels = _labels(labels, taxonomy.num_labels(fine))
+    result = {}
+    for rank in taxonomy.ranks[: taxonomy.ranks.index(fine) + 1]:
+        truth = taxonomy.parents(fine, rank)[labels]
+        result[rank] = {
+            score: accuracy(truth, predict_at_rank(logits, taxonomy, fine, rank, score))
+            for score in ("marginal", "parent")
+        }
+    return result
+
+
+def accuracy(labels: Any, predicted: Any) -> float:
+    """Share of equal labels; NaN if there are none."""
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    if labels.shape != predicted.shape:
+        raise ValueError(
+            f"labels {labels.shape} and predictions {predicted.shape} differ in shape"
+        )
+    return float(np.mean(labels == predicted)) if labels.size else float("nan")
+
+
+def true_label_place(logits: Any, labels: Any) -> np.ndarray:
+    """Place of the true label among the sorted logits, 0 for the best: int64 (N,).
+
+    Among equal logits the smaller label comes first, as with argmax. The top-k
+    accuracy is mean(place < k).
+    """
+    logits = np.asarray(logits)
+    labels = _labels(labels, logits.shape[-1])
+    own = np.take_along_axis(logits, labels[:, None], axis=-1)
+    earlier = np.arange(logits.shape[-1]) < labels[:, None]
+    return ((logits > own) | ((logits == own) & earlier)).sum(axis=-1)
+
+
+def top_k_accuracy(logits: Any, labels: Any, k: int = 5) -> float:
+    """Share of images whose true label is among the k best; NaN if there are none."""
+    place = true_label_place(logits, labels)
+    return float(np.mean(place < k)) if place.size else float("nan")
+
+
+@dataclasses.dataclass(frozen=True)
+class Confusion:
+    """The cells of a confusion matrix that are not empty, sorted by true label.
+
+    1,486 species have 2.2 million cells, nearly all empty. Adding two gives the
+    matrix of both splits together.
+
+    Attributes:
+      true, predicted, count: int64 (cells,).
+      num_labels: labels at this rank.
+    """
+
+    true: np.ndarray
+    predicted: np.ndarray
+    count: np.ndarray
+    num_labels: int
+
+    def __add__(self, other: "Confusion") -> "Confusion":
+        if other.num_labels != self.num_labels:
+            raise ValueError(
+                f"matrices of {self.num_labels} and {other.num_labels} labels"
+            )
+        cells = [one.true * one.num_labels + one.predicted for one in (self, other)]
+        counts = [self.count, other.count]
+        return _confusion(
+            np.concatenate(cells), np.concatenate(counts), self.num_labels
+        )
+
+    def dense(self) -> np.ndarray:
+        """(num_labels, num_labels) counts: rows are true, columns predicted."""
+        matrix = np.zeros((self.num_labels, self.num_labels), np.int64)
+        matrix[self.true, self.predicted] = self.count
+        return matrix
+
+    def worst(self, limit: int = 20) -> list[tuple[int, int, int]]:
+        """The most frequent mistakes as (true, predicted, count), largest first."""
+        wrong = np.flatnonzero(self.true != self.predicted)
+        order = wrong[np.argsort(-self.count[wrong], kind="stable")][:limit]
+        return [
+            (int(self.true[i]), int(self.predicted[i]), int(self.count[i]))
+            for i in order
+        ]
+
+
+def confusion(labels: Any, predicted: Any, num_labels: int) -> Confusion:
+    """Confusion matrix of label arrays (N,) as sparse rows."""
+    labels, predicted = _labels(labels, num_labels), _labels(predicted, num_labels)
+    if labels.shape != predicted.shape:
+        raise ValueError(
+            f"labels {labels.shape} and predictions {predicted.shape} differ in shape"
+        )
+    ones = np.ones(len(labels), np.int64)
+    return _confusion(labels * num_labels + predicted, ones, num_labels)
+
+
+def per_taxon(matrix: Confusion) -> dict[str, np.ndarray]:
+    """One row per label: support, predicted, correct, precision, recall, f1.
+
+    Counts are int64. Precision is NaN for a taxon that was never predicted, recall
+    for one without images, f1 for one with neither; a mean leaves those out.
+    """
+    count, size = matrix.count, matrix.num_labels
+    right = matrix.true == matrix.predicted
+    support = _bincount(matrix.true, count, size)
+    predicted = _bincount(matrix.predicted, count, size)
+    correct = _bincount(matrix.true[right], count[right], size)
+    return {
+        "support": support,
+        "predicted": predicted,
+        "correct": correct,
+        "precision": _ratio(correct, predicted),
+        "recall": _ratio(correct, support),
+        "f1": _ratio(2 * correct, support + predicted),
+    }
+
+
+def balanced_accuracy(matrix: Confusion) -> float:
+    """Mean recall over the taxa that have images; NaN if none has."""
+    recall = per_taxon(matrix)["recall"]
+    known = recall[~np.isnan(recall)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def majority_chance(train_labels: Any, test_labels: Any, num_labels: int) -> float:
+    """Accuracy of always answering with the commonest label of the training split.
+
+    Of equally common ones the smallest label is taken.
+    """
+    train = _labels(train_labels, num_labels)
+    test = _labels(test_labels, num_labels)
+    if not (train.size and test.size):
+        return float("nan")
+    return float(np.mean(test == np.bincount(train, minlength=num_labels).argmax()))
+
+
+def wilson_interval(
+    successes: Any, total: Any, confidence: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's score interval of a share: (low, high), each in 0 .. 1.
+
+    Wilson 1927 (JASA 22, 209-212), without continuity correction. Broadcasts. No
+    trials give (0, 1).
+    """
+    successes = np.asarray(successes, dtype=np.float64)
+    total = np.asarray(total, dtype=np.float64)
+    if (successes < 0).any() or (successes > total).any():
+        raise ValueError("successes must lie between 0 and the total")
+    z2 = scipy.stats.norm.ppf((1 + confidence) / 2) ** 2
+    n = np.maximum(total, 1e-300)
+    share = np.where(total > 0, successes / n, 0.5)
+    center = (share * total + z2 / 2) / (total + z2)
+    spread = np.sqrt(z2 * (share * (1 - share) * total + z2 / 4)) / (total + z2)
+    low = np.where(successes == 0, 0.0, center - spread)
+    high = np.where(successes == total, 1.0, center + spread)
+    return np.clip(low, 0, 1), np.clip(high, 0, 1)
+
+
+def _labels(labels: Any, count: int) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.size and not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels are {labels.dtype}, expected integers")
+    if labels.size and (labels.min() < 0 or labels.max() >= count):
+        raise ValueError(
+            f"labels are {labels.min()} .. {labels.max()}, expected 0 .. {count - 1}"
+        )
+    return labels.astype(np.int64)
+
+
+def _confusion(cells: np.ndarray, counts: np.ndarray, size: int) -> Confusion:
+    kept, place = np.unique(cells, return_inverse=True)
+    total = _bincount(place, counts, len(kept))
+    return Confusion(kept // size, kept % size, total, size)
+
+
+def _bincount(labels: np.ndarray, counts: np.ndarray, size: int) -> np.ndarray:
+    total = np.zeros(size, np.int64)
+    np.add.at(total, labels, counts)
+    return total
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    out = np.full(part.shape, np.nan)
+    return np.divide(part, whole, out=out, where=whole > 0)

@@ -1,0 +1,194 @@
+"""metrics: how large a map is, where it lies, and how much of it is on the object.
+
+Every function takes (..., h, w) and gives one value per map, shape (...). What a map
+without energy gives is said in each docstring.
+"""
+
+from typing import Any
+
+import numpy as np
+import scipy.ndimage
+
+from hiercam_keras.metrics.maps import as_maps, energy, minmax
+
+
+def area_above(maps: Any, threshold: float = 0.5) -> np.ndarray:
+    """Share of the pixels whose min-max value is above `threshold`: 0 .. 1.
+
+    The area that the eye sees on an overlay. A constant map gives 0.
+    """
+    return (minmax(maps) > threshold).mean(axis=(-2, -1))
+
+
+def area_at_energy(maps: Any, share: float = 0.5) -> np.ndarray:
+    """Smallest share of the pixels that holds `share` of the energy: 0 .. 1.
+
+    Pixels are taken from the highest down, the last one in part, so that a uniform
+    map gives `share`, which is also the largest value. So does a map without energy.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share is {share}, expected 0 < share <= 1")
+    values = _flat(energy(maps))
+    values = -np.sort(-values, axis=-1)
+    held = np.cumsum(values, axis=-1)
+    wanted = share * held[..., -1:]
+    before = (held < wanted).sum(axis=-1)  # whole pixels that are not yet enough
+    before = np.minimum(before, values.shape[-1] - 1)[..., None]
+    last = np.take_along_axis(values, before, axis=-1)
+    short = wanted - (np.take_along_axis(held, before, axis=-1) - last)
+    return (before + short / last)[..., 0] / values.shape[-1]
+
+
+def entropy(maps: Any, normalized: bool = True) -> np.ndarray:
+    """Entropy of the energy, -sum p log p.
+
+    Normalized by log(h w) it is 0 for one pixel and 1 for a uniform map, else it is
+    in nats. A map without energy counts as uniform; of a single pixel it is 0.
+    """
+    values = _flat(energy(maps))
+    logs = np.log(values, out=np.zeros_like(values), where=values > 0)
+    total = -(values * logs).sum(axis=-1)
+    if normalized and values.shape[-1] > 1:
+        total = total / np.log(values.shape[-1])
+    return np.maximum(total, 0.0)
+
+
+def gini(maps: Any) -> np.ndarray:
+    """Gini coefficient of the energy, sum_i (2i - n - 1) a_(i) / (n sum a).
+
+    0 for a uniform map, 1 - 1/n for a single pixel of n (Hurley and Rickard 2009,
+    arXiv:0811.4706). A map without energy gives 0.
+    """
+    values = np.sort(_flat(energy(maps)), axis=-1)
+    count = values.shape[-1]
+    weights = 2.0 * np.arange(1, count + 1) - count - 1
+    return np.maximum(values @ weights / count, 0.0)
+
+
+def centroid(maps: Any) -> np.ndarray:
+    """Center of the energy as x, y in shares of width and height: (..., 2), 0 .. 1.
+
+    Pixel i of n lies at (i + 0.5)/n. A map without energy has its center at 0.5, 0.5.
+    """
+    values = energy(maps)
+    height, width = values.shape[-2:]
+    x = values.sum(axis=-2) @ ((np.arange(width) + 0.5) / width)
+    y = values.sum(axis=-1) @ ((np.arange(height) + 0.5) / height)
+    return np.stack([x, y], axis=-1)
+
+
+def num_blobs(maps: Any, threshold: float = 0.5) -> np.ndarray:
+    """Number of connected regions where the min-max value is above `threshold`: int.
+
+    Pixels that touch at a corner are connected. A constant map has 0.
+    """
+    above = minmax(maps) > threshold
+    shape = above.shape
+    stack = above.reshape(-1, *shape[-2:])
+    # Connected within a map, never between one map and the next.
+    structure = np.zeros((3, 3, 3), bool)
+    structure[1] = True
+    labels, found = scipy.ndimage.label(stack, structure)
+    owner = np.full(found + 1, -1)
+    owner[labels] = np.arange(len(stack))[:, None, None]
+    counts = np.bincount(owner[1:], minlength=len(stack)) if found else 0
+    return np.broadcast_to(counts, len(stack)).reshape(shape[:-2]).astype(np.int64)
+
+
+def energy_inside(maps: Any, masks: Any) -> np.ndarray:
+    """Share of the energy inside a mask: 0 .. 1.
+
+    With boxes (`maps.box_coverage`) this is the score of the energy pointing game
+    (Wang et al. 2020, Score-CAM, arXiv:1910.01279). Beside it belongs `area_share`,
+    which is what a uniform map scores; a map without energy scores just that.
+
+    Args:
+      maps: (..., h, w).
+      masks: (..., h, w) bool, or coverage 0 .. 1; broadcasts against `maps`.
+    """
+    values = energy(maps)
+    return (values * _as_masks(masks, values.shape)).sum(axis=(-2, -1))
+
+
+def area_share(masks: Any) -> np.ndarray:
+    """Share of the pixels inside a mask: the chance level of `energy_inside`."""
+    return _as_masks(masks, np.shape(masks)).mean(axis=(-2, -1))
+
+
+def lift(maps: Any, masks: Any) -> np.ndarray:
+    """Energy inside the mask over the mask's area share; 1 is chance.
+
+    A map without energy gives 1; an empty mask gives NaN, as nothing was asked.
+    """
+    inside, area = energy_inside(maps, masks), area_share(masks)
+    inside, area = np.broadcast_arrays(inside, area)
+    out = np.full(inside.shape, np.nan)
+    return np.divide(inside, area, out=out, where=area > 0)
+
+
+def part_energy(maps: Any, parts: Any, num_parts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of the energy and of the area on each part of a label image.
+
+    Args:
+      maps: (N, h, w).
+      parts: (N, h, w) integers 0 .. num_parts - 1, 0 being the background.
+      num_parts: number of labels, background included.
+
+    Returns:
+      (energy, area), each (N, num_parts), rows sum to 1. Their quotient is the lift.
+
+    Raises:
+      ValueError: shapes differ, or a label is out of range.
+    """
+    values = energy(maps)
+    parts = np.asarray(parts)
+    if values.ndim != 3 or parts.shape != values.shape:
+        raise ValueError(
+            f"maps {values.shape} and parts {parts.shape}, expected (N, h, w) twice"
+        )
+    if parts.size and (parts.min() < 0 or parts.max() >= num_parts):
+        raise ValueError(
+            f"part labels are {parts.min()} .. {parts.max()}, expected 0 .. "
+            f"{num_parts - 1}"
+        )
+    count = len(values)
+    slots = (np.arange(count)[:, None, None] * num_parts + parts).ravel().astype(int)
+    size = count * num_parts
+    held = np.bincount(slots, values.ravel(), size).reshape(count, num_parts)
+    pixels = np.bincount(slots, minlength=size).reshape(count, num_parts)
+    return held, pixels / (values.shape[-2] * values.shape[-1])
+
+
+def shape_measures(maps: Any, threshold: float = 0.5) -> dict[str, np.ndarray]:
+    """Everything about the shape of each map, by name; one value per map.
+
+    Names: area_above, area_at_energy, entropy, gini, centroid_x, centroid_y, blobs.
+    """
+    maps = as_maps(maps)
+    center = centroid(maps)
+    return {
+        "area_above": area_above(maps, threshold),
+        "area_at_energy": area_at_energy(maps),
+        "entropy": entropy(maps),
+        "gini": gini(maps),
+        "centroid_x": center[..., 0],
+        "centroid_y": center[..., 1],
+        "blobs": num_blobs(maps, threshold),
+    }
+
+
+def _flat(maps: np.ndarray) -> np.ndarray:
+    return maps.reshape(*maps.shape[:-2], -1)
+
+
+def _as_masks(masks: Any, shape: tuple[int, ...]) -> np.ndarray:
+    masks = np.asarray(masks, dtype=np.float64)
+    if masks.ndim < 2 or masks.shape[-2:] != tuple(shape[-2:]):
+        raise ValueError(
+            f"masks have shape {masks.shape}, expected (..., h, w) as the maps' {shape}"
+        )
+    if masks.size and (masks.min() < 0 or masks.max() > 1):
+        raise ValueError(
+            f"masks hold {masks.min()} .. {masks.max()}, expected 0 .. 1: divide by 255"
+        )
+    return masks
