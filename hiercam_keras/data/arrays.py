@@ -1,0 +1,83 @@
+"""Data room: plans into pixels with Pillow and threads, without TensorFlow.
+installed.
+
+Pillow decodes and resizes outside Python's lock, so that threads use all cores.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from hiercam_keras.data import augment, decode, windows
+from hiercam_keras.data.loader import Job, Plan
+
+_AHEAD = 3  # batches that are read before they are asked for
+
+
+class ArrayReader:
+    """Reads batches with a pool of threads; see `loader.Reader`."""
+
+    def __init__(self, job: Job):
+        self._job = job
+        self._pool = ThreadPoolExecutor(
+            job.workers or os.cpu_count() or 1, thread_name_prefix="images"
+        )
+        fits = job.windows.num_bytes <= job.cache_bytes
+        self._cache: dict[int, np.ndarray] | None = {} if fits else None
+
+    def read(
+        self, plans: Iterator[Plan]
+    ) -> Iterator[tuple[Plan, np.ndarray, dict[int, str]]]:
+        """Yields each plan, its images uint8 (B, S, S, 3), and reasons by position."""
+        waiting: deque[tuple[Plan, list[Future]]] = deque()
+        try:
+            for plan in plans:
+                waiting.append((plan, self._submit(plan)))
+                if len(waiting) > _AHEAD:
+                    yield self._gather(*waiting.popleft())
+            while waiting:
+                yield self._gather(*waiting.popleft())
+        finally:
+            for _, futures in waiting:
+                for future in futures:
+                    future.cancel()
+
+    def close(self) -> None:
+        """Ends the threads and frees the cache."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._cache = None
+
+    def _submit(self, plan):
+        return [
+            self._pool.submit(self._one, plan, position)
+            for position in range(len(plan.indices))
+        ]
+
+    def _gather(self, plan, futures):
+        size = self._job.windows.size
+        images = np.zeros((len(futures), size, size, 3), np.uint8)
+        bad = {}
+        for position, future in enumerate(futures):
+            try:
+                images[position] = future.result()
+            except decode.BadImage as error:
+                bad[position] = str(error)
+        return plan, images, bad
+
+    def _one(self, plan, position):
+        drawn = augment.Augmentation(*(array[position] for array in plan.drawn))
+        window = self._window(int(plan.indices[position]))
+        size, recolor = self._job.windows.size, self._job.recolor
+        return augment.apply(window, plan.crop[position], drawn, size, recolor)
+
+    def _window(self, index):
+        cache = self._cache
+        if cache is not None and index in cache:
+            return cache[index]
+        window = windows.read(self._job.paths[index], self._job.windows, index)
+        if cache is not None:
+            cache[index] = window
+        return window

@@ -1,0 +1,138 @@
+"""Data room: original pixels <-> model-input pixels; the only converters.
+
+Coordinates are continuous: pixel i covers [i, i + 1), so that its center is i + 0.5.
+Along each axis `input = original * scale + offset`; a mirrored image has a negative
+scale, so that a heatmap of an augmented image still finds its place.
+"""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+Layout = Literal["classification", "localization"]
+LAYOUTS = ("classification", "localization")
+NUM_FIELDS = 7
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Geometry:
+    """How one image was resized and cropped into the model's square input.
+
+    Attributes:
+      width: pixels of the original, as displayed.
+      height: likewise.
+      scale_x: input pixels per original pixel; negative where mirrored.
+      scale_y: likewise.
+      offset_x: input pixels; where the original's left edge lands.
+      offset_y: likewise for its top edge.
+      size: side of the model input, pixels.
+    """
+
+    width: int
+    height: int
+    scale_x: float
+    scale_y: float
+    offset_x: float
+    offset_y: float
+    size: int
+
+    def to_input(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 2) as x, y or boxes (..., 4) as x0, y0, x1, y1 to the input."""
+        scale = np.array([self.scale_x, self.scale_y])
+        offset = np.array([self.offset_x, self.offset_y])
+        return _map(points, lambda xy: xy * scale + offset)
+
+    def to_original(self, points: np.ndarray) -> np.ndarray:
+        """The inverse of `to_input`; what lies outside the original is clipped."""
+        scale = np.array([self.scale_x, self.scale_y])
+        offset = np.array([self.offset_x, self.offset_y])
+        limit = np.array([self.width, self.height])
+        return _map(points, lambda xy: np.clip((xy - offset) / scale, 0, limit))
+
+    def to_row(self) -> np.ndarray:
+        """float32 (7,) in the order of the attributes, for the map store."""
+        return np.array(dataclasses.astuple(self), np.float32)
+
+    @classmethod
+    def from_row(cls, row: np.ndarray) -> "Geometry":
+        """The geometry of a row that `to_row` made; (7,)."""
+        row = np.asarray(row)
+        if row.shape != (NUM_FIELDS,):
+            raise ValueError(f"a geometry row has shape (7,), found {row.shape}")
+        width, height, *middle, size = (float(value) for value in row)
+        return cls(int(width), int(height), *middle, int(size))
+
+
+def resized_shape(
+    width: int, height: int, size: int, layout: Layout
+) -> tuple[int, int]:
+    """(width, height) after resizing, before the crop.
+
+    classification: the short side becomes round(size * 256 / 224), the recipe's 256 for
+    224. localization: the whole image becomes size x size, as in the WSOL literature.
+    """
+    _check(width, height, layout)
+    if layout == "localization":
+        return size, size
+    short = round(size * 256 / 224)
+    ratio = short / min(width, height)
+    return max(short, round(width * ratio)), max(short, round(height * ratio))
+
+
+def of(width: int, height: int, size: int, layout: Layout) -> Geometry:
+    """The geometry of an image without augmentation: resize, then center crop."""
+    new_width, new_height = resized_shape(width, height, size, layout)
+    left, top = (new_width - size) // 2, (new_height - size) // 2
+    return Geometry(
+        width, height, new_width / width, new_height / height, -left, -top, size
+    )
+
+
+def resize_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """A mask or label image (H, W) of the original, seen through the model's window.
+
+    Nearest neighbor, so that labels stay labels. A mask of another resolution than the
+    original is stretched over it. Outside the original it is 0.
+
+    Returns:
+      (size, size), dtype of `mask`.
+    """
+    mask = np.asarray(mask)
+    if mask.ndim != 2:
+        raise ValueError(f"expected a mask (H, W), found shape {mask.shape}")
+    g = geometry
+    centers = np.arange(g.size) + 0.5
+    rows, rows_in = _nearest(centers, g.scale_y, g.offset_y, g.height, mask.shape[0])
+    cols, cols_in = _nearest(centers, g.scale_x, g.offset_x, g.width, mask.shape[1])
+    seen = mask[np.ix_(rows, cols)]
+    return np.where(rows_in[:, None] & cols_in[None, :], seen, 0).astype(mask.dtype)
+
+
+def _nearest(centers, scale, offset, length, mask_length):
+    original = (centers - offset) / scale
+    index = np.floor(original * (mask_length / length)).astype(int)
+    inside = (original >= 0) & (original < length)
+    return np.clip(index, 0, mask_length - 1), inside
+
+
+def _map(points, convert):
+    points = np.asarray(points, np.float64)
+    if points.shape[-1:] == (2,):
+        return convert(points)
+    if points.shape[-1:] != (4,):
+        raise ValueError(
+            f"expected points (..., 2) or boxes (..., 4), found shape {points.shape}"
+        )
+    a, b = convert(points[..., :2]), convert(points[..., 2:])
+    # A mirrored axis swaps the corners.
+    return np.concatenate([np.minimum(a, b), np.maximum(a, b)], axis=-1)
+
+
+def _check(width, height, layout):
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout is one of {', '.join(LAYOUTS)}, found {layout!r}")
+    if width < 1 or height < 1:
+        raise ValueError(
+            f"an image has at least 1 x 1 pixels, found {width} x {height}"
+        )

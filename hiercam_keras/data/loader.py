@@ -1,0 +1,295 @@
+"""Data room: batches for training and for everything after it.
+
+What a batch holds is planned here, in NumPy: order, labels, augmentation. `pipeline`
+(tf.data) or `arrays` (Pillow) only turn plans into pixels, so that both give the same
+batches.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from absl import logging
+
+from hiercam_keras.data import augment, geometry, windows
+from hiercam_keras.data.records import Record
+from hiercam_keras.errors import UserError
+
+PIPELINES = ("auto", "tfdata", "arrays")
+
+
+class Batch(NamedTuple):
+    """B examples.
+
+    Attributes:
+      images: uint8 (B, S, S, 3), RGB.
+      labels: rank -> int32 (B,).
+      example_ids: B of them; a stand-in bears the id of the example that it repeats.
+      mask: bool (B,); False for what only fills the batch.
+      geometry: float32 (B, 7), see `geometry.Geometry.from_row`.
+    """
+
+    images: np.ndarray
+    labels: dict[str, np.ndarray]
+    example_ids: list[str]
+    mask: np.ndarray
+    geometry: np.ndarray
+
+
+class Plan(NamedTuple):
+    """What the pixels of a batch will be.
+
+    Attributes:
+      indices: int64 (B,) into the records.
+      mask: bool (B,).
+      crop: int32 (B, 2) top and left in the window.
+      drawn: the augmentation, arrays of B.
+    """
+
+    indices: np.ndarray
+    mask: np.ndarray
+    crop: np.ndarray
+    drawn: augment.Augmentation
+
+    def take(self, positions: np.ndarray) -> "Plan":
+        """The plan with its examples rearranged."""
+        drawn = augment.Augmentation(*(array[positions] for array in self.drawn))
+        return Plan(
+            self.indices[positions], self.mask[positions], self.crop[positions], drawn
+        )
+
+
+class Job(NamedTuple):
+    """What a reader needs to know of all examples.
+
+    Attributes:
+      paths: of the files, as text.
+      windows: see `windows.plan`.
+      recolor: whether colors change.
+      workers: threads; 0 for one per core.
+      cache_bytes: windows are kept in memory if all of them fit in here.
+    """
+
+    paths: list[str]
+    windows: windows.Windows
+    recolor: bool
+    workers: int
+    cache_bytes: int
+
+
+class Reader(Protocol):
+    """Turns plans into pixels; `pipeline.TfReader` and `arrays.ArrayReader`."""
+
+    def read(
+        self, plans: Iterator[Plan]
+    ) -> Iterator[tuple[Plan, np.ndarray, dict[int, str]]]:
+        """Yields, in order, each plan, images uint8 (B, S, S, 3), and for positions
+        whose file is bad the reason."""
+
+    def close(self) -> None:
+        """Frees threads and memory."""
+
+
+class Loader:
+    """Batches of one list of records; make it with `make_loader`.
+
+    Attributes:
+      num_batches: of an epoch.
+      num_examples: records.
+      batch_size: examples in every batch, padding included.
+      training: whether epochs are shuffled and incomplete batches dropped.
+      skipped: reason by example_id of files that turned bad while reading.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        labels: Mapping[str, np.ndarray],
+        reader: Reader,
+        job: Job,
+        augment_config: Any | None,
+        batch_size: int,
+        seed: int,
+        training: bool,
+        max_bad_share: float,
+    ):
+        self.training = training
+        self.batch_size = batch_size
+        self.num_examples = len(records)
+        exact = len(records) / batch_size
+        self.num_batches = math.floor(exact) if training else math.ceil(exact)
+        self.skipped: dict[str, str] = {}
+        self._ids = [record.example_id for record in records]
+        self._labels = {rank: np.asarray(v, np.int32) for rank, v in labels.items()}
+        self._reader = reader
+        self._job = job
+        self._augment = augment_config
+        self._seed = seed
+        self._bad = np.zeros(len(records), bool)
+        # One bad file is never too many.
+        self._max_bad = max(1, math.floor(max_bad_share * len(records)))
+
+    def epoch(self, number: int = 0) -> Iterator[Batch]:
+        """Batches of an epoch: a function of the seed and its number, nothing else."""
+        for plan, images, bad in self._reader.read(self._plans(number)):
+            for position, reason in bad.items():
+                self._note(int(plan.indices[position]), reason)
+            yield self._batch(plan, images)
+
+    def close(self) -> None:
+        """Frees the reader's threads and memory; the loader is of no use then."""
+        self._reader.close()
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+    def _plans(self, epoch) -> Iterator[Plan]:
+        count, size = self.num_examples, self._job.windows.size
+        order = np.arange(count)
+        if self.training:
+            order = augment.permutation(self._seed, epoch, count)
+        for start in range(0, self.num_batches * self.batch_size, self.batch_size):
+            indices = order[start : start + self.batch_size]
+            padding = self.batch_size - len(indices)
+            mask = np.arange(self.batch_size) < len(indices)
+            indices = np.concatenate([indices, np.repeat(indices[-1:], padding)])
+            drawn = augment.draw(self._augment, self._seed, epoch, indices, size)
+            extent = self._job.windows.extent[indices]
+            crop = augment.crop_starts(drawn.shift, extent, size)
+            plan = Plan(indices, mask, crop, drawn)
+            # Files that are known to be bad are not tried again.
+            yield plan.take(self._stand_ins(plan))._replace(
+                mask=mask & ~self._bad[indices]
+            )
+
+    def _stand_ins(self, plan) -> np.ndarray:
+        """Positions (B,): its own for a good example, another good one's for a bad."""
+        own = np.arange(len(plan.indices))
+        bad = self._bad[plan.indices]
+        if bad.all() or not bad.any():
+            return own
+        good = own[~bad]
+        return np.where(bad, good[own % len(good)], own)
+
+    def _batch(self, plan, images):
+        bad = self._bad[plan.indices]
+        if bad.any():
+            positions = self._stand_ins(plan)
+            images = images[positions]
+            plan = plan.take(positions)._replace(mask=plan.mask & ~bad)
+        where = self._job.windows
+        return Batch(
+            images=images,
+            labels={rank: v[plan.indices] for rank, v in self._labels.items()},
+            example_ids=[self._ids[index] for index in plan.indices],
+            mask=plan.mask,
+            geometry=windows.geometry_rows(
+                where, plan.indices, plan.crop, plan.drawn.flip
+            ),
+        )
+
+    def _note(self, index, reason):
+        if self._bad[index]:
+            return
+        self._bad[index] = True
+        example_id = self._ids[index]
+        self.skipped[example_id] = reason
+        logging.warning("Skipping %s from now on: %s", example_id, reason)
+        if len(self.skipped) > self._max_bad:
+            raise UserError(
+                f"{len(self.skipped)} of {self.num_examples} image files turned bad "
+                f"during the run, the last is {self._job.paths[index]} ({reason}). Are "
+                "the images still there? Raise data.max_bad_share to go on without "
+                "them."
+            )
+
+
+def make_loader(
+    records: Sequence[Record],
+    labels: Mapping[str, np.ndarray],
+    data_config: Any,
+    augment_config: Any | None = None,
+    seed: int = 0,
+    training: bool = False,
+    layout: geometry.Layout = "classification",
+) -> Loader:
+    """Makes a loader of batches.
+
+    Args:
+      records: N examples; without shuffling they come in this order.
+      labels: rank -> int32 (N,).
+      data_config: the config's `data`: image_size, batch_size, pipeline, workers,
+        cache_mb, max_bad_share.
+      augment_config: the config's `augment`; None for none.
+      seed: of order and augmentation.
+      training: shuffle, and drop the last incomplete batch; else pad it.
+      layout: "classification" or "localization", see `geometry`.
+
+    Raises:
+      UserError: a training batch is larger than the data, a field has a wrong value, or
+        tf.data is asked for where TensorFlow does not import.
+    """
+    batch_size, size = int(data_config.batch_size), int(data_config.image_size)
+    if batch_size < 1 or size < 8:
+        raise UserError(
+            f"data.batch_size is {batch_size} and data.image_size {size}: expected at "
+            "least 1 and 8."
+        )
+    if training and batch_size > len(records):
+        raise UserError(
+            f"data.batch_size is {batch_size}, but the training split has only "
+            f"{len(records)} images. Use "
+            f"--config.data.batch_size={max(1, len(records))} "
+            "or less."
+        )
+    for rank, values in labels.items():
+        if len(values) != len(records):
+            raise ValueError(
+                f"{len(values)} labels at {rank} for {len(records)} records."
+            )
+    jitter = augment_config.get("crop_jitter", 0.0) if augment_config else 0.0
+    job = Job(
+        paths=[str(record.path) for record in records],
+        windows=windows.plan(records, size, layout, jitter),
+        recolor=augment.changes_color(augment_config),
+        workers=int(data_config.get("workers", 0)),
+        cache_bytes=int(data_config.get("cache_mb", 512)) * 2**20,
+    )
+    return Loader(
+        records,
+        labels,
+        _make_reader(job, data_config.get("pipeline", "auto")),
+        job,
+        augment_config,
+        batch_size,
+        seed,
+        training,
+        float(data_config.get("max_bad_share", 0.05)),
+    )
+
+
+def _make_reader(job: Job, pipeline: str) -> Reader:
+    if pipeline not in PIPELINES:
+        raise UserError(
+            f"data.pipeline is {pipeline!r}: use one of {', '.join(PIPELINES)}."
+        )
+    if pipeline != "arrays":
+        try:
+            from hiercam_keras.data.pipeline import TfReader
+
+            return TfReader(job)
+        except ImportError as error:
+            if pipeline == "tfdata":
+                raise UserError(
+                    "data.pipeline=tfdata needs TensorFlow, which does not import "
+                    f"({error}). Install tensorflow-cpu, or use "
+                    "--config.data.pipeline=arrays."
+                ) from error
+            logging.info("TensorFlow does not import: images are read with Pillow")
+    from hiercam_keras.data.arrays import ArrayReader
+
+    return ArrayReader(job)

@@ -1,0 +1,117 @@
+"""Data room: a photograph, a folder of them or a glob, as `--image` gives them."""
+
+import glob
+import os
+from pathlib import Path
+
+from absl import logging
+
+from hiercam_keras.data import index as index_lib
+from hiercam_keras.data.records import Record
+from hiercam_keras.data.sources.image_folder import SUFFIXES
+from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.lineage import parse_class_name
+
+
+def load_photos(
+    pattern: str | Path, cache_dir: str | Path | None = None, workers: int = 0
+) -> list[Record]:
+    """Records of the photographs that a path or a glob names, sorted by example_id.
+
+    A folder is searched with the folders below it. The lineage is known where the
+    photograph lies in a folder in iNat naming. Photographs that are turned, gray, CMYK
+    or huge are converted as `index` does it.
+
+    Args:
+      pattern: a file, a folder or a glob ("photos/*.jpg", "photos/**/*.jpg").
+      cache_dir: where converted copies lie; default: the user's cache.
+      workers: threads; 0 for one per core.
+
+    Raises:
+      UserError: nothing matches, a file named by itself is no image, or none of several
+        is.
+    """
+    pattern = str(pattern)
+    base, files = _find(os.path.expanduser(pattern))
+    if not files:
+        raise UserError(
+            f"--image={index_lib.printable(pattern)} matches no image file: give a "
+            "file, "
+            "a folder or a quoted glob."
+        )
+    cache = Path(cache_dir or index_lib.user_cache())
+    found = index_lib.scan(base, cache / "photos", files, workers, partial=True)
+    records = []
+    for example_id, path in files.items():
+        entry = found.entries[example_id]
+        if entry.verdict == "unreadable":
+            if len(files) == 1:
+                raise UserError(f"{path} is no image that can be read: {entry.reason}.")
+            logging.warning("Left out %s: %s", path, entry.reason)
+            continue
+        records.append(
+            Record(
+                example_id,
+                found.pixels_path(example_id, path),
+                _lineage(path),
+                entry.width,
+                entry.height,
+            )
+        )
+    if not records:
+        first = next(iter(files))
+        raise UserError(
+            f"none of the {len(files)} files of --image={pattern} is an image that "
+            "can be "
+            f"read; the first is {first}: {found.entries[first].reason}."
+        )
+    return records
+
+
+def _find(pattern) -> tuple[Path, dict[str, Path]]:
+    """The folder that ids are relative to, and the files by id."""
+    path = Path(pattern)
+    if path.is_file():
+        return path.parent, {path.name: path}
+    if path.is_dir():
+        return path, _walk(path)
+    matches = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
+    files = [match for match in matches if match.is_file()]
+    if not files and len(matches) == 1 and matches[0].is_dir():
+        return matches[0], _walk(matches[0])
+    if not files:
+        return path, {}
+    base = Path(os.path.commonpath([match.parent for match in files]))
+    return base, {_id(match, base): match for match in files if _writable(match)}
+
+
+def _walk(folder):
+    # Links to folders are not followed: they may lead in a circle.
+    files = {}
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            path = Path(place) / name
+            image = name.lower().endswith(SUFFIXES) and not name.startswith(".")
+            if image and path.is_file() and _writable(path):
+                files[_id(path, folder)] = path
+    return {name: files[name] for name in sorted(files)}
+
+
+def _id(path, base):
+    return path.relative_to(base).as_posix()
+
+
+def _writable(path):
+    shown = index_lib.printable(str(path))
+    if shown == str(path) and "\n" not in shown:
+        return True
+    logging.warning("Left out %s: its name is not UTF-8 text of one line", shown)
+    return False
+
+
+def _lineage(path):
+    try:
+        return parse_class_name(path.resolve().parent.name)
+    except UserError:
+        return None
