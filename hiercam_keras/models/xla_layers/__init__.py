@@ -1,0 +1,11 @@
+"""Room models: layers that compute what Keras' own do, fast under XLA."""
+
+from hiercam_keras.models.xla_layers.swap import (
+    KINDS,
+    accelerate,
+    accelerated_layers,
+    resolve_kinds,
+    stock,
+)
+
+__all__ = ["KINDS", "accelerate", "accelerated_layers", "resolve_kinds", "stock"]

@@ -1,0 +1,107 @@
+"""Room models: convolutions that are matrix products, with their own gradient.
+
+A 1x1 convolution is one product of (pixels, channels) with the kernel. The stem, which
+has few input channels, becomes one after its taps are laid side by side (im2col). The
+barrier before the weight gradient keeps XLA from fusing the transpose of dy into it.
+"""
+
+import jax
+import jax.numpy as jnp
+import keras
+from jax import lax
+
+from hiercam_keras.models.xla_layers.depthwise import pad_axes, spatial_axis, take_tap
+
+# Above this im2col copies more than the matrix product gains.
+MAX_STEM_CHANNELS = 4
+
+_barrier = lax.optimization_barrier
+
+
+@jax.custom_vjp
+def matmul(x: jax.Array, w: jax.Array) -> jax.Array:
+    """x (n, a) @ w (a, b): (n, b)."""
+    return x @ w
+
+
+def _forward_rule(x, w):
+    return x @ w, (x, w)
+
+
+def _backward_rule(residuals, dy):
+    x, w = residuals
+    dy = _barrier(dy)
+    return dy @ w.T, lax.dot_general(x, dy, (((0,), (0,)), ((), ())))
+
+
+matmul.defvjp(_forward_rule, _backward_rule)
+
+
+def pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """1x1 convolution of x (B, H, W, a) with kernel (1, 1, a, b): (B, H, W, b)."""
+    channels, filters = kernel.shape[2:]
+    if x.shape[1] * x.shape[2] > 1:
+        x = _barrier(x)  # squeeze-and-excitation's (B, 1, 1, C) gains nothing from it
+    y = matmul(x.reshape(-1, channels), kernel[0, 0])
+    return y.reshape(*x.shape[:3], filters)
+
+
+def im2col_conv(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: str
+) -> jax.Array:
+    """Convolution of x (B, H, W, a) with kernel (kh, kw, a, b): (B, oh, ow, b)."""
+    kh, kw, channels, filters = kernel.shape
+    sizes = zip(x.shape[1:3], (kh, kw), strides, strict=True)
+    rows, cols = (spatial_axis(*size, padding) for size in sizes)
+    xp = pad_axes(x, rows, cols)
+    taps = [take_tap(xp, i, j, rows, cols) for i in range(kh) for j in range(kw)]
+    patches = _barrier(jnp.concatenate(taps, axis=-1))
+    y = matmul(patches.reshape(-1, kh * kw * channels), kernel.reshape(-1, filters))
+    return y.reshape(x.shape[0], rows.out, cols.out, filters)
+
+
+def _plain(layer: keras.layers.Conv2D, inputs: jax.Array) -> bool:
+    """Whether a layer has none of what the fast forms do not cover."""
+    return (
+        layer.data_format == "channels_last"
+        and layer.groups == 1
+        and set(layer.dilation_rate) == {1}
+        and len(inputs.shape) == 4
+    )
+
+
+def _named_as_stock(cls: type) -> type:
+    """Give a class the name that Keras writes into files and weight paths."""
+    cls.__name__ = cls.__qualname__ = "Conv2D"
+    cls.__module__ = "keras.layers"
+    return cls
+
+
+@_named_as_stock
+class PointwiseConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` with a 1x1 kernel; saved as the stock layer.
+
+    Strides and groups go to Keras' own convolution.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        """Convolve inputs (B, H, W, a) with kernel (1, 1, a, b)."""
+        if not _plain(self, inputs) or set(self.strides + self.kernel_size) != {1}:
+            return super().convolution_op(inputs, kernel)
+        kernel = keras.ops.convert_to_tensor(kernel, dtype=inputs.dtype)
+        return pointwise_conv(inputs, kernel)
+
+
+@_named_as_stock
+class StemConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` on at most 4 input channels; saved as the stock layer.
+
+    More channels, dilation and groups go to Keras' own convolution.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        """Convolve inputs (B, H, W, a) with kernel (kh, kw, a, b)."""
+        if not _plain(self, inputs) or inputs.shape[-1] > MAX_STEM_CHANNELS:
+            return super().convolution_op(inputs, kernel)
+        kernel = keras.ops.convert_to_tensor(kernel, dtype=inputs.dtype)
+        return im2col_conv(inputs, kernel, self.strides, self.padding)
