@@ -5,7 +5,7 @@ the genus, and the place of a bright patch the species; every trait is reused un
 every parent. NumPy and Pillow only.
 """
 
-from hiercam_keras.data.sources.synthetic_birds.render import Rendered, render
+from hiercam_keras.data.sources.synthetic_birds.picture import Rendered, render
 from hiercam_keras.data.sources.synthetic_birds.sheet import contact_sheet
 from hiercam_keras.data.sources.synthetic_birds.stream import (
     PretrainBatch,

@@ -92,9 +92,12 @@ def draw_regions(
     _wing(canvas, bird, look.wing, line)
     # Feathers stand out a little from the outline, but a patch is no hat.
     fluffed = canvas.mask()
-    fluffed.circles(bird.body * np.array([1.0, 1.0, 1.12]), 255)
+    outline = patch_outline(bird, look.patch_place, patch_radius)
+    apart = np.hypot(*(bird.body[:, :2] - outline.mean(axis=0)).T)
+    near = bird.body[apart < 1.12 * bird.body[:, 2] + 1.3 * patch_radius]
+    fluffed.circles(near * np.array([1.0, 1.0, 1.12]), 255)
     patch = canvas.mask()
-    patch.polygon(patch_outline(bird, look.patch_place, patch_radius), 255)
+    patch.polygon(outline, 255)
     canvas.paste("patch", ImageChops.multiply(patch.image, fluffed.image))
     x, y, r = bird.eye
     canvas.circles(np.array([[x, y, 1.35 * r]]), "eye_ring")

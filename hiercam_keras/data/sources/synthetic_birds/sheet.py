@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from hiercam_keras.data.sources.synthetic_birds.render import render
+from hiercam_keras.data.sources.synthetic_birds.picture import render
 from hiercam_keras.data.sources.synthetic_birds.traits import Look
 
 PART_COLORS = np.array(

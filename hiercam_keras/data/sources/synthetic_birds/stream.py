@@ -6,19 +6,16 @@ pure function of (seed, step), so that workers only share out the steps.
 """
 
 import io
-import itertools
-import multiprocessing
-import signal
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from hiercam_keras.data.sources.synthetic_birds.render import CROP, render
+from hiercam_keras.data.sources.synthetic_birds.picture import CROP, render
 from hiercam_keras.data.sources.synthetic_birds.scene import HABITATS
 from hiercam_keras.data.sources.synthetic_birds.tree import PretrainTree, random_tree
+from hiercam_keras.data.sources.synthetic_birds.workers import OrderedSteps
 
 # First words of all seeds here: no generator of the embedded data starts like this.
 _TREES, _PICTURES = 0x7EEE, 0x91C7
@@ -44,7 +41,7 @@ def pretrain_trees(seed: int, num_trees: int) -> list[PretrainTree]:
 
 
 def pretrain_batch(
-    trees: list[PretrainTree], seed: int, step: int, image_size: int, batch_size: int
+    step: int, trees: list[PretrainTree], seed: int, image_size: int, batch_size: int
 ) -> PretrainBatch:
     """The batch of a step: the same for the same arguments, always."""
     images = np.empty((batch_size, image_size, image_size, 3), dtype=np.uint8)
@@ -77,16 +74,14 @@ def _picture(tree: PretrainTree, labels, habitat: int, rng, size: int) -> np.nda
 class PretrainStream:
     """An endless iterator of `PretrainBatch`, drawn by processes.
 
-    Use it as a context manager, or call `close()`. Worker w draws the steps
-    w, w + workers, ... and waits in the pipe until they are taken, so that each is at
-    most two batches ahead.
+    Use it as a context manager, or call `close()`.
 
     Args:
       seed: of trees and pictures.
       num_trees: how many trees the pictures come from.
       image_size: side of the pictures in pixels.
       batch_size: pictures per batch.
-      workers: processes; 0 draws in this one.
+      workers: processes, each up to two batches ahead; 0 draws in this one.
       start_step: first step, to go on where a run stopped.
     """
 
@@ -103,45 +98,23 @@ class PretrainStream:
         self.trees = pretrain_trees(seed, num_trees)
         # (num_trees, 4): children per parent, by tree and rank position.
         self.num_values = np.stack([tree.num_values for tree in self.trees])
-        self.step = start_step
-        self._batch_args = (seed, image_size, batch_size)
-        self._pipes: list[Connection] = []
-        self._processes: list = []
-        self._start_step = start_step
-        # A fork would copy the locks of JAX' threads, held or not.
-        context = multiprocessing.get_context("spawn")
-        for worker in range(workers):
-            ours, theirs = context.Pipe(duplex=False)
-            steps = (start_step + worker, workers)
-            process = context.Process(
-                target=_draw_steps,
-                args=(theirs, steps, num_trees, self._batch_args),
-                daemon=True,
-                name=f"birds-{worker}",
-            )
-            process.start()
-            theirs.close()
-            self._pipes.append(ours)
-            self._processes.append(process)
+        self._steps = OrderedSteps(
+            pretrain_batch,
+            (self.trees, seed, image_size, batch_size),
+            start=start_step,
+            workers=workers,
+        )
+
+    @property
+    def step(self) -> int:
+        """The step of the next batch."""
+        return self._steps.step
 
     def __iter__(self) -> Iterator[PretrainBatch]:
         return self
 
     def __next__(self) -> PretrainBatch:
-        if not self._processes:
-            seed, image_size, batch_size = self._batch_args
-            batch = pretrain_batch(self.trees, seed, self.step, image_size, batch_size)
-        else:
-            turn = (self.step - self._start_step) % len(self._pipes)
-            try:
-                batch = self._pipes[turn].recv()
-            except (EOFError, OSError) as error:
-                raise RuntimeError(
-                    f"the process that draws the birds of step {self.step} has ended; "
-                    "see its message above, or draw with workers=0 to see why."
-                ) from error
-        self.step += 1
-        return batch
+        return next(self._steps)
 
     def __enter__(self) -> "PretrainStream":
         return self
@@ -151,25 +124,4 @@ class PretrainStream:
 
     def close(self) -> None:
         """Ends the workers. Calling it again does nothing."""
-        for pipe in self._pipes:
-            pipe.close()
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.join()
-            process.close()
-        self._pipes.clear()
-        self._processes.clear()
-
-
-def _draw_steps(pipe: Connection, steps: tuple[int, int], num_trees: int, args) -> None:
-    """Body of a worker: ends when the other end of the pipe is closed, however."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    seed, image_size, batch_size = args
-    trees = pretrain_trees(seed, num_trees)
-    for step in itertools.count(*steps):
-        batch = pretrain_batch(trees, seed, step, image_size, batch_size)
-        try:
-            pipe.send(batch)
-        except (BrokenPipeError, OSError):
-            return
+        self._steps.close()

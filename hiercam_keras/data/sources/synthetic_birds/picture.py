@@ -5,6 +5,7 @@ keeps, draws it over its habitat and puts light on both. Everything random comes
 the generator it is given, so that a picture is a pure function of its arguments.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -76,12 +77,14 @@ def render(
     rgb, coverage = draw.colors(regions, plumage.random_palette(rng))
     parts = draw.part_labels(regions)
     light = (rng.uniform(-0.7, 0.7), -1.0)
-    rgb = rgb * draw.shading(coverage, parts, light)[..., None]
-    rgb += rng.standard_normal((size, size, 1), dtype=np.float32) * 5.0
-    picture += (rgb - picture) * coverage[..., None]
+    rgb *= draw.shading(coverage, parts, light)[..., None]
+    rgb += _grain(rng, size)
+    rgb -= picture
+    rgb *= coverage[..., None]
+    picture += rgb
     _foreground(picture, parts, rng)
     _light(picture, rng)
-    image = np.clip(picture, 0, 255).astype(np.uint8)
+    image = np.clip(picture, 0, 255, out=picture).astype(np.uint8)
     return Rendered(image, parts, bounding_box(parts))
 
 
@@ -176,14 +179,24 @@ def _foreground(picture: np.ndarray, parts: np.ndarray, rng) -> None:
     parts[covered] = 0
 
 
+@functools.cache
+def _noise_tile(side: int) -> np.ndarray:
+    return 5.0 * np.random.default_rng(0).standard_normal((side, side), np.float32)
+
+
+def _grain(rng: np.random.Generator, size: int) -> np.ndarray:
+    """The plumage's texture: a random window of one noise image, (size, size, 1)."""
+    side = 1 << (size + size // 2).bit_length()
+    y, x = rng.integers(0, side - size + 1, 2).tolist()
+    return _noise_tile(side)[y : y + size, x : x + size, None]
+
+
 def _light(picture: np.ndarray, rng: np.random.Generator) -> None:
     """Exposure, contrast, warmth and a gradient of light, in place."""
     size = picture.shape[0]
     tint = rng.uniform(0.94, 1.06, 3).astype(np.float32) * rng.uniform(0.78, 1.15)
     across = np.linspace(-0.5, 0.5, size, dtype=np.float32) * rng.uniform(-0.3, 0.3)
     down = np.linspace(-0.5, 0.5, size, dtype=np.float32) * rng.uniform(-0.3, 0.3)
-    picture *= (1.0 + across[None, :, None] + down[:, None, None]) * tint
-    contrast = np.float32(rng.uniform(0.85, 1.15))
-    picture -= 118.0
-    picture *= contrast
-    picture += 118.0
+    contrast = np.float32(rng.uniform(0.85, 1.15))  # about the gray value 118
+    picture *= (1.0 + across[None, :, None] + down[:, None, None]) * (tint * contrast)
+    picture += 118.0 * (1.0 - contrast)

@@ -1,0 +1,318 @@
+"""data.sources.synthetic_birds: the embedded data set, written to disk.
+
+The layout is that of every image folder in iNat naming, with what a drawing knows
+beside the pictures: masks, parts, boxes, which part carries which rank, and which
+habitat was drawn. Every picture has a generator of its own, so that the files are
+the same bytes however many processes write them.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hiercam_keras.data.sources.synthetic_birds.draw import PARTS
+from hiercam_keras.data.sources.synthetic_birds.picture import render
+from hiercam_keras.data.sources.synthetic_birds.scene import HABITATS
+from hiercam_keras.data.sources.synthetic_birds.tree import (
+    EVIDENCE,
+    SyntheticSpecies,
+    default_tree,
+)
+from hiercam_keras.data.sources.synthetic_birds.workers import OrderedSteps
+from hiercam_keras.errors import UserError
+
+SCHEMA_VERSION = 1
+# Raise it when the same settings no longer give the same pictures.
+RENDERER_VERSION = 1
+
+_EMBEDDED = 0xB12D  # first word of the seeds here; pretraining uses others
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSettings:
+    """All that decides the files' contents.
+
+    orders, families, genera, species: children per parent.
+    images_per_species: 1 or more.
+    image_size: least and greatest side in pixels, both included; pictures are square.
+    habitat_correlation: 0..1, how often a bird stands in the habitat of its family;
+      otherwise the habitat is drawn from all of them.
+    distractors: strew bright discs like patches over the background.
+    seed: of the pictures; names, looks and habitats do not depend on it.
+    """
+
+    orders: int = 4
+    families: int = 2
+    genera: int = 2
+    species: int = 3
+    images_per_species: int = 60
+    image_size: tuple[int, int] = (150, 220)
+    habitat_correlation: float = 0.8
+    distractors: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "image_size", tuple(self.image_size))
+        low, high = self.image_size
+        if not 64 <= low <= high:
+            raise UserError(
+                "synthetic birds: image_size must be (least, greatest) with 64 <= "
+                f"least <= greatest, found {self.image_size}."
+            )
+        if self.images_per_species < 1:
+            raise UserError(
+                "synthetic birds: images_per_species must be 1 or more, found "
+                f"{self.images_per_species}."
+            )
+        if not 0.0 <= self.habitat_correlation <= 1.0:
+            raise UserError(
+                "synthetic birds: habitat_correlation must be between 0 and 1, found "
+                f"{self.habitat_correlation}."
+            )
+
+    def as_json(self) -> dict:
+        """The settings with JSON's types."""
+        return {**dataclasses.asdict(self), "image_size": list(self.image_size)}
+
+    @property
+    def key(self) -> str:
+        """Eight hex digits that differ where settings, schema or renderer differ."""
+        text = json.dumps(
+            [SCHEMA_VERSION, RENDERER_VERSION, self.as_json()], sort_keys=True
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def tree(self) -> list[SyntheticSpecies]:
+        """The species, in the order of their folders."""
+        return default_tree(self.orders, self.families, self.genera, self.species)
+
+
+def write_dataset(
+    root: str | os.PathLike,
+    *,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **settings,
+) -> Path:
+    """Writes the data set, or finds it complete and leaves it.
+
+    Everything is written to a hidden folder beside `root` that takes its name at the
+    end, so that a killed run leaves nothing that is taken for data.
+
+    Args:
+      root: folder to make. An empty folder there or a synthetic data set with other
+        settings is replaced; anything else is refused.
+      workers: processes; default one per core, 0 draws in this one.
+      progress: called with (pictures written, pictures in all) now and then.
+      **settings: fields of `DatasetSettings`.
+
+    Returns:
+      `root` as a path; the pictures lie in `root/images`.
+    """
+    wanted = DatasetSettings(**settings)
+    root = Path(root)
+    if is_complete(root, wanted):
+        return root
+    _refuse_other_data(root)
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(root)
+        partial = root.parent / f".{root.name}.partial-{os.getpid()}"
+        partial.mkdir()
+    except OSError as error:
+        raise UserError(
+            f"cannot write synthetic birds to '{root}': {error.strerror}. "
+            "Choose a folder that can be written."
+        ) from error
+    try:
+        _write(partial, wanted, workers, progress)
+        _take_name(partial, root, wanted)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return root
+
+
+def is_complete(
+    root: str | os.PathLike, settings: DatasetSettings | Mapping[str, object]
+) -> bool:
+    """Whether `root` holds the data set of these settings, whole.
+
+    Args:
+      root: a folder that may not exist.
+      settings: the settings, or a mapping of the fields that differ from default.
+    """
+    root = Path(root)
+    if not isinstance(settings, DatasetSettings):
+        settings = DatasetSettings(**settings)
+    found = _read_header(root)
+    if any(found.get(name) != value for name, value in _header(settings).items()):
+        return False
+    count = settings.images_per_species
+    return all(
+        _count(root / kind / leaf.class_dir) == count
+        for kind in ("images", "masks", "parts")
+        for leaf in settings.tree()
+    )
+
+
+def draw_example(
+    settings: DatasetSettings, leaf: SyntheticSpecies, species: int, index: int
+):
+    """One picture of the data set.
+
+    Args:
+      settings: of the data set.
+      leaf: the species.
+      species: its number in the tree.
+      index: of the picture, 0 .. images_per_species - 1.
+
+    Returns:
+      (Rendered, habitat index, JPEG quality).
+    """
+    rng = np.random.default_rng([_EMBEDDED, settings.seed, species, index])
+    size = int(rng.integers(settings.image_size[0], settings.image_size[1] + 1))
+    own = rng.random() < settings.habitat_correlation
+    other = int(rng.integers(len(HABITATS)))
+    habitat = leaf.habitat if own else other
+    quality = int(rng.integers(70, 94))
+    drawn = render(leaf.look, habitat, rng, size, distractors=settings.distractors)
+    return drawn, habitat, quality
+
+
+def _write(
+    folder: Path,
+    settings: DatasetSettings,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """All files, dataset.json last."""
+    tree = settings.tree()
+    total = len(tree) * settings.images_per_species
+    if workers is None:
+        workers = min(os.cpu_count() or 1, len(tree), 16)
+    boxes, habitats = [], []
+    args = (folder, settings, tree)
+    with OrderedSteps(
+        _write_species, args, stop=len(tree), workers=workers
+    ) as species_rows:
+        for species_boxes, species_habitats in species_rows:
+            boxes += species_boxes
+            habitats += species_habitats
+            if progress is not None:
+                progress(len(boxes), total)
+    _write_csv(folder / "boxes.csv", ("example_id", "x0", "y0", "x1", "y1"), boxes)
+    _write_csv(folder / "evidence.csv", ("rank", "part", "part_label"), EVIDENCE)
+    _write_csv(
+        folder / "habitats.csv", ("example_id", "habitat", "family_habitat"), habitats
+    )
+    header = _header(settings) | {
+        "parts": list(PARTS),
+        "classes": {leaf.class_dir: list(leaf.values) for leaf in tree},
+    }
+    text = json.dumps(header, indent=2) + "\n"
+    (folder / "dataset.json").write_text(text, encoding="utf-8")
+
+
+def _write_species(
+    species: int,
+    folder: Path,
+    settings: DatasetSettings,
+    tree: list[SyntheticSpecies],
+):
+    """The files of one species; returns its rows of boxes.csv and habitats.csv."""
+    leaf = tree[species]
+    for kind in ("images", "masks", "parts"):
+        (folder / kind / leaf.class_dir).mkdir(parents=True)
+    boxes, habitats = [], []
+    for index in range(settings.images_per_species):
+        drawn, habitat, quality = draw_example(settings, leaf, species, index)
+        stem = f"{leaf.class_dir}/{index:04d}"
+        image = Image.fromarray(drawn.image)
+        image.save(folder / "images" / f"{stem}.jpg", quality=quality)
+        mask = Image.fromarray((drawn.parts > 0).astype(np.uint8) * 255)
+        mask.save(folder / "masks" / f"{stem}.png")
+        Image.fromarray(drawn.parts).save(folder / "parts" / f"{stem}.png")
+        boxes.append((f"{stem}.jpg", *(f"{edge:g}" for edge in drawn.box)))
+        names = (HABITATS[habitat].name, HABITATS[leaf.habitat].name)
+        habitats.append((f"{stem}.jpg", *names))
+    return boxes, habitats
+
+
+def _header(settings: DatasetSettings) -> dict:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "renderer_version": RENDERER_VERSION,
+        "settings": settings.as_json(),
+    }
+
+
+def _write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _count(folder: Path) -> int:
+    try:
+        return len(os.listdir(folder))
+    except OSError:
+        return -1
+
+
+def _refuse_other_data(root: Path) -> None:
+    """Only an empty folder or an older synthetic data set is ever replaced."""
+    if not root.exists() or (root.is_dir() and not os.listdir(root)):
+        return
+    if "renderer_version" not in _read_header(root):
+        raise UserError(
+            f"'{root}' exists and is not a synthetic data set, so it is not replaced; "
+            "remove it, or choose another folder."
+        )
+
+
+def _read_header(root: Path) -> dict:
+    """What dataset.json says; {} where there is none that can be read."""
+    try:
+        found = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Removes the hidden folders of runs that were killed."""
+    for leftover in root.parent.glob(f".{root.name}.partial-*"):
+        pid = leftover.name.removeprefix(f".{root.name}.partial-").partition("-")[0]
+        try:
+            os.kill(int(pid), 0)
+            alive = int(pid) != os.getpid()
+        except (ProcessLookupError, ValueError):
+            alive = False
+        except OSError:
+            alive = True  # it is another user's
+        if not alive:
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _take_name(partial: Path, root: Path, settings: DatasetSettings) -> None:
+    old = partial.with_name(partial.name + "-old")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            root.rename(old)
+        partial.rename(root)
+    except OSError:
+        # Another process may have finished the same data set meanwhile.
+        if not is_complete(root, settings):
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
