@@ -26,17 +26,7 @@ def area_at_energy(maps: Any, share: float = 0.5) -> np.ndarray:
     Pixels are taken from the highest down, the last one in part, so that a uniform
     map gives `share`, which is also the largest value. So does a map without energy.
     """
-    if not 0 < share <= 1:
-        raise ValueError(f"share is {share}, expected 0 < share <= 1")
-    values = _flat(energy(maps))
-    values = -np.sort(-values, axis=-1)
-    held = np.cumsum(values, axis=-1)
-    wanted = share * held[..., -1:]
-    before = (held < wanted).sum(axis=-1)  # whole pixels that are not yet enough
-    before = np.minimum(before, values.shape[-1] - 1)[..., None]
-    last = np.take_along_axis(values, before, axis=-1)
-    short = wanted - (np.take_along_axis(held, before, axis=-1) - last)
-    return (before + short / last)[..., 0] / values.shape[-1]
+    return _area_at_energy(np.sort(_flat(energy(maps))), share)
 
 
 def entropy(maps: Any, normalized: bool = True) -> np.ndarray:
@@ -45,12 +35,7 @@ def entropy(maps: Any, normalized: bool = True) -> np.ndarray:
     Normalized by log(h w) it is 0 for one pixel and 1 for a uniform map, else it is
     in nats. A map without energy counts as uniform; of a single pixel it is 0.
     """
-    values = _flat(energy(maps))
-    logs = np.log(values, out=np.zeros_like(values), where=values > 0)
-    total = -(values * logs).sum(axis=-1)
-    if normalized and values.shape[-1] > 1:
-        total = total / np.log(values.shape[-1])
-    return np.maximum(total, 0.0)
+    return _entropy(_flat(energy(maps)), normalized)
 
 
 def gini(maps: Any) -> np.ndarray:
@@ -59,10 +44,7 @@ def gini(maps: Any) -> np.ndarray:
     0 for a uniform map, 1 - 1/n for a single pixel of n (Hurley and Rickard 2009,
     arXiv:0811.4706). A map without energy gives 0.
     """
-    values = np.sort(_flat(energy(maps)), axis=-1)
-    count = values.shape[-1]
-    weights = 2.0 * np.arange(1, count + 1) - count - 1
-    return np.maximum(values @ weights / count, 0.0)
+    return _gini(np.sort(_flat(energy(maps))))
 
 
 def centroid(maps: Any) -> np.ndarray:
@@ -70,11 +52,7 @@ def centroid(maps: Any) -> np.ndarray:
 
     Pixel i of n lies at (i + 0.5)/n. A map without energy has its center at 0.5, 0.5.
     """
-    values = energy(maps)
-    height, width = values.shape[-2:]
-    x = values.sum(axis=-2) @ ((np.arange(width) + 0.5) / width)
-    y = values.sum(axis=-1) @ ((np.arange(height) + 0.5) / height)
-    return np.stack([x, y], axis=-1)
+    return _centroid(energy(maps))
 
 
 def num_blobs(maps: Any, threshold: float = 0.5) -> np.ndarray:
@@ -165,16 +143,51 @@ def shape_measures(maps: Any, threshold: float = 0.5) -> dict[str, np.ndarray]:
     Names: area_above, area_at_energy, entropy, gini, centroid_x, centroid_y, blobs.
     """
     maps = as_maps(maps)
-    center = centroid(maps)
+    values = energy(maps)
+    center = _centroid(values)
+    ordered = np.sort(_flat(values))  # the costly step, once for three measures
     return {
         "area_above": area_above(maps, threshold),
-        "area_at_energy": area_at_energy(maps),
-        "entropy": entropy(maps),
-        "gini": gini(maps),
+        "area_at_energy": _area_at_energy(ordered, 0.5),
+        "entropy": _entropy(ordered, normalized=True),
+        "gini": _gini(ordered),
         "centroid_x": center[..., 0],
         "centroid_y": center[..., 1],
         "blobs": num_blobs(maps, threshold),
     }
+
+
+def _area_at_energy(ordered: np.ndarray, share: float) -> np.ndarray:
+    if not 0 < share <= 1:
+        raise ValueError(f"share is {share}, expected 0 < share <= 1")
+    values = ordered[..., ::-1]
+    held = np.cumsum(values, axis=-1)
+    wanted = share * held[..., -1:]
+    before = (held < wanted).sum(axis=-1)[..., None]  # pixels that are not yet enough
+    last = np.take_along_axis(values, before, axis=-1)
+    short = wanted - (np.take_along_axis(held, before, axis=-1) - last)
+    return (before + short / last)[..., 0] / values.shape[-1]
+
+
+def _entropy(values: np.ndarray, normalized: bool) -> np.ndarray:
+    logs = np.log(values, out=np.zeros_like(values), where=values > 0)
+    total = -(values * logs).sum(axis=-1)
+    if normalized and values.shape[-1] > 1:
+        total = total / np.log(values.shape[-1])
+    return np.maximum(total, 0.0)
+
+
+def _gini(ordered: np.ndarray) -> np.ndarray:
+    count = ordered.shape[-1]
+    weights = 2.0 * np.arange(1, count + 1) - count - 1
+    return np.maximum(ordered @ weights / count, 0.0)
+
+
+def _centroid(values: np.ndarray) -> np.ndarray:
+    height, width = values.shape[-2:]
+    x = values.sum(axis=-2) @ ((np.arange(width) + 0.5) / width)
+    y = values.sum(axis=-1) @ ((np.arange(height) + 0.5) / height)
+    return np.stack([x, y], axis=-1)
 
 
 def _flat(maps: np.ndarray) -> np.ndarray:
