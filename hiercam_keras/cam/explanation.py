@@ -1,0 +1,79 @@
+"""cam room: what an explanation holds. NumPy only."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from hiercam_keras.cam.score_space import ScoreSpace
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Maps of K targets for B images, by one method at one layer.
+
+    Attributes:
+      cams: float32 (B, K, h, w), signed, before ReLU, at the layer's own resolution
+        (input-space methods: at the image's). float64 for a float64 model.
+      scores: (B, K), the scores that were explained.
+      probabilities: (B, K), the softmax probability of the asked taxon under its head.
+      logits: (B, C), all heads side by side, in the order of `space.heads`.
+      degenerate: bool (B, K), ReLU(cam) is constant, zero or not finite: no heatmap.
+      trivial: bool (B, K), nothing was asked (a step into an only child): cam is 0.
+      rows, rivals: int32 (B, K), asked and opposing rows of `space`; -1 for none.
+      titles: K short names of the targets.
+      method, layer: their names.
+      extras: more (B, K) arrays by name, "completeness_gap" of integrated gradients.
+    """
+
+    cams: np.ndarray
+    scores: np.ndarray
+    probabilities: np.ndarray
+    logits: np.ndarray
+    degenerate: np.ndarray
+    trivial: np.ndarray
+    rows: np.ndarray
+    rivals: np.ndarray
+    titles: tuple[str, ...]
+    method: str
+    layer: str
+    space: ScoreSpace = dataclasses.field(repr=False)
+    extras: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.cams)
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """int32 (B, K): the label of the asked taxon at its rank."""
+        starts = np.array([group.start for group in self.space.groups])
+        return (self.rows - starts[self.space.group_of[self.rows]]).astype(np.int32)
+
+    @functools.cached_property
+    def ranks(self) -> tuple[str, ...]:
+        """The rank of each of the K targets."""
+        return tuple(self.space.rank_label(row)[0] for row in self.rows[0])
+
+    @functools.cached_property
+    def names(self) -> list[list[str]]:
+        """Display names of the asked taxa, B lists of K."""
+        return [[self.space.name(row) for row in rows] for rows in self.rows]
+
+    @functools.cached_property
+    def rival_names(self) -> list[list[str]]:
+        """Display names of the opposing rows ("" where there is none). For a step and
+        for siblings it is the parent's."""
+        return [[self.space.name(row) for row in rows] for rows in self.rivals]
+
+    def head_logits(self, rank: str | None = None) -> np.ndarray:
+        """Logits (B, N) of one head; default the finest."""
+        rank = rank or self.space.finest
+        start = 0
+        for head in self.space.heads:
+            size = self.space.num_labels[head]
+            if head == rank:
+                return self.logits[:, start : start + size]
+            start += size
+        raise KeyError(rank)

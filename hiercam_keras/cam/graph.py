@@ -1,0 +1,302 @@
+"""cam room: reading and nudging the output of any layer of any Keras 3 model.
+
+A layer's `call` is replaced, on the one instance and only while JAX traces, by a
+function that records its output and adds a delta to it. With a delta of zeros the model
+computes what it always does, and the derivative in the delta is the derivative in the
+layer's activations: exact whether or not the layer cuts the graph in two, the same for
+Functional, Sequential, subclassed and nested models, and the backward pass goes no
+further down than the layer. `_flatten_layers` is the only private name of Keras that
+is used (there is no public way to the layers inside a layer), in this file alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+
+from hiercam_keras.errors import UserError
+
+_FORMATS = ("channels_first", "channels_last")
+
+# Two threads tracing the same model would see each other's replaced calls.
+_lock = threading.RLock()
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of one layer during a pass through the model.
+
+    path: names from the outermost layer inward, slash-separated; a layer that is called
+    several times gets ":0", ":1", ... shape: the output's, None when it is not one
+    array. spatial: whether it is a batch of maps of more than one cell. same_as: path
+    of an inner layer whose output this one hands on.
+    """
+
+    path: str
+    layer: Any
+    index: int
+    shape: tuple[int, ...] | None
+    dtype: Any = None
+    spatial: bool = False
+    same_as: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.path.rsplit("/", 1)[-1]
+
+
+def layers_of(model: keras.Model) -> list:
+    """Every layer and operation inside the model, at any depth, the model left out."""
+    found = {id(x): x for x in model._flatten_layers(include_self=False)}
+    for layer in [model, *list(found.values())]:
+        # In a Functional model, keras.ops calls are nodes of the graph and no layers.
+        for operation in getattr(layer, "operations", ()):
+            found.setdefault(id(operation), operation)
+    found.pop(id(model), None)
+    return list(found.values())
+
+
+@contextlib.contextmanager
+def _replaced_calls(layers: Sequence, wrap: Callable) -> Iterator[None]:
+    """Within the context `layer.call` is `wrap(layer, its own call)`."""
+    with _lock:
+        replaced = []
+        try:
+            for layer in layers:
+                # Past Keras' own __setattr__, which would track the function.
+                object.__setattr__(layer, "call", wrap(layer, layer.call))
+                replaced.append(layer)
+            yield
+        finally:
+            for layer in replaced:
+                object.__delattr__(layer, "call")
+
+
+def variables_of(model: keras.Model) -> tuple[list, list]:
+    """Values of the trainable and the other variables, for `apply`."""
+    return (
+        [v.value for v in model.trainable_variables],
+        [v.value for v in model.non_trainable_variables],
+    )
+
+
+def apply(model: keras.Model, variables: tuple[list, list], images) -> Any:
+    """The model's outputs in inference; pure in `variables` and `images`."""
+    return model.stateless_call(*variables, images, training=False)[0]
+
+
+def record_calls(model: keras.Model, images) -> tuple[list[Call], Any]:
+    """All layer calls of one pass, in the order in which they end, and the shapes of
+    the outputs. Computes nothing."""
+    ended: list[tuple] = []
+    stack: list[str] = []
+
+    def wrap(layer, original):
+        @functools.wraps(original)
+        def call(*args, **kwargs):
+            stack.append(layer.name)
+            try:
+                output = original(*args, **kwargs)
+            finally:
+                path = "/".join(stack)
+                stack.pop()
+            ended.append((path, layer, output))
+            return output
+
+        return call
+
+    with _replaced_calls(layers_of(model), wrap):
+        outputs = jax.eval_shape(
+            functools.partial(apply, model), variables_of(model), images
+        )
+    return _name_calls(ended, _data_formats(model)), outputs
+
+
+def _name_calls(ended: list[tuple], formats: set[str]) -> list[Call]:
+    times: dict[int, int] = {}
+    for _, layer, _ in ended:
+        times[id(layer)] = times.get(id(layer), 0) + 1
+    calls, seen, first = [], {}, {}
+    for path, layer, output in ended:
+        index = seen.get(id(layer), 0)
+        seen[id(layer)] = index + 1
+        if times[id(layer)] > 1:
+            path = f"{path}:{index}"
+        if not hasattr(output, "shape"):
+            calls.append(Call(path, layer, index, None))
+            continue
+        same_as = first.setdefault(id(output), path)
+        calls.append(
+            Call(
+                path,
+                layer,
+                index,
+                tuple(output.shape),
+                output.dtype,
+                _is_spatial(layer, output, formats),
+                None if same_as == path else same_as,
+            )
+        )
+    return calls
+
+
+def _is_spatial(layer, output, formats: set[str]) -> bool:
+    if output.ndim != 4 or not jnp.issubdtype(output.dtype, jnp.floating):
+        return False
+    own = getattr(layer, "data_format", None)
+    formats = {own} if own in _FORMATS else formats
+    h, w = output.shape[2:] if formats == {_FORMATS[0]} else output.shape[1:3]
+    return h * w > 1
+
+
+def find_call(calls: Sequence[Call], layer: Any) -> Call:
+    """The call that a user means by a layer object, a name or a path.
+
+    Raises:
+      UserError: none or several calls fit, or its output is not one array; the message
+        names those that would do.
+    """
+    if isinstance(layer, str):
+        want = layer.strip("/")
+        fits = [c for c in calls if c.path == want or c.path.endswith("/" + want)]
+    else:
+        want = getattr(layer, "name", layer)
+        fits = [c for c in calls if c.layer is layer]
+    if len(fits) == 1 and fits[0].shape is not None:
+        return fits[0]
+    if len(fits) == 1:
+        raise UserError(f"layer {want!r} gives several arrays; {would_do(calls)}")
+    if fits:
+        names = ", ".join(c.path for c in fits[:12])
+        raise UserError(f"layer {want!r} is used {len(fits)} times; say which: {names}")
+    again = [c for c in calls if c.name.rsplit(":", 1)[0] == want]
+    if again:
+        names = ", ".join(c.path for c in again[:12])
+        raise UserError(
+            f"layer {want!r} is called {len(again)} times; say which: {names}"
+        )
+    raise UserError(f"the model has no layer {want!r} in its pass; {would_do(calls)}")
+
+
+def would_do(calls: Sequence[Call]) -> str:
+    names = [c.path for c in calls if c.spatial and c.same_as is None]
+    if not names:
+        return "none of its layers gives a 4-D map"
+    return f"these give maps, the last ones first: {', '.join(names[:-13:-1])}"
+
+
+# Layers that hand an activation on, or thin it out, and are no activation themselves.
+_PASSING = (
+    "Pooling",
+    "Padding",
+    "Cropping",
+    "UpSampling",
+    "Dropout",
+    "Reshape",
+    "Permute",
+    "Rescaling",
+    "Normalization",
+    "InputLayer",
+    "Random",
+)
+
+
+def last_activation(calls: Sequence[Call]) -> Call:
+    """The last convolutional activation: the last 4-D map that is neither pooling nor
+    padding nor dropout, after at least one convolution.
+
+    Raises:
+      UserError: the model has no convolution, or no 4-D map after one.
+    """
+    convolved, found = False, None
+    for call in calls:
+        kind = type(call.layer).__name__
+        convolved = convolved or "Conv" in kind
+        passing = any(word in kind for word in _PASSING)
+        if "BatchNormalization" in kind:
+            passing = False
+        if convolved and call.spatial and call.same_as is None and not passing:
+            found = call
+    if found is None:
+        raise UserError(
+            "no convolutional activation found in the model; name one with layer=. "
+            "For maps that are not 4-D (tokens of a transformer) give reshape= too"
+        )
+    return found
+
+
+def _data_formats(model: keras.Model) -> set[str]:
+    found = {getattr(layer, "data_format", None) for layer in layers_of(model)}
+    return found & set(_FORMATS) or {keras.config.image_data_format()}
+
+
+def data_format_of(call: Call, model: keras.Model) -> str:
+    """channels_first or channels_last: what the layer says itself, else what the
+    model's convolutions and poolings say, else Keras' own setting.
+
+    Raises:
+      UserError: the layer does not say and the others disagree.
+    """
+    own = getattr(call.layer, "data_format", None)
+    if own in _FORMATS:
+        return own
+    formats = _data_formats(model)
+    if len(formats) > 1:
+        raise UserError(
+            f"the model mixes {' and '.join(sorted(formats))} layers; say which one "
+            f"the layer {call.path} gives with data_format="
+        )
+    return formats.pop()
+
+
+def image_layout(model: keras.Model) -> str:
+    """The layout of the model's input: that of the first layer which says one."""
+    for layer in layers_of(model):
+        if getattr(layer, "data_format", None) in _FORMATS:
+            return layer.data_format
+    return keras.config.image_data_format()
+
+
+def apply_with_deltas(
+    model: keras.Model,
+    variables: tuple[list, list],
+    images,
+    calls: Sequence[Call],
+    deltas: Sequence[jax.Array],
+) -> tuple[Any, list[jax.Array]]:
+    """Outputs of the model, and the activations of `calls`, a delta added to each.
+
+    Activations and deltas are float32 at least, whatever the model computes in.
+    """
+    wanted = {(id(call.layer), call.index): i for i, call in enumerate(calls)}
+    activations: list = [None] * len(calls)
+    counts: dict[int, int] = {}
+
+    def wrap(layer, original):
+        @functools.wraps(original)
+        def call(*args, **kwargs):
+            output = original(*args, **kwargs)
+            index = counts.get(id(layer), 0)
+            counts[id(layer)] = index + 1
+            place = wanted.get((id(layer), index))
+            if place is None:
+                return output
+            delta = deltas[place]
+            wide = output.astype(delta.dtype)
+            activations[place] = wide
+            return (wide + delta).astype(output.dtype)
+
+        return call
+
+    layers = list({id(call.layer): call.layer for call in calls}.values())
+    with _replaced_calls(layers, wrap):
+        outputs = apply(model, variables, images)
+    return outputs, activations

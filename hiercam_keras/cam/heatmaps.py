@@ -1,0 +1,89 @@
+"""cam room: from a signed map to what people look at. NumPy only.
+
+A cam is signed and as large as its layer; a heatmap is ReLU(cam), resized bilinearly to
+the model's input, then (h - min) / (max - min), within [0, 1]. Resizing has half-pixel
+centers, edges repeated and no antialiasing, as in OpenCV's INTER_LINEAR and, when
+enlarging, `jax.image.resize` and Pillow.
+"""
+
+import functools
+
+import numpy as np
+
+# A map whose range is below this share of its maximum is rounding noise on a constant.
+FLAT = 1e-6
+
+
+def heatmap(cams: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Heatmaps (..., H, W) float32 in [0, 1] of signed maps (..., h, w).
+
+    A map that `is_degenerate` gives zeros. Never NaN.
+
+    Args:
+      cams: signed maps.
+      size: H and W, or one number for both.
+    """
+    flat = is_degenerate(cams)[..., None, None]
+    positive = np.where(flat, 0.0, np.maximum(np.asarray(cams, np.float64), 0.0))
+    large = resize(positive, size)
+    low = large.min((-2, -1), keepdims=True)
+    span = large.max((-2, -1), keepdims=True) - low
+    scaled = (large - low) / np.where(span > 0, span, 1.0)
+    return np.where(flat, 0.0, scaled).astype(np.float32)
+
+
+def is_degenerate(cams: np.ndarray) -> np.ndarray:
+    """bool (...): ReLU of the map is zero, constant, or not finite."""
+    positive = np.maximum(np.asarray(cams), 0.0)
+    high, low = positive.max((-2, -1)), positive.min((-2, -1))
+    with np.errstate(invalid="ignore"):
+        return ~(high - low > FLAT * high) | ~np.isfinite(high)
+
+
+def energy(cams: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Resized ReLU(cam) divided by its sum: (..., H, W) float32, for shares of energy.
+
+    No min-max here: subtracting the minimum would move energy. Zeros where the sum is
+    zero or not finite.
+    """
+    positive = np.maximum(np.asarray(cams, np.float64), 0.0)
+    bad = ~np.isfinite(positive).all((-2, -1), keepdims=True)
+    large = resize(np.where(bad, 0.0, positive), size)
+    total = large.sum((-2, -1), keepdims=True)
+    return (large / np.where(total > 0, total, 1.0)).astype(np.float32)
+
+
+def resize(
+    maps: np.ndarray, size: int | tuple[int, int], kernel: str = "bilinear"
+) -> np.ndarray:
+    """Resizes (..., h, w) to (..., H, W) with half-pixel centers, edges repeated, no
+    antialiasing. "bilinear", or "bicubic" with OpenCV's and PyTorch's a = -0.75."""
+    height, width = (size, size) if isinstance(size, int) else size
+    maps = np.asarray(maps)
+    rows = _weights(maps.shape[-2], height, kernel).astype(maps.dtype)
+    columns = _weights(maps.shape[-1], width, kernel).astype(maps.dtype)
+    return rows @ maps @ columns.T
+
+
+@functools.lru_cache(maxsize=64)
+def _weights(source: int, target: int, kernel: str) -> np.ndarray:
+    """(target, source): what each new cell takes of each old one."""
+    center = (np.arange(target) + 0.5) * source / target - 0.5
+    reach = {"bilinear": 1, "bicubic": 2}[kernel]
+    first = np.floor(center).astype(int) - reach + 1
+    weights = np.zeros((target, source))
+    for tap in range(2 * reach):
+        cell = first + tap
+        weight = _kernel(np.abs(center - cell), kernel)
+        np.add.at(weights, (np.arange(target), np.clip(cell, 0, source - 1)), weight)
+    return weights
+
+
+def _kernel(distance: np.ndarray, kernel: str) -> np.ndarray:
+    if kernel == "bilinear":
+        return np.maximum(1 - distance, 0)
+    # Keys' cubic convolution (1981, equation 4 with free a).
+    a, d = -0.75, distance
+    near = (a + 2) * d**3 - (a + 3) * d**2 + 1
+    far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
+    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))

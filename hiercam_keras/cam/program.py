@@ -1,0 +1,228 @@
+"""cam room: the work on one batch, as JAX traces it.
+
+Nothing here touches the host: `Program.run` is a pure function of weights, images and
+target codes, jitted by the engine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import keras
+
+from hiercam_keras.cam import graph, input_space, selection
+from hiercam_keras.cam.heatmaps import FLAT
+from hiercam_keras.cam.outputs import Outputs
+from hiercam_keras.cam.score_cam import scorecam
+from hiercam_keras.errors import UserError
+
+INPUT = "input"  # the layer that input-space methods are said to explain
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the methods can be told.
+
+    Attributes:
+      flip: average each map with that of the mirrored image, mirrored back.
+      scorecam_channels: forward passes of scorecam.
+      smoothgrad_samples, smoothgrad_noise: see `input_space.smoothgrad`.
+      ig_steps, ig_baseline: see `input_space.integrated_gradients`. The baseline is
+        black, as in the paper.
+      seed: of the random control and of smoothgrad's noise.
+    """
+
+    flip: bool = False
+    scorecam_channels: int = 64
+    smoothgrad_samples: int = 16
+    smoothgrad_noise: float = 0.15
+    ig_steps: int = 32
+    ig_baseline: float = 0.0
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Program:
+    """A model, the layer calls that are explained, and how all that is laid out."""
+
+    model: keras.Model
+    calls: tuple[graph.Call, ...]
+    outputs: Outputs
+    layouts: tuple[str, ...]
+    image_layout: str
+    reshape: Callable | None
+    options: Options
+
+    def run(self, chosen, variables, images, codes, seeds):
+        """Everything on one batch of B images and K targets.
+
+        Returns:
+          maps and degenerate, by (method, layer); the arrays that all methods share,
+          by name; extras by (method, layer) and name.
+        """
+        layers, logits, selected, scored = self._layer_pass(
+            chosen, variables, images, codes, None
+        )
+        keys = jax.vmap(
+            lambda seed: jax.random.fold_in(jax.random.key(self.options.seed), seed)
+        )(seeds)
+        run = functools.partial(self._maps, chosen, variables, selected, keys)
+        maps, extras = run(images, layers, scored.scores)
+        if self.options.flip:
+            mirrored = jnp.flip(images, 3 if self._channels_first else 2)
+            layers, *_, rescored = self._layer_pass(
+                chosen, variables, mirrored, codes, selected
+            )
+            again, _ = run(mirrored, layers, rescored.scores)
+            maps = {k: (m + jnp.flip(again[k], -1)) / 2 for k, m in maps.items()}
+        # A question that is none has no answer, whatever a method would draw.
+        off = selected.trivial[..., None, None]
+        maps = {k: jnp.where(off, 0.0, m) for k, m in maps.items()}
+        degenerate = {k: _degenerate(m) for k, m in maps.items()}
+        shared = {
+            "scores": scored.scores,
+            "probabilities": scored.probabilities,
+            "logits": logits,
+            "trivial": selected.trivial,
+            "rows": selected.row,
+            "rivals": selected.rival,
+        }
+        return maps, degenerate, shared, extras
+
+    def _layer_pass(self, chosen, variables, images, codes, selected):
+        """One pass: [(activations, grads or None)] for each layer, logits, targets."""
+        batch = images.shape[0]
+        deltas = [
+            jnp.zeros(
+                (batch, *call.shape[1:]), jnp.promote_types(call.dtype, "float32")
+            )
+            for call in self.calls
+        ]
+
+        def forward(deltas):
+            outputs, activations = graph.apply_with_deltas(
+                self.model, variables, images, self.calls, deltas
+            )
+            return self.outputs.logits(outputs), activations
+
+        wanted = any(m.gradients and m.source == "layer" for m in chosen)
+        if wanted:
+            logits, pull_back, activations = jax.vjp(forward, deltas, has_aux=True)
+        else:
+            logits, activations = forward(deltas)
+        space = self.outputs.space
+        if selected is None:
+            selected = selection.select(space, codes, logits)
+        scored = selection.score(space, selected, logits)
+        grads = [None] * len(activations)
+        if wanted:
+            grads = jax.vmap(pull_back, in_axes=1, out_axes=1)(scored.cotangents)[0]
+        layers = [
+            (self._fold(layout, a), None if g is None else self._fold(layout, g, 1))
+            for layout, a, g in zip(self.layouts, activations, grads, strict=True)
+        ]
+        return layers, logits, selected, scored
+
+    def _fold(self, layout: str, array, extra: int = 0):
+        """(B, [K,] h, w, C) from whatever layout the layer has."""
+        if self.reshape is not None:
+            return jax.vmap(self.reshape, 1, 1)(array) if extra else self.reshape(array)
+        first = layout == "channels_first"
+        return jnp.moveaxis(array, 1 + extra, -1) if first else array
+
+    def _maps(self, chosen, variables, selected, keys, images, layers, scores):
+        maps, extras = {}, {}
+        for method in chosen:
+            if method.source == "input":
+                found, more = self._input_map(
+                    method, variables, selected, keys, images, scores
+                )
+                maps[method.name, INPUT] = found
+                extras[method.name, INPUT] = more
+                continue
+            for call, layer in zip(self.calls, layers, strict=True):
+                maps[method.name, call.path] = self._layer_map(
+                    method, variables, selected, keys, images, *layer
+                )
+        return maps, extras
+
+    def _layer_map(self, method, variables, selected, keys, images, activations, grads):
+        num_targets = selected.row.shape[1]
+        each_target = jax.vmap(method.compute or (lambda *_: None), (None, 0))
+        if method.source == "masking":
+            pictures = self._pictures(images)
+            ask = functools.partial(self._scores, variables, selected)
+            channels = self.options.scorecam_channels
+            return scorecam(ask, pictures, activations, channels=channels)
+        if method.source == "random":
+            drawn = jax.vmap(lambda key: jax.random.split(key, num_targets))(keys)
+            return jax.vmap(each_target)(activations, drawn)
+        if method.gradients:
+            return jax.vmap(each_target)(activations, grads)
+        same = jax.vmap(method.compute)(activations)
+        return jnp.repeat(same[:, None], num_targets, axis=1)
+
+    def _input_map(self, method, variables, selected, keys, images, scores):
+        options, pictures = self.options, self._pictures(images)
+
+        def gradient(pictures):  # (B, H, W, 3) -> (B, K, H, W, 3)
+            logits, pull_back = jax.vjp(
+                functools.partial(self._logits, variables), pictures
+            )
+            scored = selection.score(self.outputs.space, selected, logits)
+            pull_all = jax.vmap(pull_back, in_axes=1, out_axes=1)
+            return pull_all(scored.cotangents)[0]
+
+        if method.name == "saliency":
+            return input_space.saliency(gradient, pictures), {}
+        if method.name == "smoothgrad":
+            found = input_space.smoothgrad(
+                gradient,
+                pictures,
+                keys,
+                samples=options.smoothgrad_samples,
+                noise=options.smoothgrad_noise,
+            )
+            return found, {}
+        found = input_space.integrated_gradients(
+            gradient, pictures, baseline=options.ig_baseline, steps=options.ig_steps
+        )
+        nothing = jnp.full_like(pictures, options.ig_baseline)
+        base = self._scores(variables, selected, nothing)
+        gap = input_space.completeness_gap(found, scores, base)
+        return found, {"completeness_gap": gap}
+
+    @property
+    def _channels_first(self) -> bool:
+        return self.image_layout == "channels_first"
+
+    def _pictures(self, images):
+        """Images as floats, channels last: what can be differentiated and masked."""
+        for tensor in getattr(self.model, "inputs", None) or ():
+            if not keras.backend.is_float_dtype(tensor.dtype):
+                raise UserError(
+                    f"the model's input is {tensor.dtype}: methods that change the "
+                    "image (scorecam, saliency, smoothgrad, integrated_gradients) need "
+                    "a model that takes floats"
+                )
+        images = images.astype(jnp.promote_types(images.dtype, jnp.float32))
+        return jnp.moveaxis(images, 1, -1) if self._channels_first else images
+
+    def _logits(self, variables, pictures):
+        images = jnp.moveaxis(pictures, -1, 1) if self._channels_first else pictures
+        return self.outputs.logits(graph.apply(self.model, variables, images))
+
+    def _scores(self, variables, selected, pictures):
+        logits = self._logits(variables, pictures)
+        return selection.score(self.outputs.space, selected, logits).scores
+
+
+def _degenerate(maps):
+    """`heatmaps.is_degenerate` on the device: (B, K)."""
+    high = jnp.maximum(maps.max((-2, -1)), 0.0)
+    low = jnp.maximum(maps.min((-2, -1)), 0.0)
+    return ~(high - low > FLAT * high) | ~jnp.isfinite(high)

@@ -1,0 +1,203 @@
+"""cam room: what can be asked of a model, as rows over the columns of its logits.
+
+A model answers with C logits: one head of `num_labels` columns, or several heads (one a
+rank) set side by side. Everything that can be asked of it is a *row*: a set of columns
+whose logsumexp is the row's score. Rows come in groups:
+
+* the root: all columns of the finest head;
+* one group for each rank down to the finest head's, holding the rank-marginal of every
+  taxon, s_n = logsumexp of its descendants' logits (a node's probability is the sum of
+  its leaves' probabilities, so s_n - s_root = log P(n));
+* one group for each coarser head of a multi-rank model, holding that head's own logits.
+
+Only integers leave this file (which row, against which row), so that one compiled
+function serves every question. NumPy only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hiercam_keras.errors import UserError
+
+if TYPE_CHECKING:
+    from hiercam_keras.taxonomy.tree import Taxonomy
+
+ROOT = "root"
+LABEL = "label"  # the rank of a model whose taxonomy is not known
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Rows `start .. start + size` over columns `column .. column + len(owner)`.
+
+    `owner[c]` is the row, counted from `start`, that column `column + c` belongs to.
+    `own` marks the answer of a head of that rank, as against a marginal of a finer one.
+    """
+
+    rank: str
+    own: bool
+    start: int
+    size: int
+    column: int
+    owner: np.ndarray
+
+
+class ScoreSpace:
+    """Rows of a model with the given heads.
+
+    Args:
+      heads: rank -> number of labels. A model without ranks is `{LABEL: n}`.
+      taxonomy: gives the coarser ranks. Without one there are no marginals.
+
+    Attributes:
+      ranks: coarse to fine, down to the finest head's.
+      finest: rank of the finest head; steps, paths and contrasts ask its marginals.
+      heads: ranks of the heads in the order in which their columns are set.
+      groups: see `Group`; the first is the root.
+      owner: int32 (G, C), the row that a column belongs to in group g, -1 for none.
+      group_of: int32 (M,), the group of a row.
+      parent: int32 (M,), the row one rank up; the root is its own parent, and the rows
+        of coarser heads have the root too.
+      only_child: bool (M,), whether the parent has no other child.
+      ancestors: int32 (N, R), the row at every rank of the finest head's label n.
+    """
+
+    def __init__(self, heads: Mapping[str, int], taxonomy: Taxonomy | None = None):
+        self.taxonomy = taxonomy
+        self.heads = _ordered_heads(heads, taxonomy)
+        self.finest = self.heads[-1]
+        self.num_labels = dict(heads)
+        if taxonomy is None:
+            self.ranks = (self.finest,)
+        else:
+            ranks = tuple(taxonomy.ranks)
+            self.ranks = ranks[: ranks.index(self.finest) + 1]
+        self.groups = self._make_groups()
+        self.num_rows = sum(group.size for group in self.groups)
+        self.num_columns = sum(heads.values())
+        self._index_rows()
+
+    def _make_groups(self) -> tuple[Group, ...]:
+        columns, column = {}, 0
+        for rank in self.heads:
+            columns[rank] = column
+            column += self.num_labels[rank]
+        fine = self.num_labels[self.finest]
+        at = columns[self.finest]
+        groups = [Group(ROOT, False, 0, 1, at, np.zeros(fine, np.int32))]
+
+        def append(rank, own, size, column, owner):
+            start = groups[-1].start + groups[-1].size
+            groups.append(Group(rank, own, start, size, column, owner))
+
+        for rank in self.ranks:
+            if rank == self.finest:
+                append(rank, True, fine, at, np.arange(fine, dtype=np.int32))
+            else:
+                owner = np.asarray(self.taxonomy.parents(self.finest, rank), np.int32)
+                append(rank, False, self.taxonomy.num_labels(rank), at, owner)
+        for rank in self.heads[:-1]:
+            size = self.num_labels[rank]
+            owner = np.arange(size, dtype=np.int32)
+            append(rank, True, size, columns[rank], owner)
+        return tuple(groups)
+
+    def _index_rows(self) -> None:
+        self.owner = np.full((len(self.groups), self.num_columns), -1, np.int32)
+        self.group_of = np.zeros(self.num_rows, np.int32)
+        self.parent = np.zeros(self.num_rows, np.int32)
+        for index, group in enumerate(self.groups):
+            columns = slice(group.column, group.column + len(group.owner))
+            self.owner[index, columns] = group.start + group.owner
+            self.group_of[group.start : group.start + group.size] = index
+        lineage = self.groups[: len(self.ranks) + 1]
+        for coarse, fine in zip(lineage, lineage[1:], strict=False):
+            # A column's row in one group and in the group above it: child and parent.
+            self.parent[fine.start + fine.owner] = coarse.start + coarse.owner
+        children = np.bincount(
+            self.parent[1 : lineage[-1].start + lineage[-1].size],
+            minlength=self.num_rows,
+        )
+        self.only_child = children[self.parent] == 1
+        self.only_child[0] = True
+        self.only_child[lineage[-1].start + lineage[-1].size :] = False
+        self.ancestors = np.stack(
+            [group.start + group.owner for group in lineage[1:]], axis=1
+        ).astype(np.int32)
+
+    def group(self, rank: str | None, score: str = "own") -> int:
+        """Index of the group that answers for a rank.
+
+        Args:
+          rank: a rank, or None for the finest head's.
+          score: "own" takes the rank's own head where there is one, "marginal" the
+            finest head's marginal.
+
+        Raises:
+          UserError: the model cannot answer for this rank.
+        """
+        if score not in ("own", "marginal"):
+            raise UserError(f"score is 'own' or 'marginal', not {score!r}")
+        rank = self.finest if rank is None else rank
+        found = [i for i, g in enumerate(self.groups) if i and g.rank == rank]
+        if not found:
+            known = ", ".join(dict.fromkeys(self.ranks + self.heads))
+            hint = "" if self.taxonomy else " (without a taxonomy, no rank above it)"
+            raise UserError(
+                f"this model cannot answer for the rank {rank!r}; "
+                f"it can for {known}{hint}"
+            )
+        # The marginal group, when both are there, is made first.
+        return found[-1] if score == "own" else found[0]
+
+    def row(self, rank: str | None, label: int, score: str = "own") -> int:
+        """Row of a label at a rank; UserError when there is no such label."""
+        group = self.groups[self.group(rank, score)]
+        if not 0 <= label < group.size:
+            raise UserError(
+                f"label {label} is out of range: rank {group.rank} has labels "
+                f"0 to {group.size - 1}"
+            )
+        return group.start + int(label)
+
+    def rank_label(self, row: int) -> tuple[str, int]:
+        """The rank and label of a row; the root is ("root", 0), none is ("", -1)."""
+        if row < 0:
+            return "", -1
+        group = self.groups[self.group_of[row]]
+        return group.rank, int(row) - group.start
+
+    def name(self, row: int) -> str:
+        """Display name of a row's taxon; "" for no row."""
+        rank, label = self.rank_label(row)
+        if rank in ("", ROOT):
+            return rank
+        if self.taxonomy is None:
+            return str(label)
+        return self.taxonomy.names(rank)[label]
+
+
+def _ordered_heads(heads, taxonomy) -> tuple[str, ...]:
+    if not heads:
+        raise UserError("the model has no heads to ask")
+    if taxonomy is None:
+        # Without a tree the head with most labels counts as the finest.
+        return tuple(sorted(heads, key=lambda rank: heads[rank]))
+    ranks = list(taxonomy.ranks)
+    for rank, size in heads.items():
+        if rank not in ranks:
+            raise UserError(
+                f"the model's output {rank!r} is no rank of the taxonomy; "
+                f"it has {', '.join(ranks)}"
+            )
+        if taxonomy.num_labels(rank) != size:
+            raise UserError(
+                f"the model's head for {rank} has {size} labels, the taxonomy "
+                f"{taxonomy.num_labels(rank)}: is it the taxonomy it was trained with?"
+            )
+    return tuple(sorted(heads, key=ranks.index))

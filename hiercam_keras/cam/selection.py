@@ -1,0 +1,133 @@
+"""cam room: from logits to targets, on the device.
+
+Which taxon is predicted, and who came second, is known only after the forward pass.
+Choosing here, inside the jitted function, spares a round trip to the host; and since
+what is chosen are integers, no choice compiles anything anew.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from hiercam_keras.cam import targets as t
+from hiercam_keras.cam.score_space import ScoreSpace
+
+
+class Selected(NamedTuple):
+    """Targets of a batch, resolved: scores are logsumexp(row) - logsumexp(rival).
+
+    row: int32 (B, K). rival: int32 (B, K), -1 for none. without: bool (B, K), the rival
+    set leaves out the row's own columns (the siblings). trivial: bool (B, K), nothing
+    was asked: a step into an only child, a contrast without an opponent.
+    """
+
+    row: jax.Array
+    rival: jax.Array
+    without: jax.Array
+    trivial: jax.Array
+
+
+class Scored(NamedTuple):
+    """scores (B, K), probabilities (B, K) of the rows, and d scores / d logits
+    (B, K, C)."""
+
+    scores: jax.Array
+    probabilities: jax.Array
+    cotangents: jax.Array
+
+
+def row_scores(space: ScoreSpace, logits: jax.Array) -> jax.Array:
+    """logsumexp of every row: (B, C) -> (B, M). Stable for any logits."""
+    parts = []
+    for group in space.groups:
+        z = logits[:, group.column : group.column + len(group.owner)].T  # (C_g, B)
+        if group.size == len(group.owner):  # every column is its own row
+            parts.append(z.T)
+            continue
+        top = jax.ops.segment_max(z, group.owner, group.size)
+        total = jax.ops.segment_sum(
+            jnp.exp(z - top[group.owner]), group.owner, group.size
+        )
+        parts.append((top + jnp.log(total)).T)
+    return jnp.concatenate(parts, axis=1)
+
+
+def select(space: ScoreSpace, codes: t.Codes, logits: jax.Array) -> Selected:
+    """Resolves target codes, (B, K) each, by the logits (B, C)."""
+    scores = row_scores(space, logits)  # (B, M)
+    group_of = jnp.asarray(space.group_of)
+    in_group = codes.group[..., None] == group_of  # (B, K, M)
+    row = _best(scores, in_group)
+    leaves = _leaves(space, logits)  # (B,)
+    lineage = jnp.asarray(space.ancestors)[leaves]  # (B, R)
+    # The groups of the ranks follow the root's, coarse to fine.
+    depth = jnp.clip(codes.group - 1, 0, lineage.shape[1] - 1)
+    ancestor = jnp.take_along_axis(lineage, depth, axis=1)
+    row = jnp.where(codes.pick == t.ANCESTOR, ancestor, row)
+    row = jnp.where(codes.pick == t.GIVEN, codes.row, row)
+
+    others = in_group & (jnp.arange(space.num_rows) != row[..., None])
+    parent = jnp.asarray(space.parent)[row]
+    rival = jnp.full_like(row, -1)
+    for against, choice in (
+        (t.PARENT, parent),
+        (t.SIBLINGS, parent),
+        (t.RUNNER_UP, _best(scores, others)),
+        (t.ROOT_ROW, jnp.zeros_like(row)),
+        (t.GIVEN_ROW, codes.other),
+    ):
+        rival = jnp.where(codes.against == against, choice, rival)
+    alone = jnp.asarray(space.only_child)[row]
+    trivial = alone & ((codes.against == t.PARENT) | (codes.against == t.SIBLINGS))
+    trivial |= (codes.against == t.RUNNER_UP) & ~others.any(-1)
+    trivial |= row == rival
+    return Selected(row, rival, codes.against == t.SIBLINGS, trivial)
+
+
+def _best(scores, allowed):
+    return jnp.where(allowed, scores[:, None, :], -jnp.inf).argmax(-1)
+
+
+def _leaves(space, logits):
+    finest = space.groups[0]
+    columns = slice(finest.column, finest.column + len(finest.owner))
+    return logits[:, columns].argmax(-1)
+
+
+def score(space: ScoreSpace, selected: Selected, logits: jax.Array) -> Scored:
+    """Scores of resolved targets and their gradients in the logits.
+
+    The gradient of logsumexp over a set is the softmax within it, so nothing needs to
+    be differentiated: d score / d z_c = P(c | row) - P(c | rival).
+    """
+    owner, group_of = jnp.asarray(space.owner), jnp.asarray(space.group_of)
+    z = logits[:, None, :]  # (B, 1, C)
+    mine = owner[group_of[selected.row]] == selected.row[..., None]  # (B, K, C)
+    theirs = owner[group_of[selected.rival]] == selected.rival[..., None]
+    theirs &= ~(mine & selected.without[..., None])
+    same_head = _head_columns(space)[group_of[selected.row]]  # (B, K, C)
+    asked = ~selected.trivial
+    mine_sum, mine_share = _logsumexp(z, mine)
+    theirs_sum, theirs_share = _logsumexp(z, theirs & asked[..., None])
+    against = asked & (selected.rival >= 0)
+    scores = jnp.where(against, mine_sum - theirs_sum, mine_sum)
+    scores = jnp.where(asked, scores, 0.0)
+    cotangents = jnp.where(asked[..., None], mine_share - theirs_share, 0.0)
+    head_sum, _ = _logsumexp(z, same_head)
+    return Scored(scores, jnp.exp(mine_sum - head_sum), cotangents)
+
+
+def _head_columns(space):
+    """bool (G, C): the columns of the head that a group reads."""
+    return jnp.asarray(space.owner >= 0)
+
+
+def _logsumexp(z, mask):
+    """logsumexp over a set of columns and the softmax within it; 0 for no columns."""
+    top = jnp.max(jnp.where(mask, z, -jnp.inf), axis=-1, keepdims=True)
+    top = jnp.where(jnp.isfinite(top), top, 0.0)
+    weights = jnp.where(mask, jnp.exp(jnp.minimum(z - top, 0.0)), 0.0)
+    total = weights.sum(-1, keepdims=True)
+    total = jnp.where(total > 0, total, 1.0)
+    return (top + jnp.log(total))[..., 0], weights / total

@@ -1,0 +1,42 @@
+"""cam room: the map store, maps of a whole split on disk. NumPy only.
+
+A store is one folder, named by a hash of all that its maps depend on, so that maps of
+an older model are never taken for this one's. Shards are written whole or not at all,
+and a second run does only those that are missing: a run may be killed at any moment.
+
+    <key>/store.json           schema_version, identity, targets, lineages, versions
+    <key>/shard-00000.npz      the maps of the first `shard_size` examples, and so on
+
+To read one without this package, with NumPy and the standard library:
+
+    import glob, json, numpy
+    meta = json.load(open("KEY/store.json", encoding="utf-8"))
+    for path in sorted(glob.glob("KEY/shard-*.npz")):
+        shard = numpy.load(path)  # no pickle
+        for i, example_id in enumerate(shard["example_id"]):
+            cam = shard["cam"][i]  # float32 (K, h, w), signed, before ReLU
+            for k, rank in enumerate(shard["rank"]):
+                lineage = meta["lineages"][rank][shard["label"][i, k]]
+                print(example_id, lineage, shard["score"][i, k], cam[k].max())
+
+Arrays of a shard of N examples and K targets: example_id (N,) text; rank (K,) text;
+label int32 (N, K) of the asked taxon; rival_rank and rival_label (N, K), what it was
+set against (rank "" and -1 for nothing); cam float32 (N, K, h, w); score and
+probability float32 (N, K); degenerate and trivial bool (N, K); geometry float32 (N, 7);
+skipped_id and skipped_reason (S,) text.
+"""
+
+from hiercam_keras.cam.store_key import SCHEMA_VERSION, identity, key, weights_digest
+from hiercam_keras.cam.store_reader import Entry, Reader, open
+from hiercam_keras.cam.store_writer import Writer
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Entry",
+    "Reader",
+    "Writer",
+    "identity",
+    "key",
+    "open",
+    "weights_digest",
+]

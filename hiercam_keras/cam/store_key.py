@@ -1,0 +1,74 @@
+"""cam room: the name of a map store, a hash of all that its maps depend on."""
+
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import hiercam_keras
+
+SCHEMA_VERSION = 1
+FILE = "store.json"
+
+
+def weights_digest(weights: Iterable[Any]) -> str:
+    """SHA-256 over shapes, types and bytes of a model's weights (`model.weights`), in
+    order. The same for a model with stock layers and with fast ones."""
+    digest = hashlib.sha256()
+    for weight in weights:
+        array = np.ascontiguousarray(np.asarray(weight))
+        digest.update(f"{array.shape}{array.dtype}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def key(identity: Mapping[str, Any]) -> str:
+    """Name of a store's folder: 16 hex digits of a hash of the identity."""
+    text = json.dumps(identity, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def identity(
+    *,
+    weights: str,
+    example_ids: Sequence[str],
+    method: str,
+    layer: str,
+    targets: Sequence[str],
+    preprocessing: Mapping[str, Any],
+    **more: Any,
+) -> dict[str, Any]:
+    """All that maps depend on, as JSON.
+
+    Args:
+      weights: `weights_digest`.
+      example_ids: the split, in its order.
+      method, layer: as in the explanation.
+      targets: what is asked, by names that tell two questions apart.
+      preprocessing: image size, layout and what else changes pixels.
+      **more: method options and the like.
+    """
+    split = hashlib.sha256("\n".join(example_ids).encode()).hexdigest()
+    return {
+        "weights": weights,
+        "split": split,
+        "method": method,
+        "layer": layer,
+        "targets": list(targets),
+        "preprocessing": dict(preprocessing),
+        **more,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made the maps; only of what is loaded already."""
+    found = {"hiercam_keras": hiercam_keras.__version__, "numpy": np.__version__}
+    found["python"] = platform.python_version()
+    for name in ("keras", "jax"):
+        if name in sys.modules:
+            found[name] = sys.modules[name].__version__
+    return found

@@ -1,0 +1,121 @@
+"""cam room: reading a map store; `store` tells what it is."""
+
+from __future__ import annotations
+
+import functools
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hiercam_keras import workdir
+from hiercam_keras.cam.store_key import FILE, SCHEMA_VERSION
+from hiercam_keras.errors import UserError
+
+
+class Entry(NamedTuple):
+    """The maps of one example; see the module's docstring for the fields."""
+
+    example_id: str
+    label: np.ndarray
+    rival_rank: np.ndarray
+    rival_label: np.ndarray
+    score: np.ndarray
+    probability: np.ndarray
+    degenerate: np.ndarray
+    trivial: np.ndarray
+    cam: np.ndarray
+    geometry: np.ndarray
+
+
+class Reader:
+    """Maps by example_id. Iterates in the order of the split; `len` counts maps.
+
+    Attributes:
+      folder: where it lies.  meta: the JSON.  titles: of the K targets.
+      ranks: of the K targets.  example_ids: those with a map, in order.
+      skipped: example_id -> reason.  complete: whether every shard is there.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.meta = workdir.read_json(self.folder / FILE)
+        if self.meta.get("schema_version") != SCHEMA_VERSION:
+            raise UserError(
+                f"{self.folder / FILE} has schema_version "
+                f"{self.meta.get('schema_version')}, this program reads "
+                f"{SCHEMA_VERSION}: make the maps anew with --mode=cam"
+            )
+        self.titles = tuple(self.meta["targets"])
+        self.ranks: tuple[str, ...] = ()
+        self.skipped: dict[str, str] = {}
+        self._index: dict[str, tuple[int, int]] = {}
+        self._paths = sorted(self.folder.glob("shard-*.npz"))
+        self._load = functools.lru_cache(maxsize=2)(self._load_shard)
+        for number, path in enumerate(self._paths):
+            names = ("example_id", "rank", "skipped_id", "skipped_reason")
+            ids, ranks, skipped, reasons = _read(path, names)
+            self.ranks = self.ranks or tuple(map(str, ranks))
+            self.skipped |= dict(zip(map(str, skipped), map(str, reasons), strict=True))
+            for row, example_id in enumerate(ids):
+                self._index[str(example_id)] = number, row
+        planned = -(-self.meta["num_examples"] // self.meta["shard_size"])
+        self.complete = len(self._paths) == planned
+
+    @property
+    def example_ids(self) -> tuple[str, ...]:
+        return tuple(self._index)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __contains__(self, example_id: str) -> bool:
+        return example_id in self._index
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(self.get, self._index)
+
+    def get(self, example_id: str) -> Entry:
+        """The maps of one example; UserError when there are none, with the reason."""
+        if example_id not in self._index:
+            why = self.skipped.get(example_id, "it is not in this split, or not done")
+            raise UserError(f"{self.folder} has no map of {example_id!r}: {why}")
+        shard, row = self._index[example_id]
+        return Entry(example_id, *(array[row] for array in self._load(shard)))
+
+    def _load_shard(self, shard: int) -> list[np.ndarray]:
+        return _read(self._paths[shard], Entry._fields[1:])
+
+    def column(self, name: str) -> np.ndarray:
+        """One array over all examples, in order: "score" (N, K), "label" (N, K), ..."""
+        parts = []
+        for path in self._paths:
+            (ids,) = _read(path, ["example_id"])
+            if len(ids):
+                parts += _read(path, [name])
+        return np.concatenate(parts)
+
+    def lineage(self, rank: str, label: int) -> str:
+        """Lineage path of a label, "Animalia/Chordata/..."."""
+        return self.meta["lineages"][rank][label]
+
+
+def open(path: str | Path) -> Reader:
+    """Opens a map store, complete or not.
+
+    Raises:
+      UserError: the folder is no map store, or of another schema, or damaged.
+    """
+    return Reader(path)
+
+
+def _read(path: Path, names: Sequence[str]) -> list[np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as shard:
+            return [shard[name] for name in names]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is damaged ({error}): delete it and run --mode=cam again"
+        ) from error

@@ -1,0 +1,277 @@
+"""cam room: targets, what is asked of the model.
+
+Notation: z are the logits of the finest head, s_n = logsumexp(z_c, c below n) is the
+score of taxon n at any rank (the log of the sum of its leaves' probabilities, up to the
+same constant for all n), s_root = logsumexp(z). Every target is such a score or the
+difference of two, and its gradient is
+
+    d s_n / d z_c = P(c | n) for c below n, else 0,
+
+so with a linear head every coarser rank's map is a probability-weighted sum of the
+species' maps. Wherever a taxon is asked for, it may be None (the one that the model
+predicts, chosen on the device in the same pass), a label, a display name or lineage
+path, or a sequence of these, one for each image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hiercam_keras.cam.score_space import ScoreSpace
+from hiercam_keras.errors import UserError
+
+Taxon = None | int | str | Sequence
+
+# How the asked row is picked.
+GIVEN, BEST, ANCESTOR = 0, 1, 2
+# What it is set against. GIVEN_ROW reads the row in `other`.
+NONE, PARENT, SIBLINGS, RUNNER_UP, ROOT_ROW, GIVEN_ROW = 0, 1, 2, 3, 4, 5
+_AGAINST = {"siblings": SIBLINGS, "runner_up": RUNNER_UP}
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One question, asked of every image of a batch. Build it with the functions below.
+
+    Attributes:
+      kind: label, log_probability, step, path or contrast.
+      rank: None is the finest head's rank.
+      taxon: see the module's docstring.
+      against: contrast only.
+      score: "own" or "marginal", see `ScoreSpace.group`.
+      ranks: path only.
+    """
+
+    kind: str
+    rank: str | None = None
+    taxon: Taxon = None
+    against: Any = None
+    score: str = "own"
+    ranks: tuple[str, ...] | None = None
+
+    @property
+    def title(self) -> str:
+        """A short name, as it stands in file names and tables."""
+        rank = self.rank or "own"
+        if self.kind == "contrast":
+            named = self.against if isinstance(self.against, str) else "taxon"
+            return f"contrast-{rank}-{named}"
+        marginal = "-marginal" if self.score == "marginal" else ""
+        return f"{self.kind}-{rank}{marginal}"
+
+
+def label(taxon: Taxon = None, rank: str | None = None, score: str = "own") -> Target:
+    """y = z_c, the logit of a class at the model's rank (Selvaraju et al. 2017,
+    arXiv:1610.02391: the score before the softmax). At a coarser rank: that rank's own
+    head where the model has one, else the marginal s_n.
+
+    Args:
+      taxon: predicted (None), true labels (B,), or named.
+      rank: default the finest head's.
+      score: "marginal" asks the finest head even where the rank has its own.
+    """
+    return Target("label", rank, taxon, score=score)
+
+
+def predicted(rank: str | None = None, score: str = "own") -> Target:
+    """The score of the taxon that is predicted at `rank`: argmax over its scores."""
+    return Target("label", rank, None, score=score)
+
+
+def marginal(rank: str, taxon: Taxon = None) -> Target:
+    """s_n = logsumexp(z_c, c below n): the rank-marginal of the finest head.
+
+    The log of a sum of softmax probabilities over the leaves of a hierarchy is how
+    coarser classes are scored since hierarchical classification by leaf marginals
+    (Deng et al. 2012, "Hedging your bets", doi:10.1109/CVPR.2012.6248086).
+    """
+    return Target("label", rank, taxon, score="marginal")
+
+
+def log_probability(taxon: Taxon = None, rank: str | None = None) -> Target:
+    """log P(n) = s_n - s_root, the log-softmax score of a taxon at any rank."""
+    return Target("log_probability", rank, taxon, score="marginal")
+
+
+def step(rank: str, taxon: Taxon = None) -> Target:
+    """log P(child | parent) = s_child - s_parent: what chose this genus within this
+    family. The chain rule of conditional softmax over a tree (Redmon and Farhadi 2017,
+    YOLO9000, arXiv:1612.08242, section 4), here read off a flat head.
+
+    A step into an only child is 0 by definition, and the result marks it `trivial`.
+    With `taxon=None` the child is the predicted species' ancestor at `rank`, so that
+    steps of several ranks form one path.
+    """
+    return Target("step", rank, taxon)
+
+
+def path(leaf: Taxon = None, ranks: Sequence[str] | None = None) -> Target:
+    """All steps from the root to a leaf, one target for each rank, coarse to fine.
+
+    Their scores add up to log P(leaf), and for methods that are linear in the gradient
+    (gradcam, hirescam) so do their signed cams: the chain rule, telescoped.
+
+    Args:
+      leaf: a taxon of the finest head's rank; None is the predicted one.
+      ranks: keep only the steps into these ranks.
+    """
+    return Target("path", None, leaf, ranks=tuple(ranks) if ranks else None)
+
+
+def contrast(
+    rank: str | None = None, taxon: Taxon = None, against: Any = "runner_up"
+) -> Target:
+    """s_a - s_b: what speaks for taxon a and not for b (contrastive explanation after
+    Prabhushankar et al. 2020, arXiv:2008.00178; Finer-CAM, arXiv:2501.11309).
+
+    Args:
+      rank: default the finest head's; scores are the finest head's marginals.
+      taxon: a; None is the predicted one.
+      against: "siblings" (s_b = logsumexp over the other children of a's parent),
+        "runner_up" (the best other taxon of the rank), or a taxon of the same rank.
+    """
+    return Target("contrast", rank, taxon, against=against, score="marginal")
+
+
+class Codes(NamedTuple):
+    """K targets of B images as integers; every field is int32 (B, K).
+
+    pick: GIVEN (the row in `row`), BEST (of `group`) or ANCESTOR (at the rank of
+      `group`, of the predicted leaf). against: NONE .. GIVEN_ROW. other: a row.
+    """
+
+    pick: np.ndarray
+    group: np.ndarray
+    row: np.ndarray
+    against: np.ndarray
+    other: np.ndarray
+
+
+def expand(asked: Any, space: ScoreSpace) -> tuple[Target, ...]:
+    """Whatever a user may pass as targets, as a tuple of targets without paths.
+
+    None is the predicted class. Integers of shape (B,) or (B, K) are labels of the
+    finest head: one, or K, for each image. A Target, or a sequence of them, is asked of
+    every image.
+    """
+    if asked is None:
+        asked = predicted()
+    if isinstance(asked, Target):
+        asked = [asked]
+    if not isinstance(asked, (list, tuple)) or not all(
+        isinstance(target, Target) for target in asked
+    ):
+        asked = _labels_to_targets(asked)
+    found = []
+    for target in asked:
+        if target.kind != "path":
+            found.append(target)
+            continue
+        for rank in target.ranks or space.ranks:
+            found.append(Target("step", rank, target.taxon, against="leaf"))
+    if not found:
+        raise UserError("no targets: ask for at least one")
+    return tuple(found)
+
+
+def _labels_to_targets(asked) -> list[Target]:
+    array = np.asarray(asked)
+    if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
+        raise UserError(
+            "targets are None, Target objects, or integer labels of shape (batch,) or "
+            f"(batch, K); found {type(asked).__name__} of shape {array.shape} and type "
+            f"{array.dtype}"
+        )
+    columns = array.reshape(len(array), -1).T
+    return [label(column) for column in columns]
+
+
+def encode(targets: Sequence[Target], space: ScoreSpace, batch: int) -> Codes:
+    """Targets as integers, of shape (batch, len(targets)).
+
+    Raises:
+      UserError: a per-image sequence that does not have `batch` entries, an unknown
+        rank, taxon or label, a contrast that has nothing to stand against.
+    """
+    columns = [_encode_one(target, space, batch) for target in targets]
+    stacked = [np.stack(field, axis=1) for field in zip(*columns, strict=True)]
+    return Codes(*(field.astype(np.int32) for field in stacked))
+
+
+def _encode_one(target: Target, space: ScoreSpace, batch: int) -> tuple:
+    full = lambda value: np.full(batch, value, np.int64)  # noqa: E731
+    is_step = target.kind == "step"
+    score = "marginal" if is_step else target.score
+    group = space.group(target.rank, score)
+    against, other = NONE, full(0)
+    if is_step:
+        against = PARENT
+    elif target.kind == "log_probability":
+        against = ROOT_ROW
+    elif target.kind == "contrast":
+        if isinstance(target.against, str) and target.against in _AGAINST:
+            against = _AGAINST[target.against]
+        else:
+            against = GIVEN_ROW
+            other = _rows(target.against, target, space, score, batch)
+    if target.taxon is None:
+        pick, row = (ANCESTOR if is_step else BEST), full(0)
+    elif is_step and target.against == "leaf":
+        leaves = _labels(target.taxon, space.finest, space, batch)
+        pick, row = GIVEN, space.ancestors[leaves, space.ranks.index(target.rank)]
+    else:
+        pick, row = GIVEN, _rows(target.taxon, target, space, score, batch)
+        _check_contrast(target, space, row, against, other)
+    return full(pick), full(group), row, full(against), other
+
+
+def _check_contrast(target, space, row, against, other) -> None:
+    alone = against == SIBLINGS and space.only_child[row].any()
+    same = against == GIVEN_ROW and (row == other).any()
+    if alone or same:
+        image = int(np.argmax(space.only_child[row] if alone else row == other))
+        raise UserError(
+            f"{target.title}: {space.name(int(row[image]))} "
+            + ("has no sibling to stand against" if alone else "stands against itself")
+        )
+
+
+def _rows(taxon, target, space, score, batch) -> np.ndarray:
+    rank = target.rank or space.finest
+    group = space.groups[space.group(rank, score)]
+    return group.start + _labels(taxon, rank, space, batch)
+
+
+def _labels(taxon, rank: str, space: ScoreSpace, batch: int) -> np.ndarray:
+    """Labels (B,) of a taxon given as a label, a name, or a sequence of these."""
+    if isinstance(taxon, (str, numbers.Integral)):
+        return np.full(batch, _label(taxon, rank, space), np.int64)
+    found = [_label(one, rank, space) for one in taxon]
+    if len(found) != batch:
+        raise UserError(
+            f"expected one target for each of the {batch} images of the batch, "
+            f"found {len(found)}"
+        )
+    return np.asarray(found, np.int64)
+
+
+def _label(taxon, rank: str, space: ScoreSpace) -> int:
+    if isinstance(taxon, str):
+        if space.taxonomy is None:
+            raise UserError(
+                f"the target {taxon!r} is a name, and names need a taxonomy: "
+                "Explainer(model, taxonomy=...)"
+            )
+        return int(space.taxonomy.find(taxon, rank)[1])
+    if not isinstance(taxon, numbers.Integral):
+        raise UserError(
+            f"a target taxon is an integer label or a name, not {taxon!r} "
+            f"({type(taxon).__name__})"
+        )
+    space.row(rank, int(taxon), "marginal" if rank in space.ranks else "own")
+    return int(taxon)
