@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 # ITU-R BT.601, as in the YIQ space in which hue turns.
-_LUMA = np.array([0.299, 0.587, 0.114])
-_RGB_TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+LUMA = np.array([0.299, 0.587, 0.114])
+_RGB_TO_YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _NUM_DRAWS = 16
 _ASPECT = 3.3  # longest erased rectangle, Zhong et al. 2017 (arXiv:1708.04896)
 _NOISE_SEED = 20171108
@@ -164,7 +164,7 @@ def _color(brightness, contrast, saturation, turns):
     turn[:, 1, 1] = turn[:, 2, 2] = np.cos(angle)
     turn[:, 1, 2], turn[:, 2, 1] = -np.sin(angle), np.sin(angle)
     hue = np.linalg.inv(_RGB_TO_YIQ) @ turn @ _RGB_TO_YIQ
-    gray = np.broadcast_to(_LUMA, (3, 3))
+    gray = np.broadcast_to(LUMA, (3, 3))
     saturate = saturation[:, None, None] * (np.eye(3) - gray) + gray
     matrix = hue @ saturate * (brightness * contrast)[:, None, None]
     return matrix, brightness * (1 - contrast)
@@ -175,7 +175,7 @@ def _recolor(image, color, haze):
     # A product with ones is many times faster than a mean over the long axis, and exact
     # in float32 up to 256 x 256 pixels.
     sums = np.ones(len(pixels), np.float32) @ pixels
-    luma = float(sums @ _LUMA) / len(pixels)
+    luma = float(sums @ LUMA) / len(pixels)
     mixed = pixels @ np.ascontiguousarray(color.T)
     mixed += np.float32(haze * luma + 0.5)
     # Truncation after adding one half rounds; 255.5 would not fit.

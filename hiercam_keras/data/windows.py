@@ -15,6 +15,11 @@ from PIL import Image
 from hiercam_keras.data import decode, geometry
 from hiercam_keras.data.records import Record
 
+# Added before truncation to 8 bits. Weights are ratios of small integers, so that exact
+# halves are common, and round-off alone would decide about them.
+ROUNDING = 0.5017
+_BILINEAR = Image.Resampling.BILINEAR
+
 
 class Windows(NamedTuple):
     """Windows of N images; all arrays are int32 (N, 2) and ordered height, width.
@@ -78,8 +83,13 @@ def read(path: Path, windows: Windows, index: int) -> np.ndarray:
     bottom, right = (windows.start[index] + windows.extent[index]) * scale
     box = (left, top, min(right, image.width), min(bottom, image.height))
     height, width = (int(side) for side in windows.extent[index])
-    resized = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(resized)
+    # In floating point, as TensorFlow does it: on 8 bits Pillow rounds after each axis,
+    # and one pixel in ten would differ.
+    channels = [
+        channel.convert("F").resize((width, height), _BILINEAR, box=box)
+        for channel in image.split()
+    ]
+    return (np.stack(channels, axis=-1) + np.float32(ROUNDING)).astype(np.uint8)
 
 
 def geometry_rows(

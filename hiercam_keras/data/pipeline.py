@@ -1,0 +1,181 @@
+"""Data room: plans into pixels with tf.data.
+
+Files are read, decoded, resized and augmented in parallel, in the order of the plans.
+Where TensorFlow fails on a file, the batch is read with Pillow instead, which finds the
+bad file, and tf.data goes on behind it.
+"""
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from hiercam_keras.data import augment_tf, windows
+from hiercam_keras.data.arrays import ArrayReader
+from hiercam_keras.data.loader import Job, Plan
+
+# Plans of so many examples become one tf.data.Dataset; bounds memory, not order.
+_CHUNK = 100_000
+
+try:
+    # JAX owns the accelerator.
+    tf.config.set_visible_devices([], "GPU")
+except RuntimeError as error:
+    logging.warning("TensorFlow was in use before and keeps its GPUs: %s", error)
+
+
+class TfReader:
+    """Reads batches with tf.data; see `loader.Reader`."""
+
+    def __init__(self, job: Job):
+        self._job = job
+        self._paths = np.array([os.fsencode(path) for path in job.paths], object)
+        self._fits = job.windows.num_bytes <= job.cache_bytes
+        self._epochs = 0
+        self._memory: _Memory | None = None
+        self._pillow: ArrayReader | None = None
+
+    def read(
+        self, plans: Iterator[Plan]
+    ) -> Iterator[tuple[Plan, np.ndarray, dict[int, str]]]:
+        """Yields each plan, its images uint8 (B, S, S, 3), and reasons by position."""
+        self._epochs += 1
+        # Whoever reads once should not wait until all is in memory.
+        if self._epochs == 2 and self._fits:
+            self._memory = self._fill()
+        plans = iter(plans)
+        while first := next(plans, None):
+            more = max(1, _CHUNK // len(first.indices)) - 1
+            yield from self._read_chunk([first, *itertools.islice(plans, more)])
+
+    def close(self) -> None:
+        """Frees threads and memory."""
+        self._memory = None
+        if self._pillow is not None:
+            self._pillow.close()
+
+    def _read_chunk(self, plans):
+        done = 0
+        while done < len(plans):
+            batch_size = len(plans[done].indices)
+            dataset = self._examples(plans[done:]).batch(batch_size)
+            batches = iter(dataset.prefetch(tf.data.AUTOTUNE))
+            for plan in plans[done:]:
+                try:
+                    images = next(batches).numpy()
+                except tf.errors.OpError:
+                    # The iterator has lost its place: a new one starts behind it.
+                    yield self._with_pillow(plan)
+                    done += 1
+                    break
+                yield plan, images, {}
+                done += 1
+
+    def _examples(self, plans: list[Plan]) -> tf.data.Dataset:
+        """Augmented images, uint8 (S, S, 3), in the order of the plans."""
+        index = np.concatenate([plan.indices for plan in plans])
+        columns = {"index": index, "crop": np.concatenate([p.crop for p in plans])}
+        for field in ("flip", "color", "haze", "erase", "fill"):
+            columns[field] = np.concatenate([getattr(p.drawn, field) for p in plans])
+        size, recolor = self._job.windows.size, self._job.recolor
+        memory = self._memory
+        if memory is None:
+            columns |= self._window_columns(index)
+
+        def one(example):
+            if memory is None:
+                window = _window(example)
+            else:
+                window = memory.get(example["index"])
+            return augment_tf.apply(window, example, size, recolor)
+
+        return self._map(columns, one)
+
+    def _window_columns(self, index):
+        where = self._job.windows
+        return {
+            "path": self._paths[index],
+            "resized": where.resized[index],
+            "start": where.start[index],
+            "extent": where.extent[index],
+        }
+
+    def _map(self, columns, function):
+        options = tf.data.Options()
+        options.deterministic = True
+        if self._job.workers:
+            options.threading.private_threadpool_size = self._job.workers
+        dataset = tf.data.Dataset.from_tensor_slices(columns).with_options(options)
+        return dataset.map(function, tf.data.AUTOTUNE)
+
+    def _with_pillow(self, plan):
+        if self._pillow is None:
+            self._pillow = ArrayReader(self._job._replace(cache_bytes=-1))
+        return next(self._pillow.read(iter([plan])))
+
+    def _fill(self) -> "_Memory":
+        """All windows in memory; a bad file's place is left out, see `_Memory`."""
+        extent = self._job.windows.extent
+        lengths = extent.astype(np.int64).prod(axis=1) * 3
+        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        pixels = np.zeros(int(lengths.sum()), np.uint8)
+        good = np.zeros(len(lengths), bool)
+        done = 0
+        while done < len(lengths):
+            rest = np.arange(done, len(lengths))
+            dataset = self._map(self._window_columns(rest), _window).prefetch(64)
+            try:
+                for window in dataset:
+                    pixels[starts[done] :][: lengths[done]] = window.numpy().ravel()
+                    good[done] = True
+                    done += 1
+            except tf.errors.OpError:
+                done += 1
+        return _Memory(pixels, starts, extent, good)
+
+
+class _Memory:
+    """Windows in one tensor; asking for one that could not be read is an OpError.
+
+    The tensor is captured by the datasets, not copied into their graphs.
+    """
+
+    def __init__(self, pixels, starts, extent, good):
+        self._pixels = tf.constant(pixels)
+        self._starts = tf.constant(starts, tf.int64)
+        self._extent = tf.constant(extent, tf.int64)
+        self._good = tf.constant(good)
+
+    def get(self, index: tf.Tensor) -> tf.Tensor:
+        """The window of an example, uint8 (height, width, 3)."""
+        with tf.control_dependencies([tf.debugging.Assert(self._good[index], [index])]):
+            height, width = self._extent[index][0], self._extent[index][1]
+        start = self._starts[index]
+        flat = self._pixels[start : start + height * width * 3]
+        return tf.reshape(flat, tf.stack([height, width, 3]))
+
+
+def _window(example) -> tf.Tensor:
+    """The window of a file, uint8 (height, width, 3); `windows.read` in TensorFlow."""
+    data = tf.io.read_file(example["path"])
+    image = tf.cond(
+        tf.io.is_jpeg(data),
+        # The accurate transform is the one that Pillow uses.
+        lambda: tf.io.decode_jpeg(data, 3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_png(data, 3),
+    )
+    stored = tf.cast(tf.shape(image)[:2], tf.float32)
+    # Kernel and borders are those of Pillow's BILINEAR: a triangle, widened where the
+    # image shrinks, that sees past the window's edge.
+    window = tf.raw_ops.ScaleAndTranslate(
+        images=image[None],
+        size=example["extent"],
+        scale=tf.cast(example["resized"], tf.float32) / stored,
+        translation=-tf.cast(example["start"], tf.float32),
+        kernel_type="triangle",
+        antialias=True,
+    )[0]
+    return tf.cast(window + windows.ROUNDING, tf.uint8)
