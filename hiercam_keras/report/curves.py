@@ -21,7 +21,7 @@ from hiercam_keras.report import style
 Columns = Mapping[str, Sequence[float]]
 
 _COLUMN = re.compile(
-    r"(?P<val>val_)?(?:(?P<head>.+)_)??(?:sparse_)?(?:categorical_)?"
+    r"(?P<val>val_)?(?:(?P<head>.+?)_)??(?:sparse_)?(?:categorical_)?"
     r"(?P<what>loss|accuracy|acc)"
 )
 

@@ -71,7 +71,7 @@ def heat_layer(
     size: tuple[int, int],
     colormap: str = DEFAULT_COLORMAP,
     degenerate: bool = False,
-    levels: int = 64,
+    levels: int = 128,
 ) -> Image.Image:
     """The heat alone as a small palette image with opacity, to be laid over a picture.
 
@@ -80,7 +80,7 @@ def heat_layer(
       size: (height, width) in pixels of the layer.
       colormap: name of a matplotlib colormap.
       degenerate: gives a hatch instead of heat.
-      levels: number of palette entries; 64 on a smooth map cannot be told from 256.
+      levels: number of palette entries; 128 are within 4 of 255 of a smooth blend.
 
     Returns:
       Image of mode P with one opacity per palette entry (`info["transparency"]`).

@@ -122,7 +122,7 @@ def _render(page: Page, data: Mapping[str, Any], hero: Mapping | None) -> str:
 
 
 def _summary(models: Sequence[Model]) -> dict[str, list]:
-    """Header and rows of the summary table; columns that no model fills are left out."""
+    """Header and rows of the summary table, without columns that no model fills."""
     columns = {
         "model": [m.name for m in models],
         "rank": [m.rank for m in models],

@@ -84,6 +84,7 @@ def single_png(
     contrast: Contrast | None = None,
     title: str = "",
     alpha: float = 0.6,
+    dpi: int = 144,
 ) -> bytes:
     """Draws the figure for one photo.
 
@@ -93,6 +94,7 @@ def single_png(
       contrast: the runner-up and its map, or None.
       title: small, at the top left (such as the file's name).
       alpha: strength of the overlays.
+      dpi: pixels per inch; the figure is 7.3 inches high.
 
     Returns:
       PNG bytes; about 2:1 with four ranks.
@@ -110,7 +112,7 @@ def single_png(
         for column, answer in enumerate(ranks):
             left = _MARGIN + _PHOTO + 0.55 + column * _COLUMN
             _draw_rank(figure, image, answer, left, column, alpha)
-        return style.to_png(figure)
+        return style.to_png(figure, dpi)
 
 
 def save_single(

@@ -56,15 +56,14 @@ def write_csv(
       ValueError: a row that has not one cell per column.
     """
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([safe_cell(name) for name in header])
+    _write_row(buffer, header)
     for number, row in enumerate(rows, 1):
         cells = _cells(row, header)
         if len(cells) != len(header):
             raise ValueError(
                 f"row {number} has {len(cells)} cells, expected {len(header)}: {header}"
             )
-        writer.writerow([safe_cell(cell) for cell in cells])
+        _write_row(buffer, cells)
     write_text(path, buffer.getvalue())
     return Path(path)
 
@@ -122,6 +121,14 @@ def format_table(
         for row in [titles, ["-" * width for width in widths], *table]
     ]
     return "\n".join(lines)
+
+
+def _write_row(buffer: io.StringIO, cells: Sequence[Any]) -> None:
+    cells = [safe_cell(cell) for cell in cells]
+    # Not every Python quotes a carriage return by itself, and bare it ends the line.
+    bare = any("\r" in str(cell) for cell in cells)
+    quoting = csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL
+    csv.writer(buffer, lineterminator="\n", quoting=quoting).writerow(cells)
 
 
 def _cells(row: Sequence[Any] | Mapping[str, Any], header: Sequence[str]) -> list[Any]:

@@ -1,0 +1,95 @@
+"""Made pictures and pages for the tests of the report."""
+
+import numpy as np
+import pytest
+
+from hiercam_keras.report import schema
+
+RANKS = ("class", "order", "family", "genus", "species")
+BIRDS = (
+    ("Aves", "Piciformes", "Picidae", "Picus", "viridis"),
+    ("Aves", "Piciformes", "Picidae", "Dryocopus", "martius"),
+    ("Aves", "Strigiformes", "Tytonidae", "Tyto", "alba"),
+    ("Aves", "Strigiformes", "Strigidae", "Strix", "aluco"),
+)
+
+
+def blob(row: int, column: int, side: int = 8) -> np.ndarray:
+    """A heatmap (side, side) with its peak of 1 at one cell and 0 far from it."""
+    y, x = np.mgrid[:side, :side]
+    heat = np.exp(-((y - row) ** 2 + (x - column) ** 2) / 4.0)
+    heat = np.where(heat < 0.01, 0.0, heat)
+    return heat.astype(np.float32)
+
+
+def make_picture(number: int, said: dict[str, tuple[str, ...]], **changes):
+    """Picture `number` of BIRDS, by turns; `said` maps a model to what it says."""
+    true = BIRDS[number % len(BIRDS)]
+    views = []
+    for k, model in enumerate(("family", "species")):
+        depth = RANKS.index(model) + 1
+        predicted = said.get(model, true[:depth])
+        views.append(
+            schema.View(
+                model=model,
+                predicted=predicted,
+                predicted_name=display(predicted),
+                probability=0.5 + 0.04 * (number % 10) + 0.05 * k,
+                correct=predicted == true[:depth],
+                heatmap=blob(2 + k, number % 8),
+                energy_on_bird=0.1 * (number % 7) if number != 3 else None,
+                numbers={"entropy": 2.0 + 0.1 * number + k},
+            )
+        )
+    settings = {
+        "example_id": f"{number:04d}_{true[-1]}/{number}.jpg",
+        "image": np.full((32, 32, 3), 40 + number % 200, np.uint8),
+        "true": true,
+        "true_name": display(true),
+        "views": tuple(views),
+        "agreement": round(0.9 - 0.1 * number, 3),
+        "bird_area": 0.3,
+    }
+    return schema.Picture(**(settings | changes))
+
+
+def display(taxa: tuple[str, ...]) -> str:
+    """Binomial for a whole lineage, else the last taxon."""
+    return " ".join(taxa[-2:]) if len(taxa) == len(RANKS) else taxa[-1]
+
+
+def make_models() -> tuple[schema.Model, ...]:
+    """Two models with every column of the summary filled."""
+    return (
+        schema.Model("family", "family", 3, 0.912, (0.87, 0.94), 1 / 3, 0.2, 0.41, 0.3),
+        schema.Model("species", "species", 4, 0.8, (0.75, 0.84), 0.25, 0.13, 0.52, 0.3),
+    )
+
+
+def make_page(pictures, **changes) -> schema.Page:
+    """A page with three sections over the given pictures."""
+    ids = tuple(picture.example_id for picture in pictures)
+    settings = {
+        "title": "made birds",
+        "question": "What does a network look at?",
+        "sentences": ("First sentence.", "Second sentence.", "Third sentence."),
+        "ranks": RANKS,
+        "models": make_models(),
+        "pictures": tuple(pictures),
+        "sections": (
+            schema.Section("chosen by seed", "Drawn with seed 0.", ids),
+            schema.Section("most agreeing", "Maps most alike.", ids[:2]),
+            schema.Section("least agreeing", "Maps least alike.", ids[-2:]),
+        ),
+    }
+    return schema.Page(**(settings | changes))
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Eight pictures: number 1 is wrong at both models, 2 at species only."""
+    said = {
+        1: {"family": BIRDS[3][:3], "species": BIRDS[3]},
+        2: {"species": BIRDS[0]},
+    }
+    return tuple(make_picture(n, said.get(n, {})) for n in range(8))

@@ -1,0 +1,79 @@
+"""The figure for one photo."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hiercam_keras.errors import UserError
+from hiercam_keras.report.single import Contrast, RankAnswer, save_single, single_png
+
+IMAGE = np.full((64, 64, 3), 120, np.uint8)
+HEAT = np.outer(np.linspace(0, 1, 8), np.linspace(0, 1, 8)).astype(np.float32)
+ANSWER = RankAnswer(
+    "family",
+    "Picidae",
+    0.9,
+    (("Tytonidae", 0.08), ("Strigidae", 0.02)),
+    HEAT,
+    step=HEAT,
+)
+
+
+def pixels(*args, **options) -> np.ndarray:
+    png = single_png(IMAGE, *args, **options, dpi=50)
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def count(image: np.ndarray, color: tuple[int, int, int]) -> int:
+    return int(np.sum(np.all(image == color, axis=2)))
+
+
+def test_a_column_per_rank():
+    widths = [pixels([ANSWER] * n).shape[1] for n in (1, 2, 4)]
+    # 2.3 inches a column at 50 dots per inch.
+    assert np.diff(widths).tolist() == [115, 230]
+
+
+def test_bar_is_as_long_as_the_probability():
+    accent = (0x34, 0x57, 0xA6)
+    whole = count(pixels([dataclasses.replace(ANSWER, probability=1.0)]), accent)
+    half = count(pixels([dataclasses.replace(ANSWER, probability=0.5)]), accent)
+    assert whole > 100
+    assert half / whole == pytest.approx(0.5, abs=0.05)
+
+
+def test_known_truth_colors_the_answer():
+    right = pixels([dataclasses.replace(ANSWER, true_name="Picidae")])
+    wrong = pixels([dataclasses.replace(ANSWER, true_name="Strigidae")])
+    green, red = (0x15, 0x80, 0x3D), (0xC2, 0x41, 0x0C)
+    assert count(right, green) > 100 and count(right, red) == 0
+    assert count(wrong, red) > 100 and count(wrong, green) == 0
+
+
+def test_a_missing_step_a_degenerate_map_and_a_contrast_are_drawn_apart():
+    figures = [
+        pixels([ANSWER]),
+        pixels([dataclasses.replace(ANSWER, step=None, step_note="only child")]),
+        pixels([dataclasses.replace(ANSWER, degenerate=True)]),
+        pixels([ANSWER], Contrast("Tytonidae", 0.08, HEAT)),
+    ]
+    for i, one in enumerate(figures):
+        for other in figures[:i]:
+            assert np.any(one != other)
+
+
+def test_file_is_written_whole_whatever_the_names(tmp_path):
+    name = "$\\frac{<script>\x1b\n"
+    answer = dataclasses.replace(ANSWER, name=name, true_name=name, rank=name)
+    path = save_single(tmp_path / "photo.png", IMAGE, [answer], title=name)
+    with Image.open(path) as image:
+        image.load()
+    assert [p.name for p in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_no_rank_is_an_error():
+    with pytest.raises(UserError, match="at least one rank"):
+        single_png(IMAGE, [])
