@@ -1,5 +1,7 @@
 """Made pictures and pages for the tests of the report."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -93,3 +95,15 @@ def pictures():
         2: {"species": BIRDS[0]},
     }
     return tuple(make_picture(n, said.get(n, {})) for n in range(8))
+
+
+@pytest.fixture(scope="session")
+def make():
+    """The makers of this file, for tests that change what they make."""
+    return types.SimpleNamespace(
+        RANKS=RANKS,
+        BIRDS=BIRDS,
+        picture=make_picture,
+        models=make_models,
+        page=make_page,
+    )

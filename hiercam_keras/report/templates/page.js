@@ -319,7 +319,7 @@
     update();
   });
   get("strength").addEventListener("input", (event) => strengthen(+event.target.value));
-  get("reset").addEventListener("click", () => {
+  get("clear").addEventListener("click", () => {
     get("controls").reset();
     state.query = "";
     state.right.fill("");
