@@ -5,7 +5,12 @@ the genus, and the place of a bright patch the species; every trait is reused un
 every parent. NumPy and Pillow only.
 """
 
+from hiercam_keras.data.sources.synthetic_birds.dataset import (
+    is_complete,
+    write_dataset,
+)
 from hiercam_keras.data.sources.synthetic_birds.picture import Rendered, render
+from hiercam_keras.data.sources.synthetic_birds.settings import DatasetSettings
 from hiercam_keras.data.sources.synthetic_birds.sheet import contact_sheet
 from hiercam_keras.data.sources.synthetic_birds.stream import (
     PretrainBatch,
@@ -21,6 +26,7 @@ from hiercam_keras.data.sources.synthetic_birds.tree import (
 
 __all__ = [
     "EVIDENCE",
+    "DatasetSettings",
     "PretrainBatch",
     "PretrainStream",
     "PretrainTree",
@@ -28,6 +34,8 @@ __all__ = [
     "SyntheticSpecies",
     "contact_sheet",
     "default_tree",
+    "is_complete",
     "random_tree",
     "render",
+    "write_dataset",
 ]

@@ -14,7 +14,6 @@ from hiercam_keras.data.sources.synthetic_birds.traits import (
     BillTail,
     BodyPlan,
     Look,
-    PatchPlace,
 )
 
 
@@ -104,50 +103,6 @@ def build(look: Look, posture: Posture) -> Anatomy:
     )
 
 
-def patch_site(
-    bird: Anatomy, place: PatchPlace, radius: float
-) -> tuple[np.ndarray, float]:
-    """Where a patch lies.
-
-    Args:
-      bird: the shapes.
-      place: its site on the outline.
-      radius: of the patch in units; it decides how far inside the outline it lies.
-
-    Returns:
-      Its middle (x, y) and the direction in which it is longer, in radians.
-    """
-    angle = math.radians(place.angle)
-    if place.on_head:
-        x, y, head = bird.head
-        angle += bird.tilt
-        reach = max(0.4 * head, head - 0.5 * radius)
-        at = np.array([x + reach * math.cos(angle), y + reach * math.sin(angle)])
-        return at, angle + math.pi / 2.0
-    spine = bird.spine
-    end = math.copysign(1.0, math.cos(angle))
-    extent = spine.reach + float(spine.thickness(end)) - 0.62 * radius
-    ahead = math.cos(angle) * extent
-    t = max(-1.0, min(1.0, ahead / spine.reach))
-    room = max(0.2 * spine.radius, float(spine.thickness(t)) - 0.6 * radius)
-    side = math.sin(angle) * room
-    axis = math.atan2(spine.along[1], spine.along[0])
-    at = spine.along * ahead + spine.across * side
-    return at, axis + angle + math.pi / 2.0
-
-
-def patch_outline(bird: Anatomy, place: PatchPlace, radius: float) -> np.ndarray:
-    """A slightly ragged ellipse of area PATCH_SHAPE * radius**2, in units."""
-    at, angle = patch_site(bird, place, radius)
-    ring = np.linspace(0.0, 2.0 * math.pi, 31)[:-1]
-    ragged = radius * (1.0 + 0.05 * np.cos(9.0 * ring))  # feathers, not a button
-    shape = np.stack([1.2 * np.cos(ring), 0.85 * np.sin(ring)], axis=1)
-    return _turn(shape * ragged[:, None], angle) + at
-
-
-PATCH_SHAPE = 1.2 * 0.85 * math.pi
-
-
 @dataclass(frozen=True)
 class Spine:
     """The body as circles along its axis; t runs from -1 (tail) to 1 (shoulder)."""
@@ -211,7 +166,7 @@ def _bill(form: BillTail, head: tuple[float, float, float], tilt: float):
     tip = np.array([[x[-1] + 0.5 * half[-1], droop[-1] - 0.3 * half[-1]]])
     outline = np.concatenate([top, tip, low[::-1]])
     center = np.array(head[:2])
-    return _turn(outline, tilt) + center, _turn(gape, tilt) + center
+    return turned(outline, tilt) + center, turned(gape, tilt) + center
 
 
 def _tail(form: BillTail, spine: Spine, turn: float):
@@ -239,14 +194,14 @@ def _tail(form: BillTail, spine: Spine, turn: float):
     # Looking right, the tail points left: up is clockwise from there.
     heading = out - math.radians(form.tail_angle) + turn
     feathers = tuple(
-        _turn(
+        turned(
             np.array([[0.35 * length, f * half_base], [0.9 * length, f * half_end]]),
             heading,
         )
         + base
         for f in (-0.55, 0.0, 0.55)
     )
-    return _turn(outline, heading) + base, feathers
+    return turned(outline, heading) + base, feathers
 
 
 def _wing(spine: Spine):
@@ -298,6 +253,7 @@ def _legs(plan: BodyPlan, posture: Posture, spine: Spine) -> tuple[np.ndarray, .
     return tuple(legs)
 
 
-def _turn(points: np.ndarray, angle: float) -> np.ndarray:
+def turned(points: np.ndarray, angle: float) -> np.ndarray:
+    """Points (N, 2) turned counter-clockwise by an angle in radians."""
     c, s = math.cos(angle), math.sin(angle)
     return points @ np.array([[c, s], [-s, c]])

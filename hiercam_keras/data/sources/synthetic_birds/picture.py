@@ -10,22 +10,22 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from hiercam_keras.data.sources.synthetic_birds import draw, plumage, scene
 from hiercam_keras.data.sources.synthetic_birds.anatomy import (
-    PATCH_SHAPE,
     Anatomy,
     build,
-    patch_outline,
     random_posture,
 )
+from hiercam_keras.data.sources.synthetic_birds.habitats import HABITATS
+from hiercam_keras.data.sources.synthetic_birds.patch import PATCH_SHAPE, patch_outline
 from hiercam_keras.data.sources.synthetic_birds.traits import Look
 
 CROP = 224 / 256  # share of the side that resize + center crop keeps
-AREA = (0.31, 0.45)  # share of that crop that the bird covers, aimed at
+AREA = (0.34, 0.48)  # share of that crop aimed at, of a rough and so larger outline
 PATCH_AREA = (0.03, 0.037)  # share of that crop that the patch covers
-MARGIN = 0.012  # of the crop, left free around the bird
+MARGIN = 0.008  # of the crop, left free around the bird
 
 _MEASURE = 64  # side of the rough picture on which area is measured
 
@@ -55,7 +55,7 @@ def render(
 
     Args:
       look: its traits.
-      habitat: index into `scene.HABITATS`.
+      habitat: index into `HABITATS`.
       rng: decides pose, place, colors, light and clutter.
       size: side of the picture in pixels, at least 48.
       distractors: also strew bright discs over the background.
@@ -67,7 +67,7 @@ def render(
     bird, placement, patch_radius = _pose(look, rng, size)
     standing = placement.points(np.mean([leg[2] for leg in bird.legs], axis=0))
     picture = scene.background(
-        scene.HABITATS[habitat],
+        HABITATS[habitat],
         rng,
         size,
         feet=tuple((standing / size).tolist()),
@@ -116,6 +116,9 @@ def _pose(look: Look, rng: np.random.Generator, size: int):
     patch = patch_outline(bird, look.patch_place, patch_radius) @ matrix
     low = np.minimum(low, patch.min(axis=0))
     high = np.maximum(high, patch.max(axis=0))
+    # A crown patch stands out above the head: the bird makes room for it.
+    shrink = np.minimum(1.0, crop * (1.0 - 2 * MARGIN) / (high - low))
+    matrix, low, high = matrix * shrink, low * shrink, high * shrink
     free = np.maximum(crop * (1.0 - 2 * MARGIN) - (high - low), 0.0)
     start = (size - crop) / 2.0 + MARGIN * crop
     return bird, draw.Placement(matrix, start + slack * free - low), patch_radius
@@ -136,7 +139,7 @@ def _fitted(bird: Anatomy, rotation, mirrored, target: float, crop: float):
     rough = (_MEASURE - 2) / extent.max()
     placed = draw.Placement(matrix * rough, 1.0 - low * rough)
     area = draw.silhouette(bird, placed, _MEASURE).mean() * (_MEASURE / rough) ** 2
-    room = crop * (1.0 - 2 * MARGIN) * 0.98
+    room = crop * (1.0 - 2 * MARGIN)
     scale = crop * math.sqrt(target / area)
     fit = np.minimum(room / (extent * scale), 1.0)
     both = float(fit.min())
@@ -145,7 +148,7 @@ def _fitted(bird: Anatomy, rotation, mirrored, target: float, crop: float):
     lacking = floor / (area * stretch[0] ** 2)
     if lacking > 1.0:
         shorter = int(np.argmin(extent))
-        stretch[shorter] *= min(lacking, 1.6, room / (extent[shorter] * stretch[0]))
+        stretch[shorter] *= min(lacking, 1.9, room / (extent[shorter] * stretch[0]))
     matrix = matrix * stretch
     low, high = _bounds(bird, matrix)
     return matrix, low, high
@@ -156,8 +159,9 @@ def _bounds(bird: Anatomy, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     points = np.concatenate([bird.bill, bird.tail, bird.wing, *bird.legs]) @ matrix
     middles = bird.body[:, :2] @ matrix
     rounds = bird.body[:, 2:] * reach
-    low = np.minimum(points.min(axis=0), (middles - rounds).min(axis=0))
-    high = np.maximum(points.max(axis=0), (middles + rounds).max(axis=0))
+    pen = 0.5 * bird.leg_width * reach  # toes are lines, not points
+    low = np.minimum(points.min(axis=0) - pen, (middles - rounds).min(axis=0))
+    high = np.maximum(points.max(axis=0) + pen, (middles + rounds).max(axis=0))
     return low, high
 
 
@@ -167,7 +171,7 @@ def _foreground(picture: np.ndarray, parts: np.ndarray, rng) -> None:
         return
     size = parts.shape[0]
     blades = Image.new("L", (size, size))
-    pen = scene.ImageDraw.Draw(blades)
+    pen = ImageDraw.Draw(blades)
     for _ in range(rng.integers(2, 6)):
         x, lean = rng.uniform(0, size), rng.uniform(-0.1, 0.1) * size
         tip = size * rng.uniform(0.72, 0.9)

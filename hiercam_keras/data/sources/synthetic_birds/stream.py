@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from hiercam_keras.data.sources.synthetic_birds.habitats import HABITATS
 from hiercam_keras.data.sources.synthetic_birds.picture import CROP, render
-from hiercam_keras.data.sources.synthetic_birds.scene import HABITATS
 from hiercam_keras.data.sources.synthetic_birds.tree import PretrainTree, random_tree
 from hiercam_keras.data.sources.synthetic_birds.workers import OrderedSteps
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiercam_keras.data.sources.synthetic_birds import traits
-from hiercam_keras.data.sources.synthetic_birds.scene import HABITATS
+from hiercam_keras.data.sources.synthetic_birds.habitats import HABITATS
 from hiercam_keras.data.sources.synthetic_birds.traits import CHANNELS, Look
 from hiercam_keras.errors import UserError
 

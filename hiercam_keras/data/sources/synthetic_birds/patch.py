@@ -1,0 +1,51 @@
+"""data.sources.synthetic_birds: the bright patch, whose place tells the species."""
+
+import math
+
+import numpy as np
+
+from hiercam_keras.data.sources.synthetic_birds.anatomy import Anatomy, turned
+from hiercam_keras.data.sources.synthetic_birds.traits import PatchPlace
+
+PATCH_SHAPE = 1.2 * 0.85 * math.pi  # area / radius**2
+
+
+def patch_site(
+    bird: Anatomy, place: PatchPlace, radius: float
+) -> tuple[np.ndarray, float]:
+    """Where a patch lies.
+
+    Args:
+      bird: the shapes.
+      place: its site on the outline.
+      radius: of the patch in units; it decides how far inside the outline it lies.
+
+    Returns:
+      Its middle (x, y) and the direction in which it is longer, in radians.
+    """
+    angle = math.radians(place.angle)
+    if place.on_head:
+        x, y, head = bird.head
+        angle += bird.tilt
+        reach = max(0.4 * head, head - 0.5 * radius)
+        at = np.array([x + reach * math.cos(angle), y + reach * math.sin(angle)])
+        return at, angle + math.pi / 2.0
+    spine = bird.spine
+    end = math.copysign(1.0, math.cos(angle))
+    extent = spine.reach + float(spine.thickness(end)) - 0.62 * radius
+    ahead = math.cos(angle) * extent
+    t = max(-1.0, min(1.0, ahead / spine.reach))
+    room = max(0.2 * spine.radius, float(spine.thickness(t)) - 0.6 * radius)
+    side = math.sin(angle) * room
+    axis = math.atan2(spine.along[1], spine.along[0])
+    at = spine.along * ahead + spine.across * side
+    return at, axis + angle + math.pi / 2.0
+
+
+def patch_outline(bird: Anatomy, place: PatchPlace, radius: float) -> np.ndarray:
+    """A slightly ragged ellipse of area PATCH_SHAPE * radius**2, in units."""
+    at, angle = patch_site(bird, place, radius)
+    ring = np.linspace(0.0, 2.0 * math.pi, 31)[:-1]
+    ragged = radius * (1.0 + 0.05 * np.cos(9.0 * ring))  # feathers, not a button
+    shape = np.stack([1.2 * np.cos(ring), 0.85 * np.sin(ring)], axis=1)
+    return turned(shape * ragged[:, None], angle) + at
