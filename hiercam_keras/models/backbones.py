@@ -4,15 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
-import numpy as np
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.models.initializers import numpy_initializers
-from hiercam_keras.models.weights import load_backbone_weights
-
-# Of the images in 0..1, as the ImageNet weights were trained with.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from hiercam_keras.models.weights import load_backbone_weights, set_normalization
 
 
 class Backbone(NamedTuple):
@@ -39,20 +34,6 @@ def _efficientnet_b0(image: keras.KerasTensor) -> keras.Model:
 
 
 BACKBONES = {"efficientnet_b0": Backbone(_efficientnet_b0, "top_activation")}
-
-
-def set_normalization(model: keras.Model) -> None:
-    """Write ImageNet mean and variance into the model's Normalization layer."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            layer.set_weights(
-                [
-                    np.array(IMAGENET_MEAN),
-                    np.square(IMAGENET_STD),
-                    np.zeros((), "int32"),
-                ]
-            )
-            layer.finalize_state()
 
 
 def _entry(name: str) -> Backbone:
@@ -88,3 +69,17 @@ def build_backbone(
 def cam_layer(name: str) -> str:
     """The layer whose output a CAM of this backbone explains, by default."""
     return _entry(name).cam_layer
+
+
+def backbone_of(model: keras.Model, name: str) -> keras.Model:
+    """The backbone inside a model of `build_model`, sharing its layers and weights.
+
+    Raises UserError if the model does not hold that backbone's last layer.
+    """
+    layer = cam_layer(name)
+    if layer not in {inner.name for inner in model.layers}:
+        raise UserError(
+            f"Model {model.name!r} has no layer {layer!r}, expected one built on "
+            f"{name!r}."
+        )
+    return keras.Model(model.input, model.get_layer(layer).output, name=name)

@@ -97,9 +97,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if not covered:
             return super().call(inputs, training=training, mask=mask)
         inputs = keras.ops.cast(inputs, self.compute_dtype)
-        dtype = keras.backend.result_type(inputs.dtype, "float32")
+        # Not Keras' result_type, which makes float64 float32 under JAX.
+        dtype = jnp.promote_types(inputs.dtype, "float32")
         channels = (inputs.shape[-1],)
-        gamma, beta = keras.ops.ones(channels, dtype), keras.ops.zeros(channels, dtype)
+        gamma, beta = jnp.ones(channels, dtype), jnp.zeros(channels, dtype)
         if self.scale:
             gamma = keras.ops.cast(self.gamma, dtype)
         if self.center:

@@ -1,0 +1,100 @@
+"""Room models: moving statistics recomputed over given images.
+
+After a short run the moving averages still hold what they began with, or what earlier
+weights produced. "Precise" statistics are the mean and variance over all values that
+the final weights produce (Wu and Johnson 2021, arXiv:2105.07576, section 3).
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+import keras
+import numpy as np
+
+from hiercam_keras.models.xla_layers.forward import batch_statistics
+
+
+class _Pooled:
+    """Running mean and variance of several samples; float64.
+
+    Chan et al. 1979: combining by differences does not cancel as E[x^2] - m^2 does.
+    """
+
+    def __init__(self):
+        self.count, self.mean, self.variance = 0, 0.0, 0.0
+
+    def add(self, count: int, mean: np.ndarray, variance: np.ndarray) -> None:
+        total = self.count + count
+        share = count / total
+        step = np.asarray(mean, "float64") - self.mean
+        within = (1 - share) * self.variance + share * np.asarray(variance, "float64")
+        self.variance = within + share * (1 - share) * np.square(step)
+        self.mean = self.mean + share * step
+        self.count = total
+
+
+@contextlib.contextmanager
+def _statistics_of_one_batch(norms: list, dropouts: list) -> Iterator[None]:
+    """Within this context a training pass leaves the batch's own statistics.
+
+    Dropout is off, because the network is without it where the statistics are used.
+    """
+    momenta = [layer.momentum for layer in norms]
+    rates = [layer.rate for layer in dropouts]
+    try:
+        for layer in norms:
+            layer.momentum = 0.0
+        for layer in dropouts:
+            layer.rate = 0.0
+        yield
+    finally:
+        for layer, momentum in zip(norms, momenta, strict=True):
+            layer.momentum = momentum
+        for layer, rate in zip(dropouts, rates, strict=True):
+            layer.rate = rate
+
+
+def _inner_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _inner_layers(layer)
+        else:
+            yield layer
+
+
+def reestimate(model: keras.Model, batches: Iterable[np.ndarray]) -> int:
+    """Recompute every batch normalization's moving statistics, in place.
+
+    `batches` are images (B, H, W, 3) as the model takes them; the result is the mean
+    and the (biased) variance over all of them, each batch normalized by its own
+    statistics on the way, as in training. Use batches of the training size, a few dozen
+    of them, with the evaluation's preprocessing. All other weights stay. Frozen layers
+    keep theirs. Compiled once for each batch shape.
+
+    Returns the number of images. Raises ValueError if there is no batch.
+    """
+    layers = list(_inner_layers(model))
+    norms = [
+        layer
+        for layer in layers
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
+    dropouts = [layer for layer in layers if isinstance(layer, keras.layers.Dropout)]
+    position = {id(v): i for i, v in enumerate(model.non_trainable_variables)}
+    pooled = [_Pooled() for _ in norms]
+    images_seen = 0
+    with _statistics_of_one_batch(norms, dropouts):
+        forward = batch_statistics(model)
+        for images in batches:
+            state = forward(images)
+            images_seen += len(images)
+            for layer, pool in zip(norms, pooled, strict=True):
+                mean = state[position[id(layer.moving_mean)]]
+                variance = state[position[id(layer.moving_variance)]]
+                pool.add(len(images), mean, variance)
+    if not images_seen:
+        raise ValueError("reestimate got no batch, expected at least one.")
+    for layer, pool in zip(norms, pooled, strict=True):
+        layer.moving_mean.assign(pool.mean.astype("float32"))
+        layer.moving_variance.assign(pool.variance.astype("float32"))
+    return images_seen

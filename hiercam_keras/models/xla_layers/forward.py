@@ -1,0 +1,24 @@
+"""Room models: one jitted forward pass in training mode."""
+
+from collections.abc import Callable
+
+import jax
+import keras
+import numpy as np
+
+
+def batch_statistics(model: keras.Model) -> Callable[[np.ndarray], list[jax.Array]]:
+    """images (B, H, W, C) -> the non-trainable variables after a pass in training mode.
+
+    The model's own variables are left as they are. Momentum and dropout rates are read
+    at the first call with each shape.
+    """
+
+    @jax.jit
+    def forward(trainable, non_trainable, images):
+        _, state = model.stateless_call(trainable, non_trainable, images, training=True)
+        return state
+
+    trainable = [variable.value for variable in model.trainable_variables]
+    non_trainable = [variable.value for variable in model.non_trainable_variables]
+    return lambda images: forward(trainable, non_trainable, images)
