@@ -23,6 +23,7 @@ from hiercam_keras.progress import progress
 SCHEMA_VERSION = 1
 _SAVE_EVERY = 5000  # files; a scan that is killed goes on from there
 _SHOWN = 8  # files named in a summary
+_BLOCK = 256  # files between two looks at an interrupt
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -236,8 +237,8 @@ def _examine_all(
         return
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         # In blocks, so that an interrupt does not wait for the whole folder.
-        for start in range(0, len(names), 256):
-            block = names[start : start + 256]
+        for start in range(0, len(names), _BLOCK):
+            block = names[start : start + _BLOCK]
             look = [
                 pool.submit(_examine, name, todo[name], stats[name], folder)
                 for name in block

@@ -1,32 +1,50 @@
-"""Data room: the procedural birds are made when they are missing."""
+"""Data room: the procedural birds are drawn when they are missing."""
 
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 
-from hiercam_keras.data.sources import synthetic_birds
-from hiercam_keras.progress import progress
+_LOG_SECONDS = 10.0
 
 
-def ensure(root: Path, synthetic: Any) -> None:
-    """Makes the embedded data in `root` unless they are there, with these settings.
+def ensure(root: Path, synthetic: Mapping[str, object]) -> None:
+    """Draws the embedded data into `root` unless they are there, with these settings.
 
     Args:
       root: their folder.
       synthetic: the config's data.synthetic.
 
     Raises:
-      UserError: the folder cannot be written or holds something else.
+      UserError: a setting is wrong, or the folder cannot be written or holds
+        something else.
     """
-    settings = {key: synthetic[key] for key in synthetic}
+    # Drawing needs no import when every run but the first starts.
+    from hiercam_keras.data.sources import synthetic_birds
+
+    settings = dict(synthetic)
     if synthetic_birds.is_complete(root, settings):
         return
-    total = settings["images_per_species"]
-    for level in ("orders", "families", "genera", "species"):
-        total *= settings[level]
-    logging.info("Drawing %d birds into %s, once", total, root)
+    logging.info("Drawing procedural birds into %s, once", root)
     start = time.monotonic()
-    synthetic_birds.write_dataset(root, **settings, progress=progress)
-    logging.info("Drew %d birds in %.0f s", total, time.monotonic() - start)
+    total = []
+    synthetic_birds.write_dataset(root, progress=_log_progress(total), **settings)
+    seconds = time.monotonic() - start
+    logging.info("Drew %d birds in %.0f s", max(total, default=0), seconds)
+
+
+def _log_progress(total: list[int]) -> Callable[[int, int], None]:
+    """A callback that logs now and then, and adds how many there are to `total`."""
+    start = last = time.monotonic()
+
+    def log(done: int, count: int) -> None:
+        nonlocal last
+        total[:] = [count]
+        now = time.monotonic()
+        if done and now - last >= _LOG_SECONDS and done < count:
+            left = (now - start) / done * (count - done)
+            logging.info("Drew %d of %d birds, %.0f s left", done, count, left)
+            last = now
+
+    return log
