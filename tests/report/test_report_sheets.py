@@ -7,15 +7,13 @@ import pytest
 from PIL import Image
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.report import canvas
+from hiercam_keras.report import canvas, schema
 from hiercam_keras.report.overlay import overlay
 from hiercam_keras.report.sheets import shared_depth, write_sheets
 
 
 @pytest.fixture
-def models(request):
-    from hiercam_keras.report import schema
-
+def models():
     return [schema.Model(name, name, 3, 0.9) for name in ("family", "species")]
 
 
@@ -64,8 +62,8 @@ def test_right_is_green_and_wrong_is_red(tmp_path, pictures, models):
 
 def test_shared_taxa_are_left_out_but_never_the_finest(pictures):
     assert shared_depth(pictures) == 1  # all are Aves
-    owl = pictures[4]  # both predictions right: Aves, Piciformes, Picidae ..
-    assert shared_depth([owl]) == 2  # the family that a model names stays
+    # One woodpecker, both predictions right: Aves and Piciformes tell nothing.
+    assert shared_depth([pictures[4]]) == 2  # the family that a model names stays
     assert shared_depth([]) == 0
 
 
