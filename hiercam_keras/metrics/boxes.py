@@ -1,0 +1,170 @@
+"""metrics: boxes around the regions of a score map, at every threshold.
+
+The details are those of the reference evaluator of weakly supervised localization
+(Choe et al. 2020, arXiv:2001.07437), so that figures can be set beside published
+ones: the map is cut to 8 bits, a threshold is int(t * max) and strictly exceeded, holes
+give contours too, "largest" is the area of the contour's polygon, which is 0 for a line
+one pixel wide, and a box of w pixels from x on is x, x + w, cut at the last pixel.
+"""
+
+import dataclasses
+from typing import Any
+
+import cv2
+import numpy as np
+
+THRESHOLDS = np.arange(0, 1, 0.001)
+
+
+@dataclasses.dataclass(frozen=True)
+class ThresholdBoxes:
+    """Boxes of all contours of one map; equal thresholds share their boxes.
+
+    Attributes:
+      level: (thresholds,) which level each threshold cuts at.
+      boxes: (boxes, 4) int64 as x0, y0, x1, y1, grouped by level.
+      starts: (levels,) position of each level's first box; every level has one.
+      largest: (levels,) position of the box of the largest contour.
+    """
+
+    level: np.ndarray
+    boxes: np.ndarray
+    starts: np.ndarray
+    largest: np.ndarray
+
+
+def boxes_at_thresholds(score_map: Any, thresholds: Any = THRESHOLDS) -> ThresholdBoxes:
+    """Boxes of the regions above each threshold of a map.
+
+    A map has 255 levels at most, however many thresholds there are, and each level is
+    looked at only where the map exceeds it.
+
+    Args:
+      score_map: (h, w) in 0 .. 1.
+      thresholds: (thresholds,) in 0 .. 1, as shares of the map's maximum.
+
+    Raises:
+      ValueError: the map is not (h, w), or leaves 0 .. 1.
+    """
+    image = to_bytes(score_map)
+    height, width = image.shape
+    cuts = (np.asarray(thresholds) * np.float64(image.max())).astype(np.int64)
+    levels, level = np.unique(cuts, return_inverse=True)
+    y0, y1 = _extent(image.max(axis=1), levels)
+    x0, x1 = _extent(image.max(axis=0), levels)
+    boxes: list[tuple[int, int, int, int]] = []
+    starts, largest = [], []
+    edges = zip(
+        levels.tolist(), y0.tolist(), y1.tolist(), x0.tolist(), x1.tolist(), strict=True
+    )
+    for cut, top, bottom, left, right in edges:
+        starts.append(len(boxes))
+        if top >= bottom:  # nothing is above this cut
+            largest.append(len(boxes))
+            boxes.append((0, 0, 0, 0))
+            continue
+        part = np.ascontiguousarray(image[top:bottom, left:right])
+        _, above = cv2.threshold(part, cut, 255, cv2.THRESH_BINARY)
+        contours, _ = cv2.findContours(
+            above, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top)
+        )
+        pick = 0
+        if len(contours) > 1:
+            areas = [cv2.contourArea(contour) for contour in contours]
+            pick = areas.index(max(areas))
+        largest.append(len(boxes) + pick)
+        for contour in contours:
+            x, y, w, h = cv2.boundingRect(contour)
+            boxes.append((x, y, min(x + w, width - 1), min(y + h, height - 1)))
+    return ThresholdBoxes(
+        level=level.reshape(-1),
+        boxes=np.array(boxes, np.int64),
+        starts=np.array(starts),
+        largest=np.array(largest),
+    )
+
+
+def box_at_threshold(score_map: Any, threshold: float) -> np.ndarray:
+    """The box that a map predicts: int64 (4,), around the largest region.
+
+    Args:
+      score_map: (h, w) in 0 .. 1.
+      threshold: share of the maximum, chosen on a validation split.
+
+    Returns:
+      x0, y0, x1, y1 in pixels of the map; all 0 where nothing is above.
+    """
+    found = boxes_at_thresholds(score_map, [threshold])
+    return found.boxes[found.largest[0]]
+
+
+def box_iou(a: Any, b: Any) -> np.ndarray:
+    """Intersection over union of boxes whose corners are both inside: (N, M).
+
+    A box spans x1 - x0 + 1 pixels. A union without area gives 0.
+
+    Args:
+      a: (N, 4), b: (M, 4) as x0, y0, x1, y1.
+    """
+    a, b = _boxes(a)[:, None], _boxes(b)[None]
+    across = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0]) + 1
+    down = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1]) + 1
+    both = np.maximum(across, 0) * np.maximum(down, 0)
+    sizes = [
+        (box[..., 2] - box[..., 0] + 1) * (box[..., 3] - box[..., 1] + 1)
+        for box in (a, b)
+    ]
+    union = sizes[0] + sizes[1] - both
+    return np.divide(both, union, out=np.zeros(union.shape), where=union > 0)
+
+
+def resize_boxes(
+    boxes: Any, image_size: tuple[int, int], size: tuple[int, int] = (224, 224)
+) -> np.ndarray:
+    """Boxes of an image in pixels of its resized form, cut to integers: int64 (N, 4).
+
+    Args:
+      boxes: (N, 4) as x0, y0, x1, y1 in pixels of the original.
+      image_size, size: width, height before and after. Two public data sets disagree
+        on the order in their files: check it against the images.
+    """
+    boxes = _boxes(boxes).astype(np.float64)
+    new = np.array([size[0], size[1]] * 2, np.float64)
+    old = np.array([image_size[0], image_size[1]] * 2, np.float64)
+    return (boxes * new / old).astype(np.int64)
+
+
+def box_mask(boxes: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Pixels inside any of the boxes, corners included: bool (h, w)."""
+    mask = np.zeros(shape, bool)
+    for x0, y0, x1, y1 in _boxes(boxes).tolist():
+        mask[max(int(y0), 0) : int(y1) + 1, max(int(x0), 0) : int(x1) + 1] = True
+    return mask
+
+
+def to_bytes(score_map: Any) -> np.ndarray:
+    """A map in 0 .. 1 cut to 8 bits: uint8 (h, w)."""
+    score_map = np.asarray(score_map)
+    if score_map.ndim != 2 or not score_map.size:
+        raise ValueError(f"score map has shape {score_map.shape}, expected (h, w)")
+    low, high = score_map.min(), score_map.max()
+    if not (low >= 0 and high <= 1):  # NaN fails this too
+        raise ValueError(
+            f"score map holds {low} .. {high}, expected 0 .. 1: pass a heatmap after "
+            "min-max"
+        )
+    return (score_map * 255).astype(np.uint8)
+
+
+def _extent(peaks: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and one past the last row (or column) that exceeds each level."""
+    first = np.searchsorted(np.maximum.accumulate(peaks), levels, side="right")
+    behind = np.searchsorted(np.maximum.accumulate(peaks[::-1]), levels, side="right")
+    return first, len(peaks) - behind
+
+
+def _boxes(boxes: Any) -> np.ndarray:
+    boxes = np.asarray(boxes)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes have shape {boxes.shape}, expected (N, 4)")
+    return boxes

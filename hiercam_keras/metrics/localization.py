@@ -1,0 +1,264 @@
+"""metrics: how well maps find the object: MaxBoxAcc, V2, PxAP and the pointing game.
+
+Two classes that take one map after another and keep only counts, so that any number
+of maps streams through; parts that were counted apart can be added up. Shares are
+0 .. 1 where the reference evaluator (Choe et al. 2020, arXiv:2001.07437) prints
+percent.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hiercam_keras.metrics.boxes import THRESHOLDS, box_iou, boxes_at_thresholds
+
+IOU_THRESHOLDS = (0.3, 0.5, 0.7)
+IGNORED = 255  # mask value of pixels that count neither way
+
+
+@dataclasses.dataclass(frozen=True)
+class MapLocalization:
+    """What one map scores, threshold by threshold.
+
+    Attributes:
+      largest: (thresholds,) IoU of the largest region's box with the best true box.
+      best: (thresholds,) IoU of the best region's box with the best true box.
+    """
+
+    largest: np.ndarray
+    best: np.ndarray
+
+
+def localize(
+    score_map: Any, true_boxes: Any, thresholds: Any = THRESHOLDS
+) -> MapLocalization:
+    """IoU of a map's boxes with the true ones at each threshold.
+
+    Args:
+      score_map: (h, w) in 0 .. 1.
+      true_boxes: (N, 4) as x0, y0, x1, y1 in pixels of the map, N at least 1
+        (`boxes.resize_boxes`).
+    """
+    true_boxes = np.asarray(true_boxes)
+    if true_boxes.ndim != 2 or not len(true_boxes):
+        raise ValueError(
+            f"true boxes have shape {true_boxes.shape}, expected (N, 4) with a box"
+        )
+    found = boxes_at_thresholds(score_map, thresholds)
+    iou = box_iou(found.boxes, true_boxes).max(axis=1)
+    largest = iou[found.largest]
+    best = np.maximum.reduceat(iou, found.starts)
+    return MapLocalization(largest[found.level], best[found.level])
+
+
+class BoxCounts:
+    """MaxBoxAcc and MaxBoxAccV2 over any number of maps, per group where asked.
+
+    Args:
+      thresholds: (thresholds,) shares of a map's maximum.
+      iou_thresholds: an image is right at or above these.
+      num_groups: groups of the breakdown, as the taxa of a rank.
+    """
+
+    def __init__(
+        self,
+        thresholds: Any = THRESHOLDS,
+        iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
+        num_groups: int = 1,
+    ):
+        self.thresholds = np.asarray(thresholds, dtype=np.float64)
+        self.iou_thresholds = tuple(iou_thresholds)
+        shape = (num_groups, len(self.iou_thresholds), len(self.thresholds))
+        self.largest = np.zeros(shape, np.int32)
+        self.best = np.zeros(shape, np.int32)
+        self.images = np.zeros(num_groups, np.int64)
+
+    def add(self, score_map: Any, true_boxes: Any, group: int = 0) -> MapLocalization:
+        """Counts one map; gives its own IoUs back. Shapes as for `localize`."""
+        found = localize(score_map, true_boxes, self.thresholds)
+        self.add_localized(found, group)
+        return found
+
+    def add_localized(self, found: MapLocalization, group: int = 0) -> None:
+        """Counts what `localize` gave, as from worker threads."""
+        for i, wanted in enumerate(self.iou_thresholds):
+            self.largest[group, i] += found.largest >= wanted
+            self.best[group, i] += found.best >= wanted
+        self.images[group] += 1
+
+    def __add__(self, other: "BoxCounts") -> "BoxCounts":
+        same = (
+            np.array_equal(self.thresholds, other.thresholds)
+            and self.iou_thresholds == other.iou_thresholds
+            and len(self.images) == len(other.images)
+        )
+        if not same:
+            raise ValueError("counts have other thresholds or groups: count again")
+        total = BoxCounts(self.thresholds, self.iou_thresholds, len(self.images))
+        total.largest = self.largest + other.largest
+        total.best = self.best + other.best
+        total.images = self.images + other.images
+        return total
+
+    def curve(self, iou: float = 0.5, multi: bool = False) -> np.ndarray:
+        """Share of images that are right at each threshold: (thresholds,).
+
+        Args:
+          iou: one of `iou_thresholds`.
+          multi: the best box of all regions counts, instead of the largest region's.
+        """
+        counts = self.best if multi else self.largest
+        total = self.images.sum()
+        if not total:
+            raise ValueError("no map was counted, expected at least one")
+        return counts[:, self._place(iou)].sum(axis=0) / total
+
+    def max_box_acc(self, iou: float = 0.5, multi: bool = False) -> tuple[float, float]:
+        """(MaxBoxAcc, its threshold); the lowest of equally good thresholds.
+
+        The threshold is an oracle on these very images: for a fair figure take one
+        from a validation split and ask `accuracy_at`.
+        """
+        curve = self.curve(iou, multi)
+        return float(curve.max()), float(self.thresholds[curve.argmax()])
+
+    def max_box_acc_v2(self) -> tuple[float, tuple[float, ...]]:
+        """(MaxBoxAccV2, a threshold per IoU): mean over IoUs, best of all regions."""
+        found = [self.max_box_acc(iou, multi=True) for iou in self.iou_thresholds]
+        values, thresholds = zip(*found, strict=True)
+        return float(np.average(values)), thresholds
+
+    def accuracy_at(
+        self, threshold: float, iou: float = 0.5, multi: bool = False
+    ) -> float:
+        """Share of images that are right at a threshold from elsewhere."""
+        return float(self.curve(iou, multi)[self._nearest(threshold)])
+
+    def accuracy_by_group(
+        self, threshold: float, iou: float = 0.5, multi: bool = False
+    ) -> np.ndarray:
+        """`accuracy_at` per group: (groups,), NaN for a group without images."""
+        counts = (self.best if multi else self.largest)[:, self._place(iou)]
+        hits = counts[:, self._nearest(threshold)]
+        out = np.full(len(self.images), np.nan)
+        return np.divide(hits, self.images, out=out, where=self.images > 0)
+
+    def _place(self, iou: float) -> int:
+        if iou not in self.iou_thresholds:
+            raise ValueError(f"IoU is {iou}, expected one of {self.iou_thresholds}")
+        return self.iou_thresholds.index(iou)
+
+    def _nearest(self, threshold: float) -> int:
+        return int(np.abs(self.thresholds - threshold).argmin())
+
+
+class PixelCounts:
+    """PxAP over any number of maps: area under the pixels' precision-recall curve.
+
+    With true boxes painted as masks (`boxes.box_mask`) this is BoxPxAP. A constant map
+    scores the prevalence.
+
+    Args:
+      thresholds: (thresholds,) ascending from 0, below 1.
+    """
+
+    def __init__(self, thresholds: Any = THRESHOLDS):
+        self.thresholds = np.asarray(thresholds, dtype=np.float64)
+        # The bins above hold scores of exactly 1, and none.
+        self._edges = np.append(self.thresholds, [1.0, 2.0])
+        self.inside = np.zeros(len(self._edges), np.int64)
+        self.outside = np.zeros(len(self._edges), np.int64)
+
+    def add(self, score_maps: Any, masks: Any) -> None:
+        """Counts maps.
+
+        Args:
+          score_maps: (..., h, w) in 0 .. 1.
+          masks: same shape; 1 (or True) on the object, 0 beside it, 255 ignored.
+        """
+        scores, masks = np.asarray(score_maps), np.asarray(masks)
+        if scores.shape != masks.shape:
+            raise ValueError(
+                f"maps {scores.shape} and masks {masks.shape} differ in shape"
+            )
+        if scores.size and not (scores.min() >= 0 and scores.max() <= 1):
+            raise ValueError("score maps leave 0 .. 1: pass heatmaps after min-max")
+        for value, counts in ((1, self.inside), (0, self.outside)):
+            bins = np.searchsorted(self._edges, scores[masks == value], "right") - 1
+            counts += np.bincount(bins, minlength=len(counts))
+
+    def __add__(self, other: "PixelCounts") -> "PixelCounts":
+        if not np.array_equal(self.thresholds, other.thresholds):
+            raise ValueError("counts have other thresholds: count again")
+        total = PixelCounts(self.thresholds)
+        total.inside = self.inside + other.inside
+        total.outside = self.outside + other.outside
+        return total
+
+    def precision_recall(self) -> tuple[np.ndarray, np.ndarray]:
+        """Precision and recall from the highest threshold down.
+
+        Precision is NaN where no pixel is above.
+
+        Raises:
+          ValueError: no pixel of any object was counted.
+        """
+        right = np.cumsum(self.inside[::-1].astype(np.float64))
+        wrong = np.cumsum(self.outside[::-1].astype(np.float64))
+        if right[-1] <= 0:
+            raise ValueError("no pixel of an object in any mask, expected some")
+        taken = right + wrong
+        out = np.full(taken.shape, np.nan)
+        return np.divide(right, taken, out=out, where=taken > 0), right / right[-1]
+
+    def pxap(self) -> float:
+        """Sum of precision times the gain in recall: 0 .. 1."""
+        precision, recall = self.precision_recall()
+        known = ~np.isnan(precision[1:])
+        return float((precision[1:] * np.diff(recall))[known].sum())
+
+    def prevalence(self) -> float:
+        """Share of the object's pixels: what a map that knows nothing scores."""
+        inside, outside = self.inside.sum(), self.outside.sum()
+        return float(inside / (inside + outside)) if inside + outside else float("nan")
+
+
+def pointing_game(score_maps: Any, masks: Any, tolerance: float = 15.0) -> np.ndarray:
+    """Whether a map's highest pixel is on the object, or near it: bool (N,).
+
+    Zhang et al. 2016 (arXiv:1608.00507). The first of equal maxima points; a constant
+    map points nowhere and misses.
+
+    Args:
+      score_maps: (N, h, w).
+      masks: (N, h, w) bool; boxes painted by `boxes.box_mask`.
+      tolerance: pixels that the maximum may lie off the object.
+    """
+    scores, masks = np.asarray(score_maps), np.asarray(masks, dtype=bool)
+    if scores.ndim != 3 or scores.shape != masks.shape:
+        raise ValueError(
+            f"maps {scores.shape} and masks {masks.shape}, expected (N, h, w) twice"
+        )
+    flat = scores.reshape(len(scores), -1)
+    y, x = np.divmod(flat.argmax(axis=1), scores.shape[2])
+    rows, columns = np.ogrid[: scores.shape[1], : scores.shape[2]]
+    hits = np.zeros(len(scores), bool)
+    for i, mask in enumerate(masks):
+        near = (rows - y[i]) ** 2 + (columns - x[i]) ** 2 <= tolerance**2
+        hits[i] = (mask & near).any()
+    return hits & (np.ptp(flat, axis=1) > 0)
+
+
+def mean_by_group(values: Any, groups: Any) -> float:
+    """Mean over groups of the groups' means, as the pointing game is reported.
+
+    Args:
+      values: (N,); groups: (N,) integers or names.
+    """
+    _, place = np.unique(groups, return_inverse=True)
+    if not len(place):
+        return float("nan")
+    sums = np.bincount(place, weights=np.asarray(values, dtype=np.float64))
+    return float(np.mean(sums / np.bincount(place)))
