@@ -1,5 +1,7 @@
-"""Made pictures and pages for the tests of the report."""
+"""Made pictures and pages for the tests of the report, and a browser to open them."""
 
+import json
+import shutil
 import types
 
 import numpy as np
@@ -107,3 +109,93 @@ def make():
         models=make_models,
         page=make_page,
     )
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium")
+    binary = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("chromium or chromedriver is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in (
+        "headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
+        "disable-background-networking", "disable-component-update", "disable-sync",
+        "disable-dev-shm-usage", "window-size=1300,1000",
+        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
+    ):  # fmt: skip
+        options.add_argument(f"--{flag}")
+    options.set_capability(
+        "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
+    )
+    service = webdriver.ChromeService(driver)
+    chrome = webdriver.Chrome(options=options, service=service)
+    yield chrome
+    chrome.quit()
+
+
+class Screen:
+    """A page that is open in the browser, asked through its document."""
+
+    def __init__(self, browser, path):
+        self.browser = browser
+        browser.get_log("browser"), browser.get_log("performance")
+        browser.get(path.as_uri())
+
+    def run(self, script: str, *values):
+        return self.browser.execute_script(script, *values)
+
+    def ids(self) -> list[str]:
+        return self.run(
+            "return [...document.querySelectorAll('.card')].map(c => c.dataset.id)"
+        )
+
+    def choose(self, selector: str, value: str) -> None:
+        self.run(
+            "const e = document.querySelector(arguments[0]); e.value = arguments[1];"
+            "e.dispatchEvent(new Event('input')); e.dispatchEvent(new Event('change'))",
+            selector, value,
+        )  # fmt: skip
+
+    def sort(self, label: str) -> None:
+        value = self.run(
+            "return [...document.querySelectorAll('#sort option')]"
+            ".find(o => o.textContent === arguments[0]).value",
+            label,
+        )
+        self.choose("#sort", value)
+
+    def press(self, *keys: str) -> None:
+        from selenium.webdriver import ActionChains, Keys
+
+        chain = ActionChains(self.browser)
+        for key in keys:
+            chain.send_keys(getattr(Keys, key, key))
+        chain.perform()
+
+    def text(self, selector: str) -> str:
+        return self.run(
+            "return document.querySelector(arguments[0]).textContent", selector
+        )
+
+    def errors(self) -> list:
+        return self.browser.get_log("browser")
+
+    def requests(self) -> list[str]:
+        events = [
+            json.loads(e["message"])["message"]
+            for e in self.browser.get_log("performance")
+        ]
+        return [
+            e["params"]["request"]["url"]
+            for e in events
+            if e["method"] == "Network.requestWillBeSent"
+        ]
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens a page: path -> Screen."""
+    return lambda path: Screen(browser, path)

@@ -4,8 +4,6 @@ Skipped where Chromium, its driver or selenium is missing.
 """
 
 import dataclasses
-import json
-import shutil
 
 import numpy as np
 import pytest
@@ -19,90 +17,6 @@ HOSTILE = (
     "{{ 7 * 7 }}{% raise %}",
     "javascript:window.hacked=1//'`${window.hacked=1}",
 )
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium")
-    binary = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("chromium or chromedriver is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in (
-        "headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
-        "disable-background-networking", "disable-component-update", "disable-sync",
-        "disable-dev-shm-usage", "window-size=1300,1000",
-        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):  # fmt: skip
-        options.add_argument(f"--{flag}")
-    options.set_capability(
-        "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
-    )
-    service = webdriver.ChromeService(driver)
-    chrome = webdriver.Chrome(options=options, service=service)
-    yield chrome
-    chrome.quit()
-
-
-class Screen:
-    """A page that is open in the browser, asked through its document."""
-
-    def __init__(self, browser, path):
-        self.browser = browser
-        browser.get_log("browser"), browser.get_log("performance")
-        browser.get(path.as_uri())
-
-    def run(self, script: str, *values):
-        return self.browser.execute_script(script, *values)
-
-    def ids(self) -> list[str]:
-        return self.run(
-            "return [...document.querySelectorAll('.card')].map(c => c.dataset.id)"
-        )
-
-    def choose(self, selector: str, value: str) -> None:
-        self.run(
-            "const e = document.querySelector(arguments[0]); e.value = arguments[1];"
-            "e.dispatchEvent(new Event('input')); e.dispatchEvent(new Event('change'))",
-            selector, value,
-        )  # fmt: skip
-
-    def sort(self, label: str) -> None:
-        value = self.run(
-            "return [...document.querySelectorAll('#sort option')]"
-            ".find(o => o.textContent === arguments[0]).value",
-            label,
-        )
-        self.choose("#sort", value)
-
-    def press(self, *keys: str) -> None:
-        from selenium.webdriver import ActionChains, Keys
-
-        chain = ActionChains(self.browser)
-        for key in keys:
-            chain.send_keys(getattr(Keys, key, key))
-        chain.perform()
-
-    def text(self, selector: str) -> str:
-        return self.run(
-            "return document.querySelector(arguments[0]).textContent", selector
-        )
-
-    def errors(self) -> list:
-        return self.browser.get_log("browser")
-
-    def requests(self) -> list[str]:
-        events = [
-            json.loads(e["message"])["message"]
-            for e in self.browser.get_log("performance")
-        ]
-        return [
-            e["params"]["request"]["url"]
-            for e in events
-            if e["method"] == "Network.requestWillBeSent"
-        ]
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +37,8 @@ def made(tmp_path_factory, make):
 
 
 @pytest.fixture
-def screen(browser, made):
-    return Screen(browser, made)
+def screen(open_page, made):
+    return open_page(made)
 
 
 def test_opens_without_an_error_or_a_request(screen, made):
@@ -298,7 +212,7 @@ def test_light_and_dark(screen):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_names_are_shown_and_never_run(browser, tmp_path, make, name):
+def test_hostile_names_are_shown_and_never_run(open_page, tmp_path, make, name):
     base = make.picture(0, {})
     views = tuple(
         dataclasses.replace(
@@ -319,7 +233,7 @@ def test_hostile_names_are_shown_and_never_run(browser, tmp_path, make, name):
         [picture], title=name, question=name, sentences=(name,), models=models,
         ranks=(name,) * 5, facts={name: name}, agreement_name=name,
     )  # fmt: skip
-    screen = Screen(browser, pages.write_page(tmp_path, page))
+    screen = open_page(pages.write_page(tmp_path, page))
     screen.run("document.querySelector('.card h3 button').click()")
     assert screen.text("h1") == name and screen.text(".card h3") == name
     assert screen.text("#detail-title") == name
@@ -342,10 +256,10 @@ def test_nothing_but_our_own_script_may_run(screen):
     assert any("Content Security Policy" in e["message"] for e in screen.errors())
 
 
-def test_many_pictures_come_as_they_are_needed(browser, tmp_path, make):
+def test_many_pictures_come_as_they_are_needed(open_page, tmp_path, make):
     pictures = [make.picture(n, {}) for n in range(90)]
     path = pages.write_page(tmp_path, make.page(pictures), inline=False)
-    screen = Screen(browser, path)
+    screen = open_page(path)
     assert 24 <= len(screen.ids()) < 90
     screen.press("ARROW_LEFT")  # from nowhere: the last one
     assert screen.run("return document.activeElement.dataset.index") == "89"
