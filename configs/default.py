@@ -1,0 +1,80 @@
+"""Every field of an experiment, with its unit and range.
+
+The other files of this folder start from these values and change what differs. Any
+field can be set on the command line: `--config.train.epochs=3`.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Returns the defaults, which a config file then changes."""
+    config = ConfigDict()
+    config.name = "default"  # names the folder of the runs
+    config.seed = 0  # of split, shuffling, augmentation and initial weights
+    config.runs_dir = "runs"  # where run folders lie
+
+    config.data = data = ConfigDict()
+    data.source = "image_folder"  # image_folder | synthetic_birds
+    data.root = ""  # folder of the images; --data_dir beats it
+    data.image_size = 224  # px, the side of the square that the model sees
+    data.batch_size = 32  # images
+    data.fractions = (0.78, 0.11, 0.11)  # train, val, test; they add up to 1
+    data.pipeline = "auto"  # auto (tf.data if it imports) | tfdata | arrays
+    data.workers = 0  # threads or processes that read images; 0: one per core
+    data.cache_dir = ""  # of indexes and converted images; "": the user's cache
+    data.cache_mb = 512  # decoded images kept in memory, if all of them fit
+    data.max_bad_share = 0.05  # share of files that may turn bad during a run
+
+    config.augment = augment = ConfigDict()
+    augment.horizontal_flip = True
+    augment.vertical_flip = False  # doubtful for birds
+    augment.crop_jitter = 1.0  # share of the resize's slack that random crops use
+    augment.brightness = 0.2  # +- share; 0: off
+    augment.contrast = 0.2  # +- share
+    augment.saturation = 0.2  # +- share
+    augment.hue = 0.0  # +- turns of the color circle
+    augment.erasing_probability = 0.2  # of erasing one rectangle with random fill
+    augment.erasing_area = (0.02, 0.33)  # of the erased rectangle, share of the image
+
+    config.model = model = ConfigDict()
+    model.backbone = "efficientnet_b0"
+    model.weights = "imagenet"  # none | imagenet | synthetic | a file
+    model.output_stride = 32  # 32 | 16 | 8: image pixels per cell of the map
+    model.dropout = 0.2  # before the head, 0..1
+    model.bn_momentum = 0.99  # lower it for runs of a few hundred steps
+    model.fast_layers = "auto"  # auto | none: layers that XLA runs fast
+    model.dtype = "float32"  # float32 | mixed_bfloat16; logits stay float32
+
+    config.train = train = ConfigDict()
+    train.epochs = 14
+    train.optimizer = "adam"  # adam | adamw | sgd
+    train.learning_rate = 1e-3  # at its peak
+    train.schedule = "constant"  # constant | cosine
+    train.warmup_epochs = 0.0  # linear, part of `epochs`
+    train.weight_decay = 0.0  # decoupled; adamw and sgd
+    train.label_smoothing = 0.0  # 0..1
+    train.freeze_through = ""  # name of the last frozen layer; "": none
+    train.reestimate_batches = 0  # batches that re-estimate BN statistics at the end
+    train.keep_best = True  # model.keras is the epoch of the best val loss
+    train.tensorboard = False  # needs the package tensorboard
+
+    config.cam = cam = ConfigDict()
+    cam.method = "gradcam"
+    cam.layer = ""  # "": the backbone's last activation
+    cam.batch_size = 32  # images
+    cam.score = "auto"  # auto (the rank's own head) | marginal (the finest head)
+    cam.num_overlays = 32  # pictures written beside the maps; -1: all
+    cam.overlay_format = "jpg"  # jpg | png
+
+    config.compare = compare = ConfigDict()
+    compare.num_images = 48  # pictures on the page, chosen by the seed
+    compare.num_extreme = 12  # and as many of the most and the least agreeing ones
+
+    config.pretrain = pretrain = ConfigDict()
+    pretrain.num_trees = 24  # random trees of birds that are learned at once
+    pretrain.phases = ((96, 3000), (128, 1200))  # (image size in px, batches)
+    pretrain.batch_size = 32  # images
+    pretrain.learning_rate = 2e-3  # at its peak; cosine with a short warm-up
+    pretrain.checkpoint_minutes = 5.0
+    return config

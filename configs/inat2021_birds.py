@@ -1,0 +1,20 @@
+"""The recipe of the original study on its own data: iNat2021 birds, 1,486 species.
+
+    python main.py --config=configs/inat2021_birds.py --mode=train --rank=family \
+        --data_dir=/path/to/bird_train
+
+EfficientNetB0 at 224 px, Adam 1e-3, 14 epochs, flips, resize 256, center crop 224 and
+random erasing at 0.2, from ImageNet weights (16 MB, downloaded by Keras). The color
+jitter of the original changed nothing (its defaults are 0); ours does. Not measured
+here: the data cannot be had in the build environment.
+"""
+
+from configs import default
+
+
+def get_config():
+    """Returns the experiment."""
+    config = default.get_config()
+    config.name = "inat2021_birds"
+    config.augment.crop_jitter = 0.0  # the original crops the center
+    return config

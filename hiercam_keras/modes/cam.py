@@ -1,0 +1,175 @@
+"""--mode=cam: maps of a split into the map store, or one figure for each photo."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from hiercam_keras import runtime, workdir
+from hiercam_keras.cam import Explainer, heatmaps, store, targets
+from hiercam_keras.data.sources import photos
+from hiercam_keras.errors import UserError
+from hiercam_keras.models import files
+from hiercam_keras.modes.export import export_maps, make_explainer, resolve_target
+from hiercam_keras.modes.load import RunData, find_runs, open_run
+from hiercam_keras.modes.predict import photo_loader
+from hiercam_keras.modes.settings import Settings
+from hiercam_keras.report import overlay, single, tables
+from hiercam_keras.taxonomy.scores import softmax
+from hiercam_keras.taxonomy.tree import Taxonomy
+
+
+def run(settings: Settings) -> str:
+    """Explains --image, or the split of the run."""
+    (this,) = find_runs(settings, [settings.rank])
+    config = settings.config_of(this.record["config"])
+    if settings.image:
+        records = photos.load_photos(settings.image)
+        data = RunData(this, config, this.taxonomy(), None, None)
+    else:
+        data = open_run(settings, this)
+    runtime.start(config.seed, config.model.dtype)
+    model, _ = files.load_model(this.model_path, config.model.fast_layers)
+    if settings.image:
+        out = Path(settings.out or this.path / "cam")
+        return _explain_photos(model, data, records, settings, out)
+    folder, made = export_maps(
+        model,
+        data,
+        settings.split,
+        settings.target,
+        settings.target_rank,
+        config.cam.num_overlays,
+    )
+    maps = store.open(folder)
+    degenerate = int(np.sum(maps.column("degenerate")))
+    return (
+        f"{len(maps)} maps of the {settings.split} split, {made} of them made now, "
+        f"{degenerate} without a heatmap: {folder}"
+    )
+
+
+def _explain_photos(
+    model: Any, data: RunData, records: list, settings: Settings, out: Path
+) -> str:
+    explain = make_explainer(model, data)
+    rank, label, _ = resolve_target(settings.target, settings.target_rank, data)
+    workdir.make_dir(out)
+    lines = []
+    method = data.config.cam.method
+    with photo_loader(records, data.config) as loader:
+        for batch in loader.epoch(0):
+            for number in np.flatnonzero(batch.mask):
+                record = records[len(lines)]
+                text = explain_photo(
+                    explain,
+                    batch.images[number],
+                    record,
+                    data.taxonomy,
+                    out / _file_name(record.example_id),
+                    method,
+                    asked=(rank, label) if label is not None else None,
+                )
+                if settings.target == "true" and record.lineage is None:
+                    raise UserError(
+                        f"--target=true needs a photo whose taxon is known; "
+                        f"{record.example_id} lies in no folder in iNat naming."
+                    )
+                lines.append(text)
+    return "\n\n".join(lines)
+
+
+def _file_name(example_id: str) -> str:
+    return example_id.replace("/", "__").rsplit(".", 1)[0] + ".png"
+
+
+def explain_photo(
+    explain: Explainer,
+    image: np.ndarray,
+    record: Any,
+    taxonomy: Taxonomy,
+    path: Path,
+    method: str,
+    asked: tuple[str, int] | None = None,
+) -> str:
+    """Writes the figure of one photo and tells the predicted lineage.
+
+    Args:
+      explain: of the model.
+      image: uint8 (S, S, 3), the model's input.
+      record: of the photo.
+      taxonomy: of the model.
+      path: of the figure, a PNG. Where a taxon is asked for by name, its overlay lies
+        beside it.
+      method: a CAM method.
+      asked: rank and label of a named taxon.
+    """
+    ranks = [rank for rank in explain.space.ranks if taxonomy.num_labels(rank) > 1]
+    questions = [targets.predicted(rank) for rank in ranks]
+    questions += [targets.path(ranks=ranks), targets.contrast(against="runner_up")]
+    if asked:
+        questions.append(targets.label(asked[1], asked[0]))
+    result = explain(image[None], questions, method)
+    size = image.shape[0]
+    heat = heatmaps.heatmap(result.cams[0], size)
+    answers, rows = [], []
+    for k, rank in enumerate(ranks):
+        names = taxonomy.names(rank)
+        probability = _probabilities(explain, result, rank)
+        order = np.argsort(-probability, kind="stable")
+        step = len(ranks) + k
+        trivial = bool(result.trivial[0, step])
+        known = record.lineage is not None
+        true = _true_name(record, taxonomy, rank) if known else None
+        answers.append(
+            single.RankAnswer(
+                rank=rank,
+                name=names[order[0]],
+                probability=float(probability[order[0]]),
+                others=tuple((names[i], float(probability[i])) for i in order[1:4]),
+                heatmap=heat[k],
+                degenerate=bool(result.degenerate[0, k]),
+                step=None if trivial else heat[step],
+                step_degenerate=bool(result.degenerate[0, step]),
+                step_note="only child: nothing to choose" if trivial else "",
+                true_name=true,
+            )
+        )
+        rows.append([rank, names[order[0]], float(probability[order[0]]), true or ""])
+    last = 2 * len(ranks)
+    second = answers[-1].others[0]
+    single.save_single(
+        path,
+        image,
+        answers,
+        contrast=single.Contrast(*second, heat[last]),
+        title=Path(record.example_id).name,
+    )
+    text = tables.format_table(("rank", "predicted", "probability", "true"), rows)
+    if asked:
+        name = taxonomy.names(asked[0])[asked[1]]
+        other = path.with_name(f"{path.stem}__{name.replace(' ', '_')}.png")
+        flat = bool(result.degenerate[0, last + 1])
+        overlay.save_image(
+            other, overlay.overlay(image, heat[last + 1], degenerate=flat)
+        )
+        share = float(result.probabilities[0, last + 1])
+        text += f"\nasked for {name} (probability {share:.3f}): {other}"
+    logging.debug("explained %s", record.example_id)
+    return f"{record.example_id}\n{text}\nfigure: {path}"
+
+
+def _probabilities(explain: Explainer, result: Any, rank: str) -> np.ndarray:
+    """Probability of every taxon of a rank: its own head's, else the marginal's."""
+    space = explain.space
+    group = space.groups[space.group(rank)]
+    logits = result.logits[0, group.column : group.column + len(group.owner)]
+    return np.bincount(group.owner, softmax(logits), minlength=group.size)
+
+
+def _true_name(record: Any, taxonomy: Taxonomy, rank: str) -> str | None:
+    try:
+        return taxonomy.names(rank)[taxonomy.label(record.lineage, rank)]
+    except UserError:
+        return None  # a taxon that the model was not trained on

@@ -1,0 +1,154 @@
+"""--mode=compare: the same pictures through several models, side by side.
+
+Makes the maps that are missing, then numbers.csv (one row for each picture and model),
+summary.csv, sheets of pictures as PNG and one self-contained index.html.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import logging
+
+from hiercam_keras import run_folder, runtime, workdir
+from hiercam_keras.errors import UserError
+from hiercam_keras.models import files
+from hiercam_keras.modes import compare_page, comparison
+from hiercam_keras.modes.comparison import Column
+from hiercam_keras.modes.export import export_maps
+from hiercam_keras.modes.load import RunData, data_name, open_run
+from hiercam_keras.modes.settings import Settings
+from hiercam_keras.report import tables
+from hiercam_keras.run_folder import Run
+from hiercam_keras.taxonomy.ranks import check_rank
+
+SUMMARY = (
+    "model",
+    "rank",
+    "taxa",
+    "accuracy",
+    "low",
+    "high",
+    "chance",
+    "heatmap_area",
+    "energy_on_bird",
+    "bird_area",
+)
+
+
+def run(settings: Settings) -> str:
+    """Compares --ranks, or --runs; returns the summary and where the page is."""
+    runs = _find(settings)
+    runtime.start(settings.config.seed)
+    opened = [open_run(settings, run) for run, _ in runs]
+    _check_same_split(opened, settings.split)
+    columns = []
+    for data, (_, rank) in zip(opened, runs, strict=True):
+        columns += _explain(data, rank, settings, [rank for _, rank in runs])
+    columns.sort(key=lambda column: (column.asked_of is not None, column.depth))
+    numbers = comparison.measure(columns, settings.split)
+    out = Path(settings.out or _default_out(runs, opened[0]))
+    workdir.make_dir(out)
+    comparison.write_numbers(out / "numbers.csv", numbers)
+    rows = [summary_row(column, numbers) for column in columns]
+    tables.write_csv(out / "summary.csv", SUMMARY, rows)
+    page = compare_page.write(out, columns, numbers, settings)
+    shown = [[row[0], *row[2:4], *row[7:10]] for row in rows]
+    header = (
+        "model",
+        "taxa",
+        "accuracy",
+        "heatmap area",
+        "energy on bird",
+        "bird area",
+    )
+    return f"{tables.format_table(header, shown)}\nreport: {page}"
+
+
+def _find(settings: Settings) -> list[tuple[Run, str]]:
+    """(run, rank) of each model that is compared."""
+    if settings.runs:
+        runs = [run_folder.read_finished(path) for path in settings.runs]
+        return [(run, rank) for run in runs for rank in run.ranks]
+    ranks = settings.ranks
+    if len(set(ranks)) < 2:
+        raise UserError(
+            f"--ranks is {','.join(ranks) or 'empty'}, expected at least two different "
+            "ranks, as in --ranks=species,family."
+        )
+    config = settings.config
+    if settings.workdir:
+        this = run_folder.read_finished(settings.workdir)
+        for rank in ranks:
+            check_rank(rank, this.taxonomy().ranks)
+        return [(this, rank) for rank in ranks]
+    wanted = [(rank,) for rank in ranks]
+    name = data_name(settings)
+    found = run_folder.find(config.runs_dir, wanted, config.seed, name)
+    return list(zip(found, ranks, strict=True))
+
+
+def _check_same_split(opened: Sequence[RunData], split: str) -> None:
+    first = opened[0]
+    for other in opened[1:]:
+        if getattr(other.split, split) != getattr(first.split, split):
+            raise UserError(
+                f"{first.run.path} and {other.run.path} have different {split} images, "
+                "so their maps cannot be compared. Train both on the same data with "
+                "the same seed and fractions."
+            )
+        if other.taxonomy != first.taxonomy:
+            raise UserError(
+                f"{first.run.path} and {other.run.path} have different taxonomies. "
+                "Train both on the same data."
+            )
+
+
+def _explain(
+    data: RunData, rank: str, settings: Settings, ranks: Sequence[str]
+) -> list[Column]:
+    """The columns of one run: its own rank, and the coarser ones of the others."""
+    taxonomy = data.taxonomy
+    order = taxonomy.ranks.index
+    model, _ = files.load_model(data.run.model_path, data.config.model.fast_layers)
+    asked = [rank]
+    if rank == max(ranks, key=order) and rank in data.run.ranks:
+        others = dict.fromkeys(ranks)
+        asked += [one for one in others if order(one) < order(rank)]
+    columns = []
+    for one in asked:
+        logging.info("maps of %s, asked for %s", data.run.path, one)
+        folder, _ = export_maps(model, data, settings.split, target_rank=one)
+        columns.append(
+            Column(
+                name=one if one == rank else f"{rank} asked for {one}",
+                rank=one,
+                depth=-order(one),
+                asked_of=None if one == rank else rank,
+                data=data,
+                maps=folder,
+            )
+        )
+    return columns
+
+
+def summary_row(column: Column, numbers: comparison.Numbers) -> list:
+    """One row of `SUMMARY`: means over all pictures."""
+    one = numbers.by_column[column.name]
+    low, high = one.accuracy_interval
+    return [
+        column.name,
+        column.rank,
+        column.data.taxonomy.num_labels(column.rank),
+        one.accuracy,
+        low,
+        high,
+        one.chance,
+        float(one.heatmap_area.mean()),
+        comparison.mean_or_none(one.energy_on_bird),
+        comparison.mean_or_none(numbers.bird_area),
+    ]
+
+
+def _default_out(runs: Sequence[tuple[Run, str]], first: RunData) -> Path:
+    names = "-".join(dict.fromkeys(rank for _, rank in runs))
+    return Path(first.config.runs_dir) / first.run.data_name / f"compare-{names}"

@@ -1,0 +1,129 @@
+"""--mode=eval: accuracy at the trained rank and every coarser one, as tables."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hiercam_keras import runtime
+from hiercam_keras.metrics import classification, hierarchy
+from hiercam_keras.models import files
+from hiercam_keras.modes.load import RunData, find_runs, open_run
+from hiercam_keras.modes.settings import Settings
+from hiercam_keras.report import confusion, tables
+from hiercam_keras.taxonomy.scores import marginal_logits, softmax
+from hiercam_keras.training.predict import Predictions, predict_logits
+
+HEADER = ("rank", "taxa", "images", "accuracy", "low", "high", "chance", "top5")
+
+
+def run(settings: Settings) -> str:
+    """Writes eval/<split>/*.csv of a run and returns the table of accuracies."""
+    (this,) = find_runs(settings, [settings.rank])
+    data = open_run(settings, this)
+    runtime.start(data.config.seed, data.config.model.dtype)
+    model, _ = files.load_model(this.model_path, data.config.model.fast_layers)
+    with data.loader(settings.split) as loader:
+        found = predict_logits(model, loader, this.ranks, f"eval {settings.split}")
+    folder = Path(settings.out or this.path / "eval" / settings.split)
+    rows = write_tables(folder, data, found)
+    lines = [
+        f"{this.path}, {settings.split} split, 95 % intervals",
+        tables.format_table(HEADER, rows),
+        f"tables: {folder}",
+    ]
+    return "\n".join(lines)
+
+
+def write_tables(folder: Path, data: RunData, found: Predictions) -> list[list[Any]]:
+    """Writes accuracy.csv, predictions.csv, mistakes.csv and a confusion per rank.
+
+    Returns:
+      Rows of `HEADER`, one for each rank that the model can answer, coarse to fine.
+    """
+    taxonomy, rows = data.taxonomy, []
+    train = data.split.select(data.source.records, "train")[0]
+    columns = {"example_id": found.example_ids}
+    for rank, logits in answers(found.logits, taxonomy).items():
+        truth, predicted = found.labels[rank], logits.argmax(-1)
+        rows.append(_accuracy_row(rank, logits, truth, train, taxonomy))
+        names = np.array(taxonomy.names(rank), object)
+        columns[f"true_{rank}"] = names[truth]
+        columns[f"predicted_{rank}"] = names[predicted]
+        columns[f"probability_{rank}"] = softmax(logits).max(-1)
+        _write_rank(folder, rank, truth, predicted, taxonomy)
+    tables.write_csv(folder / "accuracy.csv", HEADER, rows)
+    cells = list(zip(*columns.values(), strict=True))
+    tables.write_csv(folder / "predictions.csv", tuple(columns), cells)
+    _write_mistakes(folder / "mistakes.csv", found, taxonomy)
+    return rows
+
+
+def answers(logits: dict[str, np.ndarray], taxonomy: Any) -> dict[str, np.ndarray]:
+    """Scores (N, taxa) at every rank that can be asked, coarse to fine.
+
+    A rank with a head of its own gets that head's logits, a coarser one the marginal
+    of the finest head; ranks with a single taxon are left out.
+    """
+    finest = max(logits, key=taxonomy.ranks.index)
+    found = {}
+    for rank in taxonomy.ranks[: taxonomy.ranks.index(finest) + 1]:
+        if taxonomy.num_labels(rank) == 1:
+            continue
+        found[rank] = (
+            logits[rank]
+            if rank in logits
+            else marginal_logits(logits[finest], taxonomy, finest, rank)
+        )
+    return found
+
+
+def _accuracy_row(
+    rank: str, logits: np.ndarray, truth: np.ndarray, train: list, taxonomy: Any
+) -> list[Any]:
+    count = taxonomy.num_labels(rank)
+    right = int((logits.argmax(-1) == truth).sum())
+    low, high = classification.wilson_interval(right, len(truth))
+    before = taxonomy.labels([record.lineage for record in train], rank)
+    chance = classification.majority_chance(before, truth, count)
+    top5 = classification.top_k_accuracy(logits, truth, min(5, count))
+    share = right / len(truth)
+    return [rank, count, len(truth), share, float(low), float(high), chance, top5]
+
+
+def _write_rank(
+    folder: Path, rank: str, truth: np.ndarray, predicted: np.ndarray, taxonomy: Any
+) -> None:
+    """confusion_<rank>.csv (.png) and taxa_<rank>.csv."""
+    names = taxonomy.names(rank)
+    matrix = classification.confusion(truth, predicted, len(names))
+    cells = zip(matrix.true, matrix.predicted, matrix.count, strict=True)
+    rows = [[names[true], names[guess], int(count)] for true, guess, count in cells]
+    tables.write_csv(
+        folder / f"confusion_{rank}.csv", ("true", "predicted", "images"), rows
+    )
+    per_taxon = classification.per_taxon(matrix)
+    cells = zip(names, *per_taxon.values(), strict=True)
+    header = ("taxon", *per_taxon)
+    tables.write_csv(folder / f"taxa_{rank}.csv", header, [list(row) for row in cells])
+    parents = None
+    at = taxonomy.ranks.index(rank)
+    if at and taxonomy.num_labels(taxonomy.ranks[at - 1]) > 1:
+        coarse = taxonomy.ranks[at - 1]
+        parents = np.array(taxonomy.names(coarse))[taxonomy.parents(rank, coarse)]
+    confusion.save_confusion(
+        folder / f"confusion_{rank}.png", matrix.dense(), names, parents, rank
+    )
+
+
+def _write_mistakes(path: Path, found: Predictions, taxonomy: Any) -> None:
+    """How far off the mistakes of each head are, in ranks up to the shared taxon."""
+    rows = []
+    for rank, logits in found.logits.items():
+        truth = found.labels[rank]
+        severity = hierarchy.mistake_severity(truth, logits.argmax(-1), taxonomy, rank)
+        k = min(5, logits.shape[-1])
+        at_5 = hierarchy.lca_distance_at_k(logits, truth, taxonomy, rank, k)
+        rows.append([rank, severity, float(np.mean(at_5))])
+    header = ("rank", "mistake_severity", "lca_distance_at_5")
+    tables.write_csv(path, header, rows)

@@ -1,0 +1,180 @@
+"""Maps of a whole split into a map store, overlays beside it; used by cam and compare.
+
+While the device explains one batch, the next one is decoded and the overlays of the
+one before are encoded.
+"""
+
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from hiercam_keras.cam import Explainer, heatmaps, store, targets
+from hiercam_keras.data.loader import Batch
+from hiercam_keras.errors import UserError
+from hiercam_keras.models import backbones
+from hiercam_keras.modes.load import RunData, make_loader
+from hiercam_keras.progress import progress
+from hiercam_keras.report import overlay
+
+PREDICTED, TRUE = "predicted", "true"
+
+
+def make_explainer(model: keras.Model, data: RunData) -> Explainer:
+    """An explainer of the run's model at the layer of the config."""
+    config = data.config
+    layer = config.cam.layer or backbones.cam_layer(config.model.backbone)
+    ranks = data.run.ranks
+    return Explainer(
+        model,
+        layer,
+        taxonomy=data.taxonomy,
+        rank=ranks[0] if len(ranks) == 1 else None,
+        batch_size=config.cam.batch_size,
+    )
+
+
+def resolve_target(
+    asked: str, rank: str | None, data: RunData
+) -> tuple[str, int | None, str]:
+    """Reads --target and --target_rank.
+
+    Returns:
+      The rank, the label of a named taxon (None for predicted and true), and a name
+      that tells this question from others.
+
+    Raises:
+      UserError: a taxon that is not known, or a rank that the model cannot answer.
+    """
+    finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
+    label = None
+    if asked not in (PREDICTED, TRUE):
+        rank, label = data.taxonomy.find(asked, rank)
+    rank = rank or finest
+    known = data.taxonomy.ranks[: data.taxonomy.ranks.index(finest) + 1]
+    if rank not in known:
+        raise UserError(
+            f"the model of {data.run.path} was trained at {'+'.join(data.run.ranks)} "
+            f"and cannot answer for {rank!r}. It can for {', '.join(known)}."
+        )
+    name = asked if label is None else "/".join(data.taxonomy.prefixes(rank)[label])
+    return rank, label, f"{rank}:{name}"
+
+
+def export_maps(
+    model: keras.Model,
+    data: RunData,
+    split: str,
+    target: str = PREDICTED,
+    target_rank: str | None = None,
+    num_overlays: int = 0,
+) -> tuple[Path, int]:
+    """Makes the maps of a split that are missing.
+
+    Args:
+      model: the run's.
+      data: the run's images.
+      split: train, val or test.
+      target, target_rank: as --target and --target_rank.
+      num_overlays: pictures beside the maps, -1 for all.
+
+    Returns:
+      The folder of the map store, and how many maps were made now.
+    """
+    explain = make_explainer(model, data)
+    config = data.config.cam
+    rank, label, question = resolve_target(target, target_rank, data)
+    records = data.records(split)
+    ids = [record.example_id for record in records]
+    identity = store.identity(
+        weights=store.weights_digest(model.weights),
+        example_ids=ids,
+        method=config.method,
+        layer=explain.layers[0],
+        targets=[f"{question}:{config.score}"],
+        preprocessing={"image_size": data.config.data.image_size, "crop": "center"},
+    )
+    asked = targets.label(label, rank, _score(config.score))
+    writer = store.Writer(
+        data.run.path / "maps",
+        identity,
+        ids,
+        [target.title for target in targets.expand(asked, explain.space)],
+        {
+            one: ["/".join(prefix) for prefix in data.taxonomy.prefixes(one)]
+            for one in explain.space.ranks
+        },
+        shard_size=8 * config.batch_size,
+        info={"run": str(data.run.path), "split": split, "question": question},
+    )
+    missing = set(writer.missing())
+    if missing:
+        todo = [record for record in records if record.example_id in missing]
+        chosen = set(ids if num_overlays < 0 else ids[:num_overlays])
+        _explain(explain, data, todo, asked, target == TRUE, writer, chosen)
+    return writer.close(), len(missing)
+
+
+def _score(score: str) -> str:
+    return "own" if score == "auto" else score
+
+
+def _explain(explain, data, records, asked, true_label, writer, chosen) -> None:
+    config = data.config.cam
+    size = data.config.data.image_size
+    loader = make_loader(
+        records, data.taxonomy, data.config, batch_size=config.batch_size
+    )
+    with loader, ThreadPoolExecutor(2) as pool:
+        batches = progress(
+            loader.epoch(0), len(records), "maps", count=lambda batch: batch.mask.sum()
+        )
+        for batch, result in _overlapped(explain, batches, asked, true_label, config):
+            count = int(batch.mask.sum())
+            writer.add(batch.example_ids[:count], result, batch.geometry)
+            heat = heatmaps.heatmap(result.cams[:count, 0], size)
+            for number, example_id in enumerate(batch.example_ids[:count]):
+                if example_id in chosen:
+                    path = overlay_path(writer.folder, example_id, config)
+                    picture = batch.images[number], heat[number]
+                    pool.submit(
+                        _write, path, *picture, bool(result.degenerate[number, 0])
+                    ).add_done_callback(_raise)
+        for example_id, reason in loader.skipped.items():
+            writer.skip(example_id, reason)
+
+
+def _overlapped(
+    explain: Explainer, batches: Iterator[Batch], asked: Any, true_label: bool, config
+) -> Iterator[tuple[Batch, Any]]:
+    """(batch, explanation), with the next batch under way while one is used."""
+    waiting = None
+    for batch in itertools.chain(batches, [None]):
+        started = None
+        if batch is not None:
+            question = asked
+            if true_label:
+                labels = batch.labels[asked.rank]
+                question = targets.label(labels, asked.rank, asked.score)
+            started = batch, explain.submit(batch.images, question, config.method)
+        if waiting is not None:
+            yield waiting[0], waiting[1]()
+        waiting = started
+
+
+def overlay_path(folder: Path, example_id: str, config: Any) -> Path:
+    """Where the overlay of an example lies: the store's folder, by class folder."""
+    name = Path(example_id).with_suffix(f".{config.overlay_format}")
+    return folder / "overlays" / name
+
+
+def _write(path: Path, image: np.ndarray, heat: np.ndarray, degenerate: bool) -> None:
+    overlay.save_image(path, overlay.overlay(image, heat, degenerate=degenerate))
+
+
+def _raise(future) -> None:
+    future.result()

@@ -1,0 +1,127 @@
+"""What several modes begin with: the data of a config, and the runs asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from hiercam_keras import run_folder
+from hiercam_keras.data import loader, sources, splits
+from hiercam_keras.data.records import Record
+from hiercam_keras.errors import UserError
+from hiercam_keras.modes.settings import Settings
+from hiercam_keras.run_folder import Run
+from hiercam_keras.taxonomy.ranks import check_rank
+from hiercam_keras.taxonomy.tree import Taxonomy
+
+
+def data_name(settings: Settings) -> str | None:
+    """Name of the data set that the command line asks for, None if it names none."""
+    if settings.data_dir:
+        return sources.data_name(settings.data_dir)
+    return settings.config.name if settings.chosen_config else None
+
+
+def load_source(config: Any, data_dir: str | None) -> Any:
+    """The images of a config, readable ones only; makes embedded data if missing."""
+    return sources.load(config.data, data_dir or None, name=config.name)
+
+
+def find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run]:
+    """Finds finished runs; --workdir names one, else they lie below config.runs_dir."""
+    if settings.workdir:
+        run = run_folder.read_finished(settings.workdir)
+        for ranks in wanted:
+            if not set(ranks) <= set(run.taxonomy().ranks):
+                check_rank(ranks[0], run.taxonomy().ranks)
+        return [run for _ in wanted]
+    config = settings.config
+    return run_folder.find(config.runs_dir, wanted, config.seed, data_name(settings))
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A run with its images: what eval, predict, cam and compare work on."""
+
+    run: Run
+    config: Any
+    taxonomy: Taxonomy
+    source: Any
+    split: splits.Split
+
+    def records(self, split: str) -> list[Record]:
+        """The records of train, val or test, in the order of the split's list."""
+        found, missing = self.split.select(self.source.records, split)
+        if not found:
+            raise UserError(
+                f"none of the {len(missing)} {split} images of {self.run.path} are in "
+                f"{self.source.root}. Point --data_dir at the images of the training."
+            )
+        if missing:
+            logging.warning(
+                "%d %s images of %s are not there any more, the first is %s",
+                len(missing),
+                split,
+                self.run.path,
+                missing[0],
+            )
+        return found
+
+    def loader(self, split: str, batch_size: int | None = None) -> loader.Loader:
+        """A loader of the split without augmentation, labels at every rank."""
+        return make_loader(
+            self.records(split), self.taxonomy, self.config, batch_size=batch_size
+        )
+
+
+def open_run(settings: Settings, run: Run) -> RunData:
+    """Opens a run's images with the split that it froze; new files stay out of it."""
+    config = settings.config_of(run.record["config"])
+    source = load_source(config, settings.data_dir or run.data_dir)
+    split = splits.load(run.path / "split")
+    new = split.unknown(source.records)
+    if new:
+        logging.info(
+            "%d images were not there when %s was trained and are left out, the first "
+            "is %s",
+            len(new),
+            run.path,
+            new[0],
+        )
+    return RunData(run, config, run.taxonomy(), source, split)
+
+
+def with_batch_size(data_config: Any, batch_size: int) -> ConfigDict:
+    """The config's `data` with another batch size."""
+    return ConfigDict({**data_config.to_dict(), "batch_size": batch_size})
+
+
+def make_loader(
+    records: Sequence[Record],
+    taxonomy: Taxonomy,
+    config: Any,
+    *,
+    training: bool = False,
+    batch_size: int | None = None,
+    ranks: Sequence[str] | None = None,
+) -> loader.Loader:
+    """A loader whose labels are those of the taxonomy at `ranks`, all by default."""
+    lineages = [record.lineage for record in records]
+    labels = {
+        rank: np.asarray(taxonomy.labels(lineages, rank), np.int32)
+        for rank in ranks or taxonomy.ranks
+    }
+    data = config.data
+    if batch_size:
+        data = with_batch_size(data, batch_size)
+    return loader.make_loader(
+        records,
+        labels,
+        data,
+        augment_config=config.augment if training else None,
+        seed=config.seed,
+        training=training,
+    )

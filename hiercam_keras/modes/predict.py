@@ -1,0 +1,69 @@
+"""--mode=predict: the likeliest taxa at every rank, with probabilities, as a CSV."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hiercam_keras import runtime
+from hiercam_keras.data import loader
+from hiercam_keras.data.records import Record
+from hiercam_keras.data.sources import photos
+from hiercam_keras.models import files
+from hiercam_keras.modes.eval import answers
+from hiercam_keras.modes.load import find_runs, open_run, with_batch_size
+from hiercam_keras.modes.settings import Settings
+from hiercam_keras.report import tables
+from hiercam_keras.taxonomy.scores import softmax
+from hiercam_keras.training.predict import Predictions, predict_logits
+
+HEADER = ("example_id", "rank", "place", "taxon", "lineage", "probability")
+
+
+def run(settings: Settings) -> str:
+    """Writes predictions of --image, or of a split, and tells the first of them."""
+    (this,) = find_runs(settings, [settings.rank])
+    taxonomy = this.taxonomy()
+    config = settings.config_of(this.record["config"])
+    if settings.image:
+        batches = photo_loader(photos.load_photos(settings.image), config)
+        default = Path(this.path / "predict" / "photos.csv")
+    else:
+        batches = open_run(settings, this).loader(settings.split)
+        default = Path(this.path / "predict" / f"{settings.split}.csv")
+    runtime.start(config.seed, config.model.dtype)
+    model, _ = files.load_model(this.model_path, config.model.fast_layers)
+    with batches:
+        found = predict_logits(model, batches, this.ranks, "predict")
+    rows = prediction_rows(found, taxonomy, settings.top_k)
+    path = Path(settings.out) if settings.out else default
+    tables.write_csv(path, HEADER, rows)
+    shown = [row for row in rows if row[0] == found.example_ids[0] and row[2] == 1]
+    text = tables.format_table(("rank", "taxon", "probability"), _brief(shown))
+    return f"{found.example_ids[0]}\n{text}\n{len(found.example_ids)} images: {path}"
+
+
+def photo_loader(records: list[Record], config: Any) -> loader.Loader:
+    """Batches of photographs whose lineage need not be known."""
+    data = with_batch_size(config.data, min(config.data.batch_size, len(records)))
+    return loader.make_loader(records, {}, data, seed=config.seed)
+
+
+def prediction_rows(found: Predictions, taxonomy: Any, top_k: int) -> list[list[Any]]:
+    """Rows of `HEADER`: for each image and rank its `top_k` taxa, the best first."""
+    rows = []
+    for rank, logits in answers(found.logits, taxonomy).items():
+        probability = softmax(logits)
+        best = np.argsort(-logits, axis=-1, kind="stable")[:, :top_k]
+        names, prefixes = taxonomy.names(rank), taxonomy.prefixes(rank)
+        for number, example_id in enumerate(found.example_ids):
+            for place, label in enumerate(best[number], 1):
+                lineage = "/".join(prefixes[label])
+                share = float(probability[number, label])
+                rows.append([example_id, rank, place, names[label], lineage, share])
+    order = {example_id: i for i, example_id in enumerate(found.example_ids)}
+    return sorted(rows, key=lambda row: order[row[0]])
+
+
+def _brief(rows: list[list[Any]]) -> list[list[Any]]:
+    return [[rank, taxon, share] for _, rank, _, taxon, _, share in rows]

@@ -1,0 +1,182 @@
+"""--mode=train: data, split, model, fit, and a run folder that says how it was done."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from hiercam_keras import run_folder, runtime, workdir
+from hiercam_keras.data import sources, splits
+from hiercam_keras.errors import UserError
+from hiercam_keras.models import backbones, files, heads, xla_layers
+from hiercam_keras.modes.load import load_source, make_loader
+from hiercam_keras.modes.settings import Settings
+from hiercam_keras.report import curves, tables
+from hiercam_keras.run_folder import Run
+from hiercam_keras.taxonomy.tree import Taxonomy
+from hiercam_keras.training import fit
+
+_OURS = ("checkpoints", "maps", "eval", "split", "tensorboard")  # folders of a run
+_FILES = ("model.keras", "log.csv", "curves.png", "taxonomy.json", "config.json")
+
+
+def run(settings: Settings) -> str:
+    """Trains the ranks of --rank and writes the run folder."""
+    config = settings.config
+    name = sources.data_name(settings.data_dir) if settings.data_dir else config.name
+    folder = Path(
+        settings.workdir
+        or run_folder.path_for(config.runs_dir, name, settings.rank, config.seed)
+    )
+    _check_free(folder, settings)
+    workdir.make_dir(folder)  # a place that cannot be written shows before the work
+    source = load_source(config, settings.data_dir)
+    taxonomy = Taxonomy(record.lineage for record in source.records)
+    for rank in settings.rank:
+        taxonomy.check_trainable(rank)
+    split = splits.split_records(source.records, config.seed, config.data.fractions)
+    if split.note:
+        logging.info("%s", split.note)
+    training = make_loader(
+        split.select(source.records, "train")[0],
+        taxonomy,
+        config,
+        training=True,
+        ranks=settings.rank,
+    )
+    validation = None
+    if split.val:
+        records, _ = split.select(source.records, "val")
+        validation = make_loader(records, taxonomy, config, ranks=settings.rank)
+    runtime.start(config.seed, config.model.dtype)
+    num_labels = {rank: taxonomy.num_labels(rank) for rank in settings.rank}
+    model = build(config, num_labels)
+    this = _open(folder, settings, name, taxonomy, split)
+    logging.info(
+        "training %s on %d images, %s, in %s",
+        config.model.backbone,
+        len(split.train),
+        ", ".join(f"{count} taxa at {rank}" for rank, count in num_labels.items()),
+        folder,
+    )
+    rows = fit.train(
+        model, training, validation, num_labels, config, folder, settings.resume
+    )
+    _save(this, model, taxonomy, config)
+    columns = tables.read_log(folder / "log.csv")
+    curves.save_learning_curves(
+        folder / "curves.png", {"+".join(settings.rank): columns}
+    )
+    this.finish()
+    return f"wrote {this.model_path}\n{_best(rows)}"
+
+
+def _check_free(folder: Path, settings: Settings) -> None:
+    """A folder with a run in it is taken only when that was asked for."""
+    if not (folder / "config.json").exists():
+        return
+    if settings.overwrite:
+        for name in _OURS:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in _FILES:
+            (folder / name).unlink(missing_ok=True)
+        return
+    before = run_folder.read(folder)
+    if not settings.resume:
+        state = "a finished run" if before.finished else "a stopped run"
+        raise UserError(
+            f"{folder} holds {state}. Go on with --resume, replace it with "
+            "--overwrite, or choose another folder with --workdir."
+        )
+    now = settings.config.to_dict()
+    changed = _differences(before.record["config"], _as_json(now))
+    if before.ranks != settings.rank or changed:
+        what = ", ".join(changed) or f"--rank (was {','.join(before.ranks)})"
+        raise UserError(
+            f"{folder} holds a run with other settings: {what} differ. --resume needs "
+            "the flags of the first call; --overwrite starts over."
+        )
+
+
+def _differences(before: Any, now: Any, path: str = "config") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        found = []
+        for name in sorted(before.keys() | now.keys()):
+            found += _differences(before.get(name), now.get(name), f"{path}.{name}")
+        return found
+    return [] if before == now else [path]
+
+
+def _as_json(value: Any) -> Any:
+    """Tuples as lists, as the run's record has them."""
+    if isinstance(value, dict):
+        return {name: _as_json(item) for name, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, tuple) else value
+
+
+def build(
+    config: Any, num_labels: dict[str, int], image_size: int | None = None
+) -> Any:
+    """A new model with a head for each rank, its layers fast under XLA."""
+    model = heads.build_model(
+        config.model.backbone,
+        image_size or config.data.image_size,
+        num_labels,
+        dropout=config.model.dropout,
+        output_stride=config.model.output_stride,
+        bn_momentum=config.model.bn_momentum,
+        weights=config.model.weights,
+    )
+    return xla_layers.accelerate(model, config.model.fast_layers)
+
+
+def _open(
+    folder: Path,
+    settings: Settings,
+    name: str,
+    taxonomy: Taxonomy,
+    split: splits.Split,
+) -> Run:
+    """A new run folder, or the one that is gone on with."""
+    if settings.resume and (folder / "config.json").exists():
+        if splits.load(folder / "split") != split:
+            raise UserError(
+                f"the images of {folder} are not those that it was split with: files "
+                "were added or removed. Bring them back, or use --overwrite."
+            )
+        return run_folder.read(folder)
+    split.save(folder / "split")
+    data_dir = settings.data_dir and str(Path(settings.data_dir).resolve())
+    record = {
+        "ranks": list(settings.rank),
+        "data_name": name,
+        "data_dir": data_dir,
+        "config": _as_json(settings.config.to_dict()),
+        "overrides": _as_json(dict(settings.overrides)),
+        "versions": runtime.versions(),
+    }
+    return run_folder.create(folder, record, taxonomy)
+
+
+def _save(this: Run, model: Any, taxonomy: Taxonomy, config: Any) -> None:
+    metadata = {
+        "taxonomy": taxonomy.to_json(),
+        "ranks": list(this.ranks),
+        "image_size": config.data.image_size,
+        "backbone": config.model.backbone,
+        "cam_layer": backbones.cam_layer(config.model.backbone),
+        "versions": runtime.versions(),
+    }
+    files.save_model(this.model_path, model, metadata)
+
+
+def _best(rows: list[dict[str, float]]) -> str:
+    """One line on the epoch that was kept."""
+    if "val_loss" not in rows[-1]:
+        return f"{len(rows)} epochs; there was no validation split"
+    best = min(rows, key=lambda row: row["val_loss"])
+    shown = ", ".join(
+        f"{name} {value:.3f}" for name, value in best.items() if "accuracy" in name
+    )
+    return f"best of {len(rows)} epochs is {best['epoch']:.0f}: {shown}"

@@ -1,0 +1,186 @@
+"""Run folders: where a training keeps all that later modes need.
+
+runs/<data name>/<rank[+rank]>/seed<k>/
+  config.json    flags, the resolved config, versions, what state the run is in
+  split/         train.txt, val.txt, test.txt: one example_id a line
+  taxonomy.json
+  model.keras    when the training has finished
+  checkpoints/ log.csv maps/ eval/
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+from ml_collections import FrozenConfigDict
+
+from hiercam_keras import workdir
+from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.tree import Taxonomy
+
+SCHEMA_VERSION = 1
+_FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training on disk: `path`, the `ranks` of its heads, its record."""
+
+    path: Path
+    ranks: tuple[str, ...]
+    record: dict[str, Any]
+
+    @property
+    def config(self) -> FrozenConfigDict:
+        """The config that the run was trained with."""
+        return FrozenConfigDict(self.record["config"])
+
+    @property
+    def data_dir(self) -> str | None:
+        """`--data_dir` of the training, None for embedded data."""
+        return self.record["data_dir"]
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data set, as in the run folder's path."""
+        return self.record["data_name"]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training came to its end and left a model."""
+        return self.record["state"] == _FINISHED and self.model_path.is_file()
+
+    @property
+    def model_path(self) -> Path:
+        """The trained model's file."""
+        return self.path / "model.keras"
+
+    def taxonomy(self) -> Taxonomy:
+        """The taxonomy that the run was trained on."""
+        return Taxonomy.from_json(workdir.read_json(self.path / "taxonomy.json"))
+
+    def finish(self) -> "Run":
+        """Records that the training is done."""
+        run = replace(self, record={**self.record, "state": _FINISHED})
+        workdir.write_json(self.path / "config.json", run.record)
+        return run
+
+
+def path_for(runs_dir: str, data_name: str, ranks: tuple[str, ...], seed: int) -> Path:
+    """Where the run of these ranks lies unless --workdir says otherwise."""
+    return Path(runs_dir) / data_name / "+".join(ranks) / f"seed{seed}"
+
+
+def create(path: Path, record: dict[str, Any], taxonomy: Taxonomy) -> Run:
+    """Makes the folder of a new run and writes its record.
+
+    Args:
+      path: the run folder.
+      record: `ranks`, `config`, `data_dir`, `data_name`, `flags`, `versions`.
+      taxonomy: labels of the training.
+    """
+    workdir.make_dir(path)
+    record = {"schema_version": SCHEMA_VERSION, "state": "training", **record}
+    workdir.write_json(path / "taxonomy.json", taxonomy.to_json())
+    workdir.write_json(path / "config.json", record)
+    return Run(path, tuple(record["ranks"]), record)
+
+
+def read(path: str | Path) -> Run:
+    """Reads a run folder; a UserError says what is missing."""
+    path = Path(path)
+    if not (path / "config.json").is_file():
+        raise UserError(
+            f"{path} holds no run (config.json is missing). Train one with "
+            f"`--mode=train --workdir={path}`, or name another folder."
+        )
+    record = workdir.read_json(path / "config.json")
+    if record.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"{path / 'config.json'} has schema_version "
+            f"{record.get('schema_version')!r}, expected {SCHEMA_VERSION}: the run was "
+            "made by another version of this program. Train it again."
+        )
+    return Run(path, tuple(record["ranks"]), record)
+
+
+def read_finished(path: str | Path) -> Run:
+    """Reads a run folder that has a model; a UserError says how to get one."""
+    run = read(path)
+    if not run.finished:
+        raise UserError(
+            f"{path} holds a run without a finished model: its training was stopped. "
+            "Go on with `--mode=train --resume` and the same flags."
+        )
+    return run
+
+
+def find(
+    runs_dir: str,
+    wanted: Sequence[tuple[str, ...]],
+    seed: int,
+    data_name: str | None = None,
+) -> list[Run]:
+    """Finds one run for each wanted set of ranks, all trained on the same data.
+
+    For a set of ranks it is the run with just these heads, else a multi-rank run that
+    has them. Without a data name it is the data set that was trained on last.
+
+    Args:
+      runs_dir: where run folders lie.
+      wanted: sets of ranks.
+      seed: seed of the runs.
+      data_name: of the data set, None for any.
+
+    Raises:
+      UserError: there is none; the message lists the runs that there are.
+    """
+    present = list_runs(runs_dir)
+    by_data: dict[str, list[Run]] = {}
+    for run in present:
+        if run.path.name == f"seed{seed}" and data_name in (None, run.data_name):
+            by_data.setdefault(run.data_name, []).append(run)
+    found = []
+    for runs in by_data.values():
+        chosen = [_best(runs, ranks) for ranks in wanted]
+        if all(chosen):
+            latest = max(
+                run.path.joinpath("config.json").stat().st_mtime for run in chosen
+            )
+            found.append((latest, chosen))
+    if found:
+        runs = max(found, key=lambda pair: pair[0])[1]
+        if len(found) > 1:
+            logging.info(
+                "several data sets have such runs; took the latest, %s (--data_dir, "
+                "--config or --workdir choose another)",
+                runs[0].data_name,
+            )
+        return [read_finished(run.path) for run in runs]
+    on = f" on {data_name}" if data_name else ""
+    asked = " and ".join("+".join(ranks) for ranks in wanted)
+    names = ", ".join(str(run.path) for run in present) or "none"
+    raise UserError(
+        f"found no model trained at {asked} with seed {seed}{on} under {runs_dir}. Runs "
+        f"there: {names}. Train one with `--mode=train --rank={','.join(wanted[0])}`, or "
+        "name a run with --workdir."
+    )
+
+
+def _best(runs: list[Run], ranks: tuple[str, ...]) -> Run | None:
+    exact = [run for run in runs if run.ranks == ranks]
+    wider = [run for run in runs if set(ranks) <= set(run.ranks) and run.finished]
+    return next(iter(exact + wider), None)
+
+
+def list_runs(runs_dir: str | Path) -> list[Run]:
+    """All readable runs below `runs_dir`, by path."""
+    runs = []
+    for path in sorted(Path(runs_dir).glob("*/*/seed*/config.json")):
+        try:
+            runs.append(read(path.parent))
+        except UserError:
+            continue  # another version's or damaged; `read` tells when it is asked for
+    return runs

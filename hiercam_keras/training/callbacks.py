@@ -1,0 +1,114 @@
+"""What happens at the ends of epochs: validation, the log, and their seeds."""
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+from scipy.special import log_softmax
+
+from hiercam_keras import workdir
+from hiercam_keras.errors import UserError
+from hiercam_keras.training.predict import predict_logits
+
+
+class EpochSeed(keras.callbacks.Callback):
+    """Dropout draws by (seed, epoch), so that a resumed run draws the same."""
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Sets the state of every seed generator of the model."""
+        generators = [
+            layer.seed_generator
+            for layer in self.model.layers
+            if getattr(layer, "seed_generator", None) is not None
+        ]
+        for number, generator in enumerate(generators):
+            # Keras counts the second half of the state up by one at each draw.
+            state = [self.seed * 1000 + number, epoch << 20]
+            generator.state.assign(np.array(state, np.uint32))
+
+
+class Validation(keras.callbacks.Callback):
+    """Loss and accuracy on the validation split, exact however the batches fall.
+
+    Keras' own validation weighs the padded last batch like a full one.
+    """
+
+    def __init__(self, loader: Any, ranks: tuple[str, ...]):
+        super().__init__()
+        self.loader = loader
+        self.ranks = ranks
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds val_loss and val_accuracy (per rank with several heads) to the logs."""
+        if self.loader is None:
+            return
+        found = predict_logits(self.model, self.loader, self.ranks)
+        total = 0.0
+        for rank in self.ranks:
+            truth = found.labels[rank]
+            log_p = log_softmax(found.logits[rank].astype(np.float64), axis=-1)
+            loss = -float(np.mean(log_p[np.arange(len(truth)), truth]))
+            accuracy = float(np.mean(found.logits[rank].argmax(-1) == truth))
+            total += loss
+            prefix = "val_" if len(self.ranks) == 1 else f"val_{rank}_"
+            logs[prefix + "loss"] = loss
+            logs[prefix + "accuracy"] = accuracy
+        logs["val_loss"] = total
+
+
+class EpochLog(keras.callbacks.Callback):
+    """Keeps one row per epoch, writes log.csv whole each time, and tells a person."""
+
+    def __init__(self, path: Path, rows: list[dict[str, float]], epochs: int):
+        super().__init__()
+        self.path = path
+        self.rows = rows
+        self.epochs = epochs
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes the log; stops a training whose loss is no number."""
+        figures = {name: float(value) for name, value in logs.items()}
+        self.rows.append({"epoch": epoch + 1, **figures})
+        write_log(self.path, self.rows)
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        logging.info("epoch %d/%d: %s", epoch + 1, self.epochs, shown)
+        if not math.isfinite(figures["loss"]):
+            raise UserError(
+                f"the loss became {figures['loss']} in epoch {epoch + 1}. Lower "
+                "config.train.learning_rate; checkpoints/ holds the epoch before."
+            )
+
+
+def write_log(path: Path, rows: list[dict[str, float]]) -> None:
+    """Writes the rows as CSV, atomically."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    workdir.write_text(path, text.getvalue())
+
+
+def tensorboard(folder: Path, wanted: bool) -> list[keras.callbacks.Callback]:
+    """Keras' TensorBoard callback if it is wanted and its packages are there."""
+    if not wanted:
+        return []
+    try:
+        import tensorboard  # noqa: F401
+
+        return [keras.callbacks.TensorBoard(log_dir=str(folder / "tensorboard"))]
+    except Exception as error:  # Keras raises a class of its own for this
+        logging.warning(
+            "no TensorBoard log: %s. Install it with `pip install tensorboard "
+            "tensorflow`; log.csv has the same figures.",
+            error,
+        )
+        return []

@@ -1,0 +1,143 @@
+"""Compile and fit: one or several heads, resumable at the end of every epoch."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+
+from hiercam_keras.errors import UserError
+from hiercam_keras.models import batchnorm
+from hiercam_keras.progress import progress
+from hiercam_keras.training import callbacks, checkpoint
+from hiercam_keras.training.optimizers import make_optimizer
+
+
+def train(
+    model: keras.Model,
+    train_loader: Any,
+    val_loader: Any,
+    num_labels: dict[str, int],
+    config: Any,
+    folder: Path,
+    resume: bool = False,
+) -> list[dict[str, float]]:
+    """Trains `model` in place and writes log.csv and checkpoints below `folder`.
+
+    Args:
+      model: gives float32 logits, one head per rank.
+      train_loader, val_loader: `data.loader.Loader`s whose labels are by rank.
+      num_labels: number of labels by rank, one for each head, in their order.
+      config: the whole config; `config.train` counts here.
+      folder: the run folder.
+      resume: go on after the last epoch that is complete.
+
+    Returns:
+      One row of figures per epoch: epoch, loss, accuracy, val_loss, val_accuracy and,
+      with several heads, each of them per rank.
+    """
+    options, ranks = config.train, tuple(num_labels)
+    freeze(model, options.freeze_through)
+    smoothing = options.label_smoothing
+    model.compile(
+        optimizer=make_optimizer(options, train_loader.num_batches),
+        loss=_per_head(_loss(smoothing), ranks),
+        metrics=_per_head(lambda: ["accuracy"], ranks),
+    )
+    state = checkpoint.Checkpoints(folder / "checkpoints", ranks)
+    rows = state.restore(model) if resume else []
+    if rows:
+        logging.info("going on after epoch %d", len(rows))
+    if len(rows) < options.epochs:
+        _tell_left_out(train_loader)
+        model.fit(
+            _training_batches(train_loader, num_labels, len(rows), options),
+            epochs=options.epochs,
+            initial_epoch=len(rows),
+            steps_per_epoch=train_loader.num_batches,
+            shuffle=False,  # the loader's business
+            callbacks=[
+                callbacks.EpochSeed(config.seed),
+                callbacks.Validation(val_loader, ranks),
+                callbacks.EpochLog(folder / "log.csv", rows, options.epochs),
+                state.callback(rows),
+                *callbacks.tensorboard(folder, options.tensorboard),
+            ],
+            verbose=0,
+        )
+    if options.keep_best and val_loader is not None:
+        state.load_best(model)
+    if options.reestimate_batches:
+        batches = _images(train_loader, options.epochs, options.reestimate_batches)
+        batchnorm.reestimate(model, batches)
+    return rows
+
+
+def freeze(model: keras.Model, through: str) -> None:
+    """Freezes every layer up to and with the one named `through`; "" freezes none.
+
+    Raises:
+      UserError: the model has no such layer.
+    """
+    if not through:
+        return
+    names = [layer.name for layer in model.layers]
+    if through not in names:
+        raise UserError(
+            f"config.train.freeze_through names no layer of the model: {through!r}. "
+            f"Its layers are {', '.join(names[:3])} ... {', '.join(names[-3:])}."
+        )
+    for layer in model.layers[: names.index(through) + 1]:
+        layer.trainable = False
+
+
+def _loss(smoothing):
+    if smoothing:
+        return lambda: keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=smoothing
+        )
+    return lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def _per_head(make, ranks):
+    return make() if len(ranks) == 1 else {rank: make() for rank in ranks}
+
+
+def _training_batches(
+    loader: Any, counts: dict[str, int], first_epoch: int, options: Any
+) -> Iterator[tuple[np.ndarray, Any]]:
+    """(images, labels) of all epochs that are left, each in an order of its own."""
+    for epoch in range(first_epoch, options.epochs):
+        batches = progress(
+            loader.epoch(epoch),
+            loader.num_batches * loader.batch_size,
+            f"epoch {epoch + 1}/{options.epochs}",
+            count=lambda batch: len(batch.images),
+        )
+        for batch in batches:
+            labels = {rank: batch.labels[rank] for rank in counts}
+            if options.label_smoothing:
+                labels = {
+                    rank: np.eye(counts[rank], dtype=np.float32)[values]
+                    for rank, values in labels.items()
+                }
+            one = next(iter(labels.values()))
+            yield batch.images, labels if len(labels) > 1 else one
+
+
+def _images(loader: Any, epoch: int, count: int) -> Iterator[np.ndarray]:
+    for number, batch in enumerate(loader.epoch(epoch)):
+        if number == count:
+            return
+        yield batch.images
+
+
+def _tell_left_out(loader: Any) -> None:
+    left_out = loader.num_examples - loader.num_batches * loader.batch_size
+    if left_out:
+        logging.info(
+            "each epoch leaves out %d images of an incomplete last batch, drawn anew",
+            left_out,
+        )

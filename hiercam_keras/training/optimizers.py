@@ -1,0 +1,63 @@
+"""Optimizers and learning rate schedules: Keras' own, chosen by the config."""
+
+from typing import Any
+
+import keras
+
+from hiercam_keras.errors import UserError
+
+
+def make_schedule(train: Any, steps_per_epoch: int) -> Any:
+    """Learning rate as a number or as a Keras schedule of the step.
+
+    Args:
+      train: `config.train`, of which `schedule`, `learning_rate`, `epochs` and
+        `warmup_epochs` count.
+      steps_per_epoch: batches in an epoch.
+
+    Raises:
+      UserError: an unknown schedule, or a warm-up as long as the training.
+    """
+    if train.schedule == "constant" and not train.warmup_epochs:
+        return train.learning_rate
+    warmup = round(train.warmup_epochs * steps_per_epoch)
+    decay = train.epochs * steps_per_epoch - warmup
+    if decay < 1:
+        raise UserError(
+            f"config.train.warmup_epochs={train.warmup_epochs} leaves nothing of "
+            f"config.train.epochs={train.epochs}: make it shorter."
+        )
+    floors = {"cosine": 0.0, "constant": 1.0}  # share of the peak at the end
+    if train.schedule not in floors:
+        raise UserError(
+            f"config.train.schedule is {train.schedule!r}, expected one of "
+            f"{', '.join(sorted(floors))}."
+        )
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else train.learning_rate,
+        decay_steps=decay,
+        alpha=floors[train.schedule],
+        warmup_target=train.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
+def make_optimizer(train: Any, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """The optimizer of `config.train`.
+
+    Raises:
+      UserError: an unknown name.
+    """
+    rate = make_schedule(train, steps_per_epoch)
+    if train.optimizer == "adam":
+        return keras.optimizers.Adam(rate)
+    if train.optimizer == "adamw":
+        return keras.optimizers.AdamW(rate, weight_decay=train.weight_decay)
+    if train.optimizer == "sgd":
+        decay = train.weight_decay or None
+        return keras.optimizers.SGD(
+            rate, momentum=0.9, nesterov=True, weight_decay=decay
+        )
+    raise UserError(
+        f"config.train.optimizer is {train.optimizer!r}, expected adam, adamw or sgd."
+    )

@@ -1,0 +1,96 @@
+"""What does a network look at, asked for the species and asked for the family?
+
+python main.py --mode=train --rank=family
+python main.py --mode=compare --ranks=species,family
+"""
+
+import importlib
+import os
+import re
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from hiercam_keras import runtime
+from hiercam_keras.errors import UserError
+from hiercam_keras.modes.settings import MODES, Settings
+
+FLAGS = flags.FLAGS
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_DEFAULT_CONFIG = os.path.join(_HERE, "configs", "synthetic_birds.py")
+
+config_flags.DEFINE_config_file(
+    "config",
+    None,  # `_parse` adds the default, so that errors in overrides are met there
+    "Experiment file; --config.train.epochs=3 changes a field of it.",
+)
+flags.DEFINE_enum("mode", "train", MODES, "What to do.")
+flags.DEFINE_list(
+    "rank",
+    ["family"],
+    "Rank that is trained, or whose run is used: order, family, genus, species; "
+    "several with commas name a run that has a head for each.",
+)
+flags.DEFINE_list(
+    "ranks", ["species", "family"], "Ranks that compare sets side by side."
+)
+flags.DEFINE_string("data_dir", None, "Folder of class folders in iNat naming.")
+flags.DEFINE_string("workdir", None, "Run folder; default runs/<data>/<rank>/seed<k>.")
+flags.DEFINE_list("runs", [], "Run folders that compare uses instead of --ranks.")
+flags.DEFINE_string("out", None, "Where compare, cam and predict write; has a default.")
+flags.DEFINE_string("image", None, "Photo, folder or glob, for cam and predict.")
+flags.DEFINE_enum("split", "test", ["train", "val", "test"], "Images of the data set.")
+flags.DEFINE_string(
+    "target", "predicted", "What a CAM explains: predicted, true, or a taxon's name."
+)
+flags.DEFINE_string("target_rank", None, "Rank asked for: the run's own, or coarser.")
+flags.DEFINE_string("method", None, "CAM method; default config.cam.method.")
+flags.DEFINE_integer("top_k", 5, "Taxa per rank that predict lists.", lower_bound=1)
+flags.DEFINE_integer("num_overlays", None, "Overlays that cam writes; -1: all.")
+flags.DEFINE_enum("overlay_format", None, ["jpg", "png"], "Format of the overlays.")
+flags.DEFINE_bool("resume", False, "Go on with a training that was stopped.")
+flags.DEFINE_bool("overwrite", False, "Replace the run that the run folder holds.")
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parses the flags; a wrong one is one line, help is ours and no error."""
+    if {"--help", "-h", "-help", "--helpshort", "help"} & set(argv[1:]):
+        print(__doc__.strip(), "\n", FLAGS.main_module_help(), sep="\n")
+        sys.exit(0)
+    if not any(arg.split("=")[0] in ("--config", "-config") for arg in argv):
+        argv = [argv[0], f"--config={_DEFAULT_CONFIG}", *argv[1:]]
+    try:
+        rest = FLAGS(argv)
+        FLAGS.config.to_dict()  # a config file that cannot be read shows only now
+    except (AttributeError, KeyError) as error:
+        words = re.sub(r"""[\\'"]+n?\\?""", " ", str(error))
+        _fail(f"the config has no field {words}. configs/default.py lists all fields.")
+    except (flags.Error, OSError, TypeError, ValueError) as error:
+        _fail(" ".join(str(error).split()) + " (--help lists the flags)")
+    if len(rest) > 1:
+        _fail(f"{rest[1]!r} is no flag. Flags look like --mode=train; see --help.")
+    return rest
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def main(_: list[str]) -> None:
+    """Runs the mode and prints what it has to say at the end."""
+    runtime.prepare_process()
+    try:
+        settings = Settings.from_flags(FLAGS)
+        mode = importlib.import_module(f"hiercam_keras.modes.{settings.mode}")
+        print(mode.run(settings), flush=True)
+    except UserError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("stopped. A training goes on with --resume.")
+
+
+if __name__ == "__main__":
+    runtime.relaunch_with_huge_pages()
+    app.run(main, flags_parser=_parse)
