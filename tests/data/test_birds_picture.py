@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from hiercam_keras.data.sources.synthetic_birds import render, traits
+from hiercam_keras.data.sources.synthetic_birds import default_tree, render, traits
 from hiercam_keras.data.sources.synthetic_birds.anatomy import Posture, build
 from hiercam_keras.data.sources.synthetic_birds.habitats import HABITATS
 from hiercam_keras.data.sources.synthetic_birds.patch import PATCH_SHAPE, patch_outline
-from hiercam_keras.data.sources.synthetic_birds.sheet import contact_sheet
+from hiercam_keras.data.sources.synthetic_birds.sheet import contact_sheet, tree_sheet
 from hiercam_keras.data.sources.synthetic_birds.traits import Look
 
 SIZE = 146  # the short side from which 128 pixels are cropped
@@ -179,3 +179,8 @@ def test_contact_sheet_is_a_grid_with_gaps():
     pixels = np.asarray(sheet)
     assert (pixels[:4] == 255).all() and (pixels[72:, 72:] == 255).all()
     assert (pixels[4:68, 4:68].std(axis=(0, 1)) > 5).all()
+
+
+def test_tree_sheet_has_a_row_per_order():
+    assert tree_sheet(default_tree(), columns=3, size=48).size == (160, 212)
+    assert tree_sheet(default_tree(2, 1, 1, 1), size=48).size == (56, 108)

@@ -11,7 +11,7 @@ from hiercam_keras.data.sources.synthetic_birds.dataset import (
 )
 from hiercam_keras.data.sources.synthetic_birds.picture import Rendered, render
 from hiercam_keras.data.sources.synthetic_birds.settings import DatasetSettings
-from hiercam_keras.data.sources.synthetic_birds.sheet import contact_sheet
+from hiercam_keras.data.sources.synthetic_birds.sheet import contact_sheet, tree_sheet
 from hiercam_keras.data.sources.synthetic_birds.stream import (
     PretrainBatch,
     PretrainStream,
@@ -37,5 +37,6 @@ __all__ = [
     "is_complete",
     "random_tree",
     "render",
+    "tree_sheet",
     "write_dataset",
 ]

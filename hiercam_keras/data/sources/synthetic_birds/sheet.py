@@ -7,6 +7,7 @@ from PIL import Image
 
 from hiercam_keras.data.sources.synthetic_birds.picture import render
 from hiercam_keras.data.sources.synthetic_birds.traits import Look
+from hiercam_keras.data.sources.synthetic_birds.tree import SyntheticSpecies
 
 PART_COLORS = np.array(
     [
@@ -50,3 +51,31 @@ def contact_sheet(
             picture = PART_COLORS[drawn.parts] if parts else drawn.image
             sheet.paste(Image.fromarray(picture), (gap + c * step, gap + r * step))
     return sheet
+
+
+def tree_sheet(
+    tree: Sequence[SyntheticSpecies],
+    *,
+    columns: int = 6,
+    size: int = 128,
+    seed: int = 0,
+) -> Image.Image:
+    """One row per order, species spread over its families, genera and patch places.
+
+    Args:
+      tree: as from `default_tree`.
+      columns: species per order, at most as many as an order has.
+      size: side of one picture in pixels.
+      seed: of the pictures.
+
+    Returns:
+      An RGB image; every bird stands in the habitat of its family.
+    """
+    orders = sorted({leaf.values[0] for leaf in tree})
+    rows = []
+    for order in orders:
+        leaves = [leaf for leaf in tree if leaf.values[0] == order]
+        count = min(columns, len(leaves))
+        chosen = [leaves[i * len(leaves) // count] for i in range(count)]
+        rows.append([(leaf.look, leaf.habitat) for leaf in chosen])
+    return contact_sheet(rows, size=size, seed=seed)
