@@ -13,6 +13,7 @@ import numpy as np
 LUMA = np.array([0.299, 0.587, 0.114])
 _RGB_TO_YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _NUM_DRAWS = 16
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # SplitMix64's step from state to state
 _ASPECT = 3.3  # longest erased rectangle, Zhong et al. 2017 (arXiv:1708.04896)
 _NOISE_SEED = 20171108
 
@@ -136,19 +137,22 @@ def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
     return rng.permutation(count)
 
 
+def splitmix64(state: np.ndarray) -> np.ndarray:
+    """The output of SplitMix64 (Steele et al. 2014) for states, uint64 of any shape."""
+    z = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
 def _uniform(seed, epoch, indices):
-    """Uniform draws (B, 16) in [0, 1): SplitMix64 of a counter (Steele et al. 2014).
+    """Uniform draws (B, 16) in [0, 1).
 
     A counter-based generator gives any example's draws without those before it.
     """
     key = np.random.SeedSequence((seed, epoch, 1)).generate_state(1, np.uint64)
     counter = indices.astype(np.uint64)[:, None] * np.uint64(_NUM_DRAWS)
     counter = counter + np.arange(1, _NUM_DRAWS + 1, dtype=np.uint64)
-    z = key + counter * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    return (z >> np.uint64(11)) * 2.0**-53
+    return (splitmix64(key + counter * GOLDEN) >> np.uint64(11)) * 2.0**-53
 
 
 def _color(brightness, contrast, saturation, turns):
