@@ -153,7 +153,8 @@ def to_bytes(score_map: Any) -> np.ndarray:
             f"score map holds {low} .. {high}, expected 0 .. 1: pass a heatmap after "
             "min-max"
         )
-    return (score_map * 255).astype(np.uint8)
+    # In float64, as the reference: a float16 product may round up to the next byte.
+    return (score_map.astype(np.float64) * 255).astype(np.uint8)
 
 
 def _extent(peaks: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
