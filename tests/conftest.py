@@ -34,3 +34,15 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """With HIERCAM_NO_SKIPS=1 a skip is a failure: what tests need was installed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("HIERCAM_NO_SKIPS") != "1" or reporter is None:
+        return
+    reasons = [str(report.longrepr) for report in reporter.stats.get("skipped", ())]
+    unwanted = [reason for reason in reasons if "slow: run with" not in reason]
+    if unwanted and exitstatus == 0:
+        session.exitstatus = 1
+        reporter.write_line(f"HIERCAM_NO_SKIPS: skipped {unwanted}", red=True)

@@ -1,0 +1,46 @@
+# make demo   the whole study on procedural birds, about five minutes on two cores
+# make test   all tests but the slow ones
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python main.py
+PYTEST := $(BIN)/python -m pytest
+# Two processes keep two cores busy; each would otherwise wait for its own compilations.
+JOBS ?= 2
+
+.PHONY: demo test test-slow lint pretrain install install-dev clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	@touch $@
+
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+demo: install
+	$(RUN) --mode=train --rank=family --overwrite
+	$(RUN) --mode=train --rank=species --overwrite
+	$(RUN) --mode=compare --ranks=species,family
+
+test: install-dev
+	$(PYTEST) -n $(JOBS) --dist=loadfile -q
+
+test-slow: install-dev
+	$(PYTEST) -m slow -q
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+pretrain: install
+	$(RUN) --mode=pretrain --config=configs/pretrain.py --resume
+
+clean:
+	rm -rf .cache .pytest_cache .ruff_cache .hypothesis

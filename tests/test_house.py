@@ -1,0 +1,156 @@
+"""The walls of the house: who may import what, read from the sources with ast."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE = ROOT / "hiercam_keras"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Top-level module -> the only places below the package that may import it.
+EXTERNAL = {
+    "tensorflow": ("data/pipeline.py", "data/augment_tf.py", "data/sources/tfds_birds"),
+    "tensorflow_datasets": ("data/sources/tfds_birds",),
+    "matplotlib": ("report/",),
+    "jinja2": ("report/",),
+    "jax": (
+        "cam/",
+        "training/",
+        "models/xla_layers",
+        "metrics/faithfulness",
+        "runtime.py",
+    ),
+    "keras": ("models/", "training/", "cam/", "modes/", "runtime.py"),
+    "cv2": ("metrics/",),
+    "absl.flags": (),
+    "torch": (),
+}
+_BASE = {"errors", "workdir", "progress", ""}
+# Room -> the rooms that it may import, besides the base.
+ROOMS = {
+    "errors": set(),
+    "workdir": set(),
+    "progress": set(),
+    "runtime": set(),
+    "taxonomy": set(),
+    "data": {"taxonomy"},
+    "models": set(),
+    "training": {"models"},
+    "cam": {"taxonomy", "models"},
+    "metrics": {"taxonomy"},
+    "report": set(),
+    "run_folder": {"taxonomy"},
+    "modes": {
+        "taxonomy",
+        "data",
+        "models",
+        "training",
+        "cam",
+        "metrics",
+        "report",
+        "run_folder",
+        "runtime",
+    },
+}
+
+
+def _imports(path):
+    """(line, dotted module) of every import, deferred ones too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            for alias in node.names:
+                yield node.lineno, f"{node.module}.{alias.name}"
+
+
+def _room(path):
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0].removesuffix(".py") if parts[0] != "__init__.py" else ""
+
+
+def test_every_room_is_known():
+    assert {_room(path) for path in FILES} - {"", "assets"} <= ROOMS.keys()
+
+
+@pytest.mark.parametrize("module", EXTERNAL)
+def test_outside_modules_stay_in_their_rooms(module):
+    allowed = EXTERNAL[module]
+    broken = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in FILES
+        for line, name in _imports(path)
+        if f"{name}.".startswith(f"{module}.")
+        and not str(path.relative_to(PACKAGE)).startswith(allowed or ("//",))
+    ]
+    assert not broken
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_arrows_between_rooms_go_one_way(room):
+    allowed = ROOMS[room] | _BASE | {room}
+    broken = []
+    for path in FILES:
+        if _room(path) != room:
+            continue
+        for line, name in _imports(path):
+            parts = name.split(".")
+            if parts[0] == "hiercam_keras" and len(parts) > 1:
+                if parts[1] not in allowed | {"__version__"}:
+                    broken.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
+    assert not broken
+
+
+def test_walls_are_seen_when_they_are_broken(tmp_path):
+    """The reader finds plain, aliased, deferred and nested imports."""
+    source = (
+        "import os\ndef f():\n    from jax import numpy as x\n    import a.b as c\n"
+    )
+    path = tmp_path / "one.py"
+    path.write_text(source)
+    assert list(_imports(path)) == [(1, "os"), (3, "jax.numpy"), (4, "a.b")]
+
+
+def test_no_print_in_the_package():
+    calls = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
+    ]
+    assert not calls
+
+
+def _modules_after(code):
+    result = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.split(".")[0] for name in result.stdout.split()}
+
+
+HEAVY = {"keras", "jax", "tensorflow", "matplotlib", "scipy", "PIL"}
+
+
+def test_importing_the_package_is_light():
+    assert not HEAVY & _modules_after("import hiercam_keras")
+
+
+def test_importing_the_data_room_needs_no_tensorflow():
+    loaded = _modules_after(
+        "import hiercam_keras.data.loader, hiercam_keras.data.sources"
+    )
+    assert not {"tensorflow", "tensorflow_datasets", "jax", "keras"} & loaded
+
+
+def test_importing_the_cam_room_starts_no_training_code():
+    loaded = _modules_after("from hiercam_keras import cam; cam.targets, cam.store")
+    assert not {"tensorflow", "keras", "jax"} & loaded
