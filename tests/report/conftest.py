@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 import types
 
 import numpy as np
@@ -133,7 +134,11 @@ def browser(tmp_path_factory):
     service = webdriver.ChromeService(driver)
     chrome = webdriver.Chrome(options=options, service=service)
     yield chrome
+    # On a machine under load a browser may fail to go: do not wait for it for ever.
+    last_resort = threading.Timer(60, service.process.kill)
+    last_resort.start()
     chrome.quit()
+    last_resort.cancel()
 
 
 class Screen:
