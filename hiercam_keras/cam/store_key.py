@@ -1,9 +1,10 @@
 """cam room: the name of a map store, a hash of all that its maps depend on."""
 
+import contextlib
 import hashlib
+import importlib.metadata
 import json
 import platform
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -65,10 +66,10 @@ def identity(
 
 
 def versions() -> dict[str, str]:
-    """Versions of what made the maps; only of what is loaded already."""
-    found = {"hiercam_keras": hiercam_keras.__version__, "numpy": np.__version__}
+    """Versions of what makes the maps, without importing it."""
+    found = {"hiercam_keras": hiercam_keras.__version__}
     found["python"] = platform.python_version()
-    for name in ("keras", "jax"):
-        if name in sys.modules:
-            found[name] = sys.modules[name].__version__
+    for name in ("numpy", "keras", "jax"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
     return found

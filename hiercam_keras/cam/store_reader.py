@@ -113,7 +113,8 @@ def open(path: str | Path) -> Reader:
 
 def _read(path: Path, names: Sequence[str]) -> list[np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as shard:
+        # Opened here: numpy.load leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
             return [shard[name] for name in names]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(

@@ -178,7 +178,8 @@ def _columns(explanation, geometry) -> dict[str, np.ndarray]:
 def _is_whole(path: Path) -> bool:
     """Whether a shard is there and its zip directory can be read."""
     try:
-        with np.load(path, allow_pickle=False) as shard:
+        # Opened here: numpy.load leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
             return "skipped_reason" in shard.files
     except (OSError, ValueError, zipfile.BadZipFile):
         return False

@@ -251,6 +251,11 @@ def _labels(taxon, rank: str, space: ScoreSpace, batch: int) -> np.ndarray:
     """Labels (B,) of a taxon given as a label, a name, or a sequence of these."""
     if isinstance(taxon, (str, numbers.Integral)):
         return np.full(batch, _label(taxon, rank, space), np.int64)
+    if not isinstance(taxon, (Sequence, np.ndarray)) or np.ndim(taxon) != 1:
+        raise UserError(
+            "a taxon is None, an integer label or a name, or a sequence of these, one "
+            f"for each image; found {taxon!r}"
+        )
     found = [_label(one, rank, space) for one in taxon]
     if len(found) != batch:
         raise UserError(

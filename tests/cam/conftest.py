@@ -1,0 +1,60 @@
+"""A small tree, small models, and pictures, shared by the tests of the CAM room."""
+
+import numpy as np
+import pytest
+
+# Two orders; an only child at family (b), at genus, and at species.
+TREE = [
+    ("A", "a", "g1", "x"),
+    ("A", "a", "g1", "y"),
+    ("A", "a", "g2", "x"),
+    ("A", "c", "g3", "z"),
+    ("A", "c", "g3", "w"),
+    ("B", "b", "g4", "x"),
+    ("B", "b", "g4", "v"),
+]
+RANKS = ("order", "family", "genus", "species")
+
+
+@pytest.fixture(scope="session")
+def tree():
+    from hiercam_keras.taxonomy.lineage import Lineage
+    from hiercam_keras.taxonomy.tree import Taxonomy
+
+    return Taxonomy([Lineage(taxa, RANKS) for taxa in TREE])
+
+
+@pytest.fixture(scope="session")
+def images():
+    """uint8 (5, 12, 10, 3): not square, so that a swapped axis shows."""
+    rng = np.random.default_rng(1)
+    return rng.integers(0, 256, (5, 12, 10, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    """Two convolutions, global average pooling, a linear head of 7 species."""
+    import keras
+
+    keras.utils.set_random_seed(7)
+    layers = keras.layers
+    inputs = keras.Input((12, 10, 3))
+    x = layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
+    x = layers.Conv2D(4, 3, strides=2, name="first")(x)
+    x = layers.Activation("swish", name="first_activation")(x)
+    x = layers.Conv2D(6, 2, name="second")(x)
+    x = layers.Activation("swish", name="top_activation")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, layers.Dense(7, name="logits")(x))
+    # Larger weights than a fresh model has: logits that differ, maps of both signs.
+    rng = np.random.default_rng(3)
+    for weight in model.weights:
+        weight.assign(rng.normal(0, 0.5, weight.shape))
+    return model
+
+
+@pytest.fixture(scope="session")
+def explain(small_model, tree):
+    from hiercam_keras import cam
+
+    return cam.Explainer(small_model, "top_activation", taxonomy=tree)

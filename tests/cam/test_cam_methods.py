@@ -1,0 +1,114 @@
+"""Every method against plain loops in float64, and on maps that break divisions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hiercam_keras.cam import methods
+from hiercam_keras.errors import UserError
+
+LAYER = [
+    name
+    for name, method in methods.METHODS.items()
+    if method.source == "layer" and name != "center_gaussian"
+]
+
+
+def reference(name, a, g):
+    """The formulas cell by cell, as the papers write them."""
+    h, w, channels = a.shape
+    cam = np.zeros((h, w))
+    if name in ("eigencam", "eigengradcam"):
+        x = (g * a if name == "eigengradcam" else a).reshape(h * w, channels)
+        x = x - x.mean(0)
+        _, _, vt = np.linalg.svd(x, full_matrices=False)
+        projected = x @ vt[0]
+        if abs(projected.min()) > abs(projected.max()):
+            projected = -projected
+        return projected.reshape(h, w)
+    for k in range(channels):
+        ak, gk = a[..., k], g[..., k]
+        if name == "gradcam":
+            cam += gk.sum() / (h * w) * ak
+        elif name == "hirescam":
+            cam += gk * ak
+        elif name == "layercam":
+            cam += np.where(gk > 0, gk, 0) * ak
+        elif name == "xgradcam":
+            cam += (gk * ak).sum() / ak.sum() * ak
+        elif name == "gradcam++":
+            weight = 0.0
+            for i in range(h):
+                for j in range(w):
+                    below = 2 * gk[i, j] ** 2 + ak.sum() * gk[i, j] ** 3 + 1e-6
+                    if gk[i, j] > 0:
+                        weight += gk[i, j] * gk[i, j] ** 2 / below
+            cam += weight * ak
+    return cam
+
+
+@pytest.mark.parametrize("name", LAYER)
+@pytest.mark.parametrize("shape", [(3, 4, 20), (5, 4, 6)])
+def test_method_against_float64_loops(name, shape):
+    rng = np.random.default_rng(sum(shape))
+    a = rng.normal(0.3, 1, shape)
+    g = rng.normal(0, 1, shape) * (rng.random(shape) > 0.2)
+    compute = jax.jit(methods.METHODS[name].compute)
+    expected = reference(name, a, g)
+    with jax.enable_x64(True):
+        found = np.asarray(compute(jnp.asarray(a), jnp.asarray(g)))
+    np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+    single = compute(jnp.asarray(a, jnp.float32), jnp.asarray(g, jnp.float32))
+    np.testing.assert_allclose(single, expected, atol=2e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", LAYER)
+def test_maps_are_finite_whatever_comes(name):
+    rng = np.random.default_rng(0)
+    shape = (3, 3, 4)
+    cases = {
+        "zero": np.zeros(shape),
+        "constant": np.full(shape, 2.0),
+        "negative": -rng.random(shape) - 0.1,
+        "normal": rng.normal(size=shape),
+    }
+    cases["sums to zero"] = cases["normal"] - cases["normal"].mean((0, 1))
+    compute = jax.jit(methods.METHODS[name].compute)
+    for kind, a in cases.items():
+        for slope, g in cases.items():
+            found = compute(jnp.asarray(a, jnp.float32), jnp.asarray(g, jnp.float32))
+            assert np.isfinite(found).all(), (kind, slope)
+            if kind == "zero" or (slope == "zero" and name != "eigencam"):
+                assert not np.asarray(found).any(), (kind, slope)
+
+
+def test_xgradcam_keeps_the_sign_of_a_small_sum():
+    # sum(A) = -1e-6: adding a positive epsilon would shrink it to -9e-7.
+    a = jnp.asarray([[[1.0], [-1.0 - 1e-6]]], jnp.float32)
+    g = jnp.ones_like(a)
+    total = float(a.sum())
+    weight = total / (total - 1e-7)
+    found = np.asarray(methods.xgradcam(a, g))
+    np.testing.assert_allclose(found, weight * np.asarray(a)[..., 0], rtol=1e-5)
+
+
+def test_gradcam_plus_plus_survives_large_scores():
+    a = jnp.full((2, 2, 3), 1e3, jnp.float32)
+    g = jnp.full((2, 2, 3), 1e3, jnp.float32)
+    assert np.isfinite(methods.gradcam_plus_plus(a, g)).all()
+
+
+def test_center_gaussian_by_hand():
+    found = np.asarray(methods.center_gaussian(jnp.zeros((2, 3, 1))))
+    row = np.exp(-0.5 * np.array([4 / 3, 0, 4 / 3]) ** 2)
+    column = np.exp(-0.5)
+    np.testing.assert_allclose(found, [column * row] * 2, rtol=1e-6)
+
+
+def test_registry_and_unknown_method():
+    assert [m.name for m in methods.get_methods(("gradcam", "gradcam"))] == ["gradcam"]
+    with pytest.raises(UserError, match="unknown method 'gradcan'.*gradcam"):
+        methods.get_methods("gradcan")
+    with pytest.raises(UserError, match="no method"):
+        methods.get_methods(())

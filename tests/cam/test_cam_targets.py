@@ -1,0 +1,268 @@
+"""Targets: every score and its gradient against brute force over sets of leaves."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from hiercam_keras.cam import selection, targets
+from hiercam_keras.cam.score_space import ScoreSpace
+from hiercam_keras.errors import UserError
+
+# Labels of the finest rank by lineage, written out by hand: sorted lineages.
+LEAVES = ["A/a/g1/x", "A/a/g1/y", "A/a/g2/x", "A/c/g3/w", "A/c/g3/z"]
+LEAVES += ["B/b/g4/v", "B/b/g4/x"]
+
+
+@pytest.fixture(scope="module")
+def space(tree):
+    return ScoreSpace({"species": 7}, tree)
+
+
+def below(prefix):
+    return [i for i, leaf in enumerate(LEAVES) if (leaf + "/").startswith(prefix + "/")]
+
+
+def lse(values):
+    values = np.asarray(values, np.float64)
+    return values.max() + np.log(np.exp(values - values.max()).sum())
+
+
+def ask(space, asked, logits):
+    logits = jnp.asarray(logits, jnp.float32)
+    asked = targets.expand(asked, space)
+    codes = targets.encode(asked, space, len(logits))
+    return resolve(space, codes, logits)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def resolve(space, codes, logits):
+    selected = selection.select(space, codes, logits)
+    return selected, selection.score(space, selected, logits)
+
+
+@pytest.fixture(scope="module")
+def logits():
+    return np.random.default_rng(0).normal(0, 3, (4, 7))
+
+
+def test_rows_are_where_they_should_be(space):
+    # root, then 2 orders, 3 families, 4 genera, 7 species
+    assert [group.start for group in space.groups] == [0, 1, 3, 6, 10]
+    assert space.num_rows == 17
+    assert [space.name(row) for row in (0, 1, 3, 9, 10)] == [
+        "root",
+        "A",
+        "a",
+        "g4",
+        "g1 x",
+    ]
+    assert space.parent.tolist() == [
+        *(0, 0, 0),  # root and the orders
+        *(1, 1, 2),  # a, c in A; b in B
+        *(3, 3, 4, 5),  # g1, g2 in a; g3 in c; g4 in b
+        *(6, 6, 7, 8, 8, 9, 9),
+    ]
+    # b in B, g3 in c, g4 in b, g2's x; and the root, which has no siblings
+    assert np.flatnonzero(space.only_child).tolist() == [0, 5, 8, 9, 12]
+
+
+@pytest.mark.parametrize(
+    "rank,name", [("order", "A"), ("family", "a"), ("genus", "g4")]
+)
+def test_marginal_is_logsumexp_of_descendants(space, logits, rank, name):
+    prefix = {"A": "A", "a": "A/a", "g4": "B/b/g4"}[name]
+    _, scored = ask(space, targets.marginal(rank, name), logits)
+    for z, score, probability in zip(
+        logits, scored.scores[:, 0], scored.probabilities[:, 0], strict=True
+    ):
+        assert score == pytest.approx(lse(z[below(prefix)]), abs=1e-5)
+        share = np.exp(z[below(prefix)]).sum() / np.exp(z).sum()
+        assert probability == pytest.approx(share, abs=1e-6)
+
+
+def test_label_is_the_logit_itself(space, logits):
+    _, scored = ask(space, [3, 0, 6, 2], logits)
+    np.testing.assert_allclose(
+        scored.scores[:, 0], [logits[0, 3], logits[1, 0], logits[2, 6], logits[3, 2]]
+    )
+    expected = np.eye(7)[[3, 0, 6, 2]]
+    np.testing.assert_array_equal(scored.cotangents[:, 0], expected)
+
+
+def test_step_is_a_conditional_log_probability(space, logits):
+    _, scored = ask(space, targets.step("genus", "g1"), logits)
+    for z, score in zip(logits, scored.scores[:, 0], strict=True):
+        expected = lse(z[below("A/a/g1")]) - lse(z[below("A/a")])
+        assert score == pytest.approx(expected, abs=1e-5)
+
+
+def test_path_follows_the_predicted_leaf_and_telescopes(space, logits):
+    selected, scored = ask(space, targets.path(), logits)
+    leaf = logits.argmax(1)
+    np.testing.assert_array_equal(selected.row, space.ancestors[leaf])
+    log_p = logits[np.arange(4), leaf] - [lse(z) for z in logits]
+    np.testing.assert_allclose(scored.scores.sum(1), log_p, atol=1e-5)
+
+
+def test_step_into_only_child_is_zero_and_marked(space, logits):
+    # g4 is b's only genus, b is B's only family.
+    selected, scored = ask(space, targets.path(6), logits)
+    np.testing.assert_array_equal(selected.trivial, [[0, 1, 1, 0]] * 4)
+    assert (scored.scores[:, 1:3] == 0).all()
+    assert (scored.cotangents[:, 1:3] == 0).all()
+
+
+def test_predicted_at_coarser_rank_is_its_own_argmax(space):
+    # x of g4 has the largest logit, but the order A has more mass in all.
+    z = np.array([[1.0, 1.0, 1.0, 1.0, 1.0, -9.0, 1.5]])
+    selected, _ = ask(space, [targets.predicted("order"), targets.predicted()], z)
+    assert [space.name(int(r)) for r in selected.row[0]] == ["A", "g4 x"]
+    # A step follows the predicted species instead, so that steps form a path.
+    selected, _ = ask(space, targets.step("order"), z)
+    assert space.name(int(selected.row[0, 0])) == "B"
+
+
+def test_contrast_with_siblings(space, logits):
+    _, scored = ask(space, targets.contrast("genus", "g1", "siblings"), logits)
+    for z, score in zip(logits, scored.scores[:, 0], strict=True):
+        expected = lse(z[below("A/a/g1")]) - lse(z[below("A/a/g2")])
+        assert score == pytest.approx(expected, abs=1e-5)
+
+
+def test_contrast_with_runner_up_and_a_named_rival(space):
+    z = np.array([[5.0, 3.0, 4.0, 0.0, 0.0, 0.0, 0.0]])
+    asked = [
+        targets.contrast(),
+        targets.contrast("species", 1),
+        targets.contrast("species", 1, against=3),
+    ]
+    selected, scored = ask(space, asked, z)
+    labels = [space.rank_label(int(r))[1] for r in selected.rival[0]]
+    assert labels == [2, 0, 3]
+    np.testing.assert_allclose(scored.scores[0], [1.0, -2.0, 3.0])
+
+
+def test_runner_up_is_found_among_tiny_probabilities(space):
+    z = np.array([[500.0, 100.0, 120.0, 0.0, 0.0, 0.0, 0.0]])
+    selected, scored = ask(space, targets.contrast(), z)
+    assert space.rank_label(int(selected.rival[0, 0])) == ("species", 2)
+    assert float(scored.scores[0, 0]) == 380
+
+
+row_scores = jax.jit(selection.row_scores, static_argnums=0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(z=hnp.arrays(np.float32, (2, 7), elements=st.floats(-200, 200, width=32)))
+def test_all_row_scores_against_brute_force(space, z):
+    found = np.asarray(row_scores(space, jnp.asarray(z)))
+    prefixes = [""] + ["A", "B", "A/a", "A/c", "B/b", "A/a/g1", "A/a/g2", "A/c/g3"]
+    prefixes += ["B/b/g4", *LEAVES]
+    for row, prefix in enumerate(prefixes):
+        columns = below(prefix) if prefix else list(range(7))
+        expected = [lse(line[columns]) for line in z]
+        np.testing.assert_allclose(found[:, row], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_cotangents_are_the_gradient(space, logits):
+    asked = [
+        targets.marginal("family", "a"),
+        targets.log_probability("c", "family"),
+        targets.step("species", 1),
+        targets.contrast("genus", "g2", "siblings"),
+        targets.contrast(),
+    ]
+    z = jnp.asarray(logits, jnp.float32)
+    codes = targets.encode(targets.expand(asked, space), space, 4)
+    selected, scored = resolve(space, codes, z)
+    scores = lambda z: selection.score(space, selected, z).scores  # noqa: E731
+    found = jax.jit(jax.jacrev(scores))(z)
+    for b in range(4):
+        np.testing.assert_allclose(found[b, :, b], scored.cotangents[b], atol=1e-6)
+
+
+def test_one_compilation_serves_all_targets(space, logits):
+    traced = []
+
+    @jax.jit
+    def run(codes, z):
+        traced.append(1)
+        selected = selection.select(space, codes, z)
+        return selection.score(space, selected, z).scores
+
+    for asked in (
+        targets.predicted(),
+        targets.step("genus"),
+        targets.contrast(),
+        [1] * 4,
+    ):
+        codes = targets.encode(targets.expand(asked, space), space, 4)
+        run(codes, jnp.asarray(logits, jnp.float32))
+    assert len(traced) == 1
+
+
+def test_multi_rank_model_answers_by_own_head_or_marginal(tree):
+    space = ScoreSpace({"species": 7, "family": 3}, tree)
+    assert space.heads == ("family", "species")
+    z = np.array([[0.0, 9.0, 0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    own, _ = ask(space, targets.predicted("family"), z)
+    marginal, scored = ask(space, targets.predicted("family", "marginal"), z)
+    assert space.name(int(own.row[0, 0])) == "c"
+    assert space.name(int(marginal.row[0, 0])) == "a"
+    assert (scored.cotangents[0, 0, :3] == 0).all()
+    # Steps ask the species head even at a rank that has a head of its own.
+    step, scored = ask(space, targets.step("family", "c"), z)
+    assert float(scored.scores[0, 0]) == pytest.approx(
+        np.log(2) - lse(z[0, 3:8]), abs=1e-5
+    )
+
+
+def test_probability_of_own_head_is_within_that_head(tree):
+    space = ScoreSpace({"species": 7, "family": 3}, tree)
+    z = np.array([[0.0, 9.0, 0.0, 50.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    _, scored = ask(space, targets.predicted("family"), z)
+    assert float(scored.probabilities[0, 0]) == pytest.approx(
+        1 / (1 + 2 * np.exp(-9)), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "asked,part",
+    [
+        (targets.label([1, 2]), "each of the 4 images of the batch, found 2"),
+        ([1, 2, 3], "found 3"),
+        ([[1, 2]] * 3, "found 3"),
+        (targets.label(7), "labels 0 to 6"),
+        (targets.label(-1), "labels 0 to 6"),
+        (targets.predicted("subspecies"), "it can for order, family"),
+        (targets.marginal("order", "C"), "C"),
+        (targets.contrast("genus", "g3", "siblings"), "no sibling"),
+        (targets.contrast("genus", "g3", "g3"), "against itself"),
+        (targets.label(1.5), "one for each image; found 1.5"),
+        (targets.label([1.5, 2, 2, 2]), "an integer label or a name, not 1.5"),
+        ([0.5] * 4, "integer labels of shape"),
+        ([], "at least one"),
+    ],
+)
+def test_errors_say_what_is_wrong(space, asked, part):
+    with pytest.raises(UserError, match=part):
+        targets.encode(targets.expand(asked, space), space, 4)
+
+
+def test_names_need_a_taxonomy():
+    space = ScoreSpace({"label": 3})
+    with pytest.raises(UserError, match="need a taxonomy"):
+        targets.encode([targets.label("robin")], space, 2)
+    with pytest.raises(UserError, match="without a taxonomy"):
+        targets.encode([targets.predicted("family")], space, 2)
+
+
+def test_head_of_another_taxonomy_is_refused(tree):
+    with pytest.raises(UserError, match="has 8 labels, the taxonomy 7"):
+        ScoreSpace({"species": 8}, tree)
