@@ -59,15 +59,18 @@ def test_draws_are_uniform_and_independent():
     assert np.abs(correlation).max() < 0.04
     assert abs(np.corrcoef(u[:-1, 0], u[1:, 0])[0, 1]) < 0.04
     # The same examples in the next epoch are drawn afresh.
-    assert abs(np.corrcoef(u[:, 0], augment._uniform(0, 2, np.arange(20_000))[:, 0])[
-        0, 1
-    ]) < 0.04
+    assert (
+        abs(np.corrcoef(u[:, 0], augment._uniform(0, 2, np.arange(20_000))[:, 0])[0, 1])
+        < 0.04
+    )
 
 
 def test_known_draw_stays_the_same():
     """Runs of one seed could not be compared if a new version drew otherwise."""
     u = augment._uniform(0, 0, np.array([0, 1]))
-    np.testing.assert_allclose(u[:, 0], [0.7299633372740066, 0.1896582243390259], rtol=1e-12)
+    np.testing.assert_allclose(
+        u[:, 0], [0.7299633372740066, 0.1896582243390259], rtol=1e-12
+    )
 
 
 def test_splitmix_reference():
@@ -86,7 +89,9 @@ def test_nothing_asked_nothing_done():
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     drawn = augment.draw(None, 0, 0, np.arange(50), 8)
     for i in range(50):
-        np.testing.assert_array_equal(augment.apply(image, (0, 0), one(drawn, i), 8), image)
+        np.testing.assert_array_equal(
+            augment.apply(image, (0, 0), one(drawn, i), 8), image
+        )
 
 
 def test_crop_and_flip():

@@ -43,8 +43,8 @@ def test_clean_jpeg_is_left_alone(tmp_path):
     assert corners(image) == "RGBW"
 
 
-# What the four corners show when stored pixels RGBW are turned as EXIF says (the 0th
-# row and column of the stored image are displayed at: 6 right and top, 8 left and bottom).
+# What the four corners show when stored pixels RGBW are turned as EXIF says. The first
+# row and column of the stored image are displayed: 6 right and top, 8 left and bottom.
 TURNS = {2: "GRWB", 3: "WBGR", 4: "BWRG", 5: "RBGW", 6: "BRWG", 7: "WGBR", 8: "GWRB"}
 
 

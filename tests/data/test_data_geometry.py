@@ -10,7 +10,7 @@ sides = st.integers(4, 5000)
 
 
 def test_classification_is_the_recipes_256_for_224():
-    # 500 x 400: short side 400 -> 256, so 320 x 256; crop (320-224)/2=48, (256-224)/2=16.
+    # 500 x 400: short side 400 -> 256, so 320 x 256; crops (320-224)/2 and (256-224)/2.
     g = geometry.of(500, 400, 224, "classification")
     assert geometry.resized_shape(500, 400, 224, "classification") == (320, 256)
     assert (g.offset_x, g.offset_y) == (-48, -16)
