@@ -19,6 +19,7 @@ from hiercam_keras.modes.settings import MODES, Settings
 FLAGS = flags.FLAGS
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _DEFAULT_CONFIG = os.path.join(_HERE, "configs", "synthetic_birds.py")
+_WRONG = (flags.Error, ImportError, OSError, SyntaxError, TypeError, ValueError)
 
 config_flags.DEFINE_config_file(
     "config",
@@ -66,7 +67,7 @@ def _parse(argv: list[str]) -> list[str]:
     except (AttributeError, KeyError) as error:
         words = re.sub(r"""[\\'"]+n?\\?""", " ", str(error))
         _fail(f"the config has no field {words}. configs/default.py lists all fields.")
-    except (flags.Error, OSError, TypeError, ValueError) as error:
+    except _WRONG as error:
         _fail(" ".join(str(error).split()) + " (--help lists the flags)")
     if len(rest) > 1:
         _fail(f"{rest[1]!r} is no flag. Flags look like --mode=train; see --help.")
@@ -82,7 +83,7 @@ def main(_: list[str]) -> None:
     """Runs the mode and prints what it has to say at the end."""
     runtime.prepare_process()
     try:
-        settings = Settings.from_flags(FLAGS)
+        settings = Settings.from_flags(FLAGS, _DEFAULT_CONFIG)
         mode = importlib.import_module(f"hiercam_keras.modes.{settings.mode}")
         print(mode.run(settings), flush=True)
     except UserError as error:

@@ -55,13 +55,20 @@ def _explain_photos(
 ) -> str:
     explain = make_explainer(model, data)
     rank, label, _ = resolve_target(settings.target, settings.target_rank, data)
+    by_id = {record.example_id: record for record in records}
+    nameless = [name for name, record in by_id.items() if record.lineage is None]
+    if settings.target == "true" and nameless:
+        raise UserError(
+            f"--target=true needs photos whose taxon is known; {nameless[0]} lies in "
+            "no folder in iNat naming."
+        )
     workdir.make_dir(out)
     lines = []
     method = data.config.cam.method
     with photo_loader(records, data.config) as loader:
         for batch in loader.epoch(0):
             for number in np.flatnonzero(batch.mask):
-                record = records[len(lines)]
+                record = by_id[batch.example_ids[number]]
                 text = explain_photo(
                     explain,
                     batch.images[number],
@@ -71,11 +78,6 @@ def _explain_photos(
                     method,
                     asked=(rank, label) if label is not None else None,
                 )
-                if settings.target == "true" and record.lineage is None:
-                    raise UserError(
-                        f"--target=true needs a photo whose taxon is known; "
-                        f"{record.example_id} lies in no folder in iNat naming."
-                    )
                 lines.append(text)
     return "\n\n".join(lines)
 

@@ -4,7 +4,9 @@ Makes the maps that are missing, then numbers.csv (one row for each picture and 
 summary.csv, sheets of pictures as PNG and one self-contained index.html.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from absl import logging
@@ -15,11 +17,10 @@ from hiercam_keras.models import files
 from hiercam_keras.modes import compare_page, comparison
 from hiercam_keras.modes.comparison import Column
 from hiercam_keras.modes.export import export_maps
-from hiercam_keras.modes.load import RunData, data_name, open_run
+from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import tables
 from hiercam_keras.run_folder import Run
-from hiercam_keras.taxonomy.ranks import check_rank
 
 SUMMARY = (
     "model",
@@ -44,6 +45,7 @@ def run(settings: Settings) -> str:
     columns = []
     for data, (_, rank) in zip(opened, runs, strict=True):
         columns += _explain(data, rank, settings, [rank for _, rank in runs])
+    columns = _told_apart(columns)
     columns.sort(key=lambda column: (column.asked_of is not None, column.depth))
     numbers = comparison.measure(columns, settings.split)
     out = Path(settings.out or _default_out(runs, opened[0]))
@@ -68,22 +70,21 @@ def _find(settings: Settings) -> list[tuple[Run, str]]:
     """(run, rank) of each model that is compared."""
     if settings.runs:
         runs = [run_folder.read_finished(path) for path in settings.runs]
-        return [(run, rank) for run in runs for rank in run.ranks]
+        pairs = [(run, rank) for run in runs for rank in run.ranks]
+        if len(pairs) < 2:
+            raise UserError(
+                f"--runs names a single model, {runs[0].path}; expected at least two "
+                "run folders, or one whose model has several ranks."
+            )
+        return pairs
     ranks = settings.ranks
     if len(set(ranks)) < 2:
         raise UserError(
             f"--ranks is {','.join(ranks) or 'empty'}, expected at least two different "
             "ranks, as in --ranks=species,family."
         )
-    config = settings.config
-    if settings.workdir:
-        this = run_folder.read_finished(settings.workdir)
-        for rank in ranks:
-            check_rank(rank, this.taxonomy().ranks)
-        return [(this, rank) for rank in ranks]
-    wanted = [(rank,) for rank in ranks]
-    name = data_name(settings)
-    found = run_folder.find(config.runs_dir, wanted, config.seed, name)
+    wanted = replace(settings, chosen_rank=True)  # --ranks has no rank by default
+    found = find_runs(wanted, [(rank,) for rank in ranks])
     return list(zip(found, ranks, strict=True))
 
 
@@ -110,25 +111,42 @@ def _explain(
     taxonomy = data.taxonomy
     order = taxonomy.ranks.index
     model, _ = files.load_model(data.run.model_path, data.config.model.fast_layers)
+    own = rank if rank in data.run.ranks else max(data.run.ranks, key=order)
     asked = [rank]
     if rank == max(ranks, key=order) and rank in data.run.ranks:
         others = dict.fromkeys(ranks)
-        asked += [one for one in others if order(one) < order(rank)]
+        asked += [
+            one
+            for one in others
+            if order(one) < order(rank) and one not in data.run.ranks
+        ]
     columns = []
     for one in asked:
         logging.info("maps of %s, asked for %s", data.run.path, one)
         folder, _ = export_maps(model, data, settings.split, target_rank=one)
         columns.append(
             Column(
-                name=one if one == rank else f"{rank} asked for {one}",
+                name=one if one == own else f"{own} asked for {one}",
                 rank=one,
                 depth=-order(one),
-                asked_of=None if one == rank else rank,
+                asked_of=None if one == own else own,
                 data=data,
                 maps=folder,
             )
         )
     return columns
+
+
+def _told_apart(columns: list[Column]) -> list[Column]:
+    """Drops repeated columns; one question to several runs gets the runs' names."""
+    columns = list({(column.name, column.maps): column for column in columns}.values())
+    times = Counter(column.name for column in columns)
+    return [
+        replace(column, name=f"{column.name} ({column.data.run.path})")
+        if times[column.name] > 1
+        else column
+        for column in columns
+    ]
 
 
 def summary_row(column: Column, numbers: comparison.Numbers) -> list:

@@ -31,15 +31,37 @@ def load_source(config: Any, data_dir: str | None) -> Any:
 
 
 def find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run]:
-    """Finds finished runs; --workdir names one, else they lie below config.runs_dir."""
+    """Finds finished runs; --workdir names one, else they lie below config.runs_dir.
+
+    Where no run was trained in --data_dir, the images of a run may have moved there.
+
+    Raises:
+      UserError: there is no such run, or that of --workdir knows none so fine a rank.
+    """
     if settings.workdir:
         run = run_folder.read_finished(settings.workdir)
-        for ranks in wanted:
-            if not set(ranks) <= set(run.taxonomy().ranks):
-                check_rank(ranks[0], run.taxonomy().ranks)
+        if settings.chosen_rank:
+            _check_answers(run, [rank for ranks in wanted for rank in ranks])
         return [run for _ in wanted]
     config = settings.config
-    return run_folder.find(config.runs_dir, wanted, config.seed, data_name(settings))
+    place = config.runs_dir, wanted, config.seed
+    name = data_name(settings)
+    if settings.data_dir and name not in {
+        run.data_name for run in run_folder.list_runs(config.runs_dir)
+    }:
+        name = None
+    return run_folder.find(*place, name)
+
+
+def _check_answers(run: Run, ranks: Sequence[str]) -> None:
+    known = run.taxonomy().ranks
+    finest = max(known.index(rank) for rank in run.ranks)
+    for rank in ranks:
+        if known.index(check_rank(rank, known)) > finest:
+            raise UserError(
+                f"{run.path} was trained at {'+'.join(run.ranks)} and cannot answer "
+                f"for {rank!r}. It can for {', '.join(known[: finest + 1])}."
+            )
 
 
 @dataclass(frozen=True)

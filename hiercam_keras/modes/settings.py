@@ -4,14 +4,14 @@ Only main.py reads flags; every mode takes `Settings`. Imports nothing heavy, so
 `--help` answers at once.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
-DEFAULT_CONFIG = "synthetic_birds.py"
+from hiercam_keras.errors import UserError
+
 MODES = (
     "prepare",
     "pretrain",
@@ -29,14 +29,15 @@ class Settings:
 
     `config` holds the flags that have a field there (`method`, `num_overlays`,
     `overlay_format`): a flag beats `--config.x`, which beats the file. `overrides` are
-    all of these that the command line named, by dotted path. `chosen_config` tells
-    whether --config was given.
+    all of these that the command line named, by dotted path. `chosen_config` and
+    `chosen_rank` tell whether --config and --rank were given.
     """
 
     mode: str
     config: FrozenConfigDict
     overrides: Mapping[str, Any] = field(default_factory=dict)
     chosen_config: bool = False
+    chosen_rank: bool = False
     rank: tuple[str, ...] = ("family",)
     ranks: tuple[str, ...] = ("species", "family")
     data_dir: str | None = None
@@ -52,8 +53,16 @@ class Settings:
     overwrite: bool = False
 
     @classmethod
-    def from_flags(cls, flags: Any) -> "Settings":
-        """Reads the parsed absl flags of main.py."""
+    def from_flags(cls, flags: Any, default_config: str) -> "Settings":
+        """Reads the parsed absl flags of main.py.
+
+        Args:
+          flags: parsed.
+          default_config: path of the config file where --config was not given.
+
+        Raises:
+          UserError: --rank names no rank.
+        """
         overrides = dict(config_flags.get_override_values(flags["config"]))
         for name in ("method", "num_overlays", "overlay_format"):
             if flags[name].value is not None:
@@ -62,20 +71,41 @@ class Settings:
         config.update_from_flattened_dict(overrides)
         values = {name: flags[name].value for name in _FLAGS}
         for name in ("rank", "ranks", "runs"):
-            values[name] = tuple(part.strip() for part in values[name] if part.strip())
+            parts = [part.strip() for part in values[name] if part.strip()]
+            if name != "runs":  # letter case is no matter of ranks, but of paths
+                parts = [part.lower() for part in parts]
+            values[name] = tuple(dict.fromkeys(parts))
+        if not values["rank"]:
+            raise UserError("--rank is empty, expected a rank as in --rank=family.")
         return cls(
             mode=flags.mode,
             config=FrozenConfigDict(config),
             overrides=overrides,
-            chosen_config=os.path.basename(flags["config"].config_filename)
-            != DEFAULT_CONFIG,
+            chosen_config=flags["config"].config_filename != default_config,
+            chosen_rank=bool(flags["rank"].present),
             **values,
         )
 
     def config_of(self, run_config: Mapping[str, Any]) -> FrozenConfigDict:
-        """The config of a run, with what this command line overrides."""
+        """The config of a run, with what this command line overrides.
+
+        Raises:
+          UserError: the run has no such field, or a model made for other pictures.
+        """
         config = ConfigDict(run_config)
-        config.update_from_flattened_dict(self.overrides)
+        size = config.data.image_size
+        try:
+            config.update_from_flattened_dict(self.overrides)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"--config.{', --config.'.join(self.overrides)} do not fit the config "
+                f"that the run was trained with ({error}). Leave out what it lacks."
+            ) from error
+        if config.data.image_size != size:
+            raise UserError(
+                f"--config.data.image_size={config.data.image_size}, but the model was "
+                f"trained on {size} px. Leave it out, or train another run."
+            )
         return FrozenConfigDict(config)
 
 

@@ -29,7 +29,7 @@ def run(settings: Settings) -> str:
         settings.workdir
         or run_folder.path_for(config.runs_dir, name, settings.rank, config.seed)
     )
-    _check_free(folder, settings)
+    before = _check_free(folder, settings)
     workdir.make_dir(folder)  # a place that cannot be written shows before the work
     source = load_source(config, settings.data_dir)
     taxonomy = Taxonomy(record.lineage for record in source.records)
@@ -52,6 +52,9 @@ def run(settings: Settings) -> str:
     runtime.start(config.seed, config.model.dtype)
     num_labels = {rank: taxonomy.num_labels(rank) for rank in settings.rank}
     model = build(config, num_labels)
+    fit.compile_model(model, num_labels, config.train, training.num_batches)
+    if before and settings.overwrite:
+        _clear(folder)  # only now, when nothing more can be wrong with the flags
     this = _open(folder, settings, name, taxonomy, split)
     logging.info(
         "training %s on %d images, %s, in %s",
@@ -72,16 +75,12 @@ def run(settings: Settings) -> str:
     return f"wrote {this.model_path}\n{_best(rows)}"
 
 
-def _check_free(folder: Path, settings: Settings) -> None:
-    """A folder with a run in it is taken only when that was asked for."""
+def _check_free(folder: Path, settings: Settings) -> bool:
+    """Whether there is a run already; it is touched only when that was asked for."""
     if not (folder / "config.json").exists():
-        return
+        return False
     if settings.overwrite:
-        for name in _OURS:
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in _FILES:
-            (folder / name).unlink(missing_ok=True)
-        return
+        return True
     before = run_folder.read(folder)
     if not settings.resume:
         state = "a finished run" if before.finished else "a stopped run"
@@ -97,6 +96,14 @@ def _check_free(folder: Path, settings: Settings) -> None:
             f"{folder} holds a run with other settings: {what} differ. --resume needs "
             "the flags of the first call; --overwrite starts over."
         )
+    return True
+
+
+def _clear(folder: Path) -> None:
+    for name in _OURS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in _FILES:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _differences(before: Any, now: Any, path: str = "config") -> list[str]:
@@ -140,7 +147,8 @@ def _open(
 ) -> Run:
     """A new run folder, or the one that is gone on with."""
     if settings.resume and (folder / "config.json").exists():
-        if splits.load(folder / "split") != split:
+        frozen = splits.load(folder / "split")
+        if any(getattr(frozen, part) != getattr(split, part) for part in splits.NAMES):
             raise UserError(
                 f"the images of {folder} are not those that it was split with: files "
                 "were added or removed. Bring them back, or use --overwrite."

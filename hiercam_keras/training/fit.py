@@ -15,6 +15,30 @@ from hiercam_keras.training import callbacks, checkpoint
 from hiercam_keras.training.optimizers import make_optimizer
 
 
+def compile_model(
+    model: keras.Model, num_labels: dict[str, int], options: Any, steps_per_epoch: int
+) -> None:
+    """Freezes layers and compiles, as `options` (`config.train`) say.
+
+    Raises:
+      UserError: a value that no training can have.
+    """
+    if options.epochs < 1:
+        raise UserError(f"config.train.epochs is {options.epochs}, expected 1 or more.")
+    if not 0 <= options.label_smoothing < 1:
+        raise UserError(
+            f"config.train.label_smoothing is {options.label_smoothing}, expected "
+            "0 <= label_smoothing < 1."
+        )
+    freeze(model, options.freeze_through)
+    ranks = tuple(num_labels)
+    model.compile(
+        optimizer=make_optimizer(options, steps_per_epoch),
+        loss=_per_head(_loss(options.label_smoothing), ranks),
+        metrics=_per_head(lambda: ["accuracy"], ranks),
+    )
+
+
 def train(
     model: keras.Model,
     train_loader: Any,
@@ -27,7 +51,7 @@ def train(
     """Trains `model` in place and writes log.csv and checkpoints below `folder`.
 
     Args:
-      model: gives float32 logits, one head per rank.
+      model: gives float32 logits, one head per rank; of `compile_model`.
       train_loader, val_loader: `data.loader.Loader`s whose labels are by rank.
       num_labels: number of labels by rank, one for each head, in their order.
       config: the whole config; `config.train` counts here.
@@ -39,13 +63,6 @@ def train(
       with several heads, each of them per rank.
     """
     options, ranks = config.train, tuple(num_labels)
-    freeze(model, options.freeze_through)
-    smoothing = options.label_smoothing
-    model.compile(
-        optimizer=make_optimizer(options, train_loader.num_batches),
-        loss=_per_head(_loss(smoothing), ranks),
-        metrics=_per_head(lambda: ["accuracy"], ranks),
-    )
     state = checkpoint.Checkpoints(folder / "checkpoints", ranks)
     rows = state.restore(model) if resume else []
     if rows:
