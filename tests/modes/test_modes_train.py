@@ -3,9 +3,7 @@
 import json
 
 import numpy as np
-import pytest
 
-from hiercam_keras import run_folder
 from hiercam_keras.report import tables
 
 

@@ -1,0 +1,210 @@
+"""The command line: help, one clear line for what is wrong, and no chatter."""
+
+import os
+import pathlib
+import re
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny_birds
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parent.parent
+HEAVY = ("keras", "jax", "tensorflow", "matplotlib", "scipy", "PIL")
+CLASSES = (
+    "00001_Animalia_Chordata_Aves_Anseriformes_Anatidae_Cygnus_olor",
+    "00042_Animalia_Chordata_Aves_Piciformes_Picidae_Picus_viridis",
+)
+# Runs main.py in a process that tells at its end which heavy modules it imported.
+TELLING = f"""
+import atexit, runpy, sys
+atexit.register(lambda: print("IMPORTED", [n for n in {HEAVY} if n in sys.modules]))
+sys.argv[0] = {str(ROOT / "main.py")!r}
+sys.path.insert(0, {str(ROOT)!r})
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def environment(home: pathlib.Path) -> dict[str, str]:
+    """Of somebody who has set nothing of what the tests set."""
+    ours = ("KERAS_BACKEND", "TF_", "MPLBACKEND", "XLA_", "HIERCAM_", "PYTHON", "XDG_")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    return {**clean, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+
+
+@pytest.fixture
+def main(tmp_path):
+    """Runs main.py in an empty folder."""
+
+    def main(*args, telling=False):
+        start = ["-c", TELLING] if telling else [str(ROOT / "main.py")]
+        return subprocess.run(
+            [sys.executable, *start, *args],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment(tmp_path),
+        )
+
+    return main
+
+
+def error_line(done: subprocess.CompletedProcess) -> str:
+    """The error, after checking that it is all that was said."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+    return lines[0]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data_dir of two species with two images each."""
+    for k, name in enumerate(CLASSES):
+        (tmp_path / "birds" / name).mkdir(parents=True)
+        for i in range(2):
+            pixels = np.random.default_rng([k, i]).integers(0, 255, (40, 50, 3))
+            path = tmp_path / "birds" / name / f"{i}.jpg"
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return tmp_path / "birds"
+
+
+def seconds_of_children() -> float:
+    """CPU time, which the load of the machine does not stretch."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h", "--mode=tarin", "--no_such_flag=1"])
+def test_help_and_wrong_flags_answer_at_once(main, flag):
+    before = seconds_of_children()
+    done = main(flag, telling=True)
+    assert seconds_of_children() - before < 5
+    assert "Traceback" not in done.stderr
+    assert done.stdout.endswith("IMPORTED []\n")
+
+
+def test_help_lists_every_flag_and_how_to_begin(main):
+    done = main("--help")
+    assert done.returncode == 0 and done.stderr == ""
+    assert "python main.py --mode=train --rank=family" in done.stdout
+    for flag in ("mode", "rank", "ranks", "data_dir", "workdir", "image", "target"):
+        assert f"--{flag}:" in done.stdout or f"--[no]{flag}:" in done.stdout
+    assert "prepare|pretrain|train|eval|predict|cam|compare" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--mode=tarin"], ["tarin", "train", "eval", "compare"]),
+        (["--rnk=family"], ["rnk", "--help"]),
+        (["--config.train.epochz=3"], ["epochz", "configs/default.py"]),
+        (["--config.trian.epochs=3"], ["trian"]),
+        (["--config.train.epochs=many"], ["epochs", "many"]),
+        (["--config=no_such_file.py"], ["no_such_file.py"]),
+        (["--config=broken.py"], ["broken.py"]),
+        (["--top_k=0"], ["top_k"]),
+        (["--split=all"], ["split", "train|val|test"]),
+        (["--rank="], ["--rank is empty"]),
+        (["train"], ["'train' is no flag", "--mode=train"]),
+    ],
+)
+def test_a_wrong_command_is_one_line(main, tmp_path, args, words):
+    (tmp_path / "broken.py").write_text("def get_config(:\n")
+    line = error_line(main(*args))
+    for word in words:
+        assert word in line
+
+
+def test_a_missing_data_dir(main):
+    line = error_line(main("--mode=prepare", "--data_dir=nowhere"))
+    assert "--data_dir nowhere does not exist" in line
+
+
+def test_an_empty_data_dir(main, tmp_path):
+    (tmp_path / "empty").mkdir()
+    line = error_line(main("--mode=prepare", "--data_dir=empty"))
+    assert "no images in empty" in line and "03113_Animalia" in line
+
+
+def test_folder_names_of_the_wrong_form(main, folder):
+    (folder / CLASSES[0]).rename(folder / "Cygnus olor")
+    line = error_line(main("--mode=prepare", f"--data_dir={folder}"))
+    assert "Cygnus olor" in line
+
+
+def test_prepare_has_no_chatter_and_needs_no_network(main, folder, tmp_path):
+    (folder / CLASSES[1] / "bad.jpg").write_bytes(b"")
+    done = main("--mode=prepare", f"--data_dir={folder}", telling=True)
+    assert done.returncode == 0, done.stderr
+    assert "5 image files: 4 fine as they are" in done.stdout
+    assert f"Left out {CLASSES[1]}/bad.jpg" in done.stdout
+    assert "2 at order, 2 at family, 2 at genus, 2 at species" in done.stdout
+    assert "keras" not in done.stdout.splitlines()[-1]
+    for line in done.stderr.splitlines():
+        assert re.match(r"Looking at 5|warning: 5 image files|Since|Left out", line), (
+            line
+        )
+    # What was learned lies in the cache, and nothing beside the images.
+    assert {one.name for one in tmp_path.iterdir()} == {"birds", "cache"}
+    assert sorted(one.name for one in folder.iterdir()) == sorted(CLASSES)
+
+
+# main.py with the small network known to it; the tests' own settings come first.
+TINY = f"""
+import sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+from hiercam_keras import runtime
+prepare = runtime.prepare_process
+def prepare_and_register():
+    prepare()
+    import tiny_birds
+    tiny_birds.register()
+runtime.prepare_process = prepare_and_register
+import runpy
+sys.argv[0] = {str(ROOT / "main.py")!r}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+OURS = re.compile(
+    r"Drawing procedural birds|Drew \d+|Looking at \d+ image files|\d+ of \d+ species"
+    r"|training tiny on|each epoch leaves out|epoch \d+/\d+: |kept epoch|(prepare|maps): "
+)
+
+
+def test_a_training_says_only_what_is_ours(tmp_path):
+    """With TensorFlow reading the images, where it is installed."""
+    config = tiny_birds.make_config(pathlib.Path("."), tmp_path / "data" / "birds")
+    tiny = [
+        f"--config.data.synthetic.{name}={value}"
+        for name, value in config.data.synthetic.items()
+        if name in ("orders", "families", "genera", "species", "images_per_species")
+    ]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            TINY,
+            "--mode=train",
+            "--rank=order",
+            *tiny,
+            "--config.data.synthetic.image_size=(64,72)",
+            "--config.data.image_size=32",
+            "--config.model.backbone=tiny",
+            "--config.model.weights=none",
+            "--config.model.output_stride=32",
+            "--config.train.epochs=1",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("wrote runs/synthetic_birds/order/seed0/model.keras")
+    assert "best of 1 epochs is 1: accuracy" in done.stdout
+    strange = [line for line in done.stderr.splitlines() if not OURS.match(line)]
+    assert strange == []

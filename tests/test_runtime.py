@@ -1,0 +1,116 @@
+"""The process: when it starts over, and what the libraries find set."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hiercam_keras import runtime
+
+
+@pytest.fixture
+def launch(tmp_path, monkeypatch):
+    """Calls relaunch_with_huge_pages; returns what it would have started, or None."""
+
+    def launch(kernel="always [madvise] never", platform="linux", **environment):
+        thp = tmp_path / "enabled"
+        if kernel is not None:
+            thp.write_text(kernel)
+        calls = []
+        with monkeypatch.context() as patch:
+            patch.setattr(runtime, "_THP", thp)
+            patch.setattr(runtime.sys, "platform", platform)
+            patch.setattr(runtime.sys, "argv", ["main.py", "--mode=train"])
+            patch.setattr(
+                runtime.sys, "orig_argv", ["python", "-W", "ignore", "main.py", "-x"]
+            )
+            patch.setattr(runtime.os, "execve", lambda *args: calls.append(args))
+            for name in ("GLIBC_TUNABLES", "HIERCAM_RELAUNCHED"):
+                patch.delenv(name, raising=False)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            runtime.relaunch_with_huge_pages()
+        return calls[0] if calls else None
+
+    return launch
+
+
+def test_it_starts_over_once_with_the_same_arguments(launch):
+    program, arguments, environment = launch()
+    assert program == sys.executable
+    assert arguments == [sys.executable, "-W", "ignore", "main.py", "-x"]
+    assert environment["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+    assert launch(HIERCAM_RELAUNCHED=environment["HIERCAM_RELAUNCHED"]) is None
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"platform": "darwin"},
+        {"kernel": "[always] madvise never"},
+        {"kernel": "always madvise [never]"},
+        {"kernel": None},
+        {"GLIBC_TUNABLES": ""},
+    ],
+)
+def test_it_leaves_all_else_alone(launch, case):
+    assert launch(**case) is None
+
+
+def test_only_a_script_starts_over(launch, monkeypatch):
+    before = launch()
+    assert before is not None
+    monkeypatch.setattr(sys, "argv", ["-c"])
+    calls = []
+    monkeypatch.setattr(os, "execve", lambda *args: calls.append(args))
+    runtime.relaunch_with_huge_pages()
+    assert calls == []
+
+
+def _prepared(**environment):
+    """Environment variables and imports after prepare_process in a fresh process."""
+    code = (
+        "import json, os, sys; from hiercam_keras import runtime\n"
+        "runtime.prepare_process()\n"
+        "from absl import flags, logging; flags.FLAGS(['main.py'])\n"
+        "logging.info('a line'); logging.warning('odd')\n"
+        "heavy = [n for n in ('jax', 'keras', 'tensorflow') if n in sys.modules]\n"
+        "print(json.dumps([dict(os.environ), heavy]))"
+    )
+    mine = ("XLA_FLAGS", "KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "MPLBACKEND")
+    clean = {name: value for name, value in os.environ.items() if name not in mine}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**clean, **environment},
+    )
+    variables, heavy = json.loads(done.stdout)
+    return variables, heavy, done.stderr
+
+
+def test_the_backend_is_jax_and_nothing_is_imported_yet():
+    variables, heavy, lines = _prepared(KERAS_BACKEND="tensorflow")
+    assert variables["KERAS_BACKEND"] == "jax"
+    assert variables["TF_CPP_MIN_LOG_LEVEL"] == "3"
+    assert "--xla_cpu_prefer_vector_width=512" in variables["XLA_FLAGS"]
+    assert heavy == []
+    assert lines == "a line\nwarning: odd\n"
+
+
+def test_what_somebody_set_stays():
+    flags = "--xla_cpu_prefer_vector_width=256 --xla_dump_to=x"
+    variables, _, _ = _prepared(XLA_FLAGS=flags, MPLBACKEND="svg")
+    assert variables["XLA_FLAGS"] == flags
+    assert variables["MPLBACKEND"] == "svg"
+
+
+def test_versions_name_what_a_result_depends_on():
+    versions = runtime.versions()
+    assert {"python", "platform", "hiercam_keras", "keras", "jax", "numpy"} <= set(
+        versions
+    )
+    assert all(isinstance(value, str) and value for value in versions.values())

@@ -1,0 +1,125 @@
+"""Writes that leave the old file or the new one, never half of one."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hiercam_keras import workdir
+from hiercam_keras.errors import UserError
+
+
+def test_atomic_path_keeps_the_suffix_and_makes_folders(tmp_path):
+    path = tmp_path / "a" / "b" / "x.keras"
+    with workdir.atomic_path(path) as temporary:
+        assert temporary.suffix == ".keras" and temporary.parent == path.parent
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert [one.name for one in path.parent.iterdir()] == ["x.keras"]
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), workdir.atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    assert [one.name for one in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_body_that_writes_nothing_is_told(tmp_path):
+    with pytest.raises(UserError, match="cannot write"):
+        with workdir.atomic_path(tmp_path / "x.json"):
+            pass
+
+
+def test_a_killed_process_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+    code = (
+        "import os, signal, sys; from hiercam_keras import workdir\n"
+        "with workdir.atomic_path(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)])
+    assert done.returncode == -signal.SIGKILL
+    assert path.read_text() == "old"
+    others = [one.name for one in tmp_path.iterdir() if one != path]
+    assert all(name.startswith(".") for name in others)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits of Unix")
+def test_a_full_disk_is_one_clear_line(tmp_path):
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"old")
+    code = (
+        "import resource, sys; from hiercam_keras import workdir\n"
+        "from hiercam_keras.errors import UserError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try:\n"
+        "    workdir.write_bytes(sys.argv[1], bytes(10_000))\n"
+        "except UserError as error:\n"
+        "    print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    assert f"cannot write {path}: File too large" in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["x.bin"]
+    assert path.read_bytes() == b"old"
+
+
+def test_a_path_below_a_file_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot make the folder .*--workdir"):
+        workdir.write_text(tmp_path / "file" / "run" / "x.txt", "")
+    with pytest.raises(UserError, match="cannot make the folder"):
+        workdir.make_dir(tmp_path / "file")
+
+
+_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=("Cs",))),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text("abc\xe9 ", max_size=3), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(value=_json)
+def test_json_comes_back_as_it_was(tmp_path_factory, value):
+    path = tmp_path_factory.mktemp("json") / "x.json"
+    workdir.write_json(path, value)
+    assert workdir.read_json(path) == value
+    assert path.read_bytes().endswith(b"\n")
+
+
+def test_json_is_utf8_and_legible(tmp_path):
+    workdir.write_json(tmp_path / "x.json", {"name": "Grünfink"})
+    assert '"name": "Grünfink"' in (tmp_path / "x.json").read_text("utf-8")
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b""])
+def test_damaged_json_is_named(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"cannot read .*config\.json as JSON"):
+        workdir.read_json(path)
+
+
+def test_missing_json_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"config\.json is missing"):
+        workdir.read_json(tmp_path / "config.json")
