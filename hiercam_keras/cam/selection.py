@@ -105,6 +105,8 @@ def score(space: ScoreSpace, selected: Selected, logits: jax.Array) -> Scored:
     z = logits[:, None, :]  # (B, 1, C)
     mine = owner[group_of[selected.row]] == selected.row[..., None]  # (B, K, C)
     theirs = owner[group_of[selected.rival]] == selected.rival[..., None]
+    # No rival is -1, which in `owner` means a column of another head.
+    theirs &= selected.rival[..., None] >= 0
     theirs &= ~(mine & selected.without[..., None])
     same_head = _head_columns(space)[group_of[selected.row]]  # (B, K, C)
     asked = ~selected.trivial

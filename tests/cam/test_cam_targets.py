@@ -211,7 +211,8 @@ def test_multi_rank_model_answers_by_own_head_or_marginal(tree):
     space = ScoreSpace({"species": 7, "family": 3}, tree)
     assert space.heads == ("family", "species")
     z = np.array([[0.0, 9.0, 0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
-    own, _ = ask(space, targets.predicted("family"), z)
+    own, scored = ask(space, targets.predicted("family"), z)
+    np.testing.assert_array_equal(scored.cotangents[0, 0], np.eye(10)[1])
     marginal, scored = ask(space, targets.predicted("family", "marginal"), z)
     assert space.name(int(own.row[0, 0])) == "c"
     assert space.name(int(marginal.row[0, 0])) == "a"
