@@ -65,10 +65,12 @@ def _parse(argv: list[str]) -> list[str]:
         rest = FLAGS(argv)
         FLAGS.config.to_dict()  # a config file that cannot be read shows only now
     except (AttributeError, KeyError) as error:
-        words = re.sub(r"""[\\'"]+n?\\?""", " ", str(error))
-        _fail(f"the config has no field {words}. configs/default.py lists all fields.")
+        words = " ".join(re.sub(r"""[\\'"]+n?\\?""", " ", str(error)).split())
+        words = words.replace(" Did", ". Did").replace(" ?", "?")
+        _fail(f"the config has no field {words} configs/default.py lists all fields.")
     except _WRONG as error:
-        _fail(" ".join(str(error).split()) + " (--help lists the flags)")
+        words = " ".join(str(error).rpartition("failure to load:")[2].split())
+        _fail(f"{words} (--help lists the flags)")
     if len(rest) > 1:
         _fail(f"{rest[1]!r} is no flag. Flags look like --mode=train; see --help.")
     return rest

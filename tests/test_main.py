@@ -171,7 +171,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 OURS = re.compile(
     r"Drawing procedural birds|Drew \d+|Looking at \d+ image files|\d+ of \d+ species"
-    r"|training tiny on|each epoch leaves out|epoch \d+/\d+: |kept epoch|(prepare|maps): "
+    r"|training tiny on|each epoch leaves out|epoch \d+/\d+: |kept epoch"
 )
 
 
