@@ -14,7 +14,7 @@ import numpy as np
 from hiercam_keras.data import augment, decode, windows
 from hiercam_keras.data.loader import Job, Plan
 
-_AHEAD = 3  # batches that are read before they are asked for
+_AHEAD = 256  # examples that are read before they are asked for, in whole batches
 
 
 class ArrayReader:
@@ -36,7 +36,7 @@ class ArrayReader:
         try:
             for plan in plans:
                 waiting.append((plan, self._submit(plan)))
-                if len(waiting) > _AHEAD:
+                if len(waiting) > max(1, _AHEAD // len(plan.indices)):
                     yield self._gather(*waiting.popleft())
             while waiting:
                 yield self._gather(*waiting.popleft())

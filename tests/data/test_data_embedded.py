@@ -101,3 +101,33 @@ def test_reading_imports_neither_tensorflow_nor_jax():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_augmentation_of_the_embedded_config_keeps_every_trait(config):
+    """Neither a random crop nor an erased rectangle takes a part that tells a rank."""
+    from configs import synthetic_birds
+
+    embedded = synthetic_birds.get_config()
+    config.image_size, config.batch_size = embedded.data.image_size, 12
+    config.synthetic.update(embedded.data.synthetic)
+    config.synthetic.update(
+        {"families": 1, "genera": 1, "images_per_species": 1, "seed": 5}
+    )
+    source = sources.load(config)
+    size, area = config.image_size, embedded.augment.erasing_area[1]
+    parts = {
+        record.example_id: sources.annotations.read_labels(record.parts_path)
+        for record in source.records
+    }
+    with loader.make_loader(
+        source.records, {}, config, embedded.augment, training=True
+    ) as found:
+        batches = [batch for k in range(4) for batch in found.epoch(k)]
+    for batch in batches:
+        for name, row in zip(batch.example_ids, batch.geometry, strict=True):
+            g = geometry.Geometry.from_row(row)
+            seen = geometry.resize_mask(parts[name], g)
+            for _, label in source.evidence.values():
+                whole = (parts[name] == label).sum() * abs(g.scale_x * g.scale_y)
+                assert (seen == label).sum() > 0.9 * whole
+                assert whole > 1.5 * area * size * size

@@ -213,6 +213,15 @@ def test_annotations_follow_the_photo(
     assert (mask[y0:y1, x0:x1] > 0).all() and (mask > 0).sum() == 400
 
 
+def test_tables_of_a_neighbor_are_not_read(data_config, bird_folder):
+    (bird_folder.parent / "boxes.csv").write_text("somebody,elses\n1,2\n")
+    source = load(data_config, bird_folder)
+    assert all(record.boxes == () for record in source.records)
+    name = source.records[0].example_id
+    (bird_folder / "boxes.csv").write_text(f"example_id,x0,y0,x1,y1\n{name},1,2,3,4\n")
+    assert load(data_config, bird_folder).records[0].boxes == ((1, 2, 3, 4),)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

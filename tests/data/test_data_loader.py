@@ -125,7 +125,7 @@ def test_both_pipelines_give_the_same_batches(
 
 
 def test_center_crop_is_the_middle_of_the_picture(pipeline, tmp_path, data_config):
-    # A 70 x 37 picture stays as it is at size 32, as 37 is round(32*256/224), so that the
+    # A 70 x 37 picture stays as it is at size 32, as 37 is round(32*256/224), so the
     # crop is made of untouched pixels: from (37-32)//2=2 down and (70-32)//2=19 right.
     folder = tmp_path / "x" / "00001_a_b_c_d_e_F_g"
     folder.mkdir(parents=True)

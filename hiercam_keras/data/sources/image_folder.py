@@ -52,7 +52,8 @@ def read(
     found = index_lib.scan(
         listing.images, cache_dir, listing.files, workers, listing.ignored
     )
-    marks = annotations.Annotations(listing.images.parent, found.folder)
+    beside = _annotations_folder(listing.images)
+    marks = annotations.Annotations(beside, found.folder)
     records = []
     for example_id, path in listing.files.items():
         entry = found.entries[example_id]
@@ -78,7 +79,7 @@ def read(
     )
     if not records:
         raise UserError(_none_left(listing.images, report))
-    return records, annotations.read_evidence(listing.images.parent), report
+    return records, annotations.read_evidence(beside), report
 
 
 def list_files(data_dir: Path) -> Listing:
@@ -137,6 +138,12 @@ def _images_folder(data_dir):
     if inner.is_dir() and not any(_is_class(e) for e in _entries(data_dir)):
         return inner
     return data_dir
+
+
+def _annotations_folder(images):
+    """Beside a folder named `images`, else inside: a parent may hold other people's."""
+    images = images.absolute()
+    return images.parent if images.name == "images" else images
 
 
 def _entries(folder) -> Iterator[os.DirEntry]:
