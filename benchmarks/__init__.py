@@ -1,0 +1,1 @@
+"""Benchmarks: the project beside its peers. Start with `python -m benchmarks.run`."""

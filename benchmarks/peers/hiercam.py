@@ -1,0 +1,73 @@
+"""Benchmarks: this project, by its own public functions."""
+
+import os
+
+os.environ["KERAS_BACKEND"] = "jax"
+
+from collections.abc import Callable  # noqa: E402
+from functools import cache  # noqa: E402
+from typing import Any  # noqa: E402
+
+from benchmarks.case import NUM_LABELS, NUM_TARGETS, Case, images, targets  # noqa: E402
+from benchmarks.peers import jax_forward, keras_common, packages  # noqa: E402
+from benchmarks.peers.jax_forward import device_memory  # noqa: E402, F401
+from hiercam_keras import cam, taxonomy  # noqa: E402
+from hiercam_keras.models import heads, xla_layers  # noqa: E402
+
+LABEL = "hiercam_keras"
+TASKS = ("train", "forward", "cam1", "cam7", "maps1", "maps7", "maps7ranks")
+
+
+@cache
+def _model(case: Case):
+    keras_common.set_precision(case)
+    keras_common.keras.utils.set_random_seed(0)
+    model = heads.build_model("efficientnetb0", case.size, {"species": NUM_LABELS})
+    kinds = case.fast_layers
+    if kinds not in ("auto", "none"):
+        kinds = tuple(kinds.split("+"))
+    return xla_layers.accelerate(model, kinds)
+
+
+def _taxonomy() -> taxonomy.Taxonomy:
+    """A tree of 7 ranks above 1,000 species, 10 children to a taxon."""
+    return taxonomy.Taxonomy(
+        taxonomy.Lineage(
+            ("k", "p", f"c{i // 500}", f"o{i // 200}", f"f{i // 50}", f"g{i // 10}")
+            + (f"s{i}",)
+        )
+        for i in range(NUM_LABELS)
+    )
+
+
+def _explain(task: str, case: Case) -> Callable[[int], None]:
+    pixels = images(case)
+    asked: Any = targets(case, 1 if task.endswith("1") else NUM_TARGETS)
+    tree = None
+    if task == "maps7ranks":
+        tree = _taxonomy()
+        asked = [cam.targets.marginal(rank) for rank in tree.ranks]
+    explain = cam.Explainer(_model(case), layer="top_activation", taxonomy=tree)
+
+    def run(calls: int) -> None:
+        for _ in range(calls):
+            cams = explain(pixels, asked, method="gradcam").cams
+            if task.startswith("cam"):  # as large as the pictures, as the peers' are
+                cam.heatmaps.heatmap(cams, case.size)
+
+    return run
+
+
+def prepare(task: str, case: Case) -> Callable[[int], None]:
+    """See `benchmarks.peers`."""
+    if task == "forward":
+        return jax_forward.forward(_model(case), case)
+    if task != "train":
+        return _explain(task, case)
+    keras_common.compile_model(_model(case))
+    return keras_common.fit(_model(case), case)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what counts here."""
+    return packages.versions("keras", "jax", "jaxlib", "numpy")

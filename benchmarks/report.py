@@ -1,0 +1,249 @@
+"""Benchmarks: medians, ratios and tables of what `run` measured.
+
+    python -m benchmarks.report benchmarks/results/results.json
+
+A ratio is taken within a round, between blocks that ran seconds apart, so that a slow
+minute of the machine slows both; the median of the rounds' ratios is what counts, and
+the lowest and highest stand beside it.
+"""
+
+import json
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.case import TASKS
+
+OURS = "hiercam"
+LABELS = {
+    "hiercam": "hiercam_keras",
+    "keras_jax_stock": "Keras/JAX, stock layers",
+    "keras_tensorflow": "Keras/TensorFlow",
+    "torch_eager": "PyTorch, eager",
+    "torch_compiled": "PyTorch, torch.compile",
+    "grad_cam_torch": "pytorch-grad-cam",
+}
+PEER_TASKS = ("train", "forward", "cam1", "cam7")
+COST_TASKS = ("maps1", "maps7", "maps7ranks")
+
+
+class Spread(NamedTuple):
+    """Median, lowest and highest of some samples."""
+
+    median: float
+    low: float
+    high: float
+
+    def text(self, digits: int) -> str:
+        """As in tables: "1.53 (1.49..1.60)"."""
+        low, high = f"{self.low:.{digits}f}", f"{self.high:.{digits}f}"
+        return f"{self.median:.{digits}f} ({low}..{high})"
+
+
+def spread(samples: Sequence[float]) -> Spread:
+    """Of at least one sample."""
+    if not samples:
+        raise ValueError("no sample was measured, expected at least one")
+    return Spread(statistics.median(samples), min(samples), max(samples))
+
+
+def speedup(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
+    """How many times as fast ours is, by seconds of the same rounds.
+
+    Rounds that one of them did not finish do not count.
+    """
+    rounds = list(zip(ours, theirs, strict=False))
+    return spread([other / own for own, other in rounds])
+
+
+def rates(seconds: Sequence[float], batch: int) -> Spread:
+    """Images a second."""
+    return spread([batch / value for value in seconds])
+
+
+class Goal(NamedTuple):
+    """A row of the table of goals; `value` reads it from a case, None: not measured."""
+
+    name: str
+    least: float | None
+    most: float | None
+    aim: float | None
+    value: Callable[[dict[str, Any]], float | None]
+
+
+def _faster(task: str, *peers: str) -> Callable[[dict[str, Any]], float | None]:
+    """Our speed by that of the best of some peers."""
+
+    def value(case: dict[str, Any]) -> float | None:
+        seconds = case["seconds"].get(task, {})
+        found = [
+            speedup(seconds[OURS], seconds[peer]).median
+            for peer in peers
+            if seconds.get(peer) and seconds.get(OURS)
+        ]
+        return min(found, default=None)
+
+    return value
+
+
+def cost(case: dict[str, Any], task: str) -> Spread | None:
+    """Seconds of a task by those of the forward pass in the same process."""
+    forward = case["seconds"].get("forward", {}).get(OURS)
+    other = case["seconds"].get(task, {}).get(OURS)
+    return speedup(forward, other) if forward and other else None
+
+
+def _cost(task: str) -> Callable[[dict[str, Any]], float | None]:
+    def value(case: dict[str, Any]) -> float | None:
+        found = cost(case, task)
+        return found and found.median
+
+    return value
+
+
+def _memory(case: dict[str, Any]) -> float | None:
+    ours, stock = (
+        case["memory"].get(name, {}).get("mib") for name in (OURS, "keras_jax_stock")
+    )
+    return ours / stock if ours and stock else None
+
+
+_FORWARD = ("keras_jax_stock", "keras_tensorflow", "torch_eager", "torch_compiled")
+GOALS = (
+    Goal("train step, stock Keras/JAX", 8, None, 12, _faster("train", _FORWARD[0])),
+    Goal("train step, PyTorch eager", 1, None, 1.5, _faster("train", "torch_eager")),
+    Goal("train step, Keras/TensorFlow", 1.2, None, 2, _faster("train", _FORWARD[1])),
+    Goal("forward, best peer", 1, None, 1.5, _faster("forward", *_FORWARD)),
+    Goal("Grad-CAM, pytorch-grad-cam", 5, None, 8, _faster("cam1", "grad_cam_torch")),
+    Goal("cost of 1 map / forward", None, 1.10, 1.05, _cost("maps1")),
+    Goal("cost of 7 maps / forward", None, 1.15, 1.05, _cost("maps7")),
+    Goal("cost of 7 ranks / forward", None, 1.15, 1.05, _cost("maps7ranks")),
+    Goal("peak memory, ours / stock", None, 0.7, None, _memory),
+    Goal("train, torch.compile", None, None, None, _faster("train", "torch_compiled")),
+)
+
+
+def verdict(goal: Goal, value: float | None) -> str:
+    """ "1.53, met", "0.87, missed", or "not measured"."""
+    if value is None:
+        return "not measured"
+    if goal.least is None and goal.most is None:
+        return f"{value:.2f}"
+    met = value >= goal.least if goal.least is not None else value <= goal.most
+    return f"{value:.2f}, {'met' if met else 'missed'}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def goals_table(results: dict[str, Any]) -> str:
+    """Goals by cases."""
+    cases = results["cases"]
+    header = ["goal (ratio)", "bound", *(case["name"] for case in cases)]
+    rows = []
+    for goal in GOALS:
+        bound = "none"
+        if goal.least is not None:
+            bound = f"at least {goal.least:g}"
+        elif goal.most is not None:
+            bound = f"at most {goal.most:g}"
+        verdicts = [verdict(goal, goal.value(case)) for case in cases]
+        rows.append([goal.name, bound, *verdicts])
+    return _table(header, rows)
+
+
+def speed_table(case: dict[str, Any]) -> str:
+    """Images a second and ratios of one case, peers by tasks."""
+    rows = []
+    for task in PEER_TASKS:
+        seconds = case["seconds"].get(task, {})
+        for peer in LABELS:
+            if not seconds.get(peer):
+                continue
+            ratio = "1"
+            if peer != OURS:
+                known = bool(seconds.get(OURS))
+                ratio = speedup(seconds[OURS], seconds[peer]).text(2) if known else "-"
+            rate = rates(seconds[peer], case["batch"]).text(1)
+            rows.append([TASKS[task], LABELS[peer], rate, ratio])
+    return _table(["task", "peer", "img/s", "ours / peer"], rows)
+
+
+def cost_table(case: dict[str, Any]) -> str:
+    """Cost of maps in forward passes, and peak memory of the train step."""
+    rows = [
+        [f"{TASKS[task]} / forward pass, ours", found.text(3)]
+        for task in COST_TASKS
+        if (found := cost(case, task))
+    ]
+    for peer, memory in case["memory"].items():
+        name = f"peak memory of the train step, {LABELS[peer]}"
+        rows.append([name, f"{memory['mib'] / 1024:.2f} GiB"])
+        if memory.get("device_mib"):
+            rows.append([f"{name}, device", f"{memory['device_mib'] / 1024:.2f} GiB"])
+    return _table(["what", "figure"], rows)
+
+
+def first_step_table(results: dict[str, Any]) -> str:
+    """Seconds from the start of the process to the end of the first training step."""
+    parts = ("total", "import", "build", "first_call")
+    rows = []
+    for kind, runs in results.get("first_step", {}).items():
+        for part in parts:
+            if runs:
+                found = spread([run[part] for run in runs]).text(1)
+                rows.append([kind, part.replace("_", " "), found])
+    return _table(["cache", "stage", "s"], rows) if rows else ""
+
+
+def _facts(results: dict[str, Any]) -> str:
+    machine, settings = results["machine"], results["settings"]
+    versions: dict[str, str] = {}
+    for case in results["cases"]:
+        for found in case["versions"].values():
+            versions |= found
+    lines = [
+        f"- Machine: {machine['cores']} cores, {machine['cpu']}, "
+        f"{machine['memory_gib']} GiB; huge pages {machine['transparent_huge_pages']}; "
+        f"load at the start {machine['load_average']}.",
+        *(f"- GPU: {name}" for name in machine.get("gpus", ())),
+        "- Versions: " + ", ".join(f"{k} {v}" for k, v in versions.items()) + ".",
+        "- Every worker's environment: "
+        + ", ".join(f"{k}={v}" for k, v in settings["environment"].items())
+        + ".",
+        f"- {settings['dtype']}, {settings['rounds']} rounds, blocks of "
+        f"{settings['block_seconds']:g} s; median (lowest..highest).",
+    ]
+    for case in results["cases"]:
+        for peer, why in case["failures"].items():
+            lines.append(f"- {case['name']}: {LABELS[peer]} is missing: {why}")
+    return "\n".join(lines)
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """Everything, as one page."""
+    parts = [f"# Benchmarks, {results['date']}", _facts(results)]
+    parts += ["## Goals", goals_table(results)]
+    for case in results["cases"]:
+        parts += [f"## {case['name']}", speed_table(case), cost_table(case)]
+    if first := first_step_table(results):
+        parts += ["## From the start of the process to the first step", first]
+    return "\n\n".join(parts) + "\n"
+
+
+def write(results: dict[str, Any], folder: Path) -> None:
+    """results.json and results.md, each whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {"json": json.dumps(results, indent=1) + "\n", "md": markdown(results)}
+    for ending, text in texts.items():
+        new = folder / f"results.{ending}.new"
+        new.write_text(text, encoding="utf-8")
+        new.replace(folder / f"results.{ending}")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown(json.loads(Path(sys.argv[1]).read_text())))

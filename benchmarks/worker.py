@@ -1,0 +1,120 @@
+"""Benchmarks: the process in which one peer works, on orders from standard input.
+
+Every order and every answer is one line of JSON:
+
+    {"do": "prepare", "task": t}         -> stages in seconds, seconds of a warm call
+    {"do": "time", "task": t, "calls": n} -> seconds of one call, mean of n
+    {"do": "memory"}                     -> peak memory of this process in MiB
+
+    python -m benchmarks.worker hiercam '{"size": 224, "batch": 16}'
+"""
+
+import ctypes
+import ctypes.util
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.case import Case
+
+_MIB = 2**20
+
+
+def peak_memory() -> float:
+    """The most memory that this process ever held, in MiB."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # ru_maxrss may be that of the parent before exec
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _MIB
+
+
+def give_memory_back() -> None:
+    """Freed memory goes back to the system, so that all workers fit side by side."""
+    trim = getattr(ctypes.CDLL(ctypes.util.find_library("c")), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+class Worker:
+    """One peer on one case."""
+
+    def __init__(self, peer: str, case: Case):
+        self.case = case
+        started = time.perf_counter()
+        self.peer = importlib.import_module(f"benchmarks.peers.{peer}")
+        self.import_seconds = time.perf_counter() - started
+        self.runs: dict[str, Callable[[int], None]] = {}
+
+    def answer(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Does what an order says."""
+        return getattr(self, f"do_{order.pop('do')}")(**order)
+
+    def do_prepare(self, task: str) -> dict[str, Any]:
+        """Builds, compiles and runs a task: twice, of which the second call counts."""
+        started = time.perf_counter()
+        run = self.peer.prepare(task, self.case)
+        built = time.perf_counter()
+        run(1)
+        first = time.perf_counter()
+        run(1)
+        seconds = time.perf_counter() - first
+        self.runs[task] = run
+        return {
+            "import": self.import_seconds,
+            "build": built - started,
+            "first_call": first - built,
+            "call": seconds,
+        }
+
+    def do_time(self, task: str, calls: int, warm: bool) -> dict[str, float]:
+        """Mean seconds of a call, after one that does not count where `warm` is set."""
+        run = self.runs[task]
+        if warm:
+            run(1)
+        started = time.perf_counter()
+        run(calls)
+        seconds = (time.perf_counter() - started) / calls
+        give_memory_back()
+        return {"seconds": seconds}
+
+    def do_memory(self) -> dict[str, float]:
+        """Peak memory so far, of the host, and of the accelerator where there is one.
+
+        A peer on a GPU tells the latter by a function of its own.
+        """
+        device = getattr(self.peer, "device_memory", lambda: None)()
+        return {"mib": peak_memory(), "device_mib": device}
+
+    def do_versions(self) -> dict[str, str]:
+        """Versions of the peer's own packages."""
+        return self.peer.versions()
+
+
+def main(peer: str, case: str) -> None:
+    """Serves until standard input ends."""
+    # Whatever a library prints goes to standard error; answers have this to themselves.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    worker = None
+    for line in sys.stdin:
+        try:
+            worker = worker or Worker(peer, Case(**json.loads(case)))
+            answer = worker.answer(json.loads(line))
+        except Exception as error:  # told to the orchestrator, which goes on without
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])
