@@ -23,6 +23,7 @@ from hiercam_keras.progress import progress
 SCHEMA_VERSION = 1
 _SAVE_EVERY = 5000  # files; a scan that is killed goes on from there
 _SHOWN = 8  # files named in a summary
+_MANY = 200  # files whose first look takes long enough to be announced
 _BLOCK = 256  # files between two looks at an interrupt
 
 
@@ -187,7 +188,7 @@ def scan(
     todo = {name: files[name] for name in files if name not in entries}
     gone = set() if partial else known.keys() - files.keys()
     changed = sum(name in known for name in todo)
-    if todo:
+    if len(todo) >= _MANY:
         logging.info("Looking at %d image files, once", len(todo))
     found = _examine_all(todo, stats, folder, workers)
     for count, (name, entry) in enumerate(

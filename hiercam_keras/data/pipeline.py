@@ -17,6 +17,9 @@ from hiercam_keras.data import augment_tf, windows
 from hiercam_keras.data.arrays import ArrayReader
 from hiercam_keras.data.loader import Job, Plan
 
+# After so many batches that only Pillow could read it reads the rest as well: its files
+# are of a kind that TensorFlow lacks, and starting anew costs more than decoding.
+_PATIENCE = 20
 # Plans of so many examples become one tf.data.Dataset; bounds memory, not order.
 _CHUNK = 100_000
 
@@ -35,6 +38,7 @@ class TfReader:
         self._paths = np.array([os.fsencode(path) for path in job.paths], object)
         self._fits = job.windows.num_bytes <= job.cache_bytes
         self._epochs = 0
+        self._rescued = 0
         self._memory: _Memory | None = None
         self._pillow: ArrayReader | None = None
 
@@ -47,9 +51,12 @@ class TfReader:
         if self._epochs == 2 and self._fits:
             self._memory = self._fill()
         plans = iter(plans)
-        while first := next(plans, None):
+        while self._rescued < _PATIENCE and (first := next(plans, None)):
             more = max(1, _CHUNK // len(first.indices)) - 1
             yield from self._read_chunk([first, *itertools.islice(plans, more)])
+        if self._rescued >= _PATIENCE:
+            self._memory = None
+            yield from self._with_pillow(plans)
 
     def close(self) -> None:
         """Frees threads and memory."""
@@ -60,6 +67,9 @@ class TfReader:
     def _read_chunk(self, plans):
         done = 0
         while done < len(plans):
+            if self._rescued >= _PATIENCE:
+                yield from self._with_pillow(iter(plans[done:]))
+                return
             batch_size = len(plans[done].indices)
             dataset = self._examples(plans[done:]).batch(batch_size)
             batches = iter(dataset.prefetch(tf.data.AUTOTUNE))
@@ -68,8 +78,10 @@ class TfReader:
                     images = next(batches).numpy()
                 except tf.errors.OpError:
                     # The iterator has lost its place: a new one starts behind it.
-                    yield self._with_pillow(plan)
                     done += 1
+                    _, _, bad = rescued = next(self._with_pillow(iter([plan])))
+                    yield rescued
+                    self._rescued += not bad
                     break
                 yield plan, images, {}
                 done += 1
@@ -111,10 +123,10 @@ class TfReader:
         dataset = tf.data.Dataset.from_tensor_slices(columns).with_options(options)
         return dataset.map(function, tf.data.AUTOTUNE)
 
-    def _with_pillow(self, plan):
+    def _with_pillow(self, plans):
         if self._pillow is None:
-            self._pillow = ArrayReader(self._job._replace(cache_bytes=-1))
-        return next(self._pillow.read(iter([plan])))
+            self._pillow = ArrayReader(self._job)
+        return self._pillow.read(plans)
 
     def _fill(self) -> "_Memory":
         """All windows in memory; a bad file's place is left out, see `_Memory`."""

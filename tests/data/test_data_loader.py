@@ -199,6 +199,31 @@ def test_files_that_turn_bad_are_skipped(pipeline, records, data_config, bird_fo
                 assert not {names[1], names[7]} & set(batch.example_ids)
 
 
+def test_pillow_reads_what_tensorflow_cannot(records, data_config, monkeypatch):
+    tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    from hiercam_keras.data import pipeline as pipeline_lib
+
+    with make(records, data_config, AUGMENT) as found:
+        expected = list(found.epoch(0))
+    data_config.pipeline, data_config.cache_mb = "tfdata", 0
+    monkeypatch.setattr(pipeline_lib, "_PATIENCE", 2)
+    tries = []
+
+    def fails(example):
+        tries.append(example)
+        with tf.control_dependencies([tf.debugging.Assert(False, ["no such coding"])]):
+            return tf.zeros(tf.concat([example["extent"], [3]], 0), tf.uint8)
+
+    monkeypatch.setattr(pipeline_lib, "_window", fails)
+    with make(records, data_config, AUGMENT) as found:
+        for batch, same in zip(found.epoch(0), expected, strict=True):
+            assert_same(batch, same)
+        assert len(list(found.epoch(1))) == 3
+        assert not found.skipped
+    # Traced once for each of two batches, and then no more.
+    assert len(tries) == 2
+
+
 def test_whole_batch_bad(pipeline, records, data_config, bird_folder):
     data_config.max_bad_share = 0.5
     for record in records[5:10]:

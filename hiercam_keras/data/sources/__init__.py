@@ -60,7 +60,15 @@ def load(
         root, cache, int(data_config.get("workers", 0))
     )
     if report.counts["unreadable"]:
-        logging.warning("%s", report.summary())
+        example_id, reason = report.unreadable[0]
+        logging.warning(
+            "%d of %d image files are left out (%s: %s%s)",
+            report.counts["unreadable"],
+            report.num_files,
+            example_id,
+            reason,
+            ", ..." if report.counts["unreadable"] > 1 else "",
+        )
     return Source(name, root, tuple(records), evidence, report)
 
 
