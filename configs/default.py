@@ -42,6 +42,7 @@ def get_config() -> ConfigDict:
     model.weights = "imagenet"  # none | imagenet | synthetic | a file
     model.output_stride = 32  # 32 | 16 | 8: image pixels per cell of the map
     model.dropout = 0.2  # before the head, 0..1
+    model.drop_connect = 0.2  # of whole residual blocks, at the deepest, 0..1
     model.bn_momentum = 0.99  # lower it for runs of a few hundred steps
     model.fast_layers = "auto"  # auto | none: layers that XLA runs fast
     model.dtype = "float32"  # float32 | mixed_bfloat16; logits stay float32
@@ -72,8 +73,8 @@ def get_config() -> ConfigDict:
     compare.num_extreme = 12  # and as many of the most and the least agreeing ones
 
     config.pretrain = pretrain = ConfigDict()
-    pretrain.num_trees = 24  # random trees of birds that are learned at once
-    pretrain.phases = ((96, 3000), (128, 1200))  # (image size in px, batches)
+    pretrain.num_trees = 16  # random trees of birds that are learned at once
+    pretrain.phases = ((80, 2600), (128, 700))  # (image size in px, batches)
     pretrain.batch_size = 32  # images
     pretrain.learning_rate = 2e-3  # at its peak; cosine with a short warm-up
     pretrain.checkpoint_minutes = 5.0

@@ -18,4 +18,6 @@ def get_config():
     config.seed = 20210  # not the embedded data's
     config.model.weights = "none"
     config.model.bn_momentum = 0.98
+    config.model.dropout = 0.1
+    config.model.drop_connect = 0.0
     return config

@@ -44,6 +44,7 @@ def get_config():
     config.model.weights = "synthetic"
     config.model.output_stride = 16  # 8 x 8 cells
     config.model.bn_momentum = 0.9
+    config.model.drop_connect = 0.0
 
     config.train.epochs = 4
     config.train.schedule = "cosine"

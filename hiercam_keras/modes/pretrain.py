@@ -15,7 +15,7 @@ from absl import logging
 from hiercam_keras import runtime, workdir
 from hiercam_keras.data.sources.synthetic_birds.stream import PretrainStream
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import files, weights
+from hiercam_keras.models import backbones, files, weights
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.modes.train import build
 from hiercam_keras.training import checkpoint, pretrain
@@ -102,7 +102,9 @@ def _finish(
     }
     workdir.write_json(folder / "record.json", record)
     path = Path(settings.out or folder / "pretrained.npz")
-    weights.save_float16(model, path, {"backbone": config.model.backbone})
+    backbone = backbones.backbone_of(model, config.model.backbone)
+    card = {name: record[name] for name in record if name not in ("config", "log")}
+    weights.save_float16(backbone, path, {"backbone": config.model.backbone, **card})
     shown = ", ".join(f"{value:.3f}" for value in accuracy)
     return (
         f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)\n"

@@ -133,6 +133,7 @@ def build(
         dropout=config.model.dropout,
         output_stride=config.model.output_stride,
         bn_momentum=config.model.bn_momentum,
+        drop_connect=config.model.drop_connect,
         weights=config.model.weights,
     )
     return xla_layers.accelerate(model, config.model.fast_layers)
