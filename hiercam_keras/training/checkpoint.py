@@ -38,8 +38,7 @@ class Checkpoints:
         """
         if not self.last.is_file():
             return []
-        copy_state(self.last, model)
-        return files.read_metadata(self.last)["log"]
+        return copy_state(self.last, model)["log"]
 
     def load_best(self, model: keras.Model) -> None:
         """Puts the weights of the epoch with the lowest val loss into the model."""
@@ -59,14 +58,27 @@ def save_state(path: Path, model: keras.Model, metadata: dict[str, Any]) -> None
             archive.writestr(files.METADATA_MEMBER, text)
 
 
-def copy_state(path: Path, model: keras.Model) -> None:
+def copy_state(path: Path, model: keras.Model) -> dict[str, Any]:
     """Puts weights and optimizer state of a saved training into a compiled model.
 
+    Returns:
+      The metadata of the file.
+
     Raises:
-      UserError: the file holds another model.
+      UserError: the file is damaged, or holds another model.
     """
-    with numpy_initializers():
-        saved = keras.saving.load_model(path)
+    try:
+        metadata = files.read_metadata(path)
+        with numpy_initializers():
+            saved = keras.saving.load_model(path)
+        if getattr(saved, "optimizer", None) is None:
+            raise ValueError("it holds no optimizer")
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        reason = str(error).splitlines()[0].removeprefix(f"{path}: ")
+        raise UserError(
+            f"cannot go on from the checkpoint {path}: {reason.rstrip('.')}. Start "
+            "over with --overwrite."
+        ) from error
     shapes = [tuple(variable.shape) for variable in saved.variables]
     if shapes != [tuple(variable.shape) for variable in model.variables]:
         raise UserError(
@@ -77,6 +89,7 @@ def copy_state(path: Path, model: keras.Model) -> None:
     for to, source in ((model, saved), (model.optimizer, saved.optimizer)):
         for variable, value in zip(to.variables, source.variables, strict=True):
             variable.assign(value)
+    return metadata
 
 
 class _Save(keras.callbacks.Callback):

@@ -1,23 +1,235 @@
-"""Training at several ranks, and the run folder that it leaves."""
+"""Training at several ranks, the run folder it leaves, and going on after a stop."""
 
 import json
+import shutil
 
+import keras
 import numpy as np
+import pytest
+import tiny_birds
 
+from hiercam_keras.errors import UserError
 from hiercam_keras.report import tables
+from hiercam_keras.training import fit
+
+
+def weights(path):
+    return keras.saving.load_model(path / "model.keras", compile=False).get_weights()
 
 
 def test_run_folder_is_complete(trained):
     path = trained.path("family")
     names = {entry.name for entry in path.iterdir()}
-    wanted = "config.json split taxonomy.json model.keras checkpoints log.csv"
-    assert set(wanted.split()) <= names
+    assert {
+        "config.json",
+        "split",
+        "taxonomy.json",
+        "model.keras",
+        "checkpoints",
+        "log.csv",
+        "curves.png",
+    } <= names
     record = json.loads((path / "config.json").read_text())
     assert record["state"] == "finished"
     assert record["ranks"] == ["family"]
     assert record["data_dir"] is None
-    assert record["config"]["data"]["image_size"] == 48
-    assert record["versions"]["keras"]
+    assert record["config"]["data"]["image_size"] == tiny_birds.SIZE
+    assert record["versions"]["keras"] == keras.__version__
     log = tables.read_log(path / "log.csv")
     assert log["epoch"] == [1, 2]
     assert np.isfinite(log["loss"]).all() and np.isfinite(log["val_accuracy"]).all()
+    assert not [name for name in names if name.startswith(".")]
+
+
+def test_every_rank_has_the_same_split_to_the_byte(trained):
+    first, *others = (
+        [(path / "split" / f"{part}.txt").read_bytes() for part in parts]
+        for parts in [("train", "val", "test")]
+        for path in (
+            trained.path("family"),
+            trained.path("species"),
+            trained.path("order", "species"),
+        )
+    )
+    assert others == [first, first]
+    ids = [content.decode().split() for content in first]
+    assert [len(part) for part in ids] == [62, 9, 9]
+    assert len(set(sum(ids, []))) == 80
+
+
+def test_a_multi_rank_run_logs_every_head(trained):
+    log = tables.read_log(trained.path("order", "species") / "log.csv")
+    heads = np.array(log["val_order_loss"]) + np.array(log["val_species_loss"])
+    np.testing.assert_allclose(log["val_loss"], heads, rtol=1e-6)
+    assert {"order_accuracy", "species_accuracy", "val_species_accuracy"} <= set(log)
+
+
+def test_a_second_training_is_refused(trained):
+    with pytest.raises(UserError, match="holds a finished run.*--resume.*--overwrite"):
+        tiny_birds.run("train", trained.config, rank=("family",))
+
+
+def test_resume_with_other_settings_is_refused_and_names_them(trained):
+    fields = {"train.learning_rate": 0.5, "seed": 0}
+    with pytest.raises(UserError, match=r"config\.train\.learning_rate differ"):
+        tiny_birds.run(
+            "train", trained.config, rank=("family",), resume=True, fields=fields
+        )
+    folder = str(trained.path("family"))
+    with pytest.raises(UserError, match=r"--rank \(was family\)"):
+        tiny_birds.run(
+            "train", trained.config, rank=("order",), resume=True, workdir=folder
+        )
+
+
+def test_a_finished_run_resumed_is_the_same_run(trained, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(trained.path("family"), copy)
+    tiny_birds.run(
+        "train", trained.config, rank=("family",), resume=True, workdir=str(copy)
+    )
+    for one, other in zip(weights(copy), weights(trained.path("family")), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory, trained, birds):
+    """A family run like the finished one, interrupted in its second epoch."""
+    config = tiny_birds.make_config(tmp_path_factory.mktemp("stopped"), birds)
+    batches = fit._training_batches
+
+    def interrupted(loader, *args):
+        last = 2 * loader.num_batches
+        for number, batch in enumerate(batches(loader, *args), 1):
+            if number == last:
+                raise KeyboardInterrupt
+            yield batch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "_training_batches", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tiny_birds.run("train", config, rank=("family",))
+    path = tmp_path_factory.mktemp("kept") / "run"
+    shutil.copytree(trained._replace(runs=_runs(config)).path("family"), path)
+    return config, path
+
+
+def _runs(config):
+    from pathlib import Path
+
+    return Path(config.runs_dir)
+
+
+def test_a_stopped_run_has_no_model_and_says_how_to_go_on(stopped):
+    config, path = stopped
+    assert json.loads((path / "config.json").read_text())["state"] == "training"
+    assert tables.read_log(path / "log.csv")["epoch"] == [1]
+    with pytest.raises(UserError, match="without a finished model.*--resume"):
+        tiny_birds.run("eval", config, rank=("family",))
+    with pytest.raises(UserError, match="holds a stopped run.*--resume"):
+        tiny_birds.run("train", config, rank=("family",))
+
+
+def test_a_resumed_run_equals_an_undisturbed_one(stopped, trained):
+    config, path = stopped
+    tiny_birds.run("train", config, rank=("family",), resume=True)
+    resumed = _runs(config) / "mini" / "family" / "seed0"
+    undisturbed = trained.path("family")
+    assert (resumed / "log.csv").read_bytes() == (undisturbed / "log.csv").read_bytes()
+    for one, other in zip(weights(resumed), weights(undisturbed), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "no optimizer"])
+def test_a_damaged_checkpoint_is_told(stopped, tmp_path, damage):
+    config, path = stopped
+    copy = tmp_path / "run"
+    shutil.copytree(path, copy)
+    last = copy / "checkpoints" / "last.keras"
+    content = last.read_bytes()
+    if damage == "no optimizer":
+        shutil.copyfile(copy / "checkpoints" / "best.keras", last)
+    else:
+        last.write_bytes(content[: len(content) // 2 if damage == "cut" else 0])
+    with pytest.raises(UserError, match=r"last\.keras.*--overwrite"):
+        tiny_birds.run(
+            "train", config, rank=("family",), resume=True, workdir=str(copy)
+        )
+
+
+def test_overwrite_replaces_the_run_but_not_for_a_wrong_flag(trained, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(trained.path("family"), copy)
+    (copy / "eval" / "test").mkdir(parents=True)
+    before = (copy / "model.keras").read_bytes()
+    again = {"rank": ("family",), "workdir": str(copy), "overwrite": True}
+    for fields in (
+        {"train.optimizer": "adan"},
+        {"train.epochs": 0},
+        {"train.freeze_through": "conv9"},
+        {"data.batch_size": 63},
+    ):
+        with pytest.raises(UserError):
+            tiny_birds.run("train", trained.config, fields=fields, **again)
+        assert (copy / "model.keras").read_bytes() == before
+        assert (copy / "eval" / "test").is_dir()
+    fields = {"train.epochs": 1, "train.reestimate_batches": 2}
+    said = tiny_birds.run("train", trained.config, fields=fields, **again)
+    assert said.splitlines()[0] == f"wrote {copy / 'model.keras'}"
+    assert said.splitlines()[1].startswith("best of 1 epochs is 1: accuracy")
+    assert not (copy / "eval").exists()
+    assert tables.read_log(copy / "log.csv")["epoch"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("rank", "words"),
+    [
+        ("famly", r"unknown rank 'famly'.*Did you mean 'family'"),
+        ("kingdom", "kingdom"),
+        ("class", "class"),
+    ],
+)
+def test_a_rank_that_cannot_be_trained(trained, config, rank, words):
+    with pytest.raises(UserError, match=words) as error:
+        tiny_birds.run("train", config, rank=(rank,))
+    assert "\n" not in str(error.value)
+
+
+def test_a_batch_larger_than_the_split(trained, config):
+    with pytest.raises(UserError, match=r"only 62 images.*batch_size=62"):
+        tiny_birds.run(
+            "train", config, rank=("family",), fields={"data.batch_size": 63}
+        )
+    assert not list(_runs(config).rglob("config.json"))
+
+
+def test_a_workdir_below_a_file(trained, config, tmp_path):
+    (tmp_path / "file").write_text("")
+    for mode in ("train", "pretrain"):
+        with pytest.raises(UserError, match=r"cannot make the folder .*file/run"):
+            tiny_birds.run(mode, config, workdir=str(tmp_path / "file" / "run"))
+
+
+def test_augmentation_cannot_hide_a_trait(trained, birds):
+    """What is erased at most is smaller than the smallest part that tells a taxon."""
+    from importlib import import_module
+
+    from PIL import Image
+
+    from hiercam_keras.data import augment, sources
+
+    shipped = import_module("configs.synthetic_birds").get_config()
+    source = sources.load(trained.config.data)
+    labels = {label for _, label in source.evidence.values()}
+    smallest = 1.0
+    for record in source.records:
+        parts = np.asarray(Image.open(record.parts_path))
+        smallest = min(smallest, *((parts == label).mean() for label in labels))
+    assert smallest > 0
+    size = shipped.data.image_size
+    drawn = augment.draw(shipped.augment, 0, 0, np.arange(4000), size)
+    top, left, bottom, right = drawn.erase.T
+    areas = (bottom - top) * (right - left) / size**2
+    assert 0 < areas.max() <= shipped.augment.erasing_area[1] + 1e-9
+    assert areas.max() < smallest
+    assert 0.15 < np.mean(areas > 0) < 0.25
