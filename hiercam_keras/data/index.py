@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,12 +16,11 @@ from pathlib import Path
 from absl import logging
 
 from hiercam_keras import workdir
-from hiercam_keras.data import decode
+from hiercam_keras.data import decode, prepare_report
 from hiercam_keras.progress import progress
 
 SCHEMA_VERSION = 1
 _SAVE_EVERY = 5000  # files; a scan that is killed goes on from there
-_SHOWN = 8  # files named in a summary
 _MANY = 200  # files whose first look takes long enough to be announced
 _BLOCK = 256  # files between two looks at an interrupt
 
@@ -57,80 +55,12 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True)
-class PrepareReport:
-    """What a scan found, for people and for JSON.
-
-    Attributes:
-      counts: files per verdict: ok, converted, unreadable.
-      converted: (example_id, what it was), sorted.
-      unreadable: (example_id, reason), sorted.
-      ignored: how many of what was passed by, by kind ("hidden files": 3).
-      added: files that the index did not know before.
-      changed: files whose size or time had changed.
-      removed: files of the index that are gone.
-      index_dir: where the index and the copies lie; None where there is none.
-    """
-
-    counts: Mapping[str, int]
-    converted: tuple[tuple[str, str], ...] = ()
-    unreadable: tuple[tuple[str, str], ...] = ()
-    ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
-    index_dir: Path | None = None
-
-    @property
-    def num_files(self) -> int:
-        """Image files that were looked at."""
-        return sum(self.counts.values())
-
-    def summary(self) -> str:
-        """A few lines for people."""
-        counts = self.counts
-        lines = [
-            f"{self.num_files} image files: {counts['ok']} fine as they are, "
-            f"{counts['converted']} converted, {counts['unreadable']} left out."
-        ]
-        if self.added or self.changed or self.removed:
-            lines.append(
-                f"Since the last time: {self.added} new, {self.changed} changed, "
-                f"{self.removed} gone."
-            )
-        if self.ignored:
-            kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(self.ignored.items()))
-            lines.append(f"Passed by: {kinds}.")
-        if self.converted:
-            kinds = Counter(reason for _, reason in self.converted).most_common(_SHOWN)
-            lines.append(
-                "Converted to RGB: " + ", ".join(f"{n} {kind}" for kind, n in kinds)
-            )
-        lines += [f"Left out {name}: {why}" for name, why in self.unreadable[:_SHOWN]]
-        if len(self.unreadable) > _SHOWN:
-            lines.append(f"... and {len(self.unreadable) - _SHOWN} more left out.")
-        return "\n".join(lines)
-
-    def to_json(self) -> dict:
-        """The same for `json.dumps`."""
-        return {
-            "counts": dict(self.counts),
-            "converted": [list(pair) for pair in self.converted],
-            "unreadable": [list(pair) for pair in self.unreadable],
-            "ignored": dict(self.ignored),
-            "added": self.added,
-            "changed": self.changed,
-            "removed": self.removed,
-            "index_dir": None if self.index_dir is None else str(self.index_dir),
-        }
-
-
-@dataclasses.dataclass(frozen=True)
 class Index:
     """Entries by example_id, and the folder that holds the clean copies."""
 
     entries: Mapping[str, Entry]
     folder: Path
-    report: PrepareReport
+    report: prepare_report.PrepareReport
 
     def pixels_path(self, example_id: str, original: Path) -> Path:
         """The file to decode: the original, or its clean copy."""
@@ -201,18 +131,11 @@ def scan(
         kept = {name: known[name] for name in known.keys() - gone} | entries
         _drop_copies(folder, known, kept)
         _save(folder, root, kept)
-    report = _report(entries, ignored or {}, len(todo) - changed, changed, len(gone))
+    report = prepare_report.of(
+        entries, ignored or {}, len(todo) - changed, changed, len(gone)
+    )
     report = dataclasses.replace(report, index_dir=folder)
     return Index(entries, folder, report)
-
-
-def with_unreadable(
-    report: PrepareReport, more: Iterable[tuple[str, str]]
-) -> PrepareReport:
-    """The report with further files that were left out, as (name, reason)."""
-    unreadable = tuple(sorted([*report.unreadable, *more]))
-    counts = {**report.counts, "unreadable": len(unreadable)}
-    return dataclasses.replace(report, unreadable=unreadable, counts=counts)
 
 
 def _stat(path):
@@ -264,21 +187,6 @@ def _examine(name, path, stat, folder):
         options = {"quality": 95, "subsampling": 0} if lossy else {}
         pixels.save(temporary, **options)
     return Entry(*stat, "converted", *about, reason=facts.why_convert, copy=copy)
-
-
-def _report(entries, ignored, added, changed, removed):
-    by_verdict = {"ok": [], "converted": [], "unreadable": []}
-    for name in sorted(entries):
-        by_verdict[entries[name].verdict].append((name, entries[name].reason))
-    return PrepareReport(
-        counts={verdict: len(found) for verdict, found in by_verdict.items()},
-        converted=tuple(by_verdict["converted"]),
-        unreadable=tuple(by_verdict["unreadable"]),
-        ignored=dict(ignored),
-        added=added,
-        changed=changed,
-        removed=removed,
-    )
 
 
 def _load(folder: Path) -> dict[str, Entry]:

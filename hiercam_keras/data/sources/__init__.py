@@ -7,6 +7,7 @@ from typing import Any
 from absl import logging
 
 from hiercam_keras.data import index as index_lib
+from hiercam_keras.data.prepare_report import PrepareReport
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import annotations, image_folder
 from hiercam_keras.errors import UserError
@@ -30,7 +31,7 @@ class Source:
     root: Path
     records: tuple[Record, ...]
     evidence: annotations.Evidence | None
-    report: index_lib.PrepareReport
+    report: PrepareReport
 
 
 def load(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hiercam_keras.data import index as index_lib
+from hiercam_keras.data.prepare_report import PrepareReport
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import annotations
 from hiercam_keras.errors import UserError
@@ -41,7 +42,7 @@ class Listing(NamedTuple):
 
 def read(
     data_dir: Path, cache_dir: Path, workers: int = 0
-) -> tuple[list[Record], annotations.Evidence | None, index_lib.PrepareReport]:
+) -> tuple[list[Record], annotations.Evidence | None, PrepareReport]:
     """Records of every readable image, sorted by example_id.
 
     Raises:
@@ -70,8 +71,7 @@ def read(
                 **about,
             )
         )
-    report = index_lib.with_unreadable(
-        found.report,
+    report = found.report.leaving_out(
         [
             (name, "its name is not UTF-8 text of one line")
             for name in listing.bad_names

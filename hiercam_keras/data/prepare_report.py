@@ -1,0 +1,105 @@
+"""Data room: what `prepare` found, told to people and to JSON."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+_SHOWN = 8  # files named in a summary
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareReport:
+    """What a scan found, for people and for JSON.
+
+    Attributes:
+      counts: files per verdict: ok, converted, unreadable.
+      converted: (example_id, what it was), sorted.
+      unreadable: (example_id, reason), sorted.
+      ignored: how many of what was passed by, by kind ("hidden files": 3).
+      added: files that the index did not know before.
+      changed: files whose size or time had changed.
+      removed: files of the index that are gone.
+      index_dir: where the index and the copies lie; None where there is none.
+    """
+
+    counts: Mapping[str, int]
+    converted: tuple[tuple[str, str], ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
+    ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    index_dir: Path | None = None
+
+    @property
+    def num_files(self) -> int:
+        """Image files that were looked at."""
+        return sum(self.counts.values())
+
+    def summary(self) -> str:
+        """A few lines for people."""
+        counts = self.counts
+        lines = [
+            f"{self.num_files} image files: {counts['ok']} fine as they are, "
+            f"{counts['converted']} converted, {counts['unreadable']} left out."
+        ]
+        if self.added or self.changed or self.removed:
+            lines.append(
+                f"Since the last time: {self.added} new, {self.changed} changed, "
+                f"{self.removed} gone."
+            )
+        if self.ignored:
+            kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(self.ignored.items()))
+            lines.append(f"Passed by: {kinds}.")
+        if self.converted:
+            kinds = Counter(reason for _, reason in self.converted).most_common(_SHOWN)
+            lines.append(
+                "Converted to RGB: " + ", ".join(f"{n} {kind}" for kind, n in kinds)
+            )
+        lines += [f"Left out {name}: {why}" for name, why in self.unreadable[:_SHOWN]]
+        if len(self.unreadable) > _SHOWN:
+            lines.append(f"... and {len(self.unreadable) - _SHOWN} more left out.")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict:
+        """The same for `json.dumps`."""
+        return {
+            "counts": dict(self.counts),
+            "converted": [list(pair) for pair in self.converted],
+            "unreadable": [list(pair) for pair in self.unreadable],
+            "ignored": dict(self.ignored),
+            "added": self.added,
+            "changed": self.changed,
+            "removed": self.removed,
+            "index_dir": None if self.index_dir is None else str(self.index_dir),
+        }
+
+    def leaving_out(self, more: Iterable[tuple[str, str]]) -> "PrepareReport":
+        """The report with further files that were left out, as (name, reason)."""
+        unreadable = tuple(sorted([*self.unreadable, *more]))
+        counts = {**self.counts, "unreadable": len(unreadable)}
+        return dataclasses.replace(self, unreadable=unreadable, counts=counts)
+
+
+def of(
+    entries: Mapping[str, Any],
+    ignored: Mapping[str, int],
+    added: int,
+    changed: int,
+    removed: int,
+) -> PrepareReport:
+    """The report of an index's entries."""
+    by_verdict = {"ok": [], "converted": [], "unreadable": []}
+    for name in sorted(entries):
+        by_verdict[entries[name].verdict].append((name, entries[name].reason))
+    return PrepareReport(
+        counts={verdict: len(found) for verdict, found in by_verdict.items()},
+        converted=tuple(by_verdict["converted"]),
+        unreadable=tuple(by_verdict["unreadable"]),
+        ignored=dict(ignored),
+        added=added,
+        changed=changed,
+        removed=removed,
+    )
