@@ -29,7 +29,9 @@ def check(fast, kernel, size, channels, strides, padding, dtype, seed):
 
     def pulled(function, *arguments):
         out, pull = jax.vjp(function, *arguments)
-        return out, *pull(jnp.cos(jnp.arange(out.size)).reshape(out.shape).astype(out))
+        return out, *pull(
+            jnp.cos(jnp.arange(out.size)).reshape(out.shape).astype(out.dtype)
+        )
 
     def both(x, w):
         precise = jnp.asarray(x, "float64"), jnp.asarray(w, "float64")
@@ -95,7 +97,7 @@ def test_layers_equal_keras_whatever_the_config(cls, config):
 
 
 def test_pixels_times_kernel_by_hand():
-    layer = PointwiseConv2D(1)
+    layer = PointwiseConv2D(1, 1)
     layer.build((1, 1, 2, 2))
     layer.set_weights([np.array([[[[2.0], [-1.0]]]]), np.array([0.5])])
     # (1, 2) and (3, 4) times (2, -1), plus a half.
