@@ -79,16 +79,18 @@ def copy_state(path: Path, model: keras.Model) -> dict[str, Any]:
             f"cannot go on from the checkpoint {path}: {reason.rstrip('.')}. Start "
             "over with --overwrite."
         ) from error
-    shapes = [tuple(variable.shape) for variable in saved.variables]
-    if shapes != [tuple(variable.shape) for variable in model.variables]:
+    # `weights`, as `variables` has the metrics' too, which come and go.
+    shapes = [tuple(variable.shape) for variable in saved.weights]
+    if shapes != [tuple(variable.shape) for variable in model.weights]:
         raise UserError(
             f"{path} holds another model than this config makes. Resume with the flags "
             "of the first call, or start over with --overwrite."
         )
     model.optimizer.build(model.trainable_variables)
-    for to, source in ((model, saved), (model.optimizer, saved.optimizer)):
-        for variable, value in zip(to.variables, source.variables, strict=True):
-            variable.assign(value)
+    pairs = [*zip(model.weights, saved.weights, strict=True)]
+    ours, theirs = model.optimizer.variables, saved.optimizer.variables
+    for variable, value in [*pairs, *zip(ours, theirs, strict=True)]:
+        variable.assign(value)
     return metadata
 
 
