@@ -1,0 +1,203 @@
+"""Maps of a split in the store, overlays, and the figure of one photo."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny_birds
+from PIL import Image
+
+from hiercam_keras.cam import Explainer, store, targets
+from hiercam_keras.data import splits
+from hiercam_keras.errors import UserError
+from hiercam_keras.models import files
+from hiercam_keras.modes import export
+from hiercam_keras.taxonomy.tree import Taxonomy
+
+
+def cam(trained, **flags):
+    """Runs cam; returns what it said and the reader of the store that it names."""
+    said = tiny_birds.run("cam", trained.config, **flags)
+    return said, store.open(said.rsplit(" ", 1)[1])
+
+
+@pytest.fixture(scope="module")
+def taxonomy(trained):
+    text = (trained.path("species") / "taxonomy.json").read_text()
+    return Taxonomy.from_json(json.loads(text))
+
+
+@pytest.fixture(scope="module")
+def first(trained):
+    """Maps of the test split for the predicted species."""
+    return cam(trained, rank=("species",))
+
+
+def test_the_store_holds_every_picture_of_the_split(trained, first, taxonomy):
+    said, maps = first
+    ids = splits.load(trained.path("species") / "split").test
+    assert said.startswith("9 maps of the test split, 9 of them made now")
+    assert maps.example_ids == ids and maps.complete and not maps.skipped
+    assert maps.folder.parent == trained.path("species") / "maps"
+    assert maps.ranks == ("species",)
+    for entry in maps:
+        assert entry.cam.shape == (1, 6, 6) and entry.cam.dtype == np.float32
+        assert np.isfinite(entry.cam).all()
+        assert 0 < entry.probability[0] <= 1
+    assert maps.lineage("species", 0) == "/".join(taxonomy.prefixes("species")[0])
+
+
+def test_a_second_call_makes_nothing(trained, first):
+    said, maps = cam(trained, rank=("species",))
+    assert "9 maps of the test split, 0 of them made now" in said
+    assert maps.folder == first[1].folder
+
+
+def test_maps_equal_those_of_one_picture_alone(trained, first, birds):
+    """Gradient times activations, by hand through the logit of the predicted label."""
+    _, maps = first
+    model, _ = files.load_model(trained.path("species") / "model.keras", "none")
+    explain = Explainer(model, "last_activation", batch_size=1)
+    example_id = maps.example_ids[4]
+    entry = maps.get(example_id)
+    geometry = entry.geometry
+    image = _input(birds / "images" / example_id)
+    result = explain(image[None], targets.label(int(entry.label[0])))
+    scale = np.abs(result.cams).max()
+    assert geometry.shape == (7,)
+    # Pixels may differ from the loader's by rounding, hence not to the last digit.
+    np.testing.assert_allclose(entry.cam, result.cams[0], atol=0.05 * scale)
+
+
+def _input(path):
+    short = round(tiny_birds.SIZE * 256 / 224)
+    image = Image.open(path).convert("RGB")
+    image = image.resize((short, short), Image.Resampling.BILINEAR)
+    start = (short - tiny_birds.SIZE) // 2
+    end = start + tiny_birds.SIZE
+    return np.asarray(image.crop((start, start, end, end)))
+
+
+def test_true_named_and_coarser_targets(trained, first, taxonomy):
+    _, true = cam(trained, rank=("species",), target="true")
+    ids = splits.load(trained.path("species") / "split").test
+    # Sorted folders, sorted prefixes: the label of a picture is that of its folder.
+    folders = [one.split("/")[0] for one in ids]
+    lineages = ["/".join(folder.split("_")[1:]) for folder in folders]
+    labels = true.column("label")[:, 0]
+    assert [true.lineage("species", label) for label in labels] == lineages
+
+    name = taxonomy.names("order")[1]
+    _, named = cam(trained, rank=("species",), target=name)
+    assert set(named.column("label").ravel()) == {1} and named.ranks == ("order",)
+
+    _, coarse = cam(trained, rank=("species",), target_rank="family")
+    assert coarse.ranks == ("family",)
+    predicted = first[1]
+    assert len({true.folder, named.folder, coarse.folder, predicted.folder}) == 4
+    with pytest.raises(UserError, match="Anser anserr"):
+        cam(trained, rank=("species",), target="Anser anserr")
+
+
+@pytest.mark.parametrize("image", [False, True])
+def test_a_finer_rank_than_the_model_knows(trained, birds, image):
+    photo = str(next((birds / "images").rglob("*.jpg"))) if image else None
+    with pytest.raises(UserError, match="trained at family and cannot answer for") as e:
+        cam(trained, rank=("family",), target_rank="species", image=photo)
+    assert "order, family" in str(e.value)
+
+
+def test_marginal_scores_of_a_multi_rank_model_are_other_maps(trained):
+    rank = ("order", "species")
+    _, own = cam(trained, rank=rank, target_rank="order")
+    _, marginal = cam(
+        trained, rank=rank, target_rank="order", fields={"cam.score": "marginal"}
+    )
+    assert own.folder != marginal.folder
+    difference = np.abs(own.column("cam") - marginal.column("cam"))
+    assert difference.max() > 1e-6
+
+
+def test_overlays_are_as_many_and_of_the_format_asked_for(trained):
+    for number, kind, expected in ((3, "png", 3), (-1, "jpg", 9), (0, "jpg", 0)):
+        # Other targets, so that each is a store of its own.
+        target = {3: "true", -1: "predicted", 0: "predicted"}[number]
+        method = {3: "layercam", -1: "layercam", 0: "hirescam"}[number]
+        fields = {
+            "cam.num_overlays": number,
+            "cam.overlay_format": kind,
+            "cam.method": method,
+        }
+        _, maps = cam(trained, rank=("family",), target=target, fields=fields)
+        found = [one for one in maps.folder.rglob("overlays/*/*") if one.is_file()]
+        assert len(found) == expected
+        for path in found:
+            assert path.suffix == f".{kind}"
+            with Image.open(path) as image:
+                assert image.size[0] >= tiny_birds.SIZE
+                assert image.format == {"png": "PNG", "jpg": "JPEG"}[kind]
+            assert str(path.relative_to(maps.folder / "overlays").with_suffix("")) in {
+                one.rsplit(".", 1)[0] for one in maps.example_ids
+            }
+
+
+def test_a_store_that_was_cut_short_is_filled_up(trained, monkeypatch):
+    """A killed cam leaves whole shards; the next call makes the others."""
+    monkeypatch.setattr(
+        export.store, "Writer", _small_shards(export.store.Writer), raising=True
+    )
+    real = export._overlapped
+
+    def stops(*args):
+        for number, pair in enumerate(real(*args)):
+            if number == 1:
+                raise KeyboardInterrupt
+            yield pair
+
+    fields = {"cam.method": "hirescam", "cam.batch_size": 4}
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "_overlapped", stops)
+        with pytest.raises(KeyboardInterrupt):
+            cam(trained, rank=("species",), fields=fields)
+    said, maps = cam(trained, rank=("species",), fields=fields)
+    assert "9 maps of the test split, 5 of them made now" in said
+    assert maps.complete
+
+
+def _small_shards(writer):
+    return lambda *args, **options: writer(*args, **{**options, "shard_size": 4})
+
+
+def test_the_figure_of_a_photo(trained, birds, tmp_path, taxonomy):
+    example_id = splits.load(trained.path("species") / "split").test[0]
+    photo = birds / "images" / example_id
+    name = taxonomy.names("family")[2]
+    said = tiny_birds.run(
+        "cam",
+        trained.config,
+        rank=("species",),
+        image=str(photo),
+        out=str(tmp_path),
+        target=name,
+    )
+    assert "order" in said and "species" in said and f"asked for {name}" in said
+    stem = photo.stem
+    assert {one.name for one in tmp_path.iterdir()} == {
+        f"{stem}.png",
+        f"{stem}__{name.replace(' ', '_')}.png",
+    }
+    with Image.open(tmp_path / f"{stem}.png") as image:
+        assert image.format == "PNG" and min(image.size) > 200
+
+
+def test_photos_of_unknown_taxa_have_no_true_label(trained, birds, tmp_path):
+    source = next((birds / "images").rglob("*.jpg"))
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(source.read_bytes())
+    flags = {"rank": ("family",), "image": str(tmp_path), "out": str(tmp_path / "o")}
+    with pytest.raises(UserError, match="--target=true needs photos.*a.jpg"):
+        tiny_birds.run("cam", trained.config, target="true", **flags)
+    assert not (tmp_path / "o").exists()
+    said = tiny_birds.run("cam", trained.config, **flags)
+    assert said.count("figure: ") == 2
+    assert {one.name for one in (tmp_path / "o").iterdir()} == {"a.png", "b.png"}

@@ -1,0 +1,203 @@
+"""The same pictures through several models: page, sheets and numbers."""
+
+import html.parser
+import shutil
+
+import numpy as np
+import pytest
+import tiny_birds
+from PIL import Image
+
+from hiercam_keras.cam import store
+from hiercam_keras.data import splits
+from hiercam_keras.errors import UserError
+from hiercam_keras.modes import comparison
+from hiercam_keras.report import tables
+
+
+@pytest.fixture(scope="module")
+def compared(trained):
+    """What compare of species and family said, and its folder."""
+    said = tiny_birds.run("compare", trained.config)
+    return said, trained.runs / "mini" / "compare-species-family"
+
+
+def test_numbers_have_a_row_for_each_picture_and_model(trained, compared):
+    _, out = compared
+    rows = tables.read_csv(out / "numbers.csv")
+    ids = splits.load(trained.path("family") / "split").test
+    models = ["species", "family", "species asked for family"]
+    assert rows["example_id"] == [one for one in ids for _ in models]
+    assert rows["model"] == models * len(ids)
+    assert set(rows["correct"]) <= {"0", "1"}
+    for name in ("heatmap_area", "energy_on_bird", "bird_area", "probability"):
+        values = np.array(rows[name], float)
+        assert ((values >= 0) & (values <= 1)).all(), name
+    # A bird fills a quarter to a half of the frame; the crop shows a little less.
+    assert 0.1 < np.array(rows["bird_area"], float).mean() < 0.6
+
+
+def test_the_numbers_follow_from_the_maps(trained, compared):
+    """Labels, areas and agreement against the store, for every picture."""
+    _, out = compared
+    rows = tables.read_csv(out / "numbers.csv")
+    species = _maps(trained.path("species"), "species:predicted")
+    family = _maps(trained.path("family"), "family:predicted")
+    asked = _maps(trained.path("species"), "family:predicted")
+    for number, model in enumerate(rows["model"]):
+        example_id = rows["example_id"][number]
+        cams = [reader.get(example_id).cam[0] for reader in (species, family, asked)]
+        entry = {"species": species, "family": family}.get(model, asked).get(example_id)
+        assert int(rows["predicted_label"][number]) == entry.label[0]
+        heats = [_heat(one) for one in cams]
+        own = heats[{"species": 0, "family": 1}.get(model, 2)]
+        assert float(rows["heatmap_area"][number]) == pytest.approx(
+            (own > comparison.HOT).mean(), abs=1e-5
+        )
+        pairs = ((0, 1), (0, 2), (1, 2))
+        found = np.mean([_correlation(heats[a], heats[b]) for a, b in pairs])
+        assert float(rows["agreement"][number]) == pytest.approx(found, abs=1e-4)
+
+
+def _maps(path, question):
+    found = [store.open(one.parent) for one in path.glob("maps/*/store.json")]
+    (maps,) = [
+        reader
+        for reader in found
+        if reader.meta["info"]["question"] == question
+        and reader.meta["identity"]["method"] == "gradcam"
+    ]
+    return maps
+
+
+def _heat(cam):
+    """Half-pixel bilinear resize of the positive part to 64 x 64, then min-max."""
+    positive = np.maximum(cam.astype(np.float64), 0)
+    at = np.clip((np.arange(64) + 0.5) * len(cam) / 64 - 0.5, 0, len(cam) - 1)
+    low = np.floor(at).astype(int)
+    high = np.minimum(low + 1, len(cam) - 1)
+    share = at - low
+    rows = positive[low] * (1 - share)[:, None] + positive[high] * share[:, None]
+    map_ = rows[:, low] * (1 - share) + rows[:, high] * share
+    span = map_.max() - map_.min()
+    return (map_ - map_.min()) / span if span > 0 else np.zeros_like(map_)
+
+
+def _correlation(a, b):
+    if a.std() == 0 or b.std() == 0:
+        return 0.0
+    return np.corrcoef(a.ravel(), b.ravel())[0, 1]
+
+
+def test_the_summary_is_printed_and_written(compared):
+    said, out = compared
+    rows = tables.read_csv(out / "summary.csv")
+    assert rows["model"] == ["species", "family", "species asked for family"]
+    assert rows["taxa"] == ["8", "4", "4"]
+    numbers = tables.read_csv(out / "numbers.csv")
+    for row, model in enumerate(rows["model"]):
+        mine = [m == model for m in numbers["model"]]
+        right = np.array(numbers["correct"], float)[mine].mean()
+        assert float(rows["accuracy"][row]) == pytest.approx(right, abs=1e-5)
+    assert said.splitlines()[-1] == f"report: {out / 'index.html'}"
+    for word in ("model", "taxa", "accuracy", "heatmap area", "energy on bird"):
+        assert word in said.splitlines()[0]
+
+
+def test_most_and_least_agreeing_are_sorted(trained, compared):
+    from hiercam_keras.modes import compare_page
+
+    _, out = compared
+    rows = tables.read_csv(out / "numbers.csv")
+    agreement = dict(
+        zip(rows["example_id"], map(float, rows["agreement"]), strict=True)
+    )
+    ids = list(agreement)
+    numbers = comparison.Numbers(
+        ids, {}, np.array([]), {}, np.array([agreement[one] for one in ids])
+    )
+    from hiercam_keras.modes.settings import Settings
+
+    settings = Settings("compare", trained.config)
+    chosen, most, least = compare_page._sections(numbers, settings)
+    ordered = sorted(ids, key=agreement.get)
+    assert [agreement[one] for one in least.example_ids] == [
+        agreement[one] for one in ordered[:2]
+    ]
+    assert [agreement[one] for one in most.example_ids] == [
+        agreement[one] for one in ordered[::-1][:2]
+    ]
+    assert len(chosen.example_ids) == 4 and set(chosen.example_ids) <= set(ids)
+    again = compare_page._sections(numbers, settings)[0]
+    assert again.example_ids == chosen.example_ids
+
+
+class Links(html.parser.HTMLParser):
+    """What a page would fetch."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            if name in ("src", "href", "srcset") and value:
+                self.found.append(value)
+
+
+def test_the_page_is_one_file_and_shows_what_was_asked(trained, compared):
+    _, out = compared
+    text = (out / "index.html").read_text("utf-8")
+    links = Links()
+    links.feed(text)
+    outside = [one for one in links.found if not one.startswith(("data:", "#"))]
+    assert [one for one in outside if "://" in one] == []
+    for one in outside:
+        assert (out / one).exists(), one
+    for word in ("asked for the species", "family", "gradcam", "Least agreeing"):
+        assert word in text
+    sheets = {one.name for one in out.glob("*.png")}
+    assert {"chosen_01.png", "most_01.png", "least_01.png"} <= sheets
+    with Image.open(out / "chosen_01.png") as image:
+        assert image.width > 3 * tiny_birds.SIZE
+
+
+def test_runs_by_folder_and_twice_the_same_rank(trained, tmp_path):
+    twin = tmp_path / "twin"
+    shutil.copytree(trained.path("family"), twin)
+    runs = (str(trained.path("family")), str(twin))
+    out = tmp_path / "out"
+    said = tiny_birds.run("compare", trained.config, runs=runs, out=str(out))
+    rows = tables.read_csv(out / "numbers.csv")
+    assert sorted(set(rows["model"])) == sorted(f"family ({one})" for one in runs)
+    np.testing.assert_allclose(np.array(rows["agreement"], float), 1, atol=1e-5)
+    assert f"report: {out / 'index.html'}" in said
+
+
+def test_one_model_with_several_ranks(trained, tmp_path):
+    out = tmp_path / "out"
+    path = str(trained.path("order", "species"))
+    tiny_birds.run("compare", trained.config, runs=(path,), out=str(out))
+    rows = tables.read_csv(out / "summary.csv")
+    # Each by the head of its own, hence no "species asked for order".
+    assert rows["model"] == ["species", "order"]
+    with pytest.raises(UserError, match="a single model.*at least two"):
+        tiny_birds.run("compare", trained.config, runs=(str(trained.path("family")),))
+
+
+def test_what_cannot_be_compared(trained, tmp_path):
+    with pytest.raises(UserError, match="expected at least two different ranks"):
+        tiny_birds.run("compare", trained.config, ranks=("family",))
+    with pytest.raises(UserError, match="no model trained at genus and family"):
+        tiny_birds.run("compare", trained.config, ranks=("genus", "family"))
+    with pytest.raises(UserError, match="cannot answer for 'species'"):
+        tiny_birds.run("compare", trained.config, workdir=str(trained.path("family")))
+    other = tmp_path / "other"
+    shutil.copytree(trained.path("family"), other)
+    test, val = other / "split" / "test.txt", other / "split" / "val.txt"
+    (first, *lines), more = test.read_text().splitlines(), val.read_text()
+    test.write_text("\n".join(lines))
+    val.write_text(more + first + "\n")
+    runs = (str(trained.path("species")), str(other))
+    with pytest.raises(UserError, match="have different test images"):
+        tiny_birds.run("compare", trained.config, runs=runs)

@@ -1,0 +1,134 @@
+"""Runs on somebody's own folder: found again, moved, grown; real photographs."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny_birds
+
+from hiercam_keras.errors import UserError
+from hiercam_keras.report import tables
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory, trained, image_folder):
+    """A family run on a copy of the class folders, given as --data_dir."""
+    folder = tmp_path_factory.mktemp("own")
+    data = folder / "bird_train"
+    shutil.copytree(image_folder, data)
+    config = tiny_birds.make_config(folder, folder / "not there")
+    config.data.source = "image_folder"
+    config.data.root = ""
+    config.train.epochs = 1
+    tiny_birds.run("train", config, rank=("family",), data_dir=str(data))
+    return config, data
+
+
+def accuracy(config):
+    (folder,) = Path(config.runs_dir).glob("bird_train-*/family/seed0")
+    rows = tables.read_csv(folder / "eval" / "test" / "accuracy.csv")
+    return dict(zip(rows["rank"], rows["accuracy"], strict=True)), rows["images"]
+
+
+def test_the_run_is_named_after_its_folder_which_stays_untouched(own, image_folder):
+    config, data = own
+    (folder,) = Path(config.runs_dir).iterdir()
+    name, digits = folder.name.rsplit("-", 1)
+    assert name == "bird_train" and len(digits) == 6 and int(digits, 16) >= 0
+    record = json.loads((folder / "family" / "seed0" / "config.json").read_text())
+    assert record["data_dir"] == str(data.resolve())
+    before = sorted(one.relative_to(image_folder) for one in image_folder.rglob("*"))
+    assert sorted(one.relative_to(data) for one in data.rglob("*")) == before
+
+
+def test_later_modes_find_run_and_images_without_data_dir(own):
+    config, _ = own
+    tiny_birds.run("eval", config, rank=("family",))
+    _, images = accuracy(config)
+    assert images == ["9", "9"]
+    said = tiny_birds.run("cam", config, rank=("family",))
+    assert said.startswith("9 maps of the test split")
+
+
+def test_new_files_are_told_and_left_out(own, caplog):
+    config, data = own
+    species = sorted(data.iterdir())[0]
+    photo = sorted(species.iterdir())[0]
+    new = species / "new.jpg"
+    shutil.copyfile(photo, new)
+    try:
+        with caplog.at_level(logging.INFO, logger="absl"):
+            tiny_birds.run("eval", config, rank=("family",))
+            with pytest.raises(UserError, match="files were added or removed"):
+                tiny_birds.run(
+                    "train", config, rank=("family",), data_dir=str(data), resume=True
+                )
+    finally:
+        new.unlink()
+    assert "1 images were not there when" in caplog.text
+    assert f"{species.name}/new.jpg" in caplog.text
+    assert accuracy(config)[1] == ["9", "9"]
+
+
+def test_moved_images_are_found_by_data_dir(own):
+    config, data = own
+    tiny_birds.run("eval", config, rank=("family",))
+    before = accuracy(config)
+    moved = data.parent / "elsewhere"
+    data.rename(moved)
+    try:
+        with pytest.raises(UserError, match="bird_train does not exist"):
+            tiny_birds.run("eval", config, rank=("family",))
+        tiny_birds.run("eval", config, rank=("family",), data_dir=str(moved))
+    finally:
+        moved.rename(data)
+    assert accuracy(config) == before
+
+
+def test_other_images_are_not_taken_for_those_of_the_run(own, tmp_path, image_folder):
+    config, data = own
+    other = tmp_path / "other"
+    other.mkdir()
+    photo = next(image_folder.rglob("*.jpg"))
+    name = "00009_Animalia_Chordata_Aves_Anseriformes_Anatidae_Mergus_merganser"
+    (other / name).mkdir()
+    shutil.copyfile(photo, other / name / "other.jpg")
+    with pytest.raises(UserError, match="none of the 9 test images.*--data_dir"):
+        tiny_birds.run("eval", config, rank=("family",), data_dir=str(other))
+
+
+@pytest.fixture(scope="module")
+def real_runs(tmp_path_factory, real_data):
+    """Runs at order and family on the real photographs."""
+    folder = tmp_path_factory.mktemp("real")
+    config = tiny_birds.make_config(folder, folder / "not there")
+    config.train.epochs = 1
+    config.data.batch_size = 8
+    photos = real_data / "bird_photos"
+    for rank in ("order", "family"):
+        tiny_birds.run("train", config, rank=(rank,), data_dir=str(photos))
+    return config, photos
+
+
+def test_real_photographs_go_all_the_way(real_runs, tmp_path):
+    config, photos = real_runs
+    count = sum(1 for _ in photos.glob("*/*.jpg"))
+    tiny_birds.run("eval", config, rank=("order",))
+    (path,) = Path(config.runs_dir).glob("bird_photos-*/order/seed0")
+    ids = (path / "split" / "test.txt").read_text().splitlines()
+    assert len(ids) == round(0.11 * count)
+    assert tables.read_csv(path / "eval" / "test" / "predictions.csv")[
+        "example_id"
+    ] == sorted(ids)
+    said = tiny_birds.run("cam", config, rank=("order",))
+    assert said.startswith(f"{len(ids)} maps of the test split, {len(ids)} of them")
+    out = tmp_path / "compare"
+    tiny_birds.run("compare", config, ranks=("order", "family"), out=str(out))
+    rows = tables.read_csv(out / "numbers.csv")
+    assert len(rows["model"]) == 3 * len(ids)
+    assert set(rows["energy_on_bird"]) == {""}  # no masks, no number
+    assert (out / "index.html").is_file() and (out / "least_01.png").is_file()
+    # A run on few photos of many species can be resumed like any other.
+    tiny_birds.run("train", config, rank=("order",), data_dir=str(photos), resume=True)
