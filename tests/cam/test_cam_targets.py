@@ -267,3 +267,20 @@ def test_names_need_a_taxonomy():
 def test_head_of_another_taxonomy_is_refused(tree):
     with pytest.raises(UserError, match="has 8 labels, the taxonomy 7"):
         ScoreSpace({"species": 8}, tree)
+
+
+def test_real_birds_have_a_row_for_every_taxon(real_data):
+    from hiercam_keras.taxonomy.lineage import parse_class_name
+    from hiercam_keras.taxonomy.tree import Taxonomy
+
+    names = (real_data / "inat2021_aves_class_names.txt").read_text().split()
+    space = ScoreSpace({"species": 1486}, Taxonomy(map(parse_class_name, names)))
+    # The root; one kingdom, phylum and class; then what the birds have.
+    assert space.num_rows == 1 + 3 + 32 + 147 + 648 + 1486
+    # Three ranks of one taxon, and the families, genera and species without siblings.
+    only = [space.rank_label(row)[0] for row in np.flatnonzero(space.only_child)[1:]]
+    assert [only.count(rank) for rank in ("kingdom", "phylum", "class")] == [1, 1, 1]
+    assert only.count("species") == 364
+    codes = targets.encode(targets.expand(targets.path(100), space), space, 3)
+    assert codes.row.shape == (3, 7)
+    assert [space.rank_label(row)[0] for row in codes.row[0]] == list(space.ranks)
