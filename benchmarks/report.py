@@ -2,6 +2,8 @@
 
     python -m benchmarks.report benchmarks/results/results.json
 
+Several files of one machine become one page.
+
 A ratio is taken within a round, between blocks that ran seconds apart, so that a slow
 minute of the machine slows both; the median of the rounds' ratios is what counts, and
 the lowest and highest stand beside it.
@@ -245,5 +247,15 @@ def write(results: dict[str, Any], folder: Path) -> None:
         new.replace(folder / f"results.{ending}")
 
 
+def merge(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The first results, with the cases and the first steps of the others."""
+    merged = {**parts[0], "cases": [case for part in parts for case in part["cases"]]}
+    for part in parts:
+        if "first_step" in part:
+            merged.setdefault("first_step", part["first_step"])
+    return merged
+
+
 if __name__ == "__main__":
-    sys.stdout.write(markdown(json.loads(Path(sys.argv[1]).read_text())))
+    read = [json.loads(Path(path).read_text()) for path in sys.argv[1:]]
+    sys.stdout.write(markdown(merge(read)))

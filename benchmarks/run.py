@@ -46,14 +46,23 @@ class PeerError(RuntimeError):
 class Peer:
     """A worker process, stopped unless it has an order."""
 
-    def __init__(self, name: str, case: Case, python: str, cache: str):
+    def __init__(
+        self,
+        name: str,
+        case: Case,
+        python: str,
+        cache: str,
+        without: tuple[str, ...] = (),
+    ):
+        """Starts it; `without` names variables that its environment does not get."""
         self.name = name
+        settings = environment(case.device, cache)
         fields = json.dumps(vars(case))
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
             [python, "-m", "benchmarks.worker", name, fields],
             cwd=ROOT,
-            env=environment(case.device, cache),
+            env={k: v for k, v in settings.items() if k not in without},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -154,10 +163,10 @@ def one_round(number: int, peers: dict, flags: argparse.Namespace, found: dict):
 
 
 def first_steps(case: Case, flags: argparse.Namespace) -> dict[str, list[dict]]:
-    """Seconds from the start of the process to the end of the first training step."""
+    """Stages of a first training step: once without compiled programs, then with."""
     found: dict[str, list[dict]] = {"cold": [], "warm": []}
     with tempfile.TemporaryDirectory() as cache:
-        for number in range(flags.rounds + 1):
+        for number in range(4):
             peer = Peer("hiercam", case, flags.python, cache)
             try:
                 stages = peer.tell(do="prepare", task="train")

@@ -20,9 +20,8 @@ TASKS = ("train", "forward", "cam1", "cam7", "maps1", "maps7", "maps7ranks")
 
 @cache
 def _model(case: Case):
-    keras_common.set_precision(case)
-    keras_common.keras.utils.set_random_seed(0)
-    model = heads.build_model("efficientnetb0", case.size, {"species": NUM_LABELS})
+    keras_common.start(case)
+    model = heads.build_model("efficientnet_b0", case.size, {"species": NUM_LABELS})
     kinds = case.fast_layers
     if kinds not in ("auto", "none"):
         kinds = tuple(kinds.split("+"))

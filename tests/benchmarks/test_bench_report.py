@@ -111,6 +111,19 @@ def test_page_tells_figures_settings_and_what_is_missing(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_results_of_several_runs_become_one():
+    first, second = _results(), _results()
+    del first["first_step"]
+    second["cases"][0]["name"] = "128 px, batch 32"
+    merged = report.merge([first, second])
+    assert [c["name"] for c in merged["cases"]] == [
+        "224 px, batch 16",
+        "128 px, batch 32",
+    ]
+    assert merged["first_step"] == second["first_step"]
+    assert len(first["cases"]) == 1
+
+
 def test_every_peer_names_tasks_that_exist_and_has_a_label():
     for peer in run.PEERS:
         assert run.tasks_of(peer)
