@@ -34,10 +34,14 @@ def lse(values):
 
 
 def ask(space, asked, logits):
-    logits = jnp.asarray(logits, jnp.float32)
+    """Targets of up to 4 images, filled up to 4 x 5 so that all share a compilation."""
     asked = targets.expand(asked, space)
-    codes = targets.encode(asked, space, len(logits))
-    return resolve(space, codes, logits)
+    batch, count = len(logits), len(asked)
+    codes = targets.encode(asked + asked[-1:] * (5 - count), space, batch)
+    rows = np.minimum(np.arange(4), batch - 1)
+    codes = targets.Codes(*(field[rows] for field in codes))
+    found = resolve(space, codes, np.asarray(logits, np.float32)[rows])
+    return jax.tree.map(lambda x: np.asarray(x)[:batch, :count], found)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -179,8 +183,7 @@ def test_cotangents_are_the_gradient(space, logits):
         targets.contrast(),
     ]
     z = jnp.asarray(logits, jnp.float32)
-    codes = targets.encode(targets.expand(asked, space), space, 4)
-    selected, scored = resolve(space, codes, z)
+    selected, scored = ask(space, asked, logits)
     scores = lambda z: selection.score(space, selected, z).scores  # noqa: E731
     found = jax.jit(jax.jacrev(scores))(z)
     for b in range(4):
@@ -188,23 +191,11 @@ def test_cotangents_are_the_gradient(space, logits):
 
 
 def test_one_compilation_serves_all_targets(space, logits):
-    traced = []
-
-    @jax.jit
-    def run(codes, z):
-        traced.append(1)
-        selected = selection.select(space, codes, z)
-        return selection.score(space, selected, z).scores
-
-    for asked in (
-        targets.predicted(),
-        targets.step("genus"),
-        targets.contrast(),
-        [1] * 4,
-    ):
-        codes = targets.encode(targets.expand(asked, space), space, 4)
-        run(codes, jnp.asarray(logits, jnp.float32))
-    assert len(traced) == 1
+    ask(space, targets.predicted(), logits)
+    compiled = resolve._cache_size()
+    for asked in (targets.step("genus"), targets.contrast(), targets.path(), [1] * 4):
+        ask(space, asked, logits)
+    assert resolve._cache_size() == compiled
 
 
 def test_multi_rank_model_answers_by_own_head_or_marginal(tree):
