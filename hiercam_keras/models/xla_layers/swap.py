@@ -6,6 +6,7 @@ import jax
 import keras
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.models.xla_layers.activation import Activation
 from hiercam_keras.models.xla_layers.batchnorm import BatchNormalization
 from hiercam_keras.models.xla_layers.conv import PointwiseConv2D, StemConv2D
 from hiercam_keras.models.xla_layers.depthwise import DepthwiseConv2D
@@ -15,6 +16,7 @@ FAST = {
     "conv1x1": PointwiseConv2D,
     "stem": StemConv2D,
     "batchnorm": BatchNormalization,
+    "swish": Activation,
 }
 KINDS = tuple(FAST)
 
@@ -34,6 +36,8 @@ def _kind(layer: keras.layers.Layer) -> str | None:
         return "depthwise"
     if cls is keras.layers.BatchNormalization:
         return "batchnorm"
+    if cls is keras.layers.Activation and layer.activation is keras.activations.silu:
+        return "swish"
     if cls is keras.layers.Conv2D:
         return "conv1x1" if set(layer.kernel_size) == {1} else "stem"
     return None
@@ -87,13 +91,14 @@ def accelerate(
 ) -> keras.Model:
     """Make a model's layers fast under XLA, in place; returns the same model.
 
-    Each stock DepthwiseConv2D, Conv2D and BatchNormalization becomes an instance of its
-    fast subclass: the very same layer object, so that names, weights, paths, trainable
-    flags, the optimizer and shared layers stay as they are, in Functional, Sequential,
-    nested and subclassed models alike. `layers` is "auto" (what pays on this platform),
-    "none", or kinds out of "depthwise", "conv1x1", "stem", "batchnorm"; kinds that are
-    not asked for become stock again. Functions that the caller jitted from the model
-    before keep the layers they were traced with.
+    Each stock DepthwiseConv2D, Conv2D, BatchNormalization and Activation of swish
+    becomes an instance of its fast subclass: the very same layer object, so that names,
+    weights, paths, trainable flags, the optimizer and shared layers stay as they are,
+    in Functional, Sequential, nested and subclassed models alike. `layers` is "auto"
+    (what pays on this platform), "none", or kinds out of "depthwise", "conv1x1",
+    "stem", "batchnorm", "swish"; kinds that are not asked for become stock again.
+    Functions that the caller jitted from the model before keep the layers they were
+    traced with.
 
     Raises UserError as `resolve_kinds` does.
     """

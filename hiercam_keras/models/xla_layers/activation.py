@@ -1,0 +1,47 @@
+"""Room models: swish that keeps one array for its gradient.
+
+    y = x s,   s = 1/(1 + exp(-x)),   dx = dy s (1 + x (1 - s))
+
+(Ramachandran et al. 2017, arXiv:1710.05941). Derived automatically, the gradient keeps
+s as well as x, for every activation of the network, and writing and reading it costs
+more than computing it again.
+"""
+
+import jax
+import keras
+from jax import lax
+
+
+@jax.custom_vjp
+def swish(x: jax.Array) -> jax.Array:
+    """x / (1 + exp(-x)), elementwise."""
+    return x * lax.logistic(x)
+
+
+def _forward_rule(x):
+    return swish(x), x
+
+
+def _backward_rule(x, dy):
+    # Without the barrier XLA sees that s is that of the forward pass, and keeps it.
+    x = lax.optimization_barrier(x)
+    s = lax.logistic(x)
+    return (dy * (s * (1 + x * (1 - s))),)
+
+
+swish.defvjp(_forward_rule, _backward_rule)
+
+
+class Activation(keras.layers.Activation):
+    """`keras.layers.Activation` of swish; saved as the stock layer.
+
+    Other activations go to Keras' own call.
+    """
+
+    __module__ = "keras.layers"
+
+    def call(self, inputs):
+        """Apply the activation to inputs of any shape."""
+        if self.activation is not keras.activations.silu:
+            return super().call(inputs)
+        return swish(inputs)
