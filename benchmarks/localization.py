@@ -4,8 +4,9 @@
 
 The loop is what the reference evaluator of weakly supervised localization does (Choe et
 al. 2020, arXiv:2001.07437): for every map and every threshold cut the map, find the
-contours, put a box around each, and take IoUs. Both have to give the same counts, or
-there is no figure.
+contours, put a box around each, and take IoUs; once for the largest region (MaxBoxAcc)
+and once more for the best of all (MaxBoxAccV2), where ours gives both at once. The
+counts have to be the same, or there is no figure.
 """
 
 import argparse
@@ -33,29 +34,27 @@ def make_maps(count: int, cells: int, seed: int = 0) -> list[tuple]:
         y, x = rng.uniform(0.25, 0.75, 2)
         reach = rng.uniform(0.1, 0.3)
         distance = (rows / cells - y) ** 2 + (columns / cells - x) ** 2
-        cam = np.exp(-distance / (2 * reach**2)) + rng.normal(0, 0.15, distance.shape)
+        cam = np.exp(-distance / (2 * reach**2)) + rng.normal(0, 0.1, distance.shape)
         sides = np.array([x - reach, y - reach, x + reach, y + reach])
         box = np.clip(sides * SIZE, 0, SIZE - 1).astype(np.int64)
         pairs.append((heatmap(cam, SIZE), box[None]))
     return pairs
 
 
-def _boxes_of(score_map: np.ndarray, threshold: float) -> list[tuple[float, list]]:
-    """(area, box) of every contour above one threshold."""
-    height, width = score_map.shape
-    image = (score_map * 255).astype(np.uint8)
-    _, above = cv2.threshold(
-        image, int(threshold * np.max(image)), 255, cv2.THRESH_BINARY
-    )
+def _boxes_of(image: np.ndarray, cut: int, every: bool) -> list[list[int]]:
+    """Boxes above one cut of a map of bytes: of every contour, or of the largest."""
+    height, width = image.shape
+    _, above = cv2.threshold(image, cut, 255, cv2.THRESH_BINARY)
     contours, _ = cv2.findContours(above, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
-        return [(0.0, [0, 0, 0, 0])]
-    found = []
+        return [[0, 0, 0, 0]]
+    if not every:
+        contours = [max(contours, key=cv2.contourArea)]
+    boxes = []
     for contour in contours:
         x, y, w, h = cv2.boundingRect(contour)
-        box = [x, y, min(x + w, width - 1), min(y + h, height - 1)]
-        found.append((cv2.contourArea(contour), box))
-    return found
+        boxes.append([x, y, min(x + w, width - 1), min(y + h, height - 1)])
+    return boxes
 
 
 def _ious(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -67,20 +66,23 @@ def _ious(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return both / (areas[0][:, None] + areas[1][None] - both)
 
 
-def loop(pairs: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
-    """Right maps by IoU and threshold: of the largest region, and of the best."""
-    shape = (len(IOU_THRESHOLDS), len(THRESHOLDS))
-    largest, best = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+def loop(pairs: list[tuple], every: bool) -> np.ndarray:
+    """Right maps by IoU and threshold: by the best region, or by the largest."""
+    right = np.zeros((len(IOU_THRESHOLDS), len(THRESHOLDS)), np.int64)
     for score_map, truth in pairs:
-        for place, threshold in enumerate(THRESHOLDS):
-            found = _boxes_of(score_map, threshold)
-            iou = _ious(np.array([box for _, box in found]), truth).max(axis=1)
-            areas = [area for area, _ in found]
-            first = iou[areas.index(max(areas))]
-            for row, wanted in enumerate(IOU_THRESHOLDS):
-                largest[row, place] += first >= wanted
-                best[row, place] += iou.max() >= wanted
-    return largest, best
+        image = (score_map * 255).astype(np.uint8)
+        found = [_boxes_of(image, int(t * np.max(image)), every) for t in THRESHOLDS]
+        iou = _ious(np.concatenate(found), truth).max(axis=1)
+        starts = np.cumsum([0, *(len(boxes) for boxes in found[:-1])])
+        best = np.maximum.reduceat(iou, starts)
+        for row, wanted in enumerate(IOU_THRESHOLDS):
+            right[row] += best >= wanted
+    return right
+
+
+def both_loops(pairs: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
+    """What the reference evaluator needs two passes for."""
+    return loop(pairs, False), loop(pairs, True)
 
 
 def ours(pairs: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
@@ -98,10 +100,11 @@ def measure(count: int, cells: int, rounds: int) -> dict:
       RuntimeError: they differ in a count.
     """
     pairs = make_maps(count, cells)
+    ours(pairs[:1]), both_loops(pairs[:1])  # loads what the first use loads
     seconds: dict[str, list[float]] = {"hiercam": [], "loop": []}
     for _ in range(rounds):
         answers = []
-        for name, function in (("hiercam", ours), ("loop", loop)):
+        for name, function in (("hiercam", ours), ("loop", both_loops)):
             started = time.perf_counter()
             answers.append(function(pairs))
             seconds[name].append(time.perf_counter() - started)
@@ -121,7 +124,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Writes one JSON to standard output."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.localization")
     parser.add_argument("--maps", type=int, default=20)
-    parser.add_argument("--cells", default="7,14,28", help="cells along a cam's side")
+    parser.add_argument("--cells", default="7,14", help="cells along a cam's side")
     parser.add_argument("--rounds", type=int, default=3)
     flags = parser.parse_args(arguments)
     results = [
