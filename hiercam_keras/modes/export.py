@@ -1,7 +1,7 @@
 """Maps of a whole split into a map store, overlays beside it; used by cam and compare.
 
-While the device explains one batch, the next one is decoded and the overlays of the
-one before are encoded.
+While the device explains one batch, the next one is decoded. Overlays are drawn from
+the store afterwards, so that a later call can still add them to maps made before.
 """
 
 import itertools
@@ -15,6 +15,7 @@ import numpy as np
 
 from hiercam_keras.cam import Explainer, heatmaps, store, targets
 from hiercam_keras.data.loader import Batch
+from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import backbones
 from hiercam_keras.modes.load import RunData, make_loader
@@ -114,36 +115,28 @@ def export_maps(
     missing = set(writer.missing())
     if missing:
         todo = [record for record in records if record.example_id in missing]
-        chosen = set(ids if num_overlays < 0 else ids[:num_overlays])
-        _explain(explain, data, todo, asked, target == TRUE, writer, chosen)
-    return writer.close(), len(missing)
+        _explain(explain, data, todo, asked, target == TRUE, writer)
+    folder = writer.close()
+    _draw(folder, records if num_overlays < 0 else records[:num_overlays], data)
+    return folder, len(missing)
 
 
 def _score(score: str) -> str:
     return "own" if score == "auto" else score
 
 
-def _explain(explain, data, records, asked, true_label, writer, chosen) -> None:
+def _explain(explain, data, records, asked, true_label, writer) -> None:
     config = data.config.cam
-    size = data.config.data.image_size
     loader = make_loader(
         records, data.taxonomy, data.config, batch_size=config.batch_size
     )
-    with loader, ThreadPoolExecutor(2) as pool:
+    with loader:
         batches = progress(
             loader.epoch(0), len(records), "maps", count=lambda batch: batch.mask.sum()
         )
         for batch, result in _overlapped(explain, batches, asked, true_label, config):
-            count = int(batch.mask.sum())
-            writer.add(batch.example_ids[:count], result, batch.geometry)
-            heat = heatmaps.heatmap(result.cams[:count, 0], size)
-            for number, example_id in enumerate(batch.example_ids[:count]):
-                if example_id in chosen:
-                    path = overlay_path(writer.folder, example_id, config)
-                    picture = batch.images[number], heat[number]
-                    pool.submit(
-                        _write, path, *picture, bool(result.degenerate[number, 0])
-                    ).add_done_callback(_raise)
+            # What fills a batch repeats one of its examples, id and all.
+            writer.add(batch.example_ids, result, batch.geometry)
         for example_id, reason in loader.skipped.items():
             writer.skip(example_id, reason)
 
@@ -166,6 +159,35 @@ def _overlapped(
         waiting = started
 
 
+def _draw(folder: Path, records: list[Record], data: RunData) -> None:
+    """Writes the overlays that are missing of the records that have a map."""
+    config, size = data.config.cam, data.config.data.image_size
+    maps = store.open(folder)
+    todo = [
+        record
+        for record in records
+        if record.example_id in maps
+        and not overlay_path(folder, record.example_id, config).exists()
+    ]
+    if not todo:
+        return
+    batch_size = min(config.batch_size, len(todo))
+    loader = make_loader(todo, data.taxonomy, data.config, batch_size=batch_size)
+    with loader, ThreadPoolExecutor() as pool:
+        for batch in progress(
+            loader.epoch(0), len(todo), "overlays", count=lambda batch: batch.mask.sum()
+        ):
+            rows = np.flatnonzero(batch.mask)
+            if not rows.size:
+                continue
+            entries = [maps.get(batch.example_ids[row]) for row in rows]
+            heat = heatmaps.heatmap(np.stack([one.cam[0] for one in entries]), size)
+            paths = [overlay_path(folder, one.example_id, config) for one in entries]
+            flat = [bool(one.degenerate[0]) for one in entries]
+            # A list, so that what fails in a thread is raised here.
+            list(pool.map(_write, paths, batch.images[rows], heat, flat))
+
+
 def overlay_path(folder: Path, example_id: str, config: Any) -> Path:
     """Where the overlay of an example lies: the store's folder, by class folder."""
     name = Path(example_id).with_suffix(f".{config.overlay_format}")
@@ -174,7 +196,3 @@ def overlay_path(folder: Path, example_id: str, config: Any) -> Path:
 
 def _write(path: Path, image: np.ndarray, heat: np.ndarray, degenerate: bool) -> None:
     overlay.save_image(path, overlay.overlay(image, heat, degenerate=degenerate))
-
-
-def _raise(future) -> None:
-    future.result()

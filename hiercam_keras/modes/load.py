@@ -77,6 +77,11 @@ class RunData:
     def records(self, split: str) -> list[Record]:
         """The records of train, val or test, in the order of the split's list."""
         found, missing = self.split.select(self.source.records, split)
+        if not found and not missing:
+            raise UserError(
+                f"the {split} split of {self.run.path} is empty: config.data.fractions "
+                f"were {tuple(self.config.data.fractions)} at its training."
+            )
         if not found:
             raise UserError(
                 f"none of the {len(missing)} {split} images of {self.run.path} are in "

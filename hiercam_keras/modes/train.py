@@ -17,7 +17,8 @@ from hiercam_keras.run_folder import Run
 from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training import fit
 
-_OURS = ("checkpoints", "maps", "eval", "split", "tensorboard")  # folders of a run
+# Folders and files of a run.
+_OURS = ("checkpoints", "maps", "eval", "cam", "predict", "split", "tensorboard")
 _FILES = ("model.keras", "log.csv", "curves.png", "taxonomy.json", "config.json")
 
 
@@ -66,6 +67,8 @@ def run(settings: Settings) -> str:
     rows = fit.train(
         model, training, validation, num_labels, config, folder, settings.resume
     )
+    for loader in filter(None, (training, validation)):
+        loader.close()
     _save(this, model, taxonomy, config)
     columns = tables.read_log(folder / "log.csv")
     curves.save_learning_curves(

@@ -119,26 +119,52 @@ def test_marginal_scores_of_a_multi_rank_model_are_other_maps(trained):
 
 
 def test_overlays_are_as_many_and_of_the_format_asked_for(trained):
-    for number, kind, expected in ((3, "png", 3), (-1, "jpg", 9), (0, "jpg", 0)):
-        # Other targets, so that each is a store of its own.
-        target = {3: "true", -1: "predicted", 0: "predicted"}[number]
-        method = {3: "layercam", -1: "layercam", 0: "hirescam"}[number]
+    """Also of maps that are there already."""
+    known = set(splits.load(trained.path("family") / "split").test)
+    seen = {}
+    for number, kind, expected in ((0, "jpg", 0), (3, "png", 3), (-1, "png", 9)):
         fields = {
             "cam.num_overlays": number,
             "cam.overlay_format": kind,
-            "cam.method": method,
+            "cam.method": "layercam",
         }
-        _, maps = cam(trained, rank=("family",), target=target, fields=fields)
-        found = [one for one in maps.folder.rglob("overlays/*/*") if one.is_file()]
+        said, maps = cam(trained, rank=("family",), fields=fields)
+        assert f"{0 if seen or number else 9} of them made now" in said
+        found = {one for one in maps.folder.rglob("overlays/*/*") if one.is_file()}
         assert len(found) == expected
         for path in found:
-            assert path.suffix == f".{kind}"
             with Image.open(path) as image:
-                assert image.size[0] >= tiny_birds.SIZE
                 assert image.format == {"png": "PNG", "jpg": "JPEG"}[kind]
-            assert str(path.relative_to(maps.folder / "overlays").with_suffix("")) in {
-                one.rsplit(".", 1)[0] for one in maps.example_ids
-            }
+                assert image.size[0] >= tiny_birds.SIZE
+            name = path.relative_to(maps.folder / "overlays").with_suffix(".jpg")
+            assert name.as_posix() in known
+        # Those of before are not drawn again.
+        now = {path: path.stat().st_mtime_ns for path in found}
+        assert seen.items() <= now.items()
+        seen = now
+
+
+def test_an_overlay_that_cannot_be_written_is_an_error(trained):
+    fields = {"cam.num_overlays": 0, "cam.method": "gradcam++"}
+    _, maps = cam(trained, rank=("family",), fields=fields)
+    (maps.folder / "overlays").write_text("in the way")
+    with pytest.raises(UserError, match=r"cannot make the folder .*overlays"):
+        cam(trained, rank=("family",), fields={**fields, "cam.num_overlays": 1})
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"cam.method": "gradcamm"}, "gradcamm"),
+        ({"cam.layer": "conv99"}, "conv99"),
+        ({"cam.overlay_format": "gif"}, "gif"),
+        ({"cam.score": "best"}, "best"),
+    ],
+)
+def test_wrong_values_are_named(trained, fields, words):
+    with pytest.raises(UserError, match=words) as error:
+        cam(trained, rank=("family",), fields=fields)
+    assert "\n" not in str(error.value)
 
 
 def test_a_store_that_was_cut_short_is_filled_up(trained, monkeypatch):

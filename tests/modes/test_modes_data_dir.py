@@ -2,12 +2,14 @@
 
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 import tiny_birds
 
+from hiercam_keras.cam import store
 from hiercam_keras.errors import UserError
 from hiercam_keras.report import tables
 
@@ -85,6 +87,37 @@ def test_moved_images_are_found_by_data_dir(own):
     finally:
         moved.rename(data)
     assert accuracy(config) == before
+
+
+def test_a_file_that_turned_bad_is_left_out_of_the_maps(own):
+    """Of the size and time that the index knows, so that it shows only at reading."""
+    config, data = own
+    (folder,) = Path(config.runs_dir).glob("*/family/seed0")
+    ids = (folder / "split" / "test.txt").read_text().splitlines()
+    bad = data / ids[2]
+    content, times = bad.read_bytes(), bad.stat()
+    bad.write_bytes(bytes(len(content)))
+    os.utime(bad, ns=(times.st_atime_ns, times.st_mtime_ns))
+    try:
+        fields = {"cam.method": "hirescam"}
+        said = tiny_birds.run("cam", config, rank=("family",), fields=fields)
+        tiny_birds.run("eval", config, rank=("family",))
+    finally:
+        bad.write_bytes(content)
+        os.utime(bad, ns=(times.st_atime_ns, times.st_mtime_ns))
+    maps = store.open(said.rsplit(" ", 1)[1])
+    assert list(maps.example_ids) == ids[:2] + ids[3:]
+    assert list(maps.skipped) == [ids[2]] and maps.complete
+    assert set(accuracy(config)[1]) == {"8"}
+
+
+def test_a_split_that_was_left_empty(own, tmp_path):
+    config, data = own
+    fields = {"data.fractions": (0.9, 0.1, 0.0)}
+    run = {"rank": ("family",), "workdir": str(tmp_path / "run")}
+    tiny_birds.run("train", config, data_dir=str(data), fields=fields, **run)
+    with pytest.raises(UserError, match="test split of .* is empty.*fractions"):
+        tiny_birds.run("eval", config, **run)
 
 
 def test_other_images_are_not_taken_for_those_of_the_run(own, tmp_path, image_folder):
