@@ -171,7 +171,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 OURS = re.compile(
     r"Drawing procedural birds|Drew \d+|Looking at \d+ image files|\d+ of \d+ species"
-    r"|training tiny on|each epoch leaves out|epoch \d+/\d+: |kept epoch"
+    r"|training tiny on|each epoch leaves out|epoch \d+/\d+: |kept epoch|going on after"
+    r"|(prepare|maps|overlays|eval \w+): \d+/\d+, "
 )
 
 
@@ -208,3 +209,57 @@ def test_a_training_says_only_what_is_ours(tmp_path):
     assert "best of 1 epochs is 1: accuracy" in done.stdout
     strange = [line for line in done.stderr.splitlines() if not OURS.match(line)]
     assert strange == []
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path):
+    code = TELLING.replace(
+        "runpy.run_path",
+        "import hiercam_keras.modes.prepare as mode\n"
+        "def interrupted(settings): raise KeyboardInterrupt\n"
+        "mode.run = interrupted\nrunpy.run_path",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--mode=prepare"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+    )
+    assert error_line(done) == "error: stopped. A training goes on with --resume."
+
+
+@pytest.mark.slow
+def test_the_default_backbone_goes_all_the_way(tmp_path):
+    """EfficientNetB0 with its fast layers: train, resume when finished, eval, cam."""
+    small = [
+        f"--config.data.synthetic.{name}=2"
+        for name in ("orders", "families", "genera", "species")
+    ]
+    small += [
+        "--config.data.synthetic.images_per_species=6",
+        "--config.data.synthetic.image_size=(64,72)",
+        "--config.data.image_size=64",
+        "--config.data.batch_size=16",
+        "--config.model.weights=none",
+        "--config.train.epochs=1",
+        "--rank=order",
+    ]
+
+    def main(*args):
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "main.py"), *args],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment(tmp_path),
+        )
+        assert done.returncode == 0, done.stderr
+        names = OURS.pattern.replace("tiny", "efficientnet_b0")
+        strange = [one for one in done.stderr.splitlines() if not re.match(names, one)]
+        assert strange == []
+        return done.stdout
+
+    assert "model.keras" in main("--mode=train", *small)
+    assert "model.keras" in main("--mode=train", "--resume", *small)
+    assert "order" in main("--mode=eval", "--rank=order")
+    assert "10 maps of the test split, 10 of them" in main("--mode=cam", "--rank=order")
