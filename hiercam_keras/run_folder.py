@@ -163,9 +163,9 @@ def find(
     asked = " and ".join("+".join(ranks) for ranks in wanted)
     names = ", ".join(str(run.path) for run in present) or "none"
     raise UserError(
-        f"found no model trained at {asked} with seed {seed}{on} under {runs_dir}. Runs "
-        f"there: {names}. Train one with `--mode=train --rank={','.join(wanted[0])}`, or "
-        "name a run with --workdir."
+        f"found no model trained at {asked} with seed {seed}{on} under {runs_dir}. "
+        f"Runs there: {names}. Train one with "
+        f"`--mode=train --rank={','.join(wanted[0])}`, or name a run with --workdir."
     )
 
 

@@ -80,7 +80,8 @@ class Numbers:
       by_column: by the column's name.
       bird_area: share of the picture that is bird, NaN without a mask.
       part_area: part label -> share of the picture.
-      agreement: mean Pearson correlation between the heatmaps of two columns.
+      agreement: mean Pearson correlation between the heatmaps of two models, each
+        asked for its own rank.
     """
 
     example_ids: list[str]
@@ -156,7 +157,9 @@ def _measure_chunk(records: list, readers: list, columns: list[Column]) -> tuple
             for label in labels
         }
         own.append(arrays)
-    shared["agreement"] = _mean_correlation(heats)
+    shared["agreement"] = _mean_correlation(
+        [heat for heat, c in zip(heats, columns, strict=True) if c.asked_of is None]
+    )
     return shared, own
 
 
@@ -181,7 +184,7 @@ def _labels(records: list, rows: list, kind: str) -> np.ndarray | None:
 
 
 def _mean_correlation(heats: list[np.ndarray]) -> np.ndarray:
-    """Mean over pairs of columns of the correlation of their maps, (N,)."""
+    """Mean over pairs of models of the correlation of their maps, (N,)."""
     pairs = [
         agreement.pearson(first, second)
         for i, first in enumerate(heats)

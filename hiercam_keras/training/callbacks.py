@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,30 @@ class EpochSeed(keras.callbacks.Callback):
             # Keras counts the second half of the state up by one at each draw.
             state = [self.seed * 1000 + number, epoch << 20]
             generator.state.assign(np.array(state, np.uint32))
+
+
+class Pace(keras.callbacks.Callback):
+    """Keeps the host at most a few batches ahead of the device.
+
+    JAX returns before a step is done, so nothing else would stop the host from reading
+    a whole epoch into the device's queue, and progress would show that instead of the
+    training. Keras calls the ends of batches in a thread of their own, which waits for
+    the figures of the step; the main thread never does.
+    """
+
+    async_safe = True
+
+    def __init__(self, ahead: int = 4):
+        super().__init__()
+        self.slots = threading.Semaphore(ahead)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Waits for a free slot."""
+        self.slots.acquire()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """The step is done, as Keras has turned its figures into numbers."""
+        self.slots.release()
 
 
 class Validation(keras.callbacks.Callback):

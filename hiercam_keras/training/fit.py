@@ -77,6 +77,7 @@ def train(
             shuffle=False,  # the loader's business
             callbacks=[
                 callbacks.EpochSeed(config.seed),
+                callbacks.Pace(),
                 callbacks.Validation(val_loader, ranks),
                 callbacks.EpochLog(folder / "log.csv", rows, options.epochs),
                 state.callback(rows),

@@ -1,0 +1,28 @@
+"""The host stays a few batches ahead of the device, and no more."""
+
+import threading
+
+from hiercam_keras.training.callbacks import Pace
+
+
+def test_host_waits_for_the_device_after_a_few_batches():
+    pace = Pace(ahead=3)
+    started = []
+
+    def host():
+        for batch in range(5):
+            pace.on_train_batch_begin(batch)
+            started.append(batch)
+
+    thread = threading.Thread(target=host)
+    thread.start()
+    thread.join(0.2)
+    assert started == [0, 1, 2]  # the fourth waits
+    pace.on_train_batch_end(0)
+    pace.on_train_batch_end(1)
+    thread.join(5)
+    assert started == [0, 1, 2, 3, 4]
+
+
+def test_ends_of_batches_may_be_called_in_a_thread():
+    assert Pace.async_safe  # Keras would turn the figures into numbers at every step
