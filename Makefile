@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 # Two processes keep two cores busy; each would otherwise wait for its own compilations.
 JOBS ?= 2
 
-.PHONY: demo test test-slow lint pretrain install install-dev clean
+.PHONY: demo test test-slow lint pictures pretrain install install-dev clean
 
 install: $(VENV)/.installed
 
@@ -38,6 +38,12 @@ test-slow: install-dev
 lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+PHOTO := data/synthetic_birds/images/00015_Animalia_Chordata_Aves_Ardelliformes_Sorvinidae_Brisoma_coronata/0007.jpg
+
+pictures: install
+	$(RUN) --mode=cam --rank=species --image=$(PHOTO)
+	$(BIN)/python docs/pictures.py
 
 pretrain: install
 	$(RUN) --mode=pretrain --config=configs/pretrain.py --resume

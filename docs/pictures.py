@@ -1,7 +1,4 @@
-"""Makes the pictures of the README and the docs from the runs of `make demo`.
-
-    make pictures
-"""
+"""Makes the README's pictures from the runs of `make demo`: run `make pictures`."""
 
 import pathlib
 import sys
@@ -16,7 +13,7 @@ from hiercam_keras.data.sources import synthetic_birds  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 COMPARE = ROOT / "runs" / "synthetic_birds" / "compare-species-family"
-CAM = ROOT / "runs" / "synthetic_birds" / "species" / "seed0" / "cam"
+FIGURE = ROOT / "runs" / "synthetic_birds" / "species" / "seed0" / "cam" / "0007.png"
 
 
 def save_jpeg(image: Image.Image, name: str, width: int) -> None:
@@ -37,8 +34,7 @@ def main() -> None:
     sheet = Image.open(COMPARE / "chosen_01.png")
     top = np.asarray(sheet)[: round(sheet.height * 0.42)]
     save_jpeg(Image.fromarray(top), "compare.jpg", 1100)
-    figures = sorted(CAM.glob("*.png"))
-    save_jpeg(Image.open(figures[0]), "one_photo.jpg", 1400)
+    save_jpeg(Image.open(FIGURE), "one_photo.jpg", 1400)
 
 
 if __name__ == "__main__":

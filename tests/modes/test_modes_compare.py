@@ -54,8 +54,8 @@ def test_the_numbers_follow_from_the_maps(trained, compared):
         assert float(rows["heatmap_area"][number]) == pytest.approx(
             (own > comparison.HOT).mean(), abs=1e-5
         )
-        pairs = ((0, 1), (0, 2), (1, 2))
-        found = np.mean([_correlation(heats[a], heats[b]) for a, b in pairs])
+        # The species model asked for the family is no model of its own.
+        found = _correlation(heats[0], heats[1])
         assert float(rows["agreement"][number]) == pytest.approx(found, abs=1e-4)
 
 
@@ -65,6 +65,7 @@ def _maps(path, question):
         reader
         for reader in found
         if reader.meta["info"]["question"] == question
+        and reader.meta["info"]["split"] == "test"
         and reader.meta["identity"]["method"] == "gradcam"
     ]
     return maps

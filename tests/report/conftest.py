@@ -152,6 +152,12 @@ class Screen:
     def run(self, script: str, *values):
         return self.browser.execute_script(script, *values)
 
+    def until(self, holds) -> None:
+        """Waits until `holds()`; selenium's TimeoutException after ten seconds."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        WebDriverWait(self.browser, 10).until(lambda _: holds())
+
     def ids(self) -> list[str]:
         return self.run(
             "return [...document.querySelectorAll('.card')].map(c => c.dataset.id)"
