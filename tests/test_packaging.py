@@ -1,0 +1,62 @@
+"""What pyproject.toml puts into the package is all that lies on disk."""
+
+import pathlib
+import tomllib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE = ROOT / "hiercam_keras"
+SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+
+
+def _files(root: pathlib.Path) -> list[pathlib.Path]:
+    """Files below `root` but what Python writes when it runs."""
+    return [
+        path
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+
+
+def left_out(root: pathlib.Path, globs: list[str]) -> list[str]:
+    """Files of a package that are neither modules nor matched, by posix path."""
+    matched = {path for glob in globs for path in root.glob(glob)}
+    return [
+        path.relative_to(root).as_posix()
+        for path in _files(root)
+        if path.suffix != ".py" and path not in matched
+    ]
+
+
+def test_every_data_file_is_package_data():
+    assert left_out(PACKAGE, SETUPTOOLS["package-data"]["hiercam_keras"]) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["assets/README.md", "assets/pretrained_b0.npz", "report/templates/index.html"],
+)
+def test_what_the_program_reads_is_there(name):
+    assert (PACKAGE / name).stat().st_size > 0
+
+
+def test_every_glob_matches_something():
+    for glob in SETUPTOOLS["package-data"]["hiercam_keras"]:
+        assert any(path.is_file() for path in PACKAGE.glob(glob)), glob
+
+
+def test_every_module_lies_in_a_package_that_is_found():
+    """packages.find takes folders with an __init__.py, the top one by its pattern."""
+    (pattern,) = SETUPTOOLS["packages"]["find"]["include"]
+    assert pathlib.PurePath(PACKAGE.name).match(pattern)
+    for path in _files(PACKAGE):
+        if path.suffix == ".py":
+            assert (path.parent / "__init__.py").is_file(), path
+
+
+def test_a_file_that_no_glob_matches_is_told(tmp_path):
+    for name in ("a.py", "assets/w.npz", "assets/deep/w.npz", "page.html"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert left_out(tmp_path, ["assets/*"]) == ["assets/deep/w.npz", "page.html"]
