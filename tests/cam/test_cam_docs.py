@@ -1,0 +1,69 @@
+"""docs/API.md: its code runs, and it names all that there is."""
+
+import dataclasses
+import pathlib
+import re
+
+import pytest
+
+from hiercam_keras import cam
+from hiercam_keras.cam import methods, profiles, targets
+
+PAGE = pathlib.Path(__file__).parent.parent.parent / "docs" / "API.md"
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def text():
+    return PAGE.read_text(encoding="utf-8")
+
+
+def code(text: str) -> str:
+    """The Python blocks alone, every line where it stands on the page."""
+    lines = [""] * text.count("\n")
+    for block in BLOCK.finditer(text):
+        first = text.count("\n", 0, block.start(1))
+        for number, line in enumerate(block[1].splitlines(), first):
+            lines[number] = line
+    return "\n".join(lines)
+
+
+def test_blocks_keep_their_lines():
+    page = (
+        "a\n```python\nx = 1\n\ny = 2\n```\n```bash\nls\n```\n```python\nz = 3\n```\n"
+    )
+    assert code(page).split("\n") == [
+        *["", "", "x = 1", "", "y = 2"],
+        *[""] * 5,
+        "z = 3",
+        "",
+    ]
+
+
+@pytest.mark.slow  # a stock network of keras.applications compiles
+def test_the_code_of_the_page_runs(text):
+    program = compile(code(text), str(PAGE), "exec")
+    names = {"__name__": "api_page"}
+    exec(program, names)
+    # It did run to its end, and what it made is there.
+    assert names["together"].shape == (4, 1, 7, 7)
+    assert names["arrays"]["cam"].shape == (2, 2, 7, 7)
+
+
+def test_the_page_names_every_method_profile_and_target(text):
+    rows = set(re.findall(r"^\| `([\w+]+)", text, re.MULTILINE))
+    assert methods.METHODS.keys() <= rows
+    assert profiles.PROFILES.keys() <= rows
+    builders = {
+        name
+        for name, value in vars(targets).items()
+        if getattr(value, "__module__", "") == targets.__name__
+        and getattr(value, "__annotations__", {}).get("return") == "Target"
+    }
+    assert {"label", "step", "path", "contrast"} <= builders <= rows
+
+
+def test_the_page_tells_every_field_and_option(text):
+    fields = {field.name for field in dataclasses.fields(cam.Explanation)}
+    told = set(re.findall(r"`(\w+)", text))
+    assert fields - {"rows", "method", "layer", "space"} <= told
