@@ -227,6 +227,12 @@ class Explainer:
         titles = tuple(target.title for target in asked)
         # JAX sorts dicts by key; the order asked for is the one given back.
         order = {m.name: i for i, m in enumerate(chosen)}
+        places = {path: i for i, path in enumerate(self.layers)}
+
+        def rank_of(item):
+            (name, layer), _ = item
+            return order[name], places.get(layer, 0)
+
         found = {
             key: Explanation(
                 cams=cams,
@@ -238,7 +244,7 @@ class Explainer:
                 extras=extras.get(key, {}),
                 **shared,
             )
-            for key, cams in sorted(maps.items(), key=lambda kv: order[kv[0][0]])
+            for key, cams in sorted(maps.items(), key=rank_of)
         }
         many_methods = not isinstance(method, str)
         many_layers = isinstance(self._asked_layers, (list, tuple))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import inspect
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -90,7 +91,11 @@ def variables_of(model: keras.Model) -> tuple[list, list]:
 
 def apply(model: keras.Model, variables: tuple[list, list], images) -> Any:
     """The model's outputs in inference; pure in `variables` and `images`."""
-    return model.stateless_call(*variables, images, training=False)[0]
+    known = inspect.signature(model.call).parameters.values()
+    told = any(p.name == "training" or p.kind == p.VAR_KEYWORD for p in known)
+    # A subclassed model need not take `training`; its layers then infer, by default.
+    kwargs = {"training": False} if told else {}
+    return model.stateless_call(*variables, images, **kwargs)[0]
 
 
 def record_calls(model: keras.Model, images) -> tuple[list[Call], Any]:
@@ -187,6 +192,7 @@ def find_call(calls: Sequence[Call], layer: Any) -> Call:
 
 
 def would_do(calls: Sequence[Call]) -> str:
+    """Part of an error message: the layers that a user can name instead."""
     names = [c.path for c in calls if c.spatial and c.same_as is None]
     if not names:
         return "none of its layers gives a 4-D map"

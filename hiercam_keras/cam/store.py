@@ -10,9 +10,11 @@ and a second run does only those that are missing: a run may be killed at any mo
 To read one without this package, with NumPy and the standard library:
 
     import glob, json, numpy
-    meta = json.load(open("KEY/store.json", encoding="utf-8"))
+    with open("KEY/store.json", encoding="utf-8") as file:
+        meta = json.load(file)
     for path in sorted(glob.glob("KEY/shard-*.npz")):
-        shard = numpy.load(path)  # no pickle
+        with numpy.load(path) as file:  # no pickle
+            shard = dict(file)
         for i, example_id in enumerate(shard["example_id"]):
             cam = shard["cam"][i]  # float32 (K, h, w), signed, before ReLU
             for k, rank in enumerate(shard["rank"]):

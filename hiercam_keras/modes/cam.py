@@ -11,7 +11,12 @@ from hiercam_keras.cam import Explainer, heatmaps, store, targets
 from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files
-from hiercam_keras.modes.export import export_maps, make_explainer, resolve_target
+from hiercam_keras.modes.export import (
+    TRUE,
+    export_maps,
+    make_explainer,
+    resolve_target,
+)
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.predict import photo_loader
 from hiercam_keras.modes.settings import Settings
@@ -57,7 +62,7 @@ def _explain_photos(
     rank, label, _ = resolve_target(settings.target, settings.target_rank, data)
     by_id = {record.example_id: record for record in records}
     nameless = [name for name, record in by_id.items() if record.lineage is None]
-    if settings.target == "true" and nameless:
+    if settings.target == TRUE and nameless:
         raise UserError(
             f"--target=true needs photos whose taxon is known; {nameless[0]} lies in "
             "no folder in iNat naming."
@@ -69,6 +74,9 @@ def _explain_photos(
         for batch in loader.epoch(0):
             for number in np.flatnonzero(batch.mask):
                 record = by_id[batch.example_ids[number]]
+                asked = label
+                if settings.target == TRUE:
+                    asked = data.taxonomy.label(record.lineage, rank)
                 text = explain_photo(
                     explain,
                     batch.images[number],
@@ -76,7 +84,7 @@ def _explain_photos(
                     data.taxonomy,
                     out / _file_name(record.example_id),
                     method,
-                    asked=(rank, label) if label is not None else None,
+                    asked=None if asked is None else (rank, asked),
                 )
                 lines.append(text)
     return "\n\n".join(lines)
@@ -115,30 +123,11 @@ def explain_photo(
     result = explain(image[None], questions, method)
     size = image.shape[0]
     heat = heatmaps.heatmap(result.cams[0], size)
-    answers, rows = [], []
-    for k, rank in enumerate(ranks):
-        names = taxonomy.names(rank)
-        probability = _probabilities(explain, result, rank)
-        order = np.argsort(-probability, kind="stable")
-        step = len(ranks) + k
-        trivial = bool(result.trivial[0, step])
-        known = record.lineage is not None
-        true = _true_name(record, taxonomy, rank) if known else None
-        answers.append(
-            single.RankAnswer(
-                rank=rank,
-                name=names[order[0]],
-                probability=float(probability[order[0]]),
-                others=tuple((names[i], float(probability[i])) for i in order[1:4]),
-                heatmap=heat[k],
-                degenerate=bool(result.degenerate[0, k]),
-                step=None if trivial else heat[step],
-                step_degenerate=bool(result.degenerate[0, step]),
-                step_note="only child: nothing to choose" if trivial else "",
-                true_name=true,
-            )
-        )
-        rows.append([rank, names[order[0]], float(probability[order[0]]), true or ""])
+    answers = [
+        _answer(explain, result, heat, record, rank, k, k + len(ranks))
+        for k, rank in enumerate(ranks)
+    ]
+    rows = [[a.rank, a.name, a.probability, a.true_name or ""] for a in answers]
     last = 2 * len(ranks)
     second = answers[-1].others[0]
     single.save_single(
@@ -162,6 +151,35 @@ def explain_photo(
     return f"{record.example_id}\n{text}\nfigure: {path}"
 
 
+def _answer(
+    explain: Explainer,
+    result: Any,
+    heat: np.ndarray,
+    record: Any,
+    rank: str,
+    own: int,
+    step: int,
+) -> single.RankAnswer:
+    """What was said at one rank; `own` and `step` are the places of its two targets."""
+    taxonomy = explain.space.taxonomy
+    names = taxonomy.names(rank)
+    probability = _probabilities(explain, result, rank)
+    order = np.argsort(-probability, kind="stable")
+    trivial = bool(result.trivial[0, step])
+    return single.RankAnswer(
+        rank=rank,
+        name=names[order[0]],
+        probability=float(probability[order[0]]),
+        others=tuple((names[i], float(probability[i])) for i in order[1:4]),
+        heatmap=heat[own],
+        degenerate=bool(result.degenerate[0, own]),
+        step=None if trivial else heat[step],
+        step_degenerate=bool(result.degenerate[0, step]),
+        step_note="only child: nothing to choose" if trivial else "",
+        true_name=_true_name(record, taxonomy, rank),
+    )
+
+
 def _probabilities(explain: Explainer, result: Any, rank: str) -> np.ndarray:
     """Probability of every taxon of a rank: its own head's, else the marginal's."""
     space = explain.space
@@ -171,6 +189,8 @@ def _probabilities(explain: Explainer, result: Any, rank: str) -> np.ndarray:
 
 
 def _true_name(record: Any, taxonomy: Taxonomy, rank: str) -> str | None:
+    if record.lineage is None:
+        return None
     try:
         return taxonomy.names(rank)[taxonomy.label(record.lineage, rank)]
     except UserError:

@@ -125,7 +125,9 @@ def _pictures(
     position = {example_id: i for i, example_id in enumerate(numbers.example_ids)}
     size = min(32, len(records))
     found = []
-    with make_loader(records, data.taxonomy, data.config, batch_size=size) as loader:
+    with make_loader(
+        records, data.taxonomy, data.config, batch_size=size, once=True
+    ) as loader:
         for batch in loader.epoch(0):
             for row in np.flatnonzero(batch.mask):
                 record = known[batch.example_ids[row]]

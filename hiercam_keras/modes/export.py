@@ -128,7 +128,7 @@ def _score(score: str) -> str:
 def _explain(explain, data, records, asked, true_label, writer) -> None:
     config = data.config.cam
     loader = make_loader(
-        records, data.taxonomy, data.config, batch_size=config.batch_size
+        records, data.taxonomy, data.config, batch_size=config.batch_size, once=True
     )
     with loader:
         batches = progress(

@@ -100,7 +100,11 @@ class RunData:
     def loader(self, split: str, batch_size: int | None = None) -> loader.Loader:
         """A loader of the split without augmentation, labels at every rank."""
         return make_loader(
-            self.records(split), self.taxonomy, self.config, batch_size=batch_size
+            self.records(split),
+            self.taxonomy,
+            self.config,
+            batch_size=batch_size,
+            once=True,
         )
 
 
@@ -121,9 +125,9 @@ def open_run(settings: Settings, run: Run) -> RunData:
     return RunData(run, config, run.taxonomy(), source, split)
 
 
-def with_batch_size(data_config: Any, batch_size: int) -> ConfigDict:
-    """The config's `data` with another batch size."""
-    return ConfigDict({**data_config.to_dict(), "batch_size": batch_size})
+def with_fields(data_config: Any, **fields: Any) -> ConfigDict:
+    """The config's `data` with other values."""
+    return ConfigDict({**data_config.to_dict(), **fields})
 
 
 def make_loader(
@@ -134,8 +138,12 @@ def make_loader(
     training: bool = False,
     batch_size: int | None = None,
     ranks: Sequence[str] | None = None,
+    once: bool = False,
 ) -> loader.Loader:
-    """A loader whose labels are those of the taxonomy at `ranks`, all by default."""
+    """A loader whose labels are those of the taxonomy at `ranks`, all by default.
+
+    With `once` nothing is kept in memory for a second epoch.
+    """
     lineages = [record.lineage for record in records]
     labels = {
         rank: np.asarray(taxonomy.labels(lineages, rank), np.int32)
@@ -143,7 +151,9 @@ def make_loader(
     }
     data = config.data
     if batch_size:
-        data = with_batch_size(data, batch_size)
+        data = with_fields(data, batch_size=batch_size)
+    if once:
+        data = with_fields(data, cache_mb=0)
     return loader.make_loader(
         records,
         labels,

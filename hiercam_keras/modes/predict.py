@@ -11,7 +11,7 @@ from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import photos
 from hiercam_keras.models import files
 from hiercam_keras.modes.eval import answers
-from hiercam_keras.modes.load import find_runs, open_run, with_batch_size
+from hiercam_keras.modes.load import find_runs, open_run, with_fields
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import tables
 from hiercam_keras.taxonomy.scores import softmax
@@ -45,7 +45,9 @@ def run(settings: Settings) -> str:
 
 def photo_loader(records: list[Record], config: Any) -> loader.Loader:
     """Batches of photographs whose lineage need not be known."""
-    data = with_batch_size(config.data, min(config.data.batch_size, len(records)))
+    data = with_fields(
+        config.data, batch_size=min(config.data.batch_size, len(records)), cache_mb=0
+    )
     return loader.make_loader(records, {}, data, seed=config.seed)
 
 

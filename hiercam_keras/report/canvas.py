@@ -89,6 +89,7 @@ def fit(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def paste(sheet: Image.Image, image: np.ndarray, spot: tuple[int, int]) -> None:
+    """Puts a square picture with rounded corners on the sheet; `spot` is left, top."""
     sheet.paste(Image.fromarray(image), spot, _rounded(image.shape[0]))
 
 
@@ -102,6 +103,7 @@ def _rounded(side: int) -> Image.Image:
 
 @functools.lru_cache(maxsize=16)
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """Matplotlib's own DejaVu Sans, so that every machine draws the same."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(
         Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size

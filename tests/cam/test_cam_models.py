@@ -292,3 +292,30 @@ def test_model_is_left_as_it_was(reference, images):
     cam.Explainer(reference, "a1")(images)
     assert not any("call" in layer.__dict__ for layer in graph.layers_of(reference))
     np.testing.assert_array_equal(before, reference(images.astype("float32")))
+
+
+class Untold(keras.Model):
+    """A model whose call takes no `training`, with layers that behave differently."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = layers.Conv2D(4, 3, activation="tanh")
+        self.norm = layers.BatchNormalization()
+        self.drop = layers.Dropout(0.5)
+        self.pool = layers.GlobalAveragePooling2D()
+        self.dense = layers.Dense(3)
+
+    def call(self, inputs):
+        return self.dense(self.drop(self.pool(self.norm(self.conv(inputs)))))
+
+
+def test_model_whose_call_takes_no_training_infers(images):
+    model = Untold()
+    expected = np.asarray(model(images.astype("float32")))
+    result = cam.Explainer(model)(images)
+    np.testing.assert_allclose(result.logits, expected, atol=1e-5)
+
+
+def test_several_layers_come_back_as_they_were_asked_for(reference, images):
+    for asked in (["a2", "a1"], ["a1", "a2"]):
+        assert list(cam.Explainer(reference, asked)(images)) == asked

@@ -57,7 +57,10 @@ def test_no_confusion_at_all_is_said():
 
 
 def test_taxon_without_pictures_is_drawn_empty():
-    confusion_png(np.zeros((2, 2), int), ["a", "b"], ["x", "y"])
+    empty = confusion_png(np.zeros((2, 2), int), ["a", "b"], ["x", "y"])
+    full = confusion_png(np.eye(2, dtype=int), ["a", "b"], ["x", "y"])
+    assert pixels(empty).shape == pixels(full).shape
+    assert pixels(empty).mean() > pixels(full).mean()  # no cell is inked
 
 
 @pytest.mark.parametrize(
