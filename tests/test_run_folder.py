@@ -65,10 +65,11 @@ def test_a_run_is_finished_only_with_its_model(make):
 
 
 def test_find_prefers_the_exact_run(tmp_path, make):
-    exact, wide = make("family"), make("family", "species")
-    (found,) = run_folder.find(str(tmp_path), [("family",)], 0)
-    assert found.path == exact
+    # By name the wider run comes first.
+    exact, wide = make("species"), make("order", "species")
     (found,) = run_folder.find(str(tmp_path), [("species",)], 0)
+    assert found.path == exact
+    (found,) = run_folder.find(str(tmp_path), [("order",)], 0)
     assert found.path == wide
 
 
