@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 # Two processes keep two cores busy; each would otherwise wait for its own compilations.
 JOBS ?= 2
 
-.PHONY: demo test test-slow lint pictures pretrain install install-dev clean
+.PHONY: bench demo test test-slow lint pictures pretrain install install-dev clean
 
 install: $(VENV)/.installed
 
@@ -34,6 +34,11 @@ test: install-dev
 
 test-slow: install-dev
 	$(PYTEST) -m slow -q
+
+bench: install
+	$(BIN)/python -m pip install --quiet -r requirements-bench.txt
+	$(BIN)/python -m pip install --quiet --no-deps grad-cam==1.5.7
+	$(BIN)/python -m benchmarks.run
 
 lint: install-dev
 	$(BIN)/ruff check .
