@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hiercam_keras.cam import Explainer, heatmaps, store, targets
+from hiercam_keras.cam import Explainer, heatmaps, methods, store, targets
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
@@ -100,11 +100,15 @@ def export_maps(
         preprocessing={"image_size": data.config.data.image_size, "crop": "center"},
     )
     asked = targets.label(label, rank, _score(config.score))
+    # A question that cannot be asked shows here, before there is a folder for it.
+    methods.get_methods(config.method)
+    expanded = targets.expand(asked, explain.space)
+    targets.encode(expanded, explain.space, 1)
     writer = store.Writer(
         data.run.path / "maps",
         identity,
         ids,
-        [target.title for target in targets.expand(asked, explain.space)],
+        [target.title for target in expanded],
         {
             one: ["/".join(prefix) for prefix in data.taxonomy.prefixes(one)]
             for one in explain.space.ranks

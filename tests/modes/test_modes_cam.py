@@ -162,9 +162,13 @@ def test_an_overlay_that_cannot_be_written_is_an_error(trained):
     ],
 )
 def test_wrong_values_are_named(trained, fields, words):
+    stores = trained.path("family") / "maps"
+    before = set(stores.glob("*"))
     with pytest.raises(UserError, match=words) as error:
         cam(trained, rank=("family",), fields=fields)
     assert "\n" not in str(error.value)
+    if "cam.overlay_format" not in fields:  # the maps are good, only pictures are not
+        assert set(stores.glob("*")) == before
 
 
 def test_a_store_that_was_cut_short_is_filled_up(trained, monkeypatch):

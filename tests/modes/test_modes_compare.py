@@ -67,6 +67,7 @@ def _maps(path, question):
         if reader.meta["info"]["question"] == question
         and reader.meta["info"]["split"] == "test"
         and reader.meta["identity"]["method"] == "gradcam"
+        and reader.meta["identity"]["targets"] == [f"{question}:auto"]
     ]
     return maps
 
