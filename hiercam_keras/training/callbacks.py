@@ -33,7 +33,7 @@ class EpochSeed(keras.callbacks.Callback):
         ]
         for number, generator in enumerate(generators):
             # Keras counts the second half of the state up by one at each draw.
-            state = [self.seed * 1000 + number, epoch << 20]
+            state = [(self.seed * 1000 + number) % 2**32, (epoch << 20) % 2**32]
             generator.state.assign(np.array(state, np.uint32))
 
 
