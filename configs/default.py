@@ -20,6 +20,7 @@ def get_config() -> ConfigDict:
     data.image_size = 224  # px, the side of the square that the model sees
     data.batch_size = 32  # images
     data.fractions = (0.78, 0.11, 0.11)  # train, val, test; they add up to 1
+    data.split_seed = -1  # of the split alone; -1: the experiment's seed
     data.pipeline = "auto"  # auto (tf.data if it imports) | tfdata | arrays
     data.workers = 0  # threads or processes that read images; 0: one per core
     data.cache_dir = ""  # of indexes and converted images; "": the user's cache

@@ -1,6 +1,7 @@
 """--mode=train: data, split, model, fit, and a run folder that says how it was done."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from absl import logging
 
 from hiercam_keras import run_folder, runtime, workdir
 from hiercam_keras.data import sources, splits
+from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import backbones, files, heads, xla_layers
 from hiercam_keras.modes.load import load_source, make_loader
@@ -36,7 +38,7 @@ def run(settings: Settings) -> str:
     taxonomy = Taxonomy(record.lineage for record in source.records)
     for rank in settings.rank:
         taxonomy.check_trainable(rank)
-    split = splits.split_records(source.records, config.seed, config.data.fractions)
+    split = make_split(source.records, config)
     if split.note:
         logging.info("%s", split.note)
     training = make_loader(
@@ -76,6 +78,17 @@ def run(settings: Settings) -> str:
     )
     this.finish()
     return f"wrote {this.model_path}\n{_best(rows)}"
+
+
+def make_split(records: Sequence[Record], config: Any) -> splits.Split:
+    """Train, val and test by data.split_seed, else by the experiment's seed.
+
+    Models of several seeds on one split answer for the same test images.
+    """
+    seed = config.data.split_seed
+    return splits.split_records(
+        records, config.seed if seed < 0 else seed, config.data.fractions
+    )
 
 
 def _check_free(folder: Path, settings: Settings) -> bool:

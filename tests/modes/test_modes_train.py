@@ -9,6 +9,7 @@ import pytest
 import tiny_birds
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.modes import train
 from hiercam_keras.report import tables
 from hiercam_keras.training import fit
 
@@ -55,6 +56,16 @@ def test_every_rank_has_the_same_split_to_the_byte(trained):
     ids = [content.decode().split() for content in first]
     assert [len(part) for part in ids] == [62, 9, 9]
     assert len(set(sum(ids, []))) == 80
+
+
+@pytest.mark.parametrize("split_seed", [-1, 0])
+def test_seeds_share_a_split_where_that_is_asked_for(config, split_seed):
+    records = train.load_source(config, None).records
+    splits = []
+    for config.seed in (0, 1):
+        config.data.split_seed = split_seed
+        splits.append(train.make_split(records, config))
+    assert (splits[0].test == splits[1].test) == (split_seed == 0)
 
 
 def test_a_multi_rank_run_logs_every_head(trained):
