@@ -15,8 +15,9 @@ def get_config() -> ConfigDict:
     config.runs_dir = "runs"  # where run folders lie
 
     config.data = data = ConfigDict()
-    data.source = "image_folder"  # image_folder | synthetic_birds
-    data.root = ""  # folder of the images; --data_dir beats it
+    data.source = "image_folder"  # a name in hiercam_keras/data/sources/__init__.py
+    data.root = ""  # where the data are; --data_dir beats it
+    data.keep_lineage = ""  # "Animalia/Chordata/Aves" leaves out all else; "": nothing
     data.image_size = 224  # px, the side of the square that the model sees
     data.batch_size = 32  # images
     data.fractions = (0.78, 0.11, 0.11)  # train, val, test; they add up to 1

@@ -1,6 +1,11 @@
-"""Data room: where records come from."""
+"""Data room: where records come from.
+
+Every source is a module with a `read_source` (see `reading.SourceModule`), imported
+only when a config asks for it, so that one may need TensorFlow and the others not.
+"""
 
 import dataclasses
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +14,16 @@ from absl import logging
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.prepare_report import PrepareReport
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources import annotations, image_folder
+from hiercam_keras.data.sources import annotations
+from hiercam_keras.data.sources.reading import Request
 from hiercam_keras.errors import UserError
 
-NAMES = ("image_folder", "synthetic_birds")
+# data.source -> its module in this folder.
+MODULES = {
+    "image_folder": "image_folder",
+    "synthetic_birds": "embedded",
+}
+NAMES = tuple(MODULES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,23 +54,25 @@ def load(
     """Reads a data set, looking at each new or changed file once (`index`).
 
     Args:
-      data_config: the config's `data`: source, root, workers, cache_dir, synthetic.
-      data_dir: an image folder, which beats the config's.
+      data_config: the config's `data`: source, root, workers, cache_dir, and what the
+        source itself needs.
+      data_dir: where the data are, which beats the config's root.
       cache_dir: where indexes lie; default: the config's, else the user's cache.
       name: the config's name, given to its own data; a `data_dir` has its own name.
 
     Raises:
-      UserError: the source is unknown, or its folder cannot be used.
+      UserError: the source is unknown, or its data cannot be had or used.
     """
+    if data_config.source not in MODULES:
+        raise UserError(
+            f"data.source is {data_config.source!r}: use one of {', '.join(NAMES)}."
+        )
     cache = Path(cache_dir or data_config.get("cache_dir") or index_lib.user_cache())
+    module = importlib.import_module(f"{__name__}.{MODULES[data_config.source]}")
+    read = module.read_source(Request(data_config, data_dir or None, cache))
     if data_dir:
-        root, name = Path(data_dir).expanduser(), data_name(data_dir)
-    else:
-        root = _own_root(data_config)
-        name = name or data_name(root)
-    records, evidence, report = image_folder.read(
-        root, cache, int(data_config.get("workers", 0))
-    )
+        name = data_name(data_dir)
+    report = read.report
     if report.counts["unreadable"]:
         example_id, reason = report.unreadable[0]
         logging.warning(
@@ -70,27 +83,15 @@ def load(
             reason,
             ", ..." if report.counts["unreadable"] > 1 else "",
         )
-    return Source(name, root, tuple(records), evidence, report)
+    return Source(
+        name or data_name(read.root),
+        read.root,
+        tuple(read.records),
+        read.evidence,
+        report,
+    )
 
 
 def data_name(data_dir: str | Path) -> str:
     """The folder's name and 6 hex digits of its path's SHA-1."""
     return index_lib.folder_key(Path(data_dir).expanduser())
-
-
-def _own_root(data_config):
-    """The folder of a config without --data_dir; embedded data are made if missing."""
-    source = data_config.source
-    if source not in NAMES:
-        raise UserError(f"data.source is {source!r}: use one of {', '.join(NAMES)}.")
-    if not data_config.root:
-        raise UserError(
-            "no images were given: use --data_dir=/path/to/class_folders, or "
-            "--config=configs/synthetic_birds.py for the embedded birds."
-        )
-    root = Path(data_config.root).expanduser()
-    if source == "synthetic_birds":
-        from hiercam_keras.data.sources import embedded
-
-        embedded.ensure(root, data_config.synthetic)
-    return root

@@ -6,7 +6,20 @@ from pathlib import Path
 
 from absl import logging
 
+from hiercam_keras.data.sources import image_folder
+from hiercam_keras.data.sources.reading import Reading, Request
+
 _LOG_SECONDS = 10.0
+
+
+def read_source(request: Request) -> Reading:
+    """The birds of data.synthetic, drawn into data.root if they are missing.
+
+    With --data_dir an image folder is read as it is, and nothing is drawn.
+    """
+    if request.place and not request.data_dir:
+        ensure(Path(request.place).expanduser(), request.config.synthetic)
+    return image_folder.read_source(request)
 
 
 def ensure(root: Path, synthetic: Mapping[str, object]) -> None:

@@ -8,14 +8,14 @@ data_dir/masks/..., data_dir/parts/..., boxes.csv, evidence.csv   (`annotations`
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from hiercam_keras.data import index as index_lib
-from hiercam_keras.data.prepare_report import PrepareReport
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import annotations
+from hiercam_keras.data.sources.reading import Reading, Request
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
 
@@ -40,16 +40,40 @@ class Listing(NamedTuple):
     ignored: Counter
 
 
-def read(
-    data_dir: Path, cache_dir: Path, workers: int = 0
-) -> tuple[list[Record], annotations.Evidence | None, PrepareReport]:
+def read_source(request: Request) -> Reading:
     """Records of every readable image, sorted by example_id.
 
     Raises:
-      UserError: the folder is missing, empty or of another form, a class folder's name
-        is not an iNat name, or no image is left.
+      UserError: no folder is given, it is missing, empty or of another form, a class
+        folder's name is not an iNat name, or no image is left.
     """
-    listing = list_files(data_dir)
+    if not request.place:
+        raise UserError(
+            "no images were given: use --data_dir=/path/to/class_folders, or "
+            "--config=configs/synthetic_birds.py for the embedded birds."
+        )
+    root = Path(request.place).expanduser()
+    keep = lineage_prefix(request.config.get("keep_lineage", ""))
+    listing = list_files(root, keep)
+    return read_listing(listing, root, request.cache, request.workers)
+
+
+def read_listing(
+    listing: Listing,
+    root: Path,
+    cache_dir: Path,
+    workers: int = 0,
+    splits: Mapping[str, str] | None = None,
+) -> Reading:
+    """Records of what was listed.
+
+    Args:
+      listing: of one folder or of several.
+      root: the folder that was asked for.
+      cache_dir: where the index lies.
+      workers: threads; 0 for one per core.
+      splits: "train", "val" or "test" by example_id, where they are official.
+    """
     found = index_lib.scan(
         listing.images, cache_dir, listing.files, workers, listing.ignored
     )
@@ -68,6 +92,7 @@ def read(
                 lineage=listing.lineages[example_id.split("/", 1)[0]],
                 width=entry.width,
                 height=entry.height,
+                split=splits[example_id] if splits else None,
                 **about,
             )
         )
@@ -79,14 +104,20 @@ def read(
     )
     if not records:
         raise UserError(_none_left(listing.images, report))
-    return records, annotations.read_evidence(beside), report
+    return Reading(root, records, report, annotations.read_evidence(beside))
 
 
-def list_files(data_dir: Path) -> Listing:
+def lineage_prefix(text: str) -> tuple[str, ...]:
+    """data.keep_lineage as taxa: "Animalia/Chordata/Aves", "" for all."""
+    return tuple(part.strip() for part in str(text).split("/") if part.strip())
+
+
+def list_files(data_dir: Path, keep: tuple[str, ...] = ()) -> Listing:
     """The image files under `data_dir`, without opening one.
 
     Only files directly in a class folder count; deeper folders, hidden files and files
-    without an image's suffix are passed by, and counted.
+    without an image's suffix are passed by, and counted; so are class folders whose
+    lineage does not begin with the taxa of `keep`.
     """
     data_dir = Path(data_dir)
     images = _images_folder(data_dir)
@@ -98,11 +129,14 @@ def list_files(data_dir: Path) -> Listing:
         elif not _is_dir(folder):
             ignored["files outside class folders"] += 1
         else:
+            shown = index_lib.printable(folder.name)
+            if _outside(shown, keep):
+                ignored[f"class folders outside {'/'.join(keep)}"] += 1
+                continue
             names = _image_names(folder, ignored)
             if not names:
                 ignored["folders without images"] += 1
                 continue
-            shown = index_lib.printable(folder.name)
             lineages[folder.name] = _parse(shown, folder.name)
             for name in names:
                 example_id = f"{folder.name}/{name}"
@@ -110,6 +144,11 @@ def list_files(data_dir: Path) -> Listing:
                     bad_names.append(index_lib.printable(example_id))
                     continue
                 files[example_id] = Path(folder.path) / name
+    if not files and ignored[f"class folders outside {'/'.join(keep)}"]:
+        raise UserError(
+            f"no class folder of {index_lib.printable(str(images))} lies in "
+            f"data.keep_lineage={'/'.join(keep)}. Correct it, or leave it empty."
+        )
     if not files:
         raise UserError(_nothing(data_dir, images))
     return Listing(
@@ -196,6 +235,16 @@ def _is_class(entry):
     except UserError:
         return False
     return True
+
+
+def _outside(name, keep):
+    """Whether a class folder lies outside a lineage; of an odd name nobody knows."""
+    if not keep:
+        return False
+    try:
+        return parse_class_name(name).taxa[: len(keep)] != keep
+    except UserError:
+        return False
 
 
 def _hidden(name):
