@@ -12,13 +12,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from hiercam_keras.data import augment, decode, windows
-from hiercam_keras.data.loader import Job, Plan
+from hiercam_keras.data.plans import Job, Plan
 
 _AHEAD = 256  # examples that are read before they are asked for, in whole batches
 
 
 class ArrayReader:
-    """Reads batches with a pool of threads; see `loader.Reader`."""
+    """Reads batches with a pool of threads; see `plans.Reader`."""
 
     def __init__(self, job: Job):
         self._job = job

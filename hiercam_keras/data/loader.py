@@ -1,18 +1,19 @@
 """Data room: batches for training and for everything after it.
 
-What a batch holds is planned here, in NumPy: order, labels, augmentation. `pipeline`
+What a batch holds is planned in NumPy (`plans`): order and augmentation. `pipeline`
 (tf.data) or `arrays` (Pillow) only turn plans into pixels, so that both give the same
-batches.
+batches. The loader adds labels and deals with files that turn bad.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
 
 from hiercam_keras.data import augment, geometry, windows
+from hiercam_keras.data.plans import Job, Plan, Planner, Reader, Shard
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 
@@ -37,67 +38,14 @@ class Batch(NamedTuple):
     geometry: np.ndarray
 
 
-class Plan(NamedTuple):
-    """What the pixels of a batch will be.
-
-    Attributes:
-      indices: int64 (B,) into the records.
-      mask: bool (B,).
-      crop: int32 (B, 2) top and left in the window.
-      drawn: the augmentation, arrays of B.
-    """
-
-    indices: np.ndarray
-    mask: np.ndarray
-    crop: np.ndarray
-    drawn: augment.Augmentation
-
-    def take(self, positions: np.ndarray) -> "Plan":
-        """The plan with its examples rearranged."""
-        drawn = augment.Augmentation(*(array[positions] for array in self.drawn))
-        return Plan(
-            self.indices[positions], self.mask[positions], self.crop[positions], drawn
-        )
-
-
-class Job(NamedTuple):
-    """What a reader needs to know of all examples.
-
-    Attributes:
-      paths: of the files, as text.
-      windows: see `windows.plan`.
-      recolor: whether colors change.
-      workers: threads; 0 for one per core.
-      cache_bytes: windows are kept in memory if all of them fit in here.
-    """
-
-    paths: list[str]
-    windows: windows.Windows
-    recolor: bool
-    workers: int
-    cache_bytes: int
-
-
-class Reader(Protocol):
-    """Turns plans into pixels; `pipeline.TfReader` and `arrays.ArrayReader`."""
-
-    def read(
-        self, plans: Iterator[Plan]
-    ) -> Iterator[tuple[Plan, np.ndarray, dict[int, str]]]:
-        """Yields, in order, each plan, images uint8 (B, S, S, 3), and for positions
-        whose file is bad the reason."""
-
-    def close(self) -> None:
-        """Frees threads and memory."""
-
-
 class Loader:
     """Batches of one list of records; make it with `make_loader`.
 
     Attributes:
-      num_batches: of an epoch.
-      num_examples: records.
-      batch_size: examples in every batch, padding included.
+      num_batches: of an epoch, the same in every process.
+      num_examples: records, of all processes together.
+      batch_size: examples in every batch, padding included, of all processes.
+      num_rows: those of them that this process reads; rows of a `Batch`.
       training: whether epochs are shuffled and incomplete batches dropped.
       skipped: reason by example_id of files that turned bad while reading.
     """
@@ -108,31 +56,44 @@ class Loader:
         labels: Mapping[str, np.ndarray],
         reader: Reader,
         job: Job,
-        augment_config: Any | None,
-        batch_size: int,
-        seed: int,
-        training: bool,
+        planner: Planner,
         max_bad_share: float,
     ):
-        self.training = training
-        self.batch_size = batch_size
+        self.training = planner.training
+        self.batch_size = planner.batch_size
         self.num_examples = len(records)
-        exact = len(records) / batch_size
-        self.num_batches = math.floor(exact) if training else math.ceil(exact)
+        self.num_batches, self.num_rows = planner.num_batches, planner.num_rows
         self.skipped: dict[str, str] = {}
         self._ids = [record.example_id for record in records]
         self._labels = {rank: np.asarray(v, np.int32) for rank, v in labels.items()}
         self._reader = reader
         self._job = job
-        self._augment = augment_config
-        self._seed = seed
+        self._planner = planner
+        self._last_good: Batch | None = None
         self._bad = np.zeros(len(records), bool)
         # One bad file is never too many.
         self._max_bad = max(1, math.floor(max_bad_share * len(records)))
 
-    def epoch(self, number: int = 0) -> Iterator[Batch]:
-        """Batches of an epoch: a function of the seed and its number, nothing else."""
-        for plan, images, bad in self._reader.read(self._plans(number)):
+    def epoch(self, number: int = 0, start_step: int = 0) -> Iterator[Batch]:
+        """Batches of an epoch, from a step on: a function of (seed, epoch, step).
+
+        Args:
+          number: of the epoch, 0, 1, ...
+          start_step: batches to leave out; they are neither read nor planned.
+
+        Raises:
+          ValueError: the epoch has fewer steps.
+          UserError: too many files turned bad.
+        """
+        if not 0 <= start_step <= self.num_batches:
+            raise ValueError(
+                f"start_step is {start_step}, in an epoch of {self.num_batches} batches"
+            )
+        return self._batches(number, start_step)
+
+    def _batches(self, number, start_step):
+        plans = self._without_bad(self._planner.epoch(number, start_step))
+        for plan, images, bad in self._reader.read(plans):
             for position, reason in bad.items():
                 self._note(int(plan.indices[position]), reason)
             yield self._batch(plan, images)
@@ -147,24 +108,11 @@ class Loader:
     def __exit__(self, *error) -> None:
         self.close()
 
-    def _plans(self, epoch) -> Iterator[Plan]:
-        count, size = self.num_examples, self._job.windows.size
-        order = np.arange(count)
-        if self.training:
-            order = augment.permutation(self._seed, epoch, count)
-        for start in range(0, self.num_batches * self.batch_size, self.batch_size):
-            indices = order[start : start + self.batch_size]
-            padding = self.batch_size - len(indices)
-            mask = np.arange(self.batch_size) < len(indices)
-            indices = np.concatenate([indices, np.repeat(indices[-1:], padding)])
-            drawn = augment.draw(self._augment, self._seed, epoch, indices, size)
-            extent = self._job.windows.extent[indices]
-            crop = augment.crop_starts(drawn.shift, extent, size)
-            plan = Plan(indices, mask, crop, drawn)
-            # Files that are known to be bad are not tried again.
-            yield plan.take(self._stand_ins(plan))._replace(
-                mask=mask & ~self._bad[indices]
-            )
+    def _without_bad(self, plans) -> Iterator[Plan]:
+        """Files that are known to be bad are not tried again."""
+        for plan in plans:
+            mask = plan.mask & ~self._bad[plan.indices]
+            yield plan.take(self._stand_ins(plan))._replace(mask=mask)
 
     def _stand_ins(self, plan) -> np.ndarray:
         """Positions (B,): its own for a good example, another good one's for a bad."""
@@ -177,12 +125,15 @@ class Loader:
 
     def _batch(self, plan, images):
         bad = self._bad[plan.indices]
+        if bad.all() and self.training and self._last_good is not None:
+            # Black images would enter the batch statistics.
+            return self._last_good._replace(mask=np.zeros(len(bad), bool))
         if bad.any():
             positions = self._stand_ins(plan)
             images = images[positions]
             plan = plan.take(positions)._replace(mask=plan.mask & ~bad)
         where = self._job.windows
-        return Batch(
+        batch = Batch(
             images=images,
             labels={rank: v[plan.indices] for rank, v in self._labels.items()},
             example_ids=[self._ids[index] for index in plan.indices],
@@ -191,6 +142,9 @@ class Loader:
                 where, plan.indices, plan.crop, plan.drawn.flip
             ),
         )
+        if self.training and not bad.all():
+            self._last_good = batch
+        return batch
 
     def _note(self, index, reason):
         if self._bad[index]:
@@ -216,6 +170,7 @@ def make_loader(
     seed: int = 0,
     training: bool = False,
     layout: geometry.Layout = "classification",
+    shard: tuple[int, int] = (0, 1),
 ) -> Loader:
     """Makes a loader of batches.
 
@@ -228,10 +183,13 @@ def make_loader(
       seed: of order and augmentation.
       training: shuffle, and drop the last incomplete batch; else pad it.
       layout: "classification" or "localization", see `geometry`.
+      shard: (process, processes): `data.batch_size` is that of all processes together,
+        and each reads its rows of every batch. Together they read every example once.
 
     Raises:
-      UserError: a training batch is larger than the data, a field has a wrong value, or
-        tf.data is asked for where TensorFlow does not import.
+      UserError: a training batch is larger than the data, a field has a wrong value,
+        the processes cannot share a batch equally, or tf.data is asked for where
+        TensorFlow does not import.
     """
     batch_size, size = int(data_config.batch_size), int(data_config.image_size)
     if batch_size < 1 or size < 8:
@@ -251,6 +209,8 @@ def make_loader(
             raise ValueError(
                 f"{len(values)} labels at {rank} for {len(records)} records."
             )
+    part = Shard(*shard)
+    part.rows(batch_size)
     jitter = augment_config.get("crop_jitter", 0.0) if augment_config else 0.0
     job = Job(
         paths=[str(record.path) for record in records],
@@ -259,15 +219,13 @@ def make_loader(
         workers=int(data_config.get("workers", 0)),
         cache_bytes=int(data_config.get("cache_mb", 512)) * 2**20,
     )
+    planner = Planner(job.windows, augment_config, batch_size, seed, training, part)
     return Loader(
         records,
         labels,
         _make_reader(job, data_config.get("pipeline", "auto")),
         job,
-        augment_config,
-        batch_size,
-        seed,
-        training,
+        planner,
         float(data_config.get("max_bad_share", 0.05)),
     )
 

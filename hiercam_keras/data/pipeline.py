@@ -15,7 +15,7 @@ from absl import logging
 
 from hiercam_keras.data import augment_tf, windows
 from hiercam_keras.data.arrays import ArrayReader
-from hiercam_keras.data.loader import Job, Plan
+from hiercam_keras.data.plans import Job, Plan
 
 # After so many batches that only Pillow could read it reads the rest as well: its files
 # are of a kind that TensorFlow lacks, and starting anew costs more than decoding.
@@ -31,7 +31,7 @@ except RuntimeError as error:
 
 
 class TfReader:
-    """Reads batches with tf.data; see `loader.Reader`."""
+    """Reads batches with tf.data; see `plans.Reader`."""
 
     def __init__(self, job: Job):
         self._job = job

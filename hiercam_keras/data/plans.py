@@ -1,0 +1,148 @@
+"""Data room: what each batch holds: which examples, and how they are cut and augmented.
+
+A plan is a function of (seed, epoch, step) and of nothing that was read before it, so
+that an epoch can be entered at any step, and several processes can each take their rows
+of the same batches.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from hiercam_keras.data import augment, windows
+from hiercam_keras.errors import UserError
+
+
+class Plan(NamedTuple):
+    """What the pixels of a batch will be.
+
+    Attributes:
+      indices: int64 (B,) into the records.
+      mask: bool (B,).
+      crop: int32 (B, 2) top and left in the window.
+      drawn: the augmentation, arrays of B.
+    """
+
+    indices: np.ndarray
+    mask: np.ndarray
+    crop: np.ndarray
+    drawn: augment.Augmentation
+
+    def take(self, positions: np.ndarray) -> "Plan":
+        """The plan with its examples rearranged."""
+        drawn = augment.Augmentation(*(array[positions] for array in self.drawn))
+        return Plan(
+            self.indices[positions], self.mask[positions], self.crop[positions], drawn
+        )
+
+
+class Job(NamedTuple):
+    """What a reader needs to know of all examples.
+
+    Attributes:
+      paths: of the files, as text.
+      windows: see `windows.plan`.
+      recolor: whether colors change.
+      workers: threads; 0 for one per core.
+      cache_bytes: windows are kept in memory if all of them fit in here.
+    """
+
+    paths: list[str]
+    windows: windows.Windows
+    recolor: bool
+    workers: int
+    cache_bytes: int
+
+
+class Reader(Protocol):
+    """Turns plans into pixels; `pipeline.TfReader` and `arrays.ArrayReader`."""
+
+    def read(
+        self, plans: Iterator[Plan]
+    ) -> Iterator[tuple[Plan, np.ndarray, dict[int, str]]]:
+        """Yields, in order, each plan, images uint8 (B, S, S, 3), and for positions
+        whose file is bad the reason."""
+
+    def close(self) -> None:
+        """Frees threads and memory."""
+
+
+class Shard(NamedTuple):
+    """The rows of every batch that one process reads: the index-th of `count` parts."""
+
+    index: int = 0
+    count: int = 1
+
+    def rows(self, batch_size: int) -> slice:
+        """Its rows of a batch of all processes.
+
+        Raises:
+          UserError: the batch cannot be dealt out in equal parts.
+          ValueError: there is no such part.
+        """
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"process {self.index} of {self.count} processes")
+        if batch_size % self.count:
+            raise UserError(
+                f"data.batch_size is {batch_size}, which {self.count} processes cannot "
+                "share equally. Use a multiple, e.g. --config.data.batch_size="
+                f"{max(1, round(batch_size / self.count)) * self.count}."
+            )
+        part = batch_size // self.count
+        return slice(self.index * part, (self.index + 1) * part)
+
+
+class Planner:
+    """Plans the batches of every epoch.
+
+    Attributes:
+      training: whether epochs are shuffled and incomplete batches dropped.
+      batch_size: examples in every batch of all processes.
+      num_batches: of an epoch, whatever the number of processes.
+      num_rows: rows of each batch that this process reads.
+    """
+
+    def __init__(
+        self,
+        where: windows.Windows,
+        augment_config: Any | None,
+        batch_size: int,
+        seed: int,
+        training: bool,
+        shard: Shard,
+    ):
+        """Plans for the examples of `where`; see `loader.make_loader`."""
+        self._rows = shard.rows(batch_size)
+        self._windows = where
+        self._augment = augment_config
+        self.batch_size = batch_size
+        self._seed = seed
+        self.training = training
+        exact = len(where.extent) / batch_size
+        self.num_batches = math.floor(exact) if training else math.ceil(exact)
+        self.num_rows = self._rows.stop - self._rows.start
+
+    def epoch(self, number: int, start_step: int = 0) -> Iterator[Plan]:
+        """The plans of an epoch from a step on; those before it are not computed."""
+        order = self._order(number)
+        for step in range(start_step, self.num_batches):
+            yield self._plan(order, number, step)
+
+    def _order(self, epoch) -> np.ndarray:
+        count = len(self._windows.extent)
+        if self.training:
+            return augment.permutation(self._seed, epoch, count)
+        return np.arange(count)
+
+    def _plan(self, order, epoch, step) -> Plan:
+        start, size = step * self.batch_size, self._windows.size
+        indices = order[start : start + self.batch_size]
+        mask = np.arange(self.batch_size) < len(indices)
+        padding = np.repeat(indices[-1:], self.batch_size - len(indices))
+        indices = np.concatenate([indices, padding])[self._rows]
+        drawn = augment.draw(self._augment, self._seed, epoch, indices, size)
+        extent = self._windows.extent[indices]
+        crop = augment.crop_starts(drawn.shift, extent, size)
+        return Plan(indices, mask[self._rows], crop, drawn)
