@@ -27,6 +27,11 @@ def get_config() -> ConfigDict:
     data.cache_dir = ""  # of indexes and converted images; "": the user's cache
     data.cache_mb = 512  # decoded images kept in memory, if all of them fit
     data.max_bad_share = 0.05  # share of files that may turn bad during a run
+    data.choe = choe = ConfigDict()  # of source=choe: metadata as Choe et al. have them
+    choe.metadata = ""  # folder with train/, val/, test/, or one of these
+    choe.size_order = "auto"  # of image_sizes.txt: auto | wh | hw
+    choe.box_order = "auto"  # of localization.txt: auto | xyxy | xxyy
+    choe.lineages = ""  # CSV: class, then a column a rank; "": the metadata's labels
 
     config.augment = augment = ConfigDict()
     augment.horizontal_flip = True

@@ -22,6 +22,7 @@ from hiercam_keras.errors import UserError
 MODULES = {
     "image_folder": "image_folder",
     "synthetic_birds": "embedded",
+    "choe": "choe_metadata",
 }
 NAMES = tuple(MODULES)
 

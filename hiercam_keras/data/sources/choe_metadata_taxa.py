@@ -1,0 +1,186 @@
+"""Data room: lineages of images whose metadata give labels.
+
+From the best that there is: a table of lineages, labels at several ranks, folder names
+in iNat naming, and else one rank, class, with the labels alone.
+"""
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from hiercam_keras.data.sources import choe_metadata_files as files
+from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
+from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS, check_ranks
+
+FLAT = "class"  # the rank of labels without a tree
+_KEYS = ("class", "label", "cub_category", "folder")
+
+
+def read_rank_labels(folder: Path) -> dict[str, dict[str, str]]:
+    """rank -> image -> label, coarse to fine; {"": labels} without files of ranks.
+
+    Beside files of ranks class_labels.txt is the species'.
+
+    Raises:
+      UserError: a file of an unknown rank.
+    """
+    found = {}
+    for path in sorted(folder.glob("class_labels_*.txt")):
+        rank = path.stem.removeprefix("class_labels_").lower()
+        if rank not in DEFAULT_RANKS:
+            raise UserError(
+                f"{path} names the rank {rank!r}, expected one of "
+                f"{', '.join(DEFAULT_RANKS)}. Rename it, or give data.choe.lineages."
+            )
+        found[rank] = files.read_labels(path)
+    flat = folder / files.LABELS
+    if flat.is_file():
+        labels = files.read_labels(flat)
+        if found:
+            found.setdefault(DEFAULT_RANKS[-1], labels)
+        else:
+            return {"": labels}
+    return {rank: found[rank] for rank in DEFAULT_RANKS if rank in found}
+
+
+def lineages(
+    ids: Sequence[str],
+    labels: Mapping[str, Mapping[str, str]],
+    names: Mapping[str, Mapping[str, str]],
+    table: Path | None,
+    where: str,
+) -> dict[str, Lineage]:
+    """Lineage of each image.
+
+    Args:
+      ids: images.
+      labels: of `read_rank_labels`, over all roles.
+      names: rank (or "") -> label -> name, where the metadata have them.
+      table: CSV with a column class (a label or a folder's name) and one for each
+        rank, coarse to fine.
+      where: the folder, for messages.
+
+    Raises:
+      UserError: an image without a label, a class that the table lacks, or labels
+        that are no tree.
+    """
+    if not labels:
+        raise UserError(f"{where} holds no {files.LABELS}: expected path,label.")
+    for rank, own in labels.items():
+        missing = next((name for name in ids if name not in own), None)
+        if missing is not None:
+            file = f"class_labels_{rank}.txt" if rank else files.LABELS
+            raise UserError(f"{where}: {file} has no label for {missing!r}.")
+    finest = list(labels)[-1]
+    if table is not None:
+        return _from_table(ids, labels[finest], table)
+    if finest:
+        return _from_ranks(ids, labels, names)
+    folders = {name: PurePosixPath(name).parent.name for name in ids}
+    parsed = {folder: _parse(folder) for folder in set(folders.values())}
+    if all(parsed.values()):
+        return {name: parsed[folders[name]] for name in ids}
+    return _flat(ids, labels[""], names.get("", {}), folders)
+
+
+def _from_table(ids, labels, table) -> dict[str, Lineage]:
+    by_class, columns = _read_table(table)
+    found: dict[str, Lineage] = {}
+    for name in ids:
+        folder = PurePosixPath(name).parent.name
+        row = by_class.get(folder) or by_class.get(labels[name])
+        if row is None:
+            raise UserError(
+                f"{table} has no row for the class {folder or labels[name]!r} (label "
+                f"{labels[name]}) of {name!r}: expected one in its first column."
+            )
+        found[name] = Lineage(row, columns, labels[name])
+    return found
+
+
+def _read_table(path: Path) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if any(row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"data.choe.lineages: cannot read {path} as a CSV table: {error}"
+        ) from error
+    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    if not header or header[0] not in _KEYS or len(header) < 2:
+        raise UserError(
+            f"{path} has the columns {', '.join(header) or 'none'}: expected class "
+            "(a label or a folder's name), then the ranks from coarse to fine."
+        )
+    ranks = check_ranks(header[1:])
+    by_class = {}
+    for number, row in enumerate(rows[1:], 2):
+        taxa = tuple(cell.strip() for cell in row[1:])
+        if len(taxa) != len(ranks):
+            raise UserError(
+                f"{path}, row {number}: {len(row)} cells, expected {len(header)}."
+            )
+        by_class[row[0].strip()] = taxa
+    return by_class, ranks
+
+
+def _from_ranks(ids, labels, names) -> dict[str, Lineage]:
+    ranks = tuple(labels)
+    _check_tree(ids, labels, ranks)
+    known: dict[tuple[str, ...], Lineage] = {}
+    found = {}
+    for image in ids:
+        own = tuple(labels[rank][image] for rank in ranks)
+        if own not in known:
+            taxa = [
+                _name(rank, label, names.get(rank, {}))
+                for rank, label in zip(ranks, own, strict=True)
+            ]
+            known[own] = Lineage(tuple(taxa), ranks, own[-1])
+        found[image] = known[own]
+    return found
+
+
+def _check_tree(ids, labels, ranks) -> None:
+    """Numbers are the same taxon wherever they stand: each has one parent."""
+    for coarse, fine in zip(ranks, ranks[1:], strict=False):
+        parents: dict[str, set[str]] = defaultdict(set)
+        for image in ids:
+            parents[labels[fine][image]].add(labels[coarse][image])
+        for label, above in parents.items():
+            if len(above) > 1 and label.isdigit():
+                one, other = sorted(above)[:2]
+                raise UserError(
+                    f"the {fine} {label} lies in the {coarse} {one} and in the "
+                    f"{coarse} {other}: class_labels of the ranks are no tree."
+                )
+
+
+def _flat(ids, labels, names, folders) -> dict[str, Lineage]:
+    """One rank; a class is called as its folder where the two go together."""
+    by_label, by_folder = defaultdict(set), defaultdict(set)
+    for image in ids:
+        by_label[labels[image]].add(folders[image])
+        by_folder[folders[image]].add(labels[image])
+    found = {}
+    for image in ids:
+        label, folder = labels[image], folders[image]
+        together = len(by_label[label]) == 1 == len(by_folder[folder]) and folder
+        taxon = names.get(label) or (folder if together else _name(FLAT, label, {}))
+        found[image] = Lineage((taxon,), (FLAT,), label)
+    return found
+
+
+def _name(rank: str, label: str, names: Mapping[str, str]) -> str:
+    if label in names:
+        return names[label]
+    return f"{rank} {label}" if label.isdigit() else label
+
+
+def _parse(folder: str) -> Lineage | None:
+    try:
+        return parse_class_name(folder)
+    except UserError:
+        return None
