@@ -54,6 +54,7 @@ class View:
       degenerate: the map is zero or constant and says nothing.
       energy_on_bird: share of heatmap energy on the bird, or None without a mask.
       numbers: further numbers of this view, label -> number; sortable in the page.
+      coherent: whether the map counts as coherent, or None where that is not known.
     """
 
     model: str
@@ -64,6 +65,30 @@ class View:
     heatmap: np.ndarray
     degenerate: bool = False
     energy_on_bird: float | None = None
+    numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    coherent: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What chose one taxon among its siblings, on the way from the root to a leaf.
+
+    Attributes:
+      rank: of the taxon.
+      name: its display name.
+      probability: of it, given its parent, in [0, 1].
+      correct: whether it is the true taxon.
+      heatmap: float (h, w) in [0, 1]; None for an only child, which was no choice.
+      degenerate: the map is zero or constant and says nothing.
+      numbers: further numbers, label -> number.
+    """
+
+    rank: str
+    name: str
+    probability: float
+    correct: bool
+    heatmap: np.ndarray | None
+    degenerate: bool = False
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
@@ -81,6 +106,8 @@ class Picture:
       split: which split the picture is from.
       bird_area: share of the picture that is bird, or None without a mask.
       numbers: further numbers of this picture, label -> number; sortable in the page.
+      steps: of the finest model, coarse to fine; none where they were not made.
+      credit: who made the picture and under which licence.
     """
 
     example_id: str
@@ -92,6 +119,8 @@ class Picture:
     split: str = "test"
     bird_area: float | None = None
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
+    credit: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +174,7 @@ class Page:
       chances: name of a curve -> accuracy of guessing, drawn as a dotted line.
       agreement_name: what `Picture.agreement` is ("correlation of the heatmaps").
       tables, figures: further results, in order, below the learning curves.
+      steps_of: name of the model whose steps the pictures have.
       hero: example_id of the picture at the top; None chooses one.
       facts: small print at the end, label -> text (data, seed, versions, command).
     """
@@ -162,6 +192,7 @@ class Page:
     chances: Mapping[str, float] = dataclasses.field(default_factory=dict)
     agreement_name: str = "agreement of the maps"
     tables: tuple[Table, ...] = ()
+    steps_of: str = ""
     figures: tuple[Figure, ...] = ()
     hero: str | None = None
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)

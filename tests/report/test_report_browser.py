@@ -70,7 +70,8 @@ def test_search_by_taxon_and_by_several_words(screen):
     assert [i[:4] for i in screen.ids()] == ["0002", "0006"]
     assert screen.text("#status").startswith("2 of 8 pictures")
     screen.choose("#search", "pinguin")
-    assert screen.ids() == [] and "No picture fits" in screen.text("#cards")
+    assert screen.ids() == []
+    assert screen.run("return document.querySelector('#empty').checkVisibility()")
     screen.run("document.querySelector('#clear').click()")
     assert len(screen.ids()) == 8
 
@@ -264,10 +265,10 @@ def test_many_pictures_come_as_they_are_needed(open_page, tmp_path, make):
     pictures = [make.picture(n, {}) for n in range(90)]
     path = pages.write_page(tmp_path, make.page(pictures), inline=False)
     screen = open_page(path)
-    assert 24 <= len(screen.ids()) < 90
+    assert 4 <= len(screen.ids()) < 40
     screen.press("ARROW_LEFT")  # from nowhere: the last one
     assert screen.run("return document.activeElement.dataset.index") == "89"
-    assert len(screen.ids()) == 90
+    assert screen.ids()[-1][:4] == "0089" and len(screen.ids()) < 40
     loaded = screen.run(
         "return document.querySelector('.card:last-child .base').decode().then(() => 1)"
     )

@@ -51,6 +51,12 @@ def data_of(parsed: Parsed) -> dict:
     return json.loads(parsed.texts["script"][0])
 
 
+def of(data: dict, number: int, view: int) -> dict:
+    """The numbers of a view by their labels."""
+    values = data["pictures"][number]["views"][view]["numbers"]
+    return dict(zip(data["labels"]["view"], values, strict=True))
+
+
 def test_page_is_one_file_with_everything_in_it(tmp_path, pictures, make):
     path = pages.write_page(tmp_path, make.page(pictures))
     assert [p.name for p in tmp_path.iterdir()] == ["index.html"]
@@ -70,7 +76,11 @@ def test_data_hold_what_was_given(tmp_path, pictures, make):
     assert first["name"] == "Picus viridis" and first["agreement"] == 0.9
     view = data["pictures"][1]["views"][0]
     assert (view["name"], view["right"], view["p"]) == ("Strigidae", False, 0.54)
-    assert list(view["numbers"].items()) == [("entropy", 2.1)]
+    assert of(data, 1, 0) == {"entropy": 2.1}
+    assert data["lineages"][view["predicted"]] == list(make.BIRDS[3][:3])
+    assert data["lineages"][first["true"]] == list(make.BIRDS[0])
+    # Four birds, and their families: no lineage stands there twice.
+    assert len(data["lineages"]) == 4 + 3
     assert data["pictures"][3]["views"][0]["energy"] is None
 
 
@@ -115,7 +125,8 @@ def test_numbers_that_are_none_are_no_json_error(tmp_path, pictures, make):
     )
     data = data_of(parse(pages.write_page(tmp_path, make.page([odd]))))
     assert data["pictures"][0]["agreement"] is None
-    assert data["pictures"][0]["numbers"] == {"x": None, "y": 0.5}
+    assert data["labels"]["picture"] == ["x", "y"]
+    assert data["pictures"][0]["numbers"] == [None, 0.5]
 
 
 def test_summary_shows_numbers_and_leaves_out_what_is_not_known(

@@ -1,0 +1,174 @@
+"""Room report: what the script of the compare page reads, as one JSON value.
+
+Ten thousand pictures have to fit: a lineage stands there once and pictures have its
+number, numbers are lists in the order of one list of labels, and each picture and each
+heat is a file beside the page where there are many.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from hiercam_keras.report.html import fitted, number
+from hiercam_keras.report.overlay import encode, heat_layer
+from hiercam_keras.report.schema import Page, Picture, Step, View
+from hiercam_keras.report.sheets import shared_depth
+
+_IMAGE_SIDE = 256  # pixels, the longest side of a picture in the page
+_HEAT_SIDE = 112  # heat is smooth: the browser scales it up without a visible loss
+
+# Puts the bytes of a picture where the page finds them, and says where that is.
+Place = Callable[[str, bytes], str]
+
+
+def page_data(page: Page, place: Place) -> dict[str, Any]:
+    """The data of a page, JSON as its script reads it.
+
+    Args:
+      page: what is shown.
+      place: called with a name and the bytes of each picture and heat.
+    """
+    skip = shared_depth(page.pictures)
+    number_of = {p.example_id: i for i, p in enumerate(page.pictures)}
+    lineages = _Lineages()
+    picture_labels = _labels(p.numbers for p in page.pictures)
+    view_labels = _labels(v.numbers for p in page.pictures for v in p.views)
+    step_labels = _labels(s.numbers for p in page.pictures for s in p.steps)
+    pictures = []
+    for index, picture in enumerate(page.pictures):
+        told = _picture(picture, index, place, lineages)
+        told["numbers"] = _values(picture.numbers, picture_labels)
+        for view, shown in zip(told["views"], picture.views, strict=True):
+            view["numbers"] = _values(shown.numbers, view_labels)
+        for step, shown in zip(told["steps"], picture.steps, strict=True):
+            step["numbers"] = _values(shown.numbers, step_labels)
+        pictures.append(told)
+    return {
+        "ranks": list(page.ranks[skip:]),
+        "skip": skip,
+        "models": [{"name": m.name, "rank": m.rank} for m in page.models],
+        "stepsOf": page.steps_of,
+        "agreementName": page.agreement_name,
+        "labels": {
+            "picture": picture_labels,
+            "view": view_labels,
+            "step": step_labels,
+        },
+        "sections": [
+            {
+                "title": section.title,
+                "note": section.note,
+                "pictures": [number_of[i] for i in section.example_ids],
+            }
+            for section in page.sections
+        ],
+        "lineages": lineages.taxa,
+        "pictures": pictures,
+    }
+
+
+class _Lineages:
+    """Tells lineages apart by numbers; `taxa` are the lineages in that order."""
+
+    def __init__(self):
+        self.taxa: list[list[str]] = []
+        self._known: dict[tuple[str, ...], int] = {}
+
+    def number(self, taxa: Sequence[str]) -> int:
+        taxa = tuple(taxa)
+        if taxa not in self._known:
+            self._known[taxa] = len(self.taxa)
+            self.taxa.append(list(taxa))
+        return self._known[taxa]
+
+
+def _labels(numbers: Iterable[Mapping[str, float]]) -> list[str]:
+    """All labels, each once, in the order in which they were met."""
+    found: dict[str, None] = {}
+    for one in numbers:
+        for label in one:
+            found[str(label)] = None
+    return list(found)
+
+
+def _values(numbers: Mapping[str, float], labels: Sequence[str]) -> list[float | None]:
+    told = {str(label): number(value) for label, value in numbers.items()}
+    return [told.get(label) for label in labels]
+
+
+def _picture(
+    picture: Picture, index: int, place: Place, lineages: _Lineages
+) -> dict[str, Any]:
+    height, width = fitted(picture.image.shape[:2], _IMAGE_SIDE)
+    image = Image.fromarray(picture.image)
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    # Folders of a few thousand files: more make file managers slow.
+    name, size = f"{index // 500:03d}/{index:05d}", (height, width)
+    told = {
+        "id": picture.example_id,
+        "split": picture.split,
+        "name": picture.true_name,
+        "true": lineages.number(picture.true),
+        "image": place(f"{name}.jpg", encode(image, "jpg", quality=85)),
+        "agreement": number(picture.agreement),
+        "birdArea": number(picture.bird_area),
+        "views": [
+            _view(view, f"{name}_{k}.png", size, place, lineages)
+            for k, view in enumerate(picture.views)
+        ],
+        "steps": [
+            _step(step, f"{name}_step{k}.png", size, place)
+            for k, step in enumerate(picture.steps)
+        ],
+    }
+    if picture.credit:
+        told["credit"] = picture.credit
+    return told
+
+
+def _view(
+    view: View,
+    name: str,
+    size: tuple[int, int],
+    place: Place,
+    lineages: _Lineages,
+) -> dict[str, Any]:
+    return {
+        "predicted": lineages.number(view.predicted),
+        "name": view.predicted_name,
+        "p": number(view.probability),
+        "right": bool(view.correct),
+        "energy": number(view.energy_on_bird),
+        "coherent": None if view.coherent is None else bool(view.coherent),
+        **_heat(view.heatmap, view.degenerate, name, size, place),
+    }
+
+
+def _step(step: Step, name: str, size: tuple[int, int], place: Place) -> dict[str, Any]:
+    told = {
+        "rank": step.rank,
+        "name": step.name,
+        "p": number(step.probability),
+        "right": bool(step.correct),
+    }
+    if step.heatmap is None:
+        return told | {"heat": None, "degenerate": True}
+    return told | _heat(step.heatmap, step.degenerate, name, size, place)
+
+
+def _heat(
+    heatmap: np.ndarray,
+    degenerate: bool,
+    name: str,
+    size: tuple[int, int],
+    place: Place,
+) -> dict[str, Any]:
+    flat = bool(np.max(heatmap) == np.min(heatmap))
+    layer = heat_layer(heatmap, fitted(size, _HEAT_SIDE), degenerate=degenerate)
+    return {
+        "heat": place(name, encode(layer, "png")),
+        "degenerate": bool(degenerate or flat),
+    }

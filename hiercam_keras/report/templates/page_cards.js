@@ -1,0 +1,112 @@
+// One picture with all its overlays: on a card, and large.
+function image(className, source, alt) {
+  const element = make("img", className);
+  element.loading = "lazy";
+  element.decoding = "async";
+  element.alt = alt;
+  element.src = source;
+  return element;
+}
+
+// Taxa coarse to fine; the finest stands above as the name of the picture.
+function lineage(taxa) {
+  const line = make("p", "lineage");
+  taxa.slice(data.skip, -1).forEach((taxon, i) => {
+    if (i) line.append(" › ");
+    line.append(make("span", "", taxon));
+  });
+  return line;
+}
+
+function plain(picture) {
+  const figure = make("figure", "", image("base", picture.image, picture.name));
+  const caption = make("figcaption", "", make("span", "line", "the picture"));
+  if (picture.birdArea !== null) {
+    caption.append(make("span", "line", `bird: ${percent(picture.birdArea)} of it`));
+  }
+  figure.append(caption);
+  return figure;
+}
+
+function answer(right, name) {
+  const sign = make("span", "sign");
+  sign.setAttribute("role", "img");
+  sign.setAttribute("aria-label", right ? "right:" : "wrong:");
+  const line = make("span", `line ${right ? "right" : "wrong"}`, sign, " ",
+                    make("span", "name", name));
+  line.title = name;
+  return line;
+}
+
+function bar(share, right) {
+  const fill = make("div");
+  fill.style.width = `${100 * share}%`;
+  return make("div", "track " + (right ? "right" : "wrong"), fill);
+}
+
+function stack(picture, heat, degenerate, alt) {
+  const layers = make("div", degenerate ? "stack blank" : "stack",
+                      image("base", picture.image, heat ? "" : alt));
+  if (heat) layers.append(image("heat", heat, alt));
+  return layers;
+}
+
+function overlay(picture, view, k) {
+  const model = data.models[k].name;
+  const alt = view.degenerate
+    ? `the map of the model ${model} says nothing of ${picture.name}`
+    : `where the model ${model} looked in the picture of ${picture.name}; ` +
+      `it says ${view.name}, ${percent(view.p)}`;
+  const head = make("span", "line", make("b", "", model), ` ${percent(view.p)}`);
+  head.title = model;
+  let last = "\u00a0";
+  if (view.degenerate) last = "the map says nothing";
+  else if (view.energy !== null) last = `${percent(view.energy)} of the heat on the bird`;
+  const note = make("span", "line", last);
+  note.title = last;
+  return make("figure", "", stack(picture, view.heat, view.degenerate, alt),
+              make("figcaption", "", head, answer(view.right, view.name),
+                   bar(view.p, view.right), note));
+}
+
+function stepFigure(picture, step) {
+  const alt = step.degenerate
+    ? `the step to the ${step.rank} says nothing of ${picture.name}`
+    : `what chose the ${step.rank} ${step.name} among its siblings in the picture ` +
+      `of ${picture.name}`;
+  const head = make("span", "line", make("b", "", `→ ${step.rank}`),
+                    ` ${percent(step.p)}`);
+  let last = "\u00a0";
+  if (!step.heat) last = "an only child: no choice";
+  else if (step.degenerate) last = "the map says nothing";
+  return make("figure", "", stack(picture, step.heat, step.degenerate, alt),
+              make("figcaption", "", head, answer(step.right, step.name),
+                   bar(step.p, step.right), make("span", "line", last)));
+}
+
+function strip(picture) {
+  return make("div", "strip", plain(picture),
+              ...picture.views.map((view, k) => overlay(picture, view, k)));
+}
+
+function card(picture, index) {
+  const title = make("button", "", picture.name);
+  title.type = "button";
+  title.title = picture.name;
+  title.dataset.index = index;
+  title.addEventListener("click", () => open(index));
+  const names = make("div", "names", make("h3", "", title), lineage(picture.taxa));
+  const header = make("header", "", names);
+  if (picture.agreement !== null) {
+    const badge = make("div", "badge", make("b", "", picture.agreement.toFixed(2)),
+                       data.agreementName);
+    header.append(badge);
+  }
+  const pictures = strip(picture);
+  pictures.addEventListener("click", () => open(index));
+  const article = make("article", "card", header, pictures);
+  article.dataset.id = picture.id;
+  article.setAttribute("aria-posinset", index + 1);
+  article.setAttribute("aria-setsize", state.list.length);
+  return article;
+}

@@ -1,0 +1,102 @@
+// One picture, large: all ranks and steps side by side, and its numbers.
+function table(caption, header, rows) {
+  const head = make("tr", "", ...header.map((text) => {
+    const cell = make("th", "", text);
+    cell.scope = "col";
+    return cell;
+  }));
+  const body = rows.map(([label, ...cells]) => {
+    const first = make("th", "", label);
+    first.scope = "row";
+    return make("tr", "", first, ...cells.map((cell) =>
+      cell instanceof Node ? cell : make("td", "", cell)));
+  });
+  const region = make("div", "scroll", make("table", "", make("thead", "", head),
+                                            make("tbody", "", ...body)));
+  region.tabIndex = 0;
+  region.setAttribute("role", "region");
+  region.setAttribute("aria-label", caption);
+  return region;
+}
+
+// An epithet alone is no name: the finest taxon is shown by its display name.
+const finest = (taxa, depth, name) => (depth === taxa.length - 1 ? name : taxa[depth]);
+
+function lineages(picture) {
+  const header = ["rank", "true", ...data.models.map((m) => m.name)];
+  const rows = data.ranks.map((rank, i) => {
+    const depth = data.skip + i;
+    const truth = finest(picture.taxa, depth, picture.name) ?? "–";
+    const cells = picture.views.map((view) => {
+      const taxon = finest(view.taxa, depth, view.name);
+      if (taxon === undefined) return make("td", "", "–");
+      const same = rightAt(view.taxa, picture.taxa, depth);
+      return make("td", same ? "right" : "wrong", make("span", "sign"), " ",
+                  make("span", "name", taxon));
+    });
+    return [rank, make("td", "name", truth), ...cells];
+  });
+  return table("The answers at every rank", header, rows);
+}
+
+function numbers(picture) {
+  const rows = [["probability", ...picture.views.map((v) => percent(v.p))]];
+  if (picture.views.some((v) => v.energy !== null)) {
+    rows.push(["heat on the bird", ...picture.views.map((v) => percent(v.energy))]);
+  }
+  if (picture.views.some((v) => v.coherent !== null)) {
+    const say = { true: "coherent", false: "incoherent", null: "–" };
+    rows.push(["the map is", ...picture.views.map((v) => say[v.coherent])]);
+  }
+  data.labels.view.forEach((label, i) => {
+    if (picture.views.some((v) => v.numbers[i] !== null)) {
+      rows.push([label, ...picture.views.map((v) => short(v.numbers[i]))]);
+    }
+  });
+  return table("The numbers of this picture", ["", ...data.models.map((m) => m.name)],
+               rows);
+}
+
+function steps(picture) {
+  if (!picture.steps.length) return [];
+  const row = make("div", "strip steps",
+                   ...picture.steps.map((step) => stepFigure(picture, step)));
+  const title = make("h3", "", "The steps");
+  const note = make("p", "note",
+    `What made the model ${data.stepsOf} choose each taxon among its siblings; the ` +
+    "share is its probability within its parent.");
+  const parts = [title, note, row];
+  if (data.labels.step.length) {
+    const rows = data.labels.step.map((label, i) =>
+      [label, ...picture.steps.map((step) => short(step.numbers[i]))]);
+    parts.push(table("The numbers of the steps",
+                     ["", ...picture.steps.map((s) => `→ ${s.rank}`)], rows));
+  }
+  return parts;
+}
+
+function open(index) {
+  const picture = state.list[index];
+  if (!picture) return;
+  state.open = index;
+  const facts = [picture.split + " split"];
+  if (picture.agreement !== null) {
+    facts.push(`${data.agreementName} ${picture.agreement.toFixed(3)}`);
+  }
+  data.labels.picture.forEach((label, i) => {
+    if (picture.numbers[i] !== null) facts.push(`${label} ${short(picture.numbers[i])}`);
+  });
+  if (picture.credit) facts.push(picture.credit);
+  get("detail-title").textContent = picture.name;
+  get("detail-body").replaceChildren(
+    make("p", "id", `${index + 1} of ${state.list.length} · ${picture.id}`),
+    make("p", "note", facts.join(" · ")),
+    strip(picture), ...steps(picture), lineages(picture), numbers(picture));
+  get("previous").disabled = index === 0;
+  get("next").disabled = index === state.list.length - 1;
+  if (!get("detail").open) {
+    get("detail").showModal();
+    get("detail").focus(); // not the slider, which would take the arrows
+  }
+  get("detail").scrollTop = 0;
+}
