@@ -1,8 +1,8 @@
 """Room report: what every page that opens from disk is made with.
 
-Text reaches a page through Jinja2's autoescape, through `tojson`, or in a script as text
-nodes, and a content security policy lets nothing run but our own script: names come from
-folders, and a folder may be called `<script>`. Nothing is ever fetched from a network.
+Text reaches a page through Jinja2's autoescape, through `tojson`, or in a script as
+text nodes, and a content security policy lets nothing run but our own script: names
+come from folders, and a folder may be called `<script>`. Nothing is ever fetched.
 """
 
 import base64

@@ -102,8 +102,8 @@ def test_scrolling_and_keys_reach_every_picture(open_page, many):
     screen.until(lambda: "05000.jpg" in screen.ids())
     shown = screen.run(
         "return [...document.querySelectorAll('.card')].filter(c => {"
-        "const r = c.getBoundingClientRect(); return r.bottom > 0 && r.top < innerHeight"
-        "}).length"
+        "const r = c.getBoundingClientRect();"
+        "return r.bottom > 0 && r.top < innerHeight}).length"
     )
     assert shown >= 2
     assert len(screen.ids()) < 60
@@ -150,8 +150,9 @@ def test_steps_stand_below_the_models(open_page, stepped):
         "return [...document.querySelectorAll('#detail .steps figure')].map(f =>"
         "[f.querySelector('img.heat')?.alt ?? '', f.innerText])"
     )
-    assert [("→ " + rank) in text for rank, (_, text) in
-            zip(("family", "genus", "species"), figures, strict=True)] == [True] * 3  # fmt: skip
+    texts = [text for _, text in figures]
+    for rank, text in zip(("family", "genus", "species"), texts, strict=True):
+        assert f"→ {rank}" in text
     assert figures[0][0].startswith("what chose the family Picidae")
     assert figures[1][0] == "" and "only child" in figures[1][1]
     assert "energy on the wing" in screen.text("#detail")
