@@ -18,6 +18,10 @@ def get_config() -> ConfigDict:
     data.source = "image_folder"  # a name in hiercam_keras/data/sources/__init__.py
     data.root = ""  # where the data are; --data_dir beats it
     data.keep_lineage = ""  # "Animalia/Chordata/Aves" leaves out all else; "": nothing
+    data.table = (
+        ""  # csv_table: the CSV file; "": the one that data.root names or holds
+    )
+    data.ranks = ()  # csv_table: rank columns, coarse to fine; (): all free columns
     data.image_size = 224  # px, the side of the square that the model sees
     data.batch_size = 32  # images
     data.fractions = (0.78, 0.11, 0.11)  # train, val, test; they add up to 1

@@ -23,6 +23,7 @@ MODULES = {
     "image_folder": "image_folder",
     "synthetic_birds": "embedded",
     "choe": "choe_metadata",
+    "csv_table": "csv_table",
 }
 NAMES = tuple(MODULES)
 

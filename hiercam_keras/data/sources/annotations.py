@@ -60,7 +60,7 @@ class Annotations:
         for kind in self._kinds:
             path = self._find(kind, example_id)
             if path is not None and entry.orientation != 1:
-                path = self._turned(path, stored, entry.orientation)
+                path = turned(path, stored, entry.orientation, self._cache)
             about["mask_path" if kind == "masks" else "parts_path"] = path
         return about
 
@@ -75,24 +75,30 @@ class Annotations:
                 self._folders[folder] = set()
         return self._root / folder / name if name in self._folders[folder] else None
 
-    def _turned(self, path, stored, orientation):
-        """A copy turned as the photo is; one that fits as displayed is left alone."""
-        stat = path.stat()
-        key = hashlib.sha1(
-            f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()
-        )
-        copy = self._cache / "turned" / f"{key.hexdigest()[:20]}.png"
-        if copy.is_file():
-            return copy
-        labels = read_labels(path)
-        displayed = decode.displayed_size(*stored, orientation)
-        size = labels.shape[::-1]
-        if size == displayed and size != stored:
-            return path
-        turned = decode.transpose_like(Image.fromarray(labels), orientation)
-        with workdir.atomic_path(copy) as temporary:
-            turned.save(temporary)
+
+def turned(path: Path, stored: tuple[int, int], orientation: int, cache: Path) -> Path:
+    """A copy turned as the photo is; one that fits as displayed is left alone.
+
+    Args:
+      path: of a label image.
+      stored: width and height of the photo before it is turned.
+      orientation: EXIF orientation of the photo, 2 to 8.
+      cache: folder for the copy.
+    """
+    stat = path.stat()
+    key = hashlib.sha1(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
+    copy = cache / "turned" / f"{key.hexdigest()[:20]}.png"
+    if copy.is_file():
         return copy
+    labels = read_labels(path)
+    displayed = decode.displayed_size(*stored, orientation)
+    size = labels.shape[::-1]
+    if size == displayed and size != stored:
+        return path
+    upright = decode.transpose_like(Image.fromarray(labels), orientation)
+    with workdir.atomic_path(copy) as temporary:
+        upright.save(temporary)
+    return copy
 
 
 def read_labels(path: Path) -> np.ndarray:

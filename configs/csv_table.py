@@ -1,0 +1,26 @@
+"""Images that a CSV table lists: other taxa, other hierarchies, medical ones too.
+
+    python main.py --config=configs/csv_table.py --data_dir=/path/to/table.csv \
+        --mode=train --rank=species
+
+The header says it all; this one has four ranks, coarse to fine:
+
+    path,region,organ,finding,diagnosis,x0,y0,x1,y1,mask,split
+    scans/0001.png,thorax,lung,nodule,adenocarcinoma,31,40,96,112,masks/0001.png,train
+
+`path` is relative to the table's folder; with --config.data.table=/path/to/table.csv
+it is relative to --data_dir. Boxes are pixels, masks are images above 0 on the object;
+both may be left empty. `split` is train, val or test; without the column the seed
+deals. `example_id` may give an image another name than its path. All other columns are
+ranks; --config.data.ranks="('organ','diagnosis')" chooses among them.
+"""
+
+from configs import default
+
+
+def get_config():
+    """Returns the experiment."""
+    config = default.get_config()
+    config.name = "csv_table"
+    config.data.source = "csv_table"
+    return config

@@ -1,0 +1,148 @@
+"""Data room: images that a CSV table lists, with ranks of any hierarchy (`table`).
+
+Paths are relative to data.root, or to the table's own folder. Boxes and masks are drawn
+on the stored pixels; where a photo's EXIF data turns it, they turn too.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from hiercam_keras.data import decode
+from hiercam_keras.data import index as index_lib
+from hiercam_keras.data.index import Entry
+from hiercam_keras.data.records import Record
+from hiercam_keras.data.sources import annotations, inside
+from hiercam_keras.data.sources.image_folder import lineage_prefix
+from hiercam_keras.data.sources.reading import Reading, Request
+from hiercam_keras.data.sources.table import Row, read_rows
+from hiercam_keras.errors import UserError
+
+_SLACK = 1.0  # px that a box may stand over the edge: conventions differ by one
+
+
+def read_source(request: Request) -> Reading:
+    """The images of data.table, or of the CSV file that --data_dir or data.root names.
+
+    Raises:
+      UserError: there is no table, a line of it is wrong, or no image can be read.
+    """
+    table, root = _find(request)
+    ranks = request.config.get("ranks", ())
+    keep = lineage_prefix(request.config.get("keep_lineage", ""))
+    return read_table(table, root, request.cache, request.workers, ranks, keep)
+
+
+def read_table(
+    table: Path,
+    root: Path,
+    cache_dir: Path,
+    workers: int = 0,
+    ranks: Sequence[str] = (),
+    keep: tuple[str, ...] = (),
+) -> Reading:
+    """Records of a table's readable images, sorted by example_id.
+
+    Args:
+      table: the CSV file.
+      root: folder that its paths are relative to.
+      cache_dir: where the index lies.
+      workers: threads; 0 for one per core.
+      ranks: see `table.read_rows`.
+      keep: taxa that the lineage of what is kept begins with.
+    """
+    rows = read_rows(table, ranks)
+    ignored = Counter()
+    if keep:
+        kept = [row for row in rows if row.lineage.taxa[: len(keep)] == keep]
+        if not kept:
+            raise UserError(
+                f"no row of {table} lies in data.keep_lineage={'/'.join(keep)}. "
+                "Correct it, or leave it empty."
+            )
+        ignored[f"rows outside {'/'.join(keep)}"] = len(rows) - len(kept)
+        rows = kept
+    rows.sort(key=lambda row: row.example_id)
+    files = {row.example_id: root / row.path for row in rows}
+    # The table names the index: two of one folder may give an id to different files.
+    found = index_lib.scan(table, cache_dir, files, workers, +ignored)
+    records = []
+    for row in rows:
+        entry = found.entries[row.example_id]
+        if entry.verdict == "unreadable":
+            continue
+        try:
+            about = _drawn(row, entry, root, found.folder)
+        except UserError as error:
+            raise UserError(f"{table}, line {row.line}: {error}") from None
+        records.append(
+            Record(
+                example_id=row.example_id,
+                path=found.pixels_path(row.example_id, files[row.example_id]),
+                lineage=row.lineage,
+                width=entry.width,
+                height=entry.height,
+                split=row.split,
+                **about,
+            )
+        )
+    if not records:
+        name, why = found.report.unreadable[0]
+        raise UserError(
+            f"none of the {len(rows)} images of {table} can be read; the first is "
+            f"{root / name}: {why}. Its paths are relative to {root}; data.root or "
+            "--data_dir changes that."
+        )
+    return Reading(root, records, found.report)
+
+
+def _find(request: Request) -> tuple[Path, Path]:
+    """The table, and the folder that its paths are relative to."""
+    place = Path(request.place).expanduser() if request.place else None
+    named = request.config.get("table", "")
+    if place is not None and place.suffix.lower() == ".csv" and not place.is_dir():
+        return place, place.parent  # a table that --data_dir names beats data.table
+    if named:
+        table = Path(named).expanduser()
+        return table, place or table.parent
+    if place is None:
+        raise UserError(
+            "no table was given: use --data_dir=/path/to/table.csv, or "
+            "--config.data.table=/path/to/table.csv with the images' folder in "
+            "--data_dir."
+        )
+    tables = sorted(place.glob("*.csv"))
+    if len(tables) != 1:
+        found = ", ".join(path.name for path in tables[:5]) or "none"
+        raise UserError(
+            f"expected one table (.csv) in {place}, found {found}. Name the file: "
+            f"--data_dir={place}/table.csv."
+        )
+    return tables[0], place
+
+
+def _drawn(row: Row, entry: Entry, root: Path, cache: Path) -> dict:
+    """boxes and mask_path of a `Record`, as displayed."""
+    about = {}
+    stored = decode.displayed_size(entry.width, entry.height, entry.orientation)
+    if row.box is not None:
+        _check_inside(row.box, stored)
+        about["boxes"] = (decode.turn_box(row.box, *stored, entry.orientation),)
+    if row.mask:
+        path = root / row.mask
+        if not path.is_file():
+            raise UserError(f"the mask {inside.shown(row.mask)} is not in {root}.")
+        if entry.orientation != 1:
+            path = annotations.turned(path, stored, entry.orientation, cache)
+        about["mask_path"] = path
+    return about
+
+
+def _check_inside(box, size):
+    x0, y0, x1, y1 = box
+    width, height = size
+    if min(x0, y0) < -_SLACK or x1 > width + _SLACK or y1 > height + _SLACK:
+        raise UserError(
+            f"the box {x0:g},{y0:g},{x1:g},{y1:g} lies outside the image, which has "
+            f"{width} x {height} pixels. Expected x0,y0,x1,y1 in pixels."
+        )
