@@ -146,6 +146,7 @@ class Explainer:
         method: str | Sequence[str] = "gradcam",
         *,
         seeds: Sequence[int] | None = None,
+        variables: tuple[list, list] | None = None,
     ) -> Explanation | dict[Any, Explanation]:
         """Explains a batch.
 
@@ -155,6 +156,7 @@ class Explainer:
             Target or a sequence of Targets. See `targets`.
           method: a name in METHODS, or several, which share the forward pass.
           seeds: one integer an image, for methods that draw; default its position.
+          variables: weights in place of the model's own, see `randomization`.
 
         Returns:
           An Explanation. For several methods a dict by method, for several layers by
@@ -163,7 +165,7 @@ class Explainer:
         Raises:
           UserError: a wrong shape, method, target, or number of targets.
         """
-        return self.submit(images, asked, method, seeds=seeds)()
+        return self.submit(images, asked, method, seeds=seeds, variables=variables)()
 
     def submit(
         self,
@@ -172,6 +174,7 @@ class Explainer:
         method: str | Sequence[str] = "gradcam",
         *,
         seeds: Sequence[int] | None = None,
+        variables: tuple[list, list] | None = None,
     ) -> Callable[[], Explanation | dict[Any, Explanation]]:
         """Starts the work and returns at once; calling the result waits for it.
 
@@ -193,7 +196,8 @@ class Explainer:
         if seeds.shape != (count,):
             raise UserError(f"expected {count} seeds, found shape {seeds.shape}")
         run = self._function(chosen)
-        variables = graph.variables_of(self.model)
+        if variables is None:
+            variables = graph.variables_of(self.model)
         pieces = [
             run(variables, *piece)
             for piece in self._pieces(images, codes, seeds.astype(np.uint32))

@@ -110,13 +110,13 @@ def score(space: ScoreSpace, selected: Selected, logits: jax.Array) -> Scored:
     theirs &= ~(mine & selected.without[..., None])
     same_head = _head_columns(space)[group_of[selected.row]]  # (B, K, C)
     asked = ~selected.trivial
-    mine_sum, mine_share = _logsumexp(z, mine)
-    theirs_sum, theirs_share = _logsumexp(z, theirs & asked[..., None])
+    mine_sum, mine_share = masked_logsumexp(z, mine)
+    theirs_sum, theirs_share = masked_logsumexp(z, theirs & asked[..., None])
     against = asked & (selected.rival >= 0)
     scores = jnp.where(against, mine_sum - theirs_sum, mine_sum)
     scores = jnp.where(asked, scores, 0.0)
     cotangents = jnp.where(asked[..., None], mine_share - theirs_share, 0.0)
-    head_sum, _ = _logsumexp(z, same_head)
+    head_sum, _ = masked_logsumexp(z, same_head)
     return Scored(scores, jnp.exp(mine_sum - head_sum), cotangents)
 
 
@@ -125,7 +125,7 @@ def _head_columns(space):
     return jnp.asarray(space.owner >= 0)
 
 
-def _logsumexp(z, mask):
+def masked_logsumexp(z, mask):
     """logsumexp over a set of columns and the softmax within it; 0 for no columns."""
     top = jnp.max(jnp.where(mask, z, -jnp.inf), axis=-1, keepdims=True)
     top = jnp.where(jnp.isfinite(top), top, 0.0)

@@ -1,0 +1,87 @@
+"""faithfulness: in which order the pixels of a picture are taken away. NumPy only.
+
+An order is a whole number for each pixel: its place, 0 for the one that goes first. A
+step takes all places below a count, so that exactly so many pixels (or regions) go,
+however many of them tie. Thresholds at percentiles would take all the zeros of a
+clipped map at once.
+"""
+
+from typing import Any
+
+import numpy as np
+
+
+def positions(maps: Any) -> np.ndarray:
+    """Places of the pixels, the highest value first: int32 (..., h, w), 0 .. h w - 1.
+
+    "Most relevant first" (MoRF). Pixels that tie go in reading order, always the same
+    way; give signed maps rather than clipped ones, which tie less.
+
+    Raises:
+      ValueError: a map is not finite, or has fewer than two axes.
+    """
+    maps = _finite(maps)
+    flat = maps.reshape(*maps.shape[:-2], -1)
+    order = np.argsort(-flat, axis=-1, kind="stable")
+    places = np.empty(flat.shape, np.int32)
+    steps = np.broadcast_to(np.arange(flat.shape[-1], dtype=np.int32), flat.shape)
+    np.put_along_axis(places, order, steps, axis=-1)
+    return places.reshape(maps.shape)
+
+
+def least_first(places: Any) -> np.ndarray:
+    """The same order from its other end: "least relevant first" (LeRF)."""
+    places = np.asarray(places)
+    return places.max(axis=(-2, -1), keepdims=True) - places
+
+
+def region_positions(maps: Any, side: int = 9) -> np.ndarray:
+    """Places of square regions, the highest mean first: int32 (..., h, w).
+
+    Samek et al. 2015 (arXiv:1509.06321): a grid of `side` x `side` pixels, 9 in the
+    paper, all pixels of a region at the same place. Regions cut off by the edge count
+    by their mean, as the others do by mean or sum alike.
+    """
+    maps = _finite(maps)
+    if side < 1:
+        raise ValueError(f"regions of {side} pixels, expected at least 1")
+    rows, columns = (np.arange(0, length, side) for length in maps.shape[-2:])
+    sums = np.add.reduceat(np.add.reduceat(maps, rows, axis=-2), columns, axis=-1)
+    sizes = np.outer(_lengths(rows, maps.shape[-2]), _lengths(columns, maps.shape[-1]))
+    places = positions(sums / sizes)
+    places = np.repeat(places, _lengths(rows, maps.shape[-2]), axis=-2)
+    return np.repeat(places, _lengths(columns, maps.shape[-1]), axis=-1)
+
+
+def random_maps(seeds: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Maps of independent normal values, the chance level of any order: (N, h, w).
+
+    To be fair they need the resolution of the maps that they stand beside, and their
+    resizing: noise of single pixels harms a picture more than blobs of the same area.
+
+    Args:
+      seeds: N integers, or sequences of integers; equal ones give equal maps.
+      shape: h and w.
+    """
+    return np.stack([np.random.default_rng(seed).normal(size=shape) for seed in seeds])
+
+
+def counts(total: int, steps: int) -> np.ndarray:
+    """How many places are gone after 0 .. `steps` steps: int (steps + 1,), the last
+    one all of them. Equal steps but for rounding."""
+    if not 1 <= steps <= total:
+        raise ValueError(f"{steps} steps over {total} places, expected 1 .. {total}")
+    return np.round(np.linspace(0, total, steps + 1)).astype(int)
+
+
+def _lengths(starts: np.ndarray, total: int) -> np.ndarray:
+    return np.diff(np.append(starts, total))
+
+
+def _finite(maps: Any) -> np.ndarray:
+    maps = np.asarray(maps, np.float64)
+    if maps.ndim < 2:
+        raise ValueError(f"maps have shape {maps.shape}, expected (..., h, w)")
+    if not np.isfinite(maps).all():
+        raise ValueError("maps hold NaN or infinity, expected finite values")
+    return maps
