@@ -12,9 +12,9 @@ from hiercam_keras.errors import UserError
 @pytest.fixture(autouse=True)
 def untouched(small_model):
     """Whatever a test does, the model's weights stay."""
-    before = [np.array(weight) for weight in small_model.weights]
+    before = [np.array(weight.numpy()) for weight in small_model.weights]
     yield
-    after = [np.array(weight) for weight in small_model.weights]
+    after = [np.array(weight.numpy()) for weight in small_model.weights]
     for one, other in zip(before, after, strict=True):
         assert (one == other).all()
 
