@@ -29,6 +29,7 @@ def get_config() -> ConfigDict:
     data.pipeline = "auto"  # auto (tf.data if it imports) | tfdata | arrays
     data.workers = 0  # threads or processes that read images; 0: one per core
     data.cache_dir = ""  # of indexes and converted images; "": the user's cache
+    data.reduced_decode = True  # large JPEGs at 1/2, 1/4, 1/8 where that suffices
     data.cache_mb = 512  # decoded images kept in memory, if all of them fit
     data.max_bad_share = 0.05  # share of files that may turn bad during a run
     data.choe = choe = ConfigDict()  # of source=choe: metadata as Choe et al. have them

@@ -13,7 +13,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Top-level module -> the only places below the package that may import it.
 EXTERNAL = {
-    "tensorflow": ("data/pipeline.py", "data/augment_tf.py", "data/sources/tfds_birds"),
+    "tensorflow": (
+        "data/pipeline.py",
+        "data/pipeline_window.py",
+        "data/augment_tf.py",
+        "data/sources/tfds_birds",
+    ),
     "tensorflow_datasets": ("data/sources/tfds_birds",),
     "matplotlib": ("report/",),
     "jinja2": ("report/",),

@@ -69,15 +69,22 @@ class ArrayReader:
 
     def _one(self, plan, position):
         drawn = augment.Augmentation(*(array[position] for array in plan.drawn))
-        window = self._window(int(plan.indices[position]))
-        size, recolor = self._job.windows.size, self._job.recolor
-        return augment.apply(window, plan.crop[position], drawn, size, recolor)
+        index, crop = int(plan.indices[position]), plan.crop[position]
+        where = self._job.windows
+        if self._cache is None:
+            # Only what is seen; nobody asks for the rest.
+            window = self._read(index, crop, (where.size, where.size))
+            crop = (0, 0)
+        else:
+            window = self._window(index)
+        return augment.apply(window, crop, drawn, where.size, self._job.recolor)
 
     def _window(self, index):
-        cache = self._cache
-        if cache is not None and index in cache:
-            return cache[index]
-        window = windows.read(self._job.paths[index], self._job.windows, index)
-        if cache is not None:
-            cache[index] = window
-        return window
+        if index not in self._cache:
+            self._cache[index] = self._read(index)
+        return self._cache[index]
+
+    def _read(self, index, first=(0, 0), count=None):
+        job = self._job
+        path = job.paths[index]
+        return windows.read(path, job.windows, index, first, count, job.reduce)

@@ -21,6 +21,8 @@ MIN_SIDE = 4
 MAX_PIXELS = 180_000_000
 # Files above this many pixels are decoded one at a time.
 _LARGE_PIXELS = 25_000_000
+# A JPEG decoder gives an image at 1 / these of its size, for less.
+REDUCTIONS = (8, 4, 2, 1)
 _TURNED = (5, 6, 7, 8)
 _ORIENTATION = ExifTags.Base.Orientation
 
@@ -55,8 +57,15 @@ class Facts:
     why_convert: str
 
 
-def examine(path: Path) -> tuple[Facts, Image.Image]:
+def examine(
+    path: Path, least: tuple[int, int] | None = None
+) -> tuple[Facts, Image.Image]:
     """Decodes a file in full.
+
+    Args:
+      path: of the file.
+      least: (width, height) that suffice: a clean JPEG file is decoded at 1 /
+        `reduction` of its size, rounded up. None: every pixel counts.
 
     Returns:
       Its facts, and its upright RGB pixels, shrunk to MAX_SIDE where it is larger.
@@ -66,11 +75,17 @@ def examine(path: Path) -> tuple[Facts, Image.Image]:
     """
     try:
         with Image.open(_read(path)) as image:
-            return _examine(image)
+            return _examine(image, least)
     except (BadImage, MemoryError):
         raise
     except Exception as error:  # Pillow's plugins raise anything from a damaged file.
         raise BadImage(_reason(error)) from error
+
+
+def reduction(width: int, height: int, least: tuple[int, int]) -> int:
+    """How many times smaller a JPEG file can be decoded and still has `least`."""
+    times = min(width // max(1, least[0]), height // max(1, least[1]))
+    return next((r for r in REDUCTIONS if r <= times), 1)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -151,7 +166,7 @@ def _read(path):
     return io.BytesIO(data)
 
 
-def _examine(image):
+def _examine(image, least):
     stored = image.size
     if stored[0] * stored[1] > MAX_PIXELS:
         raise BadImage(
@@ -163,17 +178,19 @@ def _examine(image):
         raise BadImage(f"too small: {stored[0]} x {stored[1]} pixels")
     if stored[0] * stored[1] > _LARGE_PIXELS:
         with _one_large:
-            return _decode(image)
-    return _decode(image)
+            return _decode(image, least)
+    return _decode(image, least)
 
 
-def _decode(image):
+def _decode(image, least):
     form = "JPEG" if image.format == "MPO" else image.format
     deep = form == "PNG" and any("16" in str(tile[3]) for tile in image.tile)
     mode = image.mode + (";16" if deep and "16" not in image.mode else "")
-    image.load()
     orientation = _orientation(image)
     width, height = displayed_size(*image.size, orientation)
+    if least and form == "JPEG" and orientation == 1 and mode == "RGB":
+        image.draft(None, least)
+    image.load()
     why = []
     if form not in ("JPEG", "PNG"):
         why.append(f"{form} file")

@@ -218,6 +218,7 @@ def make_loader(
         recolor=augment.changes_color(augment_config),
         workers=int(data_config.get("workers", 0)),
         cache_bytes=int(data_config.get("cache_mb", 512)) * 2**20,
+        reduce=bool(data_config.get("reduced_decode", True)),
     )
     planner = Planner(job.windows, augment_config, batch_size, seed, training, part)
     return Loader(

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from hiercam_keras.data import augment_tf, windows
+from hiercam_keras.data import augment_tf, pipeline_window
 from hiercam_keras.data.arrays import ArrayReader
 from hiercam_keras.data.plans import Job, Plan
 
@@ -93,26 +93,28 @@ class TfReader:
         for field in ("flip", "color", "haze", "erase", "fill"):
             columns[field] = np.concatenate([getattr(p.drawn, field) for p in plans])
         size, recolor = self._job.windows.size, self._job.recolor
-        memory = self._memory
+        memory, reduce = self._memory, self._job.reduce
         if memory is None:
-            columns |= self._window_columns(index)
+            columns |= self._file_columns(index)
+            columns["first"] = columns["crop"]
+            columns["count"] = np.full_like(columns["crop"], size)
+            columns["crop"] = np.zeros_like(columns["crop"])
 
         def one(example):
             if memory is None:
-                window = _window(example)
+                window = pipeline_window.read(example, reduce)
             else:
                 window = memory.get(example["index"])
             return augment_tf.apply(window, example, size, recolor)
 
         return self._map(columns, one)
 
-    def _window_columns(self, index):
+    def _file_columns(self, index):
         where = self._job.windows
         return {
             "path": self._paths[index],
             "resized": where.resized[index],
             "start": where.start[index],
-            "extent": where.extent[index],
         }
 
     def _map(self, columns, function):
@@ -122,6 +124,9 @@ class TfReader:
             options.threading.private_threadpool_size = self._job.workers
         dataset = tf.data.Dataset.from_tensor_slices(columns).with_options(options)
         return dataset.map(function, tf.data.AUTOTUNE)
+
+    def _whole(self, example):
+        return pipeline_window.read(example, self._job.reduce)
 
     def _with_pillow(self, plans):
         if self._pillow is None:
@@ -138,7 +143,10 @@ class TfReader:
         done = 0
         while done < len(lengths):
             rest = np.arange(done, len(lengths))
-            dataset = self._map(self._window_columns(rest), _window).prefetch(64)
+            columns = self._file_columns(rest)
+            columns["first"] = np.zeros_like(extent[rest])
+            columns["count"] = extent[rest]
+            dataset = self._map(columns, self._whole).prefetch(64)
             try:
                 for window in dataset:
                     pixels[starts[done] :][: lengths[done]] = window.numpy().ravel()
@@ -168,26 +176,3 @@ class _Memory:
         start = self._starts[index]
         flat = self._pixels[start : start + height * width * 3]
         return tf.reshape(flat, tf.stack([height, width, 3]))
-
-
-def _window(example) -> tf.Tensor:
-    """The window of a file, uint8 (height, width, 3); `windows.read` in TensorFlow."""
-    data = tf.io.read_file(example["path"])
-    image = tf.cond(
-        tf.io.is_jpeg(data),
-        # The accurate transform is the one that Pillow uses.
-        lambda: tf.io.decode_jpeg(data, 3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_png(data, 3),
-    )
-    stored = tf.cast(tf.shape(image)[:2], tf.float32)
-    # Kernel and borders are those of Pillow's BILINEAR: a triangle, widened where the
-    # image shrinks, that sees past the window's edge.
-    window = tf.raw_ops.ScaleAndTranslate(
-        images=image[None],
-        size=example["extent"],
-        scale=tf.cast(example["resized"], tf.float32) / stored,
-        translation=-tf.cast(example["start"], tf.float32),
-        kernel_type="triangle",
-        antialias=True,
-    )[0]
-    return tf.cast(window + windows.ROUNDING, tf.uint8)

@@ -47,6 +47,7 @@ class Job(NamedTuple):
       recolor: whether colors change.
       workers: threads; 0 for one per core.
       cache_bytes: windows are kept in memory if all of them fit in here.
+      reduce: large JPEG files are decoded at a reduced scale, see `decode.reduction`.
     """
 
     paths: list[str]
@@ -54,6 +55,7 @@ class Job(NamedTuple):
     recolor: bool
     workers: int
     cache_bytes: int
+    reduce: bool
 
 
 class Reader(Protocol):

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from hiercam_keras.data import decode, geometry
+from hiercam_keras.data import decode, geometry, resample
 from hiercam_keras.data.records import Record
 
 # Added before truncation to 8 bits. Weights are ratios of small integers, so that exact
 # halves are common, and round-off alone would decide about them.
 ROUNDING = 0.5017
-_BILINEAR = Image.Resampling.BILINEAR
 
 
 class Windows(NamedTuple):
@@ -70,26 +68,56 @@ def plan(
     return Windows(original, resized, center - reach, size + 2 * reach, size)
 
 
-def read(path: Path, windows: Windows, index: int) -> np.ndarray:
-    """The window of one image, uint8 (height, width, 3), read with Pillow.
+def read(
+    path: Path,
+    windows: Windows,
+    index: int,
+    first: Sequence[int] = (0, 0),
+    count: Sequence[int] | None = None,
+    reduce: bool = True,
+) -> np.ndarray:
+    """A part of the window of one image, read with Pillow.
+
+    Args:
+      path: of its file.
+      windows: of all images.
+      index: which of them.
+      first: top and left of the part in the window.
+      count: height and width of the part; None for the whole window.
+      reduce: a JPEG file may be decoded at 1/2, 1/4 or 1/8, see `decode.reduction`.
+
+    Returns:
+      uint8 (height, width, 3); the same pixels whatever the part.
 
     Raises:
       decode.BadImage: with the reason why there are no pixels.
     """
-    _, image = decode.examine(path)
-    # The file may be a smaller copy: scale by what is there.
-    scale = np.array(image.size[::-1]) / windows.resized[index]
-    top, left = windows.start[index] * scale
-    bottom, right = (windows.start[index] + windows.extent[index]) * scale
-    box = (left, top, min(right, image.width), min(bottom, image.height))
-    height, width = (int(side) for side in windows.extent[index])
-    # In floating point, as TensorFlow does it: on 8 bits Pillow rounds after each axis,
-    # and one pixel in ten would differ.
-    channels = [
-        channel.convert("F").resize((width, height), _BILINEAR, box=box)
-        for channel in image.split()
+    resized = windows.resized[index]
+    least = (int(resized[1]), int(resized[0]))
+    facts, image = decode.examine(path, least if reduce else None)
+    span = _span(facts, image, least)
+    pixels = np.asarray(image)
+    count = windows.extent[index] if count is None else count
+    axes = [
+        resample.taps(
+            int(windows.start[index][axis]) + int(first[axis]),
+            int(count[axis]),
+            span[axis],
+            int(resized[axis]),
+            pixels.shape[axis],
+        )
+        for axis in (0, 1)
     ]
-    return (np.stack(channels, axis=-1) + np.float32(ROUNDING)).astype(np.uint8)
+    return resample.resize(pixels, *axes, ROUNDING)
+
+
+def _span(facts, image, least):
+    """Height and width of the whole image in decoded pixels."""
+    times = decode.reduction(facts.width, facts.height, least)
+    if image.size == (-(-facts.width // times), -(-facts.height // times)):
+        return facts.height / times, facts.width / times
+    # The file may be a smaller copy: scale by what is there.
+    return image.height, image.width
 
 
 def geometry_rows(

@@ -209,12 +209,12 @@ def test_pillow_reads_what_tensorflow_cannot(records, data_config, monkeypatch):
     monkeypatch.setattr(pipeline_lib, "_PATIENCE", 2)
     tries = []
 
-    def fails(example):
+    def fails(example, reduce):
         tries.append(example)
         with tf.control_dependencies([tf.debugging.Assert(False, ["no such coding"])]):
-            return tf.zeros(tf.concat([example["extent"], [3]], 0), tf.uint8)
+            return tf.zeros(tf.concat([example["count"], [3]], 0), tf.uint8)
 
-    monkeypatch.setattr(pipeline_lib, "_window", fails)
+    monkeypatch.setattr(pipeline_lib.pipeline_window, "read", fails)
     with make(records, data_config, AUGMENT) as found:
         for batch, same in zip(found.epoch(0), expected, strict=True):
             assert_same(batch, same)
@@ -285,7 +285,8 @@ def test_wrong_number_of_labels(records, data_config):
 def test_without_tensorflow(records, data_config, monkeypatch):
     for module in [name for name in sys.modules if name.split(".")[0] == "tensorflow"]:
         monkeypatch.delitem(sys.modules, module)
-    for module in ("hiercam_keras.data.pipeline", "hiercam_keras.data.augment_tf"):
+    for part in ("pipeline", "pipeline_window", "augment_tf"):
+        module = f"hiercam_keras.data.{part}"
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     data_config.pipeline = "auto"
