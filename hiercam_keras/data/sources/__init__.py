@@ -24,6 +24,7 @@ MODULES = {
     "synthetic_birds": "embedded",
     "choe": "choe_metadata",
     "csv_table": "csv_table",
+    "inat2021": "inat2021",
 }
 NAMES = tuple(MODULES)
 
