@@ -1,0 +1,138 @@
+"""experiments: a piece is one training, declared before it is done.
+
+Its run folder is where --mode=train would put it, so that every other mode finds it:
+runs/<config.name>[-h<habitat correlation>][-<weights>]/<rank[+rank]>/seed<k>.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from hiercam_keras import run_folder
+from hiercam_keras.data import sources
+from hiercam_keras.errors import UserError
+from hiercam_keras.modes.settings import Settings
+
+# Sections that say what an experiment consists of, not how one model is trained.
+SECTIONS = ("study", "curves", "sweep")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What pieces may differ in besides their ranks and seeds.
+
+    Attributes:
+      habitat: data.synthetic.habitat_correlation, None: as the config has it.
+      weights: model.weights, None: as the config has it.
+    """
+
+    habitat: float | None = None
+    weights: str | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One training: `ranks` of its heads, `seed`, what it differs in, its config."""
+
+    ranks: tuple[str, ...]
+    seed: int
+    condition: Condition
+    config: FrozenConfigDict
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The ranks as people read them."""
+        return "+".join(self.ranks)
+
+
+def make_piece(
+    settings: Settings,
+    ranks: Sequence[str],
+    seed: int,
+    condition: Condition | None = None,
+) -> Piece:
+    """The piece of an experiment's settings.
+
+    Pieces of all seeds have the split of the config's own seed, so that all of them
+    answer for the same test images.
+
+    Raises:
+      UserError: a habitat is asked for where the birds are not drawn.
+    """
+    condition = condition or Condition()
+    base = settings.config
+    config = ConfigDict(base.to_dict())
+    for section in SECTIONS:
+        if section in config:
+            del config[section]
+    name, suffix = config.name, ""
+    if settings.data_dir:
+        name = sources.data_name(settings.data_dir)
+    if condition.habitat is not None:
+        if settings.data_dir or config.data.source != "synthetic_birds":
+            raise UserError(
+                "config.study.habitats says in which habitats birds are to be drawn, "
+                "but these images are not drawn. Set it to (), or use "
+                "--config=configs/synthetic_birds.py."
+            )
+        suffix = f"-h{condition.habitat:g}"
+        config.data.root += suffix
+        config.data.synthetic.habitat_correlation = float(condition.habitat)
+    if condition.weights not in (None, config.model.weights):
+        config.model.weights = condition.weights
+        suffix += "-scratch" if condition.weights == "none" else _stem(condition)
+    if config.data.split_seed < 0:
+        config.data.split_seed = base.seed
+    config.seed = seed
+    config.name = name + suffix
+    path = run_folder.path_for(config.runs_dir, config.name, tuple(ranks), seed)
+    return Piece(tuple(ranks), seed, condition, FrozenConfigDict(config), path)
+
+
+def _stem(condition: Condition) -> str:
+    return f"-{Path(condition.weights).stem}"
+
+
+def every(
+    settings: Settings,
+    heads: Sequence[Sequence[str]],
+    seeds: Sequence[int],
+    conditions: Sequence[Condition] = (Condition(),),
+) -> list[Piece]:
+    """All combinations; those of the first seed first, so that a stopped experiment
+    has one of each rather than several of a few.
+
+    Raises:
+      UserError: nothing to train, or a rank, seed or condition is named twice.
+    """
+    for name, values in (("ranks", heads), ("seeds", seeds)):
+        values = [tuple(v) if name == "ranks" else v for v in values]
+        if not values or len(set(values)) < len(values):
+            raise UserError(
+                f"the experiment's {name} are {values or 'empty'}, expected at least "
+                "one and each once."
+            )
+    return [
+        make_piece(settings, ranks, seed, condition)
+        for seed, condition, ranks in itertools.product(seeds, conditions, heads)
+    ]
+
+
+def settings_for(piece: Piece, settings: Settings, mode: str = "train") -> Settings:
+    """What --mode=train, or another mode, is told to work on a piece."""
+    return replace(
+        settings,
+        mode=mode,
+        config=piece.config,
+        overrides={},
+        rank=piece.ranks,
+        chosen_rank=True,
+        workdir=str(piece.path),
+        out=None,
+        resume=mode == "train",
+        overwrite=False,
+    )

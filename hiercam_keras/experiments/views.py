@@ -1,0 +1,148 @@
+"""experiments: the looks of a piece, made where they are missing.
+
+One model can be viewed in several ways with the same weights: at another output
+stride, at an earlier layer, by another method, or on the images of another piece.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from hiercam_keras import runtime
+from hiercam_keras.cam import Explainer
+from hiercam_keras.experiments import looks
+from hiercam_keras.experiments.looks import Looks, View
+from hiercam_keras.experiments.pieces import Piece
+from hiercam_keras.models import backbones, files, stride, xla_layers
+from hiercam_keras.modes import train
+from hiercam_keras.modes.load import RunData, open_run
+from hiercam_keras.modes.settings import Settings
+from hiercam_keras.run_folder import Run
+
+
+def usual(piece: Piece) -> View:
+    """The view of --mode=cam: trained stride, last activation, config.cam.method."""
+    config = piece.config
+    return View(config.model.output_stride, config.cam.layer, config.cam.method)
+
+
+def look_at(
+    piece: Piece,
+    run: Run,
+    settings: Settings,
+    *,
+    views: Sequence[View] = (),
+    images_of: Run | None = None,
+    keys: Sequence[str] | None = None,
+) -> list[Looks]:
+    """The looks of a finished piece, from disk where they are there.
+
+    Args:
+      piece, run: whose model is asked.
+      settings: of the experiment; its `split` is looked at.
+      views: how; default the usual view.
+      images_of: another run with the same split on other pictures of the same birds.
+      keys: only these questions.
+
+    Returns:
+      One for each view.
+    """
+    views = list(views) or [usual(piece)]
+    data = opened(run, settings, piece)
+    images = images_of or run
+    if images_of is not None:
+        data = replace(data, source=opened(images_of, settings).source)
+    finest = max(run.ranks, key=data.taxonomy.ranks.index)
+    asked = looks.questions(finest, data.taxonomy)
+    asked = {key: target for key, target in asked.items() if key in (keys or asked)}
+    ids = getattr(data.split, settings.split)
+    places = {}
+    for view in views:
+        about = {"view": list(view), "keys": list(asked), "images": images.data_name}
+        digest = looks.identity(run.model_path, ids, **about)
+        text = "-".join(filter(None, (settings.split, f"s{view.stride}", *view[1:])))
+        safe = re.sub(r"[^\w+-]+", "_", text.replace("++", "pp"))
+        places[view] = run.path / "looks" / f"{safe}-{digest}.npz"
+    missing = [view for view in views if not places[view].exists()]
+    for step in dict.fromkeys(view.stride for view in missing):
+        chosen = [view for view in missing if view.stride == step]
+        logging.info(
+            "looking through %s at stride %d (%s)", run.path, step, _told(chosen)
+        )
+        _look(data, settings.split, step, chosen, asked, places)
+    return [looks.load(places[view]) for view in views]
+
+
+def _told(views: Sequence[View]) -> str:
+    return ", ".join(dict.fromkeys(f"{v.method} {v.layer}".strip() for v in views))
+
+
+def opened(run: Run, settings: Settings, piece: Piece | None = None) -> RunData:
+    """The images of a run; maps are made as the piece's config says, if given."""
+    data = open_run(replace(settings, overrides={}, workdir=str(run.path)), run)
+    if piece is None:
+        return data
+    config = ConfigDict(data.config.to_dict())
+    config.cam = ConfigDict(piece.config.cam.to_dict())
+    return replace(data, config=config)
+
+
+def _look(
+    data: RunData,
+    split: str,
+    step: int,
+    views: Sequence[View],
+    asked: dict[str, Any],
+    places: dict[View, Any],
+) -> None:
+    """Makes and writes the looks of the views at one stride, in one pass."""
+    usual_layer = backbones.cam_layer(data.config.model.backbone)
+    layers = list(dict.fromkeys(view.layer or usual_layer for view in views))
+    methods = list(dict.fromkeys(view.method for view in views))
+    ranks = data.run.ranks
+    explain = Explainer(
+        model_at(data, step),
+        layers,
+        taxonomy=data.taxonomy,
+        rank=ranks[0] if len(ranks) == 1 else None,
+        batch_size=data.config.cam.batch_size,
+    )
+    found = looks.look(explain, data, split, asked, methods)
+    by_layer = dict(zip(layers, explain.layers, strict=True))
+    for view in views:
+        key = view.method, by_layer[view.layer or usual_layer]
+        looks.save(places[view], found[key])
+
+
+def model_at(data: RunData, output_stride: int) -> Any:
+    """The run's model, its weights in a network of the given output stride."""
+    config = data.config
+    runtime.start(config.seed, config.model.dtype)
+    if output_stride == config.model.output_stride:
+        return files.load_model(data.run.model_path, config.model.fast_layers)[0]
+    trained, _ = files.load_model(data.run.model_path, "none")
+    other = ConfigDict(config.to_dict())
+    other.model.update(
+        {"output_stride": output_stride, "weights": "none", "fast_layers": "none"}
+    )
+    num_labels = {rank: data.taxonomy.num_labels(rank) for rank in data.run.ranks}
+    model = train.build(other, num_labels)
+    stride.copy_weights(trained, model)
+    return xla_layers.accelerate(model, config.model.fast_layers)
+
+
+def same_images(*several: Looks) -> list[Looks]:
+    """The looks cut to the images that all of them have, in one order."""
+    common = set(several[0].example_ids)
+    for one in several[1:]:
+        common &= set(one.example_ids)
+    cut = []
+    for one in several:
+        order = np.argsort(one.example_ids, kind="stable")
+        cut.append(one.take([row for row in order if one.example_ids[row] in common]))
+    return cut
