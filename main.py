@@ -39,7 +39,7 @@ flags.DEFINE_list(
 flags.DEFINE_string("data_dir", None, "Folder of class folders in iNat naming.")
 flags.DEFINE_string("workdir", None, "Run folder; default runs/<data>/<rank>/seed<k>.")
 flags.DEFINE_list("runs", [], "Run folders that compare uses instead of --ranks.")
-flags.DEFINE_string("out", None, "Where compare, cam and predict write; has a default.")
+flags.DEFINE_string("out", None, "Where results are written; has a default.")
 flags.DEFINE_string("image", None, "Photo, folder or glob, for cam and predict.")
 flags.DEFINE_enum("split", "test", ["train", "val", "test"], "Images of the data set.")
 flags.DEFINE_string(
@@ -86,12 +86,12 @@ def main(_: list[str]) -> None:
     runtime.prepare_process()
     try:
         settings = Settings.from_flags(FLAGS, _DEFAULT_CONFIG)
-        mode = importlib.import_module(f"hiercam_keras.modes.{settings.mode}")
+        mode = importlib.import_module(settings.module)
         print(mode.run(settings), flush=True)
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        _fail("stopped. A training goes on with --resume.")
+        _fail("stopped. A training goes on with --resume, an experiment by itself.")
 
 
 if __name__ == "__main__":

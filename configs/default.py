@@ -84,6 +84,25 @@ def get_config() -> ConfigDict:
     compare.num_images = 48  # pictures on the page, chosen by the seed
     compare.num_extreme = 12  # and as many of the most and the least agreeing ones
 
+    config.study = study = ConfigDict()
+    study.ranks = ("species", "family")  # a model of each
+    study.seeds = (0, 1)  # and of each; all on the split of config.seed
+    study.habitats = ()  # data.synthetic.habitat_correlation; (): as it is
+    study.weights = ()  # model.weights to train from; (): as it is
+    study.strides = (32, 16, 8)  # at which the same weights are looked through
+    study.layers = ("", "block5c_add")  # explained; "": the last activation
+    study.methods = ("gradcam", "layercam", "hirescam", "gradcam++")
+
+    config.curves = curves = ConfigDict()  # on the first of study.habitats
+    curves.ranks = ("order", "family", "genus", "species")  # a model of each
+    curves.seeds = (0, 1)
+    curves.multi_rank = True  # and a model with a head for each of these ranks
+
+    config.sweep = sweep = ConfigDict()  # --mode=granularity; habitat likewise
+    sweep.ranks = ()  # that models are trained at; (): all with two taxa or more
+    sweep.seeds = (0, 1)
+    sweep.strides = ()  # of the maps; (): as trained, and half of that
+
     config.pretrain = pretrain = ConfigDict()
     pretrain.num_trees = 16  # random trees of birds that are learned at once
     pretrain.phases = ((80, 2600), (128, 700))  # (image size in px, batches)

@@ -46,6 +46,8 @@ def get_config():
     config.model.bn_momentum = 0.9
     config.model.drop_connect = 0.0
 
+    config.study.habitats = (0.0, 1.0)
+
     config.train.epochs = 2
     config.train.schedule = "cosine"
     config.train.warmup_epochs = 0.3

@@ -109,3 +109,13 @@ def versions() -> dict[str, str]:
     from hiercam_keras import __version__
 
     return {**found, "hiercam_keras": __version__}
+
+
+def device_name() -> str:
+    """What JAX computes on: "CPU", or number and kind of the accelerators."""
+    import jax
+
+    devices = jax.devices()
+    if devices[0].platform == "cpu":
+        return "CPU"
+    return f"{len(devices)} x {devices[0].device_kind}"

@@ -60,6 +60,17 @@ ROOMS = {
         "run_folder",
         "runtime",
     },
+    "experiments": {
+        "modes",
+        "taxonomy",
+        "data",
+        "models",
+        "cam",
+        "metrics",
+        "report",
+        "run_folder",
+        "runtime",
+    },
 }
 
 

@@ -54,7 +54,8 @@ class Looks:
       hot: float32 (N, K), share of the picture above HOT.
       degenerate: bool (N, K), no heatmap; its energy counts as uniform.
       ranks: (R,) text.
-      true, predicted: int32 (N, R).
+      true, predicted: int32 (N, R), by the rank's own head where there is one.
+      rolled: int32 (N, R), predicted by the finest head's marginals.
       log2_true: float32 (N, R), log2 of the true taxon's probability.
       maps: float16 (N, A, h, w), normalized energies of the questions "asked-*", in
         the order of `keys`.
@@ -70,6 +71,7 @@ class Looks:
     ranks: np.ndarray
     true: np.ndarray
     predicted: np.ndarray
+    rolled: np.ndarray
     log2_true: np.ndarray
     maps: np.ndarray
 
@@ -82,6 +84,10 @@ class Looks:
             if field.name not in ("keys", "ranks")
         }
         return replace(self, **per_image)
+
+    def with_maps(self, maps: np.ndarray) -> "Looks":
+        """The same answers with other maps."""
+        return replace(self, maps=maps)
 
     def at(self, key: str) -> int:
         """Place of a question."""
@@ -161,6 +167,8 @@ def _answers(result: Any, batch: Any, rows: np.ndarray, data: RunData) -> dict:
     """What the model said, at every rank that it can answer."""
     heads = {rank: result.head_logits(rank)[rows] for rank in result.space.heads}
     said = answers(heads, data.taxonomy)
+    finest = result.space.finest
+    rolled = answers({finest: heads[finest]}, data.taxonomy)
     true = np.stack([batch.labels[rank][rows] for rank in said], axis=1)
     chosen = [
         np.take_along_axis(log_softmax(logits), true[:, [place]], axis=1)[:, 0]
@@ -172,6 +180,7 @@ def _answers(result: Any, batch: Any, rows: np.ndarray, data: RunData) -> dict:
         "ranks": np.array(list(said)),
         "true": true,
         "predicted": np.stack([one.argmax(-1) for one in said.values()], axis=1),
+        "rolled": np.stack([one.argmax(-1) for one in rolled.values()], axis=1),
         "log2_true": np.stack(chosen, axis=1) / np.log(2),
     }
 
@@ -230,6 +239,18 @@ def _joined(chunks: list[dict], keys: list[str]) -> Looks:
         array = np.concatenate([chunk[name] for chunk in chunks])
         found[name] = array.astype(types.get(str(array.dtype), array.dtype))
     return Looks(**found | {"maps": found["maps"].astype(np.float16)})
+
+
+def same_images(*several: Looks) -> list[Looks]:
+    """The looks cut to the images that all of them have, in one order."""
+    common = set(several[0].example_ids)
+    for one in several[1:]:
+        common &= set(one.example_ids)
+    cut = []
+    for one in several:
+        order = np.argsort(one.example_ids, kind="stable")
+        cut.append(one.take([row for row in order if one.example_ids[row] in common]))
+    return cut
 
 
 def save(path: Path, looks: Looks) -> None:

@@ -33,6 +33,20 @@ class Condition:
     weights: str | None = None
 
 
+def conditions(settings: Settings) -> dict[Condition, str]:
+    """What models differ in besides rank and seed, in words."""
+    study = settings.config.study
+    found = {}
+    for habitat_, weights in itertools.product(
+        tuple(study.habitats) or (None,), tuple(study.weights) or (None,)
+    ):
+        words = [] if habitat_ is None else [f"habitat {habitat_:g}"]
+        if weights is not None:
+            words.append("from scratch" if weights == "none" else f"from {weights}")
+        found[Condition(habitat_, weights)] = ", ".join(words) or "all"
+    return found
+
+
 @dataclass(frozen=True)
 class Piece:
     """One training: `ranks` of its heads, `seed`, what it differs in, its config."""

@@ -92,6 +92,16 @@ def opened(run: Run, settings: Settings, piece: Piece | None = None) -> RunData:
     return replace(data, config=config)
 
 
+def train_labels(data: RunData) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Labels of the training images, and the number of taxa, by rank."""
+    lineages = [record.lineage for record in data.records("train")]
+    ranks = data.taxonomy.trainable_ranks()
+    return (
+        {rank: np.asarray(data.taxonomy.labels(lineages, rank)) for rank in ranks},
+        {rank: data.taxonomy.num_labels(rank) for rank in ranks},
+    )
+
+
 def _look(
     data: RunData,
     split: str,
@@ -134,15 +144,3 @@ def model_at(data: RunData, output_stride: int) -> Any:
     model = train.build(other, num_labels)
     stride.copy_weights(trained, model)
     return xla_layers.accelerate(model, config.model.fast_layers)
-
-
-def same_images(*several: Looks) -> list[Looks]:
-    """The looks cut to the images that all of them have, in one order."""
-    common = set(several[0].example_ids)
-    for one in several[1:]:
-        common &= set(one.example_ids)
-    cut = []
-    for one in several:
-        order = np.argsort(one.example_ids, kind="stable")
-        cut.append(one.take([row for row in order if one.example_ids[row] in common]))
-    return cut

@@ -20,7 +20,11 @@ MODES = (
     "predict",
     "cam",
     "compare",
+    "study",
+    "curves",
+    "granularity",
 )
+EXPERIMENTS = MODES[-3:]  # they live in a room of their own
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,12 @@ class Settings:
     top_k: int = 5
     resume: bool = False
     overwrite: bool = False
+
+    @property
+    def module(self) -> str:
+        """Where the mode's `run` is, imported when it is asked for."""
+        room = "experiments" if self.mode in EXPERIMENTS else "modes"
+        return f"hiercam_keras.{room}.{self.mode}"
 
     @classmethod
     def from_flags(cls, flags: Any, default_config: str) -> "Settings":

@@ -45,16 +45,19 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     assert 175 <= covered <= 199
 
 
-def test_a_difference_of_lifts_pairs_the_images():
-    rng = np.random.default_rng(11)
-    area = rng.uniform(0.1, 0.2, 50)
-    noise = rng.lognormal(0, 0.5, 50)
-    found = resampling.lift_difference(
-        2.2 * area * noise, 2.0 * area * noise, area, area, np.arange(50)
-    )
-    assert found.verdict == 1  # each alone is uncertain by far more than 0.2
-    alone = resampling.lift(2.0 * area * noise, area, np.arange(50))
-    assert alone.high - alone.low > 0.4
+def test_repeats_are_resampled_too():
+    """Seeds that differ widen the interval; seeds that agree do not."""
+    values, groups = np.tile([0.4, 0.5, 0.6], 2), np.tile([0, 1, 2], 2)
+    seeds = np.repeat([0, 1], 3)
+    shift = 0.3 * seeds
+    alone = resampling.mean(values + shift, groups)
+    both = resampling.mean(values + shift, groups, seeds)
+    assert both.value == pytest.approx(alone.value) == pytest.approx(0.65)
+    # Extremes: one species and one seed drawn all the time.
+    assert (both.low, both.high) == pytest.approx((0.4, 0.9), abs=0.04)
+    same = resampling.mean(values, groups, seeds)
+    once = resampling.mean(values[:3], groups[:3])
+    assert (same.low, same.high) == pytest.approx((once.low, once.high), abs=0.01)
 
 
 @pytest.mark.parametrize(

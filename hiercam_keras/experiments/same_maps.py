@@ -1,0 +1,144 @@
+"""experiments: does one question get the same map from two models?
+
+Two trainings that differ in the seed alone give maps that differ: that is the noise
+floor, and only what agrees less than it is another map.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from hiercam_keras.experiments.looks import Looks, same_images
+from hiercam_keras.experiments.seen import Seen, pick
+from hiercam_keras.experiments.tables import Table, text, told
+from hiercam_keras.metrics import agreement, resampling
+from hiercam_keras.metrics.resampling import Estimate
+
+MEASURES = {
+    "Pearson": agreement.pearson,
+    "Spearman": agreement.spearman,
+    "IoU of the top 20 %": agreement.iou_at_equal_area,
+}
+
+
+def agreement_table(seen: Sequence[Seen], names: dict, fine: str, coarse: str) -> Table:
+    """Trained at `coarse` against trained at `fine` and asked for `coarse`.
+
+    Args:
+      seen: pieces of both ranks, several seeds.
+      names: condition -> its words.
+      fine, coarse: ranks.
+    """
+    rows, answers = [], []
+    for condition, words in names.items():
+        fines = pick(seen, (fine,), condition)
+        coarses = pick(seen, (coarse,), condition)
+        if not (fines and coarses):
+            continue
+        kinds = _kinds(fines, coarses, fine, coarse)
+        found = {name: _agree(pairs) for name, pairs in kinds.items() if pairs}
+        for name, by_measure in found.items():
+            cells = [_interval(values) for values in by_measure.values()]
+            rows.append((words, name, *cells))
+        question, floor = list(kinds)[:2]
+        if floor in found:
+            gap = _gap(found[question], found[floor])
+            answers.append(
+                f"{words}: the two maps agree at {text(rows[-len(found)][2])} "
+                f"(Pearson), "
+                + told(
+                    gap,
+                    "more than two seeds at one rank do",
+                    "less than two seeds at one rank do",
+                    "as much as two seeds at one rank do",
+                )
+            )
+    return Table(
+        name="agreement",
+        title=f"Trained at {coarse}, or trained at {fine} and asked for {coarse}",
+        claim=f"Does asking a {fine} model for the {coarse} give the same map as "
+        f"training at {coarse}?",
+        header=("data", "maps compared", *MEASURES),
+        rows=rows,
+        answer=". ".join(one[:1].upper() + one[1:] for one in answers)
+        + ("." if answers else "A noise floor needs two seeds."),
+        note="Mean agreement of two heatmaps of one test image; 1 is the same map. "
+        "Different images tell what agreement comes from the middle of the picture "
+        "alone. Brackets: 95 % intervals, species resampled.",
+        figure="study/agreement.png",
+    )
+
+
+def _kinds(
+    fines: Sequence[Seen], coarses: Sequence[Seen], fine: str, coarse: str
+) -> dict[str, list[tuple[Looks, str, Looks, str]]]:
+    """Pairs of maps (looks, rank asked for) by what they tell."""
+    by_seed = {one.piece.seed: one.looks for one in fines}
+    same = [(one.looks, by_seed.get(one.piece.seed)) for one in coarses]
+    return {
+        f"{coarse} model and {fine} model asked for {coarse}, one seed": [
+            (a, coarse, b, coarse) for a, b in same if b is not None
+        ],
+        f"two {coarse} models, two seeds": _two(coarses, coarse),
+        f"two {fine} models asked for {coarse}, two seeds": _two(fines, coarse),
+        f"two {fine} models asked for {fine}, two seeds": _two(fines, fine),
+        f"one {fine} model asked for {coarse} and for {fine}": [
+            (one.looks, coarse, one.looks, fine) for one in fines
+        ],
+        f"one {coarse} model, two different images": [
+            (one.looks, coarse, _shifted(one.looks), coarse) for one in coarses
+        ],
+    }
+
+
+def _two(seen: Sequence[Seen], rank: str) -> list[tuple[Looks, str, Looks, str]]:
+    return [(a.looks, rank, b.looks, rank) for a, b in itertools.combinations(seen, 2)]
+
+
+def _shifted(looks: Looks) -> Looks:
+    """The same example_ids with the maps of images half the split away."""
+    order = np.argsort(looks.example_ids, kind="stable")
+    other = looks.take(np.roll(order, len(order) // 2))
+    return looks.take(order).with_maps(other.maps)
+
+
+def _agree(
+    pairs: Iterable[tuple[Looks, str, Looks, str]],
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """By measure: (values, species, example_ids), the pairs one after the other."""
+    found = {name: [] for name in MEASURES}
+    groups, ids = [], []
+    for first, rank, second, other in pairs:
+        one, two = same_images(first, second)
+        a, b = one.map_of(rank), two.map_of(other)
+        for name, measure in MEASURES.items():
+            found[name].append(measure(a, b))
+        groups.append(one.group)
+        ids.append(one.example_ids)
+    groups, ids = np.concatenate(groups), np.concatenate(ids)
+    return {name: (np.concatenate(v), groups, ids) for name, v in found.items()}
+
+
+def _interval(values: tuple) -> Estimate:
+    return resampling.mean(values[0], values[1])
+
+
+def _gap(question: dict, floor: dict) -> Estimate:
+    """Agreement of the question minus that of the floor, paired by image (Pearson)."""
+    measure = next(iter(MEASURES))
+    first, second = (_by_image(one[measure]) for one in (question, floor))
+    common = sorted(first.keys() & second.keys())
+    delta = [first[name][0] - second[name][0] for name in common]
+    return resampling.mean(delta, [first[name][1] for name in common])
+
+
+def _by_image(values: tuple) -> dict[str, tuple[float, int]]:
+    """example_id -> (mean over the pairs of models, species)."""
+    numbers, groups, ids = values
+    names, first, place = np.unique(ids, return_index=True, return_inverse=True)
+    means = np.bincount(place, numbers) / np.bincount(place)
+    return {
+        str(name): (float(mean), int(groups[row]))
+        for name, mean, row in zip(names, means, first, strict=True)
+    }

@@ -1,0 +1,163 @@
+"""--mode=study: the controlled experiment on procedural birds, as one page.
+
+Models of several ranks, seeds and habitats are trained where they are missing, look at
+the same test images, and are compared in tables that each test one sentence.
+"""
+
+import itertools
+from pathlib import Path
+
+from hiercam_keras.errors import UserError
+from hiercam_keras.experiments import (
+    accuracy,
+    evidence,
+    figures,
+    habitat,
+    page,
+    pieces,
+    runs,
+    same_maps,
+    views,
+)
+from hiercam_keras.experiments.looks import View
+from hiercam_keras.experiments.pieces import Condition, Piece
+from hiercam_keras.experiments.seen import Seen
+from hiercam_keras.experiments.tables import Table
+from hiercam_keras.modes.load import RunData
+from hiercam_keras.modes.settings import Settings
+from hiercam_keras.run_folder import Run
+
+INTRO = (
+    "What does a network look at when it is asked for the species, and what when it is "
+    "asked for the family, of the same picture? On procedural birds the part that "
+    "carries each rank is known ([SYNTHETIC_BIRDS.md](SYNTHETIC_BIRDS.md)), so that "
+    "the answer can be checked. The sentences in bold are made from the intervals of "
+    "their table; an interval that holds 0 is reported as no difference. Intervals "
+    "are not corrected for the number of comparisons."
+)
+
+
+def run(settings: Settings) -> str:
+    """Trains what is missing, looks, and writes STUDY.md."""
+    study = settings.config.study
+    names = pieces.conditions(settings)
+    heads = [(rank,) for rank in study.ranks]
+    wanted = pieces.every(settings, heads, study.seeds, list(names))
+    done = runs.train_missing(wanted, settings)
+    seen = [
+        Seen(piece, views.look_at(piece, run, settings)[0])
+        for piece, run in zip(wanted, done, strict=True)
+    ]
+    data = views.opened(done[0], settings)
+    _check(data)
+    out = Path(settings.out or Path(settings.config.runs_dir) / settings.config.name)
+    found = _tables(settings, names, seen, done, data)
+    folder = out / "study"
+    for name, png in figures.study(found, names, seen, data.source.evidence).items():
+        figures.save(folder / name, png)
+    command = "python main.py --mode=study"
+    about = page.about(settings, wanted, command, len(seen[0].looks.group))
+    page.write(out / "STUDY.md", "The study", INTRO, list(found.values()), about)
+    return "\n".join(
+        [*(f"{one.title}: {one.answer}" for one in found.values()), f"page: {out}"]
+    )
+
+
+def _check(data: RunData) -> None:
+    if not data.source.evidence:
+        raise UserError(
+            f"{data.source.root} has no evidence.csv, which says which part carries "
+            "which rank, so the study has nothing to check. Use --mode=curves or "
+            "--mode=granularity on these images."
+        )
+
+
+def _tables(
+    settings: Settings,
+    names: dict[Condition, str],
+    seen: list[Seen],
+    done: list[Run],
+    data: RunData,
+) -> dict[str, Table]:
+    study = settings.config.study
+    order = data.taxonomy.ranks.index
+    ranks = sorted(study.ranks, key=order)
+    models = evidence.by_model(seen, names, [(rank,) for rank in ranks[::-1]])
+    marks = data.source.evidence
+    found = [
+        accuracy.accuracy_table(models, *views.train_labels(data)),
+        evidence.own_rank_table(models, marks),
+        evidence.steps_table(models, marks),
+        evidence.specificity_table(models, marks),
+        _views_table(settings, names, seen, done, ranks[-1], marks),
+    ]
+    if len(study.habitats) > 1:
+        cells, moved = _habitat_cells(settings, seen, done)
+        found.append(habitat.background_table(cells, sorted(study.habitats)))
+        found.append(
+            habitat.transfer_table(moved, ranks[-2] if ranks[1:] else ranks[0])
+        )
+    if len(ranks) > 1:
+        coarse = "family" if "family" in ranks[:-1] else ranks[-2]
+        found.append(same_maps.agreement_table(seen, names, ranks[-1], coarse))
+    return {table.name: table for table in found}
+
+
+def _views_table(settings, names, seen, done, rank: str, marks: dict) -> Table:
+    """The finest model of the first condition in all views."""
+    study, first = settings.config.study, next(iter(names))
+    all_views = [
+        View(*view)
+        for view in itertools.product(study.strides, study.layers, study.methods)
+    ]
+    by_view = {view: [] for view in all_views}
+    for one, run_ in zip(seen, done, strict=True):
+        if one.piece.ranks == (rank,) and one.piece.condition == first:
+            found = views.look_at(
+                one.piece,
+                run_,
+                settings,
+                views=all_views,
+                keys=(f"asked-{rank}", f"step-{rank}"),
+            )
+            for view, looks in zip(all_views, found, strict=True):
+                by_view[view].append(Seen(one.piece, looks))
+    return evidence.views_table(by_view, rank, marks)
+
+
+def _habitat_cells(settings: Settings, seen: list[Seen], done: list[Run]) -> tuple:
+    """Pieces by (rank, habitat), and by (rank, trained, tested) habitats."""
+    study = settings.config.study
+    weights = (tuple(study.weights) or (None,))[0]
+    low, high = min(study.habitats), max(study.habitats)
+    by_place = {
+        (one.piece.ranks[0], one.piece.seed, one.piece.condition): (one, run_)
+        for one, run_ in zip(seen, done, strict=True)
+    }
+    cells, moved = {}, {}
+    for rank, trained in itertools.product(study.ranks, sorted(study.habitats)):
+        here = [
+            by_place[rank, seed, Condition(trained, weights)] for seed in study.seeds
+        ]
+        cells[rank, trained] = [one for one, _ in here]
+        if trained not in (low, high):
+            continue
+        for tested in (low, high):
+            moved[rank, trained, tested] = [
+                one
+                if trained == tested
+                else _elsewhere(
+                    one.piece,
+                    run_,
+                    settings,
+                    by_place[rank, seed, Condition(tested, weights)][1],
+                )
+                for seed, (one, run_) in zip(study.seeds, here, strict=True)
+            ]
+    return cells, moved
+
+
+def _elsewhere(piece: Piece, run_: Run, settings: Settings, images_of: Run) -> Seen:
+    key = f"asked-{piece.ranks[-1]}"
+    found = views.look_at(piece, run_, settings, images_of=images_of, keys=(key,))
+    return Seen(piece, found[0])

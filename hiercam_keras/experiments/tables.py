@@ -1,0 +1,143 @@
+"""experiments: a table with intervals, as CSV, as JSON and in Markdown.
+
+Each table says what it tests and what came out. The answer is made from the intervals
+in the table, so it cannot say anything else than they do.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hiercam_keras import workdir
+from hiercam_keras.metrics.resampling import Estimate
+from hiercam_keras.report import tables
+
+Cell = str | int | float | Estimate | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows of cells; an `Estimate` becomes three columns in CSV.
+
+    Attributes:
+      name: of the files.
+      title: above it.
+      claim: the sentence or question that is tested.
+      header, rows: cells by column.
+      answer: what came out, computed.
+      note: how to read it.
+      figure: file name of a figure below it, "" for none.
+    """
+
+    name: str
+    title: str
+    claim: str
+    header: tuple[str, ...]
+    rows: list[tuple[Cell, ...]]
+    answer: str
+    note: str = ""
+    figure: str = ""
+
+
+def write(table: Table, folder: Path) -> None:
+    """Writes <name>.csv and <name>.json."""
+    wide = [
+        column
+        for place, name in enumerate(table.header)
+        for column in (
+            (name, f"{name} low", f"{name} high") if _has(table, place) else (name,)
+        )
+    ]
+    rows = [
+        [
+            value
+            for place, cell in enumerate(row)
+            for value in _spread(cell, _has(table, place))
+        ]
+        for row in table.rows
+    ]
+    tables.write_csv(folder / f"{table.name}.csv", wide, rows)
+    about = {
+        "title": table.title,
+        "claim": table.claim,
+        "answer": table.answer,
+        "rows": [
+            dict(zip(table.header, map(_json, row), strict=True)) for row in table.rows
+        ],
+    }
+    workdir.write_json(folder / f"{table.name}.json", about)
+
+
+def _has(table: Table, place: int) -> bool:
+    return any(isinstance(row[place], Estimate) for row in table.rows)
+
+
+def _spread(cell: Cell, wide: bool) -> tuple:
+    if isinstance(cell, Estimate):
+        return cell.value, cell.low, cell.high
+    return (cell, None, None) if wide else (cell,)
+
+
+def _json(cell: Cell) -> Any:
+    if isinstance(cell, Estimate):
+        return {name: _json(v) for name, v in dataclasses.asdict(cell).items()}
+    if isinstance(cell, float) and not math.isfinite(cell):
+        return None
+    return cell
+
+
+def markdown(table: Table) -> str:
+    """The table under its title, with claim, answer and note."""
+    lines = [f"## {table.title}", "", f"> {table.claim}", ""]
+    lines += ["| " + " | ".join(map(escape, table.header)) + " |"]
+    numeric = [
+        all(not isinstance(row[i], str) for row in table.rows)
+        for i in range(len(table.header))
+    ]
+    lines += ["|" + "|".join("---:" if right else "---" for right in numeric) + "|"]
+    lines += ["| " + " | ".join(map(text, row)) + " |" for row in table.rows]
+    lines += ["", f"**{table.answer}**"]
+    if table.note:
+        lines += ["", table.note]
+    if table.figure:
+        lines += ["", f"![{table.title}]({table.figure})"]
+    return "\n".join(lines)
+
+
+def text(cell: Cell) -> str:
+    """A cell as people read it: `1.23 (1.10 to 1.35)`."""
+    if isinstance(cell, Estimate):
+        if math.isnan(cell.low):
+            return number(cell.value)
+        return f"{number(cell.value)} ({number(cell.low)} to {number(cell.high)})"
+    if cell is None:
+        return ""
+    return number(cell) if isinstance(cell, float) else escape(str(cell))
+
+
+def number(value: float) -> str:
+    """Three digits behind the point below 1, two above; a dash where not known."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}"
+
+
+def escape(words: str) -> str:
+    """Words that stay words in a Markdown table: names of folders are data."""
+    for sign in "\\`*_[]<>|":
+        words = words.replace(sign, "\\" + sign)
+    return " ".join(words.split())
+
+
+def told(found: Estimate, more: str, less: str, same: str) -> str:
+    """`more`, `less` or `same`, with the figure and its interval."""
+    words = {1: more, -1: less, 0: same}[found.verdict]
+    return f"{words} ({text(found).replace(' (', ', 95 % interval ').rstrip(')')})"
+
+
+def joined(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last

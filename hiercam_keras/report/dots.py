@@ -1,0 +1,90 @@
+"""Room report: figures with intervals as dots and lines, one row a thing measured."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.lines import Line2D
+
+from hiercam_keras.report import style
+
+# Value and interval; an end that is not known is NaN.
+Point = tuple[float, float, float]
+
+
+def dots_png(
+    rows: Sequence[str],
+    series: Mapping[str, Sequence[Point | None]],
+    xlabel: str,
+    reference: float | None = None,
+    marks: Sequence[float | None] = (),
+    mark_label: str = "guessing",
+) -> bytes:
+    """Draws a dot with its interval for each row and series.
+
+    Args:
+      rows: names, top to bottom.
+      series: name -> a point for each row, None for none.
+      xlabel: what is measured.
+      reference: a vertical line, as chance.
+      marks: a short tick in each row, as the row's own chance.
+      mark_label: what the marks are, in the legend.
+
+    Returns:
+      PNG bytes.
+
+    Raises:
+      ValueError: a series has not one point for each row.
+    """
+    for name, points in series.items():
+        if len(points) != len(rows):
+            raise ValueError(
+                f"series {name!r} has {len(points)} points, expected {len(rows)}"
+            )
+    with style.drawing():
+        height = 1.1 + len(rows) * max(0.34, 0.17 * len(series))
+        figure = style.new_figure(8.2, height)
+        ax = figure.subplots()
+        if reference is not None:
+            ax.axvline(reference, color=style.MUTED, linewidth=1.0, linestyle=":")
+        handles = []
+        for number, (name, points) in enumerate(series.items()):
+            color = style.CYCLE[number % len(style.CYCLE)]
+            shift = (number - (len(series) - 1) / 2) * min(0.22, 0.7 / len(series))
+            for row, point in enumerate(points):
+                if point is not None:
+                    _draw(ax, row + shift, point, color)
+            handles.append(
+                Line2D([], [], color=color, marker="o", linewidth=1.6, label=name)
+            )
+        for row, mark in enumerate(marks):
+            if mark is not None and math.isfinite(mark):
+                ax.plot([mark, mark], [row - 0.3, row + 0.3], color=style.MUTED)
+        if any(mark is not None for mark in marks):
+            handles.append(Line2D([], [], color=style.MUTED, label=mark_label))
+        ax.set_yticks(range(len(rows)), rows)
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.set_xlabel(xlabel)
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+        if len(handles) > 1:
+            figure.legend(
+                handles=handles, loc="outside lower center", ncols=min(4, len(handles))
+            )
+        return style.to_png(figure)
+
+
+def _draw(ax: Any, y: float, point: Point, color: str) -> None:
+    value, low, high = point
+    if not math.isfinite(value):
+        return
+    if math.isfinite(low) and math.isfinite(high):
+        ax.plot([low, high], [y, y], color=color, linewidth=1.6, solid_capstyle="round")
+    ax.plot([value], [y], "o", color=color, markersize=5)
+
+
+def save_dots(path: str | os.PathLike, *args: Any, **options: Any) -> Path:
+    """Writes `dots_png` to a file, atomically."""
+    return style.save_png(path, dots_png(*args, **options))

@@ -1,0 +1,101 @@
+"""Room report: small matrices of figures, as lifts of maps on parts.
+
+One panel a model, one color scale for all; the cells that a hypothesis names are
+framed, so that the eye can check it.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.patches import Rectangle
+
+from hiercam_keras.report import style
+
+
+def matrix_png(
+    panels: Mapping[str, Any],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    framed: Sequence[tuple[int, int]] = (),
+    middle: float = 1.0,
+    label: str = "",
+) -> bytes:
+    """Draws one matrix for each panel, side by side.
+
+    Args:
+      panels: title -> (rows, columns) figures; NaN is left blank.
+      rows, columns: names, shared by all panels.
+      framed: (row, column) of the cells that are framed.
+      middle: the figure that is white, as chance.
+      label: of the color bar.
+
+    Returns:
+      PNG bytes.
+
+    Raises:
+      ValueError: a panel of another shape.
+    """
+    values = {title: np.asarray(panel, float) for title, panel in panels.items()}
+    for title, panel in values.items():
+        if panel.shape != (len(rows), len(columns)):
+            raise ValueError(
+                f"panel {title!r} has shape {panel.shape}, expected "
+                f"{(len(rows), len(columns))}"
+            )
+    known = np.concatenate([panel[np.isfinite(panel)] for panel in values.values()])
+    low = min(known.min(initial=middle), middle - 0.05)
+    high = max(known.max(initial=middle), middle + 0.05)
+    with style.drawing():
+        width = 1.9 + len(values) * (0.85 * len(columns) + 0.5)
+        figure = style.new_figure(width, 1.3 + 0.36 * len(rows))
+        axes = figure.subplots(1, len(values), squeeze=False, sharey=True)[0]
+        norm = TwoSlopeNorm(middle, low, high)
+        for ax, (title, panel) in zip(axes, values.items(), strict=True):
+            image = ax.imshow(panel, cmap="PuOr_r", norm=norm, aspect="auto")
+            _write_cells(ax, panel, norm)
+            for row, column in framed:
+                ax.add_patch(
+                    Rectangle(
+                        (column - 0.47, row - 0.45),
+                        0.94,
+                        0.9,
+                        fill=False,
+                        edgecolor=style.INK,
+                        linewidth=1.8,
+                    )
+                )
+            ax.set_title(title)
+            ax.set_xticks(range(len(columns)), columns)
+            ax.set_yticks(range(len(rows)), rows)
+            ax.tick_params(length=0)
+            ax.grid(False)
+            ax.spines[:].set_visible(False)
+        bar = figure.colorbar(image, ax=list(axes), shrink=0.9, pad=0.02)
+        bar.set_label(label)
+        bar.outline.set_visible(False)
+        return style.to_png(figure)
+
+
+def _write_cells(ax: Any, panel: np.ndarray, norm: TwoSlopeNorm) -> None:
+    for (row, column), value in np.ndenumerate(panel):
+        if np.isfinite(value):
+            dark = abs(float(norm(value)) - 0.5) > 0.32
+            color = style.PAPER if dark else style.INK
+            ax.text(
+                column,
+                row,
+                f"{value:.2f}",
+                ha="center",
+                va="center",
+                color=color,
+                fontsize=9,
+            )
+
+
+def save_matrix(path: str | os.PathLike, *args: Any, **options: Any) -> Path:
+    """Writes `matrix_png` to a file, atomically."""
+    return style.save_png(path, matrix_png(*args, **options))

@@ -1,0 +1,135 @@
+"""Curves and the granularity sweep of the tiny network, on the runs of its study."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_study import make_settings
+
+from hiercam_keras.errors import UserError
+from hiercam_keras.experiments import boxes, curves, granularity, looks, runs
+
+
+def read(path: Path) -> list[dict]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def curved(studied):
+    """The page of curves; only the multi-rank models had to be trained for it."""
+    from tiny_study import train_here
+
+    config, out = studied
+    trained = []
+
+    def train(settings):
+        trained.append("+".join(settings.rank))
+        train_here(settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "in_own_process", train)
+        curves.run(make_settings(config, "curves", out=str(out)))
+    assert trained == ["family+species"] * 2
+    return out
+
+
+def test_curves_compare_single_rolled_and_multi(curved):
+    page = (curved / "CURVES.md").read_text()
+    assert "![Learning curves](curves/curves.png)" in page
+    for name in ("curves", "accuracy", "routes"):
+        with Image.open(curved / "curves" / f"{name}.png") as image:
+            assert min(image.size) > 200
+    accuracy = {
+        (row["model"], row["asked for"]): row
+        for row in read(curved / "curves/accuracy.csv")
+    }
+    routes = {row["answers by"]: row for row in read(curved / "curves/routes.csv")}
+    assert len(routes) == 4
+    single = routes["a model of each rank"]
+    rolled = routes["species model, rolled up"]
+    multi = routes["one model, a head of each rank"]
+    assert single["family"] == accuracy["family", "family"]["accuracy"]
+    assert rolled["family"] == accuracy["species", "family (rolled up)"]["accuracy"]
+    assert multi["family"] == accuracy["family+species", "family"]["accuracy"]
+    assert float(rolled["all ranks right"]) <= float(rolled["species"])
+    for row in routes.values():
+        assert 0 <= float(row["on one path low"]) <= float(row["on one path"]) <= 1
+
+
+def test_the_sweep_is_that_of_the_maps(studied, monkeypatch):
+    """Its figure for one model is MaxBoxAccV2 of maps that are made anew."""
+    from hiercam_keras.cam import Explainer, heatmaps
+    from hiercam_keras.data import geometry
+    from hiercam_keras.experiments import pieces, views
+    from hiercam_keras.metrics.localization import BoxCounts
+
+    config, out = studied
+    settings = make_settings(config, "granularity", out=str(out))
+    granularity.run(settings)
+    rows = read(out / "granularity/granularity.csv")
+    assert [row["trained at"] for row in rows] == ["family", "species"]
+    with Image.open(out / "granularity/granularity.png") as image:
+        assert min(image.size) > 100
+    condition = next(iter(pieces.conditions(settings)))
+    piece = pieces.make_piece(settings, ("species",), 0, condition)
+    (run,) = runs.train_missing([piece], settings)
+    data = views.opened(run, settings, piece)
+    explain = Explainer(
+        views.model_at(data, 32), "last_activation", taxonomy=data.taxonomy
+    )
+    counts = BoxCounts()
+    for record in data.records("test"):
+        with Image.open(record.path) as image:
+            small = image.resize((48, 48), Image.Resampling.BILINEAR, reducing_gap=None)
+        cam = explain(np.asarray(small)[None]).cams[0, 0]
+        heat = heatmaps.heatmap(cam, boxes.MAP_SIDE)
+        seen = geometry.of(record.width, record.height, 48, "localization")
+        scale = boxes.MAP_SIDE / 48
+        counts.add(heat, (seen.to_input(np.array(record.boxes)) * scale).astype(int))
+    expected = counts.max_box_acc_v2()[0]
+    first = float(rows[1]["each seed"].split(",")[0])
+    assert first == pytest.approx(expected, abs=1.01 / len(data.records("test")))
+
+    def refuse(*_, **__):
+        raise AssertionError("work is done again")
+
+    monkeypatch.setattr(boxes, "count", refuse)
+    granularity.run(settings)
+
+
+def test_images_without_boxes_are_refused(studied, monkeypatch):
+    from dataclasses import replace
+
+    from hiercam_keras.experiments import pieces, views
+
+    config, _ = studied
+    settings = make_settings(config)
+    condition = next(iter(pieces.conditions(settings)))
+    piece = pieces.make_piece(settings, ("species",), 0, condition)
+    (run,) = runs.train_missing([piece], settings)
+    data = views.opened(run, settings, piece)
+    bare = tuple(replace(record, boxes=()) for record in data.source.records)
+    data = replace(data, source=replace(data.source, records=bare))
+    with pytest.raises(UserError, match="has a box"):
+        boxes.count(None, None, data, "test", "gradcam")
+    bare = tuple(replace(record, parts_path=None) for record in data.source.records)
+    data = replace(data, source=replace(data.source, records=bare))
+    with pytest.raises(UserError, match="has no parts beside it"):
+        looks._parts(data.source.records[0], None, 6)
+
+
+def test_figures_of_sums_by_hand():
+    """Two species of two images; three thresholds, of which the second is best."""
+    best = np.zeros((2, 3, 3), int)
+    best[0, :, 1] = 2
+    best[1, 0] = [2, 1, 0]
+    found = boxes.Found(best, np.array([2, 2]), np.zeros((2, 0)), np.zeros((2, 0)))
+    sums = boxes.columns(found, "boxes").sum(0, keepdims=True)
+    # IoU 0.3: 2, 3, 0 of 4 images; IoU 0.5 and 0.7: 0, 2, 0.
+    assert boxes.max_box_acc_v2(sums)[0] == pytest.approx((3 / 4 + 2 / 4 + 2 / 4) / 3)
+    chosen = boxes.at_thresholds(np.array([0, 1, 2]))(sums)
+    assert chosen[0] == pytest.approx((2 / 4 + 2 / 4 + 0) / 3)
+    assert boxes.best_thresholds(found).tolist() == [1, 1, 1]

@@ -1,0 +1,101 @@
+"""Pieces: where they lie, what is kept, what goes on, what is refused."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+from tiny_study import make_settings, train_here
+
+from hiercam_keras.errors import UserError
+from hiercam_keras.experiments import pieces, runs
+from hiercam_keras.experiments.pieces import Condition
+
+
+def test_pieces_lie_where_train_puts_them(tiny):
+    settings = make_settings(tiny)
+    plain = pieces.make_piece(settings, ("family",), 3)
+    assert plain.path == Path(tiny.runs_dir) / "mini/family/seed3"
+    assert plain.config.seed == 3 and plain.config.data.split_seed == 0
+    assert "study" not in plain.config
+    other = pieces.make_piece(settings, ("species",), 0, Condition(0.5, "synthetic"))
+    assert other.path == Path(tiny.runs_dir) / "mini-h0.5-synthetic/species/seed0"
+    assert other.config.data.synthetic.habitat_correlation == 0.5
+    assert other.config.data.root == tiny.data.root + "-h0.5"
+    both = pieces.make_piece(settings, ("species",), 0, Condition(1.0, "none"))
+    assert both.config.name == "mini-h1"  # the config's own weights need no name
+
+
+def test_every_combination_first_seed_first(tiny):
+    found = pieces.every(make_settings(tiny), [("a",), ("b",)], (1, 2), [Condition(0)])
+    assert [(one.seed, one.name) for one in found] == [
+        (1, "a"),
+        (1, "b"),
+        (2, "a"),
+        (2, "b"),
+    ]
+    with pytest.raises(UserError, match="seeds are .* each once"):
+        pieces.every(make_settings(tiny), [("a",)], (1, 1))
+    with pytest.raises(UserError, match="ranks are empty"):
+        pieces.every(make_settings(tiny), [], (1,))
+
+
+@pytest.fixture
+def alone(tiny, tmp_path):
+    """A piece of its own, on the birds of all tests."""
+    config = tiny.copy_and_resolve_references()
+    config.runs_dir = str(tmp_path / "runs")
+    return config
+
+
+def test_a_stopped_piece_goes_on_and_a_finished_one_is_kept(alone, monkeypatch):
+    from hiercam_keras.modes import train
+
+    settings = make_settings(alone)
+    piece = pieces.make_piece(settings, ("family",), 0)
+    log = piece.path / "log.csv"
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_save", stop)  # all epochs done, no model yet
+        with pytest.raises(KeyboardInterrupt):
+            runs.train_missing([piece], settings, train_here)
+    assert json.loads((piece.path / "config.json").read_text())["state"] == "training"
+    before, calls = log.read_bytes(), []
+
+    def goes_on(given):
+        calls.append(given.workdir)
+        train_here(given)
+
+    (run,) = runs.train_missing([piece], settings, goes_on)
+    assert run.finished and run.ranks == ("family",)
+    assert log.read_bytes() == before  # no epoch was done again
+    runs.train_missing([piece], settings, goes_on)
+    assert calls == [str(piece.path)]
+
+
+def test_a_run_with_other_settings_is_refused(studied):
+    config, _ = studied
+    settings = make_settings(config)
+    piece = pieces.make_piece(settings, ("species",), 0, Condition(0.0))
+    assert runs.train_missing([piece], settings, None)
+    other = piece.config.to_dict()
+    other["data"]["workers"] = 7  # how fast is no matter
+    other["train"]["new_field"] = 1  # nor what came later
+    kept = dataclasses.replace(piece, config=ConfigDict(other))
+    assert runs.train_missing([kept], settings, None)
+    other["train"]["epochs"] = 9
+    changed = dataclasses.replace(piece, config=ConfigDict(other))
+    with pytest.raises(UserError, match=r"settings: config.train.epochs differ"):
+        runs.train_missing([changed], settings, None)
+
+
+def test_the_error_of_a_process_of_its_own_is_told(alone):
+    """Spawned for real: the tiny backbone is not known there."""
+    settings = make_settings(alone)
+    piece = pieces.make_piece(settings, ("family",), 0)
+    with pytest.raises(UserError, match="seed0: backbone 'tiny' is not known"):
+        runs.train_missing([piece], settings)

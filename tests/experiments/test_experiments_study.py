@@ -1,0 +1,91 @@
+"""The page of a tiny study, and that it is made from what is there."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tiny_study import make_settings
+
+from hiercam_keras.errors import UserError
+from hiercam_keras.experiments import runs, study
+
+
+def read(path: Path) -> list[dict]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_page_has_every_table_and_figure(studied):
+    _, out = studied
+    page = (out / "STUDY.md").read_text()
+    names = [
+        "accuracy",
+        "own-rank",
+        "parts",
+        "specificity",
+        "views",
+        "background",
+        "transfer",
+        "agreement",
+    ]
+    for name in names:
+        rows = read(out / "study" / f"{name}.csv")
+        about = json.loads((out / "study" / f"{name}.json").read_text())
+        assert len(rows) == len(about["rows"]) > 0
+        assert about["answer"] in page and about["claim"] in page
+        assert f"`study/{name}.csv`" in page
+    shown = re.findall(r"!\[.*?\]\((.*?)\)", page)
+    assert len(shown) >= 4
+    for name in shown:
+        with Image.open(out / name) as image:
+            assert min(image.size) > 200
+    assert "python main.py --mode=study" in page and "seeds 0, 1" in page
+
+
+def test_accuracy_is_that_of_eval(studied):
+    """The table's figure for one model is what --mode=eval says of it."""
+    from hiercam_keras.modes import eval as eval_mode
+
+    config, out = studied
+    found = []
+    for seed in (0, 1):
+        run = Path(config.runs_dir) / f"mini-h0/species/seed{seed}"
+        settings = make_settings(config, "eval", workdir=str(run))
+        eval_mode.run(settings)
+        found.append(read(run / "eval/test/accuracy.csv"))
+    row = next(
+        row
+        for row in read(out / "study/accuracy.csv")
+        if (row["model"], row["data"]) == ("species", "habitat 0")
+        and row["asked for"] == "species"
+    )
+    each = [float(table[-1]["accuracy"]) for table in found]
+    assert row["each seed"] == ", ".join(f"{value:.3f}" for value in each)
+    assert float(row["accuracy"]) == pytest.approx(sum(each) / 2, abs=1e-5)
+
+
+def test_a_second_call_trains_and_looks_at_nothing(studied, monkeypatch):
+    from hiercam_keras.experiments import looks
+
+    config, out = studied
+    before = (out / "STUDY.md").read_text()
+
+    def refuse(*_, **__):
+        raise AssertionError("work is done again")
+
+    monkeypatch.setattr(runs, "in_own_process", refuse)
+    monkeypatch.setattr(looks, "look", refuse)
+    study.run(make_settings(config, out=str(out)))
+    assert (out / "STUDY.md").read_text() == before
+
+
+def test_images_without_evidence_are_refused(studied, tmp_path):
+    config, _ = studied
+    images = Path(config.data.root + "-h0") / "images"
+    plain = tmp_path / "plain"
+    plain.symlink_to(images)
+    with pytest.raises(UserError, match=r"study.habitats .* are not drawn"):
+        study.run(make_settings(config, data_dir=str(plain)))
