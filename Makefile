@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 # Two processes keep two cores busy; each would otherwise wait for its own compilations.
 JOBS ?= 2
 
-.PHONY: bench demo test test-slow lint pictures pretrain install install-dev clean
+.PHONY: bench study study-small curves granularity demo test test-slow lint pictures pretrain install install-dev clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +28,19 @@ demo: install
 	$(RUN) --mode=train --rank=family --overwrite
 	$(RUN) --mode=train --rank=species --overwrite
 	$(RUN) --mode=compare --ranks=species,family
+
+# Trainings that are finished are kept: stop it and give the command again.
+study: install
+	$(RUN) --mode=study --config=configs/study.py --out=docs
+
+study-small: install
+	$(RUN) --mode=study --out=docs
+
+curves: install
+	$(RUN) --mode=curves --out=docs
+
+granularity: install
+	$(RUN) --mode=granularity --out=docs
 
 test: install-dev
 	$(PYTEST) -n $(JOBS) --dist=loadfile -q
