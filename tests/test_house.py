@@ -17,9 +17,9 @@ EXTERNAL = {
         "data/pipeline.py",
         "data/pipeline_window.py",
         "data/augment_tf.py",
-        "data/sources/tfds_birds",
+        "data/sources/tfds_",
     ),
-    "tensorflow_datasets": ("data/sources/tfds_birds",),
+    "tensorflow_datasets": ("data/sources/tfds_",),
     "matplotlib": ("report/",),
     "jinja2": ("report/",),
     "jax": (

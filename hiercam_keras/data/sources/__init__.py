@@ -25,6 +25,7 @@ MODULES = {
     "choe": "choe_metadata",
     "csv_table": "csv_table",
     "inat2021": "inat2021",
+    "cub200": "tfds_cub200",
 }
 NAMES = tuple(MODULES)
 

@@ -1,0 +1,133 @@
+"""Data room: image files inside a zip or tar archive, or a folder, one after another.
+
+Nothing is written, so that no name of an archive can become a path by itself; names
+that lead out of the archive are refused all the same, since who made them means harm
+or a mistake.
+"""
+
+import os
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from absl import logging
+
+from hiercam_keras.data.sources import inside
+from hiercam_keras.data.sources.image_folder import SUFFIXES
+from hiercam_keras.errors import UserError
+
+KINDS = (".zip", ".tar", ".tar.gz", ".tgz")
+_LARGEST = 256 << 20  # bytes of one image file; beyond it a member is taken for a bomb
+_BROKEN = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+
+
+def images(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(name, encoded bytes) of the image files, in the order of the archive.
+
+    Args:
+      path: a zip or tar archive, or a folder.
+
+    Raises:
+      UserError: the archive is damaged, or a member's name leads out of it, is a link
+        or is larger than any photograph.
+    """
+    for name, size, read in _members(path):
+        if not _wanted(path, name):
+            continue
+        if size > _LARGEST:
+            raise UserError(
+                f"{path}: {inside.shown(name)} has {size / 1e6:.0f} MB, too much for "
+                "an image. Use the archive as it was published."
+            )
+        yield inside.relative(name), read()
+
+
+def names(path: Path) -> Iterator[str]:
+    """Names of the image files, without reading them; see `images`."""
+    for name, _, _ in _members(path):
+        if _wanted(path, name):
+            yield inside.relative(name)
+
+
+def _wanted(path, name):
+    """Whether a member is an image that can be named; what leads out raises."""
+    try:
+        inside.relative(name)
+    except UserError as error:
+        if "UTF-8" not in str(error):
+            raise UserError(f"{path} is not to be trusted: {error}") from None
+        logging.warning("Left out %s of %s: its name is not UTF-8", ascii(name), path)
+        return False
+    last = name.rsplit("/", 1)[-1]
+    return last.lower().endswith(SUFFIXES) and not last.startswith(".")
+
+
+def _members(path: Path) -> Iterator[tuple[str, int, callable]]:
+    """(name, bytes, function that reads) of every file."""
+    if path.is_dir():
+        yield from _folder(path)
+        return
+    try:
+        if path.name.lower().endswith(".zip"):
+            yield from _zip(path)
+        else:
+            yield from _tar(path)
+    except _BROKEN as error:
+        raise UserError(
+            f"cannot read {path}: {error}. It is damaged or not whole: download it "
+            "again."
+        ) from error
+    except RuntimeError as error:  # zipfile's way to ask for a password
+        raise UserError(f"cannot read {path}: {error}.") from error
+
+
+def _folder(path):
+    # Links to folders are not followed: they may lead in a circle.
+    for place, folders, files in os.walk(path):
+        folders.sort()
+        for name in sorted(files):
+            file = Path(place) / name
+            if file.is_file():
+                yield (
+                    file.relative_to(path).as_posix(),
+                    file.stat().st_size,
+                    file.read_bytes,
+                )
+
+
+def _zip(path):
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.is_dir():
+                continue
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise UserError(_linked(path, member.filename))
+            yield (
+                member.filename,
+                member.file_size,
+                lambda member=member: archive.read(member),
+            )
+
+
+def _tar(path):
+    # As a stream: a compressed archive cannot be gone through at random.
+    with tarfile.open(path, "r|*") as archive:
+        for member in archive:
+            if member.islnk() or member.issym():
+                raise UserError(_linked(path, member.name))
+            if member.isfile():
+                yield (
+                    member.name,
+                    member.size,
+                    lambda member=member: archive.extractfile(member).read(),
+                )
+
+
+def _linked(path, name):
+    return (
+        f"{path} is not to be trusted: {inside.shown(name)} is a link. Use the archive "
+        "as it was published."
+    )

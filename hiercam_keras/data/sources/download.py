@@ -1,0 +1,185 @@
+"""Data room: one file from the web, with resume, its size told and its sum checked.
+
+What is there of a file lies beside its place as `<name>.part`, and the next call goes
+on from there; the file takes its name only when its SHA-256 is right.
+"""
+
+import fcntl
+import hashlib
+import http.client
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from absl import logging
+
+from hiercam_keras import workdir
+from hiercam_keras.errors import UserError
+from hiercam_keras.progress import progress
+
+_BLOCK = 1 << 20
+_TIMEOUT = 60.0  # s without a byte
+_BROKEN = (OSError, http.client.HTTPException)
+
+
+def fetch(url: str, path: Path, size: int, sha256: str, retries: int = 5) -> Path:
+    """Downloads a file unless it is there; goes on with what is there of it.
+
+    Args:
+      url: http or https.
+      path: where the file goes.
+      size: of the file, bytes.
+      sha256: of the file, hexadecimal.
+      retries: new tries after a connection broke without one new byte.
+
+    Raises:
+      UserError: the disk is too small, the server cannot be reached or gives another
+        file, or another process is downloading it.
+    """
+    if path.is_file() and path.stat().st_size == size:
+        return path
+    workdir.make_dir(path.parent)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with open(part, "a+b") as file:
+            _lock(file, part)
+            _check_space(file, path, size)
+            digest = _continue(url, file, size, retries)
+            if digest != sha256:
+                file.truncate(0)
+                raise UserError(
+                    f"{url} gave a file with another SHA-256 ({digest}) than expected "
+                    f"({sha256}): it is damaged or was changed. Try again, or put "
+                    f"the right file at {path}."
+                )
+            os.replace(part, path)
+    except OSError as error:
+        raise UserError(f"cannot write {part}: {error.strerror or error}.") from error
+    return path
+
+
+def in_words(size: float) -> str:
+    """Bytes for people: 1.15 GB."""
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} GB" if size < 1000 else f"{size:,.0f} GB"
+
+
+def _lock(file: BinaryIO, part: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"another process is downloading {part}. Wait for it, or stop it."
+        ) from None
+
+
+def _check_space(file: BinaryIO, path: Path, size: int) -> None:
+    have = os.fstat(file.fileno()).st_size
+    free = shutil.disk_usage(path.parent).free
+    if free < size - have:
+        raise UserError(
+            f"{path.name} needs {in_words(size - have)} more in {path.parent}, which "
+            f"has {in_words(free)} free. Make room, or choose another place with "
+            "--data_dir."
+        )
+    logging.info(
+        "Downloading %s to %s: %s, of which %s are there; %s are free",
+        path.name,
+        path.parent,
+        in_words(size),
+        in_words(have),
+        in_words(free),
+    )
+
+
+def _continue(url: str, file: BinaryIO, size: int, retries: int) -> str:
+    """Fills the file up to its size; returns its SHA-256."""
+    file.seek(0)
+    digest, have = hashlib.sha256(), 0
+    while block := file.read(_BLOCK):
+        digest.update(block)
+        have += len(block)
+    if have > size:
+        digest, have = _start_anew(file)
+    blocks = _blocks(url, file, size, retries, have)
+    for start, block in progress(
+        blocks,
+        round((size - have) / 1e6),
+        "download",
+        "MB",
+        lambda item: len(item[1]) / 1e6,
+    ):
+        if start == 0 and have:
+            digest, have = _start_anew(file)
+        file.write(block)
+        digest.update(block)
+        have += len(block)
+    return digest.hexdigest()
+
+
+def _start_anew(file):
+    file.truncate(0)
+    file.seek(0)
+    return hashlib.sha256(), 0
+
+
+def _blocks(
+    url: str, file: BinaryIO, size: int, retries: int, have: int
+) -> Iterator[tuple[int, bytes]]:
+    """(place, block) to the file's end; place 0 again where a server begins anew."""
+    failed = 0
+    while have < size:
+        before = have
+        try:
+            for start, block in _request(url, have, size):
+                have = start + len(block)
+                yield start, block
+            if have >= size:
+                return
+            reason: Exception | str = "the connection ended early"
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code not in (408, 429, 500, 502, 503, 504):
+                raise UserError(
+                    f"cannot download {url}: HTTP {error.code} {error.reason}."
+                ) from error
+            reason = error
+        except _BROKEN as error:
+            reason = getattr(error, "reason", None) or error
+        failed = 0 if have > before else failed + 1
+        if failed > retries:
+            raise UserError(
+                f"cannot download {url}: {reason}. {in_words(have)} of "
+                f"{in_words(size)} are there; the next call goes on from them."
+            )
+        if failed:
+            time.sleep(min(30.0, 0.5 * 2**failed))
+        logging.info("The download broke off (%s), going on", reason)
+
+
+def _request(url: str, have: int, size: int) -> Iterator[tuple[int, bytes]]:
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    asked = urllib.request.Request(url, headers=headers)
+    with urllib.request.urlopen(asked, timeout=_TIMEOUT) as response:
+        # 200 to a request for a part: the server sends the whole file.
+        start = have if response.status == 206 else 0
+        if start == 0:
+            length = response.headers.get("Content-Length")
+            if length and int(length) != size:
+                raise UserError(
+                    f"{url} is {in_words(int(length))} long, expected "
+                    f"{in_words(size)}: it is another file than the one wanted."
+                )
+        while block := response.read(_BLOCK):
+            yield start, block
+            start += len(block)
+            if start > size:
+                raise UserError(f"{url} sends more than the {size} bytes expected.")

@@ -1,0 +1,153 @@
+"""Data room: CUB-200-2011 through TFDS `caltech_birds2011`, with lineages of our own.
+
+11,788 photographs of 200 classes with a box and a mask each, and the official split
+(Wah et al. 2011, CNS-TR-2011-001). The data set knows no lineages: those of 191 classes
+are in `cub_lineages.csv`; 9 classes name no single species ("Frigatebird") and are left
+out, counted. A mask is what at least three of its five annotators drew.
+"""
+
+import csv
+import dataclasses
+import functools
+import io
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from absl import logging
+from PIL import Image
+
+from hiercam_keras import workdir
+from hiercam_keras.data.sources import csv_table, download, image_folder, tfds_prepared
+from hiercam_keras.data.sources.reading import Reading, Request
+from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.lineage import Lineage
+from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS
+
+NAME = "caltech_birds2011"
+TABLE = Path(__file__).with_name("cub_lineages.csv")
+_ABOVE = ("Animalia", "Chordata", "Aves")
+_HOST = "https://data.caltech.edu/"
+_MAJORITY = 127  # the masks hold votes: 51 for each of the five who drew them
+
+
+def read_source(request: Request) -> Reading:
+    """The data set, prepared and unpacked first where it is not.
+
+    --data_dir or data.root is a TFDS folder (default: TFDS' own); it may be a bucket's
+    where the data lie prepared.
+
+    Raises:
+      UserError: it cannot be downloaded; the message tells how to place the archives.
+    """
+    place = request.place or tfds_prepared.default_place()
+    folder = tfds_prepared.folder_for(request.cache, NAME, place)
+    if not tfds_prepared.is_unpacked(folder):
+        builder = tfds_prepared.find_prepared(NAME, place)
+        if builder is None:
+            manual = request.config.get("manual_dir", "")
+            builder = _prepare(place, manual and Path(manual).expanduser())
+        tfds_prepared.unpack(builder, folder, functools.partial(to_item, lineages()))
+    return read_unpacked(folder, request)
+
+
+def read_unpacked(folder: Path, request: Request) -> Reading:
+    """Records of an unpacked folder; the report counts what had no lineage."""
+    keep = image_folder.lineage_prefix(request.config.get("keep_lineage", ""))
+    read = csv_table.read_table(
+        folder / "table.csv", folder, request.cache, request.workers, keep=keep
+    )
+    unknown = workdir.read_json(folder / "source.json")["without_lineage"]
+    if not unknown:
+        return read
+    what = f"images of {len(unknown)} classes that name no species"
+    ignored = {**read.report.ignored, what: sum(unknown.values())}
+    report = dataclasses.replace(read.report, ignored=ignored)
+    return read._replace(report=report)
+
+
+@functools.cache
+def lineages() -> Mapping[str, Lineage | None]:
+    """Lineage by class, "001.Black_footed_Albatross"; None where none is known."""
+    with open(TABLE, newline="", encoding="utf-8") as file:
+        return {row["cub_class"]: _lineage(row) for row in csv.DictReader(file)}
+
+
+def _lineage(row) -> Lineage | None:
+    taxa = [row[rank] for rank in DEFAULT_RANKS[len(_ABOVE) :]]
+    if not all(taxa):
+        return None
+    return Lineage((*_ABOVE, *taxa), DEFAULT_RANKS, row["cub_class"].split(".")[0])
+
+
+def to_item(known: Mapping[str, Lineage | None], example: dict) -> tfds_prepared.Item:
+    """An example as files: `<class>/<name>.jpg`, box and mask in pixels."""
+    name = _text(example["image/filename"])
+    bird = PurePosixPath(name)
+    if bird.parent.name not in known:
+        raise UserError(
+            f"{name} is in none of the {len(known)} classes of {TABLE.name}."
+        )
+    image = _bytes(example["image"])
+    votes = np.asarray(example["segmentation_mask"])[:, :, 0]
+    height, width = votes.shape
+    with Image.open(io.BytesIO(image)) as opened:
+        if opened.size != (width, height):
+            raise UserError(
+                f"{name} has {opened.size[0]} x {opened.size[1]} pixels, its mask "
+                f"{width} x {height}. Delete the prepared data set and prepare it anew."
+            )
+    ymin, xmin, ymax, xmax = (float(edge) for edge in example["bbox"])
+    return tfds_prepared.Item(
+        example_id=f"{bird.parent.name}/{bird.name}",
+        image=image,
+        lineage=known[bird.parent.name],
+        group=bird.parent.name,
+        box=(xmin * width, ymin * height, xmax * width, ymax * height),
+        mask=votes > _MAJORITY,
+    )
+
+
+def _prepare(place: str, manual: Path | None):
+    """Downloads with resume what is not there, and lets TFDS check and shard it."""
+    tfds = tfds_prepared.import_tfds()
+    if tfds_prepared.is_remote(place) and not manual:
+        raise UserError(
+            f"{NAME} is not prepared in {place}. Prepare it there with `tfds build "
+            f"{NAME} --data_dir={place} --file_format=array_record`, or give "
+            "--config.data.manual_dir, a local folder for the downloads."
+        )
+    root = Path(place).expanduser()
+    manual = manual or root / "downloads" / "manual"
+    builder = tfds.builder(
+        NAME,
+        data_dir=place if tfds_prepared.is_remote(place) else str(root),
+        file_format=tfds_prepared.file_format(),
+    )
+    files = {
+        url: info for url, info in builder.url_infos.items() if url.startswith(_HOST)
+    }
+    names = " and ".join(info.filename for info in files.values())
+    how = f"Place {names} by hand (from {_HOST}) in {manual} and call again."
+    logging.info(
+        "CUB-200-2011: %s to download, as much again for its shards in %s, and again "
+        "unpacked in the cache",
+        download.in_words(sum(info.size for info in files.values())),
+        builder.data_path,
+    )
+    for url, info in files.items():
+        try:
+            download.fetch(url, manual / info.filename, info.size, info.checksum)
+        except UserError as error:
+            raise UserError(f"{error} {how}") from error
+    downloads = manual.parent if manual.name == "manual" else manual
+    tfds_prepared.prepare(builder, downloads, manual, how)
+    return builder
+
+
+def _text(value) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _bytes(value) -> bytes:
+    return value if isinstance(value, bytes) else bytes(value)

@@ -1,0 +1,256 @@
+"""Data room: a TFDS data set, unpacked once into files that every mode can read.
+
+Modes, splits and map stores know an image by its path, and Pillow reads paths where
+TensorFlow is not installed. So the examples are written as the encoded bytes they are
+(nothing is encoded anew), with masks as PNG and one `table.csv` (see `table`), which
+comes last: a folder without it is not whole, and the next call goes on with it.
+"""
+
+import contextlib
+import csv
+import hashlib
+import importlib.resources.abc
+import importlib.util
+import io
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+from etils import epath
+from PIL import Image
+
+from hiercam_keras import workdir
+from hiercam_keras.data.records import Box
+from hiercam_keras.data.sources import download, inside
+from hiercam_keras.data.sources.table import BOX
+from hiercam_keras.errors import UserError
+from hiercam_keras.progress import progress
+from hiercam_keras.taxonomy.lineage import Lineage
+
+_SPLITS = {"train": "train", "test": "test", "validation": "val", "val": "val"}
+
+
+class Item(NamedTuple):
+    """One example on its way to disk.
+
+    Attributes:
+      example_id: relative path with slashes.
+      image: encoded bytes.
+      lineage: None for what no lineage is known of; it is left out.
+      group: what such examples are counted by.
+      box: pixels of the image.
+      mask: bool (H, W), of the image's size.
+    """
+
+    example_id: str
+    image: bytes
+    lineage: Lineage | None
+    group: str = ""
+    box: Box | None = None
+    mask: np.ndarray | None = None
+
+
+def folder_for(cache: Path, name: str, place: str) -> Path:
+    """Where a data set of a TFDS folder is unpacked."""
+    digest = hashlib.sha1(os.fsencode(str(place))).hexdigest()[:6]
+    return cache / "tfds" / f"{name}-{digest}"
+
+
+def is_unpacked(folder: Path) -> bool:
+    """Whether the folder is whole."""
+    return (folder / "table.csv").is_file()
+
+
+def default_place() -> str:
+    """TFDS' own folder for prepared data sets."""
+    return os.environ.get("TFDS_DATA_DIR") or str(Path.home() / "tensorflow_datasets")
+
+
+def import_tfds() -> Any:
+    """tensorflow_datasets; TensorFlow is kept from the accelerator, which is JAX's."""
+    if importlib.util.find_spec("importlib_resources") is None:
+        # TFDS 4.9.10 uses this backport without requiring it; here it is the original.
+        sys.modules.setdefault("importlib_resources", importlib.resources)
+    try:
+        import tensorflow as tf
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise UserError(
+            f"this data set is unpacked with TensorFlow Datasets, which does not "
+            f"import ({error}). Install tensorflow-datasets and tensorflow-cpu, or "
+            "prepare it on another machine with the same data.cache_dir."
+        ) from error
+    try:
+        tf.config.set_visible_devices([], "GPU")
+    except RuntimeError as error:
+        logging.warning("TensorFlow was in use before and keeps its GPUs: %s", error)
+    tfds.disable_progress_bar()  # we tell the progress ourselves
+    return tfds
+
+
+def find_prepared(name: str, place: str) -> Any | None:
+    """The builder of data that lie prepared in a folder, on disk or in a bucket.
+
+    Args:
+      name: of the data set.
+      place: the folder of one version, or a TFDS data_dir that holds <name>/<version>.
+
+    Returns:
+      Of several versions the latest; None where there is none.
+    """
+    tfds = import_tfds()
+    root = epath.Path(place).expanduser()
+    if (root / "dataset_info.json").exists():
+        return tfds.builder_from_directory(root)
+    if not (root / name).exists():
+        return None
+    versions = [
+        (tfds.core.Version(folder.name), folder)
+        for folder in (root / name).iterdir()
+        if tfds.core.Version.is_valid(folder.name)
+        and (folder / "dataset_info.json").exists()
+    ]
+    if not versions:
+        return None
+    return tfds.builder_from_directory(max(versions, key=lambda pair: pair[0])[1])
+
+
+def file_format() -> str:
+    """The random-access format where it can be written here, else TFDS' default."""
+    try:
+        import array_record.python.array_record_module  # noqa: F401
+    except ImportError:
+        return "tfrecord"
+    return "array_record"
+
+
+def prepare(builder: Any, download_dir: Path, manual_dir: Path, how: str) -> None:
+    """Writes a data set's shards with TFDS.
+
+    Args:
+      builder: of the data set.
+      download_dir: for what TFDS extracts.
+      manual_dir: where the archives lie.
+      how: what to do when it fails, for the message.
+    """
+    tfds = import_tfds()
+    config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
+    try:
+        # TFDS prints to where our summary goes.
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(
+                download_dir=str(download_dir), download_config=config
+            )
+    except UserError:
+        raise
+    except Exception as error:  # archives, disks and servers fail in many ways
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"cannot prepare {builder.name} in {builder.data_path}: "
+            f"{type(error).__name__}: {reason}. {how}"
+        ) from error
+
+
+def unpack(builder: Any, folder: Path, convert: Callable[[dict], Item]) -> None:
+    """Writes images, masks and, at the end, the table of a prepared data set.
+
+    Args:
+      builder: prepared.
+      folder: to write; what is whole there from before is kept.
+      convert: makes an item of an example, whose `image` is still encoded.
+
+    Raises:
+      UserError: nothing is left, ids repeat, or the folder cannot be written.
+    """
+    builder = _within_reach(builder, folder)
+    total = sum(split.num_examples for split in builder.info.splits.values())
+    size = download.in_words(builder.info.dataset_size or 0)
+    logging.info("Unpacking %d examples (%s) to %s", total, size, folder)
+    rows, seen, unknown = [], set(), Counter()
+    ranks: tuple[str, ...] | None = None
+    examples = (
+        (_SPLITS.get(name, name), example)
+        for name in sorted(builder.info.splits)
+        for example in _examples(builder, name)
+    )
+    for split, example in progress(examples, total, "unpack"):
+        item = convert(example)
+        if item.lineage is None:
+            unknown[item.group] += 1
+            continue
+        ranks = ranks or item.lineage.ranks
+        name = inside.relative(item.example_id)
+        if name in seen:
+            raise UserError(f"{builder.name} has two examples named {name}.")
+        seen.add(name)
+        rows.append((name, *item.lineage.taxa, *_write(folder, name, item), split))
+    if not rows:
+        raise UserError(f"{builder.name} holds no image whose lineage is known.")
+    about = {
+        "data_set": builder.info.full_name,
+        "prepared": str(builder.data_path),
+        "without_lineage": dict(sorted(unknown.items())),
+    }
+    workdir.write_json(folder / "source.json", about)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("example_id", *ranks, "path", *BOX, "mask", "split"))
+    writer.writerows(sorted(rows))
+    workdir.write_text(folder / "table.csv", text.getvalue())
+
+
+def _write(folder: Path, name: str, item: Item) -> tuple:
+    """Writes the files of an example; returns its path, box and mask cells."""
+    image = folder / "images" / name
+    if not (image.is_file() and image.stat().st_size == len(item.image)):
+        workdir.write_bytes(image, item.image)
+    mask = ""
+    if item.mask is not None:
+        mask = f"masks/{os.path.splitext(name)[0]}.png"
+        if not (folder / mask).is_file():
+            with workdir.atomic_path(folder / mask) as temporary:
+                Image.fromarray(item.mask.astype(np.uint8) * 255).save(temporary)
+    box = [f"{edge:.6g}" for edge in item.box] if item.box else [""] * len(BOX)
+    return (f"images/{name}", *box, mask)
+
+
+def _examples(builder: Any, split: str) -> Iterator[dict]:
+    """Examples of a split, images still encoded, in the order of the shards."""
+    tfds = import_tfds()
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    try:
+        source = builder.as_data_source(split, decoders=decoders)
+    except NotImplementedError:  # a format without random access
+        options = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+        dataset = builder.as_dataset(
+            split, decoders=decoders, read_config=options, shuffle_files=False
+        )
+        yield from tfds.as_numpy(dataset)
+        return
+    for number in range(len(source)):
+        yield source[number]
+
+
+def _within_reach(builder: Any, folder: Path) -> Any:
+    """The builder, or that of a copy: random access needs files on this machine."""
+    path = str(builder.data_path)
+    if not is_remote(path):
+        return builder
+    copy = folder / "shards" / builder.name / str(builder.version)
+    files = [one for one in builder.data_path.iterdir() if not one.is_dir()]
+    for one in progress(files, len(files), "fetch", "file"):
+        target = copy / one.name
+        if not target.is_file():
+            with workdir.atomic_path(target) as temporary:
+                one.copy(temporary)
+    return import_tfds().builder_from_directory(copy)
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is a bucket's, as gs://..., and not this machine's."""
+    return "://" in path
