@@ -31,6 +31,7 @@ def get_config() -> ConfigDict:
     data.cache_dir = ""  # of indexes and converted images; "": the user's cache
     data.reduced_decode = True  # large JPEGs at 1/2, 1/4, 1/8 where that suffices
     data.cache_mb = 512  # decoded images kept in memory, if all of them fit
+    data.disk_cache = ""  # of decoded images: "" (none) | auto | a folder
     data.max_bad_share = 0.05  # share of files that may turn bad during a run
     data.choe = choe = ConfigDict()  # of source=choe: metadata as Choe et al. have them
     choe.metadata = ""  # folder with train/, val/, test/, or one of these

@@ -11,8 +11,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from hiercam_keras.data import augment, decode, windows
+from hiercam_keras.data import augment, decode, disk_cache, windows
 from hiercam_keras.data.plans import Job, Plan
+from hiercam_keras.progress import progress
 
 _AHEAD = 256  # examples that are read before they are asked for, in whole batches
 
@@ -27,11 +28,14 @@ class ArrayReader:
         )
         fits = job.windows.num_bytes <= job.cache_bytes
         self._cache: dict[int, np.ndarray] | None = {} if fits else None
+        self._disk: disk_cache.Windows | None = None
 
     def read(
         self, plans: Iterator[Plan]
     ) -> Iterator[tuple[Plan, np.ndarray, dict[int, str]]]:
         """Yields each plan, its images uint8 (B, S, S, 3), and reasons by position."""
+        if self._job.disk and self._disk is None:
+            self._disk = self._open_disk()
         waiting: deque[tuple[Plan, list[Future]]] = deque()
         try:
             for plan in plans:
@@ -48,7 +52,7 @@ class ArrayReader:
     def close(self) -> None:
         """Ends the threads and frees the cache."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._cache = None
+        self._cache = self._disk = None
 
     def _submit(self, plan):
         return [
@@ -71,13 +75,43 @@ class ArrayReader:
         drawn = augment.Augmentation(*(array[position] for array in plan.drawn))
         index, crop = int(plan.indices[position]), plan.crop[position]
         where = self._job.windows
-        if self._cache is None:
+        if self._disk is not None and self._disk.good[index]:
+            window = self._on_disk(index)
+        elif self._cache is None:
             # Only what is seen; nobody asks for the rest.
             window = self._read(index, crop, (where.size, where.size))
             crop = (0, 0)
         else:
             window = self._window(index)
         return augment.apply(window, crop, drawn, where.size, self._job.recolor)
+
+    def _on_disk(self, index):
+        height, width = self._job.windows.extent[index]
+        start = self._disk.starts[index]
+        pixels = self._disk.pixels[start : start + int(height) * int(width) * 3]
+        return pixels.reshape(height, width, 3)
+
+    def _open_disk(self):
+        job = self._job
+        settings = {"pipeline": "arrays", "reduce": job.reduce}
+        return disk_cache.open_or_make(
+            job.disk, job.paths, job.windows, settings, self._fill
+        )
+
+    def _fill(self, pixels, starts):
+        """Writes all windows to their places; False for what cannot be read."""
+
+        def one(index):
+            try:
+                window = self._read(index).ravel()
+            except decode.BadImage:
+                return False
+            pixels[starts[index] :][: len(window)] = window
+            return True
+
+        done = self._pool.map(one, range(len(starts)))
+        done = progress(done, total=len(starts), desc="decode", unit="img")
+        return np.fromiter(done, bool, len(starts))
 
     def _window(self, index):
         if index not in self._cache:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from hiercam_keras.data import augment, geometry, windows
+from hiercam_keras.data import augment, disk_cache, geometry, windows
 from hiercam_keras.data.plans import Job, Plan, Planner, Reader, Shard
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
@@ -178,7 +178,7 @@ def make_loader(
       records: N examples; without shuffling they come in this order.
       labels: rank -> int32 (N,).
       data_config: the config's `data`: image_size, batch_size, pipeline, workers,
-        cache_mb, max_bad_share.
+        cache_mb, disk_cache, reduced_decode, max_bad_share.
       augment_config: the config's `augment`; None for none.
       seed: of order and augmentation.
       training: shuffle, and drop the last incomplete batch; else pad it.
@@ -212,13 +212,21 @@ def make_loader(
     part = Shard(*shard)
     part.rows(batch_size)
     jitter = augment_config.get("crop_jitter", 0.0) if augment_config else 0.0
+    where = windows.plan(records, size, layout, jitter)
+    cache_bytes = int(data_config.get("cache_mb", 512)) * 2**20
     job = Job(
         paths=[str(record.path) for record in records],
-        windows=windows.plan(records, size, layout, jitter),
+        windows=where,
         recolor=augment.changes_color(augment_config),
         workers=int(data_config.get("workers", 0)),
-        cache_bytes=int(data_config.get("cache_mb", 512)) * 2**20,
+        cache_bytes=cache_bytes,
         reduce=bool(data_config.get("reduced_decode", True)),
+        disk=disk_cache.folder_of(
+            data_config.get("disk_cache", ""),
+            data_config.get("cache_dir", ""),
+            where.num_bytes,
+            cache_bytes,
+        ),
     )
     planner = Planner(job.windows, augment_config, batch_size, seed, training, part)
     return Loader(

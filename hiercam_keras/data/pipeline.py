@@ -13,9 +13,16 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from hiercam_keras.data import augment_tf, pipeline_window
+from hiercam_keras.data import (
+    augment_tf,
+    decode,
+    disk_cache,
+    pipeline_window,
+    windows,
+)
 from hiercam_keras.data.arrays import ArrayReader
 from hiercam_keras.data.plans import Job, Plan
+from hiercam_keras.progress import progress
 
 # After so many batches that only Pillow could read it reads the rest as well: its files
 # are of a kind that TensorFlow lacks, and starting anew costs more than decoding.
@@ -47,9 +54,11 @@ class TfReader:
     ) -> Iterator[tuple[Plan, np.ndarray, dict[int, str]]]:
         """Yields each plan, its images uint8 (B, S, S, 3), and reasons by position."""
         self._epochs += 1
+        if self._job.disk and self._memory is None:
+            self._memory = self._open_disk()
         # Whoever reads once should not wait until all is in memory.
-        if self._epochs == 2 and self._fits:
-            self._memory = self._fill()
+        elif self._epochs == 2 and self._fits:
+            self._memory = self._in_memory()
         plans = iter(plans)
         while self._rescued < _PATIENCE and (first := next(plans, None)):
             more = max(1, _CHUNK // len(first.indices)) - 1
@@ -133,28 +142,62 @@ class TfReader:
             self._pillow = ArrayReader(self._job)
         return self._pillow.read(plans)
 
-    def _fill(self) -> "_Memory":
+    def _open_disk(self):
+        job = self._job
+        settings = {"pipeline": "tfdata", "reduce": job.reduce}
+        found = disk_cache.open_or_make(
+            job.disk, job.paths, job.windows, settings, self._fill_disk
+        )
+        # The tensor is the mapped file itself: nothing is copied, and no Python runs
+        # when an example is read.
+        pixels = tf.experimental.dlpack.from_dlpack(found.pixels.__dlpack__())
+        return _Memory(pixels, found.starts, job.windows.extent, found.good)
+
+    def _fill_disk(self, pixels, starts):
+        total = len(starts)
+        bar = progress(self._windows(), total=total, desc="decode", unit="img")
+        return self._fill(bar, pixels, starts)
+
+    def _in_memory(self) -> "_Memory":
         """All windows in memory; a bad file's place is left out, see `_Memory`."""
         extent = self._job.windows.extent
         lengths = extent.astype(np.int64).prod(axis=1) * 3
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         pixels = np.zeros(int(lengths.sum()), np.uint8)
-        good = np.zeros(len(lengths), bool)
-        done = 0
-        while done < len(lengths):
-            rest = np.arange(done, len(lengths))
+        good = self._fill(self._windows(), pixels, starts)
+        return _Memory(tf.constant(pixels), starts, extent, good)
+
+    def _fill(self, all_windows, pixels, starts):
+        """Writes all windows to their places; False for what cannot be read."""
+        good = np.zeros(len(starts), bool)
+        for index, window in enumerate(all_windows):
+            if window is not None:
+                pixels[starts[index] :][: window.size] = window.ravel()
+                good[index] = True
+        return good
+
+    def _windows(self) -> Iterator[np.ndarray | None]:
+        """All whole windows in order; None for a file that cannot be read."""
+        job, done = self._job, 0
+        while done < len(job.paths):
+            rest = np.arange(done, len(job.paths))
             columns = self._file_columns(rest)
-            columns["first"] = np.zeros_like(extent[rest])
-            columns["count"] = extent[rest]
-            dataset = self._map(columns, self._whole).prefetch(64)
+            columns["first"] = np.zeros_like(job.windows.extent[rest])
+            columns["count"] = job.windows.extent[rest]
             try:
-                for window in dataset:
-                    pixels[starts[done] :][: lengths[done]] = window.numpy().ravel()
-                    good[done] = True
+                for window in self._map(columns, self._whole).prefetch(64):
+                    yield window.numpy()
                     done += 1
             except tf.errors.OpError:
+                yield self._rescue(done)
                 done += 1
-        return _Memory(pixels, starts, extent, good)
+
+    def _rescue(self, index):
+        job = self._job
+        try:
+            return windows.read(job.paths[index], job.windows, index, reduce=job.reduce)
+        except decode.BadImage:
+            return None
 
 
 class _Memory:
@@ -164,7 +207,7 @@ class _Memory:
     """
 
     def __init__(self, pixels, starts, extent, good):
-        self._pixels = tf.constant(pixels)
+        self._pixels = pixels
         self._starts = tf.constant(starts, tf.int64)
         self._extent = tf.constant(extent, tf.int64)
         self._good = tf.constant(good)

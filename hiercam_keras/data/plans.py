@@ -7,6 +7,7 @@ of the same batches.
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -48,6 +49,7 @@ class Job(NamedTuple):
       workers: threads; 0 for one per core.
       cache_bytes: windows are kept in memory if all of them fit in here.
       reduce: large JPEG files are decoded at a reduced scale, see `decode.reduction`.
+      disk: folder of windows on disk (`disk_cache`), or None.
     """
 
     paths: list[str]
@@ -56,6 +58,7 @@ class Job(NamedTuple):
     workers: int
     cache_bytes: int
     reduce: bool
+    disk: Path | None = None
 
 
 class Reader(Protocol):

@@ -142,7 +142,7 @@ def make_loader(
 ) -> loader.Loader:
     """A loader whose labels are those of the taxonomy at `ranks`, all by default.
 
-    With `once` nothing is kept in memory for a second epoch.
+    With `once` nothing is kept in memory or on disk for a second epoch.
     """
     lineages = [record.lineage for record in records]
     labels = {
@@ -153,7 +153,7 @@ def make_loader(
     if batch_size:
         data = with_fields(data, batch_size=batch_size)
     if once:
-        data = with_fields(data, cache_mb=0)
+        data = with_fields(data, cache_mb=0, disk_cache="")
     return loader.make_loader(
         records,
         labels,

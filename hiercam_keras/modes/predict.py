@@ -45,9 +45,8 @@ def run(settings: Settings) -> str:
 
 def photo_loader(records: list[Record], config: Any) -> loader.Loader:
     """Batches of photographs whose lineage need not be known."""
-    data = with_fields(
-        config.data, batch_size=min(config.data.batch_size, len(records)), cache_mb=0
-    )
+    size = min(config.data.batch_size, len(records))
+    data = with_fields(config.data, batch_size=size, cache_mb=0, disk_cache="")
     return loader.make_loader(records, {}, data, seed=config.seed)
 
 

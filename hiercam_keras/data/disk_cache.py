@@ -1,0 +1,214 @@
+"""Data room: decoded windows of all examples in one file on disk.
+
+`<folder>/<key>/pixels.npy` holds the windows one behind the other, uint8, and is mapped
+into memory; `index.json` beside it has checksums of its blocks and the files that could
+not be read. The key is a hash of all inputs (path, size and time of every file) and of
+all settings that the pixels depend on, so that a cache is right or is not found. Both
+files are written under temporary names, the index last.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+
+from hiercam_keras import workdir
+from hiercam_keras.data import index, windows
+from hiercam_keras.errors import UserError
+
+SCHEMA_VERSION = 1
+_PIXELS_VERSION = 1  # counts changes of decoding and resizing that change pixels
+_BLOCK = 64 * 2**20  # bytes with a checksum of their own
+_SPARE = 2 * 2**30  # bytes that "auto" leaves free
+_GB = 1e9
+
+
+class Windows(NamedTuple):
+    """Decoded windows of N examples.
+
+    Attributes:
+      pixels: uint8 (bytes,), one window behind the other.
+      starts: int64 (N,) of each window in `pixels`.
+      good: bool (N,); False for a file that could not be read.
+    """
+
+    pixels: np.ndarray
+    starts: np.ndarray
+    good: np.ndarray
+
+
+def folder_of(setting: str, cache_dir: str, num_bytes: int, memory: int) -> Path | None:
+    """The folder of all caches, or None for no cache.
+
+    Args:
+      setting: the config's `data.disk_cache`: "" for none, a folder, or "auto": beside
+        the indexes if the windows do not fit into memory and the disk has room.
+      cache_dir: the config's `data.cache_dir`.
+      num_bytes: of all windows.
+      memory: bytes that windows may take in memory.
+    """
+    if setting != "auto":
+        return Path(setting).expanduser() if setting else None
+    if num_bytes <= memory:
+        return None
+    folder = Path(cache_dir or index.user_cache()) / "decoded"
+    free = _free(folder)
+    if num_bytes + _SPARE > free:
+        logging.info(
+            "No cache of decoded images: it takes %.1f GB, and %s has %.1f GB left",
+            num_bytes / _GB,
+            folder,
+            free / _GB,
+        )
+        return None
+    return folder
+
+
+def open_or_make(
+    folder: Path,
+    paths: list[str],
+    where: windows.Windows,
+    settings: dict[str, Any],
+    fill: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Windows:
+    """The windows of all examples, from disk if they are there.
+
+    Args:
+      folder: of all caches.
+      paths: N files.
+      where: their windows.
+      settings: what else the pixels depend on; JSON.
+      fill: writes all windows into `pixels` at `starts` and returns `good`.
+
+    Raises:
+      UserError: the disk lacks the room.
+    """
+    place = folder / _key(paths, where, settings)
+    lengths = where.extent.astype(np.int64).prod(axis=1) * 3
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+    found = _open(place, starts, where.num_bytes)
+    if found is not None:
+        logging.info("Decoded images come from %s", place)
+        return found
+    _make(place, starts, where.num_bytes, fill)
+    found = _open(place, starts, where.num_bytes)
+    if found is None:
+        raise UserError(
+            f"the cache {place} is damaged as soon as it is written: is the disk "
+            "sound? Choose another folder with --config.data.disk_cache."
+        )
+    return found
+
+
+def _key(paths, where, settings) -> str:
+    """16 hex digits of a SHA-256 of whatever the pixels depend on."""
+    digest = hashlib.sha256()
+    about = {**settings, "schema": SCHEMA_VERSION, "pixels": _PIXELS_VERSION}
+    digest.update(json.dumps({**about, "size": where.size}, sort_keys=True).encode())
+    for table in (where.resized, where.start, where.extent):
+        digest.update(np.ascontiguousarray(table).tobytes())
+    for path in paths:
+        try:
+            stat = os.stat(path)
+            about = f"{stat.st_size} {stat.st_mtime_ns}"
+        except OSError:
+            about = "missing"
+        digest.update(os.fsencode(f"{os.path.abspath(path)}\0{about}\n"))
+    return digest.hexdigest()[:16]
+
+
+def _open(place, starts, num_bytes) -> Windows | None:
+    """A whole cache, or None where there is none or it is damaged."""
+    if not (place / "index.json").exists():
+        return None
+    try:
+        about = workdir.read_json(place / "index.json")
+        # Copy on write: TensorFlow takes no array that is read-only.
+        pixels = np.load(place / "pixels.npy", mmap_mode="c", allow_pickle=False)
+        if pixels.shape != (num_bytes,) or pixels.dtype != np.uint8:
+            raise ValueError(f"{pixels.dtype} {pixels.shape}")
+        if _checksums(pixels) != about["checksums"]:
+            raise ValueError("wrong checksum")
+        good = np.ones(len(starts), bool)
+        good[about["unreadable"]] = False
+    except (OSError, ValueError, KeyError, IndexError, TypeError, UserError) as error:
+        logging.warning("The cache %s is damaged and is made anew: %s", place, error)
+        return None
+    return Windows(pixels, starts, good)
+
+
+def _make(place, starts, num_bytes, fill):
+    folder = place.parent
+    workdir.make_dir(place)
+    free = _free(folder)
+    logging.info(
+        "Writing %d decoded images to %s, once: %.2f GB of the %.1f GB that are free",
+        len(starts),
+        place,
+        num_bytes / _GB,
+        free / _GB,
+    )
+    _tell_others(folder, place)
+    if num_bytes >= free:
+        raise UserError(
+            f"the cache of {len(starts)} decoded images takes {num_bytes / _GB:.1f} "
+            f"GB, but {folder} has {free / _GB:.1f} GB left. Free some space, choose "
+            "another folder with --config.data.disk_cache, or do without it "
+            '(--config.data.disk_cache="").'
+        )
+    with workdir.atomic_path(place / "pixels.npy") as temporary:
+        pixels = np.lib.format.open_memmap(
+            temporary, mode="w+", dtype=np.uint8, shape=(num_bytes,)
+        )
+        with open(temporary, "r+b") as file:
+            # A full disk is an error here, and a crash when a mapped page is written.
+            os.posix_fallocate(file.fileno(), 0, os.path.getsize(temporary))
+        good = fill(pixels, starts)
+        pixels.flush()
+        checksums = _checksums(pixels)
+        del pixels
+    workdir.write_json(
+        place / "index.json",
+        {
+            "schema_version": SCHEMA_VERSION,
+            "num_examples": len(starts),
+            "num_bytes": num_bytes,
+            "unreadable": np.flatnonzero(~good).tolist(),
+            "checksums": checksums,
+        },
+    )
+
+
+def _checksums(pixels) -> list[int]:
+    """CRC-32 of every block; all cores, outside Python's lock."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        starts = range(0, len(pixels), _BLOCK)
+        return list(pool.map(lambda at: zlib.crc32(pixels[at : at + _BLOCK]), starts))
+
+
+def _free(folder) -> int:
+    """Bytes that are free where the folder is or will be."""
+    folder = Path(folder).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _tell_others(folder, place):
+    others = [path for path in folder.glob("*/pixels.npy") if path.parent != place]
+    if others:
+        taken = sum(path.stat().st_size for path in others)
+        logging.info(
+            "%s holds %d other caches of %.1f GB; delete what is not needed any more",
+            folder,
+            len(others),
+            taken / _GB,
+        )

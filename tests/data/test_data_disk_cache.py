@@ -1,0 +1,192 @@
+"""Decoded images on disk: the same batches, and never stale or damaged ones."""
+
+import os
+import shutil
+from collections import namedtuple
+
+import numpy as np
+import pytest
+
+from hiercam_keras.data import disk_cache, loader, sources
+from hiercam_keras.errors import UserError
+
+AUGMENT = {"horizontal_flip": True, "crop_jitter": 1.0, "brightness": 0.2}
+
+
+@pytest.fixture(params=["arrays", "tfdata"])
+def config(request, data_config, tmp_path):
+    if request.param == "tfdata":
+        pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    data_config.pipeline, data_config.cache_mb = request.param, 0
+    data_config.disk_cache = str(tmp_path / "decoded")
+    return data_config
+
+
+@pytest.fixture
+def records(data_config, bird_folder):
+    return list(sources.load(data_config, str(bird_folder)).records)
+
+
+def make(records, config, **options):
+    labels = {"species": np.arange(len(records)) // 4}
+    options = {"training": True, "seed": 1, **options}
+    return loader.make_loader(records, labels, config, AUGMENT, **options)
+
+
+def epochs(records, config, **options):
+    with make(records, config, **options) as found:
+        return [batch for k in range(2) for batch in found.epoch(k)]
+
+
+def caches(config):
+    folder = disk_cache.Path(config.disk_cache)
+    return sorted(path.parent.name for path in folder.glob("*/index.json"))
+
+
+def assert_same(a, b):
+    assert len(a) == len(b)
+    for x, y in zip(a, b, strict=True):
+        assert x.example_ids == y.example_ids
+        for field in ("images", "mask", "geometry"):
+            np.testing.assert_array_equal(getattr(x, field), getattr(y, field))
+
+
+def count_fills(monkeypatch):
+    made = []
+    make_one = disk_cache._make
+    monkeypatch.setattr(
+        disk_cache, "_make", lambda *a: made.append(a[0].name) or make_one(*a)
+    )
+    return made
+
+
+def test_same_batches_to_the_bit_decoded_once(config, records, monkeypatch):
+    made = count_fills(monkeypatch)
+    cached = [epochs(records, config) for _ in range(2)]
+    assert len(made) == 1
+    folder = disk_cache.Path(config.disk_cache)
+    pixels = folder / made[0] / "pixels.npy"
+    # The size that was told beforehand, and the header.
+    with make(records, config) as found:
+        assert os.path.getsize(pixels) == found._job.windows.num_bytes + 128
+    assert sorted(path.name for path in pixels.parent.iterdir()) == [
+        "index.json",
+        "pixels.npy",
+    ]
+    config.disk_cache = ""
+    for batches in cached:
+        assert_same(batches, epochs(records, config))
+
+
+@pytest.mark.parametrize("config", ["arrays"], indirect=True)
+def test_inputs_and_settings_make_a_cache_of_their_own(config, records, bird_folder):
+    epochs(records, config)
+    first = caches(config)
+    path = bird_folder / records[3].example_id
+    shutil.copy(bird_folder / records[5].example_id, path)
+    changed = list(sources.load(config, str(bird_folder)).records)
+    batches = epochs(changed, config)
+    assert len(caches(config)) == 2
+    for field, value in (("image_size", 24), ("reduced_decode", False)):
+        before = caches(config)
+        config[field] = value
+        epochs(changed, config)
+        assert len(caches(config)) == len(before) + 1
+    epochs(changed[1:], config)
+    assert len(caches(config)) == 5 and first[0] in caches(config)
+    config.image_size, config.disk_cache = 32, ""
+    assert_same(batches, epochs(changed, config))
+
+
+def flip_a_bit(folder):
+    with open(folder / "pixels.npy", "r+b") as file:
+        file.seek(5000)
+        byte = file.read(1)[0]
+        file.seek(5000)
+        file.write(bytes([byte ^ 1]))
+
+
+def cut(folder):
+    os.truncate(folder / "pixels.npy", 4000)
+
+
+def empty_index(folder):
+    (folder / "index.json").write_text("{}")
+
+
+def no_pixels(folder):
+    (folder / "pixels.npy").unlink()
+
+
+@pytest.mark.parametrize("config", ["arrays"], indirect=True)
+@pytest.mark.parametrize("damage", [flip_a_bit, cut, empty_index, no_pixels])
+def test_damage_is_found(config, records, damage, monkeypatch):
+    batches = epochs(records, config)
+    damage(disk_cache.Path(config.disk_cache) / caches(config)[0])
+    made = count_fills(monkeypatch)
+    assert_same(batches, epochs(records, config))
+    assert len(made) == 1
+    assert_same(batches, epochs(records, config))
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("config", ["arrays"], indirect=True)
+def test_a_pass_that_is_killed_leaves_nothing(config, records, monkeypatch):
+    with monkeypatch.context() as context:
+        context.setattr(disk_cache, "_checksums", lambda pixels: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            epochs(records, config)
+    assert not list(disk_cache.Path(config.disk_cache).glob("*/*"))
+    assert len(epochs(records, config)) == 4
+
+
+@pytest.mark.parametrize("config", ["arrays"], indirect=True)
+def test_no_room(config, records, monkeypatch):
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(disk_cache.shutil, "disk_usage", lambda path: usage(30_000))
+    with pytest.raises(UserError, match=r"12 decoded images takes 0.0 GB.*disk_cache"):
+        epochs(records, config)
+    assert not list(disk_cache.Path(config.disk_cache).glob("*/*"))
+
+
+def test_auto_takes_what_there_is(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(disk_cache.shutil, "disk_usage", lambda path: usage(20e9))
+
+    def folder(setting, num_bytes):
+        return disk_cache.folder_of(setting, str(tmp_path), num_bytes, 512 * 2**20)
+
+    assert folder("", 10**10) is None
+    assert folder("auto", 10**8) is None  # memory is enough
+    assert folder("auto", 10**10) == tmp_path / "decoded"
+    assert folder("auto", 19 * 10**9) is None  # no room
+    assert folder(str(tmp_path / "x"), 10**8) == tmp_path / "x"
+
+
+def test_files_that_go_bad_while_the_run_is_on(config, records, bird_folder):
+    names = [record.example_id for record in records]
+    (bird_folder / names[2]).write_text("no picture")
+    with make(records, config, training=False) as found:
+        batches = list(found.epoch(0))
+        assert list(found.skipped) == [names[2]]
+        # All files disappear: what is on disk goes on.
+        shutil.rmtree(bird_folder)
+        assert_same(batches, list(found.epoch(0)))
+        assert list(found.skipped) == [names[2]]
+    assert [list(batch.mask) for batch in batches][0] == [True, True, False, True, True]
+
+
+def test_files_that_disappear_in_the_middle_of_an_epoch(config, records, bird_folder):
+    config.disk_cache, config.batch_size = "", 2
+    config.max_bad_share = 0.3
+    with make(records, config, training=False) as found:
+        batches = found.epoch(0)
+        next(batches)
+        for record in records[9:]:
+            (bird_folder / record.example_id).unlink()
+        rest = list(batches)
+        assert len(rest) == 5
+        # What was read ahead is good; what is asked for again is not there.
+        masks = np.concatenate([batch.mask for batch in found.epoch(1)])
+        np.testing.assert_array_equal(masks, [True] * 9 + [False] * 3)
+        assert sorted(found.skipped) == [r.example_id for r in records[9:]]
