@@ -103,7 +103,7 @@ def accuracy_table(
       train_labels: rank -> labels of the training images.
       counts: rank -> number of taxa.
     """
-    rows, answers = [], []
+    rows = []
     for ranks, condition, seen in models:
         pool = Pool(seen)
         for rank in map(str, seen[0].looks.ranks):
@@ -124,21 +124,6 @@ def accuracy_table(
                     most_bits(labels, count),
                 )
             )
-    for ranks, condition, seen in models:
-        for others, same, rival in models:
-            rank = ranks[0]
-            if len(ranks) == 1 and same == condition and others != ranks:
-                if rank in rival[0].looks.ranks:
-                    gap = accuracy_gap(seen, rival, rank)
-                    answers.append(
-                        f"at {rank}, {condition}, the model trained at {rank} is "
-                        + told(
-                            gap,
-                            f"better than the {'+'.join(others)} model",
-                            f"worse than the {'+'.join(others)} model",
-                            f"not told apart from the {'+'.join(others)} model",
-                        )
-                    )
     return Table(
         name="accuracy",
         title="Accuracy",
@@ -158,8 +143,7 @@ def accuracy_table(
             "most bits",
         ),
         rows=rows,
-        answer=". ".join(one[:1].upper() + one[1:] for one in answers)
-        + ("." if answers else "One model alone is compared with none."),
+        answer=_answer(models),
         note="Guessing: always the commonest taxon of the training images. Kappa: "
         "Cohen's, 0 for guessing by frequency, 1 for always right. Bits: mean of log2 "
         "of the true taxon's probability over its share of the training images, at "
@@ -167,3 +151,25 @@ def accuracy_table(
         "last column. Rolled up: the sum of the probabilities below each taxon. "
         "Brackets: 95 % intervals, species and seeds resampled.",
     )
+
+
+def _answer(models: Models) -> str:
+    """Each model at its own rank against all others that can answer there."""
+    found = []
+    for ranks, condition, seen in models:
+        for others, same, rival in models:
+            if len(ranks) > 1 or same != condition or others == ranks:
+                continue
+            if ranks[0] not in rival[0].looks.ranks:
+                continue
+            name = f"the {'+'.join(others)} model"
+            found.append(
+                f"At {ranks[0]}, {condition}, the model trained at {ranks[0]} is "
+                + told(
+                    accuracy_gap(seen, rival, ranks[0]),
+                    f"better than {name}",
+                    f"worse than {name}",
+                    f"not told apart from {name}",
+                )
+            )
+    return ". ".join([*found, ""]).strip() or "One model is compared with none."

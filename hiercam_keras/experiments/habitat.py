@@ -26,13 +26,14 @@ def background_table(
     """
     ranks = list(dict.fromkeys(rank for rank, _ in cells))
     low, high = habitats[0], habitats[-1]
-    rows, rises = [], []
+    rows, answers = [], []
     for rank in ranks:
         pools = [Pool(cells[rank, habitat]) for habitat in habitats]
         shares = [pool.mean(pool.energy(f"asked-{rank}")[:, 0]) for pool in pools]
         rise = difference([(rank, high, 1), (rank, low, -1)], cells)
-        rises.append(
-            f"{rank} model: "
+        rows.append((f"{rank} model", *shares, rise))
+        answers.append(
+            f"{rank.capitalize()} model: "
             + told(
                 rise,
                 "more on the background where the habitat tells the family",
@@ -40,36 +41,13 @@ def background_table(
                 "no difference between the habitats",
             )
         )
-        rows.append((f"{rank} model", *shares, rise))
-    area = [
-        Pool(cells[ranks[0], habitat]).mean(Pool(cells[ranks[0], habitat]).area[:, 0])
-        for habitat in habitats
-    ]
+    pools = [Pool(cells[ranks[0], habitat]) for habitat in habitats]
+    area = [pool.mean(pool.area[:, 0]) for pool in pools]
     rows.append(("share of the picture", *area, None))
-    answer = ". ".join(one[:1].upper() + one[1:] for one in rises) + "."
     if {"family", "species"} <= set(ranks):
-        at = {
-            habitat: difference(
-                [("family", habitat, 1), ("species", habitat, -1)], cells
-            )
-            for habitat in habitats
-        }
-        both = difference(
-            [
-                ("family", high, 1),
-                ("family", low, -1),
-                ("species", high, -1),
-                ("species", low, 1),
-            ],
-            cells,
-        )
-        rows.append(
-            ("family minus species", *(at[habitat] for habitat in habitats), both)
-        )
-        answer += " The family model's rise exceeds the species model's: " + told(
-            both, "yes", "no, it is smaller", "not told apart"
-        )
-        answer += "."
+        row, answer = _family_against_species(cells, habitats)
+        rows.append(row)
+        answers.append(answer)
     return Table(
         name="background",
         title="The background, and whether it tells",
@@ -81,12 +59,38 @@ def background_table(
             f"{high:g} minus {low:g}",
         ),
         rows=rows,
-        answer=answer,
+        answer=". ".join(answers) + ".",
         note="Maps of each model's own question. The last column and the last row pair "
         "the same birds by image; where both meet stands the difference in "
         "differences. Brackets: 95 % intervals, species and seeds resampled.",
         figure="study/background.png",
     )
+
+
+def _family_against_species(
+    cells: dict[tuple[str, float], list[Seen]], habitats: Sequence[float]
+) -> tuple[tuple, str]:
+    """The row of their differences, and what it says."""
+    terms = [("family", 1), ("species", -1)]
+    at = [
+        difference([(rank, habitat, sign) for rank, sign in terms], cells)
+        for habitat in habitats
+    ]
+    both = difference(
+        [
+            (rank, habitat, sign * way)
+            for habitat, way in ((habitats[-1], 1), (habitats[0], -1))
+            for rank, sign in terms
+        ],
+        cells,
+    )
+    words = told(
+        both,
+        "the family model's change exceeds the species model's",
+        "the family model's change is below the species model's",
+        "the family model's change is not told apart from the species model's",
+    )
+    return ("family minus species", *at, both), words[:1].upper() + words[1:]
 
 
 def difference(

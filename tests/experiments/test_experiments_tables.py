@@ -1,0 +1,229 @@
+"""Figures of the tables by hand, and how they are written."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from hiercam_keras.experiments import (
+    accuracy,
+    evidence,
+    habitat,
+    looks,
+    page,
+    same_maps,
+    tables,
+)
+from hiercam_keras.experiments.looks import Looks
+from hiercam_keras.experiments.pieces import Condition, Piece
+from hiercam_keras.experiments.seen import Pool, Seen, paired
+from hiercam_keras.metrics.resampling import Estimate
+
+EVIDENCE = {"family": ("bill_tail", 1), "species": ("patch", 2)}
+
+
+def make_looks(energy, **changed) -> Looks:
+    """Looks of N images: energy (N, K, 3) of background, bill and patch."""
+    energy = np.asarray(energy, np.float32)
+    count = len(energy)
+    fields = {
+        "example_ids": np.array([f"{number:02d}.jpg" for number in range(count)]),
+        "group": np.arange(count, dtype=np.int32),
+        "keys": np.array(["asked-species", "step-species"][: energy.shape[1]]),
+        "energy": energy,
+        "area": np.tile(np.float32([0.5, 0.3, 0.2]), (count, 1)),
+        "hot": np.full(energy.shape[:2], 0.1, np.float32),
+        "degenerate": np.zeros(energy.shape[:2], bool),
+        "ranks": np.array(["family", "species"]),
+        "true": np.zeros((count, 2), np.int32),
+        "predicted": np.zeros((count, 2), np.int32),
+        "rolled": np.zeros((count, 2), np.int32),
+        "log2_true": np.zeros((count, 2), np.float32),
+        "maps": np.ones((count, 1, 2, 2), np.float16) / 4,
+    }
+    return Looks(**fields | changed)
+
+
+def make_seen(one: Looks, ranks=("species",), seed=0, habitat_=None) -> Seen:
+    return Seen(Piece(ranks, seed, Condition(habitat_), None, None), one)
+
+
+def test_lifts_and_specificity_by_hand():
+    one = make_looks([[[0.3, 0.3, 0.4], [0.1, 0.3, 0.6]]] * 4)
+    pool = Pool([make_seen(one)])
+    assert pool.lift("asked-species", [2]).value == pytest.approx(0.4 / 0.2)
+    assert pool.lift("asked-species", [1, 2]).value == pytest.approx(0.7 / 0.5)
+    plain = pool.specificity("asked-species", 2, [1])
+    assert plain.value == pytest.approx(0.4 / 0.2 - 0.3 / 0.3)
+    gain = pool.gain("step-species", "asked-species", 2, [1])
+    assert gain.value == pytest.approx((0.6 - 0.4) / 0.2)
+    assert gain.verdict == 1
+
+
+def test_a_step_into_an_only_child_is_left_out():
+    energy = np.full((3, 2, 3), 1 / 3)
+    energy[0, 1] = np.nan
+    pool = Pool([make_seen(make_looks(energy))])
+    assert pool.lift("step-species", [2]).value == pytest.approx(1 / 3 / 0.2)
+    energy[:, 1] = np.nan
+    nothing = [(("species",), "all", [make_seen(make_looks(energy))])]
+    assert evidence.specificity_table(nothing, EVIDENCE).rows == []
+    assert "0 of 0 step maps" in evidence.steps_table(nothing, EVIDENCE).answer
+
+
+def test_kappa_and_bits_by_hand():
+    """Four images of two taxa: three right, of 1 said to be 0."""
+    true = np.array([[0, 0], [0, 0], [1, 1], [1, 1]], np.int32)
+    said = np.array([[0, 0], [0, 0], [0, 0], [1, 1]], np.int32)
+    sure = np.log2([[1.0] * 2, [0.5] * 2, [0.25] * 2, [1.0] * 2])
+    one = make_looks(
+        np.full((4, 2, 3), 1 / 3), true=true, predicted=said, log2_true=sure
+    )
+    pool = Pool([make_seen(one)])
+    assert accuracy.accuracy(pool, "species").value == 0.75
+    # By chance: 1/2 x 3/4 + 1/2 x 1/4.
+    assert accuracy.kappa(pool, "species", 2).value == pytest.approx(0.5)
+    # Shares of the training images, one added to each: 3/4 and 1/4.
+    found = accuracy.bits(pool, "species", np.array([0, 0]), 2)
+    expected = np.mean(np.log2([1 / 0.75, 0.5 / 0.75, 0.25 / 0.25, 1 / 0.25]))
+    assert found.value == pytest.approx(expected)
+    assert accuracy.most_bits(np.array([0, 0, 1, 1]), 2) == 1.0
+    assert accuracy.each_seed([make_seen(one)] * 2, "species") == "0.750, 0.750"
+
+
+def test_paired_takes_the_images_and_seeds_that_all_have():
+    first = make_looks(np.full((4, 2, 3), 1 / 3))
+    second = first.take([3, 1])
+    several = [
+        [make_seen(first, seed=0), make_seen(first, seed=1)],
+        [make_seen(second, seed=1), make_seen(second, seed=5)],
+    ]
+    met = []
+
+    def value(*looks):
+        met.append([one.example_ids.tolist() for one in looks])
+        return np.ones(len(looks[0].group))
+
+    assert paired(several, value).value == 1.0
+    assert met == [[["01.jpg", "03.jpg"]] * 2]
+
+
+def test_the_background_by_hand():
+    """Species: 0.2 in both habitats. Family: 0.2, and 0.5 where the habitat tells."""
+
+    def cell(rank, share, place):
+        energy = np.tile([share, 1 - share, 0], (4, 1, 1))
+        return make_seen(
+            make_looks(energy, keys=np.array([f"asked-{rank}"])), (rank,), 0, place
+        )
+
+    cells = {
+        (rank, place): [cell(rank, share, place)]
+        for rank, place, share in (
+            ("family", 0.0, 0.2),
+            ("family", 1.0, 0.5),
+            ("species", 0.0, 0.2),
+            ("species", 1.0, 0.2),
+        )
+    }
+    table = habitat.background_table(cells, (0.0, 1.0))
+    rows = {row[0]: [cell and cell.value for cell in row[1:]] for row in table.rows}
+    assert rows["family model"] == pytest.approx([0.2, 0.5, 0.3])
+    assert rows["species model"] == pytest.approx([0.2, 0.2, 0.0])
+    assert rows["family minus species"] == pytest.approx([0.0, 0.3, 0.3])
+    assert rows["share of the picture"][:2] == pytest.approx([0.5, 0.5])
+    assert "Family model: more on the background" in table.answer
+    assert "Species model: no difference" in table.answer
+    assert "change exceeds the species model's" in table.answer
+
+
+def test_agreement_is_held_against_the_noise_floor():
+    """Both models look at the left, two seeds of one rank at left and right."""
+    left = np.tile(np.float16([[1, 0], [1, 0]]) / 2, (4, 1, 1, 1))
+    noise = np.random.default_rng(0).uniform(0, 0.02, (4, 1, 2, 2)).astype(np.float16)
+    energy = np.full((4, 1, 3), 1 / 3)
+
+    def model(rank, maps, seed):
+        keys = [f"asked-{one}" for one in ("family", "species")]
+        return make_seen(
+            make_looks(
+                np.repeat(energy, 2, axis=1),
+                keys=np.array(keys),
+                maps=np.repeat(maps + noise, 2, axis=1),
+            ),
+            (rank,),
+            seed,
+        )
+
+    seen = [
+        model("family", left, 0),
+        model("species", left, 0),
+        model("family", left[..., ::-1], 1),
+        model("species", left[..., ::-1], 1),
+    ]
+    table = same_maps.agreement_table(seen, {Condition(): "all"}, "species", "family")
+    by_kind = {row[1]: row[2].value for row in table.rows}
+    assert by_kind["family model and species model asked for family, one seed"] > 0.99
+    assert by_kind["two family models, two seeds"] < -0.9
+    assert "more than two seeds at one rank do" in table.answer
+
+
+def test_looks_survive_the_disk(tmp_path):
+    one = make_looks(np.full((3, 2, 3), 1 / 3))
+    looks.save(tmp_path / "one.npz", one)
+    again = looks.load(tmp_path / "one.npz")
+    for field in dataclasses.fields(Looks):
+        np.testing.assert_array_equal(
+            getattr(again, field.name), getattr(one, field.name)
+        )
+    model = tmp_path / "model.keras"
+    model.write_bytes(b"one")
+    first = looks.identity(model, ["a"], view=[16, "", "gradcam"])
+    assert looks.identity(model, ["a"], view=[8, "", "gradcam"]) != first
+    assert looks.identity(model, ["b"], view=[16, "", "gradcam"]) != first
+    model.write_bytes(b"two")
+    assert looks.identity(model, ["a"], view=[16, "", "gradcam"]) != first
+
+
+@pytest.fixture
+def table() -> tables.Table:
+    return tables.Table(
+        name="one",
+        title="One",
+        claim="Is it so?",
+        header=("who", "share", "count"),
+        rows=[
+            ("a|<b>_c", Estimate(0.5, 0.25, 1.5), 3),
+            ("=1+1", Estimate(2.0, float("nan"), float("nan")), None),
+        ],
+        answer="It is.",
+    )
+
+
+def test_a_table_is_written_with_its_intervals(table, tmp_path):
+    page.write(tmp_path / "PAGE.md", "Page", "Intro.", [table], ["made by hand"])
+    text = (tmp_path / "PAGE.md").read_text()
+    assert "| a\\|\\<b\\>\\_c | 0.500 (0.250 to 1.50) | 3 |" in text
+    assert "| =1+1 | 2.00 |  |" in text
+    assert "> Is it so?" in text and "**It is.**" in text and "- made by hand" in text
+    with open(tmp_path / "page/one.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["share low"] == "0.25" and rows[0]["share high"] == "1.5"
+    assert rows[1]["who"] == "'=1+1" and rows[1]["share low"] == ""
+    about = json.loads((tmp_path / "page/one.json").read_text())
+    assert about["rows"][0]["share"] == {"value": 0.5, "low": 0.25, "high": 1.5}
+    assert about["rows"][1]["share"]["low"] is None
+
+
+@pytest.mark.parametrize(
+    ("estimate", "words"),
+    [
+        (Estimate(0.2, 0.1, 0.3), "more (0.200, 95 % interval 0.100 to 0.300)"),
+        (Estimate(-2.0, -3.0, -1.0), "less (-2.00, 95 % interval -3.00 to -1.00)"),
+        (Estimate(0.1, -0.1, 0.3), "same (0.100, 95 % interval -0.100 to 0.300)"),
+    ],
+)
+def test_words_follow_the_interval(estimate, words):
+    assert tables.told(estimate, "more", "less", "same") == words
