@@ -84,6 +84,22 @@ def get_config() -> ConfigDict:
     config.compare = compare = ConfigDict()
     compare.num_images = 48  # pictures on the page, chosen by the seed
     compare.num_extreme = 12  # and as many of the most and the least agreeing ones
+    compare.faithfulness_images = 64  # by the seed; -1: all, 0: none. Dozens of passes
+
+    config.faithfulness = faithfulness = ConfigDict()
+    faithfulness.steps = 8  # of the deletion and insertion curves
+    faithfulness.deletion_fill = "mean"  # mean | blur | random
+    faithfulness.insertion_fill = "blur"  # on what the pixels appear; likewise
+    faithfulness.road_shares = (0.3,)  # of the pixels that ROAD removes; (): no ROAD
+    faithfulness.score = "probability"  # probability | log_odds
+    faithfulness.min_range = 0.0  # least range that is normalized; 0: 0.1, or 0.5 nats
+
+    config.coherence = coherence = ConfigDict()  # see docs/METRICS.md
+    coherence.min_excess = 0.15  # of the energy on the object over chance: coherent
+    coherence.max_stray = 0.0  # at or below: incoherent
+    coherence.min_gain = 0.05  # of faithfulness over a random order: coherent
+    coherence.max_loss = 0.0  # at or below: incoherent
+    coherence.faithfulness_images = 32  # overlays whose faithfulness counts; -1: all
 
     config.study = study = ConfigDict()
     study.ranks = ("species", "family")  # a model of each

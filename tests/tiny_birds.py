@@ -62,6 +62,9 @@ def make_config(folder: Path, data: Path) -> ConfigDict:
     config.cam.num_overlays = 2
     config.compare.num_images = 4
     config.compare.num_extreme = 2
+    config.compare.faithfulness_images = 4
+    config.faithfulness.steps = 3
+    config.coherence.faithfulness_images = 1
     return config
 
 

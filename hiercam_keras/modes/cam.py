@@ -11,6 +11,7 @@ from hiercam_keras.cam import Explainer, heatmaps, store, targets
 from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files
+from hiercam_keras.modes import faithful, overlays
 from hiercam_keras.modes.export import (
     TRUE,
     export_maps,
@@ -39,20 +40,37 @@ def run(settings: Settings) -> str:
     if settings.image:
         out = Path(settings.out or this.path / "cam")
         return _explain_photos(model, data, records, settings, out)
+    return _explain_split(model, data, settings)
+
+
+def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
+    config = data.config
+    thresholds = overlays.thresholds_of(config.coherence)
+    choices = faithful.choices_of(config.faithfulness)
     folder, made = export_maps(
-        model,
-        data,
-        settings.split,
-        settings.target,
-        settings.target_rank,
-        config.cam.num_overlays,
+        model, data, settings.split, settings.target, settings.target_rank
     )
     maps = store.open(folder)
     degenerate = int(np.sum(maps.column("degenerate")))
-    return (
+    said = (
         f"{len(maps)} maps of the {settings.split} split, {made} of them made now, "
-        f"{degenerate} without a heatmap: {folder}"
+        f"{degenerate} without a heatmap"
     )
+    number = config.cam.num_overlays
+    shown = data.records(settings.split)[: None if number < 0 else number]
+    if shown:
+        most = config.coherence.faithfulness_images
+        scores = faithful.measured(
+            faithful.make_scorer(model, data),
+            data,
+            folder,
+            shown[: None if most < 0 else most],
+            choices,
+        )
+        counts = overlays.draw(folder, shown, data, thresholds, scores)
+        sorted_ = ", ".join(f"{count} {name}" for name, count in counts.items())
+        said += f"; overlays: {sorted_}"
+    return f"{said}: {folder}"
 
 
 def _explain_photos(

@@ -1,7 +1,8 @@
 """--mode=compare: the same pictures through several models, side by side.
 
-Makes the maps that are missing, then numbers.csv (one row for each picture and model),
-summary.csv, sheets of pictures as PNG and one self-contained index.html.
+Makes the maps that are missing, then tables (numbers.csv has one row for each picture
+and model; docs/METRICS.md tells of the others), sheets of pictures as PNG and one
+self-contained index.html.
 """
 
 from collections import Counter
@@ -9,12 +10,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from absl import logging
 
 from hiercam_keras import run_folder, runtime, workdir
+from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
+from hiercam_keras.metrics.coherence import COHERENT, INCOHERENT
+from hiercam_keras.metrics.faithfulness.measure import Choices
 from hiercam_keras.models import files
-from hiercam_keras.modes import compare_page, comparison
+from hiercam_keras.modes import compare_page, comparison, faithful, overlays
 from hiercam_keras.modes.comparison import Column
 from hiercam_keras.modes.export import export_maps
 from hiercam_keras.modes.load import RunData, find_runs, open_run
@@ -33,6 +38,8 @@ SUMMARY = (
     "heatmap_area",
     "energy_on_bird",
     "bird_area",
+    "coherent",
+    "incoherent",
 )
 
 
@@ -42,19 +49,26 @@ def run(settings: Settings) -> str:
     runtime.start(settings.config.seed)
     opened = [open_run(settings, run) for run, _ in runs]
     _check_same_split(opened, settings.split)
+    thresholds = overlays.thresholds_of(settings.config.coherence)
+    choices = faithful.choices_of(settings.config.faithfulness)
+    chosen = _chosen(opened[0], settings)
     columns = []
     for data, (_, rank) in zip(opened, runs, strict=True):
-        columns += _explain(data, rank, settings, [rank for _, rank in runs])
+        ranks = [rank for _, rank in runs]
+        columns += _explain(data, rank, settings, ranks, choices, chosen)
     columns = _told_apart(columns)
     columns.sort(key=lambda column: (column.asked_of is not None, column.depth))
-    numbers = comparison.measure(columns, settings.split)
+    numbers = comparison.measure(columns, settings.split, thresholds)
     out = Path(settings.out or _default_out(runs, opened[0]))
     workdir.make_dir(out)
-    comparison.write_numbers(out / "numbers.csv", numbers)
+    comparison.write_numbers(out / "numbers.csv", columns, numbers)
+    comparison.write_agreement(out / "agreement.csv", numbers)
+    found = comparison.differences(columns, numbers, settings.config.seed)
+    comparison.write_differences(out, found)
     rows = [summary_row(column, numbers) for column in columns]
     tables.write_csv(out / "summary.csv", SUMMARY, rows)
     page = compare_page.write(out, columns, numbers, settings)
-    shown = [[row[0], *row[2:4], *row[7:10]] for row in rows]
+    shown = [[row[0], *row[2:4], *row[7:11]] for row in rows]
     header = (
         "model",
         "taxa",
@@ -62,6 +76,7 @@ def run(settings: Settings) -> str:
         "heatmap area",
         "energy on bird",
         "bird area",
+        "coherent",
     )
     return f"{tables.format_table(header, shown)}\nreport: {page}"
 
@@ -104,8 +119,23 @@ def _check_same_split(opened: Sequence[RunData], split: str) -> None:
             )
 
 
+def _chosen(data: RunData, settings: Settings) -> list[Record]:
+    """The pictures whose faithfulness is measured, the same for every model."""
+    records = data.records(settings.split)
+    count = settings.config.compare.faithfulness_images
+    if count < 0 or count >= len(records):
+        return records
+    rng = np.random.default_rng(settings.config.seed)
+    return [records[i] for i in np.sort(rng.permutation(len(records))[:count])]
+
+
 def _explain(
-    data: RunData, rank: str, settings: Settings, ranks: Sequence[str]
+    data: RunData,
+    rank: str,
+    settings: Settings,
+    ranks: Sequence[str],
+    choices: Choices,
+    chosen: Sequence[Record],
 ) -> list[Column]:
     """The columns of one run: its own rank, and the coarser ones of the others."""
     taxonomy = data.taxonomy
@@ -120,10 +150,14 @@ def _explain(
             for one in others
             if order(one) < order(rank) and one not in data.run.ranks
         ]
+    scorer = faithful.make_scorer(model, data)
     columns = []
     for one in asked:
         logging.info("maps of %s, asked for %s", data.run.path, one)
         folder, _ = export_maps(model, data, settings.split, target_rank=one)
+        scores = {}
+        if chosen:
+            scores = faithful.measured(scorer, data, folder, chosen, choices)
         columns.append(
             Column(
                 name=one if one == own else f"{own} asked for {one}",
@@ -132,6 +166,7 @@ def _explain(
                 asked_of=None if one == own else own,
                 data=data,
                 maps=folder,
+                faithfulness=scores,
             )
         )
     return columns
@@ -164,6 +199,8 @@ def summary_row(column: Column, numbers: comparison.Numbers) -> list:
         float(one.heatmap_area.mean()),
         comparison.mean_or_none(one.energy_on_bird),
         comparison.mean_or_none(numbers.bird_area),
+        float(np.mean(one.coherence.verdict == COHERENT)),
+        float(np.mean(one.coherence.verdict == INCOHERENT)),
     ]
 
 

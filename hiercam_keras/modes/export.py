@@ -1,26 +1,21 @@
-"""Maps of a whole split into a map store, overlays beside it; used by cam and compare.
+"""Maps of a whole split into a map store; used by cam and compare.
 
-While the device explains one batch, the next one is decoded. Overlays are drawn from
-the store afterwards, so that a later call can still add them to maps made before.
+While the device explains one batch, the next one is decoded.
 """
 
 import itertools
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from hiercam_keras.cam import Explainer, heatmaps, methods, store, targets
+from hiercam_keras.cam import Explainer, methods, store, targets
 from hiercam_keras.data.loader import Batch
-from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import backbones
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
-from hiercam_keras.report import overlay
 
 PREDICTED, TRUE = "predicted", "true"
 
@@ -72,7 +67,6 @@ def export_maps(
     split: str,
     target: str = PREDICTED,
     target_rank: str | None = None,
-    num_overlays: int = 0,
 ) -> tuple[Path, int]:
     """Makes the maps of a split that are missing.
 
@@ -81,7 +75,6 @@ def export_maps(
       data: the run's images.
       split: train, val or test.
       target, target_rank: as --target and --target_rank.
-      num_overlays: pictures beside the maps, -1 for all.
 
     Returns:
       The folder of the map store, and how many maps were made now.
@@ -120,9 +113,7 @@ def export_maps(
     if missing:
         todo = [record for record in records if record.example_id in missing]
         _explain(explain, data, todo, asked, target == TRUE, writer)
-    folder = writer.close()
-    _draw(folder, records if num_overlays < 0 else records[:num_overlays], data)
-    return folder, len(missing)
+    return writer.close(), len(missing)
 
 
 def _score(score: str) -> str:
@@ -161,42 +152,3 @@ def _overlapped(
         if waiting is not None:
             yield waiting[0], waiting[1]()
         waiting = started
-
-
-def _draw(folder: Path, records: list[Record], data: RunData) -> None:
-    """Writes the overlays that are missing of the records that have a map."""
-    config, size = data.config.cam, data.config.data.image_size
-    maps = store.open(folder)
-    todo = [
-        record
-        for record in records
-        if record.example_id in maps
-        and not overlay_path(folder, record.example_id, config).exists()
-    ]
-    if not todo:
-        return
-    batch_size = min(config.batch_size, len(todo))
-    loader = make_loader(todo, data.taxonomy, data.config, batch_size=batch_size)
-    with loader, ThreadPoolExecutor() as pool:
-        for batch in progress(
-            loader.epoch(0), len(todo), "overlays", count=lambda batch: batch.mask.sum()
-        ):
-            rows = np.flatnonzero(batch.mask)
-            if not rows.size:
-                continue
-            entries = [maps.get(batch.example_ids[row]) for row in rows]
-            heat = heatmaps.heatmap(np.stack([one.cam[0] for one in entries]), size)
-            paths = [overlay_path(folder, one.example_id, config) for one in entries]
-            flat = [bool(one.degenerate[0]) for one in entries]
-            # A list, so that what fails in a thread is raised here.
-            list(pool.map(_write, paths, batch.images[rows], heat, flat))
-
-
-def overlay_path(folder: Path, example_id: str, config: Any) -> Path:
-    """Where the overlay of an example lies: the store's folder, by class folder."""
-    name = Path(example_id).with_suffix(f".{config.overlay_format}")
-    return folder / "overlays" / name
-
-
-def _write(path: Path, image: np.ndarray, heat: np.ndarray, degenerate: bool) -> None:
-    overlay.save_image(path, overlay.overlay(image, heat, degenerate=degenerate))

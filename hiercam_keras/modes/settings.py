@@ -103,6 +103,10 @@ class Settings:
           UserError: the run has no such field, or a model made for other pictures.
         """
         config = ConfigDict(run_config)
+        for name in _ANALYSIS:
+            # A run that was trained before there was such a field is measured as this
+            # command says.
+            config[name] = {**self.config[name].to_dict(), **config.get(name, {})}
         size = config.data.image_size
         try:
             config.update_from_flattened_dict(self.overrides)
@@ -119,6 +123,8 @@ class Settings:
         return FrozenConfigDict(config)
 
 
+# Sections of the config that say how maps are measured, and nothing of the training.
+_ANALYSIS = ("faithfulness", "coherence")
 _FLAGS = (
     "rank",
     "ranks",

@@ -30,11 +30,11 @@ def test_numbers_have_a_row_for_each_picture_and_model(trained, compared):
     assert rows["example_id"] == [one for one in ids for _ in models]
     assert rows["model"] == models * len(ids)
     assert set(rows["correct"]) <= {"0", "1"}
-    for name in ("heatmap_area", "energy_on_bird", "bird_area", "probability"):
+    for name in ("heatmap_area", "energy_on_object", "chance", "probability"):
         values = np.array(rows[name], float)
         assert ((values >= 0) & (values <= 1)).all(), name
     # A bird fills a quarter to a half of the frame; the crop shows a little less.
-    assert 0.1 < np.array(rows["bird_area"], float).mean() < 0.6
+    assert 0.1 < np.array(rows["chance"], float).mean() < 0.6
 
 
 def test_the_numbers_follow_from_the_maps(trained, compared):

@@ -161,7 +161,7 @@ def test_real_photographs_go_all_the_way(real_runs, tmp_path):
     tiny_birds.run("compare", config, ranks=("order", "family"), out=str(out))
     rows = tables.read_csv(out / "numbers.csv")
     assert len(rows["model"]) == 3 * len(ids)
-    assert set(rows["energy_on_bird"]) == {""}  # no masks, no number
+    assert set(rows["energy_on_object"]) == {""}  # no masks, no number
     assert (out / "index.html").is_file() and (out / "least_01.png").is_file()
     # A run on few photos of many species can be resumed like any other.
     tiny_birds.run("train", config, rank=("order",), data_dir=str(photos), resume=True)

@@ -71,45 +71,23 @@ def measure(
       constant, and where a curve cannot be normalized; road too where it was left out.
     """
     choices = choices or Choices()
+    _converter(choices.score)  # a wrong one shows before the model is asked
     images, maps = np.asarray(images), np.asarray(maps)
-    convert = _converter(choices.score)
-    least = choices.min_range
-    least = summary.MIN_RANGE[choices.score] if least is None else least
     seeds = [(choices.seed, number) for number in range(len(images))]
-    orders = {"": order.positions(maps), "_random": order.positions(random_maps)}
     fills = {
         kind: whole_fill(images, kind, seeds)
         for kind in ("mean", choices.deletion_fill, choices.insertion_fill)
     }
     whole = _scores(score, images)
-    blanks = {kind: _scores(score, fill) for kind, fill in fills.items()}
-    counts = order.counts(maps[0].size, choices.steps)
-    found = {}
-    for run, kind in (
-        (curves.deletion, choices.deletion_fill),
-        (curves.insertion, choices.insertion_fill),
-    ):
-        first, last = whole, blanks[kind]
-        if run is curves.insertion:
-            first, last = last, first
-        for suffix, places in orders.items():
-            inner = run(score, images, fills[kind], places, counts[1:-1])
-            scores = np.concatenate([first[:, None], inner, last[:, None]], axis=1)
-            scores = summary.normalized(
-                convert(scores), convert(whole), convert(blanks[kind]), least
-            )
-            area = summary.area_under(scores, counts / counts[-1])
-            found[run.__name__ + suffix] = area
-    gone = [round(share * maps[0].size) for share in choices.road_shares]
-    for suffix, places in orders.items():
-        if not gone:
-            found["road" + suffix] = np.full(len(images), np.nan)
-            continue
-        scores = curves.imputed(score, images, places, gone, choices.noise, seeds)
-        scores = summary.normalized(
-            convert(scores), convert(whole), convert(blanks["mean"]), least
-        )
-        found["road" + suffix] = scores.mean(axis=1)
+    found = _areas(
+        score,
+        images,
+        {"": order.positions(maps), "_random": order.positions(random_maps)},
+        fills,
+        whole,
+        choices,
+        seeds,
+    )
     before = summary.probability(whole)
     after = summary.probability(_scores(score, curves.blended(images, heatmaps)))
     found["drop"] = summary.drop(before, after)
@@ -119,6 +97,41 @@ def measure(
     found["insertion_gain"] = found["insertion"] - found["insertion_random"]
     flat = np.ptp(maps.reshape(len(maps), -1), axis=1) == 0
     return {name: np.where(flat, np.nan, found[name]) for name in NAMES}
+
+
+def _areas(score, images, orders, fills, whole, choices, seeds):
+    """The area under each normalized curve, by its name and that of its order."""
+    convert = _converter(choices.score)
+    least = choices.min_range
+    least = summary.MIN_RANGE[choices.score] if least is None else least
+    blanks = {kind: _scores(score, fill) for kind, fill in fills.items()}
+    total = images.shape[1] * images.shape[2]
+    counts = order.counts(total, choices.steps)
+    gone = [round(share * total) for share in choices.road_shares]
+
+    def normalized(scores, kind):
+        ends = convert(whole), convert(blanks[kind])
+        return summary.normalized(convert(scores), *ends, least)
+
+    found = {}
+    for suffix, places in orders.items():
+        for run, kind in (
+            (curves.deletion, choices.deletion_fill),
+            (curves.insertion, choices.insertion_fill),
+        ):
+            first, last = whole, blanks[kind]
+            if run is curves.insertion:
+                first, last = last, first
+            # The ends are known: they are the same for every order.
+            inner = run(score, images, fills[kind], places, counts[1:-1])
+            scores = np.concatenate([first[:, None], inner, last[:, None]], axis=1)
+            area = summary.area_under(normalized(scores, kind), counts / total)
+            found[run.__name__ + suffix] = area
+        found["road" + suffix] = np.full(len(images), np.nan)
+        if gone:
+            scores = curves.imputed(score, images, places, gone, choices.noise, seeds)
+            found["road" + suffix] = normalized(scores, "mean").mean(axis=1)
+    return found
 
 
 def _converter(kind: str):

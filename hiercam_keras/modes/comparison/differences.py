@@ -1,0 +1,132 @@
+"""comparison: paired differences between questions, in statistics.csv and .json.
+
+Four kinds of pairs, each a question of its own:
+
+* rank: a model against one trained at a coarser rank, each asked for its own;
+* asked: a model trained at a rank against a finer one that is asked for this rank;
+* seed: the same rank trained twice, which is what differences mean nothing below;
+* random: the order by a map against a random one.
+
+And "agreement": do the maps of two ranks agree less than those of two seeds of a rank?
+"""
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hiercam_keras import workdir
+from hiercam_keras.metrics import statistics
+from hiercam_keras.metrics.coherence import COHERENT
+from hiercam_keras.modes.comparison.columns import Column, Numbers
+from hiercam_keras.modes.comparison.numbers_table import measures_of
+from hiercam_keras.report import tables
+
+KEYS = ("comparison", "model_a", "model_b", "measure")
+FIGURES = (
+    "count",
+    "groups",
+    "mean_a",
+    "mean_b",
+    "difference",
+    "low",
+    "high",
+    "p_value",
+    "p_holm",
+    "effect_size",
+    "share_greater",
+)
+RANDOM = "random order"
+_CURVES = {"deletion": 1, "insertion": -1, "road": 1}  # random = own + sign * gain
+
+Row = dict[str, Any]
+
+
+def kind_of(first: Column, second: Column) -> str | None:
+    """rank, asked or seed; None where two columns do not belong together."""
+    if first.asked_of is None and second.asked_of is None:
+        if first.rank != second.rank:
+            return "rank"
+        return "seed" if first.data.run.path != second.data.run.path else None
+    one_asked = (first.asked_of is None) != (second.asked_of is None)
+    return "asked" if one_asked and first.rank == second.rank else None
+
+
+def differences(columns: list[Column], numbers: Numbers, seed: int = 0) -> list[Row]:
+    """All rows of statistics.csv, sorted by comparison.
+
+    Holm's correction is over all rows of a comparison: the more measures and pairs it
+    has, the more one of them differs by luck.
+
+    Args:
+      columns: the questions, finer ranks first.
+      numbers: theirs.
+      seed: of the bootstrap and the test.
+    """
+    measures = {c.name: _measures(c, columns, numbers) for c in columns}
+    jobs: dict[str, list[tuple[str, str, str, np.ndarray, np.ndarray]]] = {}
+    kinds: dict[str, list[tuple[str, str]]] = {"rank": [], "asked": [], "seed": []}
+    for first, second in itertools.combinations(columns, 2):
+        kind = kind_of(first, second)
+        if kind is None:
+            continue
+        kinds[kind].append((first.name, second.name))
+        jobs.setdefault(kind, []).extend(
+            (first.name, second.name, name, values, measures[second.name][name])
+            for name, values in measures[first.name].items()
+        )
+    for name, own in measures.items():
+        for curve, sign in _CURVES.items():
+            chance = own[curve] + sign * own[f"{curve}_gain"]
+            jobs.setdefault("random", []).append(
+                (RANDOM, name, curve, chance, own[curve])
+            )
+    for across, again in itertools.product(kinds["rank"], kinds["seed"]):
+        for name, values in numbers.pairs[across].items():
+            jobs.setdefault("agreement", []).append(
+                (
+                    " ~ ".join(across),
+                    " ~ ".join(again),
+                    name,
+                    values,
+                    numbers.pairs[again][name],
+                )
+            )
+    rows = []
+    for kind, several in jobs.items():
+        table = statistics.compare_all(
+            {job[:3]: job[3:] for job in several}, numbers.species, seed=seed
+        )
+        rows += [
+            dict(zip(KEYS, (kind, *key), strict=True)) | figures
+            for key, figures in table.items()
+            if figures["count"]
+        ]
+    return rows
+
+
+def _measures(
+    column: Column, columns: list[Column], numbers: Numbers
+) -> dict[str, np.ndarray]:
+    one = numbers.by_column[column.name]
+    return {
+        "correct": (one.true == one.predicted).astype(float),
+        "coherent": (one.coherence.verdict == COHERENT).astype(float),
+        **measures_of(column, columns, numbers),
+    }
+
+
+def write_differences(folder: Path, rows: list[Row]) -> None:
+    """Writes statistics.csv and statistics.json."""
+    header = (*KEYS, *FIGURES)
+    tables.write_csv(folder / "statistics.csv", header, rows)
+    plain = [
+        {
+            name: None if isinstance(v, float) and not math.isfinite(v) else v
+            for name, v in ((name, row[name]) for name in header)
+        }
+        for row in rows
+    ]
+    workdir.write_json(folder / "statistics.json", plain)

@@ -1,0 +1,197 @@
+"""Faithfulness of the maps of some pictures, kept beside the map store.
+
+Each picture takes dozens of forward passes, so what was measured is written down as it
+comes, and a later call measures only the pictures that are missing. The choices are in
+the file's name: numbers made in another way are never taken for these.
+"""
+
+import functools
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from hiercam_keras.cam import heatmaps, store
+from hiercam_keras.cam.scorer import Scorer
+from hiercam_keras.data.records import Record
+from hiercam_keras.errors import UserError
+from hiercam_keras.metrics.faithfulness import order
+from hiercam_keras.metrics.faithfulness.measure import NAMES, Choices, measure
+from hiercam_keras.modes.load import RunData, make_loader
+from hiercam_keras.progress import progress
+from hiercam_keras.report import tables
+
+_HEADER = ("example_id", *NAMES)
+_WRITE_SECONDS = 20.0
+
+Rows = dict[str, dict[str, float]]
+
+
+def choices_of(config: Any) -> Choices:
+    """`config.faithfulness` as choices.
+
+    Raises:
+      UserError: a value that cannot be.
+    """
+    shares = tuple(config.road_shares)
+    if any(not 0 < share < 1 for share in shares):
+        raise UserError(
+            f"config.faithfulness.road_shares={shares}, expected shares above 0 and "
+            "below 1."
+        )
+    if config.steps < 2:
+        raise UserError(
+            f"config.faithfulness.steps={config.steps}, expected at least 2."
+        )
+    for name, known in (
+        ("deletion_fill", ("mean", "blur", "random")),
+        ("insertion_fill", ("mean", "blur", "random")),
+        ("score", ("probability", "log_odds")),
+    ):
+        if config[name] not in known:
+            raise UserError(
+                f"config.faithfulness.{name}={config[name]!r}, expected "
+                f"{', '.join(known)}."
+            )
+    return Choices(
+        steps=config.steps,
+        deletion_fill=config.deletion_fill,
+        insertion_fill=config.insertion_fill,
+        road_shares=shares,
+        score=config.score,
+        min_range=config.min_range or None,
+    )
+
+
+def make_scorer(model: keras.Model, data: RunData) -> Scorer:
+    """What asks the run's model about changed pictures."""
+    ranks = data.run.ranks
+    rank = ranks[0] if len(ranks) == 1 else None
+    return Scorer(model, taxonomy=data.taxonomy, rank=rank)
+
+
+def measured(
+    scorer: Scorer,
+    data: RunData,
+    folder: Path,
+    records: Sequence[Record],
+    choices: Choices,
+) -> Rows:
+    """Faithfulness of the first target's maps.
+
+    Args:
+      scorer: of the model that the maps are of.
+      data: the run's images.
+      folder: of the map store.
+      records: of the pictures; those without a map are left out.
+      choices: how it is measured.
+
+    Returns:
+      example_id -> name -> value, NaN where unknown (see `faithfulness.measure`).
+    """
+    maps = store.open(folder)
+    path = folder / f"faithfulness-{_key(choices)}.csv"
+    rows = _read(path)
+    wanted = [record for record in records if record.example_id in maps]
+    todo = [record for record in wanted if record.example_id not in rows]
+    if todo:
+        _measure(scorer, data, maps, todo, choices, rows, path)
+        # As a later call will read them: to six digits.
+        rows = _read(path)
+    found = [record.example_id for record in wanted if record.example_id in rows]
+    return {example_id: rows[example_id] for example_id in found}
+
+
+def _measure(scorer, data, maps, todo, choices, rows, path) -> None:
+    config = data.config
+    rank = maps.ranks[0]
+    score = "own" if config.cam.score == "auto" else config.cam.score
+    size = min(config.cam.batch_size, len(todo))
+    written = time.monotonic()
+    with make_loader(todo, data.taxonomy, config, batch_size=size, once=True) as loader:
+        batches = progress(
+            loader.epoch(0), len(todo), "faithfulness", count=lambda b: b.mask.sum()
+        )
+        for batch in batches:
+            entries = [maps.get(example_id) for example_id in batch.example_ids]
+            targets = scorer.rows([entry.label[0] for entry in entries], rank, score)
+            found = measure_batch(
+                functools.partial(scorer, rows=targets),
+                batch.images,
+                np.stack([entry.cam[0] for entry in entries]),
+                batch.example_ids,
+                choices,
+            )
+            for row in np.flatnonzero(batch.mask):
+                values = {name: float(found[name][row]) for name in NAMES}
+                rows[batch.example_ids[row]] = values
+            if time.monotonic() - written > _WRITE_SECONDS:
+                _write(path, rows)
+                written = time.monotonic()
+    _write(path, rows)
+
+
+def measure_batch(
+    score: Any,
+    images: np.ndarray,
+    cams: np.ndarray,
+    example_ids: Sequence[str],
+    choices: Choices,
+) -> dict[str, np.ndarray]:
+    """`faithfulness.measure` of signed maps at their layer's resolution.
+
+    The random order is drawn from the example_id at that resolution and resized as the
+    maps are, so that all models and methods stand beside the same one.
+
+    Args:
+      score: pictures -> log-odds (B,).
+      images: uint8 (B, S, S, 3).
+      cams: (B, h, w), signed; one that is not finite counts as constant.
+      example_ids: B.
+      choices: how it is measured.
+    """
+    size = images.shape[1]
+    finite = np.isfinite(cams).all((1, 2), keepdims=True)
+    cams = np.where(finite, cams, 0.0)
+    seeds = [
+        int.from_bytes(hashlib.sha256(example_id.encode()).digest()[:8], "big")
+        for example_id in example_ids
+    ]
+    random_maps = order.random_maps(seeds, cams.shape[1:])
+    return measure(
+        score,
+        images,
+        heatmaps.resize(cams.astype(np.float64), size),
+        heatmaps.resize(random_maps, size),
+        heatmaps.heatmap(cams, size),
+        choices,
+    )
+
+
+def _key(choices: Choices) -> str:
+    text = json.dumps(vars(choices), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _read(path: Path) -> Rows:
+    if not path.exists():
+        return {}
+    columns = tables.read_csv(path)
+    if set(columns) != set(_HEADER):
+        raise UserError(
+            f"{path} has the columns {', '.join(columns)}, expected "
+            f"{', '.join(_HEADER)}. Delete it."
+        )
+    return {
+        example_id: {name: float(columns[name][i] or "nan") for name in NAMES}
+        for i, example_id in enumerate(columns["example_id"])
+    }
+
+
+def _write(path: Path, rows: Rows) -> None:
+    tables.write_csv(path, _HEADER, [{"example_id": k, **v} for k, v in rows.items()])

@@ -1,0 +1,148 @@
+"""Overlays of a map store, sorted into coherent, incoherent and undecided ones.
+
+    <store>/overlays/coherent/<class dir>/x.jpg     and so on for the other two
+    <store>/overlays/coherence.csv                  what each verdict rests on
+
+They are drawn from the store, so a later call can still add some to maps made before.
+What is there is not drawn again; where the thresholds were changed, it moves.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hiercam_keras import workdir
+from hiercam_keras.cam import heatmaps, store
+from hiercam_keras.data.records import Record
+from hiercam_keras.errors import UserError
+from hiercam_keras.metrics import coherence
+from hiercam_keras.modes import objects
+from hiercam_keras.modes.faithful import Rows
+from hiercam_keras.modes.load import RunData, make_loader
+from hiercam_keras.progress import progress
+from hiercam_keras.report import overlay, tables
+
+_SIDE = 64  # cells of the maps on which energies are taken
+_HEADER = ("example_id", "coherence", "coherence_basis", "excess", "gain")
+
+
+def thresholds_of(config: Any) -> coherence.Thresholds:
+    """`config.coherence` as the rule's thresholds; UserError where they contradict."""
+    try:
+        return coherence.Thresholds(
+            min_excess=config.min_excess,
+            max_stray=config.max_stray,
+            min_gain=config.min_gain,
+            max_loss=config.max_loss,
+        )
+    except ValueError as error:
+        raise UserError(f"config.{error}.") from error
+
+
+def draw(
+    folder: Path,
+    records: Sequence[Record],
+    data: RunData,
+    thresholds: coherence.Thresholds,
+    faithfulness: Rows | None = None,
+) -> dict[str, int]:
+    """Sorts and writes the overlays of the records that have a map.
+
+    Args:
+      folder: of the map store.
+      records: whose overlays are wanted.
+      data: the run's images.
+      thresholds: of the rule.
+      faithfulness: example_id -> name -> value, of those where it was measured.
+
+    Returns:
+      How many of these overlays there are of each verdict.
+    """
+    maps = store.open(folder)
+    records = [record for record in records if record.example_id in maps]
+    if not records:
+        return dict.fromkeys(coherence.VERDICTS, 0)
+    found = sort_maps(maps, records, thresholds, faithfulness or {})
+    paths = {}
+    for record, verdict in zip(records, found.verdict, strict=True):
+        paths[record.example_id] = _settle(
+            folder, record.example_id, verdict, data.config.cam.overlay_format
+        )
+    todo = [record for record in records if not paths[record.example_id].exists()]
+    if todo:
+        _draw(maps, todo, data, paths)
+    columns = (found.verdict, found.basis, found.excess, found.gain)
+    rows = [
+        [record.example_id, *values]
+        for record, *values in zip(records, *columns, strict=True)
+    ]
+    tables.write_csv(folder / "overlays" / "coherence.csv", _HEADER, rows)
+    return found.counts()
+
+
+def sort_maps(
+    maps: store.Reader,
+    records: Sequence[Record],
+    thresholds: coherence.Thresholds,
+    faithfulness: Rows,
+) -> coherence.Coherence:
+    """The verdict on the first map of each record, in order."""
+    energies, chances, degenerate = [], [], []
+    for record in records:  # one after another: all of a data set may be asked for
+        entry = maps.get(record.example_id)
+        object_maps, _ = objects.object_maps([record], [entry.geometry], _SIDE)
+        energy = heatmaps.energy(entry.cam[:1], _SIDE)
+        inside, area = objects.energy_on(energy, object_maps)
+        energies.append(inside[0])
+        chances.append(area[0])
+        degenerate.append(bool(entry.degenerate[0]))
+    gains = [
+        [
+            faithfulness.get(record.example_id, {}).get(name, np.nan)
+            for record in records
+        ]
+        for name in ("deletion_gain", "insertion_gain")
+    ]
+    return coherence.coherence(
+        degenerate, energies, chances, *gains, thresholds=thresholds
+    )
+
+
+def _settle(folder: Path, example_id: str, verdict: str, suffix: str) -> Path:
+    """Where an overlay belongs; one that lies in another folder moves there."""
+    name = Path(example_id).with_suffix(f".{suffix}")
+    path = folder / "overlays" / verdict / name
+    for other in coherence.VERDICTS:
+        old = folder / "overlays" / other / name
+        if other != verdict and old.exists():
+            workdir.make_dir(path.parent)
+            old.replace(path)
+    return path
+
+
+def _draw(
+    maps: store.Reader, todo: list[Record], data: RunData, paths: dict[str, Path]
+) -> None:
+    config, size = data.config.cam, data.config.data.image_size
+    batch_size = min(config.batch_size, len(todo))
+    loader = make_loader(todo, data.taxonomy, data.config, batch_size=batch_size)
+    with loader, ThreadPoolExecutor() as pool:
+        for batch in progress(
+            loader.epoch(0), len(todo), "overlays", count=lambda batch: batch.mask.sum()
+        ):
+            rows = np.flatnonzero(batch.mask)
+            if not rows.size:
+                continue
+            entries = [maps.get(batch.example_ids[row]) for row in rows]
+            heat = heatmaps.heatmap(np.stack([one.cam[0] for one in entries]), size)
+            places = [paths[one.example_id] for one in entries]
+            flat = [bool(one.degenerate[0]) for one in entries]
+            # A list, so that what fails in a thread is raised here.
+            list(pool.map(_write, places, batch.images[rows], heat, flat))
+
+
+def _write(path: Path, image: np.ndarray, heat: np.ndarray, degenerate: bool) -> None:
+    overlay.save_image(path, overlay.overlay(image, heat, degenerate=degenerate))
