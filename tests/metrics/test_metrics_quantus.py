@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from hiercam_keras.metrics.faithfulness import curves, fills, order, summary
+from hiercam_keras.metrics.faithfulness.regions import region_perturbation
 
 PATH = Path(__file__).parent / "fixtures" / "quantus_regions.json"
 
@@ -54,3 +55,20 @@ def test_same_imputed_picture(theirs):
     gone = order.positions(theirs["maps"][0]) < 60
     found = fills.linear_fill(theirs["images"][0], gone, noise=0)
     assert found == pytest.approx(theirs["imputed"], abs=1e-3)
+
+
+def test_region_perturbation_orders_a_true_map(theirs):
+    """An additive model on bright pixels, asked with its own weights as the map."""
+    weights = np.abs(theirs["weights"][..., 0])
+    images = np.full((2, 12, 12, 3), 255, np.uint8)
+    score = functools.partial(linear, weights[..., None])
+    maps = np.stack([weights, weights])
+    chance = order.random_maps([1, 2], (12, 12))
+    found = region_perturbation(score, images, maps, chance, side=3, regions=6)
+    assert (found["morf"] > found["random"]).all()
+    assert (found["random"] > found["lerf"]).all()
+    turned = region_perturbation(score, images, -maps, chance, side=3, regions=6)
+    assert turned["morf"] == pytest.approx(found["lerf"], rel=1e-6)
+    # Six steps are asked for; all sixteen regions end on the same noise.
+    whole = region_perturbation(score, images, maps, chance, side=3)
+    assert (whole["morf"] > whole["lerf"]).all()
