@@ -106,6 +106,7 @@ def get_config() -> ConfigDict:
     study.seeds = (0, 1)  # and of each; all on the split of config.seed
     study.habitats = ()  # data.synthetic.habitat_correlation; (): as it is
     study.weights = ()  # model.weights to train from; (): as it is
+    study.overrides = ()  # (field, value) pairs, each tried at the first habitat
     study.strides = (32, 16, 8)  # at which the same weights are looked through
     study.layers = ("", "block5c_add")  # explained; "": the last activation
     study.methods = ("gradcam", "layercam", "hirescam", "gradcam++")

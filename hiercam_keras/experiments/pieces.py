@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
@@ -27,24 +28,37 @@ class Condition:
     Attributes:
       habitat: data.synthetic.habitat_correlation, None: as the config has it.
       weights: model.weights, None: as the config has it.
+      override: (dotted name, value) of one more field, as ("train.epochs", 4).
     """
 
     habitat: float | None = None
     weights: str | None = None
+    override: tuple[str, float | int | str | bool] | None = None
 
 
 def conditions(settings: Settings) -> dict[Condition, str]:
-    """What models differ in besides rank and seed, in words."""
+    """What models differ in besides rank and seed, in words.
+
+    Each override stands beside the first of the habitats and weights.
+    """
     study = settings.config.study
-    found = {}
-    for habitat_, weights in itertools.product(
-        tuple(study.habitats) or (None,), tuple(study.weights) or (None,)
-    ):
-        words = [] if habitat_ is None else [f"habitat {habitat_:g}"]
-        if weights is not None:
-            words.append("from scratch" if weights == "none" else f"from {weights}")
-        found[Condition(habitat_, weights)] = ", ".join(words) or "all"
+    found = {
+        Condition(habitat, weights): _words(habitat, weights)
+        for habitat, weights in itertools.product(
+            tuple(study.habitats) or (None,), tuple(study.weights) or (None,)
+        )
+    }
+    first, words = next(iter(found.items()))
+    for field, value in study.overrides:
+        found[replace(first, override=(field, value))] = f"{words}, {field}={value}"
     return found
+
+
+def _words(habitat: float | None, weights: str | None) -> str:
+    words = [] if habitat is None else [f"habitat {habitat:g}"]
+    if weights is not None:
+        words.append("from scratch" if weights == "none" else f"from {weights}")
+    return ", ".join(words) or "all"
 
 
 @dataclass(frozen=True)
@@ -99,12 +113,32 @@ def make_piece(
     if condition.weights not in (None, config.model.weights):
         config.model.weights = condition.weights
         suffix += "-scratch" if condition.weights == "none" else _stem(condition)
+    if condition.override is not None:
+        field, value = condition.override
+        suffix += f"-{field.rpartition('.')[2]}{value}"
+        _override(config, field, value)
     if config.data.split_seed < 0:
         config.data.split_seed = base.seed
     config.seed = seed
     config.name = name + suffix
     path = run_folder.path_for(config.runs_dir, config.name, tuple(ranks), seed)
     return Piece(tuple(ranks), seed, condition, FrozenConfigDict(config), path)
+
+
+def _override(config: ConfigDict, field: str, value: Any) -> None:
+    section, _, name = field.rpartition(".")
+    try:
+        place = config
+        for part in section.split("."):
+            place = place[part]
+        if name not in place:
+            raise KeyError(field)
+        place[name] = value  # its type is checked
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"config.study.overrides has {field!r} = {value!r}, which does not fit the "
+            f"config ({error}). configs/default.py lists all fields."
+        ) from error
 
 
 def _stem(condition: Condition) -> str:

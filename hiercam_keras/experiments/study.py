@@ -17,6 +17,7 @@ from hiercam_keras.experiments import (
     pieces,
     runs,
     same_maps,
+    variants,
     views,
 )
 from hiercam_keras.experiments.looks import View
@@ -97,6 +98,8 @@ def _tables(
         found.append(
             habitat.transfer_table(moved, ranks[-2] if ranks[1:] else ranks[0])
         )
+    if study.overrides:
+        found.append(variants.variants_table(seen, names, ranks, marks))
     if len(ranks) > 1:
         coarse = "family" if "family" in ranks[:-1] else ranks[-2]
         found.append(same_maps.agreement_table(seen, names, ranks[-1], coarse))

@@ -27,6 +27,24 @@ def test_pieces_lie_where_train_puts_them(tiny):
     assert both.config.name == "mini-h1"  # the config's own weights need no name
 
 
+def test_an_override_is_a_condition_of_its_own(tiny):
+    config = tiny.copy_and_resolve_references()
+    config.study.overrides = (("train.label_smoothing", 0.2),)
+    settings = make_settings(config)
+    found = pieces.conditions(settings)
+    assert list(found.values()) == [
+        "habitat 0",
+        "habitat 1",
+        "habitat 0, train.label_smoothing=0.2",
+    ]
+    piece = pieces.make_piece(settings, ("family",), 0, list(found)[2])
+    assert piece.path.parts[-3] == "mini-h0-label_smoothing0.2"
+    assert piece.config.train.label_smoothing == 0.2
+    for wrong in (("train.no_such", 1), ("train.epochs", "many")):
+        with pytest.raises(UserError, match=f"study.overrides has '{wrong[0]}'"):
+            pieces.make_piece(settings, ("family",), 0, Condition(override=wrong))
+
+
 def test_every_combination_first_seed_first(tiny):
     found = pieces.every(make_settings(tiny), [("a",), ("b",)], (1, 2), [Condition(0)])
     assert [(one.seed, one.name) for one in found] == [

@@ -15,6 +15,7 @@ from hiercam_keras.experiments import (
     page,
     same_maps,
     tables,
+    variants,
 )
 from hiercam_keras.experiments.looks import Looks
 from hiercam_keras.experiments.pieces import Condition, Piece
@@ -168,6 +169,23 @@ def test_agreement_is_held_against_the_noise_floor():
     assert by_kind["family model and species model asked for family, one seed"] > 0.99
     assert by_kind["two family models, two seeds"] < -0.9
     assert "more than two seeds at one rank do" in table.answer
+
+
+def test_a_changed_field_is_held_against_the_same_training_without_it():
+    plain, changed = Condition(0.0), Condition(0.0, None, ("train.filter_loss", 0.1))
+    before = make_looks([[[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]] * 4)
+    after = make_looks(
+        [[[0.3, 0.3, 0.4], [0.5, 0.4, 0.1]]] * 4, predicted=np.ones((4, 2), np.int32)
+    )
+    seen = [
+        Seen(Piece(("species",), 0, condition, None, None), one)
+        for condition, one in ((plain, before), (changed, after))
+    ]
+    names = {plain: "plain", changed: "changed"}
+    (row,) = variants.variants_table(seen, names, ["species"], EVIDENCE).rows
+    assert row[:2] == ("train.filter_loss=0.1", "species")
+    values = [cell.value for cell in row[2:]]
+    assert values == pytest.approx([-1.0, 0.2, 0.0, -0.2, -0.1])
 
 
 def test_looks_survive_the_disk(tmp_path):
