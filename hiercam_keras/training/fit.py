@@ -10,6 +10,7 @@ from absl import logging
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import batchnorm
+from hiercam_keras.models.initializers import numpy_initializers
 from hiercam_keras.progress import progress
 from hiercam_keras.training import callbacks, checkpoint
 from hiercam_keras.training.optimizers import make_optimizer
@@ -37,6 +38,8 @@ def compile_model(
         loss=_per_head(_loss(options.label_smoothing), ranks),
         metrics=_per_head(lambda: ["accuracy"], ranks),
     )
+    with numpy_initializers():
+        model.optimizer.build(model.trainable_variables)
 
 
 def train(

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import keras
 import numpy as np
 import pytest
@@ -63,3 +64,35 @@ def test_seed_generators_are_left_to_keras():
     with numpy_initializers():
         got = initializer((2, 2))
     np.testing.assert_array_equal(np.asarray(got), np.asarray(again((2, 2))))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32", "bfloat16", None])
+def test_zeros_and_ones_are_keras_own_values(dtype):
+    with numpy_initializers():
+        zeros = keras.initializers.Zeros()((2, 3), dtype=dtype)
+        ones = keras.initializers.Ones()((2, 3), dtype=dtype)
+    for got, expected in ((zeros, keras.ops.zeros), (ones, keras.ops.ones)):
+        expected = expected((2, 3), dtype=dtype)
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(np.asarray(got), np.asarray(expected))
+
+
+def test_an_optimizer_is_built_without_compiling_for_each_shape():
+    """Counted by JAX itself; seven odd shapes that no other test has."""
+    layers = [keras.layers.Dense(units) for units in range(211, 218)]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    optimizer = keras.optimizers.Adam()
+    compilations = []
+
+    def listen(event, duration, **_):
+        if event.endswith("backend_compile_duration"):
+            compilations.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        with numpy_initializers():
+            optimizer.build(model.trainable_variables)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert len(optimizer.variables) == 2 + 2 * len(model.trainable_variables)
+    assert len(compilations) < 7
