@@ -32,6 +32,8 @@ def get_config() -> ConfigDict:
     data.reduced_decode = True  # large JPEGs at 1/2, 1/4, 1/8 where that suffices
     data.cache_mb = 512  # decoded images kept in memory, if all of them fit
     data.disk_cache = ""  # of decoded images: "" (none) | auto | a folder
+    data.sampling = "none"  # none | balanced | sqrt: how often a class is drawn
+    data.sampling_rank = ""  # whose classes; "": the finest that is trained
     data.max_bad_share = 0.05  # share of files that may turn bad during a run
     data.choe = choe = ConfigDict()  # of source=choe: metadata as Choe et al. have them
     choe.metadata = ""  # folder with train/, val/, test/, or one of these
@@ -67,6 +69,7 @@ def get_config() -> ConfigDict:
     train.schedule = "constant"  # constant | cosine
     train.warmup_epochs = 0.0  # linear, part of `epochs`
     train.weight_decay = 0.0  # decoupled; adamw and sgd
+    train.class_weights = "none"  # none | balanced | sqrt: of the losses, per rank
     train.label_smoothing = 0.0  # 0..1
     train.freeze_through = ""  # name of the last frozen layer; "": none
     train.reestimate_batches = 0  # batches that re-estimate BN statistics at the end

@@ -1,165 +1,19 @@
-"""Data room: batches for training and for everything after it.
+"""Data room: makes loaders of batches (`batches.Loader`) as a config says."""
 
-What a batch holds is planned in NumPy (`plans`): order and augmentation. `pipeline`
-(tf.data) or `arrays` (Pillow) only turn plans into pixels, so that both give the same
-batches. The loader adds labels and deals with files that turn bad.
-"""
-
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
 
-from hiercam_keras.data import augment, disk_cache, geometry, windows
-from hiercam_keras.data.plans import Job, Plan, Planner, Reader, Shard
+from hiercam_keras.data import augment, disk_cache, geometry, sampling, windows
+from hiercam_keras.data.batches import Batch, Loader
+from hiercam_keras.data.plans import Job, Planner, Reader, Shard
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 
+__all__ = ["Batch", "Loader", "PIPELINES", "make_loader"]
 PIPELINES = ("auto", "tfdata", "arrays")
-
-
-class Batch(NamedTuple):
-    """B examples.
-
-    Attributes:
-      images: uint8 (B, S, S, 3), RGB.
-      labels: rank -> int32 (B,).
-      example_ids: B of them; a stand-in bears the id of the example that it repeats.
-      mask: bool (B,); False for what only fills the batch.
-      geometry: float32 (B, 7), see `geometry.Geometry.from_row`.
-    """
-
-    images: np.ndarray
-    labels: dict[str, np.ndarray]
-    example_ids: list[str]
-    mask: np.ndarray
-    geometry: np.ndarray
-
-
-class Loader:
-    """Batches of one list of records; make it with `make_loader`.
-
-    Attributes:
-      num_batches: of an epoch, the same in every process.
-      num_examples: records, of all processes together.
-      batch_size: examples in every batch, padding included, of all processes.
-      num_rows: those of them that this process reads; rows of a `Batch`.
-      training: whether epochs are shuffled and incomplete batches dropped.
-      skipped: reason by example_id of files that turned bad while reading.
-    """
-
-    def __init__(
-        self,
-        records: Sequence[Record],
-        labels: Mapping[str, np.ndarray],
-        reader: Reader,
-        job: Job,
-        planner: Planner,
-        max_bad_share: float,
-    ):
-        self.training = planner.training
-        self.batch_size = planner.batch_size
-        self.num_examples = len(records)
-        self.num_batches, self.num_rows = planner.num_batches, planner.num_rows
-        self.skipped: dict[str, str] = {}
-        self._ids = [record.example_id for record in records]
-        self._labels = {rank: np.asarray(v, np.int32) for rank, v in labels.items()}
-        self._reader = reader
-        self._job = job
-        self._planner = planner
-        self._last_good: Batch | None = None
-        self._bad = np.zeros(len(records), bool)
-        # One bad file is never too many.
-        self._max_bad = max(1, math.floor(max_bad_share * len(records)))
-
-    def epoch(self, number: int = 0, start_step: int = 0) -> Iterator[Batch]:
-        """Batches of an epoch, from a step on: a function of (seed, epoch, step).
-
-        Args:
-          number: of the epoch, 0, 1, ...
-          start_step: batches to leave out; they are neither read nor planned.
-
-        Raises:
-          ValueError: the epoch has fewer steps.
-          UserError: too many files turned bad.
-        """
-        if not 0 <= start_step <= self.num_batches:
-            raise ValueError(
-                f"start_step is {start_step}, in an epoch of {self.num_batches} batches"
-            )
-        return self._batches(number, start_step)
-
-    def _batches(self, number, start_step):
-        plans = self._without_bad(self._planner.epoch(number, start_step))
-        for plan, images, bad in self._reader.read(plans):
-            for position, reason in bad.items():
-                self._note(int(plan.indices[position]), reason)
-            yield self._batch(plan, images)
-
-    def close(self) -> None:
-        """Frees the reader's threads and memory; the loader is of no use then."""
-        self._reader.close()
-
-    def __enter__(self) -> "Loader":
-        return self
-
-    def __exit__(self, *error) -> None:
-        self.close()
-
-    def _without_bad(self, plans) -> Iterator[Plan]:
-        """Files that are known to be bad are not tried again."""
-        for plan in plans:
-            mask = plan.mask & ~self._bad[plan.indices]
-            yield plan.take(self._stand_ins(plan))._replace(mask=mask)
-
-    def _stand_ins(self, plan) -> np.ndarray:
-        """Positions (B,): its own for a good example, another good one's for a bad."""
-        own = np.arange(len(plan.indices))
-        bad = self._bad[plan.indices]
-        if bad.all() or not bad.any():
-            return own
-        good = own[~bad]
-        return np.where(bad, good[own % len(good)], own)
-
-    def _batch(self, plan, images):
-        bad = self._bad[plan.indices]
-        if bad.all() and self.training and self._last_good is not None:
-            # Black images would enter the batch statistics.
-            return self._last_good._replace(mask=np.zeros(len(bad), bool))
-        if bad.any():
-            positions = self._stand_ins(plan)
-            images = images[positions]
-            plan = plan.take(positions)._replace(mask=plan.mask & ~bad)
-        where = self._job.windows
-        batch = Batch(
-            images=images,
-            labels={rank: v[plan.indices] for rank, v in self._labels.items()},
-            example_ids=[self._ids[index] for index in plan.indices],
-            mask=plan.mask,
-            geometry=windows.geometry_rows(
-                where, plan.indices, plan.crop, plan.drawn.flip
-            ),
-        )
-        if self.training and not bad.all():
-            self._last_good = batch
-        return batch
-
-    def _note(self, index, reason):
-        if self._bad[index]:
-            return
-        self._bad[index] = True
-        example_id = self._ids[index]
-        self.skipped[example_id] = reason
-        logging.warning("Skipping %s from now on: %s", example_id, reason)
-        if len(self.skipped) > self._max_bad:
-            raise UserError(
-                f"{len(self.skipped)} of {self.num_examples} image files turned bad "
-                f"during the run, the last is {self._job.paths[index]} ({reason}). Are "
-                "the images still there? Raise data.max_bad_share to go on without "
-                "them."
-            )
 
 
 def make_loader(
@@ -171,6 +25,7 @@ def make_loader(
     training: bool = False,
     layout: geometry.Layout = "classification",
     shard: tuple[int, int] = (0, 1),
+    class_weights: str = "none",
 ) -> Loader:
     """Makes a loader of batches.
 
@@ -178,13 +33,15 @@ def make_loader(
       records: N examples; without shuffling they come in this order.
       labels: rank -> int32 (N,).
       data_config: the config's `data`: image_size, batch_size, pipeline, workers,
-        cache_mb, disk_cache, reduced_decode, max_bad_share.
+        cache_mb, disk_cache, reduced_decode, max_bad_share, sampling, sampling_rank.
       augment_config: the config's `augment`; None for none.
       seed: of order and augmentation.
       training: shuffle, and drop the last incomplete batch; else pad it.
       layout: "classification" or "localization", see `geometry`.
       shard: (process, processes): `data.batch_size` is that of all processes together,
         and each reads its rows of every batch. Together they read every example once.
+      class_weights: the config's `train.class_weights`: weights of the losses at each
+        rank, see `sampling.example_weights`.
 
     Raises:
       UserError: a training batch is larger than the data, a field has a wrong value,
@@ -228,7 +85,23 @@ def make_loader(
             cache_bytes,
         ),
     )
-    planner = Planner(job.windows, augment_config, batch_size, seed, training, part)
+    planner = Planner(
+        where,
+        augment_config,
+        batch_size,
+        seed,
+        training,
+        part,
+        _balance(labels, data_config) if training else None,
+    )
+    weights = None
+    if class_weights != "none":
+        weights = {
+            rank: sampling.example_weights(
+                values, class_weights, "train.class_weights"
+            ).astype(np.float32)
+            for rank, values in labels.items()
+        }
     return Loader(
         records,
         labels,
@@ -236,7 +109,17 @@ def make_loader(
         job,
         planner,
         float(data_config.get("max_bad_share", 0.05)),
+        weights,
     )
+
+
+def _balance(labels, data_config):
+    kind = data_config.get("sampling", "none")
+    if kind == "none":
+        return None
+    at_rank = sampling.rank_of(labels, data_config.get("sampling_rank", ""))
+    at_rank = np.asarray(at_rank)
+    return at_rank, sampling.example_weights(at_rank, kind, "data.sampling")
 
 
 def _make_reader(job: Job, pipeline: str) -> Reader:

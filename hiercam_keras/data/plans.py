@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from hiercam_keras.data import augment, windows
+from hiercam_keras.data import augment, sampling, windows
 from hiercam_keras.errors import UserError
 
 
@@ -117,8 +117,13 @@ class Planner:
         seed: int,
         training: bool,
         shard: Shard,
+        balance: tuple[np.ndarray, np.ndarray] | None = None,
     ):
-        """Plans for the examples of `where`; see `loader.make_loader`."""
+        """Plans for the examples of `where`; see `loader.make_loader`.
+
+        `balance` has labels and weights for `sampling.order`.
+        """
+        self._balance = balance
         self._rows = shard.rows(batch_size)
         self._windows = where
         self._augment = augment_config
@@ -131,23 +136,27 @@ class Planner:
 
     def epoch(self, number: int, start_step: int = 0) -> Iterator[Plan]:
         """The plans of an epoch from a step on; those before it are not computed."""
-        order = self._order(number)
+        order, keys = self._order(number)
         for step in range(start_step, self.num_batches):
-            yield self._plan(order, number, step)
+            yield self._plan(order, keys, number, step)
 
-    def _order(self, epoch) -> np.ndarray:
+    def _order(self, epoch) -> tuple[np.ndarray, np.ndarray]:
+        """Examples, and what their augmentation is drawn by."""
         count = len(self._windows.extent)
+        if self.training and self._balance is not None:
+            return sampling.order(self._seed, epoch, *self._balance)
+        found = np.arange(count)
         if self.training:
-            return augment.permutation(self._seed, epoch, count)
-        return np.arange(count)
+            found = augment.permutation(self._seed, epoch, count)
+        return found, found
 
-    def _plan(self, order, epoch, step) -> Plan:
+    def _plan(self, order, keys, epoch, step) -> Plan:
         start, size = step * self.batch_size, self._windows.size
-        indices = order[start : start + self.batch_size]
-        mask = np.arange(self.batch_size) < len(indices)
-        padding = np.repeat(indices[-1:], self.batch_size - len(indices))
-        indices = np.concatenate([indices, padding])[self._rows]
-        drawn = augment.draw(self._augment, self._seed, epoch, indices, size)
+        places = np.arange(start, start + self.batch_size)
+        mask = (places < len(order))[self._rows]
+        places = np.minimum(places, len(order) - 1)[self._rows]
+        indices = order[places]
+        drawn = augment.draw(self._augment, self._seed, epoch, keys[places], size)
         extent = self._windows.extent[indices]
         crop = augment.crop_starts(drawn.shift, extent, size)
-        return Plan(indices, mask[self._rows], crop, drawn)
+        return Plan(indices, mask, crop, drawn)

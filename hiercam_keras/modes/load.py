@@ -161,4 +161,5 @@ def make_loader(
         augment_config=config.augment if training else None,
         seed=config.seed,
         training=training,
+        class_weights=config.train.get("class_weights", "none") if training else "none",
     )

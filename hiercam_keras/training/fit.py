@@ -129,7 +129,10 @@ def _per_head(make, ranks):
 def _training_batches(
     loader: Any, counts: dict[str, int], first_epoch: int, options: Any
 ) -> Iterator[tuple[np.ndarray, Any]]:
-    """(images, labels) of all epochs that are left, each in an order of its own."""
+    """(images, labels) of all epochs that are left, each in an order of its own.
+
+    Weights follow where the losses have some.
+    """
     for epoch in range(first_epoch, options.epochs):
         batches = progress(
             loader.epoch(epoch),
@@ -145,7 +148,13 @@ def _training_batches(
                     for rank, values in labels.items()
                 }
             one = next(iter(labels.values()))
-            yield batch.images, labels if len(labels) > 1 else one
+            targets = labels if len(labels) > 1 else one
+            if batch.weights is None:
+                yield batch.images, targets
+                continue
+            weights = {rank: batch.weights[rank] for rank in counts}
+            one = next(iter(weights.values()))
+            yield batch.images, targets, weights if len(weights) > 1 else one
 
 
 def _images(loader: Any, epoch: int, count: int) -> Iterator[np.ndarray]:

@@ -1,0 +1,166 @@
+"""Data room: batches, with labels, and with files that turn bad left out.
+
+What a batch holds is planned in NumPy (`plans`): order and augmentation. `pipeline`
+(tf.data) or `arrays` (Pillow) only turn plans into pixels, so that both give the same
+batches.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from absl import logging
+
+from hiercam_keras.data import windows
+from hiercam_keras.data.plans import Job, Plan, Planner, Reader
+from hiercam_keras.data.records import Record
+from hiercam_keras.errors import UserError
+
+
+class Batch(NamedTuple):
+    """B examples.
+
+    Attributes:
+      images: uint8 (B, S, S, 3), RGB.
+      labels: rank -> int32 (B,).
+      example_ids: B of them; a stand-in bears the id of the example that it repeats.
+      mask: bool (B,); False for what only fills the batch.
+      geometry: float32 (B, 7), see `geometry.Geometry.from_row`.
+      weights: rank -> float32 (B,) of the losses; None where all weigh the same.
+    """
+
+    images: np.ndarray
+    labels: dict[str, np.ndarray]
+    example_ids: list[str]
+    mask: np.ndarray
+    geometry: np.ndarray
+    weights: dict[str, np.ndarray] | None = None
+
+
+class Loader:
+    """Batches of one list of records; make it with `loader.make_loader`.
+
+    Attributes:
+      num_batches: of an epoch, the same in every process.
+      num_examples: records, of all processes together.
+      batch_size: examples in every batch, padding included, of all processes.
+      num_rows: those of them that this process reads; rows of a `Batch`.
+      training: whether epochs are shuffled and incomplete batches dropped.
+      skipped: reason by example_id of files that turned bad while reading.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        labels: Mapping[str, np.ndarray],
+        reader: Reader,
+        job: Job,
+        planner: Planner,
+        max_bad_share: float,
+        weights: Mapping[str, np.ndarray] | None,
+    ):
+        self.training = planner.training
+        self.batch_size = planner.batch_size
+        self.num_examples = len(records)
+        self.num_batches, self.num_rows = planner.num_batches, planner.num_rows
+        self.skipped: dict[str, str] = {}
+        self._ids = [record.example_id for record in records]
+        self._labels = {rank: np.asarray(v, np.int32) for rank, v in labels.items()}
+        self._weights = weights
+        self._reader = reader
+        self._job = job
+        self._planner = planner
+        self._last_good: Batch | None = None
+        self._bad = np.zeros(len(records), bool)
+        # One bad file is never too many.
+        self._max_bad = max(1, math.floor(max_bad_share * len(records)))
+
+    def epoch(self, number: int = 0, start_step: int = 0) -> Iterator[Batch]:
+        """Batches of an epoch, from a step on: a function of (seed, epoch, step).
+
+        Args:
+          number: of the epoch, 0, 1, ...
+          start_step: batches to leave out; they are neither read nor planned.
+
+        Raises:
+          ValueError: the epoch has fewer steps.
+          UserError: too many files turned bad.
+        """
+        if not 0 <= start_step <= self.num_batches:
+            raise ValueError(
+                f"start_step is {start_step}, in an epoch of {self.num_batches} batches"
+            )
+        return self._batches(number, start_step)
+
+    def _batches(self, number, start_step):
+        plans = self._without_bad(self._planner.epoch(number, start_step))
+        for plan, images, bad in self._reader.read(plans):
+            for position, reason in bad.items():
+                self._note(int(plan.indices[position]), reason)
+            yield self._batch(plan, images)
+
+    def close(self) -> None:
+        """Frees the reader's threads and memory; the loader is of no use then."""
+        self._reader.close()
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+    def _without_bad(self, plans) -> Iterator[Plan]:
+        """Files that are known to be bad are not tried again."""
+        for plan in plans:
+            mask = plan.mask & ~self._bad[plan.indices]
+            yield plan.take(self._stand_ins(plan))._replace(mask=mask)
+
+    def _stand_ins(self, plan) -> np.ndarray:
+        """Positions (B,): its own for a good example, another good one's for a bad."""
+        own = np.arange(len(plan.indices))
+        bad = self._bad[plan.indices]
+        if bad.all() or not bad.any():
+            return own
+        good = own[~bad]
+        return np.where(bad, good[own % len(good)], own)
+
+    def _batch(self, plan, images):
+        bad = self._bad[plan.indices]
+        if bad.all() and self.training and self._last_good is not None:
+            # Black images would enter the batch statistics.
+            return self._last_good._replace(mask=np.zeros(len(bad), bool))
+        if bad.any():
+            positions = self._stand_ins(plan)
+            images = images[positions]
+            plan = plan.take(positions)._replace(mask=plan.mask & ~bad)
+        where = self._job.windows
+        batch = Batch(
+            images=images,
+            labels={rank: v[plan.indices] for rank, v in self._labels.items()},
+            example_ids=[self._ids[index] for index in plan.indices],
+            mask=plan.mask,
+            geometry=windows.geometry_rows(
+                where, plan.indices, plan.crop, plan.drawn.flip
+            ),
+            weights=self._weights
+            and {rank: v[plan.indices] for rank, v in self._weights.items()},
+        )
+        if self.training and not bad.all():
+            self._last_good = batch
+        return batch
+
+    def _note(self, index, reason):
+        if self._bad[index]:
+            return
+        self._bad[index] = True
+        example_id = self._ids[index]
+        self.skipped[example_id] = reason
+        logging.warning("Skipping %s from now on: %s", example_id, reason)
+        if len(self.skipped) > self._max_bad:
+            raise UserError(
+                f"{len(self.skipped)} of {self.num_examples} image files turned bad "
+                f"during the run, the last is {self._job.paths[index]} ({reason}). Are "
+                "the images still there? Raise data.max_bad_share to go on without "
+                "them."
+            )

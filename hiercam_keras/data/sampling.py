@@ -1,0 +1,92 @@
+"""Data room: class imbalance. Examples drawn, or their losses weighted, by class size.
+
+Of the 1,486 bird species of iNaturalist 2021, 678 are of one order. "balanced" gives
+every class the same share, "sqrt" a share by the square root of its size, in between
+that and "none".
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hiercam_keras.data import augment
+from hiercam_keras.errors import UserError
+
+KINDS = ("none", "balanced", "sqrt")
+
+
+def example_weights(labels: np.ndarray, kind: str, field: str) -> np.ndarray:
+    """Weights of examples that give the classes their shares.
+
+    Args:
+      labels: int (N,) at one rank.
+      kind: one of `KINDS`.
+      field: of the config, for the error.
+
+    Returns:
+      float64 (N,), of mean 1: N / (K n_c) if balanced, for a class of n_c of the N
+      examples and K classes; proportional to 1 / sqrt(n_c) if sqrt.
+
+    Raises:
+      UserError: there is no such kind.
+    """
+    if kind not in KINDS:
+        raise UserError(f"{field} is {kind!r}: use one of {', '.join(KINDS)}.")
+    labels = np.asarray(labels)
+    if kind == "none":
+        return np.ones(len(labels))
+    sizes = np.bincount(labels)[labels].astype(np.float64)
+    weights = 1 / (sizes if kind == "balanced" else np.sqrt(sizes))
+    return weights / weights.mean()
+
+
+def rank_of(labels: Mapping[str, np.ndarray], rank: str) -> np.ndarray:
+    """The labels at the rank whose classes are balanced; "": the last, the finest.
+
+    Raises:
+      UserError: nothing is trained at the rank.
+    """
+    if not rank:
+        return labels[list(labels)[-1]]
+    if rank not in labels:
+        raise UserError(
+            f"data.sampling_rank is {rank!r}, but the run trains {', '.join(labels)}: "
+            'use one of them, or "" for the finest.'
+        )
+    return labels[rank]
+
+
+def order(
+    seed: int, epoch: int, labels: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The order of an epoch in which examples come as often as they weigh.
+
+    Systematic sampling: an example of weight w comes floor(w) or ceil(w) times, a class
+    as often as its weights add up to, give or take one; who comes once more than others
+    is drawn anew each epoch.
+
+    Args:
+      seed, epoch: the order is a function of these and of the next two.
+      labels: int (N,).
+      weights: float (N,) of mean 1.
+
+    Returns:
+      Two int64 arrays (N,): examples, and a number of its own for each repetition of
+      each example, so that its augmentation differs.
+    """
+    count = len(labels)
+    sequence = np.random.SeedSequence((seed, epoch, 2))
+    rng = np.random.Generator(np.random.Philox(sequence))
+    mixed = rng.permutation(count)
+    mixed = mixed[np.argsort(labels[mixed], kind="stable")]
+    ends = np.cumsum(weights[mixed])
+    ends *= count / ends[-1]
+    ends[-1] = count
+    marks = np.floor(ends + rng.random()).astype(np.int64)
+    marks -= marks[-1] - count
+    times = np.diff(np.maximum(marks, 0), prepend=0)
+    drawn = np.repeat(mixed, times)
+    starts = np.repeat(np.cumsum(times) - times, times)
+    repetition = np.arange(count) - starts
+    places = augment.permutation(seed, epoch, count)
+    return drawn[places], (drawn + count * repetition)[places]
