@@ -1,5 +1,10 @@
 """--mode=prepare: reads every image once and says what is there."""
 
+from collections import Counter
+from pathlib import Path
+
+from hiercam_keras.data import splits
+from hiercam_keras.data.sources import download
 from hiercam_keras.modes.load import load_source
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -14,8 +19,24 @@ def run(settings: Settings) -> str:
     )
     boxes = sum(bool(record.boxes) for record in source.records)
     masks = sum(record.mask_path is not None for record in source.records)
-    return (
-        f"{source.report.summary()}\n"
-        f"{len(source.records)} images in {source.root}, {boxes} with a box, {masks} "
-        f"with a mask\ntaxa: {counts or 'a single one at every rank'}"
-    )
+    size = download.in_words(sum(_size(record.path) for record in source.records))
+    lines = [
+        source.report.summary(),
+        f"{len(source.records)} images ({size}) in {source.root}, {boxes} with a box, "
+        f"{masks} with a mask",
+        f"taxa: {counts or 'a single one at every rank'}",
+    ]
+    official = Counter(record.split for record in source.records if record.split)
+    if official:
+        shown = ", ".join(f"{official[name]} {name}" for name in splits.NAMES)
+        lines.append(f"the data set's own splits: {shown}")
+    if source.report.index_dir:
+        lines.append(f"index and converted copies: {source.report.index_dir}")
+    return "\n".join(lines)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # it went away since; a run will say so

@@ -26,6 +26,7 @@ MODULES = {
     "csv_table": "csv_table",
     "inat2021": "inat2021",
     "cub200": "tfds_cub200",
+    "tfds_birds": "tfds_inat2021",
 }
 NAMES = tuple(MODULES)
 

@@ -5,12 +5,13 @@ that lead out of the archive are refused all the same, since who made them means
 or a mistake.
 """
 
+import contextlib
 import os
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from absl import logging
@@ -42,7 +43,9 @@ def images(path: Path) -> Iterator[tuple[str, bytes]]:
                 f"{path}: {inside.shown(name)} has {size / 1e6:.0f} MB, too much for "
                 "an image. Use the archive as it was published."
             )
-        yield inside.relative(name), read()
+        with _told(path):
+            data = read()
+        yield inside.relative(name), data
 
 
 def names(path: Path) -> Iterator[str]:
@@ -65,16 +68,20 @@ def _wanted(path, name):
     return last.lower().endswith(SUFFIXES) and not last.startswith(".")
 
 
-def _members(path: Path) -> Iterator[tuple[str, int, callable]]:
+def _members(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
     """(name, bytes, function that reads) of every file."""
     if path.is_dir():
         yield from _folder(path)
         return
+    with _told(path):
+        yield from _zip(path) if path.name.lower().endswith(".zip") else _tar(path)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turns what a damaged archive raises into one line."""
     try:
-        if path.name.lower().endswith(".zip"):
-            yield from _zip(path)
-        else:
-            yield from _tar(path)
+        yield
     except _BROKEN as error:
         raise UserError(
             f"cannot read {path}: {error}. It is damaged or not whole: download it "

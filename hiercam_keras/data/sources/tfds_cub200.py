@@ -82,13 +82,13 @@ def _lineage(row) -> Lineage | None:
 
 def to_item(known: Mapping[str, Lineage | None], example: dict) -> tfds_prepared.Item:
     """An example as files: `<class>/<name>.jpg`, box and mask in pixels."""
-    name = _text(example["image/filename"])
+    name = tfds_prepared.text(example["image/filename"])
     bird = PurePosixPath(name)
     if bird.parent.name not in known:
         raise UserError(
             f"{name} is in none of the {len(known)} classes of {TABLE.name}."
         )
-    image = _bytes(example["image"])
+    image = bytes(example["image"])
     votes = np.asarray(example["segmentation_mask"])[:, :, 0]
     height, width = votes.shape
     with Image.open(io.BytesIO(image)) as opened:
@@ -143,11 +143,3 @@ def _prepare(place: str, manual: Path | None):
     downloads = manual.parent if manual.name == "manual" else manual
     tfds_prepared.prepare(builder, downloads, manual, how)
     return builder
-
-
-def _text(value) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
-
-
-def _bytes(value) -> bytes:
-    return value if isinstance(value, bytes) else bytes(value)

@@ -254,3 +254,8 @@ def _within_reach(builder: Any, folder: Path) -> Any:
 def is_remote(path: str) -> bool:
     """Whether a path is a bucket's, as gs://..., and not this machine's."""
     return "://" in path
+
+
+def text(value: bytes | str) -> str:
+    """A text feature of an example, which some formats give as bytes."""
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

@@ -13,6 +13,8 @@ official train_mini and val are downloaded (54 GB), with resume, their sums chec
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from hiercam_keras.data.sources import archives, download, tfds_prepared
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.lineage import parse_class_name
@@ -55,7 +57,7 @@ class Inat2021Birds(tfds.core.GeneratorBasedBuilder):
             "lineage": tfds.features.Text(),
         }
         features |= {
-            f"label/{rank}": tfds.features.Scalar("int64") for rank in _ranks()
+            f"label/{rank}": tfds.features.Scalar(np.int64) for rank in _ranks()
         }
         return tfds.core.DatasetInfo(
             builder=self,
