@@ -5,23 +5,18 @@ and model; docs/METRICS.md tells of the others), sheets of pictures as PNG and o
 self-contained index.html.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from absl import logging
 
 from hiercam_keras import run_folder, runtime, workdir
-from hiercam_keras.data.records import Record
+from hiercam_keras.cam import methods
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.coherence import COHERENT, INCOHERENT
-from hiercam_keras.metrics.faithfulness.measure import Choices
-from hiercam_keras.models import files
 from hiercam_keras.modes import compare_page, comparison, faithful, overlays
-from hiercam_keras.modes.comparison import Column
-from hiercam_keras.modes.export import export_maps
+from hiercam_keras.modes.comparison import Column, ask
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import tables
@@ -51,12 +46,14 @@ def run(settings: Settings) -> str:
     _check_same_split(opened, settings.split)
     thresholds = overlays.thresholds_of(settings.config.coherence)
     choices = faithful.choices_of(settings.config.faithfulness)
-    chosen = _chosen(opened[0], settings)
+    for method in settings.config.compare.methods:
+        methods.get_methods(method)
+    chosen = ask.chosen_records(opened[0], settings)
     columns = []
     for data, (_, rank) in zip(opened, runs, strict=True):
         ranks = [rank for _, rank in runs]
-        columns += _explain(data, rank, settings, ranks, choices, chosen)
-    columns = _told_apart(columns)
+        columns += ask.ask(data, rank, settings, ranks, choices, chosen)
+    columns = ask.told_apart(columns)
     columns.sort(key=lambda column: (column.asked_of is not None, column.depth))
     numbers = comparison.measure(columns, settings.split, thresholds)
     out = Path(settings.out or _default_out(runs, opened[0]))
@@ -117,71 +114,6 @@ def _check_same_split(opened: Sequence[RunData], split: str) -> None:
                 f"{first.run.path} and {other.run.path} have different taxonomies. "
                 "Train both on the same data."
             )
-
-
-def _chosen(data: RunData, settings: Settings) -> list[Record]:
-    """The pictures whose faithfulness is measured, the same for every model."""
-    records = data.records(settings.split)
-    count = settings.config.compare.faithfulness_images
-    if count < 0 or count >= len(records):
-        return records
-    rng = np.random.default_rng(settings.config.seed)
-    return [records[i] for i in np.sort(rng.permutation(len(records))[:count])]
-
-
-def _explain(
-    data: RunData,
-    rank: str,
-    settings: Settings,
-    ranks: Sequence[str],
-    choices: Choices,
-    chosen: Sequence[Record],
-) -> list[Column]:
-    """The columns of one run: its own rank, and the coarser ones of the others."""
-    taxonomy = data.taxonomy
-    order = taxonomy.ranks.index
-    model, _ = files.load_model(data.run.model_path, data.config.model.fast_layers)
-    own = rank if rank in data.run.ranks else max(data.run.ranks, key=order)
-    asked = [rank]
-    if rank == max(ranks, key=order) and rank in data.run.ranks:
-        others = dict.fromkeys(ranks)
-        asked += [
-            one
-            for one in others
-            if order(one) < order(rank) and one not in data.run.ranks
-        ]
-    scorer = faithful.make_scorer(model, data)
-    columns = []
-    for one in asked:
-        logging.info("maps of %s, asked for %s", data.run.path, one)
-        folder, _ = export_maps(model, data, settings.split, target_rank=one)
-        scores = {}
-        if chosen:
-            scores = faithful.measured(scorer, data, folder, chosen, choices)
-        columns.append(
-            Column(
-                name=one if one == own else f"{own} asked for {one}",
-                rank=one,
-                depth=-order(one),
-                asked_of=None if one == own else own,
-                data=data,
-                maps=folder,
-                faithfulness=scores,
-            )
-        )
-    return columns
-
-
-def _told_apart(columns: list[Column]) -> list[Column]:
-    """Drops repeated columns; one question to several runs gets the runs' names."""
-    columns = list({(column.name, column.maps): column for column in columns}.values())
-    times = Counter(column.name for column in columns)
-    return [
-        replace(column, name=f"{column.name} ({column.data.run.path})")
-        if times[column.name] > 1
-        else column
-        for column in columns
-    ]
 
 
 def summary_row(column: Column, numbers: comparison.Numbers) -> list:

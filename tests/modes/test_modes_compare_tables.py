@@ -174,10 +174,38 @@ def test_two_seeds_are_the_noise_floor(trained, tmp_path):
     assert set(numbers["coherence_basis"]) <= {"place", "degenerate"}
 
 
+def test_methods_stand_beside_each_other_on_one_model(trained, tmp_path):
+    fields = {"compare.methods": ("eigencam",), "compare.faithfulness_images": 0}
+    tiny_birds.run("compare", trained.config, out=str(tmp_path), fields=fields)
+    plain = json.loads((tmp_path / "statistics.json").read_text())
+    pairs = {(row["comparison"], row["model_a"], row["model_b"]) for row in plain}
+    assert pairs == {
+        ("rank", "species", "family"),
+        ("rank", "species, eigencam", "family, eigencam"),
+        ("asked", "family", "species asked for family"),
+        ("method", "species", "species, eigencam"),
+        ("method", "family", "family, eigencam"),
+    }
+    areas = tables.read_csv(tmp_path / "numbers.csv")
+    rows = {
+        model: floats(areas, "heatmap_area", model)
+        for model in ("family", "family, eigencam")
+    }
+    (found,) = [
+        row["difference"]
+        for row in plain
+        if row["measure"] == "heatmap_area" and row["model_b"] == "family, eigencam"
+        if row["comparison"] == "method"
+    ]
+    expected = (rows["family"] - rows["family, eigencam"]).mean()
+    assert found == pytest.approx(expected, abs=1e-5) and found != 0
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
         ({"faithfulness.road_shares": (0.3, 1.0)}, "road_shares=.*below 1"),
+        ({"compare.methods": ("gradcamm",)}, "gradcamm"),
         ({"faithfulness.steps": 1}, "steps=1, expected at least 2"),
         ({"faithfulness.deletion_fill": "black"}, "'black', expected mean, blur"),
         ({"coherence.max_stray": 0.5}, r"config\.coherence\.max_stray=0.5 and"),

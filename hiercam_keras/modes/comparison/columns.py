@@ -34,6 +34,11 @@ class Column:
     maps: Path
     faithfulness: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
+    @property
+    def method(self) -> str:
+        """The CAM method of its maps."""
+        return self.data.config.cam.method
+
 
 @dataclass(frozen=True)
 class ColumnNumbers:
@@ -75,7 +80,7 @@ class Numbers:
       bird_area: share of the picture that is the object, NaN where it is not known.
       part_area: part label -> share of the picture.
       agreement: mean Pearson correlation between the heatmaps of two models, each
-        asked for its own rank.
+        asked for its own rank, by the method of the first column.
       species: N lineage paths of the finest rank, the unit of resampling.
       object_kind: N times "mask", "box" or "".
       pairs: (name, name) of two columns -> measure -> (N,), how alike their heatmaps

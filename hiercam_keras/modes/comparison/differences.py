@@ -1,10 +1,11 @@
 """comparison: paired differences between questions, in statistics.csv and .json.
 
-Four kinds of pairs, each a question of its own:
+Kinds of pairs, each a question of its own:
 
 * rank: a model against one trained at a coarser rank, each asked for its own;
 * asked: a model trained at a rank against a finer one that is asked for this rank;
-* seed: the same rank trained twice, which is what differences mean nothing below;
+* seed: the same rank trained twice: the noise that a difference must rise above;
+* method: maps of one model by two methods;
 * random: the order by a map against a random one.
 
 And "agreement": do the maps of two ranks agree less than those of two seeds of a rank?
@@ -45,11 +46,15 @@ Row = dict[str, Any]
 
 
 def kind_of(first: Column, second: Column) -> str | None:
-    """rank, asked or seed; None where two columns do not belong together."""
+    """rank, asked, seed or method; None where two columns do not belong together."""
+    same_run = first.data.run.path == second.data.run.path
+    if first.method != second.method:
+        same = same_run and first.rank == second.rank
+        return "method" if same and first.asked_of == second.asked_of else None
     if first.asked_of is None and second.asked_of is None:
         if first.rank != second.rank:
             return "rank"
-        return "seed" if first.data.run.path != second.data.run.path else None
+        return None if same_run else "seed"
     one_asked = (first.asked_of is None) != (second.asked_of is None)
     return "asked" if one_asked and first.rank == second.rank else None
 
@@ -67,12 +72,13 @@ def differences(columns: list[Column], numbers: Numbers, seed: int = 0) -> list[
     """
     measures = {c.name: _measures(c, columns, numbers) for c in columns}
     jobs: dict[str, list[tuple[str, str, str, np.ndarray, np.ndarray]]] = {}
-    kinds: dict[str, list[tuple[str, str]]] = {"rank": [], "asked": [], "seed": []}
+    alike: dict[str, list[tuple[str, tuple[str, str]]]] = {"rank": [], "seed": []}
     for first, second in itertools.combinations(columns, 2):
         kind = kind_of(first, second)
         if kind is None:
             continue
-        kinds[kind].append((first.name, second.name))
+        if kind in alike:
+            alike[kind].append((first.method, (first.name, second.name)))
         jobs.setdefault(kind, []).extend(
             (first.name, second.name, name, values, measures[second.name][name])
             for name, values in measures[first.name].items()
@@ -83,7 +89,9 @@ def differences(columns: list[Column], numbers: Numbers, seed: int = 0) -> list[
             jobs.setdefault("random", []).append(
                 (RANDOM, name, curve, chance, own[curve])
             )
-    for across, again in itertools.product(kinds["rank"], kinds["seed"]):
+    for (method, across), (other, again) in itertools.product(*alike.values()):
+        if method != other:
+            continue
         for name, values in numbers.pairs[across].items():
             jobs.setdefault("agreement", []).append(
                 (

@@ -125,7 +125,9 @@ def _measure_chunk(records: list, readers: list, columns: list[Column]) -> tuple
     correlations = [
         shared[first.name, second.name, "pearson"]
         for first, second in itertools.combinations(columns, 2)
-        if first.asked_of is None and second.asked_of is None
+        if first.asked_of is None
+        and second.asked_of is None
+        and first.method == second.method == columns[0].method
     ]
     nothing = np.full(len(records), np.nan)
     shared["agreement"] = np.mean(correlations, axis=0) if correlations else nothing

@@ -1,0 +1,112 @@
+"""comparison: puts the questions to the models, and makes the maps that are missing."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from hiercam_keras.data.records import Record
+from hiercam_keras.metrics.faithfulness.measure import Choices
+from hiercam_keras.models import files
+from hiercam_keras.modes import faithful
+from hiercam_keras.modes.comparison.columns import Column
+from hiercam_keras.modes.export import export_maps
+from hiercam_keras.modes.load import RunData
+from hiercam_keras.modes.settings import Settings
+
+
+def chosen_records(data: RunData, settings: Settings) -> list[Record]:
+    """The pictures whose faithfulness is measured, the same for every model."""
+    records = data.records(settings.split)
+    count = settings.config.compare.faithfulness_images
+    if count < 0 or count >= len(records):
+        return records
+    rng = np.random.default_rng(settings.config.seed)
+    return [records[i] for i in np.sort(rng.permutation(len(records))[:count])]
+
+
+def ask(
+    data: RunData,
+    rank: str,
+    settings: Settings,
+    ranks: Sequence[str],
+    choices: Choices,
+    chosen: Sequence[Record],
+) -> list[Column]:
+    """The columns of one run: its own rank, that by further methods
+    (`config.compare.methods`), and the coarser ranks of the others.
+
+    Args:
+      data: the run with its images.
+      rank: what this run is compared for.
+      settings: the command's.
+      ranks: of all runs that are compared.
+      choices: how faithfulness is measured.
+      chosen: the pictures of which it is.
+    """
+    model, _ = files.load_model(data.run.model_path, data.config.model.fast_layers)
+    scorer = faithful.make_scorer(model, data)
+    order = data.taxonomy.ranks.index
+    own = rank if rank in data.run.ranks else max(data.run.ranks, key=order)
+    plain = data.config.cam.method
+    columns = []
+    for one, method in _questions(data, rank, ranks, own, settings):
+        logging.info("%s maps of %s, asked for %s", method, data.run.path, one)
+        name = one if one == own else f"{own} asked for {one}"
+        asked = data
+        if method != plain:
+            name, asked = f"{name}, {method}", _with_method(data, method)
+        folder, _ = export_maps(model, asked, settings.split, target_rank=one)
+        scores = {}
+        if chosen:
+            scores = faithful.measured(scorer, asked, folder, chosen, choices)
+        columns.append(
+            Column(
+                name=name,
+                rank=one,
+                depth=-order(one),
+                asked_of=None if one == own else own,
+                data=asked,
+                maps=folder,
+                faithfulness=scores,
+            )
+        )
+    return columns
+
+
+def _questions(data, rank, ranks, own, settings) -> list[tuple[str, str]]:
+    """(rank, method) of each column of a run."""
+    order = data.taxonomy.ranks.index
+    plain = data.config.cam.method
+    asked = [(rank, plain)]
+    if rank == own:
+        others = dict.fromkeys(settings.config.compare.methods)
+        asked += [(rank, method) for method in others if method != plain]
+    if rank == max(ranks, key=order) and rank in data.run.ranks:
+        asked += [
+            (one, plain)
+            for one in dict.fromkeys(ranks)
+            if order(one) < order(rank) and one not in data.run.ranks
+        ]
+    return asked
+
+
+def _with_method(data: RunData, method: str) -> RunData:
+    config = ConfigDict(data.config.to_dict())
+    config.cam.method = method
+    return replace(data, config=FrozenConfigDict(config))
+
+
+def told_apart(columns: list[Column]) -> list[Column]:
+    """Drops repeated columns; one question to several runs gets the runs' names."""
+    columns = list({(column.name, column.maps): column for column in columns}.values())
+    times = Counter(column.name for column in columns)
+    return [
+        replace(column, name=f"{column.name} ({column.data.run.path})")
+        if times[column.name] > 1
+        else column
+        for column in columns
+    ]
