@@ -2,6 +2,8 @@
 
 import json
 import math
+import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -33,6 +35,23 @@ def floats(rows, name, model=None):
     values = [float(value or "nan") for value in rows[name]]
     kept = [model in (None, one) for one in rows["model"]]
     return np.array(values)[kept]
+
+
+def test_the_page_names_every_column(compared, numbers):
+    """docs/METRICS.md and the headers of the two tables, both ways."""
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "METRICS.md").read_text()
+    first, second = re.split(r"`(?:numbers|statistics)\.csv`.*one row", page)[1:3]
+
+    def named(text):
+        cells = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+        return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+    ranks = ("order", "family", "genus", "species")
+    parts = {f"part_{rank}{end}" for rank in ranks for end in ("", "_area")}
+    found = {name for name in numbers if name not in parts}
+    assert found | {"part_<rank>", "part_<rank>_area"} == named(first)
+    statistics = tables.read_csv(compared / "statistics.csv")
+    assert set(statistics) == named(second.split("## ")[0])
 
 
 def test_shares_of_the_object_and_its_parts_add_up(numbers):
