@@ -113,6 +113,7 @@ def get_config() -> ConfigDict:
     study.overrides = ()  # (field, value) pairs, each tried at the first habitat
     study.strides = (32, 16, 8)  # at which the same weights are looked through
     study.layers = ("", "block5c_add")  # explained; "": the last activation
+    study.close = ("block5c_add", "hirescam")  # a second look at all parts; (): none
     study.methods = ("gradcam", "layercam", "hirescam", "gradcam++")
 
     config.curves = curves = ConfigDict()  # on the first of study.habitats

@@ -14,6 +14,7 @@ def make_config(folder: Path) -> ConfigDict:
     config.train.epochs = 1
     config.study.strides = (32,)
     config.study.layers = ("", "activation2")
+    config.study.close = ("activation2", "hirescam")
     config.study.methods = ("gradcam", "layercam")
     config.curves.ranks = ("family", "species")
     config.sweep.ranks = ("family", "species")

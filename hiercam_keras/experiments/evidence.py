@@ -78,6 +78,7 @@ def steps_table(models: Models, evidence: Evidence) -> Table:
         answer=_highest(rows, evidence),
         note=LIFT,
         figure="study/parts.png",
+        short=_highest(rows, evidence),
     )
 
 
@@ -143,6 +144,8 @@ def specificity_table(models: Models, evidence: Evidence) -> Table:
         ),
         rows=rows,
         answer=_summary(better, worse, same),
+        short=f"Of {len(rows)} steps, {len(better)} prefer the part of their rank more "
+        f"than the plain map does, {len(worse)} less, {len(same)} are not told apart.",
         note="Each figure is the lift on the rank's own part minus the mean lift on "
         "the other parts: 0 says that the map does not prefer its part. Brackets as "
         "above; the last column pairs the images.",
@@ -188,7 +191,7 @@ def views_table(
         rows.append(
             (
                 stride,
-                layer,
+                layer or "last activation",
                 f"{side} x {side}",
                 method,
                 right,
@@ -202,7 +205,7 @@ def views_table(
     best = max(rows, key=lambda row: row[6].value)
     least = min(rows, key=lambda row: row[6].value)
     told_ = [
-        f"{row[3]}, {row[2]} cells of {row[1] or 'the last activation'}: {text(row[6])}"
+        f"{row[3]} on {row[2]} cells of {row[1]}, stride {row[0]}: {text(row[6])}"
         for row in (best, least)
     ]
     return Table(
@@ -227,6 +230,7 @@ def views_table(
         note="The same weights at each stride, without training again; accuracy tells "
         "what that costs. " + LIFT,
         figure="study/views.png",
+        short=f"The {rank} step finds {_words(part)} best by {told_[0]}.",
     )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hiercam_keras.experiments.seen import Seen
 from hiercam_keras.experiments.tables import Cell, Table
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.report import dots, matrix, style
@@ -14,8 +13,6 @@ save = style.save_png
 
 def study(
     found: Mapping[str, Table],
-    names: Mapping,
-    seen: Sequence[Seen],
     evidence: Mapping[str, tuple[str, int]],
 ) -> dict[str, bytes]:
     """PNG bytes by file name."""
@@ -24,6 +21,11 @@ def study(
         "parts.png": _parts(found["parts"], evidence),
         "views.png": _views(found["views"]),
     }
+    for name in ("parts", "background"):
+        if f"{name}-close" in found:
+            found_ = found[f"{name}-close"]
+            png = _parts(found_, evidence) if name == "parts" else _background(found_)
+            figures[f"{name}-close.png"] = png
     if "background" in found:
         figures["background.png"] = _background(found["background"])
     if "agreement" in found:
@@ -89,7 +91,7 @@ def _parts(table: Table, evidence: Mapping[str, tuple[str, int]]) -> bytes:
 
 
 def _views(table: Table) -> bytes:
-    rows = [f"{row[2]}, {row[1] or 'last activation'}, {row[3]}" for row in table.rows]
+    rows = [f"stride {row[0]}, {row[1]}, {row[3]}" for row in table.rows]
     series = {table.header[i]: [point(row[i]) for row in table.rows] for i in (5, 6)}
     return dots.dots_png(rows, series, "lift", reference=1.0)
 

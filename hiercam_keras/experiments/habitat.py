@@ -11,7 +11,7 @@ import numpy as np
 from hiercam_keras.experiments.accuracy import accuracy, accuracy_gap
 from hiercam_keras.experiments.looks import Looks
 from hiercam_keras.experiments.seen import Pool, Seen, paired
-from hiercam_keras.experiments.tables import Table, told
+from hiercam_keras.experiments.tables import Table, text, told
 from hiercam_keras.metrics.resampling import Estimate
 
 
@@ -64,6 +64,10 @@ def background_table(
         "the same birds by image; where both meet stands the difference in "
         "differences. Brackets: 95 % intervals, species and seeds resampled.",
         figure="study/background.png",
+        short="Share of the energy on the background where the habitat tells the "
+        "family, minus where it does not: "
+        + "; ".join(f"{row[0]} {text(row[-1])}" for row in rows[: len(ranks)])
+        + ".",
     )
 
 
@@ -122,7 +126,7 @@ def transfer_table(
       cells: (rank, habitat of the training, habitat of the test) -> pieces by seed.
       coarse: the rank whose taxa have a habitat each.
     """
-    rows, drops = [], []
+    rows, drops, short = [], [], []
     for (rank, trained, tested), seen in cells.items():
         pool = Pool(seen)
         rows.append(
@@ -136,6 +140,7 @@ def transfer_table(
         )
         if trained != tested:
             drop = accuracy_gap(seen, cells[rank, trained, trained], rank)
+            short.append(f"{rank} model from {trained:g} to {tested:g} {text(drop)}")
             drops.append(
                 f"{rank} model, from {trained:g} to {tested:g}: "
                 + told(
@@ -159,6 +164,9 @@ def transfer_table(
         ),
         rows=rows,
         answer=". ".join(one[:1].upper() + one[1:] for one in drops) + ".",
+        short="Change of accuracy when the habitat tells otherwise than in training: "
+        + "; ".join(short)
+        + ".",
         note="Columns 2 and 3 are habitat correlations. Brackets: 95 % intervals, "
         "species and seeds resampled; the differences pair images and seeds.",
     )

@@ -1,6 +1,7 @@
 """experiments: one Markdown page of tables, with what made them."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,9 @@ def write(
     for table in found:
         tables.write(table, folder)
     parts = [f"# {title}", intro, "\n".join(f"- {line}" for line in about)]
+    short = [f"- {table.short}" for table in found if table.short]
+    if short:
+        parts.append("\n".join(["## In short", "", *short]))
     for table in found:
         files = f"Table: `{folder.name}/{table.name}.csv`, `.json`."
         parts.append(f"{tables.markdown(table)}\n\n{files}")
@@ -33,7 +37,8 @@ def about(
     config = first.config
     seeds = sorted({piece.seed for piece in pieces})
     overrides = " ".join(
-        f"--config.{name}={value}" for name, value in settings.overrides.items()
+        shlex.quote(f"--config.{name}={value}")
+        for name, value in settings.overrides.items()
     )
     versions = runtime.versions()
     named = ", ".join(

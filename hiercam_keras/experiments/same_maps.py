@@ -11,7 +11,7 @@ import numpy as np
 
 from hiercam_keras.experiments.looks import Looks, same_images
 from hiercam_keras.experiments.seen import Seen, pick
-from hiercam_keras.experiments.tables import Table, text, told
+from hiercam_keras.experiments.tables import Table, joined, text, told
 from hiercam_keras.metrics import agreement, resampling
 from hiercam_keras.metrics.resampling import Estimate
 
@@ -30,7 +30,7 @@ def agreement_table(seen: Sequence[Seen], names: dict, fine: str, coarse: str) -
       names: condition -> its words.
       fine, coarse: ranks.
     """
-    rows, answers = [], []
+    rows, answers, short = [], [], []
     for condition, words in names.items():
         fines = pick(seen, (fine,), condition)
         coarses = pick(seen, (coarse,), condition)
@@ -44,6 +44,7 @@ def agreement_table(seen: Sequence[Seen], names: dict, fine: str, coarse: str) -
         question, floor = list(kinds)[:2]
         if floor in found:
             gap = _gap(found[question], found[floor])
+            short.append(f"{words}: {text(gap)}")
             answers.append(
                 f"{words}: the two maps agree at {text(rows[-len(found)][2])} "
                 f"(Pearson), "
@@ -67,6 +68,10 @@ def agreement_table(seen: Sequence[Seen], names: dict, fine: str, coarse: str) -
         "Different images tell what agreement comes from the middle of the picture "
         "alone. Brackets: 95 % intervals, species resampled.",
         figure="study/agreement.png",
+        short=f"Agreement of the {coarse} model's maps with the {fine} model's asked "
+        f"for {coarse}, minus that of two seeds: {joined(short)}."
+        if short
+        else "",
     )
 
 

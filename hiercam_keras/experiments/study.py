@@ -5,6 +5,7 @@ the same test images, and are compared in tables that each test one sentence.
 """
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 from hiercam_keras.errors import UserError
@@ -22,7 +23,7 @@ from hiercam_keras.experiments import (
 )
 from hiercam_keras.experiments.looks import View
 from hiercam_keras.experiments.pieces import Condition, Piece
-from hiercam_keras.experiments.seen import Seen
+from hiercam_keras.experiments.seen import Seen, pick
 from hiercam_keras.experiments.tables import Table
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.settings import Settings
@@ -54,13 +55,14 @@ def run(settings: Settings) -> str:
     out = Path(settings.out or Path(settings.config.runs_dir) / settings.config.name)
     found = _tables(settings, names, seen, done, data)
     folder = out / "study"
-    for name, png in figures.study(found, names, seen, data.source.evidence).items():
+    for name, png in figures.study(found, data.source.evidence).items():
         figures.save(folder / name, png)
     command = "python main.py --mode=study"
     about = page.about(settings, wanted, command, len(seen[0].looks.group))
-    page.write(out / "STUDY.md", "The study", INTRO, list(found.values()), about)
+    page_path = out / "STUDY.md"
+    page.write(page_path, "The study", INTRO, list(found.values()), about)
     return "\n".join(
-        [*(f"{one.title}: {one.answer}" for one in found.values()), f"page: {out}"]
+        [*(one.short for one in found.values() if one.short), f"page: {page_path}"]
     )
 
 
@@ -90,6 +92,7 @@ def _tables(
         evidence.own_rank_table(models, marks),
         evidence.steps_table(models, marks),
         evidence.specificity_table(models, marks),
+        *_close_tables(settings, names, seen, done, ranks, marks),
         _views_table(settings, names, seen, done, ranks[-1], marks),
     ]
     if len(study.habitats) > 1:
@@ -104,6 +107,45 @@ def _tables(
         coarse = "family" if "family" in ranks[:-1] else ranks[-2]
         found.append(same_maps.agreement_table(seen, names, ranks[-1], coarse))
     return {table.name: table for table in found}
+
+
+def _close_tables(settings, names, seen, done, ranks, marks) -> list[Table]:
+    """Parts, steps and background again, at an earlier layer."""
+    study = settings.config.study
+    if not study.close:
+        return []
+    view = View(settings.config.model.output_stride, *study.close)
+    close = [
+        Seen(one.piece, views.look_at(one.piece, run_, settings, views=[view])[0])
+        for one, run_ in zip(seen, done, strict=True)
+    ]
+    models = evidence.by_model(close, names, [(rank,) for rank in ranks[::-1]])
+    found = [
+        evidence.steps_table(models, marks),
+        evidence.specificity_table(models, marks),
+    ]
+    if len(study.habitats) > 1:
+        cells = {
+            (rank, place): pick(close, (rank,), Condition(place, _weights(study)))
+            for rank in study.ranks
+            for place in sorted(study.habitats)
+        }
+        found.append(habitat.background_table(cells, sorted(study.habitats)))
+    where = f"{study.close[1]} at {study.close[0]}"
+    return [
+        replace(
+            table,
+            name=f"{table.name}-close",
+            title=f"{table.title} ({where})",
+            figure=table.figure.replace(".png", "-close.png"),
+            short=f"{where}: {table.short}",
+        )
+        for table in found
+    ]
+
+
+def _weights(study) -> str | None:
+    return (tuple(study.weights) or (None,))[0]
 
 
 def _views_table(settings, names, seen, done, rank: str, marks: dict) -> Table:
@@ -131,7 +173,7 @@ def _views_table(settings, names, seen, done, rank: str, marks: dict) -> Table:
 def _habitat_cells(settings: Settings, seen: list[Seen], done: list[Run]) -> tuple:
     """Pieces by (rank, habitat), and by (rank, trained, tested) habitats."""
     study = settings.config.study
-    weights = (tuple(study.weights) or (None,))[0]
+    weights = _weights(study)
     low, high = min(study.habitats), max(study.habitats)
     by_place = {
         (one.piece.ranks[0], one.piece.seed, one.piece.condition): (one, run_)

@@ -29,6 +29,7 @@ class Table:
       answer: what came out, computed.
       note: how to read it.
       figure: file name of a figure below it, "" for none.
+      short: the answer in a few words, for the top of the page; "" for none.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Table:
     answer: str
     note: str = ""
     figure: str = ""
+    short: str = ""
 
 
 def write(table: Table, folder: Path) -> None:
@@ -121,7 +123,8 @@ def number(value: float) -> str:
     """Three digits behind the point below 1, two above; a dash where not known."""
     if not math.isfinite(value):
         return "–"
-    return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}"
+    shown = f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}"
+    return shown.replace("-0.000", "0.000")
 
 
 def escape(words: str) -> str:

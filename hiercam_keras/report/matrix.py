@@ -47,13 +47,13 @@ def matrix_png(
                 f"{(len(rows), len(columns))}"
             )
     known = np.concatenate([panel[np.isfinite(panel)] for panel in values.values()])
-    low = min(known.min(initial=middle), middle - 0.05)
-    high = max(known.max(initial=middle), middle + 0.05)
+    # The same reach to both sides, so that what is near the middle looks so.
+    reach = max(np.abs(known - middle).max(initial=0.0), 0.05)
     with style.drawing():
         width = 1.9 + len(values) * (0.85 * len(columns) + 0.5)
         figure = style.new_figure(width, 1.3 + 0.36 * len(rows))
         axes = figure.subplots(1, len(values), squeeze=False, sharey=True)[0]
-        norm = TwoSlopeNorm(middle, low, high)
+        norm = TwoSlopeNorm(middle, middle - reach, middle + reach)
         for ax, (title, panel) in zip(axes, values.items(), strict=True):
             image = ax.imshow(panel, cmap="PuOr_r", norm=norm, aspect="auto")
             _write_cells(ax, panel, norm)

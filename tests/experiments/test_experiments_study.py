@@ -30,6 +30,9 @@ def test_the_page_has_every_table_and_figure(studied):
         "background",
         "transfer",
         "agreement",
+        "parts-close",
+        "specificity-close",
+        "background-close",
     ]
     for name in names:
         rows = read(out / "study" / f"{name}.csv")
@@ -38,10 +41,11 @@ def test_the_page_has_every_table_and_figure(studied):
         assert about["answer"] in page and about["claim"] in page
         assert f"`study/{name}.csv`" in page
     shown = re.findall(r"!\[.*?\]\((.*?)\)", page)
-    assert len(shown) >= 4
+    assert len(shown) >= 6 and len(set(shown)) == len(shown)
     for name in shown:
         with Image.open(out / name) as image:
             assert min(image.size) > 200
+    assert "## In short" in page and "hirescam at activation2" in page
     assert "python main.py --mode=study" in page and "seeds 0, 1" in page
 
 
