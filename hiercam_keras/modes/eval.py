@@ -8,6 +8,7 @@ import numpy as np
 from hiercam_keras import runtime
 from hiercam_keras.metrics import classification, hierarchy
 from hiercam_keras.models import files
+from hiercam_keras.modes import eval_calibration, eval_hierarchy
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import confusion, tables
@@ -25,11 +26,20 @@ def run(settings: Settings) -> str:
     model, _ = files.load_model(this.model_path, data.config.model.fast_layers)
     with data.loader(settings.split) as loader:
         found = predict_logits(model, loader, this.ranks, f"eval {settings.split}")
+    fitted = None
+    if settings.split != "val" and data.has_images("val"):
+        with data.loader("val") as loader:
+            fitted = predict_logits(model, loader, this.ranks, "eval val")
     folder = Path(settings.out or this.path / "eval" / settings.split)
     rows = write_tables(folder, data, found)
+    tree, trust = write_trust(folder, data.taxonomy, found, fitted)
     lines = [
         f"{this.path}, {settings.split} split, 95 % intervals",
         tables.format_table(HEADER, rows),
+        "",
+        tables.format_table(eval_calibration.HEADER, trust),
+        f"answers on one path of the tree: {tree['path_consistency']:.3f}, right at "
+        f"every rank: {tree['full_path_accuracy']:.3f}",
         f"tables: {folder}",
     ]
     return "\n".join(lines)
@@ -57,6 +67,28 @@ def write_tables(folder: Path, data: RunData, found: Predictions) -> list[list[A
     tables.write_csv(folder / "predictions.csv", tuple(columns), cells)
     _write_mistakes(folder / "mistakes.csv", found, taxonomy)
     return rows
+
+
+def write_trust(
+    folder: Path, taxonomy: Any, found: Predictions, fitted: Predictions | None
+) -> tuple[dict[str, Any], list[list[Any]]]:
+    """Writes what `eval_hierarchy` and `eval_calibration` write.
+
+    Args:
+      folder: where.
+      taxonomy: of the run.
+      found: of the split that is reported.
+      fitted: of the validation split, for temperatures; None: none.
+
+    Returns:
+      Figures of the hierarchy and rows of the calibration.
+    """
+    scores = answers(found.logits, taxonomy)
+    tree = eval_hierarchy.write(folder, scores, found.labels, taxonomy)
+    val = (None, None)
+    if fitted is not None:
+        val = answers(fitted.logits, taxonomy), fitted.labels
+    return tree, eval_calibration.write(folder, scores, found.labels, *val)
 
 
 def answers(logits: dict[str, np.ndarray], taxonomy: Any) -> dict[str, np.ndarray]:

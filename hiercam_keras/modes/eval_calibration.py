@@ -1,0 +1,108 @@
+"""How far a model's probabilities can be trusted, at every rank, as tables and figure.
+
+One temperature for each rank is fitted on the validation split, never on the split that
+is reported; what it changes stands beside what was.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hiercam_keras import workdir
+from hiercam_keras.metrics import calibration
+from hiercam_keras.report import reliability, tables
+
+HEADER = (
+    "rank",
+    "images",
+    "accuracy",
+    "confidence",
+    "ece",
+    "nll",
+    "brier",
+    "temperature",
+    "ece_scaled",
+    "nll_scaled",
+    "brier_scaled",
+)
+BINS = 15
+
+
+def write(
+    folder: Path,
+    logits: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+    val_logits: Mapping[str, np.ndarray] | None,
+    val_labels: Mapping[str, np.ndarray] | None,
+) -> list[list[Any]]:
+    """Writes calibration.csv and .json, reliability_<rank>.csv and reliability.png.
+
+    Args:
+      folder: where.
+      logits: rank -> (N, taxa).
+      labels: rank -> (N,).
+      val_logits, val_labels: of the validation split; None: no temperature.
+
+    Returns:
+      Rows of HEADER.
+    """
+    rows, panels = [], []
+    for rank, scores in logits.items():
+        truth = labels[rank]
+        temperature = None
+        if val_logits is not None and len(val_labels[rank]):
+            temperature = calibration.fit_temperature(
+                val_logits[rank], val_labels[rank]
+            )
+        before = _measure(scores, truth)
+        after = dict.fromkeys(before)
+        bins = {"as it is": _bins(scores, truth)}
+        if temperature is not None:
+            after = _measure(scores / temperature, truth)
+            bins[f"temperature {temperature:.2f}"] = _bins(scores / temperature, truth)
+        rows.append(
+            [
+                rank,
+                len(truth),
+                before["accuracy"],
+                before["confidence"],
+                *(before[name] for name in ("ece", "nll", "brier")),
+                temperature,
+                *(after[name] for name in ("ece", "nll", "brier")),
+            ]
+        )
+        panels.append(reliability.Panel(rank, before["ece"], after["ece"], bins))
+        _write_bins(folder / f"reliability_{rank}.csv", bins)
+    tables.write_csv(folder / "calibration.csv", HEADER, rows)
+    about = [dict(zip(HEADER, row, strict=True)) for row in rows]
+    workdir.write_json(folder / "calibration.json", {"bins": BINS, "ranks": about})
+    reliability.save_reliability(folder / "reliability.png", panels)
+    return rows
+
+
+def _measure(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    confidence, correct = calibration.confidence_and_correct(logits, labels)
+    return {
+        "accuracy": float(correct.mean()),
+        "confidence": float(confidence.mean()),
+        "ece": calibration.expected_calibration_error(confidence, correct, BINS),
+        "nll": calibration.negative_log_likelihood(logits, labels),
+        "brier": calibration.brier_score(logits, labels),
+    }
+
+
+def _bins(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    confidence, correct = calibration.confidence_and_correct(logits, labels)
+    return calibration.reliability(confidence, correct, BINS)
+
+
+def _write_bins(path: Path, bins: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    header = ("probabilities", "low", "high", "count", "confidence", "accuracy")
+    rows = [
+        [name, *(column[i] for column in (table[key] for key in header[1:]))]
+        for name, table in bins.items()
+        for i in range(BINS)
+    ]
+    tables.write_csv(path, header, rows)

@@ -1,0 +1,100 @@
+"""How bad the mistakes are on the tree, and whether the answers at all ranks agree."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hiercam_keras import workdir
+from hiercam_keras.metrics import hierarchy
+from hiercam_keras.report import tables
+from hiercam_keras.taxonomy.tree import Taxonomy
+
+HEADER = (
+    "rank",
+    "accuracy",
+    "mistake_severity",
+    "lca_distance_at_1",
+    "lca_distance_at_5",
+    "best_lca_distance_at_5",
+    "hierarchical_precision",
+    "hierarchical_recall",
+    "hierarchical_f1",
+)
+
+
+def write(
+    folder: Path,
+    answers: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+    taxonomy: Taxonomy,
+) -> dict[str, Any]:
+    """Writes hierarchy.csv, severity.csv and hierarchy.json.
+
+    Args:
+      folder: where.
+      answers: rank -> scores (N, taxa), coarse to fine, as the model answers there.
+      labels: rank -> (N,).
+      taxonomy: of the model.
+
+    Returns:
+      What hierarchy.json holds: rows by rank, and over all ranks together the share of
+      images whose answers lie on one path of the tree, and whose answers are all right.
+    """
+    rows, counts = [], []
+    finest = list(answers)[-1]
+    for rank, scores in answers.items():
+        truth, predicted = labels[rank], scores.argmax(-1)
+        rows.append(_row(rank, scores, truth, labels[finest], finest, taxonomy))
+        by_height = hierarchy.severity_counts(truth, predicted, taxonomy, rank)
+        counts += [[rank, height, int(n)] for height, n in enumerate(by_height)]
+    tables.write_csv(folder / "hierarchy.csv", HEADER, rows)
+    header = ("rank", "ranks_to_the_shared_taxon", "images")
+    tables.write_csv(folder / "severity.csv", header, counts)
+    predictions = {rank: scores.argmax(-1) for rank, scores in answers.items()}
+    consistent = hierarchy.path_consistency(predictions, taxonomy)
+    right = hierarchy.full_path_correct(predictions, labels[finest], finest, taxonomy)
+    union = hierarchy.hierarchical_precision_recall(
+        labels[finest], finest, predictions, taxonomy
+    )
+    about = {
+        "ranks": [_plain(dict(zip(HEADER, row, strict=True))) for row in rows],
+        "path_consistency": float(consistent.mean()),
+        "full_path_accuracy": float(right.mean()),
+        "all_answers": _plain({f"hierarchical_{k}": v for k, v in union.items()}),
+    }
+    workdir.write_json(folder / "hierarchy.json", about)
+    return about
+
+
+def _row(rank, scores, truth, finest_truth, finest, taxonomy) -> list[Any]:
+    predicted = scores.argmax(-1)
+    count = scores.shape[-1]
+    k = min(5, count)
+    distance = [
+        float(hierarchy.lca_distance_at_k(scores, truth, taxonomy, rank, n).mean())
+        for n in (1, k)
+    ]
+    best = hierarchy.best_lca_distance_at_k(truth, taxonomy, rank, k)
+    shares = hierarchy.hierarchical_precision_recall(
+        finest_truth, finest, {rank: predicted}, taxonomy
+    )
+    return [
+        rank,
+        float((predicted == truth).mean()),
+        hierarchy.mistake_severity(truth, predicted, taxonomy, rank),
+        *distance,
+        float(best.mean()),
+        shares["precision"],
+        shares["recall"],
+        shares["f1"],
+    ]
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """NaN is no JSON."""
+    return {
+        name: None if isinstance(value, float) and value != value else value
+        for name, value in row.items()
+    }
