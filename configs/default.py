@@ -84,6 +84,19 @@ def get_config() -> ConfigDict:
     cam.num_overlays = 32  # pictures written beside the maps; -1: all
     cam.overlay_format = "jpg"  # jpg | png
 
+    config.localize = localize = ConfigDict()
+    localize.metadata = ""  # folder as data.choe.metadata; "": the source's own truth
+    localize.size_order = "auto"  # of its image_sizes.txt: auto | wh | hw
+    localize.box_order = "auto"  # of its localization.txt: auto | xyxy | xxyy
+    localize.images = ""  # folder of the metadata's images and masks; may stay empty
+    localize.maps = ""  # a map store of whole images; "": the run's own, made anew
+    localize.val_maps = ""  # another one, on which the threshold is chosen
+    localize.profile = "wsol"  # wsol | hiercam | pytorch_grad_cam: map to scores
+    localize.size = 224  # px, the side of the maps that are scored
+    localize.tolerance = 15.0  # px, of the pointing game
+    localize.resamples = 1000  # of the bootstrap over taxa
+    localize.num_pictures = 12  # on the sheet
+
     config.compare = compare = ConfigDict()
     compare.num_images = 48  # pictures on the page, chosen by the seed
     compare.num_extreme = 12  # and as many of the most and the least agreeing ones

@@ -36,8 +36,8 @@ class ThresholdBoxes:
 def boxes_at_thresholds(score_map: Any, thresholds: Any = THRESHOLDS) -> ThresholdBoxes:
     """Boxes of the regions above each threshold of a map.
 
-    A map has 255 levels at most, however many thresholds there are, and each level is
-    looked at only where the map exceeds it.
+    A map has 255 levels at most, however many thresholds there are (fewer, if it has
+    fewer values), and each level is looked at only where the map exceeds it.
 
     Args:
       score_map: (h, w) in 0 .. 1.
@@ -49,7 +49,11 @@ def boxes_at_thresholds(score_map: Any, thresholds: Any = THRESHOLDS) -> Thresho
     image = to_bytes(score_map)
     height, width = image.shape
     cuts = (np.asarray(thresholds) * np.float64(image.max())).astype(np.int64)
-    levels, level = np.unique(cuts, return_inverse=True)
+    # Cuts between the same two values of the map are one.
+    values = np.flatnonzero(np.bincount(image.ravel(), minlength=256))
+    below = np.searchsorted(values, cuts, side="right")
+    _, first, level = np.unique(below, return_index=True, return_inverse=True)
+    levels = cuts[first]
     y0, y1 = _extent(image.max(axis=1), levels)
     x0, x1 = _extent(image.max(axis=0), levels)
     boxes: list[tuple[int, int, int, int]] = []

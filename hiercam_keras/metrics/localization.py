@@ -12,7 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras.metrics.boxes import THRESHOLDS, box_iou, boxes_at_thresholds
+from hiercam_keras.metrics.boxes import (
+    THRESHOLDS,
+    ThresholdBoxes,
+    box_iou,
+    boxes_at_thresholds,
+)
 
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)
 IGNORED = 255  # mask value of pixels that count neither way
@@ -46,7 +51,11 @@ def localize(
         raise ValueError(
             f"true boxes have shape {true_boxes.shape}, expected (N, 4) with a box"
         )
-    found = boxes_at_thresholds(score_map, thresholds)
+    return localize_boxes(boxes_at_thresholds(score_map, thresholds), true_boxes)
+
+
+def localize_boxes(found: ThresholdBoxes, true_boxes: Any) -> MapLocalization:
+    """`localize` of boxes that were found before."""
     iou = box_iou(found.boxes, true_boxes).max(axis=1)
     largest = iou[found.largest]
     best = np.maximum.reduceat(iou, found.starts)
@@ -183,11 +192,20 @@ class PixelCounts:
             raise ValueError(
                 f"maps {scores.shape} and masks {masks.shape} differ in shape"
             )
+        bins = self.place(scores)
+        for value, counts in ((1, self.inside), (0, self.outside)):
+            counts += np.bincount(bins[masks == value], minlength=len(counts))
+
+    def place(self, score_maps: Any) -> np.ndarray:
+        """Bin of each pixel, the shape of the maps.
+
+        Raises:
+          ValueError: a map leaves 0 .. 1.
+        """
+        scores = np.asarray(score_maps)
         if scores.size and not (scores.min() >= 0 and scores.max() <= 1):
             raise ValueError("score maps leave 0 .. 1: pass heatmaps after min-max")
-        for value, counts in ((1, self.inside), (0, self.outside)):
-            bins = np.searchsorted(self._edges, scores[masks == value], "right") - 1
-            counts += np.bincount(bins, minlength=len(counts))
+        return np.searchsorted(self._edges, scores, "right") - 1
 
     def __add__(self, other: "PixelCounts") -> "PixelCounts":
         if not np.array_equal(self.thresholds, other.thresholds):

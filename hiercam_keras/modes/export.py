@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from hiercam_keras.cam import Explainer, methods, store, targets
+from hiercam_keras.data.geometry import Layout
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import backbones
@@ -67,6 +68,7 @@ def export_maps(
     split: str,
     target: str = PREDICTED,
     target_rank: str | None = None,
+    layout: Layout = "classification",
 ) -> tuple[Path, int]:
     """Makes the maps of a split that are missing.
 
@@ -75,6 +77,7 @@ def export_maps(
       data: the run's images.
       split: train, val or test.
       target, target_rank: as --target and --target_rank.
+      layout: of the pixels, see `data.geometry`.
 
     Returns:
       The folder of the map store, and how many maps were made now.
@@ -90,7 +93,10 @@ def export_maps(
         method=config.method,
         layer=explain.layers[0],
         targets=[f"{question}:{config.score}"],
-        preprocessing={"image_size": data.config.data.image_size, "crop": "center"},
+        preprocessing={
+            "image_size": data.config.data.image_size,
+            "crop": "center" if layout == "classification" else "none",
+        },
     )
     asked = targets.label(label, rank, _score(config.score))
     # A question that cannot be asked shows here, before there is a folder for it.
@@ -112,7 +118,7 @@ def export_maps(
     missing = set(writer.missing())
     if missing:
         todo = [record for record in records if record.example_id in missing]
-        _explain(explain, data, todo, asked, target == TRUE, writer)
+        _explain(explain, data, todo, asked, target == TRUE, writer, layout)
     return writer.close(), len(missing)
 
 
@@ -120,10 +126,15 @@ def _score(score: str) -> str:
     return "own" if score == "auto" else score
 
 
-def _explain(explain, data, records, asked, true_label, writer) -> None:
+def _explain(explain, data, records, asked, true_label, writer, layout) -> None:
     config = data.config.cam
     loader = make_loader(
-        records, data.taxonomy, data.config, batch_size=config.batch_size, once=True
+        records,
+        data.taxonomy,
+        data.config,
+        batch_size=config.batch_size,
+        once=True,
+        layout=layout,
     )
     with loader:
         batches = progress(

@@ -9,7 +9,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from hiercam_keras import run_folder
-from hiercam_keras.data import loader, sources, splits
+from hiercam_keras.data import geometry, loader, sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes.settings import Settings
@@ -73,6 +73,10 @@ class RunData:
     taxonomy: Taxonomy
     source: Any
     split: splits.Split
+
+    def has_images(self, split: str) -> bool:
+        """Whether any image of train, val or test is there."""
+        return bool(self.split.select(self.source.records, split)[0])
 
     def records(self, split: str) -> list[Record]:
         """The records of train, val or test, in the order of the split's list."""
@@ -139,6 +143,7 @@ def make_loader(
     batch_size: int | None = None,
     ranks: Sequence[str] | None = None,
     once: bool = False,
+    layout: geometry.Layout = "classification",
 ) -> loader.Loader:
     """A loader whose labels are those of the taxonomy at `ranks`, all by default.
 
@@ -162,4 +167,5 @@ def make_loader(
         seed=config.seed,
         training=training,
         class_weights=config.train.get("class_weights", "none") if training else "none",
+        layout=layout,
     )

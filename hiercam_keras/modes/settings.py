@@ -19,6 +19,7 @@ MODES = (
     "eval",
     "predict",
     "cam",
+    "localize",
     "compare",
     "study",
     "curves",
@@ -108,6 +109,9 @@ class Settings:
             # command says.
             config[name] = {**self.config[name].to_dict(), **config.get(name, {})}
         size = config.data.image_size
+        for section in self.config:  # those that came after the run was trained
+            if section not in config:
+                config[section] = self.config[section]
         try:
             config.update_from_flattened_dict(self.overrides)
         except (AttributeError, KeyError, TypeError, ValueError) as error:

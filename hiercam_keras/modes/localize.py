@@ -1,0 +1,220 @@
+"""--mode=localize: how well maps find the object, against boxes and masks.
+
+Maps are made of whole images, resized without a crop. The threshold that turns a map
+into a box is chosen on the validation split, and the best one on the reported split (an
+oracle) stands beside it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from hiercam_keras import runtime
+from hiercam_keras.cam import heatmaps, profiles, store
+from hiercam_keras.data import decode
+from hiercam_keras.errors import UserError
+from hiercam_keras.models import files
+from hiercam_keras.modes import localize_tables, localize_truth
+from hiercam_keras.modes.export import export_maps
+from hiercam_keras.modes.load import RunData, find_runs, open_run
+from hiercam_keras.modes.localize_scoring import Scored, score_store
+from hiercam_keras.modes.localize_truth import Marked
+from hiercam_keras.modes.settings import Settings
+from hiercam_keras.report import localization as figures
+from hiercam_keras.report import tables
+from hiercam_keras.taxonomy.tree import Taxonomy
+
+
+def run(settings: Settings) -> str:
+    """Scores the maps of a run's split, or those of localize.maps."""
+    if settings.config.localize.maps:
+        return _score_given(settings)
+    (this,) = find_runs(settings, [settings.rank])
+    data = open_run(settings, this)
+    options = data.config.localize
+    marked = _marked_by_run(data, settings.split, options)
+    choosing = {}
+    if settings.split != "val" and data.has_images("val"):
+        choosing = _marked_by_run(data, "val", options, must=False)
+    runtime.start(data.config.seed, data.config.model.dtype)
+    model, _ = files.load_model(this.model_path, data.config.model.fast_layers)
+    asked = settings.target, settings.target_rank
+    maps = {
+        split: export_maps(model, data, split, *asked, layout="localization")[0]
+        for split in ([settings.split, "val"] if choosing else [settings.split])
+    }
+    folder = maps[settings.split]
+    out = this.path / "localize" / settings.split / data.config.cam.method
+    info = {"run": str(this.path), "split": settings.split, "maps": str(folder)}
+    info |= {"method": data.config.cam.method, "seed": data.config.seed}
+    return _report(
+        Path(settings.out or out),
+        (folder, marked),
+        (maps["val"], choosing) if choosing else None,
+        data.taxonomy,
+        options,
+        info,
+    )
+
+
+def _score_given(settings: Settings) -> str:
+    """Scores a map store that somebody made, without a run."""
+    options = settings.config.localize
+    if not options.metadata:
+        raise UserError(
+            "localize.maps needs localize.metadata: the folder with image_ids.txt, "
+            "image_sizes.txt and localization.txt of those images."
+        )
+    marked, roles = localize_truth.of_metadata(options)
+    taxonomy = Taxonomy(one.lineage for one in marked.values())
+    choosing = None
+    if options.val_maps:
+        choosing = Path(options.val_maps), _of_role(marked, roles, "val")
+    reported = _of_role(marked, roles, settings.split)
+    folder = Path(options.maps)
+    meta = store.open(folder).meta
+    info = {"split": settings.split, "maps": str(folder), "seed": settings.config.seed}
+    info |= {"method": meta["identity"].get("method", "unknown")}
+    out = Path(settings.out or folder / "localize")
+    return _report(out, (folder, reported), choosing, taxonomy, options, info)
+
+
+def _of_role(
+    marked: Mapping[str, Marked], roles: Mapping[str, str | None], role: str
+) -> dict[str, Marked]:
+    """The images of a role; all where the metadata name none."""
+    if set(roles.values()) == {None}:
+        return dict(marked)
+    found = {name: one for name, one in marked.items() if roles[name] == role}
+    if not found:
+        there = sorted({str(roles[name]) for name in marked})
+        raise UserError(
+            f"the metadata have no boxes or masks for the split {role}, only for "
+            f"{', '.join(there)}: use --split={there[0]}."
+        )
+    return found
+
+
+def _marked_by_run(
+    data: RunData, split: str, options: Any, must: bool = True
+) -> dict[str, Marked]:
+    """Truth of a run's split, from its records or localize.metadata."""
+    metadata = options.metadata
+    choe = data.config.data.get("choe")
+    if not metadata and data.config.data.source == "choe":
+        # Lists of masks are more than a record can hold.
+        metadata = choe.metadata
+        options = {**options.to_dict(), **choe.to_dict()}
+        options |= {"images": options["images"] or str(data.source.root)}
+        options = type(data.config)(options)
+    records = {record.example_id: record for record in data.records(split)}
+    if metadata:
+        lineages = {name: record.lineage for name, record in records.items()}
+        found, _ = localize_truth.of_metadata(options, lineages)
+        found = {
+            name: found[name]._replace(path=record.path)
+            for name, record in records.items()
+            if name in found
+        }
+        where = metadata
+    else:
+        found = localize_truth.of_records(list(records.values()))
+        where = data.source.root
+    if not found and must:
+        raise UserError(
+            f"none of the {len(records)} {split} images of {data.run.path} has a box "
+            f"or a mask in {where}: put boxes.csv or masks/ beside images/, or name "
+            "--config.localize.metadata=/folder in the format of Choe et al."
+        )
+    return found
+
+
+def _report(
+    out: Path,
+    scored_maps: tuple[Path, Mapping[str, Marked]],
+    choosing: tuple[Path, Mapping[str, Marked]] | None,
+    taxonomy: Taxonomy,
+    options: Any,
+    info: Mapping[str, Any],
+) -> str:
+    """Scores, writes everything to `out` and tells the figures."""
+    chosen = None
+    if choosing is not None:
+        chosen = score_store(*choosing, taxonomy, options, name="choose threshold")
+    else:
+        logging.warning("no validation maps: the threshold is an oracle's")
+    source = chosen or score_store(
+        *scored_maps, taxonomy, options, name="find threshold"
+    )
+    threshold = 0.0
+    if source.tally.boxes.images.sum():
+        threshold = source.tally.boxes.max_box_acc(localize_tables.IOU)[1]
+    scored = score_store(*scored_maps, taxonomy, options, threshold)
+    rows = localize_tables.figures(scored, chosen, options.resamples, info["seed"])
+    rule = "val" if chosen else "oracle"
+    info = {**info, "threshold": threshold, "threshold_from": rule}
+    info |= {"profile": options.profile, "size": options.size}
+    marked = scored_maps[1]
+    localize_tables.write(out, rows, scored, marked, taxonomy, threshold, info)
+    curves = localize_tables.curves_of(scored)
+    if curves:
+        title = f"{info['method']}, {len(scored.example_ids)} images"
+        figures.save_threshold_curves(
+            out / "curve.png", scored.tally.thresholds, curves, {rule: threshold}, title
+        )
+    _draw(out, scored_maps[0], scored, marked, taxonomy, options)
+    ranks = taxonomy.finest
+    return (
+        f"{len(scored.example_ids)} maps of {info['split']}, {scored.degenerate} of "
+        f"them without a heatmap; 95 % intervals over {ranks}\n"
+        f"{tables.format_table(localize_tables.HEADER, rows)}\n"
+        f"boxes at threshold {threshold:.3f} ({rule}), tables, figures: {out}"
+    )
+
+
+def _draw(
+    out: Path,
+    folder: Path,
+    scored: Scored,
+    marked: Mapping[str, Marked],
+    taxonomy: Taxonomy,
+    options: Any,
+) -> None:
+    """pictures.png: evenly over the IoUs, from the best to the worst."""
+    there = [i for i, one in enumerate(scored.example_ids) if _has_pixels(marked[one])]
+    iou = scored.tally.column("iou")
+    there.sort(key=lambda i: -np.nan_to_num(iou[i]))
+    if not there or options.num_pictures < 1:
+        return
+    steps = np.linspace(0, len(there) - 1, min(options.num_pictures, len(there)))
+    maps, pictures = store.open(folder), []
+    for i in (there[round(step)] for step in steps):
+        one = scored.example_ids[i]
+        _, image = decode.examine(marked[one].path)
+        # Boxes are in pixels of the truth's size, which a copy may not have.
+        about = marked[one]
+        said = (about.width or image.width, about.height or image.height)
+        scale = np.tile(np.array(image.size) / np.array(said), 2)
+        heat = profiles.postprocess(
+            maps.get(one).cam[:1], options.size, options.profile
+        )
+        flat = bool(heatmaps.is_degenerate(maps.get(one).cam[:1])[0])
+        pictures.append(
+            figures.BoxPicture(
+                np.asarray(image),
+                heat[0],
+                np.reshape(about.boxes, (-1, 4)) * scale,
+                scored.boxes[i] * scale,
+                float(iou[i]),
+                taxonomy.names(taxonomy.finest)[scored.tally.rows[i].group],
+                flat,
+            )
+        )
+    figures.save_box_sheet(out / "pictures.png", pictures)
+
+
+def _has_pixels(marked: Marked) -> bool:
+    return marked.path is not None and marked.path.is_file()

@@ -1,0 +1,126 @@
+"""Scores of a map store against boxes and masks, one shard of maps after another."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hiercam_keras.cam import heatmaps, profiles, store
+from hiercam_keras.errors import UserError
+from hiercam_keras.metrics.localization_tally import Looked, Tally
+from hiercam_keras.modes.localize_truth import Marked, check_sizes, in_map
+from hiercam_keras.progress import progress
+from hiercam_keras.taxonomy.tree import Taxonomy
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one pass over a store found.
+
+    Attributes:
+      tally: of the maps.
+      control: of a Gaussian in the middle of every picture, which knows nothing.
+      example_ids: of the images that were scored, as the rows of both.
+      boxes: float64 (N, 4), predicted at the threshold, in pixels of the original.
+      without_map, without_truth: images of the truth without a map, and the reverse.
+      degenerate: maps that show nothing, and are counted as they are.
+    """
+
+    tally: Tally
+    control: Tally
+    example_ids: list[str]
+    boxes: np.ndarray
+    without_map: int
+    without_truth: int
+    degenerate: int
+
+
+def score_store(
+    folder: Path,
+    marked: Mapping[str, Marked],
+    taxonomy: Taxonomy,
+    options: Any,
+    threshold: float = 0.0,
+    name: str = "localize",
+) -> Scored:
+    """Scores every map whose image has a box or a mask; memory stays what it is.
+
+    Args:
+      folder: of a map store; the first of its targets is scored.
+      marked: where the objects are.
+      taxonomy: whose finest rank makes the groups.
+      options: the config's `localize`.
+      threshold: at which boxes are predicted.
+      name: what the progress says.
+
+    Raises:
+      UserError: no image has both a map and a box or mask, or the two do not fit.
+    """
+    maps = store.open(folder)
+    ids = [one for one in maps.example_ids if one in marked]
+    if not ids:
+        example = next(iter(maps.example_ids), "none")
+        raise UserError(
+            f"none of the {len(maps)} maps in {folder} is of one of the {len(marked)} "
+            f"images with a box or a mask: the store has {example!r}, the truth "
+            f"{next(iter(marked))!r}. Are the image ids those of this data set?"
+        )
+    at = {one: row for row, one in enumerate(maps.example_ids)}
+    rows = maps.column("geometry")
+    check_sizes(marked, {one: rows[at[one]] for one in ids})
+    count = taxonomy.num_labels(taxonomy.finest)
+    tally, control = (Tally(count, tolerance=options.tolerance) for _ in range(2))
+    middle: dict[tuple[int, ...], Looked] = {}
+    boxes = np.full((len(ids), 4), np.nan)
+    degenerate = 0
+    for number, one in enumerate(progress(ids, len(ids), name, unit="map")):
+        entry, about = maps.get(one), marked[one]
+        truth = in_map(about, options.size)
+        group = taxonomy.label(about.lineage, taxonomy.finest)
+        looked = _look(tally, entry.cam[0], options)
+        tally.add(looked, truth, group, threshold)
+        shape = entry.cam[0].shape
+        if shape not in middle:
+            middle[shape] = _look(control, center_gaussian(shape), options)
+        control.add(middle[shape], truth, group, threshold)
+        size = _size(about, rows[at[one]], options.size)
+        boxes[number] = predicted_box(tally, looked, threshold) * np.tile(size, 2)
+        degenerate += bool(entry.degenerate[0])
+    return Scored(
+        tally,
+        control,
+        ids,
+        boxes,
+        len(marked) - len(ids),
+        len(maps) - len(ids),
+        degenerate,
+    )
+
+
+def predicted_box(tally: Tally, looked: Looked, threshold: float) -> np.ndarray:
+    """x0, y0, x1, y1 of the largest region's box, in pixels of the map."""
+    level = looked.boxes.level[np.abs(tally.thresholds - threshold).argmin()]
+    return looked.boxes.boxes[looked.boxes.largest[level]]
+
+
+def center_gaussian(shape: tuple[int, int]) -> np.ndarray:
+    """The control's cam (h, w): its standard deviation is a quarter of each side."""
+    offsets = [(np.arange(n) + 0.5) / n - 0.5 for n in shape]
+    down, across = (np.exp(-0.5 * (offset / 0.25) ** 2) for offset in offsets)
+    return np.outer(down, across)
+
+
+def _look(tally: Tally, cam: np.ndarray, options: Any) -> Looked:
+    size = int(options.size)
+    score = profiles.postprocess(cam[None], size, options.profile)[0]
+    return tally.look(score, heatmaps.energy(cam[None], size)[0])
+
+
+def _size(about: Marked, row: np.ndarray, side: int) -> np.ndarray:
+    """Original pixels per pixel of the map, across and down; NaN if not known."""
+    width, height = about.width, about.height
+    if not width:
+        width, height = row[:2]
+    return np.array([width, height], np.float64) / side

@@ -1,0 +1,187 @@
+"""Where the objects are: from a data set's records or from lists of metadata."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hiercam_keras.data import geometry
+from hiercam_keras.data.records import Box, Record
+from hiercam_keras.data.sources import choe_metadata
+from hiercam_keras.data.sources.annotations import read_labels
+from hiercam_keras.data.sources.choe_metadata_files import Masks, SafeFolder
+from hiercam_keras.errors import UserError
+from hiercam_keras.metrics.boxes import resize_boxes
+from hiercam_keras.metrics.localization import IGNORED
+from hiercam_keras.metrics.localization_tally import Truth
+from hiercam_keras.taxonomy.lineage import Lineage
+
+
+class Marked(NamedTuple):
+    """What is drawn on one image.
+
+    Attributes:
+      lineage: of the animal.
+      width, height: in pixels of which the boxes are.
+      boxes: x0, y0, x1, y1.
+      masks: label images, above 0 on the object.
+      ignored: a label image, above 0 where nothing counts but the object; or None.
+      path: the image; None where it is not at hand.
+    """
+
+    lineage: Lineage
+    width: int
+    height: int
+    boxes: tuple[Box, ...]
+    masks: tuple[Path, ...] = ()
+    ignored: Path | None = None
+    path: Path | None = None
+
+
+def of_records(records: Sequence[Record]) -> dict[str, Marked]:
+    """The images of a data set that have a box or a mask."""
+    return {
+        one.example_id: Marked(
+            one.lineage,
+            one.width,
+            one.height,
+            one.boxes,
+            (one.mask_path,) if one.mask_path else (),
+            None,
+            one.path,
+        )
+        for one in records
+        if one.boxes or one.mask_path
+    }
+
+
+def of_metadata(
+    options: Any, lineages: Mapping[str, Lineage] | None = None
+) -> tuple[dict[str, Marked], dict[str, str | None]]:
+    """The images of `localize.metadata` that have a box or a mask, and their roles.
+
+    Args:
+      options: the config's `localize`.
+      lineages: of a run's images, which win over the metadata's labels.
+
+    Raises:
+      UserError: the folder is no metadata, or has neither boxes nor masks.
+    """
+    found = choe_metadata.read_metadata(options.metadata, options)
+    images = SafeFolder(Path(options.images).expanduser()) if options.images else None
+    marked = {}
+    for name in found.split:
+        boxes, masks = found.boxes.get(name, ()), found.masks.get(name)
+        if boxes and name not in found.sizes:
+            raise UserError(
+                f"{options.metadata} has a box but no size of {name!r}: expected a row "
+                "in image_sizes.txt."
+            )
+        if not boxes and masks is None:
+            continue
+        width, height = found.sizes.get(name, (0, 0))
+        paths, ignored = _mask_paths(masks, images, options)
+        marked[name] = Marked(
+            (lineages or found.lineages).get(name, found.lineages[name]),
+            width,
+            height,
+            boxes,
+            paths,
+            ignored,
+            images.join(name) if images else None,
+        )
+    if not marked:
+        raise UserError(
+            f"{options.metadata} has neither boxes nor masks: expected a role with "
+            "localization.txt, as val or test (train has none)."
+        )
+    return marked, dict(found.split)
+
+
+def in_map(marked: Marked, size: int) -> Truth:
+    """Boxes and mask in pixels of a map of `size` x `size` over the whole image.
+
+    Boxes are cut to integers, as the reference evaluator does. Masks are taken at the
+    pixels' centers.
+    """
+    boxes = np.zeros((0, 4), np.int64)
+    if marked.boxes:
+        old = marked.width, marked.height
+        boxes = resize_boxes(np.array(marked.boxes), old, (size, size))
+    if not marked.masks:
+        return Truth(boxes, None)
+    mask = np.zeros((size, size), np.uint8)
+    for path in marked.masks:
+        mask[_small(path, size) > 0] = 1
+    if marked.ignored is not None:
+        mask[(_small(marked.ignored, size) > 0) & (mask == 0)] = IGNORED
+    return Truth(boxes, mask)
+
+
+def check_sizes(marked: Mapping[str, Marked], rows: Mapping[str, np.ndarray]) -> None:
+    """Sees that maps and truth speak of the same pictures.
+
+    Args:
+      marked: images of the truth.
+      rows: image -> geometry row of its map; NaN where it is not known.
+
+    Raises:
+      UserError: maps of a crop, or sizes that differ (with a word if swapped).
+    """
+    other, swapped, first = 0, 0, ""
+    known = 0
+    for name, row in rows.items():
+        if not np.isfinite(row).all():
+            continue
+        place = geometry.Geometry.from_row(row)
+        whole = geometry.of(place.width, place.height, place.size, "localization")
+        if not np.allclose(whole.to_row(), row, rtol=1e-4, atol=1e-3):
+            raise UserError(
+                f"the map of {name!r} is of a crop of the image, and an object may lie "
+                "outside: score maps that --mode=localize has made."
+            )
+        known += 1
+        width, height = marked[name].width, marked[name].height
+        if width and not _same(width, height, place.width, place.height):
+            other += 1
+            swapped += _same(height, width, place.width, place.height)
+            first = first or (
+                f"{name!r} is {width} x {height} there, and {place.width} x "
+                f"{place.height} in the map store"
+            )
+    if other > 0.01 * known:
+        why = (
+            "width and height are swapped; use --config.localize.size_order=hw, or wh"
+            if swapped == other
+            else "are the maps of these images?"
+        )
+        raise UserError(
+            f"the sizes of {other} of {known} images differ from the maps' ({first}): "
+            f"{why}."
+        )
+
+
+def _mask_paths(masks: Masks | None, images: SafeFolder | None, options: Any):
+    if masks is None:
+        return (), None
+    if images is None:
+        raise UserError(
+            f"{options.metadata} names masks: say where they lie with "
+            "--config.localize.images=/folder/of/images/and/masks."
+        )
+    ignored = images.join(masks.ignored) if masks.ignored else None
+    return tuple(images.join(path) for path in masks.objects), ignored
+
+
+def _small(path: Path, size: int) -> np.ndarray:
+    labels = read_labels(path)
+    height, width = labels.shape
+    where = geometry.of(width, height, size, "localization")
+    return geometry.resize_mask(labels, where)
+
+
+def _same(width: int, height: int, other_width: int, other_height: int) -> bool:
+    """Whether two sizes are of one picture, but for scale."""
+    ratio = (width * other_height) / (height * other_width)
+    return abs(ratio - 1) < 0.02 + 1 / min(width, height, other_width, other_height)
