@@ -109,9 +109,6 @@ class Settings:
             # command says.
             config[name] = {**self.config[name].to_dict(), **config.get(name, {})}
         size = config.data.image_size
-        for section in self.config:  # those that came after the run was trained
-            if section not in config:
-                config[section] = self.config[section]
         try:
             config.update_from_flattened_dict(self.overrides)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -128,7 +125,7 @@ class Settings:
 
 
 # Sections of the config that say how maps are measured, and nothing of the training.
-_ANALYSIS = ("faithfulness", "coherence")
+_ANALYSIS = ("localize", "faithfulness", "coherence")
 _FLAGS = (
     "rank",
     "ranks",
