@@ -198,13 +198,14 @@ def test_a_threshold_from_other_maps(config, tmp_path):
     assert read(tmp_path / "out")["MaxBoxAcc (val threshold)"]["images"] == "3"
 
 
-def test_what_does_not_fit_is_told(config, tmp_path, trained):
+def test_what_does_not_fit_is_told(config, tmp_path):
     metadata, maps = make_metadata(tmp_path / "test"), make_store(tmp_path / "maps")
-    out = tmp_path / "out"
+    out, empty = tmp_path / "out", tmp_path / "empty"
+    empty.mkdir()
     cases = (
         ({"maps": maps}, "localize.maps needs localize.metadata"),
-        ({"maps": maps, "metadata": tmp_path}, "train, val, test"),
-        ({"maps": tmp_path, "metadata": metadata}, "store.json is missing"),
+        ({"maps": maps, "metadata": empty}, "train, val, test"),
+        ({"maps": empty, "metadata": metadata}, "store.json is missing"),
         (
             {"maps": make_store(tmp_path / "b", ("x/1.jpg",)), "metadata": metadata},
             "none of the 1 maps .* 6 images with a box or a mask: .*'x/1.jpg'",
