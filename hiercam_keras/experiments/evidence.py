@@ -227,7 +227,8 @@ def views_table(
         rows=rows,
         answer=f"The {rank} step's lift on {_words(part)} is highest for {told_[0]}, "
         f"and lowest for {told_[1]}.",
-        note="The same weights at each stride, without training again; accuracy tells "
+        note="One seed. The same weights at each stride, without training again; "
+        "accuracy tells "
         "what that costs. " + LIFT,
         figure="study/views.png",
         short=f"The {rank} step finds {_words(part)} best by {told_[0]}.",

@@ -149,24 +149,22 @@ def _weights(study) -> str | None:
 
 
 def _views_table(settings, names, seen, done, rank: str, marks: dict) -> Table:
-    """The finest model of the first condition in all views."""
+    """The finest model of the first condition and seed in all views."""
     study, first = settings.config.study, next(iter(names))
     all_views = [
         View(*view)
         for view in itertools.product(study.strides, study.layers, study.methods)
     ]
-    by_view = {view: [] for view in all_views}
-    for one, run_ in zip(seen, done, strict=True):
-        if one.piece.ranks == (rank,) and one.piece.condition == first:
-            found = views.look_at(
-                one.piece,
-                run_,
-                settings,
-                views=all_views,
-                keys=(f"asked-{rank}", f"step-{rank}"),
-            )
-            for view, looks in zip(all_views, found, strict=True):
-                by_view[view].append(Seen(one.piece, looks))
+    piece, run_ = next(
+        (one.piece, run_)
+        for one, run_ in zip(seen, done, strict=True)
+        if (one.piece.ranks, one.piece.condition) == ((rank,), first)
+    )
+    keys = (f"asked-{rank}", f"step-{rank}")
+    found = views.look_at(piece, run_, settings, views=all_views, keys=keys)
+    by_view = {
+        view: [Seen(piece, looks)] for view, looks in zip(all_views, found, strict=True)
+    }
     return evidence.views_table(by_view, rank, marks)
 
 
