@@ -23,5 +23,5 @@ def get_config():
     config.data.source = "cub200"
     config.train.epochs = 30
     config.train.schedule = "cosine"
-    config.train.warmup_epochs = 1.0
+    config.train.warmup_epochs = 0.5
     return config

@@ -81,15 +81,33 @@ def _lock(file: BinaryIO, part: Path) -> None:
         ) from None
 
 
+def check_room(folder: Path, need: float, what: str) -> float:
+    """Bytes free where `folder` is or will be, if they suffice.
+
+    Args:
+      folder: it need not exist.
+      need: bytes.
+      what: is to be written, for the message.
+
+    Raises:
+      UserError: they do not.
+    """
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < need:
+        raise UserError(
+            f"{what} needs {in_words(need)} more in {folder}, which has "
+            f"{in_words(free)} free. Make room, or choose another place with "
+            "--data_dir or --config.data.cache_dir."
+        )
+    return free
+
+
 def _check_space(file: BinaryIO, path: Path, size: int) -> None:
     have = os.fstat(file.fileno()).st_size
-    free = shutil.disk_usage(path.parent).free
-    if free < size - have:
-        raise UserError(
-            f"{path.name} needs {in_words(size - have)} more in {path.parent}, which "
-            f"has {in_words(free)} free. Make room, or choose another place with "
-            "--data_dir."
-        )
+    free = check_room(path.parent, size - have, path.name)
     logging.info(
         "Downloading %s to %s: %s, of which %s are there; %s are free",
         path.name,
@@ -135,7 +153,7 @@ def _blocks(
     url: str, file: BinaryIO, size: int, retries: int, have: int
 ) -> Iterator[tuple[int, bytes]]:
     """(place, block) to the file's end; place 0 again where a server begins anew."""
-    failed = 0
+    failed, first = 0, have
     while have < size:
         before = have
         try:
@@ -154,8 +172,10 @@ def _blocks(
             reason = error
         except _BROKEN as error:
             reason = getattr(error, "reason", None) or error
+            reason = getattr(reason, "strerror", None) or reason
         failed = 0 if have > before else failed + 1
-        if failed > retries:
+        # Where nothing ever came there is no network, which waiting does not mend.
+        if failed > (retries if have > first else min(2, retries)):
             raise UserError(
                 f"cannot download {url}: {reason}. {in_words(have)} of "
                 f"{in_words(size)} are there; the next call goes on from them."

@@ -130,8 +130,8 @@ def _prepare(place: str, manual: Path | None):
     names = " and ".join(info.filename for info in files.values())
     how = f"Place {names} by hand (from {_HOST}) in {manual} and call again."
     logging.info(
-        "CUB-200-2011: %s to download, as much again for its shards in %s, and again "
-        "unpacked in the cache",
+        "CUB-200-2011: %s to download; extracted, in shards (%s) and unpacked in the "
+        "cache it takes about three times as much more",
         download.in_words(sum(info.size for info in files.values())),
         builder.data_path,
     )

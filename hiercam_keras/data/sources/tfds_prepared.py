@@ -169,8 +169,12 @@ def unpack(builder: Any, folder: Path, convert: Callable[[dict], Item]) -> None:
     """
     builder = _within_reach(builder, folder)
     total = sum(split.num_examples for split in builder.info.splits.values())
-    size = download.in_words(builder.info.dataset_size or 0)
-    logging.info("Unpacking %d examples (%s) to %s", total, size, folder)
+    size = builder.info.dataset_size or 0
+    if not folder.exists():  # else a part of it is there already
+        download.check_room(folder, size, builder.name)
+    logging.info(
+        "Unpacking %d examples (%s) to %s", total, download.in_words(size), folder
+    )
     rows, seen, unknown = [], set(), Counter()
     ranks: tuple[str, ...] | None = None
     examples = (
