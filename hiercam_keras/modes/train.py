@@ -172,7 +172,7 @@ def _open(
             )
         return run_folder.read(folder)
     split.save(folder / "split")
-    data_dir = settings.data_dir and str(Path(settings.data_dir).resolve())
+    data_dir = settings.data_dir and sources.absolute(settings.data_dir)
     record = {
         "ranks": list(settings.rank),
         "data_name": name,

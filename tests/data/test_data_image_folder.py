@@ -43,6 +43,15 @@ def test_same_basename_elsewhere_has_another_name(tmp_path):
     )
 
 
+def test_a_bucket_is_the_same_from_any_folder(tmp_path, monkeypatch):
+    name = sources.data_name("gs://birds/tfds/")
+    monkeypatch.chdir(tmp_path)
+    assert sources.data_name("gs://birds/tfds") == name and name.startswith("tfds-")
+    assert sources.data_name("gs://other/tfds") != name
+    assert sources.absolute("gs://birds/tfds") == "gs://birds/tfds"
+    assert sources.absolute("x") == str(tmp_path / "x")
+
+
 def test_subset_of_folders_keeps_their_ids(data_config, bird_folder, class_names):
     whole = {r.example_id for r in load(data_config, bird_folder).records}
     for path in (bird_folder / class_names[1]).iterdir():

@@ -5,6 +5,7 @@ only when a config asks for it, so that one may need TensorFlow and the others n
 """
 
 import dataclasses
+import hashlib
 import importlib
 from pathlib import Path
 from typing import Any
@@ -99,4 +100,13 @@ def load(
 
 def data_name(data_dir: str | Path) -> str:
     """The folder's name and 6 hex digits of its path's SHA-1."""
+    text = str(data_dir)
+    if "://" in text:  # a bucket's path is the same from any folder
+        digest = hashlib.sha1(text.rstrip("/").encode()).hexdigest()[:6]
+        return f"{text.rstrip('/').rsplit('/', 1)[-1]}-{digest}"
     return index_lib.folder_key(Path(data_dir).expanduser())
+
+
+def absolute(data_dir: str) -> str:
+    """The path as it is known from any folder; a bucket's stays as it is."""
+    return data_dir if "://" in data_dir else str(Path(data_dir).expanduser().resolve())
