@@ -18,9 +18,9 @@ def get_config() -> ConfigDict:
     data.source = "image_folder"  # a name in hiercam_keras/data/sources/__init__.py
     data.root = ""  # where the data are; --data_dir beats it
     data.keep_lineage = ""  # "Animalia/Chordata/Aves" leaves out all else; "": nothing
-    data.table = (
-        ""  # csv_table: the CSV file; "": the one that data.root names or holds
-    )
+    data.parts = ()  # inat2021: folders to read; (): bird_train|train_mini|train, val
+    data.manual_dir = ""  # cub200, tfds_birds: archives; "": downloads/manual in root
+    data.table = ""  # csv_table: the CSV file; "": what data.root names or holds
     data.ranks = ()  # csv_table: rank columns, coarse to fine; (): all free columns
     data.image_size = 224  # px, the side of the square that the model sees
     data.batch_size = 32  # images

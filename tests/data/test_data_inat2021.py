@@ -1,5 +1,8 @@
 """iNat2021 as its archives unpack: which folders, which classes, which split."""
 
+import re
+from pathlib import Path
+
 import pytest
 from ml_collections import ConfigDict
 from PIL import Image
@@ -114,3 +117,17 @@ def test_subsets_and_what_is_missing(
 def test_the_real_birds_are_kept_whole(read, real_data):
     source = read(real_data / "bird_photos")
     assert len(source.records) == 54
+
+
+def test_what_the_sources_ask_of_the_config_is_there():
+    """`.get` takes a default, so that a field could be missing from configs unseen."""
+    from configs import default
+
+    folder = Path(sources.__file__).parent
+    asked = {
+        name
+        for path in folder.glob("*.py")
+        for name in re.findall(r'config\.get\(\s*"(\w+)"', path.read_text("utf-8"))
+    }
+    assert {"keep_lineage", "parts", "manual_dir", "table", "ranks"} <= asked
+    assert asked <= set(default.get_config().data)
