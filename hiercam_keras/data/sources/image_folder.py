@@ -138,12 +138,13 @@ def list_files(data_dir: Path, keep: tuple[str, ...] = ()) -> Listing:
                 ignored["folders without images"] += 1
                 continue
             lineages[folder.name] = _parse(shown, folder.name)
+            place = Path(folder.path)
             for name in names:
                 example_id = f"{folder.name}/{name}"
                 if not _writable(example_id):
                     bad_names.append(index_lib.printable(example_id))
                     continue
-                files[example_id] = Path(folder.path) / name
+                files[example_id] = place / name
     if not files and ignored[f"class folders outside {'/'.join(keep)}"]:
         raise UserError(
             f"no class folder of {index_lib.printable(str(images))} lies in "
