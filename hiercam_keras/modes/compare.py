@@ -64,7 +64,7 @@ def run(settings: Settings) -> str:
     comparison.write_differences(out, found)
     rows = [summary_row(column, numbers) for column in columns]
     tables.write_csv(out / "summary.csv", SUMMARY, rows)
-    page = compare_page.write(out, columns, numbers, settings)
+    page = compare_page.write(out, columns, settings)
     shown = [[row[0], *row[2:4], *row[7:11]] for row in rows]
     header = (
         "model",

@@ -1,7 +1,8 @@
-"""What compare shows: which pictures, what is said of them, and the sentences."""
+"""What compare shows: which pictures, what is said of them, and what it all means."""
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,12 @@ import numpy as np
 
 from hiercam_keras import runtime
 from hiercam_keras.cam import heatmaps, store
-from hiercam_keras.modes.comparison import (
-    HOT,
-    Column,
-    Numbers,
-    mean_or_none,
-    part_table,
-)
+from hiercam_keras.data.sources.credits import read_credits
+from hiercam_keras.modes import compare_answer, compare_steps, compare_table
+from hiercam_keras.modes.comparison import Column
 from hiercam_keras.modes.load import make_loader
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.report import page, schema, sheets, tables
+from hiercam_keras.report import intervals, page, schema, sheets, tables
 
 QUESTION = (
     "What does a network look at when it is asked for the {first}, and what when it is "
@@ -26,34 +23,32 @@ QUESTION = (
 )
 
 
-def write(
-    out: Path, columns: list[Column], numbers: Numbers, settings: Settings
-) -> Path:
-    """Writes the sheets and index.html; returns the page's path."""
-    models = [_model(column, numbers) for column in columns]
-    sections = _sections(numbers, settings)
-    wanted = list(
-        dict.fromkeys(one for section in sections for one in section.example_ids)
-    )
-    pictures = _pictures(wanted, columns, numbers, settings)
+def write(out: Path, columns: list[Column], settings: Settings) -> Path:
+    """Writes the sheets and index.html from the tables in `out`; returns the page."""
+    numbers = compare_table.read(out / "numbers.csv")
+    summary = compare_table.read_optional(out / "summary.csv")
+    models = [_model(row) for row in summary]
+    own = [column for column in columns if column.asked_of is None]
+    data = columns[0].data
+    sections = choose_sections(numbers, settings)
+    wanted = dict.fromkeys(one for section in sections for one in section.example_ids)
+    known = {record.example_id: record for record in data.records(settings.split)}
+    records = [known[one] for one in wanted]
+    steps = compare_steps.make(own[0].name, own[0].data, settings.split, records)
+    pictures = _pictures(records, columns, numbers, steps, settings)
     by_id = {picture.example_id: picture for picture in pictures}
     for name, section in zip(("chosen", "most", "least"), sections, strict=True):
         chosen = [by_id[one] for one in section.example_ids]
         sheets.write_sheets(out, chosen, models, section.title, name)
-    header, rows = part_table(columns, numbers)
-    extra = ()
-    if rows:
-        caption = (
-            "Share of the heatmap's energy on a part, divided by the part's share of "
-            "the picture: 1 is chance."
-        )
-        extra = (schema.Table("Where the evidence lies", header, tuple(rows), caption),)
-    own = [column for column in columns if column.asked_of is None]
+    evidence = data.source.evidence or {}
+    plain = compare_answer.plain_lifts(numbers, evidence)
+    lifts = plain | {f"step to the {r}": parts for r, parts in steps.lifts.items()}
+    answer = compare_answer.sentences(numbers, summary, plain, steps, evidence)
     content = schema.Page(
-        title=f"{columns[0].data.run.data_name}: {' and '.join(c.name for c in own)}",
+        title=f"{data.run.data_name}: {' and '.join(c.name for c in own)}",
         question=QUESTION.format(first=own[0].rank, last=own[-1].rank),
-        sentences=_sentences(columns, numbers),
-        ranks=columns[0].data.taxonomy.ranks,
+        sentences=answer,
+        ranks=data.taxonomy.ranks,
         models=tuple(models),
         pictures=tuple(pictures),
         sections=tuple(sections),
@@ -61,38 +56,46 @@ def write(
             column.name: tables.read_log(column.data.run.path / "log.csv")
             for column in own
         },
-        chances={c.name: numbers.by_column[c.name].chance for c in own},
-        agreement_name="mean correlation of the heatmaps",
-        tables=extra,
+        chances={row["model"]: float(row["chance"]) for row in summary},
+        agreement_name="heatmap correlation",
+        tables=_tables(out, numbers, lifts, evidence),
+        figures=_figures(summary, lifts, evidence, steps),
+        steps_of=steps.model,
         facts=_facts(columns, settings),
     )
     page.write_page(out, content)
     return out / "index.html"
 
 
-def _model(column: Column, numbers: Numbers) -> schema.Model:
-    one = numbers.by_column[column.name]
+def _model(row: Mapping[str, str]) -> schema.Model:
+    def known(*names: str) -> float | None:
+        return next((float(row[name]) for name in names if row.get(name)), None)
+
     return schema.Model(
-        name=column.name,
-        rank=column.rank,
-        num_classes=column.data.taxonomy.num_labels(column.rank),
-        accuracy=one.accuracy,
-        accuracy_interval=one.accuracy_interval,
-        chance=one.chance,
-        heatmap_area=float(one.heatmap_area.mean()),
-        energy_on_bird=mean_or_none(one.energy_on_bird),
-        bird_area=mean_or_none(numbers.bird_area),
+        name=row["model"],
+        rank=row["rank"],
+        num_classes=int(row["taxa"]),
+        accuracy=float(row["accuracy"]),
+        accuracy_interval=(float(row["low"]), float(row["high"])),
+        chance=float(row["chance"]),
+        heatmap_area=known("heatmap_area"),
+        energy_on_bird=known("energy_on_object", "energy_on_bird"),
+        bird_area=known("object_area", "bird_area"),
     )
 
 
-def _sections(numbers: Numbers, settings: Settings) -> list[schema.Section]:
+def choose_sections(
+    numbers: compare_table.Numbers, settings: Settings
+) -> list[schema.Section]:
     """By the seed, and where the heatmaps agree most and least."""
     config = settings.config
     ids = np.array(numbers.example_ids, object)
+    agreement = numbers.of_picture("agreement")
     rng = np.random.default_rng(config.seed)
-    count = min(config.compare.num_images, len(ids))
+    count = len(ids) if config.compare.num_images < 0 else config.compare.num_images
+    count = min(count, len(ids))
     drawn = np.sort(rng.choice(len(ids), count, replace=False))
-    order = np.argsort(-numbers.agreement, kind="stable")
+    order = np.argsort(-agreement, kind="stable")
     extreme = min(config.compare.num_extreme, len(ids))
     what = "the heatmaps of the models, by their mean correlation"
     return [
@@ -116,13 +119,19 @@ def _sections(numbers: Numbers, settings: Settings) -> list[schema.Section]:
 
 
 def _pictures(
-    wanted: list[str], columns: list[Column], numbers: Numbers, settings: Settings
+    records: list,
+    columns: list[Column],
+    numbers: compare_table.Numbers,
+    steps: compare_steps.Steps,
+    settings: Settings,
 ) -> list[schema.Picture]:
     data = columns[0].data
-    known = {record.example_id: record for record in data.records(settings.split)}
-    records = [known[example_id] for example_id in wanted]
+    known = {record.example_id: record for record in records}
     readers = [store.open(column.maps) for column in columns]
     position = {example_id: i for i, example_id in enumerate(numbers.example_ids)}
+    areas = numbers.of_picture("chance", "bird_area")
+    agreement = numbers.of_picture("agreement")
+    credits = read_credits(data.source.root)
     size = min(32, len(records))
     found = []
     with make_loader(
@@ -143,29 +152,43 @@ def _pictures(
                         true=record.lineage.taxa,
                         true_name=record.lineage.display_name(data.taxonomy.finest),
                         views=tuple(views),
-                        agreement=_known(numbers.agreement[number]),
+                        agreement=_known(agreement[number]),
                         split=settings.split,
-                        bird_area=_known(numbers.bird_area[number]),
+                        bird_area=_known(areas[number]),
+                        steps=compare_steps.shown(steps, record, data.taxonomy),
+                        credit=credits.get(record.example_id, ""),
                     )
                 )
     return found
 
 
-def _view(column: Column, entry: Any, numbers: Numbers, number: int) -> schema.View:
-    one = numbers.by_column[column.name]
-    taxonomy, label = column.data.taxonomy, int(one.predicted[number])
+def _view(
+    column: Column, entry: Any, numbers: compare_table.Numbers, number: int
+) -> schema.View:
+    taxonomy, name = column.data.taxonomy, column.name
+    evidence = column.data.source.evidence or {}
+    label = int(numbers.predicted[name][number])
+    inside = numbers.first("energy_on_object", "energy_on_bird")
+    told = {
+        compare_answer.title(measure, evidence): float(by_model[name][number])
+        for measure, by_model in numbers.measures.items()
+        if np.isfinite(by_model[name][number])
+        and measure not in ("energy_on_object", "energy_on_bird")
+    }
+    coherent = numbers.coherent.get(name)
     # Four times the map's own cells: enough for a browser to smooth on.
     side = 4 * max(entry.cam.shape[-2:])
     return schema.View(
-        model=column.name,
+        model=name,
         predicted=taxonomy.prefixes(column.rank)[label],
         predicted_name=taxonomy.names(column.rank)[label],
-        probability=float(one.probability[number]),
-        correct=bool(one.true[number] == label),
+        probability=float(numbers.probability[name][number]),
+        correct=bool(numbers.correct[name][number]),
         heatmap=heatmaps.heatmap(entry.cam[0], side),
-        degenerate=bool(one.degenerate[number]),
-        energy_on_bird=_known(one.energy_on_bird[number]),
-        numbers={"heatmap area": float(one.heatmap_area[number])},
+        degenerate=bool(numbers.degenerate[name][number]),
+        energy_on_bird=None if inside is None else _known(inside[name][number]),
+        numbers=told,
+        coherent=coherent[number] if coherent else None,
     )
 
 
@@ -173,37 +196,54 @@ def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _sentences(columns: list[Column], numbers: Numbers) -> tuple[str, ...]:
-    """Three sentences, computed from this comparison's numbers."""
-    own = [column for column in columns if column.asked_of is None]
-    count = len(numbers.example_ids)
-    right = ", ".join(
-        f"the {c.name} model in {numbers.by_column[c.name].accuracy:.1%} "
-        f"(guessing: {numbers.by_column[c.name].chance:.1%})"
-        for c in own
+def _tables(out, numbers, lifts, evidence) -> tuple[schema.Table, ...]:
+    made = []
+    if lifts:
+        made.append(compare_answer.lift_table(lifts, evidence))
+    made.append(compare_answer.measure_table(numbers, evidence))
+    rows = compare_table.read_optional(out / "statistics.csv")
+    paired = compare_answer.statistics_table(rows, evidence)
+    return tuple([*made, paired] if paired.rows else made)
+
+
+def _figures(summary, lifts, evidence, steps) -> tuple[schema.Figure, ...]:
+    accuracy = {
+        row["model"]: (float(row["accuracy"]), float(row["low"]), float(row["high"]))
+        for row in summary
+    }
+    chances = {row["model"]: float(row["chance"]) for row in summary}
+    png = intervals.intervals_png(
+        {"Accuracy": accuracy}, "accuracy, 95 % interval", chances, percent=True
     )
-    first = (
-        f"Of {count} pictures that no model had seen, {right} named the right taxon."
-    )
-    areas = ", ".join(
-        f"{numbers.by_column[c.name].heatmap_area.mean():.0%} ({c.name})" for c in own
-    )
-    second = (
-        f"The hot part of the heatmap (above {HOT:.0%}) covers {areas} of the picture"
-    )
-    bird = mean_or_none(numbers.bird_area)
-    if bird is not None:
-        shares = ", ".join(
-            f"{mean_or_none(numbers.by_column[c.name].energy_on_bird):.0%} ({c.name})"
-            for c in own
+    alt = "; ".join(f"{name} {value[0]:.1%}" for name, value in accuracy.items())
+    figures = [
+        schema.Figure("Accuracy", png, f"Accuracy with intervals: {alt}",
+                      "The gray tick is guessing.")
+    ]  # fmt: skip
+    if not lifts:
+        return tuple(figures)
+    parts = {part: rank for rank, (part, _) in evidence.items()}
+    panels = {
+        f"{compare_answer.word(part)} ({rank})": {
+            name: by_part[part] for name, by_part in lifts.items() if part in by_part
+        }
+        for part, rank in parts.items()
+    }
+    marked = {
+        f"{compare_answer.word(part)} ({rank})": (f"step to the {rank}",)
+        for part, rank in parts.items()
+    }
+    png = intervals.intervals_png(panels, "times chance", 1.0, marked)
+    figures.append(
+        schema.Figure(
+            "Where the evidence lies",
+            png,
+            "Energy on each part over chance, for each map, as in the table.",
+            f"Of the plain maps over all pictures, of the steps over {steps.count}. In "
+            "orange the step whose trait the part carries.",
         )
-        second += f"; {shares} of its energy lies on the bird, which fills {bird:.0%}"
-    third = (
-        "On the same picture the heatmaps correlate at "
-        f"{np.nanmean(numbers.agreement):.2f} on average, and at less than 0.5 in "
-        f"{np.mean(numbers.agreement < 0.5):.0%} of the pictures."
     )
-    return first, second + ".", third
+    return tuple(figures)
 
 
 def _facts(columns: list[Column], settings: Settings) -> dict[str, str]:

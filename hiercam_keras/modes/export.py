@@ -4,7 +4,7 @@ While the device explains one batch, the next one is decoded.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,23 +82,58 @@ def export_maps(
     Returns:
       The folder of the map store, and how many maps were made now.
     """
-    explain = make_explainer(model, data)
     config = data.config.cam
     rank, label, question = resolve_target(target, target_rank, data)
+    score = _score(config.score)
+    asked = targets.label(label, rank, score)
+    asks = None
+    if target == TRUE:
+        asks = lambda batch: targets.label(batch.labels[rank], rank, score)  # noqa: E731
     records = data.records(split)
+    question = f"{question}:{config.score}"
+    return store_maps(model, data, split, records, asked, question, asks, layout)
+
+
+def store_maps(
+    model: keras.Model,
+    data: RunData,
+    split: str,
+    records: list[Record],
+    asked: targets.Target,
+    question: str,
+    asks: Callable[[Batch], targets.Target] | None = None,
+    layout: Layout = "classification",
+) -> tuple[Path, int]:
+    """Makes those maps of some records that are missing.
+
+    Args:
+      model: the run's.
+      data: the run's images.
+      split: that the records are of, to be told.
+      records: the images.
+      asked: what is asked of each of them.
+      question: tells this question from others in the store's key.
+      asks: what is asked of a batch, where that hangs on its labels; as many targets
+        as `asked`.
+      layout: of the pixels, see `data.geometry`.
+
+    Returns:
+      The folder of the map store, and how many maps were made now.
+    """
+    explain = make_explainer(model, data)
+    config = data.config.cam
     ids = [record.example_id for record in records]
     identity = store.identity(
         weights=store.weights_digest(model.weights),
         example_ids=ids,
         method=config.method,
         layer=explain.layers[0],
-        targets=[f"{question}:{config.score}"],
+        targets=[question],
         preprocessing={
             "image_size": data.config.data.image_size,
             "crop": "center" if layout == "classification" else "none",
         },
     )
-    asked = targets.label(label, rank, _score(config.score))
     # A question that cannot be asked shows here, before there is a folder for it.
     methods.get_methods(config.method)
     expanded = targets.expand(asked, explain.space)
@@ -113,12 +148,16 @@ def export_maps(
             for one in explain.space.ranks
         },
         shard_size=8 * config.batch_size,
-        info={"run": str(data.run.path), "split": split, "question": question},
+        info={
+            "run": str(data.run.path),
+            "split": split,
+            "question": question.rsplit(":", 1)[0],
+        },
     )
     missing = set(writer.missing())
     if missing:
         todo = [record for record in records if record.example_id in missing]
-        _explain(explain, data, todo, asked, target == TRUE, writer, layout)
+        _explain(explain, data, todo, asks or (lambda batch: asked), writer, layout)
     return writer.close(), len(missing)
 
 
@@ -126,7 +165,7 @@ def _score(score: str) -> str:
     return "own" if score == "auto" else score
 
 
-def _explain(explain, data, records, asked, true_label, writer, layout) -> None:
+def _explain(explain, data, records, asks, writer, layout) -> None:
     config = data.config.cam
     loader = make_loader(
         records,
@@ -140,7 +179,7 @@ def _explain(explain, data, records, asked, true_label, writer, layout) -> None:
         batches = progress(
             loader.epoch(0), len(records), "maps", count=lambda batch: batch.mask.sum()
         )
-        for batch, result in _overlapped(explain, batches, asked, true_label, config):
+        for batch, result in _overlapped(explain, batches, asks, config.method):
             # What fills a batch repeats one of its examples, id and all.
             writer.add(batch.example_ids, result, batch.geometry)
         for example_id, reason in loader.skipped.items():
@@ -148,18 +187,17 @@ def _explain(explain, data, records, asked, true_label, writer, layout) -> None:
 
 
 def _overlapped(
-    explain: Explainer, batches: Iterator[Batch], asked: Any, true_label: bool, config
+    explain: Explainer,
+    batches: Iterator[Batch],
+    asks: Callable[[Batch], targets.Target],
+    method: str,
 ) -> Iterator[tuple[Batch, Any]]:
     """(batch, explanation), with the next batch under way while one is used."""
     waiting = None
     for batch in itertools.chain(batches, [None]):
         started = None
         if batch is not None:
-            question = asked
-            if true_label:
-                labels = batch.labels[asked.rank]
-                question = targets.label(labels, asked.rank, asked.score)
-            started = batch, explain.submit(batch.images, question, config.method)
+            started = batch, explain.submit(batch.images, asks(batch), method)
         if waiting is not None:
             yield waiting[0], waiting[1]()
         waiting = started

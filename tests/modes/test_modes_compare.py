@@ -1,6 +1,7 @@
 """The same pictures through several models: page, sheets and numbers."""
 
 import html.parser
+import json
 import shutil
 
 import numpy as np
@@ -107,21 +108,15 @@ def test_the_summary_is_printed_and_written(compared):
 
 
 def test_most_and_least_agreeing_are_sorted(trained, compared):
-    from hiercam_keras.modes import compare_page
-
-    _, out = compared
-    rows = tables.read_csv(out / "numbers.csv")
-    agreement = dict(
-        zip(rows["example_id"], map(float, rows["agreement"]), strict=True)
-    )
-    ids = list(agreement)
-    numbers = comparison.Numbers(
-        ids, {}, np.array([]), {}, np.array([agreement[one] for one in ids])
-    )
+    from hiercam_keras.modes import compare_page, compare_table
     from hiercam_keras.modes.settings import Settings
 
+    _, out = compared
+    numbers = compare_table.read(out / "numbers.csv")
+    ids = numbers.example_ids
+    agreement = dict(zip(ids, numbers.shared["agreement"], strict=True))
     settings = Settings("compare", trained.config)
-    chosen, most, least = compare_page._sections(numbers, settings)
+    chosen, most, least = compare_page.choose_sections(numbers, settings)
     ordered = sorted(ids, key=agreement.get)
     assert [agreement[one] for one in least.example_ids] == [
         agreement[one] for one in ordered[:2]
@@ -130,7 +125,7 @@ def test_most_and_least_agreeing_are_sorted(trained, compared):
         agreement[one] for one in ordered[::-1][:2]
     ]
     assert len(chosen.example_ids) == 4 and set(chosen.example_ids) <= set(ids)
-    again = compare_page._sections(numbers, settings)[0]
+    again = compare_page.choose_sections(numbers, settings)[0]
     assert again.example_ids == chosen.example_ids
 
 
@@ -158,6 +153,18 @@ def test_the_page_is_one_file_and_shows_what_was_asked(trained, compared):
         assert (out / one).exists(), one
     for word in ("asked for the species", "family", "gradcam", "Least agreeing"):
         assert word in text
+    data = json.loads(text.split('id="data">', 1)[1].split("</script>", 1)[0])
+    assert data["stepsOf"] == "species"
+    for picture in data["pictures"]:
+        assert [step["rank"] for step in picture["steps"]] == [
+            "order", "family", "genus", "species",
+        ]  # fmt: skip
+        # The genera of these birds are only children: nothing was chosen there.
+        genus = picture["steps"][2]
+        assert (genus["heat"], genus["p"]) == (None, 1.0)
+        assert picture["steps"][3]["heat"].startswith("data:image/png")
+        # The step's taxon is the one that the species model names.
+        assert picture["steps"][3]["name"] == picture["views"][0]["name"]
     sheets = {one.name for one in out.glob("*.png")}
     assert {"chosen_01.png", "most_01.png", "least_01.png"} <= sheets
     with Image.open(out / "chosen_01.png") as image:

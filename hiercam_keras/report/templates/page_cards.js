@@ -61,7 +61,7 @@ function overlay(picture, view, k) {
   head.title = model;
   let last = "\u00a0";
   if (view.degenerate) last = "the map says nothing";
-  else if (view.energy !== null) last = `${percent(view.energy)} of the heat on the bird`;
+  else if (view.energy !== null) last = `${percent(view.energy)} on the bird`;
   const note = make("span", "line", last);
   note.title = last;
   return make("figure", "", stack(picture, view.heat, view.degenerate, alt),

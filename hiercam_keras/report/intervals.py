@@ -1,0 +1,75 @@
+"""Room report: values with their intervals, as dots on whiskers, in panels."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+
+from hiercam_keras.report import style
+
+# label -> (value, low, high); an interval of NaN is not drawn.
+Values = Mapping[str, tuple[float, float, float]]
+
+
+def intervals_png(
+    panels: Mapping[str, Values],
+    xlabel: str,
+    reference: float | Mapping[str, float] | None = None,
+    marked: Mapping[str, Sequence[str]] | None = None,
+    percent: bool = False,
+) -> bytes:
+    """Draws one panel for each entry, all over the same axis and with the same rows.
+
+    Args:
+      panels: title -> rows; a row that a panel lacks stays empty.
+      xlabel: of the values.
+      reference: a dotted line (what chance gives), the same for all rows or by label.
+      marked: title -> labels that are drawn in the accent's color: where the value is
+        expected to be large.
+      percent: whether values are shares, shown as percentages.
+
+    Returns:
+      PNG bytes.
+    """
+    labels = list(dict.fromkeys(label for rows in panels.values() for label in rows))
+    height = 1.0 + 0.34 * max(1, len(labels))
+    with style.drawing():
+        figure = style.new_figure(max(8.0, 2.4 + 1.9 * len(panels)), max(1.9, height))
+        grid = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)
+        for axes, (title, rows) in zip(grid[0], panels.items(), strict=True):
+            expected = (marked or {}).get(title, ())
+            _draw(axes, title, rows, labels, reference, expected)
+        grid[0][0].set_yticks(range(len(labels)), labels)
+        grid[0][0].set_ylim(len(labels) - 0.5, -0.5)
+        grid[0][0].set_xlim(left=0)
+        if percent:
+            grid[0][0].xaxis.set_major_formatter(lambda x, _: f"{100 * x:.0f} %")
+        figure.supxlabel(xlabel, fontsize=9)
+        return style.to_png(figure)
+
+
+def _draw(
+    axes: Axes,
+    title: str,
+    rows: Values,
+    labels: Sequence[str],
+    reference: float | Mapping[str, float] | None,
+    expected: Sequence[str],
+) -> None:
+    axes.set_title(title, fontsize=10)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    if isinstance(reference, int | float):
+        axes.axvline(reference, color=style.MUTED, linestyle=":", linewidth=1.2)
+    for place, label in enumerate(labels):
+        if label not in rows:
+            continue
+        value, low, high = rows[label]
+        if not math.isfinite(value):
+            continue
+        color = style.CYCLE[1] if label in expected else style.CYCLE[0]
+        if math.isfinite(low) and math.isfinite(high):
+            axes.plot([low, high], [place, place], color=color, linewidth=2.2)
+        axes.plot([value], [place], "o", color=color, markersize=6)
+        if isinstance(reference, Mapping) and label in reference:
+            axes.plot([reference[label]], [place], "|", color=style.MUTED, ms=11, mew=2)
