@@ -139,6 +139,12 @@ def get_config() -> ConfigDict:
     sweep.seeds = (0, 1)
     sweep.strides = ()  # of the maps; (): as trained, and half of that
 
+    config.guide = guide = ConfigDict()
+    guide.patch = 0.3  # side of a patch over that of the model's picture, 0..1
+    guide.num_patches = 12  # of a taxon
+    guide.num_siblings = 3  # shown beside it, the nearest first
+    guide.num_sibling_patches = 6
+
     config.pretrain = pretrain = ConfigDict()
     pretrain.num_trees = 16  # random trees of birds that are learned at once
     pretrain.phases = ((80, 2600), (128, 700))  # (image size in px, batches)

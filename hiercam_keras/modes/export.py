@@ -13,6 +13,7 @@ import keras
 from hiercam_keras.cam import Explainer, methods, store, targets
 from hiercam_keras.data.geometry import Layout
 from hiercam_keras.data.loader import Batch
+from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import backbones
 from hiercam_keras.modes.load import RunData, make_loader

@@ -21,6 +21,7 @@ MODES = (
     "cam",
     "localize",
     "compare",
+    "guide",
     "study",
     "curves",
     "granularity",

@@ -1,0 +1,189 @@
+"""--mode=guide: a field guide made of what a model looks at.
+
+For each taxon the places of many pictures that its *step* maps point at: what makes
+this genus within its family, this species within its genus, beside the same of its
+nearest siblings. index.html lists the taxa by lineage.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hiercam_keras import run_folder, runtime, workdir
+from hiercam_keras.data.sources.credits import read_credits
+from hiercam_keras.errors import UserError
+from hiercam_keras.models import files
+from hiercam_keras.modes import guide_evidence, guide_naming
+from hiercam_keras.modes.compare_answer import word
+from hiercam_keras.modes.compare_steps import choices
+from hiercam_keras.modes.export import PREDICTED, TRUE
+from hiercam_keras.modes.guide_pages import Pages
+from hiercam_keras.modes.load import RunData, find_runs, open_run
+from hiercam_keras.modes.settings import Settings
+from hiercam_keras.report import guide as report
+from hiercam_keras.report import tables
+from hiercam_keras.report.guide_schema import Guide
+from hiercam_keras.run_folder import Run
+
+QUESTION = "Which part of the bird marks a taxon?"
+
+
+def run(settings: Settings) -> str:
+    """Writes the guide of the finest model, or of that of --rank or --workdir."""
+    data = open_run(settings, _find(settings))
+    config = data.config
+    fields = settings.config.guide  # a run that is older than the guide lacks them
+    runtime.start(config.seed, config.model.dtype)
+    model, _ = files.load_model(data.run.model_path, config.model.fast_layers)
+    finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
+    ranks = choices(data.taxonomy, finest)
+    evidence = guide_evidence.collect(model, data, settings.split, ranks, fields.patch)
+    planted = data.source.evidence or {}
+    pages = Pages(evidence, planted, read_credits(data.source.root), fields)
+    chosen = _chosen(settings, pages)
+    named = {place: pages.named(*place) for place in pages.taxa()}
+    checked = guide_naming.check(named, planted)
+    out = Path(settings.out or data.run.path / "guide")
+    workdir.make_dir(out)
+    content = Guide(
+        title=f"{data.run.data_name}: a field guide by {finest}",
+        question=QUESTION,
+        sentences=_sentences(evidence, checked, settings.split),
+        ranks=ranks,
+        check=_check_rows(checked, planted),
+        facts=_facts(data, settings),
+    )
+    path = report.write_guide(out, content, pages.make(chosen))
+    _write_table(out / "taxa.csv", pages, named, planted)
+    lines = [*content.sentences, f"{len(chosen)} pages: {path}"]
+    return "\n".join(lines)
+
+
+def _find(settings: Settings) -> Run:
+    """The run that is asked for; by default that of the finest rank."""
+    if settings.workdir or settings.chosen_rank:
+        return find_runs(settings, [settings.rank])[0]
+    config = settings.config
+    seed = f"seed{config.seed}"
+    found = [
+        run
+        for run in run_folder.list_runs(config.runs_dir)
+        if run.finished and run.path.name == seed
+    ]
+    depths = {}
+    for run in found:
+        order = run.taxonomy().ranks
+        for rank in run.ranks:
+            depths[rank] = max(depths.get(rank, 0), order.index(rank))
+    for rank in sorted(depths, key=depths.get, reverse=True):
+        try:
+            return find_runs(replace(settings, rank=(rank,)), [(rank,)])[0]
+        except UserError:
+            continue
+    return find_runs(settings, [settings.rank])[0]
+
+
+def _chosen(settings: Settings, pages: Pages) -> list[tuple[str, int]]:
+    """All taxa with pictures; with --target the taxon, and what is below it."""
+    every = pages.taxa()
+    if settings.target in (PREDICTED, TRUE):
+        return every
+    taxonomy = pages.taxonomy
+    rank, label = taxonomy.find(settings.target, settings.target_rank)
+    below = taxonomy.prefixes(rank)[label]
+    chosen = [
+        (one, number)
+        for one, number in every
+        if taxonomy.prefixes(one)[number][: len(below)] == below
+    ]
+    if not chosen:
+        raise UserError(
+            f"--target={settings.target}: there is no picture of it in the "
+            f"{settings.split} split, or the model does not reach below {rank}. "
+            f"There are pages for {', '.join(pages.evidence.ranks)}."
+        )
+    return chosen
+
+
+def _sentences(
+    evidence: guide_evidence.Evidence, checked: dict, split: str
+) -> tuple[str, ...]:
+    """What the guide rests on, how far it can be trusted, what it names."""
+    count = len(evidence.records)
+    seen = "that the model learned from" if split == "train" else "new to the model"
+    right = {rank: evidence.right(rank).mean() for rank in evidence.ranks}
+    told = ", ".join(f"{rank} {share:.0%}" for rank, share in right.items())
+    first = (
+        f"Made of {count} pictures {seen}; it tells a taxon from its siblings in: "
+        f"{told}."
+    )
+    sentences = [first]
+    known = evidence.off_object[np.isfinite(evidence.off_object)]
+    if known.size:
+        on, area = np.nanmean(evidence.on_object), np.nanmean(evidence.object_area)
+        sentences.append(
+            f"{on:.0%} of the evidence lies on the bird, which fills {area:.0%} of the "
+            f"picture; in {known.mean():.0%} of the steps the hottest point is off it."
+        )
+    if checked:
+        every = checked[""]
+        verdict = "more than chance" if every.low > every.chance else "no more than"
+        ending = " would" if verdict == "more than chance" else " chance would"
+        sentences.append(
+            f"For {every.right} of {every.taxa} taxa it names the part that carries "
+            f"the trait: {every.right / every.taxa:.0%} ({every.low:.0%} to "
+            f"{every.high:.0%}), {verdict}{ending} ({every.chance:.0%})."
+        )
+    return tuple(sentences)
+
+
+def _check_rows(checked: dict, planted: dict) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        (
+            rank or "all",
+            word(planted[rank][0]) if rank else "",
+            str(one.right),
+            str(one.taxa),
+            f"{one.right / one.taxa:.0%} ({one.low:.0%} to {one.high:.0%})",
+            f"{one.chance:.0%}",
+        )
+        for rank, one in checked.items()
+    )
+
+
+def _write_table(path: Path, pages: Pages, named: dict, planted: dict) -> None:
+    """taxa.csv: one row a taxon, what the pages say in numbers."""
+    evidence, rows = pages.evidence, []
+    for (rank, label), part in named.items():
+        mine, step = pages.rows(rank, label), evidence.ranks.index(rank)
+        off = evidence.off_object[step, mine]
+        rows.append(
+            {
+                "rank": rank,
+                "taxon": "/".join(pages.taxonomy.prefixes(rank)[label]),
+                "pictures": len(mine),
+                "siblings": len(pages.taxonomy.siblings(rank, label)),
+                "sure": float(evidence.sure(rank)[mine].mean()),
+                "right": float(evidence.right(rank)[mine].mean()),
+                "off_object": float(np.nanmean(off)) if np.isfinite(off).any() else "",
+                "named_part": part or "",
+                "planted_part": planted[rank][0] if rank in planted else "",
+            }
+        )
+    header = (
+        "rank", "taxon", "pictures", "siblings", "sure", "right", "off_object",
+        "named_part", "planted_part",
+    )  # fmt: skip
+    tables.write_csv(path, header, rows)
+
+
+def _facts(data: RunData, settings: Settings) -> dict[str, str]:
+    versions = runtime.versions()
+    packages = ("hiercam_keras", "keras", "jax", "numpy")
+    return {
+        "data": f"{data.run.data_name}, {settings.split} split",
+        "run": str(data.run.path),
+        "maps": f"{data.config.cam.method} of the steps into each true taxon",
+        "versions": ", ".join(f"{n} {versions[n]}" for n in packages if n in versions),
+    }

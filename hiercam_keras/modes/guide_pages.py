@@ -1,0 +1,216 @@
+"""The pages of the field guide, one taxon at a time, from what was found."""
+
+import collections
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from hiercam_keras.cam import heatmaps
+from hiercam_keras.data import decode, geometry
+from hiercam_keras.metrics.classification import wilson_interval
+from hiercam_keras.modes import guide_naming
+from hiercam_keras.modes.compare_answer import word
+from hiercam_keras.modes.guide_evidence import Evidence
+from hiercam_keras.report.guide import rank_slug
+from hiercam_keras.report.guide_schema import Part, Patch, Sibling, TaxonPage
+
+_SIDE = 512  # pixels, the longest side of a picture that is kept in memory
+
+
+class Pages:
+    """Makes the pages; keeps the pictures that were read last.
+
+    Args:
+      evidence: of all pictures.
+      planted: rank -> (part, label), where the data set knows.
+      credits: example_id -> who made the photograph.
+      config: the config's `guide`.
+    """
+
+    def __init__(self, evidence: Evidence, planted, credits, config):
+        self.evidence = evidence
+        self.taxonomy = evidence.taxonomy
+        self._planted = planted
+        self._credits = credits
+        self._config = config
+        self._read: collections.OrderedDict[int, Image.Image] = (
+            collections.OrderedDict()
+        )
+
+    def taxa(self) -> list[tuple[str, int]]:
+        """(rank, label) of every taxon with pictures, each after its parent."""
+        known = []
+        for rank in self.evidence.ranks:
+            prefixes = self.taxonomy.prefixes(rank)
+            present = np.unique(self.evidence.labels[rank])
+            known += [(prefixes[label], rank, int(label)) for label in present]
+        return [(rank, label) for _, rank, label in sorted(known)]
+
+    def rows(self, rank: str, label: int) -> np.ndarray:
+        """The pictures of a taxon."""
+        return np.flatnonzero(self.evidence.labels[rank] == label)
+
+    def named(self, rank: str, label: int) -> str | None:
+        """The part that is named for a taxon; None where nothing is chosen or known."""
+        if self.taxonomy.is_only_child(rank, label):
+            return None
+        step = self.evidence.ranks.index(rank)
+        return guide_naming.name_part(self.evidence, self.rows(rank, label), step)
+
+    def make(self, chosen: list[tuple[str, int]]) -> Iterator[TaxonPage]:
+        """The pages of these taxa, in order."""
+        self._chosen = set(chosen)
+        for rank, label in chosen:
+            yield self._page(rank, label)
+
+    def _page(self, rank: str, label: int) -> TaxonPage:
+        found, step = self.evidence, self.evidence.ranks.index(rank)
+        rows = self.rows(rank, label)
+        siblings = self.taxonomy.siblings(rank, label)
+        prefix = self.taxonomy.prefixes(rank)[label]
+        sure = found.sure(rank)[rows]
+        return TaxonPage(
+            key=key(rank, label),
+            rank=rank,
+            name=self.taxonomy.names(rank)[label],
+            path=self._path(rank, label),
+            parent=prefix[-2] if len(prefix) > 1 else "the tree",
+            lineage=prefix,
+            num_siblings=len(siblings),
+            count=len(rows),
+            sure=float(sure.mean()),
+            right=_share(found.right(rank)[rows]),
+            off=_share(found.off_object[step, rows]),
+            on_object=self._on_object(step, rows),
+            parts=self._parts(rank, step, rows) if len(siblings) else (),
+            patches=self._patches(rank, label, self._config.num_patches)
+            if len(siblings)
+            else (),
+            siblings=self._siblings(rank, label, rows, siblings),
+            children=self._children(rank, label),
+        )
+
+    def _path(self, rank: str, label: int) -> tuple[tuple[str, str], ...]:
+        ranks = self.evidence.ranks
+        above = ranks[: ranks.index(rank)]
+        places = [(one, int(self.taxonomy.parents(rank, one)[label])) for one in above]
+        return tuple(
+            (key(*place), self.taxonomy.names(place[0])[place[1]])
+            for place in places
+            if place in self._chosen
+        )
+
+    def _children(self, rank: str, label: int) -> tuple[tuple[str, str], ...]:
+        ranks = self.evidence.ranks
+        if rank == ranks[-1]:
+            return ()
+        below = ranks[ranks.index(rank) + 1]
+        names = self.taxonomy.names(below)
+        return tuple(
+            (key(below, int(one)), names[one])
+            for one in self.taxonomy.descendants(rank, label, below)
+            if (below, int(one)) in self._chosen
+        )
+
+    def _on_object(self, step: int, rows: np.ndarray) -> tuple[float, float] | None:
+        values = self.evidence.on_object[step, rows]
+        if not np.isfinite(values).any():
+            return None
+        area = self.evidence.object_area[rows]
+        return float(np.nanmean(values)), float(np.nanmean(area))
+
+    def _parts(self, rank: str, step: int, rows: np.ndarray) -> tuple[Part, ...]:
+        special = guide_naming.special(self.evidence, rows, step)
+        lifts = guide_naming.lifts(self.evidence, rows)
+        planted = self._planted.get(rank, ("",))[0]
+        return tuple(
+            Part(word(part), float(lifts[part][step]), special[part], part == planted)
+            for part in sorted(special, key=special.get, reverse=True)
+        )
+
+    def _siblings(self, rank, label, rows, siblings) -> tuple[Sibling, ...]:
+        """The siblings that take most of the probability from this taxon."""
+        taken = self.evidence.within[rank][rows].mean(0)
+        near = sorted(siblings.tolist(), key=lambda one: (-taken[one], one))
+        return tuple(
+            Sibling(
+                key=key(rank, one) if (rank, one) in self._chosen else "",
+                name=self.taxonomy.names(rank)[one],
+                taken=float(taken[one]),
+                patches=self._patches(rank, one, self._config.num_sibling_patches),
+            )
+            for one in near[: self._config.num_siblings]
+        )
+
+    def _patches(self, rank: str, label: int, count: int) -> tuple[Patch, ...]:
+        """The windows that hold most evidence, of the pictures that are told right.
+
+        What is weighed is the share of the energy in the window times the probability
+        within the parent. The finest taxa take turns, so that a family shows them all.
+        """
+        found, step = self.evidence, self.evidence.ranks.index(rank)
+        rows = self.rows(rank, label)
+        rows = rows[found.right(rank)[rows] & ~found.blank[step, rows]]
+        weight = found.held[step, rows] * found.sure(rank)[rows]
+        turn: collections.Counter[str] = collections.Counter()
+        ordered = []
+        for row, strength in sorted(
+            zip(rows.tolist(), weight, strict=True), key=lambda pair: -pair[1]
+        ):
+            species = found.records[row].lineage.taxa
+            ordered.append((turn[species], -strength, row))
+            turn[species] += 1
+        chosen = [row for _, _, row in sorted(ordered)[:count]]
+        return tuple(self._patch(rank, step, row) for row in chosen)
+
+    def _patch(self, rank: str, step: int, row: int) -> Patch:
+        record = self.evidence.records[row]
+        entry = self.evidence.maps.get(record.example_id)
+        seen = geometry.Geometry.from_row(entry.geometry)
+        image = self._image(row)
+        scale = np.array([image.width / seen.width, image.height / seen.height] * 2)
+        whole = seen.to_original(np.array([0.0, 0.0, seen.size, seen.size])) * scale
+        box = self.evidence.boxes[step, row]
+        inner = seen.to_original(box * seen.size) * scale
+        side = 4 * max(entry.cam.shape[-2:])
+        return Patch(
+            example_id=record.example_id,
+            name=record.lineage.display_name(self.taxonomy.finest),
+            crop=_cut(image, inner),
+            picture=_cut(image, whole),
+            heatmap=heatmaps.heatmap(entry.cam[step], side),
+            box=tuple(float(value) for value in box),
+            sure=float(self.evidence.sure(rank)[row]),
+            credit=self._credits.get(record.example_id, ""),
+        )
+
+    def _image(self, row: int) -> Image.Image:
+        if row not in self._read:
+            with Image.open(self.evidence.records[row].path) as file:
+                image = decode.to_rgb(file)
+            image.thumbnail((2 * _SIDE, 2 * _SIDE))
+            self._read[row] = image
+            if len(self._read) > 64:
+                self._read.popitem(last=False)
+        return self._read[row]
+
+
+def key(rank: str, label: int) -> str:
+    """Names the file of a taxon's page."""
+    return f"{rank_slug(rank)}-{label:05d}"
+
+
+def _cut(image: Image.Image, box: np.ndarray) -> np.ndarray:
+    x0, y0, x1, y1 = (int(round(value)) for value in box)
+    return np.asarray(image.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1))))
+
+
+def _share(values: np.ndarray) -> tuple[float, float, float] | None:
+    """Share of trues with its Wilson interval; None if nothing is known."""
+    values = np.asarray(values, float)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None
+    low, high = wilson_interval(int(values.sum()), len(values))
+    return float(values.mean()), float(low), float(high)

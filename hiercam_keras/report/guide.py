@@ -1,0 +1,159 @@
+"""Room report: the field guide, a folder of pages that opens from disk.
+
+index.html lists the taxa by lineage, taxa/<key>.html is the page of one taxon, and
+images/ holds patches, pictures and heat. File names are made of numbers: a taxon's name
+is data from a folder.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from hiercam_keras.report import html, style
+from hiercam_keras.report.guide_schema import Guide, Patch, Sibling, TaxonPage
+from hiercam_keras.report.overlay import encode, heat_layer
+from hiercam_keras.workdir import write_bytes, write_text
+
+_PATCH_SIDE = 176  # pixels of a patch in the page
+_PICTURE_SIDE = 420  # and of a whole picture
+_HEAT_SIDE = 112
+_STYLES = ("style.css", "guide.css")
+
+
+def write_guide(
+    out_dir: str | os.PathLike, guide: Guide, pages: Iterable[TaxonPage]
+) -> Path:
+    """Writes the guide; the pages may come one at a time.
+
+    Args:
+      out_dir: folder of index.html; it is made.
+      guide: what the index says.
+      pages: in the order of the tree, a taxon after its parent.
+
+    Returns:
+      Path of index.html.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    out = Path(out_dir)
+    images = _Images(out)
+    lines = []
+    for page in pages:
+        _write_page(out, guide, page, images)
+        lines.append(_line(page, images))
+    text = html.render(
+        "guide_index.html", ("guide_index.js",), _STYLES, guide=guide, lines=lines
+    )
+    path = out / "index.html"
+    write_text(path, text)
+    return path
+
+
+def _write_page(out: Path, guide: Guide, page: TaxonPage, images: "_Images") -> None:
+    shown = [images.place(patch, page.rank) for patch in page.patches]
+    siblings = [_sibling(one, page.rank, images) for one in page.siblings]
+    credits: dict[str, None] = {}
+    for patch in [*shown, *(p for one in siblings for p in one["patches"])]:
+        if patch["credit"]:
+            credits[patch["credit"]] = None
+    text = html.render(
+        "guide_taxon.html",
+        ("guide.js",),
+        _STYLES,
+        guide=guide,
+        page=page,
+        patches=shown,
+        siblings=siblings,
+        credits=list(credits),
+        widest=max((part.lift for part in page.parts), default=1.0),
+        right=_interval(page.right),
+        off=None if page.off is None else _interval(page.off),
+        guessing=style.percent(1 / (1 + page.num_siblings)),
+    )
+    write_text(out / "taxa" / f"{page.key}.html", text)
+
+
+def _sibling(one: Sibling, rank: str, images: "_Images") -> dict[str, Any]:
+    return {
+        "key": one.key,
+        "name": one.name,
+        "taken": one.taken,
+        "patches": [images.place(patch, rank) for patch in one.patches],
+    }
+
+
+def _line(page: TaxonPage, images: "_Images") -> dict[str, Any]:
+    """What the index has of a taxon."""
+    first = images.place(page.patches[0], page.rank) if page.patches else None
+    return {
+        "key": page.key,
+        "rank": page.rank,
+        "name": page.name,
+        "depth": len(page.path),
+        "count": page.count,
+        "sure": style.percent(page.sure) if page.num_siblings else "",
+        "part": page.parts[0].name if page.parts and page.num_siblings else "",
+        "image": first["crop"] if first else "",
+        "text": " ".join((*page.lineage, page.name)).lower(),
+    }
+
+
+class _Images:
+    """Writes each picture once, however many pages show it."""
+
+    def __init__(self, out: Path):
+        self._out = out
+        self._numbers: dict[str, int] = {}
+        self._written: set[str] = set()
+
+    def place(self, patch: Patch, rank: str) -> dict[str, Any]:
+        """Where the files of a patch are, from the folder of the guide."""
+        number = self._numbers.setdefault(patch.example_id, len(self._numbers))
+        name = f"images/{number // 500:03d}/{number:05d}"
+        picture = self._write(f"{name}.jpg", patch.picture, _PICTURE_SIDE)
+        crop = self._write(f"{name}_{rank_slug(rank)}.jpg", patch.crop, _PATCH_SIDE)
+        heat = f"{name}_{rank_slug(rank)}.png"
+        if heat not in self._written:
+            size = html.fitted(patch.picture.shape[:2], _HEAT_SIDE)
+            self._put(heat, encode(heat_layer(patch.heatmap, size), "png"))
+        x0, y0, x1, y1 = (round(100 * value, 2) for value in patch.box)
+        return {
+            "crop": crop,
+            "picture": picture,
+            "heat": heat,
+            "name": patch.name,
+            "sure": style.percent(patch.sure),
+            "credit": patch.credit,
+            "box": f"{x0} {y0} {round(x1 - x0, 2)} {round(y1 - y0, 2)}",
+        }
+
+    def _write(self, name: str, pixels: np.ndarray, side: int) -> str:
+        if name not in self._written:
+            image = Image.fromarray(pixels)
+            height, width = html.fitted(pixels.shape[:2], side)
+            if image.size != (width, height):
+                image = image.resize((width, height), Image.Resampling.LANCZOS)
+            self._put(name, encode(image, "jpg", quality=86))
+        return name
+
+    def _put(self, name: str, data: bytes) -> None:
+        write_bytes(self._out / name, data)
+        self._written.add(name)
+
+
+def rank_slug(rank: str) -> str:
+    """A rank's name as a part of a file name: letters and digits of ASCII."""
+    kept = "".join(c for c in rank if c.isascii() and c.isalnum())
+    return kept or "rank"
+
+
+def _interval(values: tuple[float, float, float]) -> str:
+    share, low, high = values
+    if not np.isfinite([low, high]).all():
+        return style.percent(share)
+    return f"{style.percent(share)} ({100 * low:.0f} to {100 * high:.0f})"
