@@ -59,8 +59,9 @@ lint: install-dev
 
 PHOTO := data/synthetic_birds/images/00015_Animalia_Chordata_Aves_Ardelliformes_Sorvinidae_Brisoma_coronata/0007.jpg
 
-pictures: install
+pictures: install-dev
 	$(RUN) --mode=cam --rank=species --image=$(PHOTO)
+	$(RUN) --mode=guide
 	$(BIN)/python docs/pictures.py
 
 pretrain: install

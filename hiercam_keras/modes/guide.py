@@ -24,6 +24,7 @@ from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import guide as report
 from hiercam_keras.report import tables
 from hiercam_keras.report.guide_schema import Guide
+from hiercam_keras.report.style import percent
 from hiercam_keras.run_folder import Run
 
 QUESTION = "Which part of the bird marks a taxon?"
@@ -112,28 +113,34 @@ def _sentences(
     """What the guide rests on, how far it can be trusted, what it names."""
     count = len(evidence.records)
     seen = "that the model learned from" if split == "train" else "new to the model"
-    right = {rank: evidence.right(rank).mean() for rank in evidence.ranks}
-    told = ", ".join(f"{rank} {share:.0%}" for rank, share in right.items())
+    right = {
+        rank: evidence.right(rank)[evidence.chosen(rank)].mean()
+        for rank in evidence.ranks
+        if evidence.chosen(rank).any()
+    }
+    told = ", ".join(f"{rank} {percent(share)}" for rank, share in right.items())
     first = (
-        f"Made of {count} pictures {seen}; it tells a taxon from its siblings in: "
-        f"{told}."
+        f"Made of {count} pictures {seen}, which tells a taxon from its siblings in: "
+        f"{told} of them."
     )
     sentences = [first]
     known = evidence.off_object[np.isfinite(evidence.off_object)]
     if known.size:
         on, area = np.nanmean(evidence.on_object), np.nanmean(evidence.object_area)
         sentences.append(
-            f"{on:.0%} of the evidence lies on the bird, which fills {area:.0%} of the "
-            f"picture; in {known.mean():.0%} of the steps the hottest point is off it."
+            f"{percent(on)} of the evidence lies on the bird, which fills "
+            f"{percent(area)} of the picture; in {percent(known.mean())} of the steps "
+            "the hottest point is off it."
         )
     if checked:
         every = checked[""]
-        verdict = "more than chance" if every.low > every.chance else "no more than"
-        ending = " would" if verdict == "more than chance" else " chance would"
+        beyond = every.low > every.chance
+        verdict = "more than" if beyond else "which is not told from what"
         sentences.append(
             f"For {every.right} of {every.taxa} taxa it names the part that carries "
-            f"the trait: {every.right / every.taxa:.0%} ({every.low:.0%} to "
-            f"{every.high:.0%}), {verdict}{ending} ({every.chance:.0%})."
+            f"the trait: {percent(every.right / every.taxa)} ({percent(every.low)} to "
+            f"{percent(every.high)}), {verdict} chance would name "
+            f"({percent(every.chance)})."
         )
     return tuple(sentences)
 
@@ -145,8 +152,9 @@ def _check_rows(checked: dict, planted: dict) -> tuple[tuple[str, ...], ...]:
             word(planted[rank][0]) if rank else "",
             str(one.right),
             str(one.taxa),
-            f"{one.right / one.taxa:.0%} ({one.low:.0%} to {one.high:.0%})",
-            f"{one.chance:.0%}",
+            f"{percent(one.right / one.taxa)} "
+            f"({percent(one.low)} to {percent(one.high)})",
+            percent(one.chance),
         )
         for rank, one in checked.items()
     )

@@ -65,6 +65,14 @@ class Evidence:
         every = np.arange(len(self.records))
         return self.within[rank][every, self.labels[rank]]
 
+    def chosen(self, rank: str) -> np.ndarray:
+        """bool (N,): the true taxon has siblings that it could be taken for."""
+        alone = [
+            self.taxonomy.is_only_child(rank, label)
+            for label in range(self.taxonomy.num_labels(rank))
+        ]
+        return ~np.array(alone)[self.labels[rank]]
+
     def right(self, rank: str) -> np.ndarray:
         """bool (N,): the true taxon is the most probable among its siblings."""
         return self.within[rank].argmax(1) == self.labels[rank]

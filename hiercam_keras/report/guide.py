@@ -95,6 +95,7 @@ def _line(page: TaxonPage, images: "_Images") -> dict[str, Any]:
         "rank": page.rank,
         "name": page.name,
         "depth": len(page.path),
+        "leaf": not page.children,
         "count": page.count,
         "sure": style.percent(page.sure) if page.num_siblings else "",
         "part": page.parts[0].name if page.parts and page.num_siblings else "",
