@@ -53,11 +53,13 @@ def get_config() -> ConfigDict:
     augment.erasing_area = (0.02, 0.33)  # of the erased rectangle, share of the image
 
     config.model = model = ConfigDict()
-    model.backbone = "efficientnet_b0"
+    model.backbone = "efficientnet_b0"  # a name in docs/MODELS.md, or module:function
     model.weights = "imagenet"  # none | imagenet | synthetic | a file
     model.output_stride = 32  # 32 | 16 | 8: image pixels per cell of the map
     model.dropout = 0.2  # before the head, 0..1
     model.drop_connect = 0.2  # of whole residual blocks, at the deepest, 0..1
+    model.head_features = 0  # units of a hidden layer of each head; 0: none
+    model.head_chain = "none"  # none | on | stop_gradient: finer heads see coarser ones
     model.bn_momentum = 0.99  # lower it for runs of a few hundred steps
     model.fast_layers = "auto"  # auto | none: layers that XLA runs fast
     model.dtype = "float32"  # float32 | mixed_bfloat16; logits stay float32
@@ -71,6 +73,20 @@ def get_config() -> ConfigDict:
     train.weight_decay = 0.0  # decoupled; adamw and sgd
     train.class_weights = "none"  # none | balanced | sqrt: of the losses, per rank
     train.label_smoothing = 0.0  # 0..1
+    train.clip_norm = 0.0  # of all gradients together; 0: not clipped
+    train.ema_momentum = 0.0  # of averaged weights, which validate and are kept; 0: off
+    train.warmup_frozen_epochs = 0.0  # only the heads learn in them; part of `epochs`
+    train.backbone_rate = 1.0  # learning rate of the backbone, share of the heads'
+    train.depth_rate = 1.0  # of its first layer, share of its last; others between
+    train.mixup = 0.0  # alpha of Beta(alpha, alpha); 0: off
+    train.cutmix = 0.0  # alpha; with both on a coin decides for each batch
+    train.loss_weights = ()  # of the ranks in the order of --rank; (): 1 each
+    train.hierarchical = "none"  # none | hxe | soft_labels, loss of the finest head
+    train.hxe_alpha = 0.2  # 0: cross-entropy; larger: coarse steps count less
+    train.soft_labels_beta = 10.0  # larger: nearer to one-hot labels
+    train.consistency = 0.0  # weight of the divergence between heads (nats)
+    train.filter_loss = 0.0  # weight of the interpretable-CNN loss on the CAM layer
+    train.filter_targets = "all"  # all templates | category: the paper's approximation
     train.freeze_through = ""  # name of the last frozen layer; "": none
     train.reestimate_batches = 0  # batches that re-estimate BN statistics at the end
     train.keep_best = True  # model.keras is the epoch of the best val loss

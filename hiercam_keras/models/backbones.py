@@ -6,8 +6,9 @@ from typing import NamedTuple
 import keras
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.models import architectures, custom
 from hiercam_keras.models.initializers import numpy_initializers
-from hiercam_keras.models.weights import load_backbone_weights, set_normalization
+from hiercam_keras.models.weights import load_backbone_weights
 
 
 class Backbone(NamedTuple):
@@ -17,31 +18,42 @@ class Backbone(NamedTuple):
     cam_layer: str
 
 
-def _efficientnet_b0(image: keras.KerasTensor) -> keras.Model:
-    """EfficientNetB0 (Tan and Le 2019, arXiv:1905.11946) without its top.
-
-    `keras.applications` builds another graph for weights="imagenet" (one Rescaling
-    more) than for weights=None. Here it is always the graph of weights=None, and its
-    Normalization layer holds the ImageNet mean and variance: (x/255 - mean)/std, which
-    is what both Rescalings and the Normalization of the other graph amount to.
-    """
-    graph = keras.applications.EfficientNetB0(
-        include_top=False, weights=None, input_tensor=image
-    )
-    set_normalization(graph)
-    # keras.applications made the input a list of one.
-    return keras.Model(image, graph.output, name="efficientnetb0")
+def _efficientnet(variant: str) -> Backbone:
+    return Backbone(architectures.efficientnet(variant), "top_activation")
 
 
-BACKBONES = {"efficientnet_b0": Backbone(_efficientnet_b0, "top_activation")}
+BACKBONES = {
+    "efficientnet_b0": _efficientnet("B0"),
+    "efficientnet_b1": _efficientnet("B1"),
+    "efficientnet_b2": _efficientnet("B2"),
+    "efficientnet_b3": _efficientnet("B3"),
+    "efficientnet_v2_b0": Backbone(architectures.efficientnet_v2_b0, "top_activation"),
+    "resnet50": Backbone(architectures.resnet50, "conv5_block3_out"),
+    "resnet50_v2": Backbone(architectures.resnet50_v2, "post_relu"),
+    "convnext_tiny": Backbone(architectures.convnext_tiny, "top_norm"),
+    "mobilenet_v3_small": Backbone(
+        architectures.mobilenet_v3("Small"), "top_activation"
+    ),
+    "mobilenet_v3_large": Backbone(
+        architectures.mobilenet_v3("Large"), "top_activation"
+    ),
+}
 
 
-def _entry(name: str) -> Backbone:
-    if name not in BACKBONES:
-        raise UserError(
-            f"backbone {name!r} is not known, expected one of {', '.join(BACKBONES)}."
+def check_name(name: str) -> None:
+    """Raises UserError for a name that is neither a backbone's nor a function's."""
+    if name in BACKBONES or custom.is_function(name):
+        return
+    hint = ""
+    if "vit" in name.lower() or "swin" in name.lower():
+        hint = (
+            " Transformers are not among them; such a function can give one, with its "
+            "tokens reshaped to maps (docs/MODELS.md)."
         )
-    return BACKBONES[name]
+    raise UserError(
+        f"backbone {name!r} is not known, expected one of {', '.join(BACKBONES)}, or "
+        f"a function of yours as package.module:function.{hint}"
+    )
 
 
 def build_backbone(
@@ -49,26 +61,37 @@ def build_backbone(
 ) -> keras.Model:
     """Build a backbone without its top: images (B, S, S, 3) to activations.
 
-    Its input, named "image", takes RGB of 0..255, uint8 or float; normalization is
-    inside. `image_size` S is in pixels (None: any). `weights` is a spec that
-    `load_backbone_weights` reads, None for random ones.
+    `name` is one of BACKBONES, or "package.module:function" (see `custom`). Its input,
+    named "image", takes RGB of 0..255, uint8 or float; normalization is inside.
+    `image_size` S is in pixels (None: any). `weights` is a spec that
+    `load_backbone_weights` reads, None for random ones. The layer that a CAM explains
+    is the attribute `cam_layer` of the result.
 
-    Raises UserError for a name that is not in BACKBONES, and for weights that cannot
-    be loaded.
+    Raises UserError for a name that is not known, and for weights that cannot be
+    loaded.
     """
-    entry = _entry(name)
-    # A float32 input: Keras casts what it is given to the input's dtype, on the device,
-    # so uint8 images travel as bytes; a uint8 input would cut floats down silently.
-    image = keras.Input((image_size, image_size, 3), dtype="float32", name="image")
-    with numpy_initializers():
-        model = entry.build(image)
-    load_backbone_weights(model, weights)
+    check_name(name)
+    if name not in BACKBONES:
+        model = custom.build(name, image_size)
+    else:
+        # A float32 input: Keras casts what it is given to the input's dtype, on the
+        # device, so uint8 images travel as bytes; a uint8 input would cut floats down.
+        image = keras.Input((image_size, image_size, 3), dtype="float32", name="image")
+        with numpy_initializers():
+            model = BACKBONES[name].build(image)
+        model.cam_layer = BACKBONES[name].cam_layer
+    load_backbone_weights(model, weights, name)
     return model
 
 
 def cam_layer(name: str) -> str:
-    """The layer whose output a CAM of this backbone explains, by default."""
-    return _entry(name).cam_layer
+    """The layer whose output a CAM of a backbone in BACKBONES explains, by default."""
+    check_name(name)
+    if name not in BACKBONES:
+        raise UserError(
+            f"backbone {name!r} has no CAM layer by name; the model that it builds has."
+        )
+    return BACKBONES[name].cam_layer
 
 
 def backbone_of(model: keras.Model, name: str) -> keras.Model:
@@ -76,7 +99,7 @@ def backbone_of(model: keras.Model, name: str) -> keras.Model:
 
     Raises UserError if the model does not hold that backbone's last layer.
     """
-    layer = cam_layer(name)
+    layer = getattr(model, "cam_layer", None) or cam_layer(name)
     if layer not in {inner.name for inner in model.layers}:
         raise UserError(
             f"Model {model.name!r} has no layer {layer!r}, expected one built on "

@@ -54,10 +54,11 @@ def _statistics_of_one_batch(norms: list, dropouts: list) -> Iterator[None]:
             layer.rate = rate
 
 
-def _inner_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+def inner_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Every layer of a model, those of models inside it too, but not these models."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from _inner_layers(layer)
+            yield from inner_layers(layer)
         else:
             yield layer
 
@@ -73,7 +74,7 @@ def reestimate(model: keras.Model, batches: Iterable[np.ndarray]) -> int:
 
     Returns the number of images. Raises ValueError if there is no batch.
     """
-    layers = list(_inner_layers(model))
+    layers = list(inner_layers(model))
     norms = [
         layer
         for layer in layers

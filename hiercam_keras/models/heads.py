@@ -5,16 +5,14 @@ from collections.abc import Mapping
 import keras
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.models.backbones import build_backbone
+from hiercam_keras.models import chain, custom
+from hiercam_keras.models.backbones import BACKBONES, build_backbone
+from hiercam_keras.models.batchnorm import inner_layers
 from hiercam_keras.models.initializers import numpy_initializers
 from hiercam_keras.models.stride import with_output_stride
+from hiercam_keras.models.weights import load_backbone_weights
 
 KERAS_DROP_CONNECT = 0.2  # the rate that keras.applications builds with
-
-
-def logits_name(rank: str) -> str:
-    """The name of the Dense layer that answers at a rank."""
-    return f"logits_{rank}"
 
 
 def set_momentum(model: keras.Model, momentum: float) -> None:
@@ -25,7 +23,7 @@ def set_momentum(model: keras.Model, momentum: float) -> None:
     """
     if not 0.0 <= momentum < 1.0:
         raise UserError(f"bn_momentum={momentum}, expected 0 <= bn_momentum < 1.")
-    for layer in model.layers:
+    for layer in inner_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = float(momentum)
 
@@ -33,8 +31,9 @@ def set_momentum(model: keras.Model, momentum: float) -> None:
 def set_drop_connect(model: keras.Model, share: float) -> None:
     """Set how often the residual blocks are dropped in training, at the deepest one.
 
-    EfficientNet drops whole blocks, more often with depth, and Keras always at 0.2.
-    Short runs learn faster at 0. Does nothing to a model without such layers.
+    EfficientNet and ConvNeXt drop whole blocks, more often with depth, here built for
+    0.2 at the last (stochastic depth, Huang et al. 2016, arXiv:1603.09382). Short
+    runs learn faster at 0. Does nothing to a model without such layers.
     """
     if not 0.0 <= share < 1.0:
         raise UserError(f"drop_connect={share}, expected 0 <= drop_connect < 1.")
@@ -64,6 +63,8 @@ def build_model(
     bn_momentum: float = 0.99,
     drop_connect: float = KERAS_DROP_CONNECT,
     weights: str | None = None,
+    head_features: int = 0,
+    head_chain: str = "none",
 ) -> keras.Model:
     """Backbone, global average pooling, dropout and a float32 Dense for each rank.
 
@@ -71,23 +72,45 @@ def build_model(
     With one rank in `num_labels` (rank -> number of labels) the output is one tensor of
     logits (B, labels); with several it is a dict rank -> logits. The Dense layers are
     named `logits_<rank>`. Logits are float32 under any dtype policy, and so are the
-    pooling and the dropout before them. `weights` is for `load_backbone_weights`.
+    pooling and the dropout before them. `weights` is for `load_backbone_weights`,
+    `head_features` and `head_chain` for `chain.rank_logits`. The attribute `cam_layer`
+    of the result names the layer that a CAM explains.
 
-    Raises UserError for an unknown backbone, output stride, weights or momentum, and
-    for a rank with fewer than 2 labels.
+    Raises UserError for an unknown backbone, output stride, weights, momentum or chain,
+    and for a rank with fewer than 2 labels.
     """
     _check_labels(num_labels)
-    backbone = build_backbone(backbone_name, image_size, weights)
-    backbone = with_output_stride(backbone, output_stride)
+    backbone = _backbone(backbone_name, image_size, weights, output_stride)
+    cam_layer = backbone.cam_layer
+    if backbone_name in BACKBONES:
+        backbone = with_output_stride(backbone, output_stride)
     set_momentum(backbone, bn_momentum)
     set_drop_connect(backbone, drop_connect)
     pool = keras.layers.GlobalAveragePooling2D(name="avg_pool", dtype="float32")
     drop = keras.layers.Dropout(dropout, name="head_dropout", dtype="float32")
-    features = drop(pool(backbone.output))
-    logits = {}
-    for rank, count in num_labels.items():
-        dense = keras.layers.Dense(count, name=logits_name(rank), dtype="float32")
-        with numpy_initializers():
-            logits[rank] = dense(features)
+    maps = backbone.output
+    features = drop(pool(maps) if len(maps.shape) == 4 else maps)
+    with numpy_initializers():
+        logits = chain.rank_logits(features, num_labels, head_features, head_chain)
     outputs = next(iter(logits.values())) if len(logits) == 1 else logits
-    return keras.Model(backbone.input, outputs, name=backbone_name)
+    name = backbone_name.replace(":", ".")
+    model = keras.Model(backbone.input, outputs, name=name)
+    model.cam_layer = cam_layer
+    return model
+
+
+def _backbone(
+    name: str, image_size: int, weights: str | None, output_stride: int
+) -> keras.Model:
+    """A backbone; one of the user's at the output stride that its function gives."""
+    if not custom.is_function(name):
+        return build_backbone(name, image_size, weights)
+    if output_stride != 32 and not custom.takes_output_stride(name):
+        raise UserError(
+            f"model.output_stride={output_stride}: the function {name} has no "
+            "parameter output_stride. Give it one, or use --config.model."
+            "output_stride=32, which leaves its model as it is."
+        )
+    model = custom.build(name, image_size, output_stride)
+    load_backbone_weights(model, weights, name)
+    return model

@@ -6,11 +6,11 @@ values are constants of `keras.applications`, and its name depends on what was b
 before it.
 """
 
-import hashlib
 import importlib.resources
 import json
 import os
 import pathlib
+import re
 import zipfile
 from collections.abc import Mapping
 
@@ -18,18 +18,17 @@ import keras
 import numpy as np
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.models import imagenet
 from hiercam_keras.models.initializers import numpy_initializers
 
-IMAGENET_URL = (
-    "https://storage.googleapis.com/keras-applications/efficientnetb0_notop.h5"
-)
-IMAGENET_MD5 = "50bc09e76180e00e4465e1a485ddc09d"
 # Of the images in 0..1, per RGB channel.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 SYNTHETIC_ASSET = "pretrained_b0.npz"
+SYNTHETIC_BACKBONE = "efficientnet_b0"
 METADATA_KEY = "__metadata__"
+_UNNAMED = re.compile(r"variable_\d+")
 SUFFIXES = (".keras", ".weights.h5", ".h5", ".npz")
 
 
@@ -38,22 +37,30 @@ def set_normalization(
     mean: tuple[float, ...] = IMAGENET_MEAN,
     variance: tuple[float, ...] = tuple(s * s for s in IMAGENET_STD),
 ) -> None:
-    """Write mean and variance of images in 0..1 into the Normalization layer."""
+    """Write mean and variance of images in 0..1 into the Normalization layer.
+
+    One that was built with constants of its own keeps them.
+    """
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Normalization):
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
             layer.set_weights(
                 [np.asarray(mean), np.asarray(variance), np.zeros((), "int32")]
             )
             layer.finalize_state()
 
 
-def load_backbone_weights(model: keras.Model, spec: str | os.PathLike | None) -> None:
+def load_backbone_weights(
+    model: keras.Model,
+    spec: str | os.PathLike | None,
+    backbone: str = SYNTHETIC_BACKBONE,
+) -> None:
     """Load weights into a backbone that `build_backbone` made, in place.
 
-    `spec` is "none" (or None: leave the model as it is), "imagenet" (Keras' own file,
-    downloaded once into its cache and checked), "synthetic" (ours, trained on
-    procedural birds), or the path of a .keras, .weights.h5, .h5 or .npz file. Layers
-    in a .keras file that the backbone does not have, such as heads, are left out.
+    `backbone` is its name in BACKBONES. `spec` is "none" (or None: leave the model as
+    it is), "imagenet" (Keras' own file, downloaded once into its cache and checked),
+    "synthetic" (ours, trained on procedural birds), or the path of a .keras,
+    .weights.h5, .h5 or .npz file. Layers in a .keras file that the backbone does not
+    have, such as heads, are left out.
 
     Raises UserError if the download fails, the checksum or a shape does not fit, or
     the file is missing, damaged or of another kind.
@@ -61,8 +68,13 @@ def load_backbone_weights(model: keras.Model, spec: str | os.PathLike | None) ->
     if spec is None or spec == "none":
         return
     if spec == "imagenet":
-        _load_h5(model, _download_imagenet())
+        _load_h5(model, imagenet.download(backbone))
     elif spec == "synthetic":
+        if backbone != SYNTHETIC_BACKBONE:
+            raise UserError(
+                f"model.weights=synthetic: they are of {SYNTHETIC_BACKBONE}, found "
+                f"model.backbone={backbone}. Use imagenet, none or a file."
+            )
         _load_npz(model, _synthetic_asset())
     else:
         _load_file(model, pathlib.Path(spec))
@@ -87,24 +99,6 @@ def _load_file(model: keras.Model, path: pathlib.Path) -> None:
         )
 
 
-def _download_imagenet() -> pathlib.Path:
-    try:
-        path = keras.utils.get_file(
-            "efficientnetb0_notop.h5",
-            IMAGENET_URL,
-            cache_subdir="models",
-            file_hash=IMAGENET_MD5,
-        )
-    # get_file raises bare Exception for a failed download.
-    except Exception as error:
-        raise UserError(
-            f"model.weights=imagenet: {IMAGENET_URL} could not be had "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}). Fetch it on "
-            "another machine and give its path, or use model.weights=synthetic or none."
-        ) from error
-    return pathlib.Path(path)
-
-
 def _load_h5(model: keras.Model, path: pathlib.Path) -> None:
     """Load Keras' legacy whole-model h5, or the .weights.h5 of a model like this."""
     try:
@@ -115,7 +109,7 @@ def _load_h5(model: keras.Model, path: pathlib.Path) -> None:
             f"({str(error).splitlines()[0]}). Expected what save_weights wrote for the "
             "same backbone; for a model with heads give its .keras file."
         ) from error
-    if hashlib.md5(path.read_bytes()).hexdigest() == IMAGENET_MD5:
+    if imagenet.is_rescaled(path):
         _fold_imagenet_rescaling(model)
 
 
@@ -126,7 +120,7 @@ def _fold_imagenet_rescaling(model: keras.Model) -> None:
     Rescaling, after a Normalization that divides by the root of the file's variance.
     """
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Normalization):
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
             mean, variance, _ = layer.get_weights()
             set_normalization(model, mean, variance * np.asarray(IMAGENET_STD))
 
@@ -152,9 +146,13 @@ def _assign(model: keras.Model, values: Mapping[str, np.ndarray], source: str) -
 
 
 def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """The weights of a flat model by "layer/variable", without Normalization's."""
+    """The weights of a flat model by "layer/variable", without Normalization's.
+
+    A variable that its layer gave no name is called "variable": Keras numbers these as
+    they come.
+    """
     return {
-        f"{layer.name}/{weight.name}": weight
+        f"{layer.name}/{_UNNAMED.sub('variable', weight.name)}": weight
         for layer in model.layers
         if not isinstance(layer, keras.layers.Normalization)
         for weight in layer.weights

@@ -15,7 +15,7 @@ from hiercam_keras.data.geometry import Layout
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import backbones
+from hiercam_keras.models import files
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
 
@@ -25,7 +25,7 @@ PREDICTED, TRUE = "predicted", "true"
 def make_explainer(model: keras.Model, data: RunData) -> Explainer:
     """An explainer of the run's model at the layer of the config."""
     config = data.config
-    layer = config.cam.layer or backbones.cam_layer(config.model.backbone)
+    layer = config.cam.layer or files.read_metadata(data.run.model_path)["cam_layer"]
     ranks = data.run.ranks
     return Explainer(
         model,

@@ -11,8 +11,9 @@ from hiercam_keras import run_folder, runtime, workdir
 from hiercam_keras.data import sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import backbones, files, heads, xla_layers
+from hiercam_keras.models import files, heads, xla_layers
 from hiercam_keras.modes.load import load_source, make_loader
+from hiercam_keras.modes.multi_rank import tree_arrays, with_all_ranks
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import curves, tables
 from hiercam_keras.run_folder import Run
@@ -26,6 +27,7 @@ _FILES = ("model.keras", "log.csv", "curves.png", "taxonomy.json", "config.json"
 
 def run(settings: Settings) -> str:
     """Trains the ranks of --rank and writes the run folder."""
+    settings = with_all_ranks(settings)
     config = settings.config
     name = sources.data_name(settings.data_dir) if settings.data_dir else config.name
     folder = Path(
@@ -55,7 +57,9 @@ def run(settings: Settings) -> str:
     runtime.start(config.seed, config.model.dtype)
     num_labels = {rank: taxonomy.num_labels(rank) for rank in settings.rank}
     model = build(config, num_labels)
-    fit.compile_model(model, num_labels, config.train, training.num_batches)
+    parents = tree_arrays(taxonomy, settings.rank)
+    steps = training.num_batches
+    fit.compile_model(model, num_labels, config.train, steps, parents)
     if before and settings.overwrite:
         _clear(folder)  # only now, when nothing more can be wrong with the flags
     this = _open(folder, settings, name, taxonomy, split)
@@ -151,6 +155,8 @@ def build(
         bn_momentum=config.model.bn_momentum,
         drop_connect=config.model.drop_connect,
         weights=config.model.weights,
+        head_features=config.model.head_features,
+        head_chain=config.model.head_chain,
     )
     return xla_layers.accelerate(model, config.model.fast_layers)
 
@@ -190,7 +196,7 @@ def _save(this: Run, model: Any, taxonomy: Taxonomy, config: Any) -> None:
         "ranks": list(this.ranks),
         "image_size": config.data.image_size,
         "backbone": config.model.backbone,
-        "cam_layer": backbones.cam_layer(config.model.backbone),
+        "cam_layer": model.cam_layer,
         "versions": runtime.versions(),
     }
     files.save_model(this.model_path, model, metadata)

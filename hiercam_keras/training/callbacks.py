@@ -14,6 +14,7 @@ from scipy.special import log_softmax
 
 from hiercam_keras import workdir
 from hiercam_keras.errors import UserError
+from hiercam_keras.training import rates
 from hiercam_keras.training.predict import predict_logits
 
 
@@ -76,7 +77,8 @@ class Validation(keras.callbacks.Callback):
         """Adds val_loss and val_accuracy (per rank with several heads) to the logs."""
         if self.loader is None:
             return
-        found = predict_logits(self.model, self.loader, self.ranks)
+        with rates.averaged(self.model):
+            found = predict_logits(self.model, self.loader, self.ranks)
         total = 0.0
         for rank in self.ranks:
             truth = found.labels[rank]

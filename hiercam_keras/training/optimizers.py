@@ -49,14 +49,17 @@ def make_optimizer(train: Any, steps_per_epoch: int) -> keras.optimizers.Optimiz
       UserError: an unknown name.
     """
     rate = make_schedule(train, steps_per_epoch)
+    common = {"global_clipnorm": train.clip_norm or None}
+    if train.ema_momentum:
+        common.update(use_ema=True, ema_momentum=train.ema_momentum)
     if train.optimizer == "adam":
-        return keras.optimizers.Adam(rate)
+        return keras.optimizers.Adam(rate, **common)
     if train.optimizer == "adamw":
-        return keras.optimizers.AdamW(rate, weight_decay=train.weight_decay)
+        return keras.optimizers.AdamW(rate, weight_decay=train.weight_decay, **common)
     if train.optimizer == "sgd":
         decay = train.weight_decay or None
         return keras.optimizers.SGD(
-            rate, momentum=0.9, nesterov=True, weight_decay=decay
+            rate, momentum=0.9, nesterov=True, weight_decay=decay, **common
         )
     raise UserError(
         f"config.train.optimizer is {train.optimizer!r}, expected adam, adamw or sgd."

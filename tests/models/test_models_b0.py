@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import backbones, weights
+from hiercam_keras.models import backbones, imagenet, weights
 from hiercam_keras.models.heads import build_model, set_momentum
 
 
@@ -179,6 +179,12 @@ def write_legacy_h5(model, path, variance):
         assert len(layers) > 100
 
 
+def publish(monkeypatch, url, md5="0" * 32):
+    """Says that Keras publishes B0's file there."""
+    file = imagenet.ImagenetFile(url, md5, rescaled=True)
+    monkeypatch.setitem(imagenet.FILES, "efficientnet_b0", file)
+
+
 def test_imagenet_file_computes_what_keras_graph_does(blank, tmp_path, monkeypatch):
     """Keras' graph for these weights ends its normalization in one more Rescaling."""
     draw_weights(blank)
@@ -187,8 +193,7 @@ def test_imagenet_file_computes_what_keras_graph_does(blank, tmp_path, monkeypat
     file_variance = np.array([0.2, 0.3, 0.4], "float32")
     write_legacy_h5(blank, path, file_variance)
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(weights, "IMAGENET_MD5", md5)
-    monkeypatch.setattr(weights, "IMAGENET_URL", path.as_uri())
+    publish(monkeypatch, path.as_uri(), md5)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
     fetch = keras.utils.get_file
     monkeypatch.setattr(
@@ -207,14 +212,14 @@ def test_imagenet_file_computes_what_keras_graph_does(blank, tmp_path, monkeypat
         norm(pixel / 255), first / np.sqrt(weights.IMAGENET_STD), rtol=1e-5
     )
     # The same layout in a file of another checksum is taken as it is.
-    monkeypatch.setattr(weights, "IMAGENET_MD5", "0" * 32)
+    publish(monkeypatch, path.as_uri(), "0" * 32)
     weights.load_backbone_weights(blank, path)
     np.testing.assert_allclose(norm.get_weights()[1], file_variance)
 
 
 def test_download_that_fails_is_told(backbone, tmp_path, monkeypatch):
     absent = (tmp_path / "absent.h5").as_uri()
-    monkeypatch.setattr(weights, "IMAGENET_URL", absent)
+    publish(monkeypatch, absent)
     fetch = keras.utils.get_file
     monkeypatch.setattr(
         keras.utils,
@@ -225,7 +230,7 @@ def test_download_that_fails_is_told(backbone, tmp_path, monkeypatch):
         weights.load_backbone_weights(backbone, "imagenet")
     wrong = tmp_path / "wrong.h5"
     wrong.write_bytes(b"something else")
-    monkeypatch.setattr(weights, "IMAGENET_URL", wrong.as_uri())
+    publish(monkeypatch, wrong.as_uri())
     with pytest.raises(UserError, match="could not be had.*hash"):
         weights.load_backbone_weights(backbone, "imagenet")
 

@@ -1,0 +1,93 @@
+"""Room models: the files of ImageNet weights that Keras publishes, without their tops.
+
+Downloaded once into Keras' own cache, and checked. What file belongs to which backbone,
+and its checksum, are those of keras.applications.
+"""
+
+import hashlib
+import pathlib
+from typing import NamedTuple
+
+import keras
+
+from hiercam_keras.errors import UserError
+
+_ROOT = "https://storage.googleapis.com"
+_TENSORFLOW = f"{_ROOT}/tensorflow/keras-applications"
+
+
+class ImagenetFile(NamedTuple):
+    """Where a file lies and its checksum, md5 or sha256 by length.
+
+    `rescaled`: keras.applications divides by sqrt(std) once more for this file.
+    """
+
+    url: str
+    checksum: str
+    rescaled: bool = False
+
+
+def _efficientnet(variant: str, md5: str) -> ImagenetFile:
+    name = f"efficientnet{variant}_notop.h5"
+    return ImagenetFile(f"{_ROOT}/keras-applications/{name}", md5, rescaled=True)
+
+
+def _resnet(name: str, md5: str) -> ImagenetFile:
+    file = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    return ImagenetFile(f"{_TENSORFLOW}/resnet/{file}", md5)
+
+
+def _mobilenet(size: str, md5: str) -> ImagenetFile:
+    file = f"weights_mobilenet_v3_{size}_224_1.0_float_no_top_v2.h5"
+    return ImagenetFile(f"{_TENSORFLOW}/mobilenet_v3/{file}", md5)
+
+
+FILES = {
+    "efficientnet_b0": _efficientnet("b0", "50bc09e76180e00e4465e1a485ddc09d"),
+    "efficientnet_b1": _efficientnet("b1", "74c4e6b3e1f6a1eea24c589628592432"),
+    "efficientnet_b2": _efficientnet("b2", "111f8e2ac8aa800a7a99e3239f7bfb39"),
+    "efficientnet_b3": _efficientnet("b3", "af6d107764bb5b1abb91932881670226"),
+    "efficientnet_v2_b0": ImagenetFile(
+        f"{_TENSORFLOW}/efficientnet_v2/efficientnetv2-b0_notop.h5",
+        "893217f2bb855e2983157299931e43ff",
+    ),
+    "resnet50": _resnet("resnet50", "4d473c1dd8becc155b73f8504c6f6626"),
+    "resnet50_v2": _resnet("resnet50v2", "fac2f116257151a9d068a22e544a4917"),
+    "convnext_tiny": ImagenetFile(
+        f"{_TENSORFLOW}/convnext/convnext_tiny_notop.h5",
+        "d547c096cabd03329d7be5562c5e14798aa39ed24b474157cef5e85ab9e49ef1",
+    ),
+    "mobilenet_v3_small": _mobilenet("small", "d3e8ec802a04aa4fc771ee12a9a9b836"),
+    "mobilenet_v3_large": _mobilenet("large", "07fb09a5933dd0c8eaafa16978110389"),
+}
+
+
+def download(backbone: str) -> pathlib.Path:
+    """Fetch the file of a backbone; UserError if there is none or it cannot be had."""
+    if backbone not in FILES:
+        raise UserError(
+            f"model.weights=imagenet: there are none for backbone {backbone!r}, only "
+            f"for {', '.join(FILES)}. Give the path of a file, or none."
+        )
+    file = FILES[backbone]
+    try:
+        path = keras.utils.get_file(
+            file.url.rsplit("/", 1)[-1],
+            file.url,
+            cache_subdir="models",
+            file_hash=file.checksum,
+        )
+    # get_file raises bare Exception for a failed download.
+    except Exception as error:
+        raise UserError(
+            f"model.weights=imagenet: {file.url} could not be had "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}). Fetch it on "
+            "another machine and give its path, or use model.weights=none."
+        ) from error
+    return pathlib.Path(path)
+
+
+def is_rescaled(path: pathlib.Path) -> bool:
+    """Whether keras.applications has one more Rescaling for the file's weights."""
+    checksum = hashlib.md5(path.read_bytes()).hexdigest()
+    return any(file.rescaled and file.checksum == checksum for file in FILES.values())

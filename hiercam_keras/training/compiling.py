@@ -1,0 +1,111 @@
+"""Compile: what is frozen, the optimizer, the losses and the figures of a training."""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from hiercam_keras.errors import UserError
+from hiercam_keras.models.initializers import numpy_initializers
+from hiercam_keras.training import mixing, objective, rates
+from hiercam_keras.training.optimizers import make_optimizer
+
+
+def compile_model(
+    model: keras.Model,
+    num_labels: dict[str, int],
+    options: Any,
+    steps_per_epoch: int,
+    parents: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Freezes layers and compiles, as `options` (`config.train`) say.
+
+    Args:
+      model: gives float32 logits, a dict of them with several heads; its attribute
+        `cam_layer` names the layer of the filter loss.
+      num_labels: number of labels by rank, one for each head.
+      options: `config.train`.
+      steps_per_epoch: batches in an epoch.
+      parents: for losses over the tree: the label of each of the finest head's leaves,
+        int (L,), at every rank down to its own, coarse to fine.
+
+    Raises:
+      UserError: a value that no training can have.
+    """
+    if options.epochs < 1:
+        raise UserError(f"config.train.epochs is {options.epochs}, expected 1 or more.")
+    parents = parents or {}
+    objective.check(options, num_labels, parents)
+    mixing.check(options)
+    rates.check(options)
+    freeze(model, options.freeze_through)
+    optimizer = make_optimizer(options, steps_per_epoch)
+    frozen_steps = round(options.warmup_frozen_epochs * steps_per_epoch)
+    if frozen_steps or (options.backbone_rate, options.depth_rate) != (1.0, 1.0):
+        own = rates.layer_rates(model, options.backbone_rate, options.depth_rate)
+        rates.scale(optimizer, own, frozen_steps)
+    if options.ema_momentum:
+        rates.keep_averages_apart(optimizer)
+    losses = objective.head_losses(options, num_labels, parents)
+    weights = dict(zip(num_labels, options.loss_weights, strict=False)) or None
+    metrics = {rank: ["accuracy"] for rank in num_labels}
+    if len(num_labels) == 1:
+        (rank,) = num_labels
+        losses, metrics = losses[rank], metrics[rank]
+        weights = weights and weights[rank]
+    model.compile(optimizer, loss=losses, loss_weights=weights, metrics=metrics)
+    objective.add_terms(model, options, num_labels, parents)
+    with numpy_initializers():
+        model.optimizer.build(model.trainable_variables)
+
+
+def freeze(model: keras.Model, through: str) -> None:
+    """Freezes every layer up to and with the one named `through`; "" freezes none.
+
+    Raises:
+      UserError: the model has no such layer.
+    """
+    if not through:
+        return
+    names = [layer.name for layer in model.layers]
+    if through not in names:
+        raise UserError(
+            f"config.train.freeze_through names no layer of the model: {through!r}. "
+            f"Its layers are {', '.join(names[:3])} ... {', '.join(names[-3:])}."
+        )
+    for layer in model.layers[: names.index(through) + 1]:
+        layer.trainable = False
+
+
+def training_batch(
+    batch: Any, num_labels: Mapping[str, int], options: Any, epoch: int
+) -> tuple[Any, ...]:
+    """A batch of the loader as `fit` and the losses of `compile_model` take it.
+
+    Args:
+      batch: a `data.loader.Batch`, labels of more ranks than there are heads, perhaps.
+      num_labels: number of labels by rank, one for each head.
+      options: `config.train`.
+      epoch: which one it is.
+
+    Returns:
+      The images (B, S, S, 3), mixed if so asked; labels by rank, or of the only one:
+      int (B,), or float32 (B, labels) where they are smoothed or mixed; weights of the
+      images' losses in the same form, float32 (B,), where the batch has some.
+    """
+    images, labels = batch.images, {rank: batch.labels[rank] for rank in num_labels}
+    weights = batch.weights and {rank: batch.weights[rank] for rank in num_labels}
+    if objective.is_soft(options):
+        labels = {
+            rank: mixing.one_hot(values, num_labels[rank])
+            for rank, values in labels.items()
+        }
+        # Which images these are, and in what order, is the seed's doing.
+        drawn = zlib.crc32("\n".join(batch.example_ids).encode())
+        key = drawn, epoch
+        images, labels, weights = mixing.mix(images, labels, options, key, weights)
+    found = (labels, weights) if weights else (labels,)
+    one = len(num_labels) == 1
+    return images, *(next(iter(each.values())) if one else each for each in found)

@@ -1,0 +1,116 @@
+"""The filter loss of interpretable CNNs (Zhang, Wu and Zhu 2018, arXiv:1710.00935).
+
+A filter of the last convolution is pushed to fire at one place of the map for the
+images of one category, and nowhere for others: its maps x (n x n, after ReLU) should
+tell much about which template they fit. With T one of n^2 positive templates, a peak at
+each position, or the negative one,
+
+    p(T_mu) = alpha/n^2,  p(T-) = 1 - alpha,  alpha = n^2/(1 + n^2)
+    p(x|T) = exp(tr(x.T)) / Z_T,   Z_T = sum over the images x of exp(tr(x.T))
+    loss = -MI(X; T) = -sum_T p(T) sum_x p(x|T) log(p(x|T)/p(x))
+
+The images are those of the batch. The paper's mask layer, which multiplies each map by
+its template on the way on, is not here: it would need a layer that stock Keras lacks.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from hiercam_keras.errors import UserError
+
+BETA = 4.0  # how fast a template falls off; the paper's value
+
+
+def templates(n: int) -> np.ndarray:
+    """The n^2 positive templates and, last, the negative one: float32 (n^2 + 1, n^2).
+
+    t_ij = tau max(1 - beta |[i,j] - mu|_1 / n, -1) for the peak mu, t_ij = -tau for the
+    negative one; tau = 0.5/n^2, beta = 4.
+    """
+    place = np.stack(np.meshgrid(range(n), range(n), indexing="ij"), -1).reshape(-1, 2)
+    distance = np.abs(place[:, None] - place[None]).sum(-1)
+    positive = np.maximum(1.0 - BETA * distance / n, -1.0)
+    negative = np.full((1, n * n), -1.0)
+    tau = 0.5 / (n * n)
+    return (tau * np.concatenate([positive, negative])).astype(np.float32)
+
+
+def filter_loss(maps: Any, labels: Any = None, num_labels: int = 0) -> Any:
+    """Mean filter loss over the C filters, a scalar of 0 or less, in nats.
+
+    Without labels it is -MI over the batch, with its exact gradient. With labels the
+    gradient is the paper's approximation: of all templates only the one that should fit
+    counts, which is the best positive one for the images of the filter's category and
+    the negative one for all others; the category of a filter is that whose images it
+    fires for most, here in the batch. The value is the same.
+
+    Args:
+      maps: (B, n, n, C) activations; what is below 0 counts as 0.
+      labels: int (B,), or distributions (B, N), whose most probable label counts.
+      num_labels: N.
+
+    Raises:
+      UserError: the maps are not square.
+    """
+    batch, n, width, channels = maps.shape
+    if n != width:
+        raise UserError(
+            f"config.train.filter_loss needs square maps, found {n} x {width}."
+        )
+    x = ops.relu(ops.reshape(ops.cast(maps, "float32"), (-1, n * n, channels)))
+    shapes = ops.convert_to_tensor(templates(n))
+    fit = ops.einsum("bpc,tp->tbc", x, shapes)  # tr(x.T)
+    log_prior = np.full((n * n + 1, 1, 1), -np.log1p(n * n), np.float32)
+    log_given = ops.log_softmax(fit, axis=1)  # log p(x|T)
+    log_x = ops.logsumexp(log_prior + log_given, axis=0)
+    gain = log_given - log_x
+    shares = ops.exp(log_prior + log_given)  # p(T) p(x|T)
+    loss = -ops.mean(ops.sum(shares * gain, axis=(0, 1)))
+    if labels is None:
+        return loss
+    wanted = _wanted(x, fit, labels, num_labels)  # (T, B, C) of 0 and 1
+    slope = ops.stop_gradient(-wanted * shares * gain)
+    surrogate = ops.sum(slope * fit) / channels
+    return ops.stop_gradient(loss) + surrogate - ops.stop_gradient(surrogate)
+
+
+def _wanted(x, fit, labels, num_labels):
+    """Which template should fit: one of each image and filter."""
+    if len(labels.shape) > 1 and labels.shape[-1] > 1:
+        labels = ops.argmax(labels, axis=-1)
+    labels = ops.cast(ops.reshape(labels, (-1,)), "int32")
+    members = ops.one_hot(labels, num_labels, dtype="float32")  # (B, N)
+    fired = ops.matmul(ops.transpose(members), ops.sum(x, axis=1))  # (N, C)
+    counts = ops.maximum(ops.sum(members, axis=0), 1.0)
+    category = ops.argmax(fired / counts[:, None], axis=0)  # (C,)
+    own = ops.equal(labels[:, None], ops.cast(category, "int32")[None])  # (B, C)
+    best = ops.argmax(fit[:-1], axis=0)
+    last = fit.shape[0] - 1
+    chosen = ops.where(own, ops.cast(best, "int32"), last)
+    return ops.one_hot(chosen, last + 1, axis=0, dtype="float32")
+
+
+class Tap:
+    """Keeps what a layer gave in the pass that is being traced, for the loss.
+
+    A model has no other way to hand on what is inside it, but one more output, which
+    its file would have too.
+    """
+
+    def __init__(self, layer: keras.layers.Layer):
+        self._call = layer.call
+        self.output = None
+        layer.call = self
+
+    def __call__(self, *args, **kwargs):
+        """The layer's own call."""
+        self.output = self._call(*args, **kwargs)
+        return self.output
+
+    def take(self) -> Any:
+        """The output, which is forgotten then."""
+        output, self.output = self.output, None
+        return output

@@ -1,0 +1,171 @@
+"""What is minimized: a loss for each head, and terms that see more than one of them.
+
+Arrays stand for the tree here: `parents` maps every rank at or above the finest head's
+to the label there of each of its leaves, int (L,), coarse to fine.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from hiercam_keras.errors import UserError
+from hiercam_keras.training import filter_loss, hierarchy_losses
+
+HIERARCHICAL = ("none", "hxe", "soft_labels")
+FILTER_TARGETS = ("all", "category")
+
+
+def is_soft(options: Any) -> bool:
+    """Whether training labels are distributions: one-hot, or mixed, float (B, N)."""
+    return bool(options.label_smoothing or options.mixup or options.cutmix)
+
+
+def check(options: Any, num_labels: Mapping[str, int], parents: Any) -> None:
+    """Raises UserError for values of `config.train` that no loss can have."""
+    if not 0 <= options.label_smoothing < 1:
+        raise UserError(
+            f"config.train.label_smoothing is {options.label_smoothing}, expected "
+            "0 <= label_smoothing < 1."
+        )
+    for name, known in (
+        ("hierarchical", HIERARCHICAL),
+        ("filter_targets", FILTER_TARGETS),
+    ):
+        if options[name] not in known:
+            raise UserError(
+                f"config.train.{name} is {options[name]!r}, expected one of "
+                f"{', '.join(known)}."
+            )
+    for name in ("consistency", "filter_loss", "hxe_alpha", "soft_labels_beta"):
+        if options[name] < 0:
+            raise UserError(
+                f"config.train.{name} is {options[name]}, expected 0 or more."
+            )
+    weights = tuple(options.loss_weights)
+    if weights and (len(weights) != len(num_labels) or min(weights) < 0):
+        raise UserError(
+            f"config.train.loss_weights is {weights}, expected () or one weight of 0 "
+            f"or more for each of {','.join(num_labels)}."
+        )
+    if options.consistency and len(num_labels) < 2:
+        raise UserError(
+            "config.train.consistency is a term between heads, and this model has one. "
+            "Train several, as in --rank=family,species or --rank=all."
+        )
+    if (options.hierarchical != "none" or options.consistency) and not parents:
+        raise ValueError("a loss over the tree needs `parents`")
+
+
+def head_losses(
+    options: Any, num_labels: Mapping[str, int], parents: Mapping[str, np.ndarray]
+) -> dict[str, keras.losses.Loss]:
+    """The loss of each rank; `config.train.hierarchical` is that of the finest."""
+    losses = {rank: _plain(options) for rank in num_labels}
+    if options.hierarchical != "none":
+        finest = finest_rank(num_labels)
+        above = [level for rank, level in parents.items() if rank != finest]
+        tree = above, num_labels[finest]
+        smoothing = options.label_smoothing
+        losses[finest] = (
+            hierarchy_losses.HierarchicalCrossEntropy(
+                *tree, options.hxe_alpha, label_smoothing=smoothing
+            )
+            if options.hierarchical == "hxe"
+            else hierarchy_losses.SoftLabelCrossEntropy(
+                *tree, options.soft_labels_beta, label_smoothing=smoothing
+            )
+        )
+    return losses
+
+
+def _plain(options):
+    if is_soft(options):
+        return keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=options.label_smoothing
+        )
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def finest_rank(num_labels: Mapping[str, int]) -> str:
+    """The rank with most labels."""
+    return max(num_labels, key=num_labels.get)
+
+
+def add_terms(
+    model: keras.Model,
+    options: Any,
+    num_labels: Mapping[str, int],
+    parents: Mapping[str, np.ndarray],
+) -> None:
+    """Makes training minimize the terms between heads and on the maps, too.
+
+    `config.train.consistency` weighs the mean over the images, summed over the coarser
+    heads, of `hierarchy_losses.disagreement`; `config.train.filter_loss` weighs
+    `filter_loss.filter_loss` of the layer `model.cam_layer`, with the labels of the
+    first rank where `filter_targets` is "category". Each is logged under its name,
+    before its weight. The model's class and what is saved of it do not change.
+
+    Raises:
+      UserError: the model has no such layer, or it gives no maps.
+    """
+    terms = {}
+    if options.consistency:
+        terms["consistency"] = options.consistency, _consistency(num_labels, parents)
+    if options.filter_loss:
+        category = options.filter_targets == "category"
+        term = _filters(model, num_labels, category)
+        terms["filter_loss"] = options.filter_loss, term
+    if not terms:
+        return
+    plain = type(model).compute_loss.__get__(model)
+    trackers = {name: keras.metrics.Mean(name=name) for name in terms}
+    model.term_trackers = list(trackers.values())  # Keras finds them there
+
+    def compute_loss(x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        total = plain(x, y, y_pred, sample_weight, training=training)
+        if not training:
+            return total
+        for name, (weight, term) in terms.items():
+            value = term(y, y_pred)
+            trackers[name].update_state(value)
+            total = total + weight * value
+        return total
+
+    model.compute_loss = compute_loss
+
+
+def _consistency(num_labels, parents):
+    finest = finest_rank(num_labels)
+
+    def term(y, y_pred):
+        found = 0.0
+        for rank in num_labels:
+            if rank != finest:
+                pair = y_pred[rank], y_pred[finest]
+                found += ops.mean(hierarchy_losses.disagreement(*pair, parents[rank]))
+        return found
+
+    return term
+
+
+def _filters(model, num_labels, category):
+    name = getattr(model, "cam_layer", None)
+    if name is None or len(model.get_layer(name).output.shape) != 4:
+        raise UserError(
+            f"config.train.filter_loss needs a layer that gives maps, found {name!r}: "
+            "the model's attribute cam_layer names it."
+        )
+    tap = filter_loss.Tap(model.get_layer(name))
+    first = next(iter(num_labels))
+
+    def term(y, y_pred):
+        maps = tap.take()
+        if not category:
+            return filter_loss.filter_loss(maps)
+        labels = y[first] if isinstance(y, Mapping) else y
+        return filter_loss.filter_loss(maps, labels, num_labels[first])
+
+    return term

@@ -1,0 +1,128 @@
+"""Learning rates that differ by layer, a backbone that waits, and averaged weights."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from hiercam_keras.errors import UserError
+
+_HEAD = ("logits_", "features_")  # what the names of the heads' layers begin with
+
+
+def check(options: Any) -> None:
+    """Raises UserError for values of `config.train` that no rate can have."""
+    for name in ("backbone_rate", "depth_rate", "warmup_frozen_epochs", "clip_norm"):
+        if options[name] < 0:
+            raise UserError(
+                f"config.train.{name} is {options[name]}, expected 0 or more."
+            )
+    if not 0 <= options.ema_momentum < 1:
+        raise UserError(
+            f"config.train.ema_momentum is {options.ema_momentum}, expected "
+            "0 <= ema_momentum < 1."
+        )
+    if options.warmup_frozen_epochs >= options.epochs and options.warmup_frozen_epochs:
+        raise UserError(
+            f"config.train.warmup_frozen_epochs={options.warmup_frozen_epochs} leaves "
+            f"nothing of config.train.epochs={options.epochs}: make it shorter, or "
+            "freeze the backbone for good with config.train.freeze_through."
+        )
+
+
+def layer_rates(
+    model: keras.Model, backbone_rate: float, depth_rate: float
+) -> dict[str, float]:
+    """Share of the learning rate for each trainable variable of the backbone, by path.
+
+    `backbone_rate` for the last layer with weights, `backbone_rate` * `depth_rate` for
+    the first one, geometrically between them (Howard and Ruder 2018, arXiv:1801.06146,
+    section 3.2). Heads, which have the whole rate, are not in the result.
+    """
+    layers = [
+        layer
+        for layer in model.layers
+        if layer.trainable_variables and not layer.name.startswith(_HEAD)
+    ]
+    last = max(1, len(layers) - 1)
+    return {
+        variable.path: backbone_rate * depth_rate ** (1 - number / last)
+        for number, layer in enumerate(layers)
+        for variable in layer.trainable_variables
+    }
+
+
+def scale(
+    optimizer: keras.optimizers.Optimizer,
+    rates: Mapping[str, float],
+    frozen_steps: int,
+) -> None:
+    """Makes an optimizer use its own rate for each variable, in place.
+
+    For the first `frozen_steps` steps the variables of `rates` do not move at all, nor
+    decay; Adam's moments are gathered all the same, and batch normalization goes on
+    normalizing by the batch. Works with whatever schedule the optimizer has; only the
+    rate is scaled, so its state and its config stay those of Keras.
+    """
+    update, use_decay = optimizer.update_step, optimizer._use_weight_decay
+
+    def rate_of(variable, rate):
+        share = rates.get(variable.path)
+        if share is None:
+            return rate
+        if frozen_steps:
+            waits = optimizer.iterations < frozen_steps
+            share = ops.where(waits, 0.0, share)
+        return rate * ops.cast(share, rate.dtype)
+
+    def update_step(gradient, variable, learning_rate):
+        return update(gradient, variable, rate_of(variable, learning_rate))
+
+    def apply_weight_decay(variables):
+        if optimizer.weight_decay is None:
+            return
+        for variable in filter(use_decay, variables):
+            rate = rate_of(variable, ops.cast(optimizer.learning_rate, variable.dtype))
+            variable.assign(variable - variable * optimizer.weight_decay * rate)
+
+    optimizer.update_step = update_step
+    optimizer._apply_weight_decay = apply_weight_decay
+
+
+def keep_averages_apart(optimizer: keras.optimizers.Optimizer) -> None:
+    """Keeps Keras from writing the averages into the model after each call of `fit`.
+
+    The training goes on from the weights themselves; `averaged` and `use_averages` put
+    the averages in where they are wanted.
+    """
+    optimizer.finalize_variable_values = lambda variables: None
+
+
+def _pairs(model):
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None or not optimizer.use_ema or not optimizer.built:
+        return []
+    averages = optimizer._model_variables_moving_average
+    return list(zip(optimizer._trainable_variables, averages, strict=True))
+
+
+@contextlib.contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Within this context the model has its averaged weights, if it keeps any."""
+    pairs = _pairs(model)
+    before = [ops.copy(variable.value) for variable, _ in pairs]
+    try:
+        use_averages(model)
+        yield
+    finally:
+        for (variable, _), value in zip(pairs, before, strict=True):
+            variable.assign(value)
+
+
+def use_averages(model: keras.Model) -> None:
+    """Puts the averaged weights into the model, if it keeps any."""
+    for variable, average in _pairs(model):
+        # A copy: Keras gives the model's buffers away to compiled functions.
+        variable.assign(ops.copy(average.value))

@@ -1,0 +1,163 @@
+"""Losses of several heads put together, and terms between them."""
+
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from scipy.special import log_softmax, softmax
+
+from configs import default
+from hiercam_keras.errors import UserError
+from hiercam_keras.training import compiling, objective
+
+PARENTS = {"family": np.array([0, 0, 1, 1]), "species": np.arange(4)}
+LABELS = {"family": 2, "species": 4}
+
+
+def options(**fields):
+    train = default.get_config().train
+    train.update({"learning_rate": 0.02, "epochs": 4, **fields})
+    return train
+
+
+def make_data(seed, count=96):
+    """Noise with a faint hue that tells four species in two families."""
+    rng = np.random.default_rng(seed)
+    species = rng.integers(0, 4, count)
+    images = rng.normal(128, 60, (count, 4, 4, 3))
+    for channel in range(2):
+        lit = (species >> channel) & 1
+        images[..., channel] += 30 * lit[:, None, None]
+    labels = {"family": PARENTS["family"][species], "species": species}
+    return images.clip(0, 255).astype("uint8"), labels
+
+
+def make_model(seed=0, ranks=("family", "species")):
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((4, 4, 3))
+    x = keras.layers.Rescaling(1 / 255, -0.5)(image)
+    x = keras.layers.Conv2D(8, 1, activation="relu", name="top")(x)
+    features = keras.layers.GlobalAveragePooling2D()(x)
+    logits = {r: keras.layers.Dense(LABELS[r], name=f"logits_{r}") for r in ranks}
+    heads = {rank: dense(features) for rank, dense in logits.items()}
+    model = keras.Model(image, heads if len(ranks) > 1 else heads[ranks[0]])
+    model.cam_layer = "top"
+    return model
+
+
+def fit(train, seed=0, ranks=("family", "species"), epochs=1):
+    model = make_model(seed, ranks)
+    counts = {rank: LABELS[rank] for rank in ranks}
+    compiling.compile_model(model, counts, train, 3, PARENTS)
+    images, labels = make_data(seed)
+    ids = [str(i) for i in range(len(images))]
+    batch = SimpleNamespace(images=images, labels=labels, example_ids=ids, weights=None)
+    images, truth = compiling.training_batch(batch, counts, train, 0)
+    history = model.fit(images, truth, 32, epochs, 0, shuffle=False).history
+    return SimpleNamespace(model=model, history=history, images=images, truth=truth)
+
+
+def test_terms_and_weights_add_up_by_hand():
+    """loss = 0.5 CE(family) + 2 CE(species) + 3 JS(family, marginal), no step taken."""
+    train = options(learning_rate=0.0, loss_weights=(0.5, 2.0), consistency=3.0)
+    done = fit(train)
+    outputs = done.model.predict(done.images, verbose=0)
+    total = 0.0
+    for rank, weight in (("family", 0.5), ("species", 2.0)):
+        log_p = log_softmax(outputs[rank].astype(float), -1)
+        cost = -log_p[np.arange(96), done.truth[rank]].mean()
+        assert done.history[f"{rank}_loss"][0] == pytest.approx(cost, rel=1e-4)
+        total += weight * cost
+    p = softmax(outputs["family"].astype(float), -1)
+    q = softmax(outputs["species"].astype(float), -1)
+    q = np.stack([q[:, :2].sum(1), q[:, 2:].sum(1)], 1)
+    m = (p + q) / 2
+    js = (np.sum(p * np.log(p / m), 1) + np.sum(q * np.log(q / m), 1)).mean() / 2
+    assert done.history["consistency"][0] == pytest.approx(js, rel=1e-3)
+    assert done.history["loss"][0] == pytest.approx(total + 3 * js, rel=1e-4)
+
+
+def test_the_hierarchical_loss_is_that_of_the_finest_head():
+    for name, kind in (
+        ("hxe", "HierarchicalCrossEntropy"),
+        ("soft_labels", "SoftLabelCrossEntropy"),
+    ):
+        losses = objective.head_losses(options(hierarchical=name), LABELS, PARENTS)
+        assert type(losses["species"]).__name__ == kind
+        assert [level.tolist() for level in losses["species"].parents] == [[0, 0, 1, 1]]
+        assert "Sparse" in type(losses["family"]).__name__
+    # alpha = 0 is the plain loss; a model with one head has it all the same.
+    plain = fit(options(), ranks=("species",)).history["loss"]
+    train = options(hierarchical="hxe", hxe_alpha=0.0)
+    assert fit(train, ranks=("species",)).history["loss"] == pytest.approx(
+        plain, rel=1e-4
+    )
+
+
+def consistent(done):
+    outputs = done.model.predict(make_data(99, 400)[0], verbose=0)
+    best = {rank: logits.argmax(-1) for rank, logits in outputs.items()}
+    return np.mean(PARENTS["family"][best["species"]] == best["family"])
+
+
+def test_paths_are_more_consistent_with_the_consistency_term():
+    """Mean over three seeds, on pictures that were not trained on."""
+    shares = {
+        weight: np.mean(
+            [
+                consistent(fit(options(consistency=weight), seed, epochs=8))
+                for seed in range(3)
+            ]
+        )
+        for weight in (0.0, 10.0)
+    }
+    assert shares[10.0] > shares[0.0] + 0.02
+
+
+@pytest.mark.parametrize("targets", ["all", "category"])
+def test_the_filter_loss_falls_when_it_is_trained(targets):
+    train = options(filter_loss=20.0, filter_targets=targets)
+    done = fit(train, epochs=6)
+    values = done.history["filter_loss"]
+    assert values[-1] < values[0] <= 0
+    plain = fit(options(), epochs=1)
+    assert "filter_loss" not in plain.history
+    # Nothing of it is left in a model that is saved or called later.
+    assert done.model.predict(done.images, verbose=0)["species"].shape == (96, 4)
+
+
+def test_mixed_and_smoothed_labels_go_with_every_loss():
+    train = options(mixup=0.5, label_smoothing=0.1, hierarchical="hxe", consistency=1.0)
+    done = fit(train, epochs=2)
+    assert done.truth["species"].shape == (96, 4)
+    assert np.isfinite(done.history["loss"]).all()
+    assert "family_accuracy" in done.history
+
+
+@pytest.mark.parametrize(
+    ("fields", "ranks", "words"),
+    [
+        ({"consistency": 1.0}, ("species",), r"this model has one.*--rank=all"),
+        ({"loss_weights": (1.0,)}, None, r"loss_weights is \(1\.0,\).*family,species"),
+        ({"loss_weights": (1.0, -1.0)}, None, "one weight of 0 or more"),
+        ({"hierarchical": "tree"}, None, "hierarchical is 'tree'.*none, hxe, soft"),
+        ({"filter_targets": "one"}, None, "filter_targets is 'one'"),
+        ({"hxe_alpha": -0.1}, None, "hxe_alpha is -0.1"),
+        ({"cutmix": -1.0}, None, "cutmix is -1"),
+        ({"ema_momentum": 1.0}, None, "ema_momentum is 1.0"),
+        ({"clip_norm": -1.0}, None, "clip_norm is -1"),
+        ({"warmup_frozen_epochs": 4.0}, None, "leaves nothing of config.train.epochs"),
+    ],
+)
+def test_wrong_values_are_told(fields, ranks, words):
+    with pytest.raises(UserError, match=words) as error:
+        fit(options(**fields), ranks=ranks or ("family", "species"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_without_maps_has_no_filter_loss():
+    model = make_model()
+    model.cam_layer = "logits_species"
+    with pytest.raises(UserError, match="a layer that gives maps, found 'logits_sp"):
+        compiling.compile_model(model, LABELS, options(filter_loss=1.0), 3, PARENTS)
