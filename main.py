@@ -31,7 +31,7 @@ flags.DEFINE_list(
     "rank",
     ["family"],
     "Rank that is trained, or whose run is used: order, family, genus, species; "
-    "several with commas name a run that has a head for each.",
+    "several with commas, or all, name a run that has a head for each.",
 )
 flags.DEFINE_list(
     "ranks", ["species", "family"], "Ranks that compare sets side by side."

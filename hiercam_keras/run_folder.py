@@ -22,6 +22,7 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 
 SCHEMA_VERSION = 1
 _FINISHED = "finished"
+ALL = "all"  # in place of ranks: a run with heads at as many as there are
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def find(
 
     Args:
       runs_dir: where run folders lie.
-      wanted: sets of ranks.
+      wanted: sets of ranks; ("all",) is the run with the most heads, two at least.
       seed: seed of the runs.
       data_name: of the data set, None for any.
 
@@ -170,6 +171,9 @@ def find(
 
 
 def _best(runs: list[Run], ranks: tuple[str, ...]) -> Run | None:
+    if ranks == (ALL,):
+        several = [run for run in runs if len(run.ranks) > 1]
+        return max(several, key=lambda run: len(run.ranks), default=None)
     exact = [run for run in runs if run.ranks == ranks]
     wider = [run for run in runs if set(ranks) <= set(run.ranks) and run.finished]
     return next(iter(exact + wider), None)

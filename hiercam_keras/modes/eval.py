@@ -10,6 +10,7 @@ from hiercam_keras.metrics import classification, hierarchy
 from hiercam_keras.models import files
 from hiercam_keras.modes import eval_calibration, eval_hierarchy
 from hiercam_keras.modes.load import RunData, find_runs, open_run
+from hiercam_keras.modes.multi_rank import write_paths
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import confusion, tables
 from hiercam_keras.taxonomy.scores import marginal_logits, softmax
@@ -32,6 +33,7 @@ def run(settings: Settings) -> str:
             fitted = predict_logits(model, loader, this.ranks, "eval val")
     folder = Path(settings.out or this.path / "eval" / settings.split)
     rows = write_tables(folder, data, found)
+    write_paths(folder / "paths.csv", found.logits, found.labels, data.taxonomy)
     tree, trust = write_trust(folder, data.taxonomy, found, fitted)
     lines = [
         f"{this.path}, {settings.split} split, 95 % intervals",

@@ -41,7 +41,8 @@ def find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run
     if settings.workdir:
         run = run_folder.read_finished(settings.workdir)
         if settings.chosen_rank:
-            _check_answers(run, [rank for ranks in wanted for rank in ranks])
+            ranks = [rank for ranks in wanted for rank in ranks]
+            _check_answers(run, [rank for rank in ranks if rank != run_folder.ALL])
         return [run for _ in wanted]
     config = settings.config
     place = config.runs_dir, wanted, config.seed

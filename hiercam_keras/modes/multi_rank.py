@@ -1,0 +1,59 @@
+"""What models with several heads need besides: their ranks, the tree, their paths."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hiercam_keras.metrics import hierarchy
+from hiercam_keras.modes.load import load_source
+from hiercam_keras.modes.settings import Settings
+from hiercam_keras.report import tables
+from hiercam_keras.run_folder import ALL
+from hiercam_keras.taxonomy.tree import Taxonomy
+
+PATHS_HEADER = ("head", "consistent", "right_path")
+
+
+def with_all_ranks(settings: Settings) -> Settings:
+    """--rank=all as the ranks with more than one taxon here, coarse to fine."""
+    if settings.rank != (ALL,):
+        return settings
+    source = load_source(settings.config, settings.data_dir)
+    taxonomy = Taxonomy(record.lineage for record in source.records)
+    taxonomy.check_trainable(taxonomy.finest)
+    return replace(settings, rank=taxonomy.trainable_ranks())
+
+
+def tree_arrays(taxonomy: Taxonomy, ranks: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The label of each leaf of the finest of `ranks`, at all ranks down to its own.
+
+    Coarse to fine; `training` takes the tree in this form.
+    """
+    finest = max(ranks, key=taxonomy.ranks.index)
+    down_to = taxonomy.ranks[: taxonomy.ranks.index(finest) + 1]
+    return {rank: taxonomy.parents(finest, rank) for rank in down_to}
+
+
+def write_paths(
+    path: Path, logits: dict[str, np.ndarray], labels: dict, taxonomy: Taxonomy
+) -> None:
+    """Writes whether the answers of several heads lie on one path of the tree.
+
+    Rows of `PATHS_HEADER`: for each head coarser than the finest the share of images
+    for which its answer is the ancestor of the finest head's, and the share for which
+    both are right; in the last row, "all", of images for which that holds for every
+    head. Nothing for a model with one head.
+    """
+    if len(logits) < 2:
+        return
+    ranks = sorted(logits, key=taxonomy.ranks.index)
+    answers = {rank: logits[rank].argmax(-1) for rank in ranks}
+    finest, rows = ranks[-1], []
+    for name in [*ranks[:-1], "all"]:
+        asked = {finest: answers[finest]}
+        asked.update(answers if name == "all" else {name: answers[name]})
+        one_path = hierarchy.path_consistency(asked, taxonomy)
+        right = hierarchy.full_path_correct(asked, labels[finest], finest, taxonomy)
+        rows.append([name, float(one_path.mean()), float(right.mean())])
+    tables.write_csv(path, PATHS_HEADER, rows)
