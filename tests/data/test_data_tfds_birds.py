@@ -146,6 +146,25 @@ def test_the_kaggle_archive_by_hand(config, tmp_path, form):
     assert len(records) == 6 and {r.split for r in records} == {"train"}
 
 
+def test_a_manual_folder_that_is_not_there(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(inat2021_birds.download, "fetch", None)  # nothing is downloaded
+    config.manual_dir = str(tmp_path / "typo")
+    for source in ("tfds_birds", "cub200"):
+        config.source = source
+        with pytest.raises(UserError, match="data.manual_dir is .*typo, which is no"):
+            sources.load(config)
+
+
+def test_without_network_one_line_tells_how(config, tmp_path, monkeypatch):
+    def unreachable(url, path, size, sha256):
+        raise UserError(f"cannot download {url}: no route to host.")
+
+    monkeypatch.setattr(inat2021_birds.download, "fetch", unreachable)
+    config.manual_dir = ""
+    with pytest.raises(UserError, match="no route.*Or place train_mini.tar.gz by hand"):
+        sources.load(config)
+
+
 def test_an_archive_that_leads_out_is_refused(config, tmp_path):
     manual = tmp_path / "bad"
     manual.mkdir()

@@ -45,8 +45,7 @@ def read_source(request: Request) -> Reading:
     if not tfds_prepared.is_unpacked(folder):
         builder = tfds_prepared.find_prepared(NAME, place)
         if builder is None:
-            manual = request.config.get("manual_dir", "")
-            builder = _prepare(place, manual and Path(manual).expanduser())
+            builder = _prepare(place, request)
         tfds_prepared.unpack(builder, folder, functools.partial(to_item, lineages()))
     return read_unpacked(folder, request)
 
@@ -108,20 +107,16 @@ def to_item(known: Mapping[str, Lineage | None], example: dict) -> tfds_prepared
     )
 
 
-def _prepare(place: str, manual: Path | None):
+def _prepare(place: str, request: Request):
     """Downloads with resume what is not there, and lets TFDS check and shard it."""
     tfds = tfds_prepared.import_tfds()
-    if tfds_prepared.is_remote(place) and not manual:
-        raise UserError(
-            f"{NAME} is not prepared in {place}. Prepare it there with `tfds build "
-            f"{NAME} --data_dir={place} --file_format=array_record`, or give "
-            "--config.data.manual_dir, a local folder for the downloads."
-        )
-    root = Path(place).expanduser()
-    manual = manual or root / "downloads" / "manual"
+    remote = tfds_prepared.is_remote(place)
+    root = request.cache / "tfds" if remote else Path(place).expanduser()
+    downloads = root / "downloads"
+    manual = tfds_prepared.manual_dir(request.config, downloads / "manual")
     builder = tfds.builder(
         NAME,
-        data_dir=place if tfds_prepared.is_remote(place) else str(root),
+        data_dir=place if remote else str(root),
         file_format=tfds_prepared.file_format(),
     )
     files = {
@@ -140,6 +135,5 @@ def _prepare(place: str, manual: Path | None):
             download.fetch(url, manual / info.filename, info.size, info.checksum)
         except UserError as error:
             raise UserError(f"{error} {how}") from error
-    downloads = manual.parent if manual.name == "manual" else manual
     tfds_prepared.prepare(builder, downloads, manual, how)
     return builder

@@ -30,9 +30,7 @@ def read_source(request: Request) -> Reading:
     if not tfds_prepared.is_unpacked(folder):
         builder = tfds_prepared.find_prepared(NAME, place)
         if builder is None:
-            builder = _prepare(
-                place, request.config.get("manual_dir", ""), request.cache
-            )
+            builder = _prepare(place, request)
         missing = {"image", "image/filename", "lineage"} - set(builder.info.features)
         if missing:
             raise UserError(
@@ -56,14 +54,14 @@ def to_item(example: Mapping[str, Any]) -> tfds_prepared.Item:
     )
 
 
-def _prepare(place: str, manual: str, cache: Path) -> Any:
+def _prepare(place: str, request: Request) -> Any:
     tfds_prepared.import_tfds()
     from hiercam_keras.data.sources.tfds_birds.inat2021_birds import Inat2021Birds
 
     remote = tfds_prepared.is_remote(place)
-    root = cache / "tfds" / "downloads" if remote else Path(place) / "downloads"
-    root = root.expanduser()
-    folder = Path(manual).expanduser() if manual else root / "manual"
+    base = request.cache / "tfds" if remote else Path(place).expanduser()
+    root = base / "downloads"
+    folder = tfds_prepared.manual_dir(request.config, root / "manual")
     builder = Inat2021Birds(
         data_dir=place if remote else str(Path(place).expanduser()),
         file_format=tfds_prepared.file_format(),

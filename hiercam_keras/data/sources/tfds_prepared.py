@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
-from etils import epath
 from PIL import Image
 
 from hiercam_keras import workdir
@@ -71,6 +70,25 @@ def default_place() -> str:
     return os.environ.get("TFDS_DATA_DIR") or str(Path.home() / "tensorflow_datasets")
 
 
+def manual_dir(config: Any, default: Path) -> Path:
+    """Where archives lie that were placed by hand, and where downloads go.
+
+    Raises:
+      UserError: data.manual_dir names a folder that is not there; a typing error must
+        not become a download of many gigabytes.
+    """
+    named = config.get("manual_dir", "")
+    if not named:
+        return default
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        raise UserError(
+            f"data.manual_dir is {folder}, which is no folder. Make it, or leave the "
+            f"field empty for {default}."
+        )
+    return folder
+
+
 def import_tfds() -> Any:
     """tensorflow_datasets; TensorFlow is kept from the accelerator, which is JAX's."""
     if importlib.util.find_spec("importlib_resources") is None:
@@ -104,7 +122,7 @@ def find_prepared(name: str, place: str) -> Any | None:
       Of several versions the latest; None where there is none.
     """
     tfds = import_tfds()
-    root = epath.Path(place).expanduser()
+    root = tfds.core.Path(place).expanduser()
     if (root / "dataset_info.json").exists():
         return tfds.builder_from_directory(root)
     if not (root / name).exists():

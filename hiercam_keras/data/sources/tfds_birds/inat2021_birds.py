@@ -117,7 +117,10 @@ class Inat2021Birds(tfds.core.GeneratorBasedBuilder):
 
     def _download(self, name: str, folder: Path) -> Path:
         info = self.url_infos[URL + name]
-        return download.fetch(URL + name, folder / name, info.size, info.checksum)
+        try:
+            return download.fetch(URL + name, folder / name, info.size, info.checksum)
+        except UserError as error:
+            raise UserError(f"{error} Or place {name} by hand in {folder}.") from error
 
 
 def find(folder: Path | None, stems: tuple[str, ...]) -> Path | None:
