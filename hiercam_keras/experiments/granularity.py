@@ -153,6 +153,7 @@ def sweep_table(
             )
     box = boxes.whole_image_box(data, split)
     share = boxes.prevalence(counts[ranks[0], first][0][1])
+    constant = f", a constant map {share:.3f} in PxAP" if share == share else ""
     return Table(
         name="granularity",
         title="Localization against training rank",
@@ -169,8 +170,8 @@ def sweep_table(
         ),
         rows=rows,
         answer=". ".join(one[:1].upper() + one[1:] for one in answers) + ".",
-        note=f"A box around the whole image scores {box:.3f} in MaxBoxAccV2, a "
-        f"constant map {share:.3f} in PxAP. MaxBoxAccV2 takes the best thresholds on "
+        note=f"A box around the whole image scores {box:.3f} in MaxBoxAccV2{constant}. "
+        "MaxBoxAccV2 takes the best thresholds on "
         "the evaluated images; the next column those of the validation split. The "
         "first stride is the training's, the others are the same weights without "
         "training again. Brackets: 95 % intervals, species and seeds resampled.",

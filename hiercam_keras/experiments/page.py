@@ -36,17 +36,18 @@ def about(
     first = pieces[0]
     config = first.config
     seeds = sorted({piece.seed for piece in pieces})
-    overrides = " ".join(
-        shlex.quote(f"--config.{name}={value}")
-        for name, value in settings.overrides.items()
-    )
+    given = {"--config": settings.config_file, "--data_dir": settings.data_dir or ""}
+    given |= {f"--config.{name}": value for name, value in settings.overrides.items()}
+    flags = [
+        shlex.quote(f"{name}={value}") for name, value in given.items() if value != ""
+    ]
     versions = runtime.versions()
     named = ", ".join(
         f"{name} {versions[name]}"
         for name in ("hiercam_keras", "python", "keras", "jax", "numpy")
     )
     return [
-        f"Made by `{' '.join(filter(None, (command, overrides)))}`; every table and "
+        f"Made by `{' '.join([command, *flags])}`; every table and "
         "figure below comes from this command. Pieces that are finished are kept.",
         f"{len(pieces)} trainings of {config.train.epochs} epochs: "
         f"{config.model.backbone} at {config.data.image_size} px, output stride "

@@ -38,6 +38,11 @@ INTRO = (
     "are not corrected for the number of comparisons."
 )
 
+_CHOSEN = (
+    "Layer and method are config.study.close. The default was chosen by the table of "
+    "views below, on the first seed and these very images, so its figures flatter it."
+)
+
 
 def run(settings: Settings) -> str:
     """Trains what is missing, looks, and writes STUDY.md."""
@@ -139,6 +144,7 @@ def _close_tables(settings, names, seen, done, ranks, marks) -> list[Table]:
             title=f"{table.title} ({where})",
             figure=table.figure.replace(".png", "-close.png"),
             short=f"{where}: {table.short}",
+            note=f"{_CHOSEN} {table.note}",
         )
         for table in found
     ]

@@ -36,13 +36,15 @@ class Settings:
     `config` holds the flags that have a field there (`method`, `num_overlays`,
     `overlay_format`): a flag beats `--config.x`, which beats the file. `overrides` are
     all of these that the command line named, by dotted path. `chosen_config` and
-    `chosen_rank` tell whether --config and --rank were given.
+    `chosen_rank` tell whether --config and --rank were given; `config_file` is --config
+    as it was given.
     """
 
     mode: str
     config: FrozenConfigDict
     overrides: Mapping[str, Any] = field(default_factory=dict)
     chosen_config: bool = False
+    config_file: str = ""
     chosen_rank: bool = False
     rank: tuple[str, ...] = ("family",)
     ranks: tuple[str, ...] = ("species", "family")
@@ -89,11 +91,13 @@ class Settings:
             values[name] = tuple(dict.fromkeys(parts))
         if not values["rank"]:
             raise UserError("--rank is empty, expected a rank as in --rank=family.")
+        file = flags["config"].config_filename
         return cls(
             mode=flags.mode,
             config=FrozenConfigDict(config),
             overrides=overrides,
-            chosen_config=flags["config"].config_filename != default_config,
+            chosen_config=(chosen := file != default_config),
+            config_file=file if chosen else "",
             chosen_rank=bool(flags["rank"].present),
             **values,
         )

@@ -76,6 +76,7 @@ def matrix_png(
             ax.spines[:].set_visible(False)
         bar = figure.colorbar(image, ax=list(axes), shrink=0.9, pad=0.02)
         bar.set_label(label)
+        bar.ax.set_ylim(min(known.min(), middle), max(known.max(), middle))
         bar.outline.set_visible(False)
         return style.to_png(figure)
 

@@ -100,6 +100,30 @@ def test_the_sweep_is_that_of_the_maps(studied, monkeypatch):
     granularity.run(settings)
 
 
+def test_the_sweep_needs_nothing_but_boxes(studied, tmp_path, in_this_process):
+    """Class folders of one's own, without masks, parts or evidence."""
+    config, _ = studied
+    birds = Path(config.data.root + "-h0")
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "images").symlink_to(birds / "images")
+    (own / "boxes.csv").write_bytes((birds / "boxes.csv").read_bytes())
+    config = config.copy_and_resolve_references()
+    config.runs_dir = str(tmp_path / "runs")
+    config.study.habitats = ()
+    config.sweep.ranks = ("family",)
+    config.sweep.seeds = (0,)
+    settings = make_settings(config, "granularity", data_dir=str(own))
+    said = granularity.run(settings)
+    (row,) = read(tmp_path / "runs/mini/granularity/granularity.csv")
+    assert 0 < float(row["MaxBoxAccV2"]) <= 1 and row["PxAP"] == ""
+    assert "GRANULARITY.md" in said
+    page = (tmp_path / "runs/mini/GRANULARITY.md").read_text()
+    assert "--data_dir" in page
+    (model,) = (tmp_path / "runs").glob("own-*/family/seed0/model.keras")
+    assert model.is_file()
+
+
 def test_images_without_boxes_are_refused(studied, monkeypatch):
     from dataclasses import replace
 
