@@ -117,7 +117,7 @@ def get_config() -> ConfigDict:
     compare.num_images = 48  # pictures on the page, chosen by the seed
     compare.num_extreme = 12  # and as many of the most and the least agreeing ones
     compare.methods = ()  # CAM methods besides cam.method, set beside it
-    compare.faithfulness_images = 64  # by the seed; -1: all, 0: none. Dozens of passes
+    compare.faithfulness_images = 32  # by the seed; -1: all, 0: none. Dozens of passes
 
     config.faithfulness = faithfulness = ConfigDict()
     faithfulness.steps = 8  # of the deletion and insertion curves
@@ -129,7 +129,7 @@ def get_config() -> ConfigDict:
 
     config.coherence = coherence = ConfigDict()  # see docs/METRICS.md
     coherence.min_excess = 0.15  # of the energy on the object over chance: coherent
-    coherence.max_stray = 0.0  # at or below: incoherent
+    coherence.max_stray = 0.05  # at or below: incoherent
     coherence.min_gain = 0.05  # of faithfulness over a random order: coherent
     coherence.max_loss = 0.0  # at or below: incoherent
     coherence.faithfulness_images = 32  # overlays whose faithfulness counts; -1: all

@@ -42,7 +42,7 @@ class Thresholds:
     """
 
     min_excess: float = 0.15
-    max_stray: float = 0.0
+    max_stray: float = 0.05
     min_gain: float = 0.05
     max_loss: float = 0.0
 

@@ -1,10 +1,14 @@
 """Overlays in folders of coherent and incoherent maps."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import tiny_birds
 
 from hiercam_keras.cam import store
+from hiercam_keras.errors import UserError
 from hiercam_keras.report import tables
 
 FIELDS = {"cam.method": "hirescam", "cam.num_overlays": 9}
@@ -99,3 +103,19 @@ def test_without_masks_and_boxes_it_rests_on_faithfulness(
     assert rows["coherence_basis"][2:] == ["nothing"] * 2
     assert rows["coherence"][2:] == ["undecided"] * 2
     assert set(rows["coherence_basis"][:2]) <= {"faithfulness", "nothing"}
+
+
+def test_a_run_from_before_there_were_thresholds(trained, tmp_path):
+    """Its config has no such sections: the command's are taken."""
+    old = tmp_path / "old"
+    shutil.copytree(trained.path("family"), old, ignore=shutil.ignore_patterns("maps"))
+    record = json.loads((old / "config.json").read_text())
+    for name in ("faithfulness", "coherence"):
+        del record["config"][name]
+    (old / "config.json").write_text(json.dumps(record))
+    flags = {"rank": ("family",), "workdir": str(old)}
+    said = tiny_birds.run("cam", trained.config, **flags)
+    assert "overlays: " in said
+    with pytest.raises(UserError, match="min_excess"):
+        fields = {"coherence.min_excess": -1.0}
+        tiny_birds.run("cam", trained.config, fields=fields, **flags)
