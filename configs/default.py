@@ -130,7 +130,7 @@ def get_config() -> ConfigDict:
     config.coherence = coherence = ConfigDict()  # see docs/METRICS.md
     coherence.min_excess = 0.15  # of the energy on the object over chance: coherent
     coherence.max_stray = 0.05  # at or below: incoherent
-    coherence.min_gain = 0.05  # of faithfulness over a random order: coherent
+    coherence.min_gain = 0.1  # of faithfulness over a random order: coherent
     coherence.max_loss = 0.0  # at or below: incoherent
     coherence.faithfulness_images = 32  # overlays whose faithfulness counts; -1: all
 

@@ -43,7 +43,7 @@ class Thresholds:
 
     min_excess: float = 0.15
     max_stray: float = 0.05
-    min_gain: float = 0.05
+    min_gain: float = 0.1
     max_loss: float = 0.0
 
     def __post_init__(self):
