@@ -12,8 +12,8 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from hiercam_keras import runtime
-from hiercam_keras.errors import UserError
+from hiercam_keras import hosts, runtime
+from hiercam_keras.errors import Stopped, UserError
 from hiercam_keras.modes.settings import MODES, Settings
 
 FLAGS = flags.FLAGS
@@ -51,6 +51,7 @@ flags.DEFINE_integer("top_k", 5, "Taxa per rank that predict lists.", lower_boun
 flags.DEFINE_integer("num_overlays", None, "Overlays that cam writes; -1: all.")
 flags.DEFINE_enum("overlay_format", None, ["jpg", "png"], "Format of the overlays.")
 flags.DEFINE_bool("resume", False, "Go on with a training that was stopped.")
+flags.DEFINE_bool("multihost", False, "This process is one of several; see SCALING.md.")
 flags.DEFINE_bool("overwrite", False, "Replace the run that the run folder holds.")
 
 
@@ -78,20 +79,29 @@ def _parse(argv: list[str]) -> list[str]:
 
 def _fail(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(1)
+    hosts.leave(1)
 
 
 def main(_: list[str]) -> None:
     """Runs the mode and prints what it has to say at the end."""
     runtime.prepare_process()
     try:
+        if FLAGS.multihost:
+            hosts.join(FLAGS.mode)
         settings = Settings.from_flags(FLAGS, _DEFAULT_CONFIG)
         mode = importlib.import_module(settings.module)
-        print(mode.run(settings), flush=True)
+        said = mode.run(settings)
+        if hosts.is_primary():
+            print(said, flush=True)
     except UserError as error:
         _fail(str(error))
+    except Stopped as stop:
+        print(f"stopped: {stop}", file=sys.stderr)
+        hosts.leave(stop.status)
     except KeyboardInterrupt:
         _fail("stopped. A training goes on with --resume, an experiment by itself.")
+    except BrokenPipeError:  # who read our words is gone, and the work is done
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -89,8 +89,14 @@ def get_config() -> ConfigDict:
     train.filter_targets = "all"  # all templates | category: the paper's approximation
     train.freeze_through = ""  # name of the last frozen layer; "": none
     train.reestimate_batches = 0  # batches that re-estimate BN statistics at the end
+    train.checkpoint_minutes = 10.0  # between checkpoints, besides one an epoch
+    train.checkpoint_steps = 0  # the same in steps; 0: by the clock alone
+    train.checkpoint_keep = 3  # latest checkpoints that are kept, and the best
     train.keep_best = True  # model.keras is the epoch of the best val loss
     train.tensorboard = False  # needs the package tensorboard
+
+    config.distribution = distribution = ConfigDict()
+    distribution.devices = 0  # local devices that share each batch; 0: all of them
 
     config.cam = cam = ConfigDict()
     cam.method = "gradcam"

@@ -1,5 +1,8 @@
 """Errors that a user can cause, told in one line instead of a traceback."""
 
+import contextlib
+from collections.abc import Iterator
+
 
 class UserError(ValueError):
     """What was expected, what was found, and what to do, in one message.
@@ -7,3 +10,37 @@ class UserError(ValueError):
     `main.py` prints the message after "error: " and exits with status 1. Raise it for
     anything that a user can get wrong: a flag, a folder, a file, a config field.
     """
+
+
+class Stopped(Exception):
+    """A signal asked a training to stop, and it did when all was saved.
+
+    `main.py` prints the message after "stopped: " and exits with `status`: 75, the
+    "try again" of sysexits.h, for SIGTERM, and 130 for Ctrl-C.
+    """
+
+    def __init__(self, message: str, status: int):
+        super().__init__(message)
+        self.status = status
+
+
+@contextlib.contextmanager
+def explain_out_of_memory(batch_size: int, field: str) -> Iterator[None]:
+    """Turns an allocation that failed on the device or the host into a UserError.
+
+    Args:
+      batch_size: images in a batch of the work inside.
+      field: the config field that sets it.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        short = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+        if not short:
+            raise
+        raise UserError(
+            f"out of memory with batches of {batch_size} images. Try "
+            f"--config.{field}={max(1, batch_size // 2)}, a smaller "
+            "config.data.image_size, or config.model.dtype=mixed_bfloat16 on a GPU or "
+            "TPU."
+        ) from error

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from absl import logging
 
+from hiercam_keras.errors import UserError
+
 _TUNABLE = "glibc.malloc.hugetlb=1"
 _RELAUNCHED = "HIERCAM_RELAUNCHED"
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -53,8 +55,14 @@ def prepare_process() -> None:
     _plain_log_lines()
     for name in ("jax", "tensorflow", "matplotlib", "h5py", "PIL"):
         python_logging.getLogger(name).setLevel(python_logging.ERROR)
-    for module in ("tensorflow", "keras", "jax", "google", "flatbuffers"):
+    logging.get_absl_logger().addFilter(_not_orbax_chatter)
+    for module in ("tensorflow", "keras", "jax", "google", "flatbuffers", "orbax"):
         warnings.filterwarnings("ignore", module=rf"{module}(\..*)?")
+
+
+def _not_orbax_chatter(record: python_logging.LogRecord) -> bool:
+    """Orbax tells each step of a save; what fails is raised besides."""
+    return "orbax" not in record.pathname
 
 
 def _plain_log_lines() -> None:
@@ -71,12 +79,19 @@ def _plain_log_lines() -> None:
     logging.set_stderrthreshold(logging.INFO)
 
 
-def start(seed: int, dtype: str = "float32") -> None:
-    """Seeds Keras, sets its dtype policy, and turns the compilation cache on.
+def start(
+    seed: int, dtype: str = "float32", devices: int = 0, alone: bool = False
+) -> None:
+    """Seeds Keras, sets its dtype policy and its devices, and caches compilations.
 
     Args:
       seed: for weights and dropout; batches take theirs from the config.
       dtype: a Keras dtype policy, "float32" or "mixed_bfloat16".
+      devices: local devices that share each batch; 0 for all of them.
+      alone: where there are several processes, each has batches of its own.
+
+    Raises:
+      UserError: there are fewer devices.
     """
     import jax
     import keras
@@ -88,6 +103,67 @@ def start(seed: int, dtype: str = "float32") -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(dtype)
+    _share_batches(devices, alone)
+
+
+def _share_batches(wanted: int, alone: bool) -> None:
+    """Data parallelism over the local devices, and over those of all processes."""
+    import jax
+    import keras
+
+    here = jax.local_device_count()
+    devices = jax.local_devices() if alone else jax.devices()
+    names = [f"{device.platform}:{device.id}" for device in devices]
+    if not 0 <= wanted <= here:
+        raise UserError(
+            f"config.distribution.devices is {wanted}, but this machine has {here}. "
+            "Use 0 for all of them."
+        )
+    if wanted and len(names) == here:
+        names = names[:wanted]
+    if len(names) > 1:
+        logging.info("%d devices share each batch", len(names))
+        distribution = keras.distribution.DataParallel(
+            devices=names, auto_shard_dataset=False
+        )
+        keras.distribution.set_distribution(distribution)
+    elif keras.distribution.distribution() is not None:
+        keras.distribution.set_distribution(None)
+
+
+def training_batch(size: int, most: int) -> int:
+    """The batch size that all devices can share evenly; says so if it is another.
+
+    Args:
+      size: asked for, images of all devices together.
+      most: images that there are.
+
+    Returns:
+      The next multiple of the number of devices; the one below where that is too much.
+
+    Raises:
+      UserError: there are fewer images than devices.
+    """
+    import keras
+
+    distribution = keras.distribution.distribution()
+    devices = 1 if distribution is None else distribution.device_mesh.devices.size
+    shared = -(-size // devices) * devices
+    if shared > most >= size:
+        shared = most // devices * devices
+    if not shared:
+        raise UserError(
+            f"{devices} devices cannot share {most} images. Use fewer with "
+            "--config.distribution.devices."
+        )
+    if shared != size:
+        logging.info(
+            "data.batch_size %d becomes %d, a multiple of the %d devices",
+            size,
+            shared,
+            devices,
+        )
+    return shared
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ beside its place under a temporary name, and renamed when it is whole.
 import contextlib
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,18 +15,34 @@ from typing import Any
 
 from hiercam_keras.errors import UserError
 
+_writes = True
+
+
+def write_nothing() -> None:
+    """From now on what is written goes nowhere: another process writes the same."""
+    global _writes
+    _writes = False
+
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike, own: bool = False) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` on success.
 
     The temporary name keeps the suffix of `path`, since many writers choose their
     format by it. Parent folders are made. On an error the temporary file is removed.
 
+    Args:
+      path: what is written.
+      own: only this process writes it, so it counts after `write_nothing` too.
+
     Raises:
       UserError: the folder cannot be made or written.
     """
     path = Path(path)
+    if not (_writes or own):
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder) / path.name
+        return
     make_dir(path.parent)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:

@@ -28,6 +28,7 @@ EXTERNAL = {
         "models/xla_layers",
         "metrics/faithfulness",
         "runtime.py",
+        "hosts.py",
     ),
     "keras": ("models/", "training/", "cam/", "modes/", "runtime.py"),
     "cv2": ("metrics/",),
@@ -49,6 +50,8 @@ ROOMS = {
     "metrics": {"taxonomy"},
     "report": set(),
     "run_folder": {"taxonomy"},
+    "run_lock": set(),
+    "hosts": set(),
     "modes": {
         "taxonomy",
         "data",
@@ -58,6 +61,8 @@ ROOMS = {
         "metrics",
         "report",
         "run_folder",
+        "run_lock",
+        "hosts",
         "runtime",
     },
     "experiments": {

@@ -154,25 +154,10 @@ def test_prepare_has_no_chatter_and_needs_no_network(main, folder, tmp_path):
     assert sorted(one.name for one in folder.iterdir()) == sorted(CLASSES)
 
 
-# main.py with the small network known to it; the tests' own settings come first.
-TINY = f"""
-import sys
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
-from hiercam_keras import runtime
-prepare = runtime.prepare_process
-def prepare_and_register():
-    prepare()
-    import tiny_birds
-    tiny_birds.register()
-runtime.prepare_process = prepare_and_register
-import runpy
-sys.argv[0] = {str(ROOT / "main.py")!r}
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 OURS = re.compile(
     r"Drawing procedural birds|Drew \d+|Looking at \d+ image files|\d+ of \d+ species"
     r"|training tiny on|each epoch leaves out|epoch \d+/\d+: |kept epoch|going on after"
-    r"|(prepare|maps|overlays|eval \w+): \d+/\d+, "
+    r"|\d+ devices share each batch|(prepare|maps|overlays|eval \w+): \d+/\d+, "
 )
 
 
@@ -188,7 +173,7 @@ def test_a_training_says_only_what_is_ours(tmp_path):
         [
             sys.executable,
             "-c",
-            TINY,
+            tiny_birds.program(),
             "--mode=train",
             "--rank=order",
             *tiny,

@@ -4,6 +4,7 @@ Shared by the tests of modes, training and main.py, also by those in other proce
 """
 
 import importlib
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +86,50 @@ def run(mode: str, config: Any, *, fields: dict | None = None, **flags: Any) -> 
         mode=mode, config=FrozenConfigDict(config), overrides=fields or {}, **flags
     )
     return importlib.import_module(f"hiercam_keras.modes.{mode}").run(settings)
+
+
+_ROOT = Path(__file__).parent.parent
+# main.py with the tiny network known to it: a program for `python -c`. What stands for
+# HOOK runs when the process is prepared; the tests' own settings come first.
+MAIN = f"""
+import sys
+sys.path[:0] = [{str(_ROOT)!r}, {str(_ROOT / "tests")!r}]
+from hiercam_keras import runtime
+prepare = runtime.prepare_process
+def prepare_and_register():
+    prepare()
+    import tiny_birds
+    tiny_birds.register()
+    HOOK
+runtime.prepare_process = prepare_and_register
+import runpy
+sys.argv[0] = {str(_ROOT / "main.py")!r}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def program(hook: str = "") -> str:
+    """The text of main.py with the tiny network, and with more lines of code."""
+    return MAIN.replace("    HOOK\n", textwrap.indent(hook, "    ") + "\n")
+
+
+def command_line(data: Path) -> list[str]:
+    """Flags that make the experiment of `make_config`."""
+    small = {"orders": 2, "families": 2, "genera": 1, "species": 2}
+    fields = {f"data.synthetic.{name}": value for name, value in small.items()}
+    fields |= {
+        "data.synthetic.images_per_species": 10,
+        "data.synthetic.image_size": "(64,72)",
+        "data.root": str(data),
+        "data.cache_dir": str(data.parent / "cache"),
+        "data.image_size": SIZE,
+        "data.batch_size": 16,
+        "data.pipeline": "arrays",
+        "data.workers": 1,
+        "model.backbone": "tiny",
+        "model.weights": "none",
+        "model.output_stride": 32,
+        "cam.batch_size": 8,
+        "cam.num_overlays": 0,
+    }
+    return [f"--config.{name}={value}" for name, value in fields.items()]

@@ -23,6 +23,7 @@ from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import INPUT, Options, Program
 from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
+from hiercam_keras.models.xla_layers import shards
 
 
 class Explainer:
@@ -205,13 +206,17 @@ class Explainer:
         return functools.partial(self._collect, pieces, count, chosen, asked, method)
 
     def _pieces(self, images, codes, seeds) -> Iterator[tuple]:
-        """Batches of `batch_size`, the last one padded by repeating its last image."""
-        size = self.batch_size or len(images)
+        """Batches of `batch_size`, the last one padded by repeating its last image.
+
+        All local devices share each of them, where a distribution is active.
+        """
+        size = shards.padded_size(self.batch_size or len(images))
         for start in range(0, len(images), size):
             rows = np.minimum(np.arange(start, start + size), len(images) - 1)
             whole = start == 0 and size == len(images)
             piece = images if whole else images[rows]
-            yield piece, targets.Codes(*(field[rows] for field in codes)), seeds[rows]
+            asked = targets.Codes(*(field[rows] for field in codes))
+            yield shards.place((piece, asked, seeds[rows]))
 
     def _function(self, chosen) -> Callable:
         names = tuple(method.name for method in chosen)

@@ -32,6 +32,7 @@ class Writer:
       shard_size: examples in a file; a multiple of the batch size keeps the batches of
         a resumed run, and so its last bits, those of an undisturbed one.
       info: more for the JSON, told and not hashed.
+      part: (process, processes); each writes every so many-th shard.
 
     Raises:
       UserError: a damaged store.json, example_ids that repeat, a folder that cannot be
@@ -48,6 +49,7 @@ class Writer:
         *,
         shard_size: int = 256,
         info: Mapping[str, Any] | None = None,
+        part: tuple[int, int] = (0, 1),
     ):
         self.folder = Path(root) / key(identity)
         ids = list(example_ids)
@@ -72,6 +74,7 @@ class Writer:
             ids[start : start + shard_size] for start in range(0, len(ids), shard_size)
         ]
         self._shard_of = {x: i for i, shard in enumerate(self._shards) for x in shard}
+        self._part = part
         self._done = {i for i in range(len(self._shards)) if _is_whole(self._path(i))}
         self._rows: dict[int, dict[str, dict]] = {}
         self._ranks: tuple[str, ...] | None = None
@@ -79,12 +82,14 @@ class Writer:
     def _path(self, index: int) -> Path:
         return self.folder / f"shard-{index:05d}.npz"
 
-    def missing(self) -> list[str]:
-        """Example ids of the shards that are not on disk yet, in order."""
+    def missing(self, everywhere: bool = False) -> list[str]:
+        """Example ids of the shards that are not on disk yet, in order; of this
+        process's, or of all."""
+        index, count = (0, 1) if everywhere else self._part
         return [
             example_id
             for i, shard in enumerate(self._shards)
-            if i not in self._done
+            if i not in self._done and i % count == index
             for example_id in shard
         ]
 
@@ -139,7 +144,7 @@ class Writer:
         }
         for name in rows[kept[0]] if kept else ():
             arrays[name] = np.stack([rows[x][name] for x in kept])
-        with workdir.atomic_path(self._path(index)) as temporary:
+        with workdir.atomic_path(self._path(index), own=True) as temporary:
             np.savez(temporary, **arrays)
         self._done.add(index)
 

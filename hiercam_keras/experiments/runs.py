@@ -6,6 +6,7 @@ checkpoint; one that is finished is not touched.
 """
 
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from absl import logging
 
 from hiercam_keras import run_folder, runtime
-from hiercam_keras.errors import UserError
+from hiercam_keras.errors import Stopped, UserError
 from hiercam_keras.experiments.pieces import Piece, settings_for
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.run_folder import Run
@@ -135,6 +136,8 @@ def _train(settings: Settings, sender: Any) -> None:
         train.run(settings)
     except UserError as error:
         sender.send(str(error))
+    except Stopped as stop:  # it has saved, and told so; who sent the signal goes on
+        sys.exit(stop.status)
     else:
         sender.send("")
     finally:

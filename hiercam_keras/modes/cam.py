@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from hiercam_keras import runtime, workdir
+from hiercam_keras import hosts, runtime, workdir
 from hiercam_keras.cam import Explainer, heatmaps, store, targets
 from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
@@ -35,7 +35,8 @@ def run(settings: Settings) -> str:
         data = RunData(this, config, this.taxonomy(), None, None)
     else:
         data = open_run(settings, this)
-    runtime.start(config.seed, config.model.dtype)
+    devices = settings.config.distribution.devices
+    runtime.start(config.seed, config.model.dtype, devices, alone=True)
     model, _ = files.load_model(this.model_path, config.model.fast_layers)
     if settings.image:
         out = Path(settings.out or this.path / "cam")
@@ -58,7 +59,7 @@ def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
     )
     number = config.cam.num_overlays
     shown = data.records(settings.split)[: None if number < 0 else number]
-    if shown:
+    if shown and hosts.is_primary():
         most = config.coherence.faithfulness_images
         scores = faithful.measured(
             faithful.make_scorer(model, data),

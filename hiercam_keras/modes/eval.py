@@ -23,7 +23,8 @@ def run(settings: Settings) -> str:
     """Writes eval/<split>/*.csv of a run and returns the table of accuracies."""
     (this,) = find_runs(settings, [settings.rank])
     data = open_run(settings, this)
-    runtime.start(data.config.seed, data.config.model.dtype)
+    devices = settings.config.distribution.devices
+    runtime.start(data.config.seed, data.config.model.dtype, devices)
     model, _ = files.load_model(this.model_path, data.config.model.fast_layers)
     with data.loader(settings.split) as loader:
         found = predict_logits(model, loader, this.ranks, f"eval {settings.split}")

@@ -10,11 +10,12 @@ from typing import Any
 
 import keras
 
+from hiercam_keras import hosts
 from hiercam_keras.cam import Explainer, methods, store, targets
 from hiercam_keras.data.geometry import Layout
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
-from hiercam_keras.errors import UserError
+from hiercam_keras.errors import UserError, explain_out_of_memory
 from hiercam_keras.models import files
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
@@ -154,12 +155,19 @@ def store_maps(
             "split": split,
             "question": question.rsplit(":", 1)[0],
         },
+        part=hosts.part(),
     )
+    made = len(writer.missing(everywhere=True))
+    hosts.barrier("maps counted")  # by all, before one of them makes the first
     missing = set(writer.missing())
     if missing:
         todo = [record for record in records if record.example_id in missing]
-        _explain(explain, data, todo, asks or (lambda batch: asked), writer, layout)
-    return writer.close(), len(missing)
+        ask = asks or (lambda batch: asked)
+        with explain_out_of_memory(config.batch_size, "cam.batch_size"):
+            _explain(explain, data, todo, ask, writer, layout)
+    folder = writer.close()
+    hosts.barrier("maps made")
+    return folder, made
 
 
 def _score(score: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from hiercam_keras import run_folder
+from hiercam_keras import hosts, run_folder
 from hiercam_keras.data import geometry, loader, sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
@@ -27,7 +27,8 @@ def data_name(settings: Settings) -> str | None:
 
 def load_source(config: Any, data_dir: str | None) -> Any:
     """The images of a config, readable ones only; makes embedded data if missing."""
-    return sources.load(config.data, data_dir or None, name=config.name)
+    with hosts.primary_first("data"):
+        return sources.load(config.data, data_dir or None, name=config.name)
 
 
 def find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run]:
@@ -110,6 +111,7 @@ class RunData:
             self.config,
             batch_size=batch_size,
             once=True,
+            shard=hosts.part(),
         )
 
 
@@ -145,10 +147,12 @@ def make_loader(
     ranks: Sequence[str] | None = None,
     once: bool = False,
     layout: geometry.Layout = "classification",
+    shard: tuple[int, int] = (0, 1),
 ) -> loader.Loader:
     """A loader whose labels are those of the taxonomy at `ranks`, all by default.
 
-    With `once` nothing is kept in memory or on disk for a second epoch.
+    With `once` nothing is kept in memory or on disk for a second epoch. `shard` is this
+    process's part of every batch, see `data.loader.make_loader`.
     """
     lineages = [record.lineage for record in records]
     labels = {
@@ -169,4 +173,5 @@ def make_loader(
         training=training,
         class_weights=config.train.get("class_weights", "none") if training else "none",
         layout=layout,
+        shard=shard,
     )

@@ -31,7 +31,8 @@ def run(settings: Settings) -> str:
     else:
         batches = open_run(settings, this).loader(settings.split)
         default = Path(this.path / "predict" / f"{settings.split}.csv")
-    runtime.start(config.seed, config.model.dtype)
+    devices = settings.config.distribution.devices
+    runtime.start(config.seed, config.model.dtype, devices)
     model, _ = files.load_model(this.model_path, config.model.fast_layers)
     with batches:
         found = predict_logits(model, batches, this.ranks, "predict")

@@ -4,6 +4,7 @@ Two phases, small pictures first: the weights of a convolution do not depend on 
 of the picture, and most is learned at the cheaper one.
 """
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from absl import logging
 from hiercam_keras import runtime, workdir
 from hiercam_keras.data.sources.synthetic_birds.stream import PretrainStream
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import backbones, files, weights
+from hiercam_keras.models import backbones, weights
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.modes.train import build
-from hiercam_keras.training import checkpoint, pretrain
+from hiercam_keras.training import pretrain
+from hiercam_keras.training.checkpoint import Checkpoints
 
 _MEASURED_BATCHES = 40
 _NEW_STEP = 10**7  # pictures of the same trees, from far beyond the training's last
@@ -30,15 +32,16 @@ def run(settings: Settings) -> str:
     options = config.pretrain
     runtime.start(config.seed, config.model.dtype)
     folder = workdir.make_dir(settings.workdir or Path(config.runs_dir) / "pretrain")
-    state = folder / "state.keras"
-    if state.exists() and not (settings.resume or settings.overwrite):
+    if settings.overwrite:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    state = Checkpoints(folder / "checkpoints")
+    if state.numbers() and not settings.resume:
         raise UserError(
             f"{folder} holds a pretraining. Go on with --resume, or start over with "
             "--overwrite."
         )
-    done = 0
-    if settings.resume and state.exists():
-        done = files.read_metadata(state)["step"]
+    saved = state.latest()
+    done = saved.meta["step"] if saved else 0
     total = sum(steps for _, steps in options.phases)
     began, end, rows = time.monotonic(), 0, []
     for size, steps in options.phases:
@@ -47,13 +50,13 @@ def run(settings: Settings) -> str:
             continue
         with _stream(config, size, done) as stream:
             model = _compiled(config, size, stream.num_values, total)
-            if done:
-                checkpoint.copy_state(state, model)
+            if saved:
+                saved.assign(model)
             logging.info("steps %d to %d at %d px", done + 1, end, size)
             rows += pretrain.fit_stream(
                 model, stream, done, end, state, options.checkpoint_minutes
             )
-        done = end
+        done, saved = end, state.latest()
     return _finish(model, settings, folder, rows, time.monotonic() - began)
 
 

@@ -1,5 +1,6 @@
 """--mode=train: data, split, model, fit, and a run folder that says how it was done."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from absl import logging
 
-from hiercam_keras import run_folder, runtime, workdir
+from hiercam_keras import hosts, run_folder, run_lock, runtime, workdir
 from hiercam_keras.data import sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
@@ -24,6 +25,9 @@ from hiercam_keras.training import fit
 _OURS = ("checkpoints", "maps", "eval", "cam", "predict", "split", "tensorboard")
 _FILES = ("model.keras", "log.csv", "curves.png", "taxonomy.json", "config.json")
 
+# What may change when a run is gone on with: it changes no result.
+_FREE = ("config.distribution", "config.train.checkpoint_", "config.data.workers")
+
 
 def run(settings: Settings) -> str:
     """Trains the ranks of --rank and writes the run folder."""
@@ -34,8 +38,14 @@ def run(settings: Settings) -> str:
         settings.workdir
         or run_folder.path_for(config.runs_dir, name, settings.rank, config.seed)
     )
-    before = _check_free(folder, settings)
     workdir.make_dir(folder)  # a place that cannot be written shows before the work
+    with run_lock.hold(folder) if hosts.is_primary() else contextlib.nullcontext():
+        return _run(settings, name, folder)
+
+
+def _run(settings: Settings, name: str, folder: Path) -> str:
+    config = settings.config
+    before = _check_free(folder, settings)
     source = load_source(config, settings.data_dir)
     taxonomy = Taxonomy(record.lineage for record in source.records)
     for rank in settings.rank:
@@ -43,24 +53,36 @@ def run(settings: Settings) -> str:
     split = make_split(source.records, config)
     if split.note:
         logging.info("%s", split.note)
+    runtime.start(config.seed, config.model.dtype, config.distribution.devices)
+    records, _ = split.select(source.records, "train")
+    batch_size = runtime.training_batch(config.data.batch_size, len(records))
     training = make_loader(
-        split.select(source.records, "train")[0],
+        records,
         taxonomy,
         config,
         training=True,
+        batch_size=batch_size,
         ranks=settings.rank,
+        shard=hosts.part(),
     )
     validation = None
     if split.val:
         records, _ = split.select(source.records, "val")
-        validation = make_loader(records, taxonomy, config, ranks=settings.rank)
-    runtime.start(config.seed, config.model.dtype)
+        validation = make_loader(
+            records,
+            taxonomy,
+            config,
+            batch_size=batch_size,
+            ranks=settings.rank,
+            shard=hosts.part(),
+        )
     num_labels = {rank: taxonomy.num_labels(rank) for rank in settings.rank}
     model = build(config, num_labels)
     parents = tree_arrays(taxonomy, settings.rank)
     steps = training.num_batches
     fit.compile_model(model, num_labels, config.train, steps, parents)
-    if before and settings.overwrite:
+    hosts.barrier("checked")  # by all, before one of them writes
+    if before and settings.overwrite and hosts.is_primary():
         _clear(folder)  # only now, when nothing more can be wrong with the flags
     this = _open(folder, settings, name, taxonomy, split)
     logging.info(
@@ -70,12 +92,15 @@ def run(settings: Settings) -> str:
         ", ".join(f"{count} taxa at {rank}" for rank, count in num_labels.items()),
         folder,
     )
-    rows = fit.train(
-        model, training, validation, num_labels, config, folder, settings.resume
-    )
+    hosts.barrier("begun")
+    with hosts.explain_lost():
+        rows = fit.train(
+            model, training, validation, num_labels, config, folder, settings.resume
+        )
     for loader in filter(None, (training, validation)):
         loader.close()
-    _save(this, model, taxonomy, config)
+    if hosts.is_primary():
+        _save(this, model, taxonomy, config)
     columns = tables.read_log(folder / "log.csv")
     curves.save_learning_curves(
         folder / "curves.png", {"+".join(settings.rank): columns}
@@ -109,7 +134,11 @@ def _check_free(folder: Path, settings: Settings) -> bool:
             "--overwrite, or choose another folder with --workdir."
         )
     now = settings.config.to_dict()
-    changed = _differences(before.record["config"], _as_json(now))
+    changed = [
+        field
+        for field in _differences(before.record["config"], _as_json(now))
+        if not field.startswith(_FREE)
+    ]
     if before.ranks != settings.rank or changed:
         what = ", ".join(changed) or f"--rank (was {','.join(before.ranks)})"
         raise UserError(

@@ -2,8 +2,8 @@
 
 import csv
 import io
-import math
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from absl import logging
 from scipy.special import log_softmax
 
 from hiercam_keras import workdir
-from hiercam_keras.errors import UserError
 from hiercam_keras.training import rates
 from hiercam_keras.training.predict import predict_logits
 
@@ -68,17 +67,25 @@ class Validation(keras.callbacks.Callback):
     Keras' own validation weighs the padded last batch like a full one.
     """
 
-    def __init__(self, loader: Any, ranks: tuple[str, ...]):
+    def __init__(
+        self,
+        loader: Any,
+        ranks: tuple[str, ...],
+        check: Callable[[], None] | None = None,
+    ):
         super().__init__()
         self.loader = loader
         self.ranks = ranks
+        self.check = check  # called before each batch; may raise to stop
 
     def on_epoch_end(self, epoch, logs=None):
         """Adds val_loss and val_accuracy (per rank with several heads) to the logs."""
         if self.loader is None:
             return
         with rates.averaged(self.model):
-            found = predict_logits(self.model, self.loader, self.ranks)
+            found = predict_logits(
+                self.model, self.loader, self.ranks, check=self.check
+            )
         total = 0.0
         for rank in self.ranks:
             truth = found.labels[rank]
@@ -102,17 +109,12 @@ class EpochLog(keras.callbacks.Callback):
         self.epochs = epochs
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes the log; stops a training whose loss is no number."""
+        """Writes the log."""
         figures = {name: float(value) for name, value in logs.items()}
         self.rows.append({"epoch": epoch + 1, **figures})
         write_log(self.path, self.rows)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
         logging.info("epoch %d/%d: %s", epoch + 1, self.epochs, shown)
-        if not math.isfinite(figures["loss"]):
-            raise UserError(
-                f"the loss became {figures['loss']} in epoch {epoch + 1}. Lower "
-                "config.train.learning_rate; checkpoints/ holds the epoch before."
-            )
 
 
 def write_log(path: Path, rows: list[dict[str, float]]) -> None:

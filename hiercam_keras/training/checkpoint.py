@@ -1,108 +1,256 @@
-"""Checkpoints at the end of each epoch: the last one, whole, and the best one.
+"""Checkpoints: the whole state of a training, written by Orbax beside the training.
 
-Each is one Keras file with the optimizer's state inside and the rows of the log beside
-it in the same archive, so that what belongs together cannot come apart.
+A checkpoint is a folder, checkpoints/<number>, that holds the weights, the optimizer's
+state, the seed generators, the metrics so far and, as JSON, where the training was. It
+is written in the background under another name and renamed when it is whole; its sum is
+checked when it is read, so that a damaged one is never gone on from.
 """
 
-import json
-import zipfile
+import os
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import keras
+import numpy as np
 from absl import logging
 
 from hiercam_keras import workdir
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import files
-from hiercam_keras.models.initializers import numpy_initializers
+
+Arrays = dict[str, dict[str, np.ndarray]]
+METRICS = "metrics"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint in memory: its folder, what it says, and its arrays by group."""
+
+    path: Path
+    meta: dict[str, Any]
+    arrays: Arrays
+
+    def assign(self, model: keras.Model) -> None:
+        """Puts weights, seeds and optimizer state into a compiled model.
+
+        Raises:
+          UserError: the checkpoint holds another model.
+        """
+        model.optimizer.build(model.trainable_variables)
+        for group, variables in _groups(model).items():
+            if group != METRICS:  # they exist only once `fit` has begun
+                self._assign(group, variables)
+
+    def assign_running(self, model: keras.Model) -> None:
+        """Puts seeds and metrics into a model whose epoch has just begun."""
+        groups = _groups(model)
+        for group in ("state", METRICS):
+            self._assign(group, groups[group])
+
+    def _assign(self, group: str, variables: list) -> None:
+        values = [self.arrays[group][name] for name in sorted(self.arrays[group])]
+        if [v.shape for v in values] != [tuple(v.shape) for v in variables]:
+            raise UserError(
+                f"{self.path} holds another model than this config makes. Resume with "
+                "the flags of the first call, or start over with --overwrite."
+            )
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
 
 
 class Checkpoints:
-    """The folder `checkpoints/` of a run: last.keras and best.keras."""
+    """The checkpoints of one training.
 
-    def __init__(self, folder: Path, ranks: tuple[str, ...]):
-        self.last = folder / "last.keras"
-        self.best = folder / "best.keras"
-        self.ranks = ranks
-
-    def callback(self, rows: list[dict[str, float]]) -> keras.callbacks.Callback:
-        """Saves the epoch that `rows` ends with; it comes after the log's callback."""
-        return _Save(self, rows)
-
-    def restore(self, model: keras.Model) -> list[dict[str, float]]:
-        """Puts the last epoch's weights and optimizer state into a compiled model.
-
-        Returns:
-          The rows of the log so far; none when there is no checkpoint.
-        """
-        if not self.last.is_file():
-            return []
-        return copy_state(self.last, model)["log"]
-
-    def load_best(self, model: keras.Model) -> None:
-        """Puts the weights of the epoch with the lowest val loss into the model."""
-        if not self.best.is_file():
-            return
-        saved, metadata = files.load_model(self.best, accelerate="none")
-        model.set_weights(saved.get_weights())
-        logging.info("kept epoch %d, the best on val", metadata["log"][-1]["epoch"])
-
-
-def save_state(path: Path, model: keras.Model, metadata: dict[str, Any]) -> None:
-    """Writes a compiled model with its optimizer, and the metadata in the same file."""
-    text = json.dumps({"schema_version": files.SCHEMA_VERSION, **metadata})
-    with workdir.atomic_path(path) as temporary:
-        model.save(temporary)
-        with zipfile.ZipFile(temporary, "a", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(files.METADATA_MEMBER, text)
-
-
-def copy_state(path: Path, model: keras.Model) -> dict[str, Any]:
-    """Puts weights and optimizer state of a saved training into a compiled model.
-
-    Returns:
-      The metadata of the file.
+    Args:
+      folder: where they lie.
+      keep: how many of the latest are kept; the best is kept besides.
 
     Raises:
-      UserError: the file is damaged, or holds another model.
+      UserError: the folder cannot be made.
     """
-    try:
-        metadata = files.read_metadata(path)
-        with numpy_initializers():
-            saved = keras.saving.load_model(path)
-        if getattr(saved, "optimizer", None) is None:
-            raise ValueError("it holds no optimizer")
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        reason = str(error).splitlines()[0].removeprefix(f"{path}: ")
-        raise UserError(
-            f"cannot go on from the checkpoint {path}: {reason.rstrip('.')}. Start "
-            "over with --overwrite."
-        ) from error
-    # `weights`, as `variables` has the metrics' too, which come and go.
-    shapes = [tuple(variable.shape) for variable in saved.weights]
-    if shapes != [tuple(variable.shape) for variable in model.weights]:
-        raise UserError(
-            f"{path} holds another model than this config makes. Resume with the flags "
-            "of the first call, or start over with --overwrite."
+
+    def __init__(self, folder: Path, keep: int = 3):
+        import orbax.checkpoint as ocp  # takes two seconds, and only trainings need it
+
+        self.folder = workdir.make_dir(folder).resolve()
+        self.keep = keep
+        self.best: int | None = None
+        self._args = ocp.args
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self,
+            cleanup_tmp_directories=True,
+            save_root_metadata=False,
         )
-    model.optimizer.build(model.trainable_variables)
-    pairs = [*zip(model.weights, saved.weights, strict=True)]
-    ours, theirs = model.optimizer.variables, saved.optimizer.variables
-    for variable, value in [*pairs, *zip(ours, theirs, strict=True)]:
-        variable.assign(value)
-    return metadata
+        try:
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        except OSError as error:
+            raise UserError(
+                f"cannot use the folder {self.folder}: {error.strerror or error}."
+            ) from error
+
+    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+        """Orbax asks this after each commit: the last ones and the best one stay."""
+        numbers = [one.step for one in checkpoints]
+        wanted = {*numbers[-self.keep :], self.best}
+        return [number in wanted for number in numbers]
+
+    def numbers(self) -> list[int]:
+        """Numbers of the whole checkpoints, the oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def save(
+        self, model: keras.Model, meta: dict[str, Any], best: bool = False
+    ) -> Path | None:
+        """Starts to write the state of a compiled model; waits for the one before.
+
+        Args:
+          model: its state is copied to the host before this returns.
+          meta: what JSON can hold; comes back with the state.
+          best: none before was better, so keep it whatever follows.
+
+        Returns:
+          The folder; None, and nothing is written, where a value is not finite.
+
+        Raises:
+          UserError: this one, or the one before, cannot be written.
+        """
+        arrays = host_copy(model)
+        if not _finite(arrays):
+            return None
+        number = max(self.numbers(), default=0) + 1
+        kept = number if best else self.best
+        everything = {"meta": meta, "best": kept, "sum": _sum(arrays)}
+        self._guarded(
+            lambda: self._manager.save(
+                number,
+                args=self._args.Composite(
+                    state=self._args.StandardSave(arrays),
+                    meta=self._args.JsonSave(everything),
+                ),
+            )
+        )
+        self.best = kept
+        return self.folder / str(number)
+
+    def wait(self) -> None:
+        """Returns when everything is on disk; raises what `save` would."""
+        self._guarded(self._manager.wait_until_finished)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, error_type, *error) -> None:
+        """Waits for what is being written, and frees Orbax's threads."""
+        # Other processes may have ended, and would be waited for.
+        if error_type is None or jax.process_count() == 1:
+            self._guarded(self._manager.close)
+
+    def latest(self) -> Saved | None:
+        """The newest checkpoint that is whole; None if there are none.
+
+        A damaged one is told and set aside under another name.
+
+        Raises:
+          UserError: there are some, and all of them are damaged.
+        """
+        numbers = self.numbers()
+        for number in reversed(numbers):
+            saved = self._read(number)
+            if saved is not None:
+                return saved
+        if numbers:
+            raise UserError(
+                f"cannot go on: every checkpoint in {self.folder} is damaged. Start "
+                "over with --overwrite."
+            )
+        return None
+
+    def load_best(self, model: keras.Model) -> dict[str, Any] | None:
+        """Puts the best checkpoint into the model and returns what it says."""
+        if self.best not in self.numbers():
+            return None
+        saved = self._read(self.best)
+        if saved is None:
+            return None
+        saved.assign(model)
+        return saved.meta
+
+    def _read(self, number: int) -> Saved | None:
+        path = self.folder / str(number)
+        try:
+            found = self._manager.restore(
+                number,
+                args=self._args.Composite(
+                    state=self._args.StandardRestore(), meta=self._args.JsonRestore()
+                ),
+            )
+            arrays, everything = found.state, found.meta
+            if _sum(arrays) != everything["sum"]:
+                raise ValueError("its sum is wrong")
+            self.best = everything["best"]
+            return Saved(path, everything["meta"], arrays)
+        except Exception as error:  # Orbax and TensorStore raise many kinds
+            logging.warning(
+                "the checkpoint %s is damaged (%s): it is set aside as %s.damaged, and "
+                "the one before it is used",
+                path,
+                _first_line(error),
+                path.name,
+            )
+        os.replace(path, path.with_name(f"{number}.damaged"))
+        self._manager.reload()
+        return None
+
+    def _guarded(self, act: Any) -> None:
+        try:
+            act()
+        except Exception as error:
+            raise UserError(
+                f"cannot write a checkpoint in {self.folder}: {_first_line(error)}. "
+                "Free some space, or choose another folder with --workdir; the "
+                "checkpoints before it are whole, and --resume goes on from them."
+            ) from error
 
 
-class _Save(keras.callbacks.Callback):
-    def __init__(self, checkpoints, rows):
-        super().__init__()
-        self.checkpoints = checkpoints
-        self.rows = rows
+def host_copy(model: keras.Model) -> Arrays:
+    """Copies of all that a training changes, by group."""
+    return {
+        group: {f"{i:05d}": np.array(v.value) for i, v in enumerate(variables)}
+        for group, variables in _groups(model).items()
+    }
 
-    def on_epoch_end(self, epoch, logs=None):
-        metadata = {"ranks": list(self.checkpoints.ranks), "log": self.rows}
-        losses = [row.get("val_loss", 0.0) for row in self.rows]
-        if losses[-1] <= min(losses):
-            files.save_model(self.checkpoints.best, self.model, metadata)
-        save_state(self.checkpoints.last, self.model, metadata)
+
+def _groups(model: keras.Model) -> dict[str, list]:
+    return {
+        "trainable": model.trainable_variables,
+        "state": model.non_trainable_variables,  # seed generators are among them
+        "optimizer": model.optimizer.variables,
+        METRICS: model.metrics_variables,
+    }
+
+
+def _finite(arrays: Arrays) -> bool:
+    return all(
+        np.isfinite(value).all()
+        for group in arrays.values()
+        for value in group.values()
+        if np.issubdtype(value.dtype, np.floating)
+    )
+
+
+def _sum(arrays: Arrays) -> int:
+    """CRC-32 over names and values, in order."""
+    total = 0
+    for group in sorted(arrays):
+        for name in sorted(arrays[group]):
+            value = np.ascontiguousarray(arrays[group][name])
+            total = zlib.crc32(f"{group}/{name}{value.dtype}".encode(), total)
+            total = zlib.crc32(value.tobytes(), total)
+    return total
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200].rstrip(".")

@@ -1,4 +1,4 @@
-"""Compile and fit: one or several heads, resumable at the end of every epoch."""
+"""Compile and fit: one or several heads, resumable at every step."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +8,14 @@ import keras
 import numpy as np
 from absl import logging
 
+from hiercam_keras.errors import Stopped, explain_out_of_memory
 from hiercam_keras.models import batchnorm
 from hiercam_keras.progress import progress
-from hiercam_keras.training import callbacks, checkpoint, rates
+from hiercam_keras.training import callbacks, rates
+from hiercam_keras.training.checkpoint import Checkpoints
 from hiercam_keras.training.compiling import compile_model, freeze, training_batch
+from hiercam_keras.training.saving import Saving
+from hiercam_keras.training.stopping import StopSignals
 
 __all__ = ["compile_model", "freeze", "train"]
 
@@ -33,60 +37,117 @@ def train(
       num_labels: number of labels by rank, one for each head, in their order.
       config: the whole config; `config.train` counts here.
       folder: the run folder.
-      resume: go on after the last epoch that is complete.
+      resume: go on from the last checkpoint.
 
     Returns:
       One row of figures per epoch: epoch, loss, accuracy, val_loss, val_accuracy and,
       with several heads, each of them per rank.
     """
     options, ranks = config.train, tuple(num_labels)
-    state = checkpoint.Checkpoints(folder / "checkpoints", ranks)
-    rows = state.restore(model) if resume else []
-    if rows:
-        logging.info("going on after epoch %d", len(rows))
-    if len(rows) < options.epochs:
-        _tell_left_out(train_loader)
-        model.fit(
-            _training_batches(train_loader, num_labels, len(rows), options),
-            epochs=options.epochs,
-            initial_epoch=len(rows),
-            steps_per_epoch=train_loader.num_batches,
-            shuffle=False,  # the loader's business
-            callbacks=[
-                callbacks.EpochSeed(config.seed),
-                callbacks.Pace(),
-                callbacks.Validation(val_loader, ranks),
-                callbacks.EpochLog(folder / "log.csv", rows, options.epochs),
-                state.callback(rows),
-                *callbacks.tensorboard(folder, options.tensorboard),
-            ],
-            verbose=0,
-        )
-    if options.keep_best and val_loader is not None:
-        state.load_best(model)
+    with Checkpoints(folder / "checkpoints", options.checkpoint_keep) as checkpoints:
+        saved = checkpoints.latest() if resume else None
+        if saved is not None:
+            saved.assign(model)
+        signals = StopSignals()
+        saving = Saving(checkpoints, train_loader.num_batches, options, signals, saved)
+        every = [
+            callbacks.EpochSeed(config.seed),
+            callbacks.Pace(),
+            saving.watch,
+            saving,
+            callbacks.Validation(val_loader, ranks, saving.check_stop),
+            callbacks.EpochLog(folder / "log.csv", saving.rows, options.epochs),
+            saving.end,
+            *callbacks.tensorboard(folder, options.tensorboard),
+        ]
+        if saving.rows:
+            callbacks.write_log(folder / "log.csv", saving.rows)
+        if saved is not None:
+            logging.info(
+                "going on after step %d of epoch %d, from %s",
+                saving.step,
+                saving.epoch + 1,
+                saved.path,
+            )
+        batch_size = train_loader.batch_size
+        if saving.epoch < options.epochs:
+            _tell_left_out(train_loader)
+        try:
+            with signals, explain_out_of_memory(batch_size, "data.batch_size"):
+                while saving.epoch < options.epochs:
+                    _fit_epoch(model, train_loader, num_labels, options, saving, every)
+        except Stopped as stop:
+            where = saving.save_at_stop()
+            raise Stopped(
+                f"{stop}, {where}. All is saved: go on with --resume and the same "
+                "flags.",
+                stop.status,
+            ) from None
+        checkpoints.wait()
+        if options.keep_best and val_loader is not None:
+            _load_best(checkpoints, model)
     rates.use_averages(model)
     if options.reestimate_batches:
         batches = _images(train_loader, options.epochs, options.reestimate_batches)
         batchnorm.reestimate(model, batches)
-    return rows
+    return saving.rows
+
+
+def _fit_epoch(
+    model: keras.Model,
+    loader: Any,
+    num_labels: dict[str, int],
+    options: Any,
+    saving: Saving,
+    every: list[keras.callbacks.Callback],
+) -> None:
+    """The steps of an epoch that are left, and what comes at its end.
+
+    A call of Keras' `fit` for each epoch, since an epoch that is gone on with has fewer
+    steps, which one call cannot have.
+    """
+    epoch, first = saving.epoch, saving.step
+    if first == loader.num_batches:  # only its validation is left
+        ends = keras.callbacks.CallbackList(every, model=model)
+        ends.on_epoch_end(epoch, dict(saving.figures))
+        return
+    model.fit(
+        _training_batches(loader, num_labels, epoch, options, first),
+        epochs=epoch + 1,
+        initial_epoch=epoch,
+        steps_per_epoch=loader.num_batches - first,
+        shuffle=False,  # the loader's business
+        callbacks=every,
+        verbose=0,
+    )
+
+
+def _load_best(checkpoints: Checkpoints, model: keras.Model) -> None:
+    """Puts the weights of the epoch with the lowest val loss into the model."""
+    meta = checkpoints.load_best(model)
+    if meta is None:
+        logging.warning(
+            "the best epoch is not in %s: kept the last", checkpoints.folder
+        )
+    else:
+        logging.info("kept epoch %d, the best on val", meta["epoch"])
 
 
 def _training_batches(
-    loader: Any, counts: dict[str, int], first_epoch: int, options: Any
+    loader: Any, counts: dict[str, int], epoch: int, options: Any, first: int = 0
 ) -> Iterator[tuple[Any, ...]]:
-    """(images, labels) of all epochs that are left, each in an order of its own.
+    """(images, labels) of an epoch from its batch `first` on.
 
     Weights follow where the losses have some.
     """
-    for epoch in range(first_epoch, options.epochs):
-        batches = progress(
-            loader.epoch(epoch),
-            loader.num_batches * loader.batch_size,
-            f"epoch {epoch + 1}/{options.epochs}",
-            count=lambda batch: len(batch.images),
-        )
-        for batch in batches:
-            yield training_batch(batch, counts, options, epoch)
+    batches = progress(
+        loader.epoch(epoch, first),
+        (loader.num_batches - first) * loader.batch_size,
+        f"epoch {epoch + 1}/{options.epochs}",
+        count=lambda batch: len(batch.images),
+    )
+    for batch in batches:
+        yield training_batch(batch, counts, options, epoch)
 
 
 def _images(loader: Any, epoch: int, count: int) -> Iterator[np.ndarray]:

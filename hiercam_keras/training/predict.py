@@ -1,12 +1,14 @@
 """Logits of a model over the batches of a loader."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from hiercam_keras.progress import progress
+from hiercam_keras.training.forward import gather, gather_text, predict_batch
 
 
 class Predictions(NamedTuple):
@@ -19,15 +21,22 @@ class Predictions(NamedTuple):
 
 
 def predict_logits(
-    model: keras.Model, loader: Any, ranks: tuple[str, ...], desc: str = ""
+    model: keras.Model,
+    loader: Any,
+    ranks: tuple[str, ...],
+    desc: str = "",
+    check: Callable[[], None] | None = None,
 ) -> Predictions:
     """Runs the model over every image of the loader once.
+
+    Of several processes each reads its share, and all get the whole result.
 
     Args:
       model: gives logits (B, N), or a dict of them when it has several heads.
       loader: a `data.loader.Loader`; padding (mask False) is left out.
       ranks: the model's ranks, one per head.
       desc: name of the progress bar; "" for none.
+      check: called before each batch; may raise to stop.
     """
     batches = loader.epoch(0)
     if desc:
@@ -37,21 +46,25 @@ def predict_logits(
             desc,
             count=lambda batch: int(batch.mask.sum()),
         )
-    example_ids: list[str] = []
+    example_ids: list[list[str]] = []
+    masks: list[np.ndarray] = []
     logits = defaultdict(list)
     labels = defaultdict(list)
     for batch in batches:
-        example_ids += np.asarray(batch.example_ids, object)[batch.mask].tolist()
-        for rank, values in by_rank(
-            model.predict_on_batch(batch.images), ranks
-        ).items():
-            logits[rank].append(np.asarray(values, np.float32)[batch.mask])
+        if check is not None:
+            check()
+        example_ids.append(list(batch.example_ids))
+        masks.append(batch.mask)
+        for rank, values in by_rank(predict_batch(model, batch.images), ranks).items():
+            logits[rank].append(np.asarray(values, np.float32))
         for rank, values in batch.labels.items():
-            labels[rank].append(values[batch.mask])
+            labels[rank].append(values)
+    mask = gather(masks)
+    ids = np.array(gather_text(example_ids), object)
     return Predictions(
-        example_ids,
-        {rank: np.concatenate(parts) for rank, parts in logits.items()},
-        {rank: np.concatenate(parts) for rank, parts in labels.items()},
+        ids[mask].tolist(),
+        {rank: gather(parts)[mask] for rank, parts in logits.items()},
+        {rank: gather(parts)[mask] for rank, parts in labels.items()},
     )
 
 

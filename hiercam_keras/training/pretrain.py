@@ -9,7 +9,6 @@ a dense signal that no single tree, look or rank can satisfy.
 
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,8 +16,9 @@ import numpy as np
 from absl import logging
 from keras import ops
 
+from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
-from hiercam_keras.training import checkpoint
+from hiercam_keras.training.checkpoint import Checkpoints
 
 NUM_CHANNELS = 4  # traits, and ranks that they tell apart
 _FAR = -1e9  # the logit of a child that a tree does not have
@@ -113,21 +113,27 @@ def compile_model(
 class _Keep(keras.callbacks.Callback):
     """Saves the whole training state every so many minutes."""
 
-    def __init__(self, path: Path, minutes: float):
+    def __init__(self, checkpoints: Checkpoints, minutes: float):
         super().__init__()
-        self.path = path
+        self.checkpoints = checkpoints
         self.seconds = minutes * 60
-        self.first_step = 0  # of the call of fit that is under way
+        self.first_step = self.saved_step = 0  # of the call of fit that is under way
         self.saved = time.monotonic()
 
-    def on_train_batch_end(self, batch, logs=None):
-        if time.monotonic() - self.saved < self.seconds:
-            return
-        self.model.jax_state_sync()
-        checkpoint.save_state(
-            self.path, self.model, {"step": self.first_step + batch + 1}
-        )
-        self.saved = time.monotonic()
+    def on_train_batch_begin(self, batch, logs=None):
+        step = self.first_step + batch
+        late = time.monotonic() - self.saved >= self.seconds
+        if late and step > self.saved_step:
+            self.model.jax_state_sync()
+            self.save(step)
+
+    def save(self, step):
+        if self.checkpoints.save(self.model, {"step": step}) is None:
+            raise UserError(
+                f"the loss became nan or infinite before step {step}. Lower "
+                "config.pretrain.learning_rate and start over with --overwrite."
+            )
+        self.saved_step, self.saved = step, time.monotonic()
 
 
 def fit_stream(
@@ -135,7 +141,7 @@ def fit_stream(
     stream: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
     first_step: int,
     last_step: int,
-    state: Path,
+    checkpoints: Checkpoints,
     checkpoint_minutes: float,
     report_every: int = 100,
 ) -> list[dict[str, float]]:
@@ -145,8 +151,8 @@ def fit_stream(
       model: compiled, one output of `head_size` logits.
       stream: (images, tree, labels) batches, uint8 (B, S, S, 3), (B,), (B, 4), from
         `first_step` on.
-      state: file of the training state, written every `checkpoint_minutes` and at
-        the end.
+      checkpoints: of this training, written every `checkpoint_minutes` and at the end;
+        each says its `step`.
       report_every: batches in one row of the result.
 
     Returns:
@@ -154,7 +160,8 @@ def fit_stream(
     """
     rows: list[dict[str, float]] = []
     batches = _pairs(progress(stream, last_step - first_step, "pretrain", "batch"))
-    keep = _Keep(state, checkpoint_minutes)
+    keep = _Keep(checkpoints, checkpoint_minutes)
+    keep.saved_step = first_step
     for start in range(first_step, last_step, report_every):
         count = min(report_every, last_step - start)
         keep.first_step = start
@@ -164,7 +171,9 @@ def fit_stream(
         figures = {name: values[-1] for name, values in history.items()}
         rows.append({"step": start + count, **figures})
         logging.info("step %d: loss %.4f, accuracy %.4f", *rows[-1].values())
-    checkpoint.save_state(state, model, {"step": last_step})
+    if last_step > keep.saved_step:
+        keep.save(last_step)
+    checkpoints.wait()
     return rows
 
 

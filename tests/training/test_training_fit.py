@@ -6,7 +6,6 @@ import pytest
 from hiercam_keras.errors import UserError
 from hiercam_keras.report import tables
 from hiercam_keras.training import callbacks, fit
-from hiercam_keras.training.checkpoint import Checkpoints
 from hiercam_keras.training.predict import predict_logits
 
 
@@ -108,43 +107,6 @@ def test_without_validation_the_last_epoch_is_kept(train):
     assert set(done.rows[-1]) == {"epoch", "loss", "accuracy"}
 
 
-@pytest.mark.parametrize("ranks", [("family",), ("family", "species")])
-def test_resuming_after_each_epoch_gives_the_same_weights(train, tmp_path, ranks):
-    whole = train(ranks, folder=tmp_path / "whole", keep_best=False)
-
-    class Stop(Exception):
-        pass
-
-    parts = tmp_path / "parts"
-    for epoch in (1, 2):
-        with pytest.MonkeyPatch.context() as patch:
-            save = Checkpoints.callback
-
-            def stopping(self, rows, epoch=epoch, save=save):
-                callback = save(self, rows)
-                inner = callback.on_epoch_end
-
-                def on_epoch_end(number, logs=None):
-                    inner(number, logs)
-                    if number + 1 == epoch:
-                        raise Stop
-
-                callback.on_epoch_end = on_epoch_end
-                return callback
-
-            patch.setattr(Checkpoints, "callback", stopping)
-            with pytest.raises(Stop):
-                train(ranks, folder=parts, resume=epoch > 1, keep_best=False)
-    last = train(ranks, folder=parts, resume=True, keep_best=False)
-    for one, other in zip(
-        whole.model.get_weights(), last.model.get_weights(), strict=True
-    ):
-        np.testing.assert_array_equal(one, other)
-    assert last.rows == whole.rows
-    logs = [(path / "log.csv").read_bytes() for path in (parts, tmp_path / "whole")]
-    assert logs[0] == logs[1]
-
-
 def test_dropout_differs_between_epochs_and_seeds(make_model):
     model, _ = make_model()
     states = []
@@ -155,19 +117,6 @@ def test_dropout_differs_between_epochs_and_seeds(make_model):
         state = model.get_layer("head_dropout").seed_generator.state
         states.append(tuple(np.asarray(state)))
     assert len(set(states)) == 3
-
-
-def test_a_loss_that_is_no_number_stops_the_training(train, loaders, monkeypatch):
-    train(epochs=1, keep_best=False)
-    real = fit._training_batches
-
-    def broken(*args):
-        for images, labels in real(*args):
-            yield np.full(images.shape, np.nan, np.float32), labels
-
-    monkeypatch.setattr(fit, "_training_batches", broken)
-    with pytest.raises(UserError, match=r"loss became nan in epoch 2.*learning_rate"):
-        train(epochs=2, resume=True, keep_best=False)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import files
-from hiercam_keras.training import checkpoint, pretrain
+from hiercam_keras.training import pretrain
+from hiercam_keras.training.checkpoint import Checkpoints
 
 # Children at each of the four ranks of three trees; the most is 4.
 NUM_VALUES = np.array([[2, 3, 4, 2], [3, 2, 2, 4], [2, 2, 3, 3]])
@@ -124,12 +124,12 @@ def stream(first_step=0):
 
 def test_fit_stream_learns_and_tells(tmp_path):
     model = stream_model()
-    state = tmp_path / "state.keras"
+    state = Checkpoints(tmp_path)
     rows = pretrain.fit_stream(model, stream(), 0, 60, state, 60, report_every=20)
     assert [row["step"] for row in rows] == [20, 40, 60]
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
     assert rows[-1]["accuracy"] > rows[0]["accuracy"]
-    assert files.read_metadata(state)["step"] == 60
+    assert state.latest().meta == {"step": 60}
     new = [batch for batch, _ in zip(stream(10**6), range(4), strict=False)]
     measured = pretrain.measure(model, new, NUM_VALUES)
     assert measured.shape == (4,)
@@ -139,11 +139,12 @@ def test_fit_stream_learns_and_tells(tmp_path):
 def test_the_state_is_whole(tmp_path):
     """Weights, and the optimizer's moments and step: training goes on as it was."""
     model = stream_model()
-    state = tmp_path / "state.keras"
+    state = Checkpoints(tmp_path)
     pretrain.fit_stream(model, stream(), 0, 6, state, 60)
     again = stream_model()
-    metadata = checkpoint.copy_state(state, again)
-    assert metadata["step"] == 6
+    saved = state.latest()
+    saved.assign(again)
+    assert saved.meta["step"] == 6
     assert int(again.optimizer.iterations) == 6
     for mine, other in (
         (model.variables, again.variables),
@@ -161,26 +162,24 @@ def test_the_state_is_whole(tmp_path):
 def test_the_state_is_kept_on_the_way(tmp_path, monkeypatch):
     """Every checkpoint says the step that it belongs to."""
     steps = []
-    real = checkpoint.save_state
-    monkeypatch.setattr(
-        checkpoint,
-        "save_state",
-        lambda path, model, metadata: (
-            steps.append((metadata["step"], int(model.optimizer.iterations))),
-            real(path, model, metadata),
-        ),
-    )
+    real = Checkpoints.save
+
+    def save(self, model, meta, best=False):
+        steps.append((meta["step"], int(model.optimizer.iterations)))
+        return real(self, model, meta, best)
+
+    monkeypatch.setattr(Checkpoints, "save", save)
     model = stream_model()
-    pretrain.fit_stream(model, stream(), 0, 5, tmp_path / "s.keras", 0, report_every=3)
-    assert steps == [(step, step) for step in (1, 2, 3, 4, 5, 5)]
+    pretrain.fit_stream(model, stream(), 0, 5, Checkpoints(tmp_path), 0, report_every=3)
+    assert steps == [(step, step) for step in (1, 2, 3, 4, 5)]
 
 
 def test_the_state_of_another_model_is_refused(tmp_path, make_model):
     other, counts = make_model()
     other.compile("adam", "mse")
     other.train_on_batch(np.zeros((2, 8, 8, 3)), np.zeros((2, 2)))
-    path = tmp_path / "state.keras"
-    checkpoint.save_state(path, other, {"step": 1})
-    mine = stream_model()
-    with pytest.raises(UserError, match=r"state\.keras holds another model"):
-        checkpoint.copy_state(path, mine)
+    state = Checkpoints(tmp_path)
+    state.save(other, {"step": 1})
+    state.wait()
+    with pytest.raises(UserError, match=r"/1 holds another model"):
+        state.latest().assign(stream_model())

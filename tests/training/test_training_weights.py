@@ -15,8 +15,8 @@ class Weighted:
     def __getattr__(self, name):
         return getattr(self._loader, name)
 
-    def epoch(self, number=0):
-        for batch in self._loader.epoch(number):
+    def epoch(self, number=0, start_step=0):
+        for batch in self._loader.epoch(number, start_step):
             weights = {
                 rank: np.float32(table)[batch.labels[rank]]
                 for rank, table in self._by_rank.items()

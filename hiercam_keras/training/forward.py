@@ -1,0 +1,87 @@
+"""Logits of one batch on all devices, and arrays of all processes in one."""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+
+from hiercam_keras.models.xla_layers import shards
+
+_FORWARD: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def predict_batch(model: keras.Model, images: np.ndarray) -> Any:
+    """The model's outputs for this process's images, float arrays of as many rows.
+
+    Without a distribution it is Keras' `predict_on_batch`. With one, every process
+    calls it the same number of times with as many images.
+
+    Args:
+      model: gives an array (B, N), or a dict of them.
+      images: (B, S, S, 3), any B of at least 1.
+    """
+    if keras.distribution.distribution() is None:
+        return model.predict_on_batch(images)
+    count = len(images)
+    rows = np.minimum(np.arange(shards.padded_size(count)), count - 1)
+    trainable = [variable.value for variable in model.trainable_variables]
+    state = [variable.value for variable in model.non_trainable_variables]
+    outputs = _forward(model)(trainable, state, shards.place(images[rows]))
+    return jax.tree.map(lambda array: shards.local_rows(array)[:count], outputs)
+
+
+def _forward(model: keras.Model) -> Callable:
+    """The jitted forward pass, compiled once for a model."""
+    if model not in _FORWARD:
+        # A strong reference in the closure would keep the model alive for ever.
+        reference = weakref.ref(model)
+
+        def forward(trainable, state, images):
+            outputs, _ = reference().stateless_call(
+                trainable, state, images, training=False
+            )
+            return outputs
+
+        _FORWARD[model] = jax.jit(forward, out_shardings=shards.sharding())
+    return _FORWARD[model]
+
+
+def gather(parts: list[np.ndarray]) -> np.ndarray:
+    """Rows of every batch of all processes, in the order of the whole batches.
+
+    Args:
+      parts: one array (b, ...) per batch, of the same shapes in every process.
+
+    Returns:
+      (sum of all b of all processes, ...).
+    """
+    here = np.stack(parts)  # (batches, b, ...)
+    if jax.process_count() == 1:
+        return here.reshape(-1, *here.shape[2:])
+    from jax.experimental import multihost_utils
+
+    everywhere = np.asarray(multihost_utils.process_allgather(here))
+    # (processes, batches, b, ...): within a batch the processes follow one another.
+    return np.swapaxes(everywhere, 0, 1).reshape(-1, *here.shape[2:])
+
+
+def gather_text(parts: list[list[str]]) -> list[str]:
+    """The same for texts, which travel as UTF-8 in arrays of one width."""
+    if jax.process_count() == 1:
+        return [text for part in parts for text in part]
+    from jax.experimental import multihost_utils
+
+    encoded = [[text.encode("utf-8", "surrogateescape") for text in p] for p in parts]
+    width = max((len(text) for part in encoded for text in part), default=0)
+    width = int(np.max(multihost_utils.process_allgather(np.array(width))))
+    rows = [
+        np.stack([np.frombuffer(t.ljust(width, b"\0"), np.uint8) for t in part])
+        for part in encoded
+    ]
+    return [
+        row.tobytes().rstrip(b"\0").decode("utf-8", "surrogateescape")
+        for row in gather(rows)
+    ]

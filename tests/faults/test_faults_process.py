@@ -1,0 +1,164 @@
+"""main.py under signals, closed pipes, strange names and files that go away."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import keras
+import numpy as np
+import pytest
+import tiny_birds
+
+from hiercam_keras.errors import UserError, explain_out_of_memory
+
+# Sends itself a signal before a step: AT_STEP is "step signal".
+AT_STEP = """
+import os, signal
+from hiercam_keras.training.saving import Saving
+step, number = os.environ["AT_STEP"].split()
+begin = Saving.on_train_batch_begin
+def on_train_batch_begin(self, batch, logs=None):
+    if self.epoch * self.num_batches + self._first + batch == int(step):
+        os.kill(os.getpid(), getattr(signal, number))
+    begin(self, batch, logs)
+Saving.on_train_batch_begin = on_train_batch_begin
+"""
+EPOCHS = ("--config.train.epochs=4", "--config.train.checkpoint_steps=1")
+
+
+def weights(run: Path) -> list[np.ndarray]:
+    return keras.saving.load_model(run / "model.keras", compile=False).get_weights()
+
+
+@pytest.fixture(scope="module")
+def flags(birds):
+    return ["--mode=train", "--rank=family", *tiny_birds.command_line(birds), *EPOCHS]
+
+
+def test_sigkill_then_sigterm_then_on_to_the_same_end(start, flags, tmp_path, birds):
+    """In a folder with spaces and letters of three scripts in its name."""
+    run = tmp_path / "läufe 日本 run"
+    asked = [*flags, f"--workdir={run}"]
+    killed = start(*asked, hook=AT_STEP, env={"AT_STEP": "5 SIGKILL"})
+    killed.communicate(timeout=300)
+    assert killed.returncode == -signal.SIGKILL
+
+    stopped = start(*asked, "--resume", hook=AT_STEP, env={"AT_STEP": "10 SIGTERM"})
+    said, told = stopped.communicate(timeout=300)
+    assert (stopped.returncode, said) == (75, "")
+    assert "SIGTERM: saving before the stop" in told
+    last = told.splitlines()[-1]
+    # Three batches an epoch: ten of them end with the first of the fourth epoch.
+    assert last.startswith("stopped: SIGTERM, stopped at step 1 of epoch 4."), told
+    assert "run.lock is of a run that was killed, process" in told
+
+    ended = start(*asked, "--resume")
+    said, told = ended.communicate(timeout=300)
+    assert ended.returncode == 0, told
+    assert "Traceback" not in told
+
+    config = tiny_birds.make_config(tmp_path, birds)
+    config.train.epochs = 4
+    tiny_birds.run("train", config, rank=("family",), workdir=str(tmp_path / "whole"))
+    for one, other in zip(weights(run), weights(tmp_path / "whole"), strict=True):
+        np.testing.assert_array_equal(one, other)
+    logs = [(path / "log.csv").read_bytes() for path in (run, tmp_path / "whole")]
+    assert logs[0] == logs[1]
+
+
+def test_who_reads_our_words_may_go(start, tmp_path):
+    """As in `python main.py ... | head -1`: no traceback, and no lost work."""
+    read, write = os.pipe()
+    process = start(
+        "--mode=prepare", f"--config.data.root={tmp_path}", stdout=write, hook=_SPEAKER
+    )
+    os.close(read)
+    os.close(write)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 0 and told == ""
+
+
+_SPEAKER = """
+import types, sys
+mode = types.ModuleType("hiercam_keras.modes.prepare")
+mode.run = lambda settings: "many words " * 10000
+sys.modules["hiercam_keras.modes.prepare"] = mode
+"""
+
+
+def test_out_of_memory_names_the_batch_and_what_to_try():
+    """A petabyte: XLA really fails to allocate it."""
+    words = r"out of memory with batches of 64 images.*--config\.data\.batch_size=32"
+    with pytest.raises(UserError, match=words):
+        with explain_out_of_memory(64, "data.batch_size"):
+            jnp.zeros((10**15,), jnp.uint8).block_until_ready()
+    with pytest.raises(RuntimeError, match="other"):
+        with explain_out_of_memory(64, "data.batch_size"):
+            raise RuntimeError("other")
+
+
+def test_a_read_only_workdir(birds, tmp_path):
+    config = tiny_birds.make_config(tmp_path, birds)
+    folder = tmp_path / "frozen"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True).returncode == 0
+    if not mounted:
+        folder.chmod(0o500)
+    try:
+        with pytest.raises(UserError, match="Choose another .*--workdir"):
+            tiny_birds.run("train", config, rank=("family",), workdir=f"{folder}/run")
+        with pytest.raises(UserError, match="cannot write .*run.lock: .*--workdir"):
+            tiny_birds.run("train", config, rank=("family",), workdir=str(folder))
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+        folder.chmod(0o700)
+
+
+def test_a_clock_that_goes_back(birds, tmp_path, monkeypatch):
+    """The days of the wall clock run backwards; checkpoints and maps come the same."""
+    config = tiny_birds.make_config(tmp_path, birds)
+    now = [time.time()]
+
+    def back():
+        now[0] -= 3600.0
+        return now[0]
+
+    monkeypatch.setattr(time, "time", back)
+    run = tmp_path / "run"
+    tiny_birds.run("train", config, rank=("family",), workdir=str(run))
+    said = tiny_birds.run("cam", config, rank=("family",), workdir=str(run))
+    assert said.startswith("9 maps of the test split, 9 of them made now")
+    said = tiny_birds.run("cam", config, rank=("family",), workdir=str(run))
+    assert said.startswith("9 maps of the test split, 0 of them made now")
+
+
+def test_names_that_are_no_utf8_and_files_that_vanish(birds, tmp_path):
+    """Left out: a split is a list in UTF-8; what goes away later is told."""
+    config = tiny_birds.make_config(tmp_path, birds)
+    tiny_birds.run("prepare", config)
+    data = tmp_path / "copy"
+    shutil.copytree(birds / "images", data)
+    first = sorted(data.rglob("*.jpg"))[0]
+    strange = os.fsencode(first.parent) + b"/caf\xe9\xff.jpg"
+    os.link(first, strange)
+    run = tmp_path / "run"
+    flags = {"rank": ("family",), "workdir": str(run), "data_dir": str(data)}
+    fields = {"data.source": "image_folder", "data.root": "", "train.epochs": 1}
+    tiny_birds.run("train", config, fields=fields, **flags)
+    ids = [
+        line
+        for part in ("train", "val", "test")
+        for line in (run / "split" / f"{part}.txt").read_text("utf-8").splitlines()
+    ]
+    assert len(ids) == 80 and not any("caf" in one for one in ids)
+
+    test = (run / "split" / "test.txt").read_text("utf-8").splitlines()
+    (data / test[0]).unlink()
+    said = tiny_birds.run("cam", config, fields={"cam.num_overlays": 0}, **flags)
+    assert said.startswith(f"{len(test) - 1} maps of the test split")

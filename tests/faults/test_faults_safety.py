@@ -1,0 +1,223 @@
+"""Files of strangers: no code is run, nothing but a UserError comes of a broken one."""
+
+import ast
+import io
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import hiercam_keras
+from hiercam_keras.cam import store
+from hiercam_keras.data.decode import BadImage, examine
+from hiercam_keras.data.sources.table import read_rows
+from hiercam_keras.errors import UserError
+from hiercam_keras.models import files, weights
+from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
+
+PACKAGE = Path(hiercam_keras.__file__).parent
+fuzz = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+class Payload:
+    """Unpickled, it makes a file: the sign that code was run."""
+
+    def __init__(self, sign: Path):
+        self.sign = sign
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.sign),)
+
+
+@pytest.fixture
+def sign(tmp_path):
+    sign = tmp_path / "code was run"
+    yield sign
+    assert not sign.exists()
+
+
+def malicious_model(path: Path, sign: Path) -> None:
+    """A .keras file whose Lambda layer makes a folder when it is called or built."""
+    image = keras.Input((4, 4, 3))
+
+    def harm(x):
+        os.makedirs(str(sign), exist_ok=True)
+        return x
+
+    layer = keras.layers.Lambda(harm, output_shape=(4, 4, 3))
+    keras.Model(image, layer(image)).save(path)
+    if sign.exists():  # it ran while it was being made
+        sign.rmdir()
+
+
+def test_a_model_file_runs_no_code(tmp_path, sign):
+    path = tmp_path / "gift.keras"
+    malicious_model(path, sign)
+    with pytest.raises(UserError, match="another program wrote"):
+        files.load_model(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(files.METADATA_MEMBER, json.dumps({"schema_version": 1}))
+    with pytest.raises(UserError, match="cannot load it"):
+        files.load_model(path)
+    image = keras.Input((4, 4, 3))
+    mine = keras.Model(image, keras.layers.Conv2D(1, 3)(image))
+    with pytest.raises(UserError, match="not a Keras model file"):
+        weights.load_backbone_weights(mine, path)
+
+
+def test_arrays_are_read_without_pickle(tmp_path, sign):
+    path = tmp_path / "gift.npz"
+    np.savez(path, kernel=np.array([Payload(sign)], object))
+    with pytest.raises(UserError):
+        weights.read_npz(path)
+    folder = tmp_path / "maps" / "key"
+    folder.mkdir(parents=True)
+    meta = {"schema_version": store.SCHEMA_VERSION, "num_examples": 1, "targets": ["a"]}
+    meta |= {"shard_size": 1, "identity": {}, "lineages": {}, "versions": {}}
+    (folder / "store.json").write_text(json.dumps({**meta, "info": {}}))
+    np.savez(folder / "shard-00000.npz", skipped_reason=np.array([Payload(sign)]))
+    with pytest.raises((UserError, ValueError)):
+        store.open(folder).column("skipped_reason")
+    (folder / "shard-00000.npz").write_bytes(pickle.dumps(Payload(sign)))
+    with pytest.raises((UserError, ValueError)):
+        store.open(folder).column("score")
+
+
+# Modules that can open a connection, and who may import them; run_lock asks for the
+# name of the host.
+NETWORK = {"urllib", "http", "requests", "socket", "ftplib", "aiohttp", "smtplib"}
+DOWNLOAD = "data/sources/download.py"  # of --mode=prepare with --download
+ALLOWED = {("run_lock.py", "socket"), (DOWNLOAD, "http"), (DOWNLOAD, "urllib")}
+
+
+def test_only_known_places_can_open_a_connection():
+    """Keras' get_file (weights=imagenet) and tfds are asked for by the config."""
+    found = {
+        (str(path.relative_to(PACKAGE)), name.split(".")[0])
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+        if name.split(".")[0] in NETWORK | {"pickle", "shelve", "marshal"}
+    }
+    assert found <= ALLOWED
+    callers = [
+        path.name
+        for path in PACKAGE.rglob("*.py")
+        if "get_file(" in path.read_text("utf-8")
+    ]
+    assert set(callers) <= {"weights.py", "backbones.py"}
+
+
+@fuzz
+@given(st.text(max_size=80) | st.lists(st.text(max_size=9), max_size=10).map("_".join))
+def test_any_folder_name_is_a_lineage_or_a_user_error(name):
+    try:
+        lineage = parse_class_name(name)
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert isinstance(lineage, Lineage) and all(lineage.taxa)
+
+
+def image_bytes(kind: str) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 17, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+ORIGINALS = {kind: image_bytes(kind) for kind in ("JPEG", "PNG", "GIF", "WEBP", "BMP")}
+
+
+@fuzz
+@given(
+    kind=st.sampled_from(sorted(ORIGINALS)),
+    edits=st.lists(st.tuples(st.integers(0, 120), st.integers(0, 255)), max_size=6),
+    cut=st.integers(0, 2000),
+)
+def test_any_image_header_is_an_image_or_a_reason(tmp_path, kind, edits, cut):
+    """Headers lie about sizes and formats: pixels, or a BadImage of one line."""
+    content = bytearray(ORIGINALS[kind][: cut or None])
+    for place, value in edits:
+        if content:
+            content[place % len(content)] = value
+    path = tmp_path / "x.jpg"
+    path.write_bytes(content)
+    try:
+        facts, pixels = examine(path)
+    except BadImage as error:
+        assert str(error) and "\n" not in str(error)
+    else:
+        assert pixels.mode == "RGB" and facts.width * facts.height <= 180_000_000
+
+
+@fuzz
+@given(
+    st.binary(max_size=200)
+    | st.text(max_size=120).map(lambda text: text.encode("utf-8", "ignore"))
+    | st.lists(
+        st.lists(
+            st.sampled_from(["path", "family", "species", "../x", "/a", "=1", ""])
+        ),
+        max_size=4,
+    ).map(lambda rows: "\n".join(",".join(row) for row in rows).encode())
+)
+def test_any_table_is_rows_or_a_user_error(tmp_path, content):
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    try:
+        rows = read_rows(path, ())
+    except UserError as error:
+        assert "table.csv" in str(error)
+    else:
+        for row in rows:
+            assert not os.path.isabs(row.path) and ".." not in Path(row.path).parts
+
+
+@fuzz
+@given(
+    st.binary(max_size=300)
+    | st.recursive(
+        st.none() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["schema_version", "taxonomy"]), inner)
+        ),
+        max_leaves=6,
+    ).map(lambda value: json.dumps(value).encode())
+)
+def test_any_metadata_is_read_or_a_user_error(tmp_path, content):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(files.METADATA_MEMBER, content)
+    try:
+        assert files.read_metadata(path)["schema_version"] == 1
+    except UserError as error:
+        assert "model.keras" in str(error) and "\n" not in str(error)
+
+
+@fuzz
+@given(st.binary(max_size=400))
+def test_any_model_file_is_a_user_error(tmp_path, content):
+    path = tmp_path / "model.keras"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="model.keras"):
+        files.load_model(path)
