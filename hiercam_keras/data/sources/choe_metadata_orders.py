@@ -154,6 +154,6 @@ def _refuse(best, wrong, rows, folder):
     swapped = "width and height are swapped; " if better.size != best.size else ""
     raise UserError(
         f"{text}. {first[:1].upper()}{first[1:]}. They fit as {_NAMES[better.size]} "
-        f"and {_NAMES[better.box]}: {swapped}use data.choe.size_order={better.size} "
-        f"and data.choe.box_order={better.box}, or auto."
+        f"and {_NAMES[better.box]}: {swapped}use size_order={better.size} and "
+        f"box_order={better.box} (of data.choe or localize), or auto."
     )
