@@ -43,6 +43,8 @@ def config(tmp_path_factory, study):
     config.data.source = "csv_table"
     config.data.cache_dir = str(folder / "cache")
     config.train.epochs = 1
+    config.compare.faithfulness_images = 0  # compiles for long
+    config.coherence.faithfulness_images = 0
     tiny_birds.run("train", config, rank=("organ", "finding"))
     return config
 
@@ -76,3 +78,16 @@ def test_compare_sets_the_ranks_side_by_side(config, tmp_path):
     out = tmp_path / "page"
     text = tiny_birds.run("compare", config, ranks=("finding", "organ"), out=str(out))
     assert "organ" in text and (out / "index.html").is_file()
+
+
+@pytest.mark.slow
+def test_localize_scores_the_boxes_of_the_table(config):
+    text = tiny_birds.run("localize", config, rank=("finding",))
+    assert "MaxBoxAcc" in text
+
+
+@pytest.mark.slow
+def test_guide_at_another_rank(config, tmp_path):
+    out = tmp_path / "guide"
+    tiny_birds.run("guide", config, rank=("finding",), out=str(out))
+    assert list(out.glob("*.html"))
