@@ -11,7 +11,7 @@ import numpy as np
 from hiercam_keras.experiments.evidence import Models
 from hiercam_keras.experiments.looks import Looks
 from hiercam_keras.experiments.seen import Pool, Seen, paired
-from hiercam_keras.experiments.tables import Table, told
+from hiercam_keras.experiments.tables import Table, number, told
 from hiercam_keras.metrics import classification, resampling
 from hiercam_keras.metrics.resampling import Estimate
 
@@ -144,6 +144,7 @@ def accuracy_table(
         ),
         rows=rows,
         answer=_answer(models),
+        short=_short(models, counts),
         note="Guessing: always the commonest taxon of the training images. Kappa: "
         "Cohen's, 0 for guessing by frequency, 1 for always right. Bits: mean of log2 "
         "of the true taxon's probability over its share of the training images, at "
@@ -151,6 +152,19 @@ def accuracy_table(
         "last column. Rolled up: the sum of the probabilities below each taxon. "
         "Brackets: 95 % intervals, species and seeds resampled.",
     )
+
+
+def _short(models: Models, counts: Mapping[str, int]) -> str:
+    """Accuracy and kappa of each model at its own rank."""
+    found = []
+    for ranks, condition, seen in models:
+        if len(ranks) == 1:
+            pool, (rank,) = Pool(seen), ranks
+            right, beyond = accuracy(pool, rank), kappa(pool, rank, counts[rank])
+            found.append(
+                f"{rank} ({condition}) {number(right.value)}, {number(beyond.value)}"
+            )
+    return f"Accuracy and kappa at the trained rank: {'; '.join(found)}."
 
 
 def _answer(models: Models) -> str:

@@ -35,7 +35,8 @@ INTRO = (
     "carries each rank is known ([SYNTHETIC_BIRDS.md](SYNTHETIC_BIRDS.md)), so that "
     "the answer can be checked. The sentences in bold are made from the intervals of "
     "their table; an interval that holds 0 is reported as no difference. Intervals "
-    "are not corrected for the number of comparisons."
+    "are not corrected for the number of comparisons. `make study` is 72 trainings, "
+    "`make study-small` 8; the number below tells which one this page is of."
 )
 
 _CHOSEN = (
