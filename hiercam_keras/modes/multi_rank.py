@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hiercam_keras.errors import UserError
 from hiercam_keras.metrics import hierarchy
 from hiercam_keras.modes.load import load_source
 from hiercam_keras.modes.settings import Settings
@@ -16,9 +17,18 @@ PATHS_HEADER = ("head", "consistent", "right_path")
 
 
 def with_all_ranks(settings: Settings) -> Settings:
-    """--rank=all as the ranks with more than one taxon here, coarse to fine."""
-    if settings.rank != (ALL,):
+    """--rank=all as the ranks with more than one taxon here, coarse to fine.
+
+    Raises:
+      UserError: there is none, or `all` stands beside other ranks.
+    """
+    if ALL not in settings.rank:
         return settings
+    if len(settings.rank) > 1:
+        raise UserError(
+            f"--rank={','.join(settings.rank)} names all and other ranks: give "
+            "--rank=all alone, or the ranks by name."
+        )
     source = load_source(settings.config, settings.data_dir)
     taxonomy = Taxonomy(record.lineage for record in source.records)
     taxonomy.check_trainable(taxonomy.finest)

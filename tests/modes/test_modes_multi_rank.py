@@ -139,5 +139,5 @@ def test_compare_sets_its_heads_side_by_side(everything, tmp_path):
 
 def test_all_is_not_mixed_with_other_ranks(everything):
     config, _ = everything
-    with pytest.raises(UserError, match="unknown rank 'all'"):
+    with pytest.raises(UserError, match="names all and other ranks"):
         tiny_birds.run("train", config, rank=("all", "family"))
