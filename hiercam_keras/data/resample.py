@@ -56,11 +56,21 @@ def resize(image: np.ndarray, rows, columns, rounding: float) -> np.ndarray:
       uint8 (h, w, 3).
     """
     height, width = rows.shape[0], columns.shape[0]
-    flat = image.reshape(len(image), -1).astype(np.float32)
-    tall = rows @ flat
-    wide = columns @ _transpose(tall, height, image.shape[1])
+    rows, seen_rows = _cut(rows)
+    columns, seen_columns = _cut(columns)
+    seen = image[seen_rows, seen_columns]
+    tall = rows @ seen.astype(np.float32).reshape(len(seen), -1)
+    wide = columns @ _transpose(tall, height, seen.shape[1])
     wide += np.float32(rounding)
     return _transpose(wide, width, height).astype(np.uint8).reshape(height, width, 3)
+
+
+def _cut(weights):
+    """Weights of the pixels that count alone, and which these are."""
+    low, high = int(weights.indices.min()), int(weights.indices.max()) + 1
+    parts = (weights.data, weights.indices - np.int32(low), weights.indptr)
+    shape = (weights.shape[0], high - low)
+    return sparse.csr_array(parts, shape=shape), slice(low, high)
 
 
 def _transpose(flat, height, width):
