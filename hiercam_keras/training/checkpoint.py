@@ -252,5 +252,7 @@ def _sum(arrays: Arrays) -> int:
 
 
 def _first_line(error: Exception) -> str:
+    if "No space left on device" in str(error):  # TensorStore puts it at the far end
+        return "no space left on the device"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200].rstrip(".")

@@ -1,5 +1,6 @@
 """Disks that are really full, and runs in processes of their own."""
 
+import contextlib
 import os
 import resource
 import subprocess
@@ -28,7 +29,9 @@ class SmallDisk:
             return
         status = os.statvfs(self.path)
         size = status.f_bavail * status.f_frsize - left
-        (self.path / "ballast").write_bytes(bytes(max(0, size)))
+        # What is being written beside it may take the room first.
+        with contextlib.suppress(OSError):
+            (self.path / "ballast").write_bytes(bytes(max(0, size)))
 
     def free(self) -> None:
         """Makes room again."""

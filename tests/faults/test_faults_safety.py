@@ -123,7 +123,7 @@ def test_only_known_places_can_open_a_connection():
         for path in PACKAGE.rglob("*.py")
         if "get_file(" in path.read_text("utf-8")
     ]
-    assert set(callers) <= {"weights.py", "backbones.py"}
+    assert set(callers) <= {"imagenet.py"}
 
 
 @fuzz
