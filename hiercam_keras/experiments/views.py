@@ -89,6 +89,9 @@ def opened(run: Run, settings: Settings, piece: Piece | None = None) -> RunData:
         return data
     config = ConfigDict(data.config.to_dict())
     config.cam = ConfigDict(piece.config.cam.to_dict())
+    # A field that came into the program after the training has today's default.
+    model = {**piece.config.model.to_dict(), **config.model.to_dict()}
+    config.model = ConfigDict(model)
     return replace(data, config=config)
 
 

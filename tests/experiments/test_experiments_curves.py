@@ -1,6 +1,7 @@
 """Curves and the granularity sweep of the tiny network, on the runs of its study."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,28 @@ def test_the_sweep_needs_nothing_but_boxes(studied, tmp_path, in_this_process):
     assert "--data_dir" in page
     (model,) = (tmp_path / "runs").glob("own-*/family/seed0/model.keras")
     assert model.is_file()
+
+
+def test_a_run_from_before_a_field_is_viewed_at_another_stride(studied, monkeypatch):
+    """Its record lacks the field; the network is built anew with today's default."""
+    from dataclasses import replace
+
+    from hiercam_keras.experiments import pieces, views
+
+    config, _ = studied
+    settings = make_settings(config)
+    condition = next(iter(pieces.conditions(settings)))
+    piece = pieces.make_piece(settings, ("species",), 0, condition)
+    (run,) = runs.train_missing([piece], settings)
+    record = json.loads(json.dumps(run.record))
+    del record["config"]["model"]["dropout"]
+    old = replace(run, record=record)
+    monkeypatch.setattr(views.stride, "copy_weights", lambda *_: None)
+    met = []
+    monkeypatch.setattr(views.train, "build", lambda c, _: met.append(c.model) or 1)
+    monkeypatch.setattr(views.xla_layers, "accelerate", lambda model, _: model)
+    views.model_at(views.opened(old, settings, piece), 16)
+    assert met[0].dropout == config.model.dropout and met[0].output_stride == 16
 
 
 def test_images_without_boxes_are_refused(studied, monkeypatch):
