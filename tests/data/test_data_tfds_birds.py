@@ -82,7 +82,11 @@ class TestInat2021Birds(tfds.testing.DatasetBuilderTestCase):
 
     DATASET_CLASS = inat2021_birds.Inat2021Birds
     SPLITS = {"train": 9, "test": 3}
-    test_session = None  # TensorFlow's, no test: it would count as skipped
+
+    def test_session(self, *args, **kwargs):
+        return super().test_session(*args, **kwargs)
+
+    test_session.__test__ = False  # TensorFlow's, no test: it would count as skipped
 
 
 @pytest.fixture
