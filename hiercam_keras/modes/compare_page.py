@@ -81,6 +81,11 @@ def _model(row: Mapping[str, str]) -> schema.Model:
         heatmap_area=known("heatmap_area"),
         energy_on_bird=known("energy_on_object", "energy_on_bird"),
         bird_area=known("object_area", "bird_area"),
+        numbers={
+            f"{name} maps": float(row[name])
+            for name in ("coherent", "incoherent")
+            if row.get(name)
+        },
     )
 
 

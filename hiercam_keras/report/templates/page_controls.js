@@ -75,7 +75,7 @@ data.models.forEach((model, k) => {
 data.models.forEach((model, k) => {
   if (data.pictures.every((p) => p.views[k].coherent === null)) return;
   const select = make("select", "", option("", "any"), option("true", "coherent"),
-                      option("false", "incoherent"));
+                      option("false", "incoherent"), option("null", "undecided"));
   select.dataset.coherent = model.name;
   select.addEventListener("change", () => {
     state.coherent[k] = select.value;

@@ -45,7 +45,7 @@ function numbers(picture) {
     rows.push(["heat on the bird", ...picture.views.map((v) => percent(v.energy))]);
   }
   if (picture.views.some((v) => v.coherent !== null)) {
-    const say = { true: "coherent", false: "incoherent", null: "–" };
+    const say = { true: "coherent", false: "incoherent", null: "undecided" };
     rows.push(["the map is", ...picture.views.map((v) => say[v.coherent])]);
   }
   data.labels.view.forEach((label, i) => {
