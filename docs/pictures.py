@@ -95,11 +95,11 @@ def beside(images: list[Image.Image], gap: int = 24) -> Image.Image:
 
 
 def screenshots() -> None:
-    """The report, one picture of it, and the guide, on a desk and on a phone."""
+    """The report and the guide, on a desk and on a phone."""
     browser = Browser()
     try:
         report, pages = COMPARE / "index.html", GUIDE / "taxa"
-        browse = "document.querySelector('#browser').scrollIntoView()"
+        browse = "document.querySelector('#note').scrollIntoView()"
         large = "document.querySelectorAll('.card h3 button')[3].click()"
         desk = browser.shoot(report, (1280, 860), browse)
         phones = [
@@ -110,7 +110,6 @@ def screenshots() -> None:
         ]
         save_jpeg(desk, "report.jpg", 1280)
         save_jpeg(beside(phones), "phone.jpg", 1400)
-        save_jpeg(browser.shoot(report, (1280, 1000), large), "report_one.jpg", 1280)
         guide = browser.shoot(pages / "genus-00000.html", (1280, 1000))
         save_jpeg(guide, "guide.jpg", 1280)
     finally:

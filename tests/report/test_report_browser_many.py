@@ -126,7 +126,10 @@ def stepped(tmp_path_factory, make):
     for n in range(4):
         picture = make.picture(n, {1: {"species": make.BIRDS[3]}}.get(n, {}))
         views = tuple(
-            dataclasses.replace(view, coherent=n != 1) for view in picture.views
+            dataclasses.replace(
+                view, coherent=n != 1, numbers={"a long name of a measure " * 3: 1.0}
+            )
+            for view in picture.views
         )
         steps = (
             schema.Step("family", "Picidae", 0.9, True, views[0].heatmap),
