@@ -148,13 +148,14 @@ def get_config() -> ConfigDict:
     study.overrides = ()  # (field, value) pairs, each tried at the first habitat
     study.strides = (32, 16, 8)  # at which the same weights are looked through
     study.layers = ("", "block5c_add")  # explained; "": the last activation
-    study.close = ("block5c_add", "hirescam")  # a second look at all parts; (): none
+    study.close = ("block5c_add", "hirescam")  # layer, method of a 2nd look; (): none
     study.methods = ("gradcam", "layercam", "hirescam", "gradcam++")
 
     config.curves = curves = ConfigDict()  # on the first of study.habitats
     curves.ranks = ("order", "family", "genus", "species")  # a model of each
     curves.seeds = (0, 1)
     curves.multi_rank = True  # and a model with a head for each of these ranks
+    curves.multi_seeds = ()  # of that model; (): as curves.seeds
 
     config.sweep = sweep = ConfigDict()  # --mode=granularity; habitat likewise
     sweep.ranks = ()  # that models are trained at; (): all with two taxa or more

@@ -17,6 +17,7 @@ def make_config(folder: Path) -> ConfigDict:
     config.study.close = ("activation2", "hirescam")
     config.study.methods = ("gradcam", "layercam")
     config.curves.ranks = ("family", "species")
+    config.curves.multi_seeds = (1,)
     config.sweep.ranks = ("family", "species")
     config.sweep.strides = (32,)
     return config

@@ -34,9 +34,11 @@ def run(settings: Settings) -> str:
     condition, words = next(iter(pieces.conditions(settings).items()))
     heads = [(rank,) for rank in config.ranks]
     multi = tuple(config.ranks) if config.multi_rank and len(heads) > 1 else None
+    wanted = pieces.every(settings, heads, config.seeds, [condition])
     if multi:
         heads.append(multi)
-    wanted = pieces.every(settings, heads, config.seeds, [condition])
+        seeds = tuple(config.multi_seeds) or config.seeds
+        wanted += pieces.every(settings, [multi], seeds, [condition])
     done = runs.train_missing(wanted, settings)
     seen = [
         Seen(piece, views.look_at(piece, run_, settings)[0])
@@ -147,7 +149,7 @@ def routes_table(
         note="Accuracy at each rank; the share of images whose answers at all these "
         "ranks lie on one path of the tree; and the share where all are right. "
         "Brackets: 95 % intervals, species and seeds resampled; the sentences pair "
-        "images and seeds.",
+        "images and the seeds that both have.",
         figure="curves/routes.png",
     )
 

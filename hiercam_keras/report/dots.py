@@ -70,9 +70,10 @@ def dots_png(
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
         if len(handles) > 1:
-            figure.legend(
-                handles=handles, loc="outside lower center", ncols=min(4, len(handles))
-            )
+            # Columns of the widest name must fit below the figure.
+            widest = max(len(handle.get_label()) for handle in handles)
+            columns = max(1, min(len(handles), 100 // (widest + 8)))
+            figure.legend(handles=handles, loc="outside lower center", ncols=columns)
         return style.to_png(figure)
 
 
