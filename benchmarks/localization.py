@@ -8,18 +8,21 @@ contours, put a box around each, and take IoUs; once for the largest region (Max
 and once more for the best of all (MaxBoxAccV2), where ours gives both at once. It
 takes the maxima of the IoUs anew for each threshold; a leaner loop, which does not, is
 timed too. One thread each, OpenCV's too, and time of the processor. The counts have to
-be the same, or there is no figure.
+be the same, or there is no figure. `--store=FOLDER` takes the cams of a map store, too:
+the noise of the synthetic ones makes more regions than a trained network's maps have.
 """
 
 import argparse
 import json
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from benchmarks import machine, report
+from hiercam_keras.cam import store
 from hiercam_keras.cam.heatmaps import heatmap
 from hiercam_keras.metrics.localization import IOU_THRESHOLDS, BoxCounts
 
@@ -116,13 +119,20 @@ def ours(pairs: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
     return counts.largest[0], counts.best[0]
 
 
-def measure(count: int, cells: int, rounds: int) -> dict:
-    """Seconds of both by rounds, one after the other.
+def stored_maps(folder: str, count: int) -> list[tuple]:
+    """Heatmaps (224, 224) of the first cams of a map store, with a made box."""
+    maps = store.open(Path(folder))
+    box = np.array([[SIZE // 4, SIZE // 4, SIZE * 3 // 4, SIZE * 3 // 4]])
+    ids = maps.example_ids[:count]
+    return [(heatmap(maps.get(one).cam[0], SIZE), box) for one in ids]
+
+
+def measure(pairs: list[tuple], rounds: int) -> dict:
+    """Seconds of all by rounds, one after the other.
 
     Raises:
       RuntimeError: they differ in a count.
     """
-    pairs = make_maps(count, cells)
     ours(pairs[:1]), both_loops(pairs[:1])  # loads what the first use loads
     peers = {"hiercam": ours, "reference": reference_loops, "lean_loop": both_loops}
     seconds: dict[str, list[float]] = {name: [] for name in peers}
@@ -141,12 +151,11 @@ def measure(count: int, cells: int, rounds: int) -> dict:
         for name in ("reference", "lean_loop")
     }
     return {
-        "maps": count,
-        "cells": cells,
+        "maps": len(pairs),
         "seconds": seconds,
         "ratio": ratios["reference"],
         "ratio_to_a_lean_loop": ratios["lean_loop"],
-        "maps_per_second": report.rates(seconds["hiercam"], count)._asdict(),
+        "maps_per_second": report.rates(seconds["hiercam"], len(pairs))._asdict(),
     }
 
 
@@ -156,11 +165,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--maps", type=int, default=20)
     parser.add_argument("--cells", default="7,14", help="cells along a cam's side")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--store", help="folder of a map store")
     flags = parser.parse_args(arguments)
     cv2.setNumThreads(1)
+    cells = [int(one) for one in flags.cells.split(",")]
+    cases = {f"{n} x {n} cells": make_maps(flags.maps, n) for n in cells}
+    if flags.store:
+        cases["stored"] = stored_maps(flags.store, flags.maps)
     results = [
-        measure(flags.maps, int(cells), flags.rounds)
-        for cells in flags.cells.split(",")
+        {"cams": name, **measure(pairs, flags.rounds)} for name, pairs in cases.items()
     ]
     found = {"machine": machine.describe(), "opencv": cv2.__version__}
     json.dump({**found, "results": results}, sys.stdout, indent=1)

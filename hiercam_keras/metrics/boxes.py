@@ -13,6 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from hiercam_keras.metrics.one_region import is_one_region
+
 THRESHOLDS = np.arange(0, 1, 0.001)
 
 
@@ -37,7 +39,8 @@ def boxes_at_thresholds(score_map: Any, thresholds: Any = THRESHOLDS) -> Thresho
     """Boxes of the regions above each threshold of a map.
 
     A map has 255 levels at most, however many thresholds there are (fewer, if it has
-    fewer values), and each level is looked at only where the map exceeds it.
+    fewer values). Contours are traced only at levels that may have several, and there
+    only where the map exceeds them.
 
     Args:
       score_map: (h, w) in 0 .. 1.
@@ -56,16 +59,22 @@ def boxes_at_thresholds(score_map: Any, thresholds: Any = THRESHOLDS) -> Thresho
     levels = cuts[first]
     y0, y1 = _extent(image.max(axis=1), levels)
     x0, x1 = _extent(image.max(axis=0), levels)
+    single = is_one_region(image)[levels]
+    outer = np.stack(
+        [x0, y0, np.minimum(x1, width - 1), np.minimum(y1, height - 1)], axis=1
+    )
+    outer[y0 >= y1] = 0  # nothing is above this cut
     boxes: list[tuple[int, int, int, int]] = []
     starts, largest = [], []
     edges = zip(
-        levels.tolist(), y0.tolist(), y1.tolist(), x0.tolist(), x1.tolist(), strict=True
+        *(a.tolist() for a in (levels, y0, y1, x0, x1, single | (y0 >= y1), outer)),
+        strict=True,
     )
-    for cut, top, bottom, left, right in edges:
+    for cut, top, bottom, left, right, known, box in edges:
         starts.append(len(boxes))
-        if top >= bottom:  # nothing is above this cut
+        if known:
             largest.append(len(boxes))
-            boxes.append((0, 0, 0, 0))
+            boxes.append(box)
             continue
         part = np.ascontiguousarray(image[top:bottom, left:right])
         _, above = cv2.threshold(part, cut, 255, cv2.THRESH_BINARY)
