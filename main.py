@@ -105,5 +105,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    runtime.relaunch_with_huge_pages()
+    runtime.relaunch_with_fast_malloc()
     app.run(main, flags_parser=_parse)

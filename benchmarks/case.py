@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from pathlib import Path
 
 import numpy as np
 
@@ -19,8 +18,6 @@ TASKS = {
     "maps7": "raw maps, 7 targets",
     "maps7ranks": "raw maps, 7 ranks",
 }
-_TUNABLE = "glibc.malloc.hugetlb=1"
-_THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 # No worker may get these from the shell that starts the benchmark.
 _SETTINGS = ("GLIBC_TUNABLES", "XLA_FLAGS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -83,8 +80,11 @@ def launch_settings(device: str) -> dict[str, str]:
         settings["XLA_FLAGS"] = "--xla_cpu_prefer_vector_width=512"
         settings["JAX_PLATFORMS"] = "cpu"
         settings["CUDA_VISIBLE_DEVICES"] = ""
-    if _THP.is_file() and "[madvise]" in _THP.read_text():
-        settings["GLIBC_TUNABLES"] = _TUNABLE
+    # Here, as a worker of another peer has not what our package needs.
+    from hiercam_keras.runtime import malloc_settings
+
+    settings["GLIBC_TUNABLES"] = malloc_settings()
+    if "hugetlb" in settings["GLIBC_TUNABLES"]:
         settings["THP_MEM_ALLOC_ENABLE"] = "1"  # the same, for PyTorch's own allocator
     return settings
 

@@ -14,29 +14,52 @@ from absl import logging
 
 from hiercam_keras.errors import UserError
 
-_TUNABLE = "glibc.malloc.hugetlb=1"
+_HUGE_PAGES = "glibc.malloc.hugetlb=1"
+# One heap that large arrays come from, too, and that is never given back.
+_KEEP_MEMORY = (
+    "glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:"
+    f"glibc.malloc.trim_threshold={2**40}:glibc.malloc.top_pad={2**26}"
+)
+_ROOMY = 8 * 2**30  # bytes of memory from which on a process may keep what it freed
 _RELAUNCHED = "HIERCAM_RELAUNCHED"
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
-def relaunch_with_huge_pages() -> None:
-    """Starts this process over, once, with malloc on transparent huge pages.
+def malloc_settings() -> str:
+    """What GLIBC_TUNABLES should be on this machine, "" for as it is.
 
-    glibc reads its tunables only at the start of a process, and the pages make XLA on
-    a CPU about 1.3 times as fast. Does nothing where it would not help or where
-    somebody decided already: off Linux, with GLIBC_TUNABLES or HIERCAM_RELAUNCHED set,
-    or when the kernel is not in `madvise` mode.
+    XLA on a CPU asks for gigabytes at each step and gives them back after it. By itself
+    malloc maps and unmaps them, and the kernel clears every page anew, at each step.
+    Kept memory and huge pages make a train step about 1.3 times as fast each. Freed
+    memory is kept where the machine has 8 GiB or more; huge pages are asked for where
+    the kernel gives them on demand (`madvise`).
+    """
+    settings = []
+    try:
+        if "[madvise]" in _THP.read_text():
+            settings.append(_HUGE_PAGES)
+    except OSError:
+        pass
+    if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >= _ROOMY:
+        settings.append(_KEEP_MEMORY)
+    return ":".join(settings)
+
+
+def relaunch_with_fast_malloc() -> None:
+    """Starts this process over, once, with `malloc_settings`.
+
+    glibc reads its tunables only at the start of a process. Does nothing where it would
+    not help or where somebody decided already: off Linux, or with GLIBC_TUNABLES or
+    HIERCAM_RELAUNCHED set.
     """
     if not sys.platform.startswith("linux") or not sys.argv[0].endswith(".py"):
         return
     if "GLIBC_TUNABLES" in os.environ or _RELAUNCHED in os.environ:
         return
-    try:
-        if "[madvise]" not in _THP.read_text():
-            return
-    except OSError:
+    settings = malloc_settings()
+    if not settings:
         return
-    environment = {**os.environ, "GLIBC_TUNABLES": _TUNABLE, _RELAUNCHED: "1"}
+    environment = {**os.environ, "GLIBC_TUNABLES": settings, _RELAUNCHED: "1"}
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
