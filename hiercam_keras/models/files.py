@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import zipfile
+import zlib
 
 import keras
 
@@ -18,6 +19,8 @@ from hiercam_keras.models.xla_layers import accelerate as accelerate_layers
 
 SCHEMA_VERSION = 1
 METADATA_MEMBER = "hiercam.json"
+# What zipfile raises: NotImplementedError and RecursionError are RuntimeErrors.
+BROKEN = (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, zlib.error)
 
 
 def save_model(path: str | os.PathLike, model: keras.Model, metadata: dict) -> None:
@@ -68,7 +71,7 @@ def read_metadata(path: str | os.PathLike) -> dict:
             damaged = file.testzip()
             names = file.namelist()
             text = file.read(METADATA_MEMBER) if METADATA_MEMBER in names else None
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except BROKEN as error:
         raise UserError(
             f"{path}: damaged, or not a .keras file ({error}). Train again, or give "
             "another file."
@@ -84,7 +87,7 @@ def read_metadata(path: str | os.PathLike) -> dict:
     try:
         metadata = json.loads(text)
         version = metadata["schema_version"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path}: {METADATA_MEMBER} cannot be read ({error})."
         ) from error

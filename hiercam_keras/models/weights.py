@@ -11,14 +11,13 @@ import json
 import os
 import pathlib
 import re
-import zipfile
 from collections.abc import Mapping
 
 import keras
 import numpy as np
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import imagenet
+from hiercam_keras.models import files, imagenet
 from hiercam_keras.models.initializers import numpy_initializers
 
 # Of the images in 0..1, per RGB channel.
@@ -207,7 +206,7 @@ def read_npz(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         metadata = json.loads(arrays.pop(METADATA_KEY).tobytes())
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (KeyError, *files.BROKEN) as error:
         raise UserError(
             f"{path}: damaged, or not written by this program ({error}). Expected "
             "a .npz of save_float16."
