@@ -91,9 +91,19 @@ def weights(run: Path) -> list[np.ndarray]:
     return keras.saving.load_model(run / "model.keras", compile=False).get_weights()
 
 
-def equals_one_process(trained, folder, said):
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, birds):
+    """Config and folder of the run of one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    config = tiny_birds.make_config(folder, birds)
+    run = folder / "run"
+    tiny_birds.run("train", config, rank=("family",), workdir=str(run))
+    return config, run
+
+
+def equals_one_process(alone, folder, said):
     """Loss and accuracy, eval tables and maps of the run of one process."""
-    run, one = folder / "run", trained.path("family")
+    run, (config, one) = folder / "run", alone
     mine, theirs = (tables.read_log(path / "log.csv") for path in (run, one))
     assert mine.keys() == theirs.keys()
     for name, values in mine.items():
@@ -101,7 +111,7 @@ def equals_one_process(trained, folder, said):
     flags = {"rank": ("family",), "workdir": str(run)}
     table = run / "eval" / "test" / "predictions.csv"
     before = table.read_bytes()
-    tiny_birds.run("eval", trained.config, **flags)
+    tiny_birds.run("eval", config, **flags)
     ids = tables.read_csv(table)["example_id"]
     rows = before.decode().splitlines()[1:]
     assert [row.split(",")[0] for row in rows] == ids and len(ids) == 9
@@ -112,26 +122,21 @@ def equals_one_process(trained, folder, said):
     assert len(list(maps.glob("shard-*.npz"))) == 4
     again = {"fields": {"cam.batch_size": 2}, "split": "train", **flags}
     made = maps.rename(run / "made")
-    tiny_birds.run("cam", trained.config, **again)
+    tiny_birds.run("cam", config, **again)
     for path in maps.glob("shard-*.npz"):
         with np.load(path) as a, np.load(made / path.name) as b:
             assert a["example_id"].tolist() == b["example_id"].tolist()
             np.testing.assert_allclose(a["cam"], b["cam"], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.slow  # three modes in two processes each
-def test_two_processes_are_one_run(trained, birds, tmp_path):
-    said = finish(start(2, tmp_path, birds, ["train", "eval", "cam"]))
-    equals_one_process(trained, tmp_path, said)
-
-
-@pytest.mark.slow  # four processes, then the same with a death among them
-def test_four_processes_and_one_that_dies(trained, birds, tmp_path):
+@pytest.mark.slow  # two minutes for two processes on two cores
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_are_one_run_and_one_may_die(count, alone, birds, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    said = finish(start(4, whole, birds, ["train", "eval", "cam"]))
-    equals_one_process(trained, whole, said)
+    said = finish(start(count, whole, birds, ["train", "eval", "cam"]))
+    equals_one_process(alone, whole, said)
 
-    processes = start(4, parts, birds, ["train"], die=4)
+    processes = start(count, parts, birds, ["train"], die=4)
     assert processes[-1].wait(timeout=300) == -signal.SIGKILL
     began = time.monotonic()
     for process in processes[:-1]:
@@ -140,7 +145,7 @@ def test_four_processes_and_one_that_dies(trained, birds, tmp_path):
         words = out + told
         assert "another process of this run has ended" in words or "heart" in words
     assert time.monotonic() - began < 90
-    finish(start(4, parts, birds, ["train"], resume=True))
+    finish(start(count, parts, birds, ["train"], resume=True))
     pairs = zip(weights(parts / "run"), weights(whole / "run"), strict=True)
     for one, other in pairs:
         np.testing.assert_array_equal(one, other)
