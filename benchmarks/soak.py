@@ -87,9 +87,11 @@ class Soak:
         run = self.folder / "run"
         shutil.rmtree(run, ignore_errors=True)
         for mode in ("train", "cam"):
+            longest = 1.3 * self.seconds[mode]
             while time.monotonic() < end:
                 begun = mode == "train" and (run / "config.json").exists()
-                after = self.random.uniform(0.1, 1.3) * self.seconds[mode]
+                after = self.random.uniform(0.1 * self.seconds[mode], longest)
+                longest *= 1.2  # a busy machine may be slower than it was
                 resume = ["--resume"] if begun else []
                 began = time.monotonic()
                 if self.run(mode, run, *resume, kill_after=after) == 0:
@@ -100,6 +102,7 @@ class Soak:
                 return  # time is up
         self.counts["runs"] += 1
         self.counts["lost"] += differences(run, whole)
+        sys.stderr.write(f"{time.monotonic() - self.began:.0f} s: {self.counts}\n")
 
 
 def differences(one: Path, other: Path) -> int:
