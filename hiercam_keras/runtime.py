@@ -20,7 +20,7 @@ _KEEP_MEMORY = (
     "glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:"
     f"glibc.malloc.trim_threshold={2**40}:glibc.malloc.top_pad={2**26}"
 )
-_ROOMY = 8 * 2**30  # bytes of memory from which on a process may keep what it freed
+_ROOMY = 32 * 10**9  # bytes of memory from which on a process may keep what it freed
 _RELAUNCHED = "HIERCAM_RELAUNCHED"
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
@@ -30,9 +30,10 @@ def malloc_settings() -> str:
 
     XLA on a CPU asks for gigabytes at each step and gives them back after it. By itself
     malloc maps and unmaps them, and the kernel clears every page anew, at each step.
-    Kept memory and huge pages make a train step about 1.3 times as fast each. Freed
-    memory is kept where the machine has 8 GiB or more; huge pages are asked for where
-    the kernel gives them on demand (`madvise`).
+    Kept memory and huge pages make a train step about 1.3 times as fast each. Huge pages
+    are asked for where the kernel gives them on demand (`madvise`). Freed memory is kept
+    on machines with 32 GB or more only: pieces of it lie between what is in use, and a
+    training may hold twice as much as it needs.
     """
     settings = []
     try:

@@ -15,7 +15,7 @@ def launch(tmp_path, monkeypatch):
     """Calls relaunch_with_fast_malloc; returns what it would have started, or None."""
 
     def launch(
-        kernel="always [madvise] never", platform="linux", gib=16, **environment
+        kernel="always [madvise] never", platform="linux", gib=64, **environment
     ):
         thp = tmp_path / "enabled"
         if kernel is not None:
@@ -58,8 +58,8 @@ def test_memory_is_kept_without_huge_pages_on_demand_too(launch, kernel):
 
 
 def test_a_small_machine_gets_its_memory_back(launch):
-    assert launch(gib=4)[2]["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
-    assert launch(gib=4, kernel="always madvise [never]") is None
+    assert launch(gib=24)[2]["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+    assert launch(gib=24, kernel="always madvise [never]") is None
 
 
 def test_freed_memory_stays_with_the_process():
