@@ -30,10 +30,10 @@ def malloc_settings() -> str:
 
     XLA on a CPU asks for gigabytes at each step and gives them back after it. By itself
     malloc maps and unmaps them, and the kernel clears every page anew, at each step.
-    Kept memory and huge pages make a train step about 1.3 times as fast each. Huge pages
-    are asked for where the kernel gives them on demand (`madvise`). Freed memory is kept
-    on machines with 32 GB or more only: pieces of it lie between what is in use, and a
-    training may hold twice as much as it needs.
+    Kept memory and huge pages make a train step about 1.3 times as fast each. Huge
+    pages are asked for where the kernel gives them on demand (`madvise`). Freed memory
+    is kept on machines with 32 GB or more only: pieces of it lie between what is in
+    use, and a training may hold twice as much as it needs.
     """
     settings = []
     try:
