@@ -12,6 +12,8 @@ import pytest
 import tiny_birds
 from PIL import Image
 
+from hiercam_keras.modes.settings import MODES
+
 ROOT = pathlib.Path(__file__).parent.parent
 HEAVY = ("keras", "jax", "tensorflow", "matplotlib", "scipy", "PIL")
 CLASSES = (
@@ -92,9 +94,12 @@ def test_help_lists_every_flag_and_how_to_begin(main):
     done = main("--help")
     assert done.returncode == 0 and done.stderr == ""
     assert "python main.py --mode=train --rank=family" in done.stdout
-    for flag in ("mode", "rank", "ranks", "data_dir", "workdir", "image", "target"):
+    defined = re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", (ROOT / "main.py").read_text())
+    assert {"config", "mode", "rank", "ranks", "workdir", "multihost"} <= set(defined)
+    for flag in defined:
         assert f"--{flag}:" in done.stdout or f"--[no]{flag}:" in done.stdout
-    assert "prepare|pretrain|train|eval|predict|cam|compare" in done.stdout
+    words = "".join(done.stdout.split())  # a list of modes may fill two lines
+    assert f"<{'|'.join(MODES)}>" in words
 
 
 @pytest.mark.parametrize(
@@ -210,7 +215,9 @@ def test_an_interrupt_says_how_to_go_on(tmp_path):
         cwd=tmp_path,
         env=environment(tmp_path),
     )
-    assert error_line(done) == "error: stopped. A training goes on with --resume."
+    assert error_line(done) == (
+        "error: stopped. A training goes on with --resume, an experiment by itself."
+    )
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Maps of a split in the store, overlays, and the figure of one photo."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -28,7 +29,14 @@ def taxonomy(trained):
 
 
 @pytest.fixture(scope="module")
-def first(trained):
+def no_maps(trained):
+    """The shared runs without the maps that tests of other modes made of them."""
+    for ranks in (("family",), ("species",)):
+        shutil.rmtree(trained.path(*ranks) / "maps", ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def first(trained, no_maps):
     """Maps of the test split for the predicted species."""
     return cam(trained, rank=("species",))
 
@@ -118,7 +126,7 @@ def test_marginal_scores_of_a_multi_rank_model_are_other_maps(trained):
     assert difference.max() > 1e-6
 
 
-def test_overlays_are_as_many_and_of_the_format_asked_for(trained):
+def test_overlays_are_as_many_and_of_the_format_asked_for(trained, no_maps):
     """Also of maps that are there already."""
     known = set(splits.load(trained.path("family") / "split").test)
     seen = {}
@@ -144,7 +152,7 @@ def test_overlays_are_as_many_and_of_the_format_asked_for(trained):
         seen = now
 
 
-def test_an_overlay_that_cannot_be_written_is_an_error(trained):
+def test_an_overlay_that_cannot_be_written_is_an_error(trained, no_maps):
     fields = {"cam.num_overlays": 0, "cam.method": "gradcam++"}
     _, maps = cam(trained, rank=("family",), fields=fields)
     (maps.folder / "overlays").write_text("in the way")
@@ -171,7 +179,7 @@ def test_wrong_values_are_named(trained, fields, words):
         assert set(stores.glob("*")) == before
 
 
-def test_a_store_that_was_cut_short_is_filled_up(trained, monkeypatch):
+def test_a_store_that_was_cut_short_is_filled_up(trained, no_maps, monkeypatch):
     """A killed cam leaves whole shards; the next call makes the others."""
     monkeypatch.setattr(
         export.store, "Writer", _small_shards(export.store.Writer), raising=True
