@@ -39,6 +39,19 @@ def flags(birds):
     return ["--mode=train", "--rank=family", *tiny_birds.command_line(birds), *EPOCHS]
 
 
+def test_sigterm_saves_and_says_how_to_go_on(start, flags, tmp_path):
+    run = tmp_path / "run"
+    asked = [*flags, f"--workdir={run}"]
+    stopped = start(*asked, hook=AT_STEP, env={"AT_STEP": "4 SIGTERM"})
+    said, told = stopped.communicate(timeout=300)
+    assert (stopped.returncode, said) == (75, "")
+    assert "SIGTERM: saving before the stop" in told
+    assert told.splitlines()[-1].startswith("stopped: SIGTERM, stopped at step ")
+    assert "--resume" in told.splitlines()[-1] and "Traceback" not in told
+    assert not (run / "model.keras").exists()
+
+
+@pytest.mark.slow
 def test_sigkill_then_sigterm_then_on_to_the_same_end(start, flags, tmp_path, birds):
     """In a folder with spaces and letters of three scripts in its name."""
     run = tmp_path / "läufe 日本 run"
