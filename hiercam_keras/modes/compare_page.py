@@ -82,7 +82,7 @@ def _model(row: Mapping[str, str]) -> schema.Model:
         energy_on_bird=known("energy_on_object", "energy_on_bird"),
         bird_area=known("object_area", "bird_area"),
         numbers={
-            f"{name} maps": float(row[name])
+            f"{name} maps, %": 100 * float(row[name])
             for name in ("coherent", "incoherent")
             if row.get(name)
         },
