@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import pathlib
-import pickle
 import subprocess
 import sys
 import tarfile
@@ -20,8 +19,6 @@ from hiercam_keras.data.sources import tfds_inat2021, tfds_prepared
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.tree import Taxonomy
 
-# tfds.testing imports dill for its tests of features, and does not require it.
-sys.modules.setdefault("dill", pickle)
 tfds = tfds_prepared.import_tfds()
 from hiercam_keras.data.sources.tfds_birds import inat2021_birds  # noqa: E402
 
