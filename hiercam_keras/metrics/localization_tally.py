@@ -94,6 +94,11 @@ class Tally:
         self.box_pixels = np.zeros(shape, np.int64)
         self.mask_pixels = np.zeros(shape, np.int64)
 
+    @property
+    def has_boxes(self) -> bool:
+        """Whether an image with a box was counted."""
+        return bool(self.boxes.images.sum())
+
     def look(self, score_map: Any, energy: Any) -> Looked:
         """Works out what does not depend on the truth.
 

@@ -2,7 +2,7 @@
 
 Maps are made of whole images, resized without a crop. The threshold that turns a map
 into a box is chosen on the validation split, and the best one on the reported split (an
-oracle) stands beside it.
+oracle) stands beside it. Each question (rank, target, layer) has a folder of its own.
 """
 
 from collections.abc import Mapping
@@ -20,6 +20,7 @@ from hiercam_keras.models import files
 from hiercam_keras.modes import localize_tables, localize_truth
 from hiercam_keras.modes.export import export_maps
 from hiercam_keras.modes.load import RunData, find_runs, open_run
+from hiercam_keras.modes.localize_question import in_words, question_of
 from hiercam_keras.modes.localize_scoring import Scored, score_store
 from hiercam_keras.modes.localize_truth import Marked
 from hiercam_keras.modes.settings import Settings
@@ -35,11 +36,13 @@ def run(settings: Settings) -> str:
     (this,) = find_runs(settings, [settings.rank])
     data = open_run(settings, this)
     options = data.config.localize
+    question = question_of(settings, data)
     marked = _marked_by_run(data, settings.split, options)
     choosing = {}
     if settings.split != "val" and data.has_images("val"):
         choosing = _marked_by_run(data, "val", options, must=False)
-    runtime.start(data.config.seed, data.config.model.dtype)
+    devices = settings.config.distribution.devices
+    runtime.start(data.config.seed, data.config.model.dtype, devices)
     model, _ = files.load_model(this.model_path, data.config.model.fast_layers)
     asked = settings.target, settings.target_rank
     maps = {
@@ -47,9 +50,12 @@ def run(settings: Settings) -> str:
         for split in ([settings.split, "val"] if choosing else [settings.split])
     }
     folder = maps[settings.split]
-    out = this.path / "localize" / settings.split / data.config.cam.method
+    method = data.config.cam.method
+    out = this.path / "localize" / settings.split / question.folder(method)
     info = {"run": str(this.path), "split": settings.split, "maps": str(folder)}
-    info |= {"method": data.config.cam.method, "seed": data.config.seed}
+    info |= {"method": method, "rank": question.rank, "target": question.target}
+    info |= {"score": question.score, "layer": question.layer}
+    info |= {"seed": data.config.seed}
     return _report(
         Path(settings.out or out),
         (folder, marked),
@@ -78,6 +84,7 @@ def _score_given(settings: Settings) -> str:
     meta = store.open(folder).meta
     info = {"split": settings.split, "maps": str(folder), "seed": settings.config.seed}
     info |= {"method": meta["identity"].get("method", "unknown")}
+    info |= {"target": ", ".join(meta["targets"][:1])}
     out = Path(settings.out or folder / "localize")
     return _report(out, (folder, reported), choosing, taxonomy, options, info)
 
@@ -141,38 +148,49 @@ def _report(
     info: Mapping[str, Any],
 ) -> str:
     """Scores, writes everything to `out` and tells the figures."""
-    chosen = None
-    if choosing is not None:
-        chosen = score_store(*choosing, taxonomy, options, name="choose threshold")
-    else:
-        logging.warning("no validation maps: the threshold is an oracle's")
+    chosen = _choosing(choosing, taxonomy, options)
     source = chosen or score_store(
         *scored_maps, taxonomy, options, name="find threshold"
     )
-    threshold = 0.0
-    if source.tally.boxes.images.sum():
+    threshold, rule = 0.0, "no boxes"
+    if source.tally.has_boxes:
         threshold = source.tally.boxes.max_box_acc(localize_tables.IOU)[1]
+        rule = "val" if chosen else "oracle"
     scored = score_store(*scored_maps, taxonomy, options, threshold)
     rows = localize_tables.figures(scored, chosen, options.resamples, info["seed"])
-    rule = "val" if chosen else "oracle"
     info = {**info, "threshold": threshold, "threshold_from": rule}
     info |= {"profile": options.profile, "size": options.size}
     marked = scored_maps[1]
     localize_tables.write(out, rows, scored, marked, taxonomy, threshold, info)
     curves = localize_tables.curves_of(scored)
     if curves:
-        title = f"{info['method']}, {len(scored.example_ids)} images"
+        title = f"{in_words(info)}, {len(scored.example_ids)} images"
         figures.save_threshold_curves(
             out / "curve.png", scored.tally.thresholds, curves, {rule: threshold}, title
         )
     _draw(out, scored_maps[0], scored, marked, taxonomy, options)
     ranks = taxonomy.finest
     return (
-        f"{len(scored.example_ids)} maps of {info['split']}, {scored.degenerate} of "
-        f"them without a heatmap; 95 % intervals over {ranks}\n"
+        f"{in_words(info)}: {len(scored.example_ids)} maps of {info['split']}, "
+        f"{scored.degenerate} of them without a heatmap; 95 % intervals over {ranks}\n"
         f"{tables.format_table(localize_tables.HEADER, rows)}\n"
         f"boxes at threshold {threshold:.3f} ({rule}), tables, figures: {out}"
     )
+
+
+def _choosing(
+    choosing: tuple[Path, Mapping[str, Marked]] | None,
+    taxonomy: Taxonomy,
+    options: Any,
+) -> Scored | None:
+    """The maps that thresholds are chosen on; None where none of them has a box."""
+    chosen = None
+    if choosing is not None:
+        chosen = score_store(*choosing, taxonomy, options, name="choose threshold")
+    if chosen is None or not chosen.tally.has_boxes:
+        logging.warning("no validation maps with boxes: the threshold is an oracle's")
+        return None
+    return chosen
 
 
 def _draw(

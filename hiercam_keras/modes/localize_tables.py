@@ -37,13 +37,14 @@ def figures(
 
     Args:
       scored: of the split that is reported.
-      chosen: of the maps on which thresholds are chosen; None: there are none.
+      chosen: of the maps with boxes on which thresholds are chosen; None: there are
+        none.
       resamples, seed: of the bootstrap.
     """
     tally, control = scored.tally, scored.control
     rows: list[list[Any]] = []
     options = {"resamples": resamples, "seed": seed}
-    if tally.boxes.images.sum():
+    if tally.has_boxes:
         for version in (1, 2):
             name = "MaxBoxAcc" if version == 1 else "MaxBoxAccV2"
             for source, rule in ((tally, "oracle"), (chosen, "val")):
@@ -139,7 +140,7 @@ def write(
 
 def curves_of(scored: Scored) -> dict[str, np.ndarray]:
     """Share of images whose largest region's box is right, at each threshold."""
-    if not scored.tally.boxes.images.sum():
+    if not scored.tally.has_boxes:
         return {}
     return {
         f"{who} IoU {iou}": tally.boxes.curve(iou)
