@@ -7,6 +7,7 @@ python main.py --mode=compare --ranks=species,family
 import importlib
 import os
 import re
+import signal
 import sys
 
 from absl import app, flags
@@ -96,6 +97,7 @@ def main(_: list[str]) -> None:
     except UserError as error:
         _fail(str(error))
     except Stopped as stop:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once was clear enough
         print(f"stopped: {stop}", file=sys.stderr)
         hosts.leave(stop.status)
     except KeyboardInterrupt:

@@ -4,6 +4,9 @@ import contextlib
 from collections.abc import Iterator
 
 
+TRY_AGAIN = 75  # exit status of sysexits.h: the same command will go on
+
+
 class UserError(ValueError):
     """What was expected, what was found, and what to do, in one message.
 
@@ -12,11 +15,13 @@ class UserError(ValueError):
     """
 
 
-class Stopped(Exception):
-    """A signal asked a training to stop, and it did when all was saved.
+class Stopped(BaseException):
+    """A signal asked the program to stop, and it did when all was saved.
 
-    `main.py` prints the message after "stopped: " and exits with `status`: 75, the
-    "try again" of sysexits.h, for SIGTERM, and 130 for Ctrl-C.
+    No Exception, as nobody who handles failures may take it for one: a checkpoint that
+    is being read when the signal comes is not damaged. `main.py` prints the message
+    after "stopped: " and exits with `status`: TRY_AGAIN for SIGTERM, and 130
+    for Ctrl-C.
     """
 
     def __init__(self, message: str, status: int):

@@ -85,6 +85,16 @@ def barrier(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+def all_of(mine: bool) -> bool:
+    """Whether it is true in every process; all of them have to ask."""
+    if part()[1] == 1:
+        return mine
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.process_allgather(np.array(mine)).all())
+
+
 @contextlib.contextmanager
 def primary_first(name: str) -> Iterator[None]:
     """The block runs in the first process, then in all others, which find its files."""

@@ -45,7 +45,7 @@ ROOMS = {
     "taxonomy": set(),
     "data": {"taxonomy"},
     "models": set(),
-    "training": {"models"},
+    "training": {"models", "hosts"},
     "cam": {"taxonomy", "models"},
     "metrics": {"taxonomy"},
     "report": set(),

@@ -6,7 +6,6 @@ is written in the background under another name and renamed when it is whole; it
 checked when it is read, so that a damaged one is never gone on from.
 """
 
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,9 @@ import keras
 import numpy as np
 from absl import logging
 
-from hiercam_keras import workdir
+from hiercam_keras import hosts, workdir
 from hiercam_keras.errors import UserError
+from hiercam_keras.training.checkpoint_damage import first_line, is_damage, set_aside
 
 Arrays = dict[str, dict[str, np.ndarray]]
 METRICS = "metrics"
@@ -189,26 +189,42 @@ class Checkpoints:
             arrays, everything = found.state, found.meta
             if _sum(arrays) != everything["sum"]:
                 raise ValueError("its sum is wrong")
-            self.best = everything["best"]
-            return Saved(path, everything["meta"], arrays)
+            saved, why = Saved(path, everything["meta"], arrays), ""
         except Exception as error:  # Orbax and TensorStore raise many kinds
+            if not is_damage(error):
+                raise UserError(
+                    f"cannot read the checkpoint {path} now "
+                    f"({first_line(error)}). It stays as it is: try "
+                    "again when the disk can be read. If that does not help, move it "
+                    "away, and the one before it is used."
+                ) from error
+            saved, why = None, first_line(error)
+        if not hosts.all_of(saved is not None):
+            self._set_aside(path, why or "another process cannot read it")
+            return None
+        self.best = everything["best"]
+        return saved
+
+    def _set_aside(self, path: Path, why: str) -> None:
+        """By one process, while the others wait: they share the folder."""
+        if hosts.is_primary():
+            target = set_aside(path)
             logging.warning(
-                "the checkpoint %s is damaged (%s): it is set aside as %s.damaged, and "
-                "the one before it is used",
+                "the checkpoint %s is damaged (%s): it is set aside as %s, and the one "
+                "before it is used",
                 path,
-                _first_line(error),
-                path.name,
+                why,
+                target.name,
             )
-        os.replace(path, path.with_name(f"{number}.damaged"))
+        hosts.barrier(f"set aside {path.name}")
         self._manager.reload()
-        return None
 
     def _guarded(self, act: Any) -> None:
         try:
             act()
         except Exception as error:
             raise UserError(
-                f"cannot write a checkpoint in {self.folder}: {_first_line(error)}. "
+                f"cannot write a checkpoint in {self.folder}: {first_line(error)}. "
                 "Free some space, or choose another folder with --workdir; the "
                 "checkpoints before it are whole, and --resume goes on from them."
             ) from error
@@ -249,10 +265,3 @@ def _sum(arrays: Arrays) -> int:
             total = zlib.crc32(f"{group}/{name}{value.dtype}".encode(), total)
             total = zlib.crc32(value.tobytes(), total)
     return total
-
-
-def _first_line(error: Exception) -> str:
-    if "No space left on device" in str(error):  # TensorStore puts it at the far end
-        return "no space left on the device"
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200].rstrip(".")

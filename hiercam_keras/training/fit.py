@@ -14,6 +14,7 @@ from hiercam_keras.progress import progress
 from hiercam_keras.training import callbacks, rates
 from hiercam_keras.training.checkpoint import Checkpoints
 from hiercam_keras.training.compiling import compile_model, freeze, training_batch
+from hiercam_keras.training.filter_information import FilterInformation
 from hiercam_keras.training.saving import Saving
 from hiercam_keras.training.stopping import StopSignals
 
@@ -44,18 +45,26 @@ def train(
       with several heads, each of them per rank.
     """
     options, ranks = config.train, tuple(num_labels)
-    with Checkpoints(folder / "checkpoints", options.checkpoint_keep) as checkpoints:
+    with (
+        StopSignals() as signals,  # until the last checkpoint is on disk
+        Checkpoints(folder / "checkpoints", options.checkpoint_keep) as checkpoints,
+    ):
         saved = checkpoints.latest() if resume else None
         if saved is not None:
             saved.assign(model)
-        signals = StopSignals()
         saving = Saving(checkpoints, train_loader.num_batches, options, signals, saved)
+        information = []
+        if options.filter_loss:
+            information = [FilterInformation(train_loader, model.cam_layer)]
+            if saved is None:
+                information[0].tell_before(model)
         every = [
             callbacks.EpochSeed(config.seed),
             callbacks.Pace(),
             saving.watch,
             saving,
             callbacks.Validation(val_loader, ranks, saving.check_stop),
+            *information,
             callbacks.EpochLog(folder / "log.csv", saving.rows, options.epochs),
             saving.end,
             *callbacks.tensorboard(folder, options.tensorboard),
@@ -73,9 +82,13 @@ def train(
         if saving.epoch < options.epochs:
             _tell_left_out(train_loader)
         try:
-            with signals, explain_out_of_memory(batch_size, "data.batch_size"):
+            with explain_out_of_memory(batch_size, "data.batch_size"):
                 while saving.epoch < options.epochs:
                     _fit_epoch(model, train_loader, num_labels, options, saving, every)
+            checkpoints.wait()
+            if options.keep_best and val_loader is not None:
+                _load_best(checkpoints, model)
+            saving.check_stop()
         except Stopped as stop:
             where = saving.save_at_stop()
             raise Stopped(
@@ -83,9 +96,6 @@ def train(
                 "flags.",
                 stop.status,
             ) from None
-        checkpoints.wait()
-        if options.keep_best and val_loader is not None:
-            _load_best(checkpoints, model)
     rates.use_averages(model)
     if options.reestimate_batches:
         batches = _images(train_loader, options.epochs, options.reestimate_batches)

@@ -28,7 +28,8 @@ class LossWatch(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """`loss` is the mean so far: once it is no number, it stays none."""
         if not math.isfinite(logs["loss"]):
-            self.first_bad = min(batch, self.first_bad or batch)
+            known = self.first_bad
+            self.first_bad = batch if known is None else min(batch, known)
 
 
 class Saving(keras.callbacks.Callback):

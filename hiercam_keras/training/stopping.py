@@ -7,10 +7,10 @@ from typing import Any
 import jax
 from absl import logging
 
-from hiercam_keras.errors import Stopped
+from hiercam_keras.errors import TRY_AGAIN, Stopped
 
-# What shells and schedulers expect: 75 is sysexits' "try again", 130 is Ctrl-C.
-STATUS = {signal.SIGTERM: 75, signal.SIGINT: 130}
+# What shells and schedulers expect.
+STATUS = {signal.SIGTERM: TRY_AGAIN, signal.SIGINT: 130}
 
 
 class StopSignals:
