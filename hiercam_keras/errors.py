@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 
-
 TRY_AGAIN = 75  # exit status of sysexits.h: the same command will go on
 
 
