@@ -143,7 +143,8 @@ def model_at(data: RunData, output_stride: int) -> Any:
     other.model.update(
         {"output_stride": output_stride, "weights": "none", "fast_layers": "none"}
     )
-    num_labels = {rank: data.taxonomy.num_labels(rank) for rank in data.run.ranks}
+    ranks = [rank for rank in data.taxonomy.ranks if rank in data.run.ranks]
+    num_labels = {rank: data.taxonomy.num_labels(rank) for rank in ranks}
     model = train.build(other, num_labels)
     stride.copy_weights(trained, model)
     return xla_layers.accelerate(model, config.model.fast_layers)

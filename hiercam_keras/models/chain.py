@@ -44,7 +44,8 @@ def rank_logits(
     Args:
       features: (B, C), of the backbone.
       num_labels: number of labels by rank. Ranks are taken from coarse to fine by this
-        number, in whatever order they come.
+        number, those with as many (every genus has one species) in the order that they
+        come in: coarse to fine, then.
       head_features: units of a hidden layer (swish) of each head, "features_<rank>"; 0
         for none.
       head_chain: "none"; "on": a head also sees the next coarser one's hidden features

@@ -69,9 +69,9 @@ def build_model(
     """Backbone, global average pooling, dropout and a float32 Dense for each rank.
 
     Takes RGB images (B, S, S, 3) of 0..255, uint8 or float, in an input named "image".
-    With one rank in `num_labels` (rank -> number of labels) the output is one tensor of
-    logits (B, labels); with several it is a dict rank -> logits. The Dense layers are
-    named `logits_<rank>`. Logits are float32 under any dtype policy, and so are the
+    With one rank in `num_labels` (rank -> number of labels, coarse to fine) the output
+    is one tensor of logits (B, labels); with several it is a dict rank -> logits. The
+    Dense layers are named `logits_<rank>`. Logits are float32 under any dtype policy, and so are the
     pooling and the dropout before them. `weights` is for `load_backbone_weights`,
     `head_features` and `head_chain` for `chain.rank_logits`. The attribute `cam_layer`
     of the result names the layer that a CAM explains.

@@ -55,7 +55,7 @@ def _run(settings: Settings, name: str, folder: Path) -> str:
         logging.info("%s", split.note)
     runtime.start(config.seed, config.model.dtype, config.distribution.devices)
     records, _ = split.select(source.records, "train")
-    batch_size = runtime.training_batch(config.data.batch_size, len(records))
+    batch_size = _batch_size(folder, settings, len(records))
     training = make_loader(
         records,
         taxonomy,
@@ -77,14 +77,15 @@ def _run(settings: Settings, name: str, folder: Path) -> str:
             shard=hosts.part(),
         )
     num_labels = {rank: taxonomy.num_labels(rank) for rank in settings.rank}
-    model = build(config, num_labels)
+    coarse_to_fine = [rank for rank in taxonomy.ranks if rank in num_labels]
+    model = build(config, {rank: num_labels[rank] for rank in coarse_to_fine})
     parents = tree_arrays(taxonomy, settings.rank)
     steps = training.num_batches
     fit.compile_model(model, num_labels, config.train, steps, parents)
     hosts.barrier("checked")  # by all, before one of them writes
     if before and settings.overwrite and hosts.is_primary():
         _clear(folder)  # only now, when nothing more can be wrong with the flags
-    this = _open(folder, settings, name, taxonomy, split)
+    this = _open(folder, settings, name, taxonomy, split, batch_size)
     logging.info(
         "training %s on %d images, %s, in %s",
         config.model.backbone,
@@ -148,6 +149,15 @@ def _check_free(folder: Path, settings: Settings) -> bool:
     return True
 
 
+def _batch_size(folder: Path, settings: Settings, images: int) -> int:
+    """Images of a step: what the run began with, else what the devices can share."""
+    if settings.resume and (folder / "config.json").exists():
+        begun = run_folder.read(folder).record.get("batch_size")
+        if begun:
+            return runtime.resumed_batch(begun)
+    return runtime.training_batch(settings.config.data.batch_size, images)
+
+
 def _clear(folder: Path) -> None:
     for name in _OURS:
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -196,6 +206,7 @@ def _open(
     name: str,
     taxonomy: Taxonomy,
     split: splits.Split,
+    batch_size: int,
 ) -> Run:
     """A new run folder, or the one that is gone on with."""
     if settings.resume and (folder / "config.json").exists():
@@ -212,6 +223,7 @@ def _open(
         "ranks": list(settings.rank),
         "data_name": name,
         "data_dir": data_dir,
+        "batch_size": batch_size,  # what the devices made of data.batch_size
         "config": _as_json(settings.config.to_dict()),
         "overrides": _as_json(dict(settings.overrides)),
         "versions": runtime.versions(),

@@ -65,7 +65,7 @@ def head_losses(
     """The loss of each rank; `config.train.hierarchical` is that of the finest."""
     losses = {rank: _plain(options) for rank in num_labels}
     if options.hierarchical != "none":
-        finest = finest_rank(num_labels)
+        finest = finest_rank(num_labels, parents)
         above = [level for rank, level in parents.items() if rank != finest]
         tree = above, num_labels[finest]
         smoothing = options.label_smoothing
@@ -89,9 +89,15 @@ def _plain(options):
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def finest_rank(num_labels: Mapping[str, int]) -> str:
-    """The rank with most labels."""
-    return max(num_labels, key=num_labels.get)
+def finest_rank(
+    num_labels: Mapping[str, int], parents: Mapping[str, np.ndarray]
+) -> str:
+    """The finest of the heads' ranks, by the tree's order.
+
+    Their sizes cannot tell: where every genus has one species, both ranks have as many
+    labels.
+    """
+    return [rank for rank in parents if rank in num_labels][-1]
 
 
 def add_terms(
@@ -138,7 +144,7 @@ def add_terms(
 
 
 def _consistency(num_labels, parents):
-    finest = finest_rank(num_labels)
+    finest = finest_rank(num_labels, parents)
 
     def term(y, y_pred):
         found = 0.0

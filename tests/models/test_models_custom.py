@@ -191,6 +191,15 @@ def test_the_gradient_stops_in_training_only(tmp_path):
     )
 
 
+def test_a_chain_of_ranks_of_one_size_goes_in_the_order_given():
+    model = heads.build_model(
+        "my_networks:maps", 16, {"genus": 3, "species": 3}, head_chain="on"
+    )
+    handed = model.get_layer("chain_species").input[1]
+    assert handed is model.get_layer("logits_genus").output
+    assert "chain_genus" not in {layer.name for layer in model.layers}
+
+
 def test_wrong_chains_are_told():
     features = keras.Input((4,))
     with pytest.raises(UserError, match="head_chain is 'off', expected one of none"):
