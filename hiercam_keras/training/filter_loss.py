@@ -9,6 +9,12 @@ each position, or the negative one,
     p(x|T) = exp(tr(x.T)) / Z_T,   Z_T = sum over the images x of exp(tr(x.T))
     loss = -MI(X; T) = -sum_T p(T) sum_x p(x|T) log(p(x|T)/p(x))
 
+Each filter has this loss for itself, as in the paper: what is minimized is their sum,
+so that the gradient of one filter does not hang on how many there are. Layers of a
+thousand filters whose maps are weak have a mutual information (MI) of a few 1e-5 nats a
+filter at first: the weight has to be chosen by the layer. The paper sets it anew after
+each epoch by the size of the maps; here it is a number of the config.
+
 The images are those of the batch. The paper's mask layer, which multiplies each map by
 its template on the way on, is not here: it would need a layer that stock Keras lacks.
 """
@@ -39,7 +45,7 @@ def templates(n: int) -> np.ndarray:
 
 
 def filter_loss(maps: Any, labels: Any = None, num_labels: int = 0) -> Any:
-    """Mean filter loss over the C filters, a scalar of 0 or less, in nats.
+    """Sum of the C filters' losses, a scalar of 0 or less, in nats.
 
     Without labels it is -MI over the batch, with its exact gradient. With labels the
     gradient is the paper's approximation: of all templates only the one that should fit
@@ -68,12 +74,12 @@ def filter_loss(maps: Any, labels: Any = None, num_labels: int = 0) -> Any:
     log_x = ops.logsumexp(log_prior + log_given, axis=0)
     gain = log_given - log_x
     shares = ops.exp(log_prior + log_given)  # p(T) p(x|T)
-    loss = -ops.mean(ops.sum(shares * gain, axis=(0, 1)))
+    loss = -ops.sum(shares * gain)
     if labels is None:
         return loss
     wanted = _wanted(x, fit, labels, num_labels)  # (T, B, C) of 0 and 1
     slope = ops.stop_gradient(-wanted * shares * gain)
-    surrogate = ops.sum(slope * fit) / channels
+    surrogate = ops.sum(slope * fit)
     return ops.stop_gradient(loss) + surrogate - ops.stop_gradient(surrogate)
 
 

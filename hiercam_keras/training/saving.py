@@ -55,6 +55,12 @@ class Saving(keras.callbacks.Callback):
     ):
         super().__init__()
         where = saved.meta if saved else {}
+        if where.get("num_batches", num_batches) != num_batches:
+            raise UserError(
+                f"{saved.path} counts {where['num_batches']} steps an epoch, and this "
+                f"training has {num_batches}: --resume needs the batch size and the "
+                "images of the first call. --overwrite starts over."
+            )
         self.epoch: int = where.get("epoch", 0)
         self.step: int = where.get("step", 0)
         self.rows: list[dict[str, float]] = where.get("log", [])
@@ -83,6 +89,7 @@ class Saving(keras.callbacks.Callback):
         meta = {
             "epoch": self.epoch,
             "step": self.step,
+            "num_batches": self.num_batches,
             "log": list(self.rows),  # written while the training goes on
             "figures": self.figures,
         }

@@ -41,6 +41,7 @@ def make_model():
             }
         out = heads if len(ranks) > 1 else heads[ranks[0]]
         model = keras.Model(image, out, name="one_convolution")
+        model.cam_layer = "top"
         return model, {rank: counts[rank] for rank in ranks}
 
     return make
@@ -76,6 +77,8 @@ def train(loaders, make_model, config, tmp_path):
             folder,
             resume,
         )
-        return SimpleNamespace(model=model, rows=rows, before=before, folder=folder)
+        return SimpleNamespace(
+            model=model, rows=rows, before=before, folder=folder, training=training
+        )
 
     return train

@@ -1,6 +1,10 @@
 """The filter loss of interpretable CNNs, by hand on maps of one cell and of four."""
 
+import logging
+import re
+
 import jax
+import keras
 import numpy as np
 import pytest
 
@@ -24,7 +28,7 @@ def reference(maps):
         given = np.array([np.exp(x @ t) / np.exp(x @ t).sum() for t in shapes])
         marginal = prior @ given
         total += np.sum(prior[:, None] * given * np.log(given / marginal))
-    return -total / channels
+    return -total
 
 
 def test_templates_by_hand():
@@ -65,6 +69,21 @@ def test_gradient_is_that_of_finite_differences():
         assert grad[index] == pytest.approx(slope, abs=2e-6)
 
 
+def test_each_filter_has_its_loss_for_itself():
+    """Beside seven others a filter has the loss and the gradient that it has alone."""
+    maps = np.random.default_rng(2).uniform(5, 40, (4, 2, 2, 8)).astype("float32")
+    loss = jax.value_and_grad(filter_loss.filter_loss)
+    total, together = loss(maps)
+    alone, own = zip(*(loss(maps[..., [c]]) for c in range(8)), strict=True)
+    assert float(total) == pytest.approx(float(sum(alone)), rel=1e-5)
+    np.testing.assert_allclose(together, np.concatenate(own, -1), rtol=1e-4, atol=1e-8)
+    labels = np.array([0, 1, 0, 1])
+    by_label = jax.grad(lambda m: filter_loss.filter_loss(m, labels, 2))
+    np.testing.assert_allclose(
+        by_label(maps)[..., [3]], by_label(maps[..., [3]]), rtol=1e-4, atol=1e-8
+    )
+
+
 def test_maps_that_tell_their_place_are_rewarded():
     """A peak somewhere in half of the images, nothing in the others: 0 is the worst."""
     peaked = np.zeros((8, 4, 4, 1), np.float32)
@@ -92,6 +111,20 @@ def test_the_papers_gradient_by_hand():
     mixed = np.array([[0.8, 0.2], [0.1, 0.9]], np.float32)
     again = jax.grad(lambda m: filter_loss.filter_loss(m, mixed, 2))(maps)
     np.testing.assert_allclose(again, grad)
+
+
+def test_a_training_tells_the_information_before_and_after(train, caplog):
+    """In nats a filter, of the same images; the log has it after each epoch."""
+    with caplog.at_level(logging.INFO, "absl"):
+        done = train(filter_loss=200.0, epochs=2, keep_best=False)
+    before = float(re.search(r"before the training: (\S+) nats", caplog.text)[1])
+    after = [row["filter_information"] for row in done.rows]
+    assert len(after) == 2 and 0 < before < after[0] < after[1]
+    batch = next(done.training.epoch(0))
+    maps = keras.Model(done.model.input, done.model.get_layer("top").output)
+    found = reference(maps.predict_on_batch(batch.images).astype(float)) / -6
+    assert after[1] == pytest.approx(found, rel=1e-3)
+    assert "filter_information" not in train(epochs=1).rows[0]
 
 
 def test_maps_must_be_square():
