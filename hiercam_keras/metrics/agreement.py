@@ -16,6 +16,8 @@ import scipy.stats
 from hiercam_keras.metrics.concentration import centroid
 from hiercam_keras.metrics.maps import as_maps, energy, minmax, top_area
 
+_PAIRS_AT_ONCE = 8  # in one linear program: half the time of one by one
+
 
 def pearson(a: Any, b: Any) -> np.ndarray:
     """Pearson's correlation of the pixels: -1 .. 1; 0 if a map is constant."""
@@ -96,7 +98,7 @@ def earth_movers_distance(a: Any, b: Any, cells: int = 8) -> np.ndarray:
     Maps are averaged down to at most `cells` x `cells`. For the city-block distance
     optimal transport is a least-cost flow between neighboring cells (Ling and Okada
     2007, IEEE TPAMI 29, 840-853): a linear program with some 4 cells^2 unknowns
-    instead of cells^4, solved for one pair after another by HiGHS.
+    instead of cells^4, solved by HiGHS, a few pairs in one program.
 
     Returns:
       (...): work per energy in image sides; 0 .. 2. Equal maps give 0.
@@ -104,20 +106,23 @@ def earth_movers_distance(a: Any, b: Any, cells: int = 8) -> np.ndarray:
     a, b = _pair(_coarsen(energy(a), cells), _coarsen(energy(b), cells))
     height, width = a.shape[-2:]
     balance, costs = _grid_flow(height, width)
-    excess = _flat(a - b)
-    work = np.zeros(excess.shape[:-1])
-    for index in np.ndindex(work.shape):
-        need = excess[index] - excess[index].mean()  # round-off must not be infeasible
-        if np.abs(need).max() < 1e-12:
-            continue
+    excess = (a - b).reshape(-1, height * width)
+    excess -= excess.mean(axis=1, keepdims=True)  # round-off must not be infeasible
+    work = np.zeros(len(excess))
+    todo = np.flatnonzero(np.abs(excess).max(axis=1) >= 1e-12)
+    for start in range(0, len(todo), _PAIRS_AT_ONCE):
+        rows = todo[start : start + _PAIRS_AT_ONCE]
         # One equation follows from the others, as nothing is made or lost.
         answer = scipy.optimize.linprog(
-            costs, A_eq=balance[:-1], b_eq=need[:-1], method="highs"
+            np.tile(costs, len(rows)),
+            A_eq=scipy.sparse.block_diag([balance[:-1]] * len(rows), format="csr"),
+            b_eq=excess[rows, :-1].ravel(),
+            method="highs",
         )
         if answer.status != 0:
             raise RuntimeError(f"no transport found: {answer.message}")
-        work[index] = answer.fun
-    return work
+        work[rows] = answer.x.reshape(len(rows), -1) @ costs
+    return work.reshape(a.shape[:-2])
 
 
 def agreement_measures(

@@ -93,17 +93,6 @@ def area_share(masks: Any) -> np.ndarray:
     return _as_masks(masks, np.shape(masks)).mean(axis=(-2, -1))
 
 
-def lift(maps: Any, masks: Any) -> np.ndarray:
-    """Energy inside the mask over the mask's area share; 1 is chance.
-
-    A map without energy gives 1; an empty mask gives NaN, as nothing was asked.
-    """
-    inside, area = energy_inside(maps, masks), area_share(masks)
-    inside, area = np.broadcast_arrays(inside, area)
-    out = np.full(inside.shape, np.nan)
-    return np.divide(inside, area, out=out, where=area > 0)
-
-
 def part_energy(maps: Any, parts: Any, num_parts: int) -> tuple[np.ndarray, np.ndarray]:
     """Shares of the energy and of the area on each part of a label image.
 

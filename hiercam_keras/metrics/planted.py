@@ -1,105 +1,48 @@
-"""metrics: does a map lie on the part that carries the evidence?
+"""metrics: how much of a map lies on the parts that carry the evidence?
 
 Procedural birds are drawn so that one part tells each rank and nothing else does. The
 share of a map's energy on that part, over the part's share of the picture, is its lift:
-1 is chance. What lies outside the bird is background, on which a habitat may be learned
-in the bird's place.
+1 is chance. `ratios.ratio_interval` makes lifts over pictures from these shares: mean
+energy over mean area, so that a part that is nearly hidden does not rule it.
 """
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from hiercam_keras.metrics import concentration
 
-
-@dataclasses.dataclass(frozen=True)
-class Planted:
-    """Of N maps; arrays (N,). Shares are 0 .. 1.
-
-    Attributes:
-      energy: rank -> share of the energy on the part that carries it.
-      area: rank -> share of the picture that is this part; 0 where it is not seen.
-      background: share of the energy on nothing (label 0).
-      background_area: share of the picture that is nothing.
-    """
-
-    energy: dict[str, np.ndarray]
-    area: dict[str, np.ndarray]
-    background: np.ndarray
-    background_area: np.ndarray
-
-    def lift(self, rank: str) -> np.ndarray:
-        """Energy over area of each picture: (N,), 0 and up; NaN without the part."""
-        energy, area = self.energy[rank], self.area[rank]
-        out = np.full(energy.shape, np.nan)
-        return np.divide(energy, area, out=out, where=area > 0)
-
-    def mean_lift(self, rank: str) -> float:
-        """Mean energy over mean area, of the pictures that show the part.
-
-        Unlike the mean of the lifts it is not ruled by pictures in which the part is
-        nearly hidden. NaN where none shows it.
-        """
-        shown = self.area[rank] > 0
-        if not shown.any():
-            return float("nan")
-        return float(self.energy[rank][shown].mean() / self.area[rank][shown].mean())
-
-    def background_lift(self) -> np.ndarray:
-        """Background energy over background area: (N,); NaN without background."""
-        out = np.full(self.background.shape, np.nan)
-        area = self.background_area
-        return np.divide(self.background, area, out=out, where=area > 0)
+Name = TypeVar("Name")
 
 
-def planted_evidence(
-    maps: Any, parts: Any, evidence: Mapping[str, tuple[str, int]]
-) -> Planted:
-    """Energies and areas on the parts that carry the ranks.
+class Planted(NamedTuple):
+    """Shares by part, 0 .. 1: of the energy, (..., N), and of the picture, (N,)."""
+
+    energy: dict[Any, np.ndarray]
+    area: dict[Any, np.ndarray]
+
+
+def part_shares(maps: Any, parts: Any, labels: Mapping[Name, int]) -> Planted:
+    """Shares of the energy, and of the picture, that lie on each part.
 
     Args:
-      maps: (N, h, w); negative values count as 0, a map without energy as uniform.
-      parts: (N, h, w) labels of the parts, 0 for the background, as large as the maps.
-      evidence: rank -> (name of the part, its label), as a data source's `evidence`.
+      maps: (..., N, h, w); negative values count as 0, a map without energy as a
+        uniform one, whose lift is 1.
+      parts: (N, h, w) labels of the parts, as large as the maps.
+      labels: name of the part, or of what it tells -> its label.
 
     Raises:
-      ValueError: shapes differ, or a label is negative.
+      ValueError: shapes differ.
     """
-    parts = np.asarray(parts)
-    labels = [label for _, label in evidence.values()]
-    most = max([int(parts.max(initial=0)), *labels]) + 1
-    energy, area = concentration.part_energy(maps, parts, most)
+    maps, parts = np.asarray(maps), np.asarray(parts)
+    if parts.ndim != 3 or maps.shape[-3:] != parts.shape:
+        raise ValueError(
+            f"maps {maps.shape} and parts {parts.shape}, expected (..., N, h, w) and "
+            "(N, h, w)"
+        )
+    masks = {name: parts == label for name, label in labels.items()}
     return Planted(
-        energy={rank: energy[:, label] for rank, (_, label) in evidence.items()},
-        area={rank: area[:, label] for rank, (_, label) in evidence.items()},
-        background=energy[:, 0],
-        background_area=area[:, 0],
+        {name: concentration.energy_inside(maps, own) for name, own in masks.items()},
+        {name: concentration.area_share(own) for name, own in masks.items()},
     )
-
-
-def background_by_habitat(
-    background: Any, own_habitat: Any
-) -> tuple[float, float, float]:
-    """Does the background draw more energy where it tells the truth?
-
-    Args:
-      background: (N,) shares of energy on the background.
-      own_habitat: (N,) bool, whether the bird stands in its family's habitat.
-
-    Returns:
-      (mean where it does, mean where it does not, their difference); NaN where there is
-      no such picture. A model that uses the habitat has a difference above 0; one that
-      does not has the same background energy in both.
-    """
-    background = np.asarray(background, np.float64)
-    own = np.asarray(own_habitat, bool)
-    if background.shape != own.shape or background.ndim != 1:
-        raise ValueError(f"shapes {background.shape} and {own.shape}, expected (N,)")
-    inside, outside = (
-        float(values.mean()) if values.size else float("nan")
-        for values in (background[own], background[~own])
-    )
-    return inside, outside, inside - outside

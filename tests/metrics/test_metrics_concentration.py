@@ -97,14 +97,12 @@ def test_blobs():
     assert con.num_blobs(weak, 0.3) == 3
 
 
-def test_energy_inside_and_lift():
+def test_energy_inside():
     mask = np.zeros((4, 4), bool)
     mask[1] = True  # a quarter of the area; the ramp's row 1 holds 4+5+6+7 = 22/120
     inside = con.energy_inside(STACK, mask)
     np.testing.assert_allclose(inside, [1, 0.25, 0.25, 22 / 120])
     assert con.area_share(mask) == 0.25
-    np.testing.assert_allclose(con.lift(STACK, mask), [4, 1, 1, 22 / 30])
-    assert np.isnan(con.lift(STACK, np.zeros((4, 4)))).all()
     masks = np.stack([mask, ~mask, mask, mask])
     np.testing.assert_allclose(con.energy_inside(STACK, masks)[1], 0.75)
     with pytest.raises(ValueError, match="divide by 255"):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from hiercam_keras.metrics import planted
+from hiercam_keras.metrics.ratios import ratio_interval
 
-EVIDENCE = {"order": ("body", 1), "family": ("bill", 3)}
+LABELS = {"body": 1, "bill": 3}
 
 
 @pytest.fixture
@@ -21,43 +22,35 @@ def test_shares_and_lifts_by_hand(parts):
     maps = np.zeros((2, 4, 4))
     maps[0, 0, 1], maps[0, 1, 1], maps[0, 3, 3], maps[0, 2, 2] = 2, 1, 1, -5
     maps[1, 1, 1] = 3
-    found = planted.planted_evidence(maps, parts, EVIDENCE)
-    assert found.energy["family"].tolist() == [0.5, 0]
-    assert found.energy["order"].tolist() == [0.25, 1]
-    assert found.area["family"].tolist() == [0.125, 0]
-    assert found.background.tolist() == [0.25, 0]
-    assert found.background_area.tolist() == [10 / 16, 12 / 16]
-    assert found.lift("family")[0] == 4 and np.isnan(found.lift("family")[1])
-    assert found.mean_lift("family") == 4
-    assert found.mean_lift("order") == pytest.approx(0.625 / 0.25)
-    assert found.background_lift()[0] == pytest.approx(0.4)
+    found = planted.part_shares(maps, parts, LABELS)
+    assert found.energy["bill"].tolist() == [0.5, 0]
+    assert found.energy["body"].tolist() == [0.25, 1]
+    assert found.area["bill"].tolist() == [0.125, 0]
+    assert found.area["body"].tolist() == [0.25, 0.25]
+    # A picture without the part adds nothing to either sum.
+    assert ratio_interval(found.energy["bill"], found.area["bill"])[0] == 4
+    lift = ratio_interval(found.energy["body"], found.area["body"])[0]
+    assert lift == pytest.approx(0.625 / 0.25)
 
 
 def test_a_map_without_energy_is_at_chance(parts):
-    found = planted.planted_evidence(np.zeros((2, 4, 4)), parts, EVIDENCE)
-    assert found.lift("order") == pytest.approx([1, 1])
-    assert found.background_lift() == pytest.approx([1, 1])
+    found = planted.part_shares(np.zeros((3, 2, 4, 4)), parts, LABELS)
+    for name in LABELS:
+        assert found.energy[name].shape == (3, 2)
+        assert found.energy[name] == pytest.approx(np.tile(found.area[name], (3, 1)))
 
 
 def test_random_maps_are_at_chance_on_average():
     rng = np.random.default_rng(0)
     parts = rng.integers(0, 4, (400, 6, 6))
-    found = planted.planted_evidence(rng.random((400, 6, 6)), parts, EVIDENCE)
-    assert found.mean_lift("order") == pytest.approx(1, abs=0.03)
-    assert found.background.mean() == pytest.approx(0.25, abs=0.01)
+    found = planted.part_shares(rng.random((400, 6, 6)), parts, {"none": 0, **LABELS})
+    for name in found.area:
+        lift = ratio_interval(found.energy[name], found.area[name])[0]
+        assert lift == pytest.approx(1, abs=0.03)
 
 
-def test_a_part_that_no_picture_shows(parts):
-    found = planted.planted_evidence(np.ones((2, 4, 4)), parts, {"genus": ("wing", 7)})
-    assert np.isnan(found.mean_lift("genus"))
+def test_a_part_that_no_picture_shows_and_maps_of_another_size(parts):
+    found = planted.part_shares(np.ones((2, 4, 4)), parts, {"wing": 7})
+    assert found.energy["wing"].tolist() == found.area["wing"].tolist() == [0, 0]
     with pytest.raises(ValueError, match="expected"):
-        planted.planted_evidence(np.ones((2, 5, 5)), parts, EVIDENCE)
-
-
-def test_background_where_the_habitat_tells_the_truth():
-    found = planted.background_by_habitat([0.6, 0.4, 0.1, 0.3], [True, True, 0, 0])
-    assert found == pytest.approx((0.5, 0.2, 0.3))
-    inside, outside, difference = planted.background_by_habitat([0.6], [True])
-    assert inside == 0.6 and np.isnan([outside, difference]).all()
-    with pytest.raises(ValueError, match=r"expected \(N,\)"):
-        planted.background_by_habitat([0.6], [True, False])
+        planted.part_shares(np.ones((2, 5, 5)), parts, LABELS)

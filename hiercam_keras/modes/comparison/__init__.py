@@ -15,7 +15,6 @@ from hiercam_keras.modes.comparison.columns import (
 from hiercam_keras.modes.comparison.differences import differences, write_differences
 from hiercam_keras.modes.comparison.measure import measure
 from hiercam_keras.modes.comparison.numbers_table import (
-    part_table,
     write_agreement,
     write_numbers,
 )
@@ -28,7 +27,6 @@ __all__ = [
     "differences",
     "mean_or_none",
     "measure",
-    "part_table",
     "write_agreement",
     "write_differences",
     "write_numbers",

@@ -4,11 +4,13 @@ Kinds of pairs, each a question of its own:
 
 * rank: a model against one trained at a coarser rank, each asked for its own;
 * asked: a model trained at a rank against a finer one that is asked for this rank;
-* seed: the same rank trained twice: the noise that a difference must rise above;
+* seed: two trainings asked the same, a rank of their own or a coarser one: the noise
+  that a difference must rise above;
 * method: maps of one model by two methods;
 * random: the order by a map against a random one.
 
-And "agreement": do the maps of two ranks agree less than those of two seeds of a rank?
+And "agreement": do the maps of a pair of the kinds rank or asked agree less than those
+of two seeds that answer one of its questions?
 """
 
 import itertools
@@ -51,10 +53,10 @@ def kind_of(first: Column, second: Column) -> str | None:
     if first.method != second.method:
         same = same_run and first.rank == second.rank
         return "method" if same and first.asked_of == second.asked_of else None
-    if first.asked_of is None and second.asked_of is None:
-        if first.rank != second.rank:
-            return "rank"
-        return None if same_run else "seed"
+    if first.asked_of == second.asked_of:  # None for both: each at its own rank
+        if first.rank == second.rank:
+            return None if same_run else "seed"
+        return "rank" if first.asked_of is None else None
     one_asked = (first.asked_of is None) != (second.asked_of is None)
     return "asked" if one_asked and first.rank == second.rank else None
 
@@ -72,13 +74,12 @@ def differences(columns: list[Column], numbers: Numbers, seed: int = 0) -> list[
     """
     measures = {c.name: _measures(c, columns, numbers) for c in columns}
     jobs: dict[str, list[tuple[str, str, str, np.ndarray, np.ndarray]]] = {}
-    alike: dict[str, list[tuple[str, tuple[str, str]]]] = {"rank": [], "seed": []}
+    pairs: dict[str, list[tuple[Column, Column]]] = {}
     for first, second in itertools.combinations(columns, 2):
         kind = kind_of(first, second)
         if kind is None:
             continue
-        if kind in alike:
-            alike[kind].append((first.method, (first.name, second.name)))
+        pairs.setdefault(kind, []).append((first, second))
         jobs.setdefault(kind, []).extend(
             (first.name, second.name, name, values, measures[second.name][name])
             for name, values in measures[first.name].items()
@@ -89,19 +90,9 @@ def differences(columns: list[Column], numbers: Numbers, seed: int = 0) -> list[
             jobs.setdefault("random", []).append(
                 (RANDOM, name, curve, chance, own[curve])
             )
-    for (method, across), (other, again) in itertools.product(*alike.values()):
-        if method != other:
-            continue
-        for name, values in numbers.pairs[across].items():
-            jobs.setdefault("agreement", []).append(
-                (
-                    " ~ ".join(across),
-                    " ~ ".join(again),
-                    name,
-                    values,
-                    numbers.pairs[again][name],
-                )
-            )
+    agreements = _agreements(pairs, numbers)
+    if agreements:
+        jobs["agreement"] = agreements
     rows = []
     for kind, several in jobs.items():
         table = statistics.compare_all(
@@ -113,6 +104,31 @@ def differences(columns: list[Column], numbers: Numbers, seed: int = 0) -> list[
             if figures["count"]
         ]
     return rows
+
+
+def _agreements(pairs: dict[str, list[tuple[Column, Column]]], numbers: Numbers):
+    """Jobs: how alike the maps of a pair are, against those of two seeds."""
+    across = [*pairs.get("rank", []), *pairs.get("asked", [])]
+    jobs = []
+    for one, again in itertools.product(across, pairs.get("seed", [])):
+        questions = {(column.rank, column.asked_of) for column in one}
+        seed = again[0]
+        if seed.method != one[0].method:
+            continue
+        if (seed.rank, seed.asked_of) not in questions:
+            continue
+        names, others = ((a.name, b.name) for a, b in (one, again))
+        jobs += [
+            (
+                " ~ ".join(names),
+                " ~ ".join(others),
+                measure,
+                values,
+                numbers.pairs[others][measure],
+            )
+            for measure, values in numbers.pairs[names].items()
+        ]
+    return jobs
 
 
 def _measures(

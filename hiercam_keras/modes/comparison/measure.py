@@ -7,17 +7,20 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras.cam import heatmaps, store
-from hiercam_keras.data import geometry
-from hiercam_keras.data.sources.annotations import read_labels
 from hiercam_keras.errors import UserError
-from hiercam_keras.metrics import agreement, classification, coherence, concentration
+from hiercam_keras.metrics import (
+    agreement,
+    classification,
+    coherence,
+    concentration,
+    planted,
+)
 from hiercam_keras.metrics.faithfulness.measure import NAMES as FAITHFULNESS
-from hiercam_keras.modes import objects
+from hiercam_keras.modes import objects, parts
 from hiercam_keras.modes.comparison.columns import HOT, Column, ColumnNumbers, Numbers
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.progress import progress
 
-_SIDE = 64  # cells of the maps on which areas, energies and correlations are taken
 _CHUNK = 256  # pictures at a time
 # Columns of numbers.csv: what `shape_measures` calls them.
 SHAPES = {
@@ -51,17 +54,17 @@ def measure(
     if not ids:
         raise UserError(f"there is no picture of the {split} split with a map of each.")
     chunks = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
-    parts = [
+    pieces = [
         _measure_chunk([known[one] for one in chunk], readers, columns)
         for chunk in progress(chunks, len(ids), "numbers", count=len)
     ]
-    shared = _joined([shared for shared, _ in parts])
+    shared = _joined([shared for shared, _ in pieces])
     records = [known[one] for one in ids]
     by_column = {
         column.name: _column_numbers(
             column,
             records,
-            _joined([own[i] for _, own in parts]),
+            _joined([own[i] for _, own in pieces]),
             shared["bird_area"],
             thresholds,
         )
@@ -95,33 +98,32 @@ def _by_part(arrays: Mapping[Any, np.ndarray]) -> dict[int, np.ndarray]:
 def _measure_chunk(records: list, readers: list, columns: list[Column]) -> tuple:
     """Arrays over one chunk: those that all columns share, and those of each."""
     rows = [readers[0].get(record.example_id).geometry for record in records]
-    object_maps, kinds = objects.object_maps(records, rows, _SIDE)
-    parts = _part_maps(records, rows)
-    labels = sorted(_part_labels(columns[0].data)) if parts is not None else []
+    object_maps, kinds = objects.object_maps(records, rows, parts.SIDE)
+    part_maps, labels = _part_maps(records, rows, columns[0].data)
     shared: dict[Any, np.ndarray] = {"object_kind": kinds}
-    shared |= {label: (parts == label).mean((1, 2)) for label in labels}
-    own, heats = [], []
+    own, energies = [], []
     for reader in readers:
         entries = [reader.get(record.example_id) for record in records]
         cams = np.stack([entry.cam[0] for entry in entries])
-        heat, energy = heatmaps.heatmap(cams, _SIDE), heatmaps.energy(cams, _SIDE)
-        heats.append(heat)
+        degenerate = np.array([entry.degenerate[0] for entry in entries])
+        heat = heatmaps.heatmap(cams, parts.SIDE)
+        energy = heatmaps.energy(cams, parts.SIDE)
+        energy[degenerate] = 0  # a uniform map, and no noise to correlate
+        energies.append(energy)
         on_object, shared["bird_area"] = objects.energy_on(energy, object_maps)
         shapes = concentration.shape_measures(energy)
         arrays = {
             "predicted": np.array([entry.label[0] for entry in entries]),
             "probability": np.array([entry.probability[0] for entry in entries]),
-            "degenerate": np.array([entry.degenerate[0] for entry in entries]),
+            "degenerate": degenerate,
             "heatmap_area": concentration.area_above(heat, HOT),
             "energy_on_bird": on_object,
         }
         arrays |= {name: shapes[shape] for name, shape in SHAPES.items()}
-        arrays |= {
-            label: concentration.energy_inside(energy, parts == label)
-            for label in labels
-        }
-        own.append(arrays)
-    shared |= _pair_measures(heats, columns)
+        on_parts = planted.part_shares(energy, part_maps, labels)
+        shared |= on_parts.area
+        own.append(arrays | on_parts.energy)
+    shared |= _pair_measures(energies, columns)
     correlations = [
         shared[first.name, second.name, "pearson"]
         for first, second in itertools.combinations(columns, 2)
@@ -135,34 +137,34 @@ def _measure_chunk(records: list, readers: list, columns: list[Column]) -> tuple
 
 
 def _pair_measures(
-    heats: Sequence[np.ndarray], columns: Sequence[Column]
+    energies: Sequence[np.ndarray], columns: Sequence[Column]
 ) -> dict[Any, np.ndarray]:
-    """(name, name, measure) -> (N,) of every two columns, the finer one first."""
-    named = zip([column.name for column in columns], heats, strict=True)
-    return {
-        (first, second, measure): values
-        for (first, a), (second, b) in itertools.combinations(named, 2)
-        for measure, values in agreement.agreement_measures(a, b).items()
-    }
+    """(name, name, measure) -> (N,) of every two columns, the finer one first.
+
+    Of energies: what is compared after min-max or by order is the same of heatmaps.
+    """
+    named = zip([column.name for column in columns], energies, strict=True)
+    found = {}
+    for (first, a), (second, b) in itertools.combinations(named, 2):
+        measures = agreement.agreement_measures(a, b)
+        measures["earth_mover"] = agreement.earth_movers_distance(a, b)
+        found |= {(first, second, name): v for name, v in measures.items()}
+    return found
 
 
-def _part_labels(data: RunData) -> dict[int, str]:
-    """Part label -> name of the part, for the parts that carry a rank."""
+def _part_maps(
+    records: list, rows: list, data: RunData
+) -> tuple[np.ndarray, dict[int, int]]:
+    """Part labels (N, side, side), and which of them carry a rank, by themselves.
+
+    Where a picture has none there are no such labels.
+    """
+    found = parts.label_maps(records, rows, "parts_path")
+    if found is None:
+        return np.zeros((len(records), parts.SIDE, parts.SIDE), int), {}
     evidence = data.source.evidence or {}
-    return {label: part for part, label in evidence.values()}
-
-
-def _part_maps(records: list, rows: list) -> np.ndarray | None:
-    """Part labels (N, side, side) in model-input geometry, None if one lacks."""
-    if any(record.parts_path is None for record in records):
-        return None
-    images = [
-        objects.label_cells(
-            read_labels(record.parts_path), geometry.Geometry.from_row(row), _SIDE
-        )
-        for record, row in zip(records, rows, strict=True)
-    ]
-    return np.stack(images)
+    labels = sorted({label for _, label in evidence.values()})
+    return found, {label: label for label in labels}
 
 
 def _column_numbers(

@@ -1,4 +1,4 @@
-"""comparison: numbers.csv and agreement.csv, and the table of the planted parts."""
+"""comparison: numbers.csv and agreement.csv."""
 
 from pathlib import Path
 
@@ -8,28 +8,6 @@ from hiercam_keras.metrics.faithfulness.measure import NAMES as FAITHFULNESS
 from hiercam_keras.modes.comparison.columns import Column, Numbers
 from hiercam_keras.modes.comparison.measure import SHAPES
 from hiercam_keras.report import tables
-
-
-def part_table(columns: list[Column], numbers: Numbers) -> tuple[tuple, list[tuple]]:
-    """Lift of each column on each part: its share of the energy over that of the area.
-
-    Returns:
-      Header and rows; no rows where no evidence is known.
-    """
-    chosen = _evidence(columns, numbers)
-    header = (
-        "model",
-        *(f"{part} (tells the {rank})" for rank, (part, _) in chosen.items()),
-    )
-    rows = []
-    for column in columns:
-        energy = numbers.by_column[column.name].part_energy
-        lifts = [
-            float(energy[label].mean() / numbers.part_area[label].mean())
-            for _, label in chosen.values()
-        ]
-        rows.append((column.name, *lifts))
-    return header, rows if chosen else []
 
 
 def _evidence(columns: list[Column], numbers: Numbers) -> dict[str, tuple[str, int]]:
