@@ -120,7 +120,7 @@ def get_config() -> ConfigDict:
     localize.num_pictures = 12  # on the sheet
 
     config.compare = compare = ConfigDict()
-    compare.num_images = 48  # pictures on the page, chosen by the seed
+    compare.num_images = 1000  # pictures on the page, drawn by the seed; -1: all
     compare.num_extreme = 12  # and as many of the most and the least agreeing ones
     compare.methods = ()  # CAM methods besides cam.method, set beside it
     compare.faithfulness_images = 32  # by the seed; -1: all, 0: none. Dozens of passes

@@ -1,8 +1,8 @@
 """--mode=compare: the same pictures through several models, side by side.
 
 Makes the maps that are missing, then tables (numbers.csv has one row for each picture
-and model; docs/METRICS.md tells of the others), sheets of pictures as PNG and one
-self-contained index.html.
+and model; docs/METRICS.md tells of the others), sheets of pictures as PNG and an
+index.html that opens from disk.
 """
 
 from collections.abc import Sequence
@@ -35,6 +35,9 @@ SUMMARY = (
     "bird_area",
     "coherent",
     "incoherent",
+    "asked_of",
+    "method",
+    "run",
 )
 
 
@@ -133,6 +136,9 @@ def summary_row(column: Column, numbers: comparison.Numbers) -> list:
         comparison.mean_or_none(numbers.bird_area),
         float(np.mean(one.coherence.verdict == COHERENT)),
         float(np.mean(one.coherence.verdict == INCOHERENT)),
+        column.asked_of or "",
+        column.method,
+        str(column.data.run.path),
     ]
 
 

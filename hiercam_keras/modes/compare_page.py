@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,60 +11,87 @@ import numpy as np
 from hiercam_keras import runtime
 from hiercam_keras.cam import heatmaps, store
 from hiercam_keras.data.sources.credits import read_credits
-from hiercam_keras.modes import compare_answer, compare_steps, compare_table
+from hiercam_keras.modes import (
+    compare_answer,
+    compare_figures,
+    compare_lifts,
+    compare_steps,
+    compare_table,
+    compare_tables,
+)
 from hiercam_keras.modes.comparison import Column
 from hiercam_keras.modes.load import make_loader
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.report import intervals, page, schema, sheets, tables
+from hiercam_keras.progress import progress
+from hiercam_keras.report import page, schema, sheets, strips, tables
 
-QUESTION = (
-    "What does a network look at when it is asked for the {first}, and what when it is "
-    "asked for the {last}, of the same picture?"
-)
+_SHEET_PICTURES = 48  # of a section, on its sheets
+_STRIP_PICTURES = 5  # of taxa that differ, with all steps
 
 
 def write(out: Path, columns: list[Column], settings: Settings) -> Path:
-    """Writes the sheets and index.html from the tables in `out`; returns the page."""
+    """Writes index.html and the sheets from the tables in `out`; returns the page.
+
+    Pictures stream through, in the order of the split; those of the sheets are kept.
+    """
     numbers = compare_table.read(out / "numbers.csv")
     summary = compare_table.read_optional(out / "summary.csv")
     models = [_model(row) for row in summary]
     own = [column for column in columns if column.asked_of is None]
     data = columns[0].data
-    sections = choose_sections(numbers, settings)
-    wanted = dict.fromkeys(one for section in sections for one in section.example_ids)
-    known = {record.example_id: record for record in data.records(settings.split)}
-    records = [known[one] for one in wanted]
-    steps = compare_steps.make(own[0].name, own[0].data, settings.split, records)
-    pictures = _pictures(records, columns, numbers, steps, settings)
-    by_id = {picture.example_id: picture for picture in pictures}
-    for name, section in zip(("chosen", "most", "least"), sections, strict=True):
-        chosen = [by_id[one] for one in section.example_ids]
-        sheets.write_sheets(out, chosen, models, section.title, name)
     evidence = data.source.evidence or {}
-    plain = compare_answer.plain_lifts(numbers, evidence)
-    lifts = plain | {f"step to the {r}": parts for r, parts in steps.lifts.items()}
-    answer = compare_answer.sentences(numbers, summary, plain, steps, evidence)
+    sections = choose_sections(numbers, settings)
+    wanted = {one for section in sections for one in section.example_ids}
+    records = [r for r in data.records(settings.split) if r.example_id in wanted]
+    steps = compare_steps.make(own[0].name, own[0].data, settings.split, records)
+    compare_steps.write_table(out / "steps.csv", steps, data.taxonomy)
+    rows = compare_table.read_optional(out / "steps.csv")
+    compare_lifts.write(out, compare_lifts.measure(numbers, rows, evidence))
+    lifts = compare_lifts.read(out / "lifts.csv")
+    on_sheets = {
+        name: section.example_ids[:_SHEET_PICTURES]
+        for name, section in zip(("chosen", "most", "least"), sections, strict=True)
+    }
+    kept: dict[str, schema.Picture] = {}
+    streamed = _keep(
+        _pictures(records, columns, numbers, steps, settings),
+        {one for ids in on_sheets.values() for one in ids},
+        kept,
+    )
     content = schema.Page(
         title=f"{data.run.data_name}: {' and '.join(c.name for c in own)}",
-        question=QUESTION.format(first=own[0].rank, last=own[-1].rank),
-        sentences=answer,
+        question=compare_answer.question(summary),
+        sentences=compare_answer.sentences(numbers, summary, lifts, settings.split),
         ranks=data.taxonomy.ranks,
         models=tuple(models),
-        pictures=tuple(pictures),
+        pictures=streamed,
         sections=tuple(sections),
-        curves={
-            column.name: tables.read_log(column.data.run.path / "log.csv")
-            for column in own
-        },
-        chances={row["model"]: float(row["chance"]) for row in summary},
+        **_curves(own, summary),
         agreement_name="heatmap correlation",
-        tables=_tables(out, numbers, lifts, evidence),
-        figures=_figures(summary, lifts, evidence, steps),
+        tables=compare_tables.make(out, numbers, lifts, evidence),
+        figures=compare_figures.draw(out),
         steps_of=steps.model,
         facts=_facts(columns, settings),
     )
-    page.write_page(out, content)
+    page.write_page(out, content, inline=len(records) <= page.MAX_INLINE)
+    for (name, ids), section in zip(on_sheets.items(), sections, strict=True):
+        chosen = [kept[one] for one in ids if one in kept]
+        sheets.write_sheets(out, chosen, models, section.title, name)
+    drawn = [kept[one] for one in on_sheets["chosen"] if one in kept]
+    depth = data.taxonomy.ranks.index(own[-1].rank)
+    shown = strips.of_different_taxa(drawn, depth, _STRIP_PICTURES)
+    strips.write_strips(out / "steps.png", shown, models)
     return out / "index.html"
+
+
+def _keep(
+    pictures: Iterator[schema.Picture], wanted: set[str], kept: dict
+) -> Iterator[schema.Picture]:
+    """Gives pictures on, and keeps those that are wanted later."""
+    for picture in pictures:
+        if picture.example_id in wanted:
+            kept[picture.example_id] = picture
+        yield picture
 
 
 def _model(row: Mapping[str, str]) -> schema.Model:
@@ -89,25 +116,44 @@ def _model(row: Mapping[str, str]) -> schema.Model:
     )
 
 
+def _curves(own: Sequence[Column], summary: Sequence[Mapping[str, str]]) -> dict:
+    """`curves` and `chances` of the page: each run once, whatever is asked of it."""
+    chance = {row["model"]: float(row["chance"]) for row in summary}
+    by_run: dict[Path, list[Column]] = {}
+    for column in own:
+        by_run.setdefault(column.data.run.path, []).append(column)
+    curves, chances = {}, {}
+    for path, columns in by_run.items():
+        several = len(columns[0].data.run.ranks) > 1
+        name = "+".join(columns[0].data.run.ranks) if several else columns[0].name
+        if name in curves:
+            name = f"{name} ({path})"
+        curves[name] = tables.read_log(path / "log.csv")
+        for column in columns:
+            place = f"{name} {column.rank}" if several else name
+            chances.setdefault(place, chance[column.name])
+    return {"curves": curves, "chances": chances}
+
+
 def choose_sections(
     numbers: compare_table.Numbers, settings: Settings
 ) -> list[schema.Section]:
-    """By the seed, and where the heatmaps agree most and least."""
+    """By the seed, in the order drawn, and where heatmaps agree most and least."""
     config = settings.config
     ids = np.array(numbers.example_ids, object)
     agreement = numbers.of_picture("agreement")
     rng = np.random.default_rng(config.seed)
     count = len(ids) if config.compare.num_images < 0 else config.compare.num_images
     count = min(count, len(ids))
-    drawn = np.sort(rng.choice(len(ids), count, replace=False))
+    drawn = rng.permutation(len(ids))[:count]
     order = np.argsort(-agreement, kind="stable")
     extreme = min(config.compare.num_extreme, len(ids))
     what = "the heatmaps of the models, by their mean correlation"
     return [
         schema.Section(
-            "Chosen by seed",
-            f"{count} of {len(ids)} pictures of the {settings.split} split, drawn with "
-            f"seed {config.seed}.",
+            "Drawn by seed",
+            f"{count} of {len(ids)} pictures of the {settings.split} split, in the "
+            f"order in which seed {config.seed} draws them.",
             tuple(ids[drawn]),
         ),
         schema.Section(
@@ -129,53 +175,68 @@ def _pictures(
     numbers: compare_table.Numbers,
     steps: compare_steps.Steps,
     settings: Settings,
-) -> list[schema.Picture]:
+) -> Iterator[schema.Picture]:
+    """The pictures of the page, one at a time."""
     data = columns[0].data
     known = {record.example_id: record for record in records}
     readers = [store.open(column.maps) for column in columns]
     position = {example_id: i for i, example_id in enumerate(numbers.example_ids)}
+    of_steps = {record.example_id: i for i, record in enumerate(steps.records)}
     areas = numbers.of_picture("chance", "bird_area")
     agreement = numbers.of_picture("agreement")
     credits = read_credits(data.source.root)
+    evidence = data.source.evidence or {}
+    inside = numbers.first("energy_on_object", "energy_on_bird")
     size = min(32, len(records))
-    found = []
     with make_loader(
         records, data.taxonomy, data.config, batch_size=size, once=True
     ) as loader:
-        for batch in loader.epoch(0):
+        batches = progress(
+            loader.epoch(0), len(records), "page", count=lambda batch: batch.mask.sum()
+        )
+        for batch in batches:
             for row in np.flatnonzero(batch.mask):
                 record = known[batch.example_ids[row]]
                 number = position[record.example_id]
-                views = [
-                    _view(column, reader.get(record.example_id), numbers, number)
-                    for column, reader in zip(columns, readers, strict=True)
-                ]
-                found.append(
-                    schema.Picture(
-                        example_id=record.example_id,
-                        image=batch.images[row],
-                        true=record.lineage.taxa,
-                        true_name=record.lineage.display_name(data.taxonomy.finest),
-                        views=tuple(views),
-                        agreement=_known(agreement[number]),
-                        split=settings.split,
-                        bird_area=_known(areas[number]),
-                        steps=compare_steps.shown(steps, record, data.taxonomy),
-                        credit=credits.get(record.example_id, ""),
-                    )
+                step = of_steps.get(record.example_id)
+                yield schema.Picture(
+                    example_id=record.example_id,
+                    # A copy: a view would keep the whole batch.
+                    image=batch.images[row].copy(),
+                    true=record.lineage.taxa,
+                    true_name=record.lineage.display_name(data.taxonomy.finest),
+                    views=tuple(
+                        _view(
+                            column,
+                            reader.get(record.example_id),
+                            numbers,
+                            number,
+                            inside,
+                        )
+                        for column, reader in zip(columns, readers, strict=True)
+                    ),
+                    agreement=_known(agreement[number]),
+                    split=settings.split,
+                    bird_area=_known(areas[number]),
+                    steps=()
+                    if step is None
+                    else compare_steps.shown(steps, step, data.taxonomy, evidence),
+                    credit=credits.get(record.example_id, ""),
                 )
-    return found
 
 
 def _view(
-    column: Column, entry: Any, numbers: compare_table.Numbers, number: int
+    column: Column,
+    entry: Any,
+    numbers: compare_table.Numbers,
+    number: int,
+    inside: Mapping[str, np.ndarray] | None,
 ) -> schema.View:
     taxonomy, name = column.data.taxonomy, column.name
     evidence = column.data.source.evidence or {}
     label = int(numbers.predicted[name][number])
-    inside = numbers.first("energy_on_object", "energy_on_bird")
     told = {
-        compare_answer.title(measure, evidence): float(by_model[name][number])
+        compare_tables.title(measure, evidence): float(by_model[name][number])
         for measure, by_model in numbers.measures.items()
         if np.isfinite(by_model[name][number])
         and measure not in ("energy_on_object", "energy_on_bird")
@@ -199,56 +260,6 @@ def _view(
 
 def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _tables(out, numbers, lifts, evidence) -> tuple[schema.Table, ...]:
-    made = []
-    if lifts:
-        made.append(compare_answer.lift_table(lifts, evidence))
-    made.append(compare_answer.measure_table(numbers, evidence))
-    rows = compare_table.read_optional(out / "statistics.csv")
-    paired = compare_answer.statistics_table(rows, evidence)
-    return tuple([*made, paired] if paired.rows else made)
-
-
-def _figures(summary, lifts, evidence, steps) -> tuple[schema.Figure, ...]:
-    accuracy = {
-        row["model"]: (float(row["accuracy"]), float(row["low"]), float(row["high"]))
-        for row in summary
-    }
-    chances = {row["model"]: float(row["chance"]) for row in summary}
-    png = intervals.intervals_png(
-        {"Accuracy": accuracy}, "accuracy, 95 % interval", chances, percent=True
-    )
-    alt = "; ".join(f"{name} {value[0]:.1%}" for name, value in accuracy.items())
-    figures = [
-        schema.Figure("Accuracy", png, f"Accuracy with intervals: {alt}",
-                      "The gray tick is guessing.")
-    ]  # fmt: skip
-    if not lifts:
-        return tuple(figures)
-    parts = {part: rank for rank, (part, _) in evidence.items()}
-    panels = {
-        f"{compare_answer.word(part)} ({rank})": {
-            name: by_part[part] for name, by_part in lifts.items() if part in by_part
-        }
-        for part, rank in parts.items()
-    }
-    marked = {
-        f"{compare_answer.word(part)} ({rank})": (f"step to the {rank}",)
-        for part, rank in parts.items()
-    }
-    png = intervals.intervals_png(panels, "times chance", 1.0, marked)
-    figures.append(
-        schema.Figure(
-            "Where the evidence lies",
-            png,
-            "Energy on each part over chance, for each map, as in the table.",
-            f"Of the plain maps over all pictures, of the steps over {steps.count}. In "
-            "orange the step whose trait the part carries.",
-        )
-    )
-    return tuple(figures)
 
 
 def _facts(columns: list[Column], settings: Settings) -> dict[str, str]:

@@ -1,9 +1,10 @@
-"""The steps of the finest model for the pictures of the compare page.
+"""The steps of the finest model for the pictures of the compare page, in steps.csv.
 
 A step is what chose a taxon among its siblings; those of one picture, from the root to
 the predicted leaf, come from one forward pass (`cam.targets.path`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +12,27 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras.cam import heatmaps, store, targets
+from hiercam_keras.data import geometry
 from hiercam_keras.data.records import Record
-from hiercam_keras.metrics.ratios import ratio_interval
+from hiercam_keras.data.sources.annotations import read_labels
 from hiercam_keras.models import files
-from hiercam_keras.modes import parts
+from hiercam_keras.modes import objects, parts
 from hiercam_keras.modes.export import store_maps
 from hiercam_keras.modes.load import RunData
-from hiercam_keras.report import schema
+from hiercam_keras.report import schema, tables
 from hiercam_keras.taxonomy.tree import Taxonomy
+
+_CHUNK = 256  # pictures at a time
+_KEYS = (
+    "example_id",
+    "model",
+    "rank",
+    "predicted_label",
+    "probability",
+    "correct",
+    "degenerate",
+    "only_child",
+)
 
 
 @dataclass(frozen=True)
@@ -27,20 +41,18 @@ class Steps:
 
     Attributes:
       model: name of the model.
-      ranks: into which the steps lead, coarse to fine.
+      ranks: R, into which the steps lead, coarse to fine.
       maps: the store.
-      lifts: rank -> part -> (lift, low, high), 95 % intervals with species resampled;
-        empty where no parts are known.
-      part_shares: example_id -> part -> share of the energy for each step, (R,).
-      count: pictures.
+      records: the pictures that have a map.
+      held: rank that a part carries -> (N, R), share of each step's energy on that
+        part, NaN where the step has none; empty where no parts are known.
     """
 
     model: str
     ranks: tuple[str, ...]
     maps: store.Reader
-    lifts: dict[str, dict[str, tuple[float, float, float]]]
-    part_shares: dict[str, dict[str, np.ndarray]]
-    count: int
+    records: tuple[Record, ...]
+    held: dict[str, np.ndarray]
 
 
 def choices(taxonomy: Taxonomy, finest: str) -> tuple[str, ...]:
@@ -62,75 +74,90 @@ def make(name: str, data: RunData, split: str, records: list[Record]) -> Steps:
     ranks = choices(data.taxonomy, finest)
     logging.info("steps of %s for %d pictures", data.run.path, len(records))
     model, _ = files.load_model(data.run.model_path, data.config.model.fast_layers)
-    folder = explained(model, data, split, records, ranks)
-    reader = store.open(folder)
-    known = [record for record in records if record.example_id in reader]
-    lifts, part_shares = _on_parts(reader, known, data, ranks)
-    return Steps(name, ranks, reader, lifts, part_shares, len(known))
-
-
-def explained(model, data: RunData, split: str, records: list[Record], ranks) -> Path:
-    """The map store of the steps to the predicted leaf of each picture."""
-    question = "path:predicted:" + "+".join(ranks)
+    question = "path:predicted:" + "+".join(ranks) + ":steps"
     asked = targets.path(ranks=ranks)
-    return store_maps(model, data, split, records, asked, question + ":steps")[0]
+    folder, _ = store_maps(model, data, split, records, asked, question)
+    reader = store.open(folder)
+    known = tuple(record for record in records if record.example_id in reader)
+    held = _on_parts(reader, known, data.source.evidence or {})
+    return Steps(name, ranks, reader, known, held)
 
 
-def _on_parts(reader, records, data, ranks) -> tuple[dict, dict]:
-    evidence = data.source.evidence or {}
-    labels = {part: label for part, label in evidence.values()}
-    entries = [reader.get(record.example_id) for record in records]
-    seen = parts.label_maps(records, [e.geometry for e in entries], "parts_path")
-    if seen is None or not labels:
-        return {}, {}
-    cams = np.stack([entry.cam for entry in entries], axis=1)  # (R, N, h, w)
-    held, area = parts.shares(cams, seen, labels), parts.areas(seen, labels)
-    species = [record.lineage.taxa for record in records]
-    groups = np.unique(["/".join(taxa) for taxa in species], return_inverse=True)[1]
-    lifts = {
-        rank: {
-            part: ratio_interval(
-                held[part][k], _where(held[part][k], area[part]), groups
+def _on_parts(reader, records: Sequence[Record], evidence) -> dict[str, np.ndarray]:
+    labels = {rank: label for rank, (_, label) in evidence.items()}
+    if not labels or not all(record.parts_path for record in records):
+        return {}
+    found: dict[str, list[np.ndarray]] = {rank: [] for rank in labels}
+    for start in range(0, len(records), _CHUNK):
+        chunk = records[start : start + _CHUNK]
+        entries = [reader.get(record.example_id) for record in chunk]
+        seen = np.stack(
+            [
+                objects.label_cells(
+                    read_labels(record.parts_path),
+                    geometry.Geometry.from_row(entry.geometry),
+                    parts.SIDE,
+                )
+                for record, entry in zip(chunk, entries, strict=True)
+            ]
+        )
+        cams = np.stack([entry.cam for entry in entries], axis=1)  # (R, n, h, w)
+        for rank, shares in parts.shares(cams, seen, labels).items():
+            found[rank].append(shares.T)
+    return {rank: np.concatenate(shares) for rank, shares in found.items() if shares}
+
+
+def write_table(path: Path, steps: Steps, taxonomy: Taxonomy) -> None:
+    """Writes steps.csv: one row for each picture and step."""
+    rows = []
+    for number, record in enumerate(steps.records):
+        entry = steps.maps.get(record.example_id)
+        for k, rank in enumerate(steps.ranks):
+            rows.append(
+                (
+                    record.example_id,
+                    steps.model,
+                    rank,
+                    int(entry.label[k]),
+                    _probability(entry.score[k]),
+                    bool(entry.label[k] == taxonomy.label(record.lineage, rank)),
+                    bool(entry.degenerate[k]),
+                    bool(entry.trivial[k]),
+                    *(float(shares[number, k]) for shares in steps.held.values()),
+                )
             )
-            for part in labels
-        }
-        for k, rank in enumerate(ranks)
-    }
-    part_shares = {
-        record.example_id: {part: held[part][:, i] for part in labels}
-        for i, record in enumerate(records)
-    }
-    return lifts, part_shares
+    tables.write_csv(path, (*_KEYS, *(f"part_{rank}" for rank in steps.held)), rows)
 
 
-def _where(shares: np.ndarray, area: np.ndarray) -> np.ndarray:
-    """Areas of the pictures whose map has energy: of the others nothing is known."""
-    return np.where(np.isfinite(shares), area, np.nan)
+def _probability(score: float) -> float:
+    """Of a taxon within its parent: the score of a step is its logarithm."""
+    return float(np.exp(min(float(score), 0.0)))
 
 
-def shown(steps: Steps, record: Record, taxonomy: Taxonomy) -> tuple[schema.Step, ...]:
-    """The steps of one picture for the page; none where it has no map."""
-    if record.example_id not in steps.maps:
-        return ()
+def shown(
+    steps: Steps, number: int, taxonomy: Taxonomy, evidence
+) -> tuple[schema.Step, ...]:
+    """The steps of picture `number` of `steps.records`, for the page."""
+    record = steps.records[number]
     entry = steps.maps.get(record.example_id)
     side = 4 * max(entry.cam.shape[-2:])
     heat = heatmaps.heatmap(entry.cam, side)
-    found = []
-    for k, rank in enumerate(steps.ranks):
-        label = int(entry.label[k])
-        numbers = {
-            f"energy on the {part}": float(values[k])
-            for part, values in steps.part_shares.get(record.example_id, {}).items()
-        }
-        found.append(
-            schema.Step(
-                rank=rank,
-                name=taxonomy.names(rank)[label],
-                probability=float(np.exp(min(entry.score[k], 0.0))),
-                correct=label == taxonomy.label(record.lineage, rank),
-                heatmap=None if entry.trivial[k] else heat[k],
-                degenerate=bool(entry.degenerate[k]),
-                numbers=numbers,
-            )
+    return tuple(
+        schema.Step(
+            rank=rank,
+            name=taxonomy.names(rank)[int(entry.label[k])],
+            probability=_probability(entry.score[k]),
+            correct=int(entry.label[k]) == taxonomy.label(record.lineage, rank),
+            heatmap=None if entry.trivial[k] else heat[k],
+            degenerate=bool(entry.degenerate[k]),
+            numbers={
+                f"energy on the {parts.word(evidence[carried][0])}": float(shares[k])
+                for carried, shares in _row(steps, number).items()
+            },
         )
-    return tuple(found)
+        for k, rank in enumerate(steps.ranks)
+    )
+
+
+def _row(steps: Steps, number: int) -> dict[str, np.ndarray]:
+    return {rank: shares[number] for rank, shares in steps.held.items()}

@@ -1,4 +1,4 @@
-"""What the page reads of a comparison: numbers.csv, summary.csv and statistics.csv.
+"""What the page reads of a comparison: numbers.csv, summary.csv and others.
 
 The page is made from the tables alone, so that every figure of it can be made again
 from them. Columns that are there are shown, whatever they are; docs/METRICS.md tells
@@ -6,6 +6,7 @@ what they are.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,6 +149,19 @@ def read_optional(path: Path) -> list[dict[str, str]]:
         dict(zip(columns, cells, strict=True))
         for cells in zip(*columns.values(), strict=True)
     ]
+
+
+def own(summary: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """The rows of models that are asked for a rank that they were trained at."""
+    return [row for row in summary if not row["asked_of"]]
+
+
+def answers(summary: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """One row for each run and rank: its maps by another method are no other answer."""
+    first: dict[tuple[str, str], Mapping[str, str]] = {}
+    for row in summary:
+        first.setdefault((row["run"], row["rank"]), row)
+    return list(first.values())
 
 
 def _number(cell: str) -> float:

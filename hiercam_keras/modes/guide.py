@@ -15,11 +15,11 @@ from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files
 from hiercam_keras.modes import guide_evidence, guide_naming
-from hiercam_keras.modes.compare_answer import word
 from hiercam_keras.modes.compare_steps import choices
 from hiercam_keras.modes.export import PREDICTED, TRUE
 from hiercam_keras.modes.guide_pages import Pages
 from hiercam_keras.modes.load import RunData, find_runs, open_run
+from hiercam_keras.modes.parts import word
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import guide as report
 from hiercam_keras.report import tables

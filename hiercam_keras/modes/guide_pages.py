@@ -10,8 +10,8 @@ from hiercam_keras.cam import heatmaps
 from hiercam_keras.data import decode, geometry
 from hiercam_keras.metrics.classification import wilson_interval
 from hiercam_keras.modes import guide_naming
-from hiercam_keras.modes.compare_answer import word
 from hiercam_keras.modes.guide_evidence import Evidence
+from hiercam_keras.modes.parts import word
 from hiercam_keras.report.guide import rank_slug
 from hiercam_keras.report.guide_schema import Part, Patch, Sibling, TaxonPage
 

@@ -61,3 +61,8 @@ def shares(
 def areas(parts: np.ndarray, labels: Mapping[str, int]) -> dict[str, np.ndarray]:
     """Share of each picture that each part covers: name -> (N,)."""
     return {name: (parts == label).mean((1, 2)) for name, label in labels.items()}
+
+
+def word(part: str) -> str:
+    """A part's name as one says it."""
+    return part.replace("_", " and ") if part == "bill_tail" else part.replace("_", " ")

@@ -4,18 +4,15 @@ Style and script are inlined, pictures too as long as they are few; `html` tells
 names are kept from running, `page_data` what the script reads.
 """
 
-import collections
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
-from hiercam_keras.errors import UserError
 from hiercam_keras.report import curves, html, style
 from hiercam_keras.report.page_data import page_data
-from hiercam_keras.report.schema import Model, Page, Picture
-from hiercam_keras.report.sheets import check_views
+from hiercam_keras.report.schema import Model, Page
 from hiercam_keras.workdir import write_bytes, write_text
 
 MAX_INLINE = 100
@@ -39,8 +36,8 @@ def write_page(
       out_dir: folder of index.html; it is made.
       page: what is shown, see `schema.Page`.
       inline: pictures as data URIs in index.html (about 40 kB a picture); otherwise as
-        files in `images/` beside it, loaded as they come into view. None: inline up to
-        `MAX_INLINE` pictures.
+        files in `images/` beside it, loaded as they come into view, and written as
+        they come from `page.pictures`. None: inline up to `MAX_INLINE` pictures.
 
     Returns:
       Path of index.html.
@@ -49,13 +46,11 @@ def write_page(
       UserError: ids that repeat or are unknown, or views that are not those of the
         models; a folder that cannot be written.
     """
-    _check(page)
     if inline is None:
-        inline = len(page.pictures) <= MAX_INLINE
+        known = isinstance(page.pictures, Sized)
+        inline = known and len(page.pictures) <= MAX_INLINE
     data = page_data(page, _place_inline if inline else _place_beside(Path(out_dir)))
-    number_of = {p.example_id: i for i, p in enumerate(page.pictures)}
-    hero = number_of.get(_hero(page))
-    text = _render(page, data, None if hero is None else data["pictures"][hero])
+    text = _render(page, data, _hero(page.hero, data["pictures"]))
     path = Path(out_dir) / "index.html"
     write_text(path, text)
     return path
@@ -105,35 +100,20 @@ def _summary(models: Sequence[Model]) -> dict[str, list]:
     return {"header": list(kept), "rows": list(zip(*kept.values(), strict=True))}
 
 
-def _check(page: Page) -> None:
-    counts = collections.Counter(picture.example_id for picture in page.pictures)
-    repeated = [i for i, count in counts.items() if count > 1]
-    if repeated:
-        raise UserError(f"the page has pictures twice: {repeated[:3]}")
-    wanted = [i for section in page.sections for i in section.example_ids]
-    if page.hero is not None:
-        wanted.append(page.hero)
-    unknown = [i for i in wanted if i not in counts]
-    if unknown:
-        raise UserError(f"the page shows pictures that it lacks: {unknown[:3]}")
-    for picture in page.pictures:
-        check_views(picture, page.models)
-
-
-def _hero(page: Page) -> str | None:
+def _hero(chosen: str | None, pictures: Sequence[Mapping]) -> Mapping | None:
     """The picture at the top: all models right and their maps least alike."""
-    if page.hero is not None or not page.pictures:
-        return page.hero
+    if chosen is not None:
+        return next(one for one in pictures if one["id"] == chosen)
 
-    def dullness(picture: Picture) -> tuple:
-        agreement = picture.agreement
+    def dullness(picture: Mapping) -> tuple:
+        agreement = picture["agreement"]
         return (
-            any(view.degenerate for view in picture.views),
-            not all(view.correct for view in picture.views),
+            any(view["degenerate"] for view in picture["views"]),
+            not all(view["right"] for view in picture["views"]),
             math.inf if agreement is None else agreement,
         )
 
-    return min(page.pictures, key=dullness).example_id
+    return min(pictures, key=dullness, default=None)
 
 
 def _place_inline(name: str, data: bytes) -> str:

@@ -5,16 +5,17 @@ number, numbers are lists in the order of one list of labels, and each picture a
 heat is a file beside the page where there are many.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from hiercam_keras.errors import UserError
 from hiercam_keras.report.html import fitted, number
 from hiercam_keras.report.overlay import encode, heat_layer
 from hiercam_keras.report.schema import Page, Picture, Step, View
-from hiercam_keras.report.sheets import shared_depth
+from hiercam_keras.report.sheets import check_views, shared_prefix
 
 _IMAGE_SIDE = 256  # pixels, the longest side of a picture in the page
 _HEAT_SIDE = 112  # heat is smooth: the browser scales it up without a visible loss
@@ -26,36 +27,45 @@ Place = Callable[[str, bytes], str]
 def page_data(page: Page, place: Place) -> dict[str, Any]:
     """The data of a page, JSON as its script reads it.
 
+    Goes through the pictures once and keeps what is said of them, no pixels.
+
     Args:
       page: what is shown.
       place: called with a name and the bytes of each picture and heat.
+
+    Raises:
+      UserError: ids that repeat or are unknown, or views that are not the models'.
     """
-    skip = shared_depth(page.pictures)
-    number_of = {p.example_id: i for i, p in enumerate(page.pictures)}
-    lineages = _Lineages()
-    picture_labels = _labels(p.numbers for p in page.pictures)
-    view_labels = _labels(v.numbers for p in page.pictures for v in p.views)
-    step_labels = _labels(s.numbers for p in page.pictures for s in p.steps)
+    lineages, labels = _Lineages(), {"picture": {}, "view": {}, "step": {}}
+    number_of: dict[str, int] = {}
     pictures = []
     for index, picture in enumerate(page.pictures):
+        check_views(picture, page.models)
+        if picture.example_id in number_of:
+            raise UserError(f"the page has pictures twice: {picture.example_id}")
+        number_of[picture.example_id] = index
         told = _picture(picture, index, place, lineages)
-        told["numbers"] = _values(picture.numbers, picture_labels)
+        told["numbers"] = _values(picture.numbers, labels["picture"])
         for view, shown in zip(told["views"], picture.views, strict=True):
-            view["numbers"] = _values(shown.numbers, view_labels)
+            view["numbers"] = _values(shown.numbers, labels["view"])
         for step, shown in zip(told["steps"], picture.steps, strict=True):
-            step["numbers"] = _values(shown.numbers, step_labels)
+            step["numbers"] = _values(shown.numbers, labels["step"])
         pictures.append(told)
+    _check_ids(page, number_of)
+    for told in pictures:
+        _fill(told, labels["picture"])
+        for view in told["views"]:
+            _fill(view, labels["view"])
+        for step in told["steps"]:
+            _fill(step, labels["step"])
+    skip = shared_prefix(lineages.taxa)
     return {
         "ranks": list(page.ranks[skip:]),
         "skip": skip,
         "models": [{"name": m.name, "rank": m.rank} for m in page.models],
         "stepsOf": page.steps_of,
         "agreementName": page.agreement_name,
-        "labels": {
-            "picture": picture_labels,
-            "view": view_labels,
-            "step": step_labels,
-        },
+        "labels": {kind: list(known) for kind, known in labels.items()},
         "sections": [
             {
                 "title": section.title,
@@ -67,6 +77,15 @@ def page_data(page: Page, place: Place) -> dict[str, Any]:
         "lineages": lineages.taxa,
         "pictures": pictures,
     }
+
+
+def _check_ids(page: Page, number_of: Mapping[str, int]) -> None:
+    wanted = [i for section in page.sections for i in section.example_ids]
+    if page.hero is not None:
+        wanted.append(page.hero)
+    unknown = [i for i in wanted if i not in number_of]
+    if unknown:
+        raise UserError(f"the page shows pictures that it lacks: {unknown[:3]}")
 
 
 class _Lineages:
@@ -84,18 +103,19 @@ class _Lineages:
         return self._known[taxa]
 
 
-def _labels(numbers: Iterable[Mapping[str, float]]) -> list[str]:
-    """All labels, each once, in the order in which they were met."""
-    found: dict[str, None] = {}
-    for one in numbers:
-        for label in one:
-            found[str(label)] = None
-    return list(found)
-
-
-def _values(numbers: Mapping[str, float], labels: Sequence[str]) -> list[float | None]:
+def _values(
+    numbers: Mapping[str, float], labels: dict[str, None]
+) -> list[float | None]:
+    """The numbers in the order of `labels`, to which new labels are added."""
     told = {str(label): number(value) for label, value in numbers.items()}
+    for label in told:
+        labels[label] = None
     return [told.get(label) for label in labels]
+
+
+def _fill(told: dict[str, Any], labels: Mapping[str, None]) -> None:
+    """Nothing for the labels that only later pictures brought."""
+    told["numbers"] += [None] * (len(labels) - len(told["numbers"]))
 
 
 def _picture(

@@ -6,7 +6,7 @@ Shares, probabilities and agreements are floats, not percentages.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -168,7 +168,8 @@ class Page:
       sentences: the answer, computed by the caller from this run's numbers.
       ranks: names of the ranks of the lineages, coarse to fine.
       models: columns, in the order in which they are shown.
-      pictures: each once, even when several sections show it.
+      pictures: each once, even when several sections show it; taken one at a time,
+        so that a generator may make each when it is its turn.
       sections: tabs.
       curves: name of a run -> columns of its log.csv, see `curves`.
       chances: name of a curve -> accuracy of guessing, drawn as a dotted line.
@@ -184,7 +185,7 @@ class Page:
     sentences: tuple[str, ...]
     ranks: tuple[str, ...]
     models: tuple[Model, ...]
-    pictures: tuple[Picture, ...]
+    pictures: Iterable[Picture]
     sections: tuple[Section, ...]
     curves: Mapping[str, Mapping[str, Sequence[float]]] = dataclasses.field(
         default_factory=dict

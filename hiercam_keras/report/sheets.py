@@ -114,6 +114,12 @@ def shared_depth(pictures: Sequence[Picture]) -> int:
     """
     lineages = [p.true for p in pictures]
     lineages += [view.predicted for p in pictures for view in p.views]
+    return shared_prefix(lineages)
+
+
+def shared_prefix(lineages: Sequence[Sequence[str]]) -> int:
+    """How many of the coarsest taxa are the same in all, without a finest one."""
+    lineages = [tuple(lineage) for lineage in lineages]
     depth = min((len(lineage) for lineage in lineages), default=1) - 1
     while depth > 0 and len({lineage[:depth] for lineage in lineages}) > 1:
         depth -= 1

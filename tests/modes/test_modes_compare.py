@@ -1,5 +1,6 @@
 """The same pictures through several models: page, sheets and numbers."""
 
+import base64
 import html.parser
 import json
 import shutil
@@ -12,7 +13,7 @@ from PIL import Image
 from hiercam_keras.cam import store
 from hiercam_keras.data import splits
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import comparison
+from hiercam_keras.modes import compare_figures, comparison
 from hiercam_keras.report import tables
 
 
@@ -134,9 +135,11 @@ class Links(html.parser.HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.found = []
+        self.found, self.tags, self.attributes = [], [], set()
 
     def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
         for name, value in attrs:
             if name in ("src", "href", "srcset") and value:
                 self.found.append(value)
@@ -166,9 +169,92 @@ def test_the_page_is_one_file_and_shows_what_was_asked(trained, compared):
         # The step's taxon is the one that the species model names.
         assert picture["steps"][3]["name"] == picture["views"][0]["name"]
     sheets = {one.name for one in out.glob("*.png")}
-    assert {"chosen_01.png", "most_01.png", "least_01.png"} <= sheets
+    assert {"chosen_01.png", "most_01.png", "least_01.png", "steps.png"} <= sheets
     with Image.open(out / "chosen_01.png") as image:
         assert image.width > 3 * tiny_birds.SIZE
+
+
+def test_the_figures_come_from_the_tables_alone(compared, tmp_path):
+    """What is drawn again from copies of the CSV files is in the page, bit for bit."""
+    _, out = compared
+    for name in ("summary.csv", "lifts.csv"):
+        shutil.copy(out / name, tmp_path / name)
+    figures = compare_figures.draw(tmp_path)
+    assert [one.title for one in figures] == ["Accuracy", "Where the evidence lies"]
+    text = (out / "index.html").read_text("utf-8")
+    for figure in figures:
+        assert base64.b64encode(figure.png).decode("ascii") in text
+    # Another figure in the table is another picture.
+    rows = tables.read_csv(tmp_path / "lifts.csv")
+    rows["lift"][0] = str(float(rows["lift"][0]) + 0.5)
+    tables.write_csv(
+        tmp_path / "lifts.csv", list(rows), list(zip(*rows.values(), strict=True))
+    )
+    changed = compare_figures.draw(tmp_path)[1].png
+    assert base64.b64encode(changed).decode("ascii") not in text
+
+
+def test_lifts_follow_from_numbers_and_steps(compared):
+    """Quotients of sums over the pictures, from the rows of the CSV files."""
+    _, out = compared
+    numbers, steps = (tables.read_csv(out / f"{n}.csv") for n in ("numbers", "steps"))
+    lifts = tables.read_csv(out / "lifts.csv")
+    own = [
+        (numbers["example_id"][i], float(numbers["part_species"][i]),
+         float(numbers["part_species_area"][i]))
+        for i, model in enumerate(numbers["model"]) if model == "species"
+    ]  # fmt: skip
+    areas = {one: area for one, _, area in own}
+    energy = {one: share for one, share, _ in own}
+    stepped = {
+        steps["example_id"][i]: float(share)
+        for i, share in enumerate(steps["part_species"])
+        if steps["rank"][i] == "species" and share
+    }
+    assert set(steps["model"]) == {"species"} and len(stepped) > 3
+    at = {key: i for i, key in enumerate(zip(lifts["map"], lifts["part"], strict=True))}
+    plain, step = at["species", "patch"], at["step to the species", "patch"]
+    wanted = sum(energy.values()) / sum(areas.values())
+    assert float(lifts["lift"][plain]) == pytest.approx(wanted, rel=1e-4)
+    over = sum(areas[one] for one in stepped)
+    assert float(lifts["lift"][step]) == pytest.approx(
+        sum(stepped.values()) / over, rel=1e-4
+    )
+    more = sum(share - energy[one] for one, share in stepped.items()) / over
+    assert float(lifts["gain"][step]) == pytest.approx(more, rel=1e-3, abs=1e-5)
+    assert int(lifts["pictures"][step]) == len(stepped)
+
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def test_a_hostile_class_folder_stays_a_name(image_folder, config, tmp_path):
+    """From the folders through trainings and maps to the page."""
+    birds = tmp_path / "<script>alert(1)<" / "images"
+    for number, folder in enumerate(sorted(image_folder.iterdir())):
+        name = folder.name
+        if number < 2:
+            name = f"{name.rpartition('_')[0]}_{HOSTILE if number else '<script>x'}"
+        shutil.copytree(folder, birds / name)
+    config.data.source = "image_folder"
+    config.train.epochs = 1
+    config.compare.faithfulness_images = 0
+    for rank in ("family", "species"):
+        tiny_birds.run("train", config, rank=(rank,), data_dir=str(birds))
+    out = tmp_path / "out"
+    tiny_birds.run("compare", config, out=str(out), data_dir=str(birds),
+                   fields={"compare.num_images": -1})  # fmt: skip
+    text = (out / "index.html").read_text("utf-8")
+    seen = Links()
+    seen.feed(text)
+    assert "script>x" in text or "u003cscript" in text
+    assert seen.tags.count("script") == 2  # the data, and our own
+    assert all(one.startswith(("data:", "#", "images/")) for one in seen.found)
+    assert not any(name.startswith("on") for name in seen.attributes)
+    data = json.loads(text.split('id="data">', 1)[1].split("</script>", 1)[0])
+    names = {one["name"] for one in data["pictures"]}
+    assert any(HOSTILE in name for name in names)
+    assert any("<script>x" in name for name in names)
 
 
 def test_runs_by_folder_and_twice_the_same_rank(trained, tmp_path):

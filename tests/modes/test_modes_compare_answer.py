@@ -1,16 +1,26 @@
 """What the compare page says of made numbers, worked out by hand."""
 
+import json
+import math
+
 import numpy as np
 import pytest
 
-from hiercam_keras.modes import compare_answer, compare_table
-from hiercam_keras.report import tables
+from hiercam_keras.modes import (
+    compare_answer,
+    compare_figures,
+    compare_lifts,
+    compare_table,
+    compare_tables,
+)
+from hiercam_keras.modes.compare_lifts import Lift
+from hiercam_keras.report import intervals, tables
 
 MODELS = ("species", "family", "species asked for family")
 EVIDENCE = {"family": ("bill_tail", 2), "species": ("patch", 4)}
 
 
-def write(path, energy, right):
+def write(path, energy, right, part=lambda n: 0.1):
     """numbers.csv of 40 pictures of 10 species; `energy` and `right` by the model."""
     header = ("example_id", "species", "model", "predicted_label", "probability",
               "correct", "degenerate", "energy_on_object", "chance", "agreement",
@@ -20,18 +30,26 @@ def write(path, energy, right):
         for model in MODELS:
             rows.append(
                 (f"{n}.jpg", f"s{n % 10}", model, n, 0.5, right[model](n), 0,
-                 energy[model](n), 0.3, 0.2 + 0.01 * n, 0.1, 0.05,
+                 energy[model](n), 0.3, 0.2 + 0.01 * n, part(n), 0.05,
                  "coherent" if n % 2 else "undecided")
             )  # fmt: skip
     tables.write_csv(path / "numbers.csv", header, rows)
     return compare_table.read(path / "numbers.csv")
 
 
+def row(model, rank, run="", asked_of="", accuracy="0.9"):
+    return {
+        "model": model, "rank": rank, "accuracy": accuracy, "low": "0.85",
+        "high": "0.94", "chance": "0.1", "asked_of": asked_of, "method": "gradcam",
+        "run": run or rank,
+    }  # fmt: skip
+
+
 SUMMARY = [
-    {"model": m, "rank": r, "accuracy": "0.9", "low": "0.85", "high": "0.94",
-     "chance": "0.1"}
-    for m, r in zip(MODELS, ("species", "family", "family"), strict=True)
-]  # fmt: skip
+    row("species", "species"),
+    row("family", "family"),
+    row("species asked for family", "family", "species", "species"),
+]
 
 
 @pytest.fixture
@@ -53,8 +71,8 @@ def numbers(tmp_path):
 
 
 def test_a_difference_is_told_with_its_interval(numbers):
-    first, second, _ = compare_answer.sentences(numbers, SUMMARY, {}, None, EVIDENCE)
-    assert "Of 40 pictures" in first
+    first, second, _ = compare_answer.sentences(numbers, SUMMARY, [])
+    assert first.startswith("Of 40 pictures that no model had learned from, the")
     assert "the species model names the right species in 90.0 % (85.0 % to" in first
     # The family model has 5 points more of its energy on the bird.
     assert second.startswith("On the bird, which fills 30.0 % of the picture, lie 50.0")
@@ -62,9 +80,50 @@ def test_a_difference_is_told_with_its_interval(numbers):
 
 
 def test_no_difference_is_told_as_none(numbers):
-    first, _, _ = compare_answer.sentences(numbers, SUMMARY, {}, None, EVIDENCE)
+    first, _, _ = compare_answer.sentences(numbers, SUMMARY, [])
     # Both are right in half of the pictures, but not in the same.
     assert "no difference seen (+0.0 points" in first
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ("train", "40 pictures that the models had learned from, the"),
+        ("val", "that no model had learned from, though they chose the epoch"),
+        ("test", "40 pictures that no model had learned from, the"),
+    ],
+)
+def test_what_the_models_know_of_the_pictures(numbers, split, words):
+    assert words in compare_answer.sentences(numbers, SUMMARY, [], split)[0]
+
+
+def test_a_model_by_two_methods_is_right_once(numbers):
+    by_layercam = row("species asked for family", "species", "species")
+    summary = [SUMMARY[0], by_layercam, SUMMARY[1]]
+    first = compare_answer.accuracy_sentence(numbers, summary, "test")
+    assert first.count("names the right") == 2
+    assert first.count("names the right species") == 1
+    assert len(compare_table.answers(summary)) == 2
+    # Where the maps lie differs by the method: each has its part.
+    second = compare_answer.place_sentence(numbers, summary)
+    assert "by species, and 50.0 % by species asked for family: no diff" in second
+    assert "when asked for the family" in second
+
+
+def test_two_runs_of_one_rank_are_told_apart(numbers):
+    names = ("species", "family")  # as if both were of species
+    summary = [row(name, "species", f"runs/{name}") for name in names]
+    first = compare_answer.accuracy_sentence(numbers, summary, "test")
+    assert "the model species names the right species" in first
+    assert "the model family names the right species" in first
+    assert "asked for the species" not in compare_answer.place_sentence(
+        numbers, summary
+    )
+    asked = compare_answer.question(summary)
+    assert asked.count("species") == 1 and "does another one look" in asked
+    assert "the species, and what when it is asked for the family" in (
+        compare_answer.question(SUMMARY)
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,15 +139,127 @@ def test_which_way_a_difference_goes(shift, words):
     assert told.startswith(words)
 
 
-def test_lifts_come_from_the_part_columns(numbers):
-    lifts = compare_answer.plain_lifts(numbers, EVIDENCE)
-    assert set(lifts) == set(MODELS)  # and no bill_tail, which has no column
-    assert lifts["family"]["patch"] == pytest.approx((2.0, 2.0, 2.0))
+def test_how_alike_the_maps_are(numbers):
+    # 0.20 to 0.59: the mean is 0.395, and 30 of 40 are below 0.5.
+    told = compare_answer.agreement_sentence(numbers)
+    assert told.startswith("On the same picture the heatmaps of the models correlate")
+    assert "correlate at 0.40 on average (0." in told or "at 0.39 on average" in told
+    assert told.endswith("at less than 0.5 in 75.0 % of the pictures.")
+    numbers.shared["agreement"][:] = np.nan
+    assert compare_answer.agreement_sentence(numbers) == ""
+    numbers.shared["agreement"][:2] = 0.4, 0.6  # of one picture in two that are known
+    assert "in 50.0 % of the pictures" in compare_answer.agreement_sentence(numbers)
+
+
+def lift(step, part, rank, value, gain, low, high):
+    return Lift(f"step to the {step}", step, rank, part, 40, value, value - 0.1,
+                value + 0.1, gain, low, high)  # fmt: skip
+
+
+def test_steps_are_told_against_the_plain_map():
+    found = [
+        Lift("species", "", "genus", "wing", 40, 1.44, 1.3, 1.5),
+        lift("order", "body", "order", 1.5, 0.02, -0.03, 0.07),
+        lift("family", "bill_tail", "family", 0.9, -0.2, -0.3, -0.1),
+        lift("genus", "wing", "genus", 1.73, 0.29, 0.25, 0.33),
+        lift("genus", "body", "order", 9.0, 9.0, 8.0, 10.0),  # not the part of its rank
+        lift("species", "patch", "species", 1.2, math.nan, math.nan, math.nan),
+    ]
+    told = compare_answer.steps_sentence(found)
+    assert "more than its plain map does at 1 of 3 ranks, and less at 1: " in told
+    assert (
+        "1.50 times chance on the body for the order, no difference from the plain map "
+        "seen: +0.02 (-0.03 to +0.07)" in told
+    )
+    assert (
+        "0.90 times chance on the bill and tail for the family, 0.20 less than the "
+        "plain map (0.10 to 0.30)" in told
+    )
+    assert told.endswith(
+        "1.73 times chance on the wing for the genus, 0.29 more than the plain map "
+        "(0.25 to 0.33)."
+    )
+    assert compare_answer.steps_sentence(found[:1]) == ""
+
+
+def test_a_lift_above_chance_is_not_yet_more_than_the_plain_map():
+    """1.4 times chance says nothing where the plain map has 1.4 as well."""
+    same = lift("species", "patch", "species", 1.4, 0.0, -0.05, 0.05)
+    told = compare_answer.steps_sentence([same])
+    assert "plain map does at 0 of 1 ranks: 1.40" in told
+
+
+def step_rows(shares):
+    return [
+        {"example_id": f"{n}.jpg", "model": "species", "rank": "species",
+         "part_species": "" if share is None else str(share)}
+        for n, share in enumerate(shares)
+    ]  # fmt: skip
+
+
+def test_lifts_and_gains_follow_from_the_tables(tmp_path):
+    """Plain maps have 0.10 or 0.12 of their energy on 0.05 of the picture; the step
+    has 0.04 more on each of the 38 pictures in which there is a step."""
+
+    def part(n):
+        return 0.1 + 0.02 * (n % 2)
+
+    energy = {name: lambda n: 0.5 for name in MODELS}
+    numbers = write(tmp_path, energy, {name: lambda n: 1 for name in MODELS}, part)
+    rows = step_rows([part(n) + 0.04 if n > 1 else None for n in range(40)])
+    found = compare_lifts.measure(numbers, rows, EVIDENCE)
+    assert [one.map for one in found] == [*MODELS, "step to the species"]
+    plain, step = found[0], found[-1]  # and no bill_tail, which has no column
+    assert (plain.pictures, step.pictures) == (40, 38)
+    assert plain.lift == pytest.approx(0.11 / 0.05)
+    assert step.lift == pytest.approx(0.15 / 0.05)
+    # Paired: the same in every picture, hence without any doubt.
+    assert (step.gain, step.gain_low, step.gain_high) == pytest.approx((0.8,) * 3)
+    assert math.isnan(plain.gain)
+    compare_lifts.write(tmp_path, found)
+    again = compare_lifts.read(tmp_path / "lifts.csv")
+    assert [one.map for one in again] == [one.map for one in found]
+    assert again[-1].gain == pytest.approx(0.8) and math.isnan(again[0].gain)
+    as_json = json.loads((tmp_path / "lifts.json").read_text())
+    assert as_json[0]["gain"] is None and as_json[-1]["part"] == "patch"
+    table = compare_tables.lift_table(again)
+    assert table.header == ("map", "patch (tells the species)")
+    assert table.rows[-1][1].endswith("+0.80 (+0.80 to +0.80) to the plain map")
+
+
+def test_only_children_have_no_lift(tmp_path):
+    energy = {name: lambda n: 0.5 for name in MODELS}
+    numbers = write(tmp_path, energy, {name: lambda n: 1 for name in MODELS})
+    found = compare_lifts.measure(numbers, step_rows([None] * 40), EVIDENCE)
+    assert [one.step for one in found] == ["", "", ""]
+
+
+def test_the_figure_shows_the_rows_of_lifts_csv(monkeypatch):
+    drawn = {}
+
+    def catch(panels, xlabel, reference, marked):
+        drawn.update(panels=panels, marked=marked)
+        return b"png"
+
+    monkeypatch.setattr(intervals, "intervals_png", catch)
+    plain = Lift("species", "", "genus", "wing", 40, 1.44, 1.3, 1.5)
+    step = lift("genus", "wing", "genus", 1.73, 0.29, 0.25, 0.33)
+    other = lift("order", "wing", "genus", 1.5, 0, -1, 1)
+    figure = compare_figures.on_parts([plain, step, other])
+    assert drawn["panels"] == {
+        "wing (genus)": {
+            "species": (1.44, 1.3, 1.5),
+            "step to the genus": (1.73, 1.63, pytest.approx(1.83)),
+            "step to the order": (1.5, 1.4, 1.6),
+        }
+    }
+    assert drawn["marked"] == {"wing (genus)": ("step to the genus",)}
+    assert figure.caption.startswith("Of the plain maps over 40 pictures, of the steps")
 
 
 def test_measures_that_are_there_are_shown(numbers):
-    table = compare_answer.measure_table(numbers, EVIDENCE)
-    assert [row[0] for row in table.rows] == [
+    table = compare_tables.measure_table(numbers, EVIDENCE)
+    assert [one[0] for one in table.rows] == [
         "energy on the bird", "energy on the patch",
     ]  # fmt: skip
     assert table.rows[0][1] == "0.5 (0.5 to 0.5)"
@@ -97,13 +268,13 @@ def test_measures_that_are_there_are_shown(numbers):
 
 
 def test_paired_differences_are_shown_as_the_file_has_them():
-    row = {
+    found = {
         "comparison": "rank", "model_a": "family", "model_b": "species",
         "measure": "energy_on_object", "difference": "0.05", "low": "0.03",
         "high": "0.07", "p_holm": "0.001", "effect_size": "0.8",
     }  # fmt: skip
-    other = row | {"comparison": "random"}
-    table = compare_answer.statistics_table([row, other], EVIDENCE)
+    other = found | {"comparison": "random"}
+    table = compare_tables.statistics_table([found, other], EVIDENCE)
     assert table.rows == (
         (
             "energy on the bird",

@@ -60,7 +60,13 @@ def test_every_picture_loads_and_has_a_text(screen):
     assert len(images) > 8 * 5
     assert all(ok for ok, _, _ in images)
     assert all(alt is not None for _, alt, _ in images)
-    assert all(alt for _, alt, kind in images if kind != "base")
+    # Only the picture below a heat, which has the text of both, may be silent.
+    silent = screen.run(
+        "return [...document.images].filter(i => !i.alt && "
+        "!i.parentElement.querySelector('img.heat')?.alt).length"
+    )
+    texts = screen.run("return [...document.images].filter(i => i.alt).length")
+    assert silent == 0 and texts >= 8 * 3
 
 
 def test_search_by_taxon_and_by_several_words(screen):
@@ -127,6 +133,41 @@ def test_slider_sets_the_strength_of_the_heat(screen):
     assert float(opacity()) == 0
     screen.press("+")
     assert float(opacity()) == pytest.approx(0.1)
+    # The slider's own keys move it, one in a hundred at a time, and no picture.
+    screen.run("document.querySelector('#strength').focus()")
+    screen.press("ARROW_RIGHT", "ARROW_RIGHT", "ARROW_LEFT", "ARROW_RIGHT")
+    assert float(opacity()) == pytest.approx(0.12)
+    assert screen.run("return document.activeElement.id") == "strength"
+
+
+def test_arrows_move_a_wide_table_and_no_picture(browser, screen):
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        table = "document.querySelector('.scroll:has(#summary)')"
+        screen.run(f"{table}.focus()")
+        assert screen.run(f"return {table}.scrollWidth > {table}.clientWidth + 40")
+        screen.press("ARROW_RIGHT", "ARROW_RIGHT")
+        screen.until(lambda: screen.run(f"return {table}.scrollLeft") > 0)
+        assert screen.run(f"return document.activeElement === {table}")
+        screen.press("/")  # other keys are still the page's
+        assert screen.run("return document.activeElement.id") == "search"
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_signs_and_cards_have_roles(screen):
+    """A label on a thing without a role is read by nobody."""
+    screen.run("document.querySelector('.card h3 button').click()")
+    assert screen.run("return document.querySelectorAll('.sign').length") > 16
+    for selector in (".sign:not([role=img])", ".sign:not([aria-label])"):
+        found = f"return document.querySelectorAll('{selector}').length"
+        assert screen.run(found) == 0
+    feed = screen.run(
+        "return [...document.querySelectorAll('[role=feed] > article')].map(a =>"
+        "[a.ariaPosInSet, a.ariaSetSize])"
+    )
+    assert feed == [[str(n + 1), "8"] for n in range(8)]
 
 
 def test_keyboard_goes_through_the_pictures(screen):

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hiercam_keras.report import page as pages
@@ -64,9 +65,6 @@ def phone(browser):
 def test_ten_thousand_pictures(open_page, many):
     assert many.stat().st_size < 12_000_000
     screen = open_page(many)
-    timing = "const t = performance.getEntriesByType('navigation')[0]; return t."
-    # Two to three seconds here, whatever else the machine does.
-    assert screen.run(timing + "domInteractive") < 15_000
     nodes = "return document.querySelectorAll('*').length"
     assert len(screen.ids()) < 60 and screen.run(nodes) < 3500
     assert screen.text("#status").startswith("10000 pictures")
@@ -74,12 +72,11 @@ def test_ten_thousand_pictures(open_page, many):
     assert screen.ids()[0] == "00000.jpg"
     # n * 7919 = 1 modulo 10,000 at n = 7679.
     assert screen.ids()[1] == "07679.jpg"
-    spent = screen.run(
-        "const at = performance.now(); const e = document.querySelector('#search');"
-        "e.value = 'tyto alba'; e.dispatchEvent(new Event('input'));"
-        "return performance.now() - at"
-    )
-    assert spent < 5000
+    screen.choose("#search", "tyto alba")
+    assert len(screen.ids()) < 60 and screen.run(nodes) < 3500
+    # A picture far away is not asked for: those near the view are all that load.
+    files = screen.run("return performance.getEntriesByType('resource').length")
+    assert files < 100
     assert screen.text("#status").startswith("2500 of 10000 pictures")
     assert screen.errors() == []
     assert all(url.startswith(("file:", "data:")) for url in screen.requests())
@@ -109,14 +106,71 @@ def test_scrolling_and_keys_reach_every_picture(open_page, many):
     assert len(screen.ids()) < 60
 
 
-def test_cards_are_equally_high(open_page, many, phone):
-    """Whose height differs would shift all that come after it."""
-    screen = open_page(many)
-    heights = screen.run(
-        "return [...document.querySelectorAll('.card')]"
-        ".map(c => Math.round(c.getBoundingClientRect().height))"
+@pytest.mark.parametrize("width", [375, 1300])
+def test_cards_are_equally_high(browser, open_page, make, tmp_path, width):
+    """Whose height differs would shift all that come after it: names of any length or
+    none, maps that say nothing, nothing known of the bird, several lines to break."""
+    pictures = [make.picture(n, {}) for n in range(6)]
+    long = "a name that is much longer than a card is wide " * 4
+
+    def changed(number, views=None, **changes):
+        view = dataclasses.replace(pictures[number].views[0], **(views or {}))
+        both = (view, pictures[number].views[1])
+        pictures[number] = dataclasses.replace(pictures[number], views=both, **changes)
+
+    changed(0, {"predicted_name": long}, true_name=long, true=("Aves", *[long] * 4))
+    changed(1, {"predicted_name": ""}, true_name="", true=("Aves", "", "", "", ""))
+    changed(2, {"degenerate": True, "heatmap": pictures[2].views[0].heatmap * 0})
+    changed(3, {"energy_on_bird": None}, bird_area=None, agreement=None)
+    tall = np.zeros((90, 30, 3), np.uint8)
+    changed(4, {"predicted_name": long.replace(" ", "\n")}, image=tall)
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        screen = open_page(pages.write_page(tmp_path, make.page(pictures)))
+        found = screen.run(
+            "return Promise.all([...document.images].map(i => (i.loading = 'eager',"
+            "i.decode().catch(() => 0)))).then(() => "
+            "[...document.querySelectorAll('.card')].map(c => "
+            "[c.dataset.id, Math.round(c.getBoundingClientRect().height)]))"
+        )
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert len(found) == 6 and len({height for _, height in found}) == 1, found
+    assert found[0][1] > 100
+
+
+def test_a_long_model_name_hides_no_probability(open_page, make, tmp_path):
+    base = make.picture(0, {})
+    name = "species asked for family with a name that no card has room for"
+    models = (dataclasses.replace(make.models()[0], name=name), make.models()[1])
+    views = (dataclasses.replace(base.views[0], model=name), base.views[1])
+    picture = dataclasses.replace(base, views=views)
+    page = make.page([picture], models=models)
+    screen = open_page(pages.write_page(tmp_path, page))
+    inside = screen.run(
+        "const h = document.querySelectorAll('.card figure')[1].querySelector('.head');"
+        "const s = h.querySelector('.share').getBoundingClientRect();"
+        "return [s.width > 10, s.right <= h.getBoundingClientRect().right + 1,"
+        " h.querySelector('.share').textContent]"
     )
-    assert len(set(heights)) == 1 and heights[0] > 100
+    assert inside == [True, True, "50\u00a0%"]
+
+
+def test_sorts_by_the_numbers_of_the_steps(open_page, stepped):
+    screen = open_page(stepped)
+    labels = screen.run(
+        "return [...document.querySelectorAll('#sort option')].map(o => o.textContent)"
+    )
+    assert [one for one in labels if one.startswith("step to")] == [
+        "step to family: probability", "step to genus: probability",
+        "step to species: probability", "step to species: energy on the wing",
+    ]  # fmt: skip
+    screen.sort("step to species: energy on the wing")
+    # 0.25, 0.24, 0.23 and 0.22 of the energy.
+    assert [one[:4] for one in screen.ids()] == ["0003", "0002", "0001", "0000"]
+    screen.sort("step to species: probability")
+    assert [one[:4] for one in screen.ids()] == ["0000", "0001", "0002", "0003"]
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +189,8 @@ def stepped(tmp_path_factory, make):
             schema.Step("family", "Picidae", 0.9, True, views[0].heatmap),
             schema.Step("genus", "Picus", 1.0, True, None),
             schema.Step(
-                "species", "a very long name " * 6, 0.4, False, views[1].heatmap,
-                numbers={"energy on the wing": 0.25},
+                "species", "a very long name " * 6, 0.4 + n / 100, False,
+                views[1].heatmap, numbers={"energy on the wing": 0.25 - n / 100},
             ),
         )  # fmt: skip
         pictures.append(

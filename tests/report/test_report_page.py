@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+import weakref
 
 import numpy as np
 import pytest
@@ -119,6 +120,43 @@ def test_many_pictures_lie_beside_the_page(tmp_path, pictures, make):
     assert path.stat().st_size < 80_000
 
 
+def test_pictures_stream_through(tmp_path, make):
+    """Of 600 pictures never more than two are in memory, and every one is written."""
+    alive, most = 0, 0
+
+    def gone():
+        nonlocal alive
+        alive -= 1
+
+    def stream():
+        nonlocal alive, most
+        for n in range(600):
+            picture = make.picture(n, {}, image=np.full((32, 32, 3), n % 200, np.uint8))
+            alive += 1
+            weakref.finalize(picture.image, gone)
+            most = max(most, alive)
+            yield picture
+
+    page = dataclasses.replace(make.page([], sections=()), pictures=stream())
+    data = data_of(parse(pages.write_page(tmp_path, page)))
+    assert most <= 2
+    assert len(data["pictures"]) == 600 == len(list(tmp_path.rglob("*.jpg")))
+    assert len(list(tmp_path.rglob("*.png"))) == 1200
+    assert data["skip"] == 1
+
+
+def test_labels_of_later_pictures_are_none_of_earlier_ones(tmp_path, pictures, make):
+    """Numbers are lists in the order of the labels, as these were met."""
+    shown = [
+        dataclasses.replace(pictures[0], numbers={"x": 1.0}),
+        dataclasses.replace(pictures[1], numbers={"y": 2.0}),
+    ]
+    page = make.page(shown)
+    data = data_of(parse(pages.write_page(tmp_path, page)))
+    assert data["labels"]["picture"] == ["x", "y"]
+    assert [p["numbers"] for p in data["pictures"]] == [[1.0, None], [None, 2.0]]
+
+
 def test_numbers_that_are_none_are_no_json_error(tmp_path, pictures, make):
     odd = dataclasses.replace(
         pictures[0], agreement=math.nan, numbers={"x": math.inf, "y": np.float32(0.5)}
@@ -163,13 +201,19 @@ def test_tables_figures_curves_and_facts_have_their_place(tmp_path, pictures, ma
 def test_picture_at_the_top_is_right_everywhere_and_least_alike(
     tmp_path, pictures, make
 ):
+    def top(shown, **changes):
+        parsed = parse(pages.write_page(tmp_path, make.page(shown, **changes)))
+        first = next(a["src"] for a in parsed.all("img") if a.get("class") == "base")
+        (found,) = [p["id"] for p in data_of(parsed)["pictures"] if p["image"] == first]
+        return found
+
     # Number 7 has the lowest agreement of those that both models have right.
-    assert pages._hero(make.page(pictures)) == pictures[7].example_id
+    assert top(pictures) == pictures[7].example_id
     flat = dataclasses.replace(pictures[7].views[0], degenerate=True)
     dull = dataclasses.replace(pictures[7], views=(flat, pictures[7].views[1]))
-    assert pages._hero(make.page([*pictures[:7], dull])) == pictures[6].example_id
-    wrong = make.page(pictures[1:3])
-    assert pages._hero(wrong) == pictures[2].example_id
+    assert top([*pictures[:7], dull]) == pictures[6].example_id
+    assert top(pictures[1:3], sections=()) == pictures[2].example_id
+    assert top(pictures, hero=pictures[1].example_id) == pictures[1].example_id
 
 
 @pytest.mark.parametrize(

@@ -28,12 +28,24 @@ function plain(picture) {
   return figure;
 }
 
+function sign(right) {
+  const element = make("span", "sign");
+  element.setAttribute("role", "img");
+  element.setAttribute("aria-label", right ? "right:" : "wrong:");
+  return element;
+}
+
 function answer(right, name) {
-  const sign = make("span", "sign");
-  sign.setAttribute("role", "img");
-  sign.setAttribute("aria-label", right ? "right:" : "wrong:");
-  const line = make("span", `line ${right ? "right" : "wrong"}`, sign, " ",
+  const line = make("span", `line ${right ? "right" : "wrong"}`, sign(right), " ",
                     make("span", "name", name));
+  line.title = name;
+  return line;
+}
+
+// A long name gives way, its probability never does.
+function heading(name, share) {
+  const line = make("span", "line head", make("b", "", name), " ",
+                    make("span", "share", percent(share)));
   line.title = name;
   return line;
 }
@@ -57,8 +69,7 @@ function overlay(picture, view, k) {
     ? `the map of the model ${model} says nothing of ${picture.name}`
     : `where the model ${model} looked in the picture of ${picture.name}; ` +
       `it says ${view.name}, ${percent(view.p)}`;
-  const head = make("span", "line", make("b", "", model), ` ${percent(view.p)}`);
-  head.title = model;
+  const head = heading(model, view.p);
   let last = "\u00a0";
   if (view.degenerate) last = "the map says nothing";
   else if (view.energy !== null) last = `${percent(view.energy)} on the bird`;
@@ -74,8 +85,7 @@ function stepFigure(picture, step) {
     ? `the step to the ${step.rank} says nothing of ${picture.name}`
     : `what chose the ${step.rank} ${step.name} among its siblings in the picture ` +
       `of ${picture.name}`;
-  const head = make("span", "line", make("b", "", `→ ${step.rank}`),
-                    ` ${percent(step.p)}`);
+  const head = heading(`→ ${step.rank}`, step.p);
   let last = "\u00a0";
   if (!step.heat) last = "an only child: no choice";
   else if (step.degenerate) last = "the map says nothing";

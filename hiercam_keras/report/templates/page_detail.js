@@ -31,7 +31,7 @@ function lineages(picture) {
       const taxon = finest(view.taxa, depth, view.name);
       if (taxon === undefined) return make("td", "", "–");
       const same = rightAt(view.taxa, picture.taxa, depth);
-      return make("td", same ? "right" : "wrong", make("span", "sign"), " ",
+      return make("td", same ? "right" : "wrong", sign(same), " ",
                   make("span", "name", taxon));
     });
     return [rank, make("td", "name", truth), ...cells];

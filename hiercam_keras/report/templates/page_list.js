@@ -2,7 +2,7 @@
 const prefixText = (taxa, depth) => JSON.stringify(taxa.slice(0, depth + 1));
 
 function sortKeys() {
-  const keys = [{ label: "as chosen", of: null },
+  const keys = [{ label: "as listed", of: null },
                 { label: "lineage", of: (p) => p.taxa.join(" ") + " " + p.name }];
   if (data.pictures.some((p) => p.agreement !== null)) {
     keys.push({ label: data.agreementName, of: (p) => p.agreement });
@@ -26,7 +26,22 @@ function sortKeys() {
       }
     });
   });
-  return keys;
+  return keys.concat(stepKeys());
+}
+
+// Of the steps: how probable, and every number that is known of them.
+function stepKeys() {
+  const ranks = new Set(data.pictures.flatMap((p) => p.steps.map((s) => s.rank)));
+  return [...ranks].flatMap((rank) => {
+    const of = (get) => (p) => {
+      const step = p.steps.find((s) => s.rank === rank);
+      return step ? get(step) : null;
+    };
+    const numbers = data.labels.step.map((label, i) =>
+      ({ label: `step to ${rank}: ${label}`, of: of((s) => s.numbers[i]) }));
+    return [{ label: `step to ${rank}: probability`, of: of((s) => s.p) },
+            ...numbers.filter((key) => data.pictures.some((p) => key.of(p) !== null))];
+  });
 }
 const keys = sortKeys();
 

@@ -1,0 +1,64 @@
+"""The figures of the compare page, drawn from summary.csv and lifts.csv alone."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hiercam_keras.modes import compare_lifts, compare_table
+from hiercam_keras.modes.compare_lifts import Lift
+from hiercam_keras.modes.parts import word
+from hiercam_keras.report import intervals, schema
+
+Row = Mapping[str, str]
+
+
+def draw(out: Path) -> tuple[schema.Figure, ...]:
+    """All figures from the tables in a folder."""
+    summary = compare_table.read_optional(out / "summary.csv")
+    figures = (accuracy(summary),)
+    lifts = compare_lifts.read(out / "lifts.csv")
+    return (*figures, on_parts(lifts)) if lifts else figures
+
+
+def accuracy(summary: Sequence[Row]) -> schema.Figure:
+    """Accuracy of each model; the methods of one model have one accuracy."""
+    rows = compare_table.answers(summary)
+    values = {
+        row["model"]: (float(row["accuracy"]), float(row["low"]), float(row["high"]))
+        for row in rows
+    }
+    chances = {row["model"]: float(row["chance"]) for row in rows}
+    png = intervals.intervals_png(
+        {"Accuracy": values}, "accuracy, 95 % interval", chances, percent=True
+    )
+    alt = "; ".join(f"{name} {value[0]:.1%}" for name, value in values.items())
+    return schema.Figure(
+        "Accuracy",
+        png,
+        f"Accuracy with intervals: {alt}",
+        "The gray tick is guessing. From summary.csv.",
+    )
+
+
+def on_parts(lifts: Sequence[Lift]) -> schema.Figure:
+    """One panel a part, one row a map."""
+    panels, marked = {}, {}
+    for one in lifts:
+        title = f"{word(one.part)} ({one.rank})"
+        panels.setdefault(title, {})[one.map] = (one.lift, one.low, one.high)
+        if one.step == one.rank:
+            marked[title] = (one.map,)
+    png = intervals.intervals_png(panels, "times chance", 1.0, marked)
+    steps = max((one.pictures for one in lifts if one.step), default=0)
+    plain = max((one.pictures for one in lifts if not one.step), default=0)
+    caption = f"Of the plain maps over {plain} pictures"
+    if steps:
+        caption += (
+            f", of the steps over {steps}. In orange the step whose trait the part "
+            "carries"
+        )
+    return schema.Figure(
+        "Where the evidence lies",
+        png,
+        "Energy on each part over chance, for each map, as in the table.",
+        f"{caption}. From lifts.csv.",
+    )
