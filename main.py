@@ -91,7 +91,8 @@ def main(_: list[str]) -> None:
             hosts.join(FLAGS.mode)
         settings = Settings.from_flags(FLAGS, _DEFAULT_CONFIG)
         mode = importlib.import_module(settings.module)
-        said = mode.run(settings)
+        with hosts.explain_lost():
+            said = mode.run(settings)
         if hosts.is_primary():
             print(said, flush=True)
     except UserError as error:

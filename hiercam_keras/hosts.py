@@ -116,7 +116,7 @@ def explain_lost() -> Iterator[None]:
             raise
         raise UserError(
             f"another process of this run has ended or cannot be reached ({first[:120]}"
-            "). Start all of them again with --resume."
+            "). Start all of them again, a training with --resume."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""One training per run folder: a lock that dies with the process that holds it."""
+"""One process that writes in a folder: a lock that dies with it."""
 
 import contextlib
 import json
@@ -16,15 +16,19 @@ NAME = "run.lock"
 
 
 @contextlib.contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Holds the lock of a run folder, run.lock, while the block runs.
+def hold(folder: Path, what: str = "a training runs in it") -> Iterator[None]:
+    """Holds the lock of a folder, run.lock, while the block runs.
 
     The kernel gives the lock back when the process ends, however it ends, also over NFS
     when the client goes; so the file of a killed run keeps nobody out. It names the
     process and the host, for the message.
 
+    Args:
+      folder: that is written in.
+      what: who else may be at work there, for the message.
+
     Raises:
-      UserError: another process holds it, or the file cannot be made.
+      UserError: another process holds it, or the file cannot be written.
     """
     try:
         import fcntl
@@ -36,36 +40,43 @@ def hold(folder: Path) -> Iterator[None]:
         # Not `with`: closing any descriptor of the file would give the lock back.
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}. Choose another folder with "
-            "--workdir."
-        ) from error
+        raise _unwritable(path, error) from error
     try:
         before = os.read(file, 4096)
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{folder} is in use: a training runs in it, {_words(before)}. Wait "
-                "for its end, stop it, or choose another folder with --workdir."
+                f"{folder} is in use: {what}, {_words(before)}. Wait for its end, stop "
+                "it, or choose another folder with --workdir."
             ) from None
         except OSError as error:
             logging.warning("%s: no locks on this file system (%s)", path, error)
         if before:
             logging.info("%s is of a run that was killed, %s", path, _words(before))
-        os.ftruncate(file, 0)
         owner = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         }
-        os.pwrite(file, json.dumps(owner).encode(), 0)
+        try:
+            os.ftruncate(file, 0)
+            os.pwrite(file, json.dumps(owner).encode(), 0)
+        except OSError as error:  # a disk that is full already
+            raise _unwritable(path, error) from error
         try:
             yield
         finally:
             os.ftruncate(file, 0)
     finally:
         os.close(file)
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot write {path}: {error.strerror}. Free some space, or choose another "
+        "folder with --workdir."
+    )
 
 
 def _words(content: bytes) -> str:

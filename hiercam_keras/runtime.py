@@ -187,10 +187,7 @@ def training_batch(size: int, most: int) -> int:
     Raises:
       UserError: there are fewer images than devices.
     """
-    import keras
-
-    distribution = keras.distribution.distribution()
-    devices = 1 if distribution is None else distribution.device_mesh.devices.size
+    devices = _num_sharing()
     shared = -(-size // devices) * devices
     if shared > most >= size:
         shared = most // devices * devices
@@ -207,6 +204,35 @@ def training_batch(size: int, most: int) -> int:
             devices,
         )
     return shared
+
+
+def resumed_batch(size: int) -> int:
+    """The batch size that a run began with, which it keeps: a step stands for it.
+
+    Args:
+      size: images of all devices together.
+
+    Raises:
+      UserError: the devices cannot share it evenly; the message names counts that can.
+    """
+    devices = _num_sharing()
+    if size % devices:
+        fit = [str(n) for n in range(1, devices) if size % n == 0]
+        raise UserError(
+            f"the run was begun with batches of {size} images, which {devices} devices "
+            f"cannot share evenly. Go on with --config.distribution.devices={fit[-1]} "
+            f"(or {', '.join(fit[:-1]) or 'another machine'}), or start over with "
+            "--overwrite."
+        )
+    return size
+
+
+def _num_sharing() -> int:
+    """Devices that share each batch."""
+    import keras
+
+    distribution = keras.distribution.distribution()
+    return 1 if distribution is None else distribution.device_mesh.devices.size
 
 
 def versions() -> dict[str, str]:

@@ -1,10 +1,11 @@
 """Writes that a killed run cannot leave half done.
 
 Everything that a later run reads goes through `atomic_path`: the content is written
-beside its place under a temporary name, and renamed when it is whole.
+beside its place under a temporary name, and renamed when it is whole and on the disk.
 """
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -47,7 +48,11 @@ def atomic_path(path: str | os.PathLike, own: bool = False) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:
         yield temporary
+        # A rename may reach the disk before the content does: after a power failure
+        # there would be an empty file.
+        sync(temporary)
         os.replace(temporary, path)
+        sync(path.parent)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror or error}. Free some space, or "
@@ -55,6 +60,20 @@ def atomic_path(path: str | os.PathLike, own: bool = False) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: str | os.PathLike) -> None:
+    """Returns when a file's content, or a folder's names, are on the disk."""
+    if os.name == "nt":  # Windows opens no folders, and syncs no file that is read
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # a file system that cannot do so
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def make_dir(path: str | os.PathLike) -> Path:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +15,22 @@ import numpy as np
 from hiercam_keras import workdir
 from hiercam_keras.cam.store_key import FILE, SCHEMA_VERSION
 from hiercam_keras.errors import UserError
+
+# What zipfile, zlib and numpy raise where bytes are wrong: NotImplementedError and
+# RecursionError are RuntimeErrors, a size in a header may be beyond memory.
+BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    KeyError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+_OTHER_ROWS = ("rank", "skipped_id", "skipped_reason")  # the rest has one per example
 
 
 class Entry(NamedTuple):
@@ -58,6 +76,8 @@ class Reader:
             names = ("example_id", "rank", "skipped_id", "skipped_reason")
             ids, ranks, skipped, reasons = _read(path, names)
             self.ranks = self.ranks or tuple(map(str, ranks))
+            if len(skipped) != len(reasons):
+                raise _damaged(path, "its arrays do not belong together")
             self.skipped |= dict(zip(map(str, skipped), map(str, reasons), strict=True))
             for row, example_id in enumerate(ids):
                 self._index[str(example_id)] = number, row
@@ -86,7 +106,8 @@ class Reader:
         return Entry(example_id, *(array[row] for array in self._load(shard)))
 
     def _load_shard(self, shard: int) -> list[np.ndarray]:
-        return _read(self._paths[shard], Entry._fields[1:])
+        _, *arrays = _read(self._paths[shard], Entry._fields)
+        return arrays
 
     def column(self, name: str) -> np.ndarray:
         """One array over all examples, in order: "score" (N, K), "label" (N, K), ..."""
@@ -115,8 +136,16 @@ def _read(path: Path, names: Sequence[str]) -> list[np.ndarray]:
     try:
         # Opened here: numpy.load leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
-            return [shard[name] for name in names]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} is damaged ({error}): delete it and run --mode=cam again"
-        ) from error
+            found = [shard[name] for name in names]
+    except BROKEN as error:
+        raise _damaged(path, error) from error
+    sizes = {name: array.shape[:1] for name, array in zip(names, found, strict=True)}
+    rows = [size for name, size in sizes.items() if name not in _OTHER_ROWS]
+    if () in sizes.values() or len(set(rows)) > 1:
+        raise _damaged(path, "its arrays do not belong together")
+    return found
+
+
+def _damaged(path: Path, why: object) -> UserError:
+    words = " ".join(str(why).split())[:200]
+    return UserError(f"{path} is damaged ({words}): delete it and run --mode=cam again")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from hiercam_keras import workdir
 from hiercam_keras.cam.store_key import FILE, SCHEMA_VERSION, key, versions
+from hiercam_keras.cam.store_reader import BROKEN
 from hiercam_keras.errors import UserError
 
 
@@ -186,5 +186,5 @@ def _is_whole(path: Path) -> bool:
         # Opened here: numpy.load leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
             return "skipped_reason" in shard.files
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except BROKEN:
         return False

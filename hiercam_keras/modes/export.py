@@ -3,6 +3,7 @@
 While the device explains one batch, the next one is decoded.
 """
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import keras
 
-from hiercam_keras import hosts
+from hiercam_keras import hosts, run_lock
 from hiercam_keras.cam import Explainer, methods, store, targets
 from hiercam_keras.data.geometry import Layout
 from hiercam_keras.data.loader import Batch
@@ -160,13 +161,20 @@ def store_maps(
     made = len(writer.missing(everywhere=True))
     hosts.barrier("maps counted")  # by all, before one of them makes the first
     missing = set(writer.missing())
-    if missing:
-        todo = [record for record in records if record.example_id in missing]
-        ask = asks or (lambda batch: asked)
-        with explain_out_of_memory(config.batch_size, "cam.batch_size"):
-            _explain(explain, data, todo, ask, writer, layout)
-    folder = writer.close()
-    hosts.barrier("maps made")
+    # Who ends first clears away what looks half written.
+    alone = made and hosts.is_primary()
+    with (
+        run_lock.hold(writer.folder, "its maps are made")
+        if alone
+        else contextlib.nullcontext()
+    ):
+        if missing:
+            todo = [record for record in records if record.example_id in missing]
+            ask = asks or (lambda batch: asked)
+            with explain_out_of_memory(config.batch_size, "cam.batch_size"):
+                _explain(explain, data, todo, ask, writer, layout)
+        hosts.barrier("maps written")
+        folder = writer.close()
     return folder, made
 
 

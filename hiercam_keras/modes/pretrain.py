@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from hiercam_keras import runtime, workdir
+from hiercam_keras import run_lock, runtime, workdir
 from hiercam_keras.data.sources.synthetic_birds.stream import PretrainStream
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import backbones, weights
@@ -29,9 +29,15 @@ _NEW_STEP = 10**7  # pictures of the same trees, from far beyond the training's 
 def run(settings: Settings) -> str:
     """Trains on the stream, measures on new pictures, writes weights and a record."""
     config = settings.config
-    options = config.pretrain
-    runtime.start(config.seed, config.model.dtype)
     folder = workdir.make_dir(settings.workdir or Path(config.runs_dir) / "pretrain")
+    with run_lock.hold(folder, "a pretraining runs in it"):
+        runtime.start(config.seed, config.model.dtype)
+        return _run(settings, folder)
+
+
+def _run(settings: Settings, folder: Path) -> str:
+    config = settings.config
+    options = config.pretrain
     if settings.overwrite:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     state = Checkpoints(folder / "checkpoints")

@@ -94,10 +94,9 @@ def _run(settings: Settings, name: str, folder: Path) -> str:
         folder,
     )
     hosts.barrier("begun")
-    with hosts.explain_lost():
-        rows = fit.train(
-            model, training, validation, num_labels, config, folder, settings.resume
-        )
+    rows = fit.train(
+        model, training, validation, num_labels, config, folder, settings.resume
+    )
     for loader in filter(None, (training, validation)):
         loader.close()
     if hosts.is_primary():

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from hiercam_keras.errors import explain_out_of_memory
 from hiercam_keras.progress import progress
 from hiercam_keras.training.forward import gather, gather_text, predict_batch
 
@@ -50,15 +51,17 @@ def predict_logits(
     masks: list[np.ndarray] = []
     logits = defaultdict(list)
     labels = defaultdict(list)
-    for batch in batches:
-        if check is not None:
-            check()
-        example_ids.append(list(batch.example_ids))
-        masks.append(batch.mask)
-        for rank, values in by_rank(predict_batch(model, batch.images), ranks).items():
-            logits[rank].append(np.asarray(values, np.float32))
-        for rank, values in batch.labels.items():
-            labels[rank].append(values)
+    with explain_out_of_memory(loader.batch_size, "data.batch_size"):
+        for batch in batches:
+            if check is not None:
+                check()
+            example_ids.append(list(batch.example_ids))
+            masks.append(batch.mask)
+            outputs = by_rank(predict_batch(model, batch.images), ranks)
+            for rank, values in outputs.items():
+                logits[rank].append(np.asarray(values, np.float32))
+            for rank, values in batch.labels.items():
+                labels[rank].append(values)
     mask = gather(masks)
     ids = np.array(gather_text(example_ids), object)
     return Predictions(

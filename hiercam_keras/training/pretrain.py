@@ -16,9 +16,10 @@ import numpy as np
 from absl import logging
 from keras import ops
 
-from hiercam_keras.errors import UserError
+from hiercam_keras.errors import Stopped, UserError
 from hiercam_keras.progress import progress
 from hiercam_keras.training.checkpoint import Checkpoints
+from hiercam_keras.training.stopping import StopSignals
 
 NUM_CHANNELS = 4  # traits, and ranks that they tell apart
 _FAR = -1e9  # the logit of a child that a tree does not have
@@ -111,11 +112,12 @@ def compile_model(
 
 
 class _Keep(keras.callbacks.Callback):
-    """Saves the whole training state every so many minutes."""
+    """Saves the whole training state every so many minutes, and at a stop."""
 
-    def __init__(self, checkpoints: Checkpoints, minutes: float):
+    def __init__(self, checkpoints: Checkpoints, minutes: float, signals: StopSignals):
         super().__init__()
         self.checkpoints = checkpoints
+        self.signals = signals
         self.seconds = minutes * 60
         self.first_step = self.saved_step = 0  # of the call of fit that is under way
         self.saved = time.monotonic()
@@ -123,9 +125,19 @@ class _Keep(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         step = self.first_step + batch
         late = time.monotonic() - self.saved >= self.seconds
-        if late and step > self.saved_step:
+        asked = self.signals.received is not None
+        if (late or asked) and step > self.saved_step:
             self.model.jax_state_sync()
             self.save(step)
+        try:
+            self.signals.check(step)
+        except Stopped as stop:
+            self.checkpoints.wait()
+            raise Stopped(
+                f"{stop}, stopped at step {step}. All is saved: go on with --resume "
+                "and the same flags.",
+                stop.status,
+            ) from None
 
     def save(self, step):
         if self.checkpoints.save(self.model, {"step": step}) is None:
@@ -157,23 +169,31 @@ def fit_stream(
 
     Returns:
       Rows with step, loss and accuracy, means over `report_every` batches.
+
+    Raises:
+      Stopped: a signal asked for it; the state is saved.
     """
     rows: list[dict[str, float]] = []
     batches = _pairs(progress(stream, last_step - first_step, "pretrain", "batch"))
-    keep = _Keep(checkpoints, checkpoint_minutes)
-    keep.saved_step = first_step
-    for start in range(first_step, last_step, report_every):
-        count = min(report_every, last_step - start)
-        keep.first_step = start
-        history = model.fit(
-            batches, steps_per_epoch=count, callbacks=[keep], shuffle=False, verbose=0
-        ).history
-        figures = {name: values[-1] for name, values in history.items()}
-        rows.append({"step": start + count, **figures})
-        logging.info("step %d: loss %.4f, accuracy %.4f", *rows[-1].values())
-    if last_step > keep.saved_step:
-        keep.save(last_step)
-    checkpoints.wait()
+    with StopSignals() as signals:
+        keep = _Keep(checkpoints, checkpoint_minutes, signals)
+        keep.saved_step = first_step
+        for start in range(first_step, last_step, report_every):
+            count = min(report_every, last_step - start)
+            keep.first_step = start
+            history = model.fit(
+                batches,
+                steps_per_epoch=count,
+                callbacks=[keep],
+                shuffle=False,
+                verbose=0,
+            ).history
+            figures = {name: values[-1] for name, values in history.items()}
+            rows.append({"step": start + count, **figures})
+            logging.info("step %d: loss %.4f, accuracy %.4f", *rows[-1].values())
+        if last_step > keep.saved_step:
+            keep.save(last_step)
+        checkpoints.wait()
     return rows
 
 
