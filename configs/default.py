@@ -130,6 +130,9 @@ def get_config() -> ConfigDict:
     faithfulness.deletion_fill = "mean"  # mean | blur | random
     faithfulness.insertion_fill = "blur"  # on what the pixels appear; likewise
     faithfulness.road_shares = (0.3,)  # of the pixels that ROAD removes; (): no ROAD
+    faithfulness.regions = 0  # taken one by one in three orders (AOPC); 0: no AOPC
+    faithfulness.region_side = 9  # px
+    faithfulness.region_fill = "random"  # likewise
     faithfulness.score = "probability"  # probability | log_odds
     faithfulness.min_range = 0.0  # least range that is normalized; 0: 0.1, or 0.5 nats
 
@@ -156,11 +159,15 @@ def get_config() -> ConfigDict:
     curves.seeds = (0, 1)
     curves.multi_rank = True  # and a model with a head for each of these ranks
     curves.multi_seeds = ()  # of that model; (): as curves.seeds
+    curves.multi_overrides = ()  # variants of it: (field, value), or several of these
+    curves.weights = ()  # model.weights to train from, as "none"; (): as it is
 
     config.sweep = sweep = ConfigDict()  # --mode=granularity; habitat likewise
     sweep.ranks = ()  # that models are trained at; (): all with two taxa or more
     sweep.seeds = (0, 1)
-    sweep.strides = ()  # of the maps; (): as trained, and half of that
+    sweep.train_strides = ()  # output strides to train at; (): model.output_stride
+    sweep.strides = ()  # of the maps; (): as trained and, with one, half of that
+    sweep.target = "true"  # true (what WSOL asks: the class is known) | predicted
 
     config.guide = guide = ConfigDict()
     guide.patch = 0.3  # side of a patch over that of the model's picture, 0..1

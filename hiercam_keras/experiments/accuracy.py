@@ -52,24 +52,40 @@ def kappa(pool: Pool, rank: str, num_labels: int) -> Estimate:
     """Cohen's kappa (1960, doi:10.1177/001316446002000104): (p - c) / (1 - c), where c
     is how often two who know only how often each taxon is named would agree."""
     true, predicted = pool.of_rank("true", rank), pool.of_rank("predicted", rank)
-    # By species and seed first: an indicator for every image would be too large.
-    cells, place = np.unique(
-        np.stack([pool.seeds, pool.groups]), axis=1, return_inverse=True
+    sums, (seeds, groups) = kappa_sums(
+        true, predicted, pool.seeds, pool.groups, num_labels
     )
+    return resampling.of_sums(sums, groups, kappa_of, seeds)
+
+
+def kappa_sums(
+    true: np.ndarray,
+    predicted: np.ndarray,
+    seeds: np.ndarray,
+    groups: np.ndarray,
+    num_labels: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `kappa_of` takes sums of, (cells, 2 + 2 labels), and each cell's seed and
+    group, (2, cells); all arguments are (N,).
+
+    By group and seed: an indicator for every image would be too large.
+    """
+    cells, place = np.unique(np.stack([seeds, groups]), axis=1, return_inverse=True)
     place = place.ravel()
     sums = np.zeros((cells.shape[1], 2 + 2 * num_labels))
     np.add.at(sums[:, 0], place, 1.0)
     np.add.at(sums[:, 1], place, true == predicted)
     np.add.at(sums, (place, 2 + true), 1.0)
     np.add.at(sums, (place, 2 + num_labels + predicted), 1.0)
+    return sums, cells
 
-    def statistic(total):
-        count = total[:, 0]
-        first, second = np.split(total[:, 2:], 2, axis=1)
-        chance = (first * second).sum(axis=1) / count**2
-        return (total[:, 1] / count - chance) / (1 - chance)
 
-    return resampling.of_sums(sums, cells[1], statistic, cells[0])
+def kappa_of(sums: np.ndarray) -> np.ndarray:
+    """Sums (R, 2 + 2 labels) -> (R,)."""
+    count = sums[:, 0]
+    first, second = np.split(sums[:, 2:], 2, axis=1)
+    chance = (first * second).sum(axis=1) / count**2
+    return (sums[:, 1] / count - chance) / (1 - chance)
 
 
 def bits(pool: Pool, rank: str, train_labels: np.ndarray, num_labels: int) -> Estimate:
@@ -80,10 +96,22 @@ def bits(pool: Pool, rank: str, train_labels: np.ndarray, num_labels: int) -> Es
     number of taxa if they are equally common), and below 0 for one that is sure of
     wrong answers. No image counts for less than -20 bits.
     """
+    prior = log2_prior(train_labels, num_labels)
+    true = pool.of_rank("true", rank)
+    return pool.mean(gained_bits(pool.of_rank("log2_true", rank), true, prior))
+
+
+def log2_prior(train_labels: np.ndarray, num_labels: int) -> np.ndarray:
+    """log2 of each taxon's share of the training images, plus one each: (labels,)."""
     counts = np.bincount(train_labels, minlength=num_labels) + 1.0
-    prior = np.log2(counts / counts.sum())
-    gain = pool.of_rank("log2_true", rank) - prior[pool.of_rank("true", rank)]
-    return pool.mean(np.maximum(gain, _FLOOR))
+    return np.log2(counts / counts.sum())
+
+
+def gained_bits(
+    log2_true: np.ndarray, true: np.ndarray, prior: np.ndarray
+) -> np.ndarray:
+    """Bits above chance of each image, (N,)."""
+    return np.maximum(log2_true - prior[true], _FLOOR)
 
 
 def most_bits(train_labels: np.ndarray, num_labels: int) -> float:

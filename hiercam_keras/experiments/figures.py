@@ -117,11 +117,14 @@ def _agreement(table: Table) -> bytes:
 def curves(found: Mapping[str, Table]) -> dict[str, bytes]:
     """PNG bytes by file name."""
     figures = {"accuracy.png": _accuracy(found["accuracy"])}
-    if "routes" in found:
-        table = found["routes"]
-        names = list(table.header[1:])
-        series = {str(row[0]): [point(cell) for cell in row[1:]] for row in table.rows}
-        figures["routes.png"] = dots.dots_png(names, series, "share of test images")
+    for table in found.values():
+        if table.name.startswith("routes"):
+            names = list(table.header[1:-1])  # the last is no share
+            series = {
+                str(row[0]): [point(cell) for cell in row[1:-1]] for row in table.rows
+            }
+            png = dots.dots_png(names, series, "share of test images")
+            figures[f"{table.name}.png"] = png
     return figures
 
 

@@ -19,6 +19,13 @@ from hiercam_keras.modes.settings import Settings
 
 # Sections that say what an experiment consists of, not how one model is trained.
 SECTIONS = ("study", "curves", "sweep")
+Value = float | int | str | bool
+# What a model with one head cannot have.
+SEVERAL_HEADS = {
+    "train.consistency": 0.0,
+    "train.loss_weights": (),
+    "model.head_chain": "none",
+}
 
 
 @dataclass(frozen=True)
@@ -28,12 +35,12 @@ class Condition:
     Attributes:
       habitat: data.synthetic.habitat_correlation, None: as the config has it.
       weights: model.weights, None: as the config has it.
-      override: (dotted name, value) of one more field, as ("train.epochs", 4).
+      overrides: (dotted name, value) of more fields, as ("train.epochs", 4).
     """
 
     habitat: float | None = None
     weights: str | None = None
-    override: tuple[str, float | int | str | bool] | None = None
+    overrides: tuple[tuple[str, Value], ...] = ()
 
 
 def conditions(settings: Settings) -> dict[Condition, str]:
@@ -43,18 +50,20 @@ def conditions(settings: Settings) -> dict[Condition, str]:
     """
     study = settings.config.study
     found = {
-        Condition(habitat, weights): _words(habitat, weights)
+        Condition(habitat, weights): in_words(habitat, weights)
         for habitat, weights in itertools.product(
             tuple(study.habitats) or (None,), tuple(study.weights) or (None,)
         )
     }
     first, words = next(iter(found.items()))
     for field, value in study.overrides:
-        found[replace(first, override=(field, value))] = f"{words}, {field}={value}"
+        changed = replace(first, overrides=((field, value),))
+        found[changed] = f"{words}, {field}={value}"
     return found
 
 
-def _words(habitat: float | None, weights: str | None) -> str:
+def in_words(habitat: float | None, weights: str | None) -> str:
+    """A condition for a person."""
     words = [] if habitat is None else [f"habitat {habitat:g}"]
     if weights is not None:
         words.append("from scratch" if weights == "none" else f"from {weights}")
@@ -86,10 +95,13 @@ def make_piece(
     """The piece of an experiment's settings.
 
     Pieces of all seeds have the split of the config's own seed, so that all of them
-    answer for the same test images.
+    answer for the same test images. What only several heads can have (a consistency
+    term, weights by rank, a chain) is left out of pieces with one, so that one config
+    makes the multi-rank model and the single-rank ones that it is compared with.
 
     Raises:
-      UserError: a habitat is asked for where the birds are not drawn.
+      UserError: a habitat is asked for where the birds are not drawn, or an override
+        that does not fit the config or a model with one head.
     """
     condition = condition or Condition()
     base = settings.config
@@ -113,10 +125,16 @@ def make_piece(
     if condition.weights not in (None, config.model.weights):
         config.model.weights = condition.weights
         suffix += "-scratch" if condition.weights == "none" else _stem(condition)
-    if condition.override is not None:
-        field, value = condition.override
+    for field, value in condition.overrides:
         suffix += f"-{field.rpartition('.')[2]}{value}"
         _override(config, field, value)
+        if len(ranks) == 1 and field in SEVERAL_HEADS:
+            raise UserError(
+                f"the override {field}={value} is of models with several heads: give "
+                "it to config.curves.multi_overrides."
+            )
+    if len(ranks) == 1:
+        config.update_from_flattened_dict(SEVERAL_HEADS)
     if config.data.split_seed < 0:
         config.data.split_seed = base.seed
     config.seed = seed
@@ -136,8 +154,8 @@ def _override(config: ConfigDict, field: str, value: Any) -> None:
         place[name] = value  # its type is checked
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"config.study.overrides has {field!r} = {value!r}, which does not fit the "
-            f"config ({error}). configs/default.py lists all fields."
+            f"the experiment's overrides have {field!r} = {value!r}, which does not "
+            f"fit the config ({error}). configs/default.py lists all fields."
         ) from error
 
 

@@ -49,6 +49,7 @@ def run(settings: Settings) -> str:
     """Trains what is missing, looks, and writes STUDY.md."""
     study = settings.config.study
     names = pieces.conditions(settings)
+    views.check_strides(settings, study.strides)
     heads = [(rank,) for rank in study.ranks]
     wanted = pieces.every(settings, heads, study.seeds, list(names))
     done = runs.train_missing(wanted, settings)

@@ -23,10 +23,10 @@ def variants_table(
     """Each override against the same training without it, image by image."""
     rows, answers = [], []
     for condition in names:
-        if condition.override is None:
+        if not condition.overrides:
             continue
-        field = "{}={}".format(*condition.override)
-        plain = replace(condition, override=None)
+        field = ", ".join("{}={}".format(*one) for one in condition.overrides)
+        plain = replace(condition, overrides=())
         for rank in ranks:
             pair = pick(seen, (rank,), condition), pick(seen, (rank,), plain)
             label = evidence[rank][1]

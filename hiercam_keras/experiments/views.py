@@ -18,7 +18,7 @@ from hiercam_keras.cam import Explainer
 from hiercam_keras.experiments import looks
 from hiercam_keras.experiments.looks import Looks, View
 from hiercam_keras.experiments.pieces import Piece
-from hiercam_keras.models import backbones, files, stride, xla_layers
+from hiercam_keras.models import files, heads, stride, xla_layers
 from hiercam_keras.modes import train
 from hiercam_keras.modes.load import RunData, open_run
 from hiercam_keras.modes.settings import Settings
@@ -114,7 +114,7 @@ def _look(
     places: dict[View, Any],
 ) -> None:
     """Makes and writes the looks of the views at one stride, in one pass."""
-    usual_layer = backbones.cam_layer(data.config.model.backbone)
+    usual_layer = usual_layer_of(data.run)
     layers = list(dict.fromkeys(view.layer or usual_layer for view in views))
     methods = list(dict.fromkeys(view.method for view in views))
     ranks = data.run.ranks
@@ -130,6 +130,22 @@ def _look(
     for view in views:
         key = view.method, by_layer[view.layer or usual_layer]
         looks.save(places[view], found[key])
+
+
+def usual_layer_of(run: Run) -> str:
+    """The layer that a CAM of a run explains by default, as its model file says it: a
+    network of the user's is in no list of ours."""
+    return files.read_metadata(run.model_path)["cam_layer"]
+
+
+def check_strides(settings: Settings, strides: Sequence[int]) -> None:
+    """Sees before anything is trained that the network can have these output strides.
+
+    Raises:
+      UserError: it cannot.
+    """
+    for one in strides:
+        heads.check_output_stride(settings.config.model.backbone, one)
 
 
 def model_at(data: RunData, output_stride: int) -> Any:

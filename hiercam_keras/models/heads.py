@@ -9,7 +9,7 @@ from hiercam_keras.models import chain, custom
 from hiercam_keras.models.backbones import BACKBONES, build_backbone
 from hiercam_keras.models.batchnorm import inner_layers
 from hiercam_keras.models.initializers import numpy_initializers
-from hiercam_keras.models.stride import with_output_stride
+from hiercam_keras.models.stride import OUTPUT_STRIDES, with_output_stride
 from hiercam_keras.models.weights import load_backbone_weights
 
 KERAS_DROP_CONNECT = 0.2  # the rate that keras.applications builds with
@@ -71,10 +71,10 @@ def build_model(
     Takes RGB images (B, S, S, 3) of 0..255, uint8 or float, in an input named "image".
     With one rank in `num_labels` (rank -> number of labels, coarse to fine) the output
     is one tensor of logits (B, labels); with several it is a dict rank -> logits. The
-    Dense layers are named `logits_<rank>`. Logits are float32 under any dtype policy, and so are the
-    pooling and the dropout before them. `weights` is for `load_backbone_weights`,
-    `head_features` and `head_chain` for `chain.rank_logits`. The attribute `cam_layer`
-    of the result names the layer that a CAM explains.
+    Dense layers are named `logits_<rank>`. Logits are float32 under any dtype policy,
+    and so are the pooling and the dropout before them. `weights` is for
+    `load_backbone_weights`, `head_features` and `head_chain` for `chain.rank_logits`.
+    The attribute `cam_layer` of the result names the layer that a CAM explains.
 
     Raises UserError for an unknown backbone, output stride, weights, momentum or chain,
     and for a rank with fewer than 2 labels.
@@ -99,18 +99,29 @@ def build_model(
     return model
 
 
+def check_output_stride(name: str, output_stride: int) -> None:
+    """Raises UserError if a backbone, by name or function, cannot have that stride."""
+    if not custom.is_function(name):
+        if output_stride not in OUTPUT_STRIDES:
+            raise UserError(
+                f"output_stride={output_stride}, expected one of "
+                f"{', '.join(map(str, OUTPUT_STRIDES))}."
+            )
+    elif output_stride != 32 and not custom.takes_output_stride(name):
+        raise UserError(
+            f"model.output_stride={output_stride}: the function {name} has no "
+            "parameter output_stride. Give it one, or use --config.model."
+            "output_stride=32, which leaves its model as it is."
+        )
+
+
 def _backbone(
     name: str, image_size: int, weights: str | None, output_stride: int
 ) -> keras.Model:
     """A backbone; one of the user's at the output stride that its function gives."""
     if not custom.is_function(name):
         return build_backbone(name, image_size, weights)
-    if output_stride != 32 and not custom.takes_output_stride(name):
-        raise UserError(
-            f"model.output_stride={output_stride}: the function {name} has no "
-            "parameter output_stride. Give it one, or use --config.model."
-            "output_stride=32, which leaves its model as it is."
-        )
+    check_output_stride(name, output_stride)
     model = custom.build(name, image_size, output_stride)
     load_backbone_weights(model, weights, name)
     return model

@@ -37,10 +37,10 @@ def run(settings: Settings) -> str:
     data = open_run(settings, this)
     options = data.config.localize
     question = question_of(settings, data)
-    marked = _marked_by_run(data, settings.split, options)
+    marked = marked_by_run(data, settings.split, options)
     choosing = {}
     if settings.split != "val" and data.has_images("val"):
-        choosing = _marked_by_run(data, "val", options, must=False)
+        choosing = marked_by_run(data, "val", options, must=False)
     devices = settings.config.distribution.devices
     runtime.start(data.config.seed, data.config.model.dtype, devices)
     model, _ = files.load_model(this.model_path, data.config.model.fast_layers)
@@ -105,7 +105,7 @@ def _of_role(
     return found
 
 
-def _marked_by_run(
+def marked_by_run(
     data: RunData, split: str, options: Any, must: bool = True
 ) -> dict[str, Marked]:
     """Truth of a run's split, from its records or localize.metadata."""

@@ -58,6 +58,67 @@ def test_curves_compare_single_rolled_and_multi(curved):
     assert float(rolled["all ranks right"]) <= float(rolled["species"])
     for row in routes.values():
         assert 0 <= float(row["on one path low"]) <= float(row["on one path"]) <= 1
+        assert 1 <= float(row["height of mistakes"]) <= 4
+    (gap,) = read(curved / "curves/gaps.csv")
+    assert gap["first, second"] == "family at family, species at species"
+    for name, key in (("accuracy", "accuracy"), ("kappa", "kappa"), ("bits", "bits")):
+        own = [float(accuracy[rank, rank][name]) for rank in ("family", "species")]
+        assert float(gap[key]) == pytest.approx(own[0] - own[1], abs=1e-6)
+        assert float(gap[f"{key} low"]) <= float(gap[key]) <= float(gap[f"{key} high"])
+    shares = [
+        float(accuracy[rank, rank]["bits"]) / float(accuracy[rank, rank]["most bits"])
+        for rank in ("family", "species")
+    ]
+    assert float(gap["share of bits"]) == pytest.approx(shares[0] - shares[1], abs=1e-6)
+
+
+def test_variants_of_the_multi_rank_model_are_rows(studied, tmp_path):
+    """And so is, in the same command, everything from other weights; a config of
+    several heads makes the single-rank models too."""
+    from tiny_study import train_here
+
+    config, _ = studied
+    config = config.copy_and_resolve_references()
+    config.runs_dir = str(tmp_path / "runs")
+    config.study.habitats = (0.0,)
+    config.model.head_features = 4
+    config.model.head_chain = "on"
+    config.train.consistency = 1.0
+    config.train.loss_weights = (0.5, 1.0)
+    config.curves.seeds = config.curves.multi_seeds = (0,)
+    config.curves.weights = ("none",)
+    config.curves.multi_overrides = (
+        ("train.hierarchical", "hxe"),
+        (("train.consistency", 0.0), ("model.head_chain", "none")),
+    )
+    trained = []
+
+    def train(settings):
+        trained.append((settings.rank, settings.config.name))
+        train_here(settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "in_own_process", train)
+        said = curves.run(make_settings(config, "curves"))
+    both = ("family", "species")
+    assert trained == [
+        (("family",), "mini-h0"),
+        (("species",), "mini-h0"),
+        (both, "mini-h0"),
+        (both, "mini-h0-hierarchicalhxe"),
+        (both, "mini-h0-consistency0.0-head_chainnone"),
+    ]
+    folder = tmp_path / "runs" / "mini"
+    rows = [row["answers by"] for row in read(folder / "curves/routes.csv")]
+    assert rows[4:] == [
+        "heads, hierarchical=hxe",
+        "finest head rolled up, hierarchical=hxe",
+        "heads, consistency=0.0, head_chain=none",
+        "finest head rolled up, consistency=0.0, head_chain=none",
+    ]
+    assert "Heads, hierarchical=hxe, against one model, a head of each rank:" in said
+    models = {row["data"] for row in read(folder / "curves/accuracy.csv")}
+    assert "habitat 0, from scratch, hierarchical=hxe" in models
 
 
 def test_the_sweep_is_that_of_the_maps(studied, monkeypatch):

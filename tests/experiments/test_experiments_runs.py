@@ -41,8 +41,30 @@ def test_an_override_is_a_condition_of_its_own(tiny):
     assert piece.path.parts[-3] == "mini-h0-label_smoothing0.2"
     assert piece.config.train.label_smoothing == 0.2
     for wrong in (("train.no_such", 1), ("train.epochs", "many")):
-        with pytest.raises(UserError, match=f"study.overrides has '{wrong[0]}'"):
-            pieces.make_piece(settings, ("family",), 0, Condition(override=wrong))
+        with pytest.raises(UserError, match=f"overrides have '{wrong[0]}'"):
+            pieces.make_piece(settings, ("family",), 0, Condition(overrides=(wrong,)))
+
+
+def test_what_several_heads_have_is_left_out_of_one(tiny):
+    """So that one config makes both models that are compared."""
+    config = tiny.copy_and_resolve_references()
+    config.train.update({"consistency": 1.0, "loss_weights": (0.5, 2.0)})
+    config.model.update({"head_chain": "on", "head_features": 4})
+    settings = make_settings(config)
+    several = pieces.make_piece(settings, ("family", "species"), 0).config
+    assert several.train.consistency == 1.0 and several.model.head_chain == "on"
+    one = pieces.make_piece(settings, ("species",), 0).config
+    assert one.train.consistency == 0 and one.train.loss_weights == ()
+    assert one.model.head_chain == "none" and one.model.head_features == 4
+    asked = Condition(overrides=(("train.consistency", 2.0),))
+    with pytest.raises(UserError, match=r"consistency=2.0 is of models with several"):
+        pieces.make_piece(settings, ("species",), 0, asked)
+    both = asked.overrides + (("train.hierarchical", "hxe"),)
+    made = pieces.make_piece(
+        settings, ("family", "species"), 0, Condition(None, None, both)
+    )
+    assert made.path.parts[-3] == "mini-consistency2.0-hierarchicalhxe"
+    assert made.config.train.consistency == 2.0
 
 
 def test_every_combination_first_seed_first(tiny):

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from tiny_looks import make_looks
 
 from hiercam_keras.experiments import (
     accuracy,
@@ -23,28 +24,6 @@ from hiercam_keras.experiments.seen import Pool, Seen, paired
 from hiercam_keras.metrics.resampling import Estimate
 
 EVIDENCE = {"family": ("bill_tail", 1), "species": ("patch", 2)}
-
-
-def make_looks(energy, **changed) -> Looks:
-    """Looks of N images: energy (N, K, 3) of background, bill and patch."""
-    energy = np.asarray(energy, np.float32)
-    count = len(energy)
-    fields = {
-        "example_ids": np.array([f"{number:02d}.jpg" for number in range(count)]),
-        "group": np.arange(count, dtype=np.int32),
-        "keys": np.array(["asked-species", "step-species"][: energy.shape[1]]),
-        "energy": energy,
-        "area": np.tile(np.float32([0.5, 0.3, 0.2]), (count, 1)),
-        "hot": np.full(energy.shape[:2], 0.1, np.float32),
-        "degenerate": np.zeros(energy.shape[:2], bool),
-        "ranks": np.array(["family", "species"]),
-        "true": np.zeros((count, 2), np.int32),
-        "predicted": np.zeros((count, 2), np.int32),
-        "rolled": np.zeros((count, 2), np.int32),
-        "log2_true": np.zeros((count, 2), np.float32),
-        "maps": np.ones((count, 1, 2, 2), np.float16) / 4,
-    }
-    return Looks(**fields | changed)
 
 
 def make_seen(one: Looks, ranks=("species",), seed=0, habitat_=None) -> Seen:
@@ -172,7 +151,7 @@ def test_agreement_is_held_against_the_noise_floor():
 
 
 def test_a_changed_field_is_held_against_the_same_training_without_it():
-    plain, changed = Condition(0.0), Condition(0.0, None, ("train.filter_loss", 0.1))
+    plain, changed = Condition(0.0), Condition(0.0, None, (("train.filter_loss", 0.1),))
     before = make_looks([[[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]] * 4)
     after = make_looks(
         [[[0.3, 0.3, 0.4], [0.5, 0.4, 0.1]]] * 4, predicted=np.ones((4, 2), np.int32)
