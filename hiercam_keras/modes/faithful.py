@@ -1,8 +1,8 @@
 """Faithfulness of the maps of some pictures, kept beside the map store.
 
 Each picture takes dozens of forward passes, so what was measured is written down as it
-comes, and a later call measures only the pictures that are missing. The choices are in
-the file's name: numbers made in another way are never taken for these.
+comes, and a later call measures only the pictures that are missing. The choices and the
+columns are in the file's name: numbers made in another way are never taken for these.
 """
 
 import functools
@@ -48,9 +48,16 @@ def choices_of(config: Any) -> Choices:
         raise UserError(
             f"config.faithfulness.steps={config.steps}, expected at least 2."
         )
+    if config.regions < 0 or config.region_side < 1:
+        raise UserError(
+            f"config.faithfulness.regions={config.regions} of {config.region_side} px, "
+            "expected 0 or more, of at least 1 px."
+        )
+    fills = ("mean", "blur", "random")
     for name, known in (
-        ("deletion_fill", ("mean", "blur", "random")),
-        ("insertion_fill", ("mean", "blur", "random")),
+        ("deletion_fill", fills),
+        ("insertion_fill", fills),
+        ("region_fill", fills),
         ("score", ("probability", "log_odds")),
     ):
         if config[name] not in known:
@@ -63,6 +70,9 @@ def choices_of(config: Any) -> Choices:
         deletion_fill=config.deletion_fill,
         insertion_fill=config.insertion_fill,
         road_shares=shares,
+        regions=config.regions,
+        region_side=config.region_side,
+        region_fill=config.region_fill,
         score=config.score,
         min_range=config.min_range or None,
     )
@@ -146,7 +156,8 @@ def measure_batch(
     """`faithfulness.measure` of signed maps at their layer's resolution.
 
     The random order is drawn from the example_id at that resolution and resized as the
-    maps are, so that all models and methods stand beside the same one.
+    maps are, so that all models and methods stand beside the same one; so is all noise,
+    whatever else is in the batch.
 
     Args:
       score: pictures -> log-odds (B,).
@@ -170,11 +181,12 @@ def measure_batch(
         heatmaps.resize(random_maps, size),
         heatmaps.heatmap(cams, size),
         choices,
+        seeds,
     )
 
 
 def _key(choices: Choices) -> str:
-    text = json.dumps(vars(choices), sort_keys=True)
+    text = json.dumps([NAMES, vars(choices)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

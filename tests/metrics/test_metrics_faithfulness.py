@@ -184,7 +184,62 @@ def test_a_map_of_the_evidence_beats_chance_and_one_beside_it_does_not(measured)
         assert measured[name][0] > 0.1 > measured[name][1], name
     assert measured["deletion"][1] > 0.8 and measured["insertion"][1] < 0.2
     assert measured["drop"][0] < 0.01 and measured["drop"][1] > 0.9
-    assert measured["increase"][0] in (0, 1)
+
+
+@pytest.fixture
+def halves():
+    """4 x 4 pixels, left 200 and right 100; the left half's brightness is the score.
+
+    Log-odds are 0.01 * sum(left) - 14: 2 of the picture, -2 where all is mean (150).
+    """
+    images = np.full((3, 4, 4, 3), 100, np.uint8)
+    images[:, :, :2] = 200
+    weights = np.zeros((4, 4))
+    weights[:, :2] = 0.01
+    maps = np.zeros((3, 4, 4))
+    maps[0, :, :2] = maps[1, :, 2:] = maps[2, :, :2] = 1
+    chance = np.zeros((3, 4, 4))
+    chance[:2, :, 2:] = chance[2, :2] = 1  # the right half twice, and the upper one
+
+    def run(sign=1.0, choices=None):
+        def score(pictures):
+            return sign * (additive(weights, pictures) - 14)
+
+        return measure(score, images, maps, chance, maps, choices)
+
+    return run
+
+
+def test_drop_against_chance_and_increase_by_hand(halves):
+    found = halves()
+    # Left kept: nothing is lost. Right kept: all is as in the blank picture.
+    low, high = summary.probability([-2, 2])
+    assert found["drop"] == pytest.approx([0, (high - low) / high, 0], abs=1e-6)
+    # The third's chance keeps the upper half: log-odds 0, half-way between the ends.
+    assert found["drop_gain"] == pytest.approx([1, 0, 0.5], abs=1e-6)
+    assert found["increase"].tolist() == [0, 0, 0]
+    turned = halves(-1.0)  # now the left half's brightness speaks against it
+    assert turned["increase"].tolist() == [0, 1, 0]
+    assert turned["drop"] == pytest.approx([0, 0, 0], abs=1e-6)
+    assert np.isnan(turned["drop_gain"]).all()  # blank pictures score higher
+
+
+def test_aopc_by_hand(halves):
+    """Regions of 2 x 2, two of them on the left: each takes half of the range."""
+    assert np.isnan(halves()["aopc_morf"]).all()
+    choices = Choices(regions=2, region_side=2, region_fill="mean", score="log_odds")
+    found = halves(choices=choices)
+    # Lost are 0, 1/2 and 1 where the left half goes first, and nothing elsewhere.
+    assert found["aopc_morf"] == pytest.approx([0.5, 0, 0.5], abs=1e-6)
+    assert found["aopc_lerf"] == pytest.approx([0, 0.5, 0], abs=1e-6)
+    # The third's chance takes the upper two regions, the left one of them first.
+    assert found["aopc_random"] == pytest.approx([0, 0, 1 / 3], abs=1e-6)
+
+
+def test_rearranged_by_hand():
+    maps = np.array([[3.0, 1.0], [0.0, 2.0]])
+    places = np.array([[2, 0], [3, 1]])
+    assert order.rearranged(maps, places).tolist() == [[1, 3], [0, 2]]
 
 
 def test_no_map_and_no_evidence_are_unknown_not_zero(measured):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from hiercam_keras.metrics.faithfulness import curves, fills, order, summary
-from hiercam_keras.metrics.faithfulness.regions import region_perturbation
+from hiercam_keras.metrics.faithfulness.regions import region_curves
 
 PATH = Path(__file__).parent / "fixtures" / "quantus_regions.json"
 
@@ -57,18 +57,25 @@ def test_same_imputed_picture(theirs):
     assert found == pytest.approx(theirs["imputed"], abs=1e-3)
 
 
-def test_region_perturbation_orders_a_true_map(theirs):
+def test_region_curves_order_a_true_map(theirs):
     """An additive model on bright pixels, asked with its own weights as the map."""
     weights = np.abs(theirs["weights"][..., 0])
     images = np.full((2, 12, 12, 3), 255, np.uint8)
     score = functools.partial(linear, weights[..., None])
     maps = np.stack([weights, weights])
     chance = order.random_maps([1, 2], (12, 12))
-    found = region_perturbation(score, images, maps, chance, side=3, regions=6)
+    fill = fills.whole_fill(images, "random")
+
+    def aopc(maps, **options):
+        found = region_curves(score, images, fill, maps, chance, side=3, **options)
+        return {name: summary.aopc(scores) for name, scores in found.items()}
+
+    found = aopc(maps, regions=6)
     assert (found["morf"] > found["random"]).all()
     assert (found["random"] > found["lerf"]).all()
-    turned = region_perturbation(score, images, -maps, chance, side=3, regions=6)
+    turned = aopc(-maps, regions=6)
     assert turned["morf"] == pytest.approx(found["lerf"], rel=1e-6)
-    # Six steps are asked for; all sixteen regions end on the same noise.
-    whole = region_perturbation(score, images, maps, chance, side=3)
-    assert (whole["morf"] > whole["lerf"]).all()
+    # There are no more than sixteen regions, and both orders end on the same noise.
+    whole = region_curves(score, images, fill, maps, chance, side=3)
+    assert whole["morf"].shape == (2, 17)
+    assert whole["morf"][:, -1] == pytest.approx(whole["lerf"][:, -1])

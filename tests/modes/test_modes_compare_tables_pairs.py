@@ -118,3 +118,20 @@ def test_methods_stand_beside_each_other_on_one_model(trained, tmp_path):
     ]
     expected = (rows["family"] - rows["family, eigencam"]).mean()
     assert found == pytest.approx(expected, abs=1e-5) and found != 0
+
+
+def test_regions_taken_one_by_one_are_asked_for(trained, tmp_path):
+    fields = {
+        "compare.faithfulness_images": 2,
+        "faithfulness.regions": 2,
+        "faithfulness.min_range": 1e-6,
+    }
+    tiny_birds.run("compare", trained.config, out=str(tmp_path), fields=fields)
+    numbers = tables.read_csv(tmp_path / "numbers.csv")
+    kept = [i for i, value in enumerate(numbers["drop"]) if value]
+    assert len(kept) == 6  # two pictures, three questions
+    known = {i for i, value in enumerate(numbers["aopc_morf"]) if value}
+    assert known and known <= set(kept)
+    statistics = tables.read_csv(tmp_path / "statistics.csv")
+    pairs = zip(statistics["comparison"], statistics["measure"], strict=True)
+    assert ("random", "aopc_morf") in set(pairs)

@@ -1,12 +1,14 @@
 """faithfulness: every number of a batch of maps, beside those of a random order."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from hiercam_keras.metrics.faithfulness import curves, order, summary
 from hiercam_keras.metrics.faithfulness.fills import whole_fill
+from hiercam_keras.metrics.faithfulness.regions import region_curves
 
 NAMES = (
     "deletion",
@@ -15,7 +17,11 @@ NAMES = (
     "insertion_gain",
     "road",
     "road_gain",
+    "aopc_morf",
+    "aopc_lerf",
+    "aopc_random",
     "drop",
+    "drop_gain",
     "increase",
 )
 
@@ -30,6 +36,10 @@ class Choices:
       insertion_fill: on what they appear; "blur" as in RISE.
       road_shares: shares of the pixels that ROAD removes, above 0 and below 1; empty
         leaves ROAD out.
+      regions: that AOPC takes away, one by one in each of three orders; 0 leaves AOPC
+        out.
+      region_side: of such a region, pixels.
+      region_fill: what stands in its place; "random" as in Samek et al. 2015.
       score: "probability" or "log_odds", what the curves are of.
       min_range: see `summary.normalized`; None takes `summary.MIN_RANGE`.
       noise: of ROAD's filling.
@@ -40,6 +50,9 @@ class Choices:
     deletion_fill: str = "mean"
     insertion_fill: str = "blur"
     road_shares: tuple[float, ...] = ()
+    regions: int = 0
+    region_side: int = 9
+    region_fill: str = "random"
     score: str = "probability"
     min_range: float | None = None
     noise: float = 0.01
@@ -53,6 +66,7 @@ def measure(
     random_maps: Any,
     heatmaps: Any,
     choices: Choices | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> dict[str, np.ndarray]:
     """The numbers of B pictures with a map each.
 
@@ -63,35 +77,33 @@ def measure(
       random_maps: (B, H, W), see `order.random_maps`.
       heatmaps: (B, H, W) in 0 .. 1, for `drop` and `increase`.
       choices: see `Choices`.
+      seeds: of each picture's noise, so that its numbers do not hang on its place in
+        the batch; the place if None.
 
     Returns:
       NAMES -> float64 (B,). deletion, insertion and road are areas under normalized
-      curves (road: the mean over its shares, the most relevant removed); a gain is the
-      distance to the random order, above 0 where the map is better. NaN where a map is
-      constant, and where a curve cannot be normalized; road too where it was left out.
+      curves (road: the mean over its shares, the most relevant removed), aopc_* are
+      means of what normalized curves have lost; a gain is the distance to the random
+      order, above 0 where the map is better. NaN where a map is constant, and where a
+      curve cannot be normalized; road and aopc_* too where they were left out.
     """
     choices = choices or Choices()
     _converter(choices.score)  # a wrong one shows before the model is asked
     images, maps = np.asarray(images), np.asarray(maps)
-    seeds = [(choices.seed, number) for number in range(len(images))]
-    fills = {
-        kind: whole_fill(images, kind, seeds)
-        for kind in ("mean", choices.deletion_fill, choices.insertion_fill)
-    }
+    seeds = range(len(images)) if seeds is None else seeds
+    seeds = [(choices.seed, seed) for seed in seeds]
+    kinds = ["mean", choices.deletion_fill, choices.insertion_fill]
+    if choices.regions:
+        kinds.append(choices.region_fill)
+    fills = {kind: whole_fill(images, kind, seeds) for kind in kinds}
     whole = _scores(score, images)
-    found = _areas(
-        score,
-        images,
-        {"": order.positions(maps), "_random": order.positions(random_maps)},
-        fills,
-        whole,
-        choices,
-        seeds,
+    scale = _Scale(
+        whole, {k: _scores(score, fill) for k, fill in fills.items()}, choices
     )
-    before = summary.probability(whole)
-    after = summary.probability(_scores(score, curves.blended(images, heatmaps)))
-    found["drop"] = summary.drop(before, after)
-    found["increase"] = summary.increase(before, after)
+    orders = {"": order.positions(maps), "_random": order.positions(random_maps)}
+    found = _areas(score, images, orders, fills, scale, seeds)
+    found |= _regions(score, images, fills, maps, random_maps, scale)
+    found |= _kept(score, images, np.asarray(heatmaps), orders["_random"], scale)
     for name in ("deletion", "road"):
         found[f"{name}_gain"] = found[f"{name}_random"] - found[name]
     found["insertion_gain"] = found["insertion"] - found["insertion_random"]
@@ -99,39 +111,82 @@ def measure(
     return {name: np.where(flat, np.nan, found[name]) for name in NAMES}
 
 
-def _areas(score, images, orders, fills, whole, choices, seeds):
+class _Scale:
+    """Puts curves on a scale from a picture that is blank (0) to the whole one (1)."""
+
+    def __init__(self, whole: np.ndarray, blanks: dict[str, np.ndarray], choices):
+        self.whole, self.blanks, self.choices = whole, blanks, choices
+
+    def normalized(self, scores: np.ndarray, kind: str) -> np.ndarray:
+        """(B, S) scores as log-odds, with the filling that the blank picture is of."""
+        convert = _converter(self.choices.score)
+        least = self.choices.min_range
+        least = summary.MIN_RANGE[self.choices.score] if least is None else least
+        ends = convert(self.whole), convert(self.blanks[kind])
+        return summary.normalized(convert(scores), *ends, least)
+
+
+def _areas(score, images, orders, fills, scale, seeds):
     """The area under each normalized curve, by its name and that of its order."""
-    convert = _converter(choices.score)
-    least = choices.min_range
-    least = summary.MIN_RANGE[choices.score] if least is None else least
-    blanks = {kind: _scores(score, fill) for kind, fill in fills.items()}
+    choices, whole = scale.choices, scale.whole
     total = images.shape[1] * images.shape[2]
     counts = order.counts(total, choices.steps)
     gone = [round(share * total) for share in choices.road_shares]
-
-    def normalized(scores, kind):
-        ends = convert(whole), convert(blanks[kind])
-        return summary.normalized(convert(scores), *ends, least)
-
     found = {}
     for suffix, places in orders.items():
         for run, kind in (
             (curves.deletion, choices.deletion_fill),
             (curves.insertion, choices.insertion_fill),
         ):
-            first, last = whole, blanks[kind]
+            first, last = whole, scale.blanks[kind]
             if run is curves.insertion:
                 first, last = last, first
             # The ends are known: they are the same for every order.
             inner = run(score, images, fills[kind], places, counts[1:-1])
             scores = np.concatenate([first[:, None], inner, last[:, None]], axis=1)
-            area = summary.area_under(normalized(scores, kind), counts / total)
+            area = summary.area_under(scale.normalized(scores, kind), counts / total)
             found[run.__name__ + suffix] = area
         found["road" + suffix] = np.full(len(images), np.nan)
         if gone:
             scores = curves.imputed(score, images, places, gone, choices.noise, seeds)
-            found["road" + suffix] = normalized(scores, "mean").mean(axis=1)
+            found["road" + suffix] = scale.normalized(scores, "mean").mean(axis=1)
     return found
+
+
+def _regions(score, images, fills, maps, random_maps, scale):
+    """AOPC of normalized scores in three orders."""
+    choices, kind = scale.choices, scale.choices.region_fill
+    if not choices.regions:
+        nothing = np.full(len(images), np.nan)
+        return {f"aopc_{name}": nothing for name in ("morf", "lerf", "random")}
+    found = region_curves(
+        score,
+        images,
+        fills[kind],
+        maps,
+        random_maps,
+        choices.region_side,
+        choices.regions,
+    )
+    return {
+        f"aopc_{name}": summary.aopc(scale.normalized(scores, kind))
+        for name, scores in found.items()
+    }
+
+
+def _kept(score, images, heatmaps, random_places, scale):
+    """What is left of the score where only what the heatmap shows is left."""
+    chance = order.rearranged(heatmaps, random_places)
+    after, by_chance = (
+        _scores(score, curves.blended(images, heat)) for heat in (heatmaps, chance)
+    )
+    before, then = summary.probability(scale.whole), summary.probability(after)
+    both = scale.normalized(np.stack([after, by_chance], axis=1), "mean")
+    return {
+        "drop": summary.drop(before, then),
+        "drop_gain": both[:, 0] - both[:, 1],
+        "increase": summary.increase(before, then),
+    }
 
 
 def _converter(kind: str):

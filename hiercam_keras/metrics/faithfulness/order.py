@@ -66,6 +66,22 @@ def random_maps(seeds: Any, shape: tuple[int, int]) -> np.ndarray:
     return np.stack([np.random.default_rng(seed).normal(size=shape) for seed in seeds])
 
 
+def rearranged(maps: Any, places: Any) -> np.ndarray:
+    """The values of each map in another order: the highest at place 0: (..., h, w).
+
+    So a random order gets a map of the same values, which keeps as much of a picture.
+
+    Args:
+      maps: (..., h, w).
+      places: int (..., h, w), see `positions`.
+    """
+    maps, places = np.asarray(maps), np.asarray(places)
+    flat = maps.reshape(*maps.shape[:-2], -1)
+    ordered = np.sort(flat, axis=-1)[..., ::-1]
+    found = np.take_along_axis(ordered, places.reshape(flat.shape), axis=-1)
+    return found.reshape(maps.shape)
+
+
 def counts(total: int, steps: int) -> np.ndarray:
     """How many places are gone after 0 .. `steps` steps: int (steps + 1,), the last
     one all of them. Equal steps but for rounding."""

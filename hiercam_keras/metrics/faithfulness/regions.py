@@ -1,43 +1,40 @@
-"""faithfulness: region perturbation, with the AOPC of three orders side by side."""
+"""faithfulness: region perturbation, square by square, in three orders side by side."""
 
 from typing import Any
 
 import numpy as np
 
-from hiercam_keras.metrics.faithfulness import curves, order, summary
-from hiercam_keras.metrics.faithfulness.fills import whole_fill
+from hiercam_keras.metrics.faithfulness import curves, order
 
 
-def region_perturbation(
+def region_curves(
     score: curves.Score,
     images: Any,
+    fill: Any,
     maps: Any,
     random_maps: Any,
     side: int = 9,
     regions: int = 100,
-    seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """AOPC while square regions are replaced by uniform noise, one a step.
+    """Scores while square regions are replaced, one a step; `summary.aopc` sums up.
 
-    Samek et al. 2015 (arXiv:1509.06321, section III): 9 x 9 pixels and 100 steps there.
-    Of raw scores, so that ranks should be compared by log-odds or by the distance to
-    the random order, not by the values.
+    Samek et al. 2015 (arXiv:1509.06321, section III): 9 x 9 pixels, 100 steps and
+    uniform noise there.
 
     Args:
       score: pictures -> (B,), see `curves`.
       images: (B, H, W, C), 0 .. 255.
+      fill: (B, H, W, C), what stands where a region is gone.
       maps: (B, H, W), signed.
       random_maps: (B, H, W), see `order.random_maps`.
       side: of a region, pixels.
-      regions: steps; at most as many as there are regions.
-      seed: of the noise, which is the same for the three orders.
+      regions: steps L; at most as many as there are regions.
 
     Returns:
-      morf (most relevant first), lerf (least relevant first) and random, each (B,). A
-      faithful map has morf above random above lerf.
+      morf (most relevant first), lerf (least relevant first) and random, each
+      (B, L + 1), the whole picture first. The AOPC of a faithful map is largest for
+      morf and smallest for lerf.
     """
-    images = np.asarray(images)
-    fill = whole_fill(images, "random", [(seed, i) for i in range(len(images))])
     first = order.region_positions(maps, side)
     orders = {
         "morf": first,
@@ -46,6 +43,6 @@ def region_perturbation(
     }
     steps = np.arange(min(regions, int(first.max()) + 1) + 1)
     return {
-        name: summary.aopc(curves.deletion(score, images, fill, places, steps))
+        name: curves.deletion(score, images, fill, places, steps)
         for name, places in orders.items()
     }

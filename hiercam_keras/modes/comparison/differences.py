@@ -90,6 +90,9 @@ def differences(columns: list[Column], numbers: Numbers, seed: int = 0) -> list[
             jobs.setdefault("random", []).append(
                 (RANDOM, name, curve, chance, own[curve])
             )
+        jobs["random"].append(
+            (RANDOM, name, "aopc_morf", own["aopc_random"], own["aopc_morf"])
+        )
     agreements = _agreements(pairs, numbers)
     if agreements:
         jobs["agreement"] = agreements
