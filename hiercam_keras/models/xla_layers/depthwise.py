@@ -104,16 +104,22 @@ def _phase_padding(axis: Axis) -> tuple[int, int, int]:
     return length, before, after
 
 
-def _input_gradient(dy, w, rows, cols):
-    """dx (B, H, W, C) from dy (B, oh, ow, C)."""
-    dtype = _accumulator(dy.dtype)
-    batch, _, _, channels = dy.shape
-    height, top, bottom = _phase_padding(rows)
-    width, left, right = _phase_padding(cols)
-    taps = w[..., 0].astype(dtype)
-    dyp = dy
+def _pad_gradient(dy, rows, cols):
+    """dy with the zeros that its gradients reach, and how many lie above and left."""
+    _, top, bottom = _phase_padding(rows)
+    _, left, right = _phase_padding(cols)
     if top or bottom or left or right:
-        dyp = _barrier(jnp.pad(dy, ((0, 0), (top, bottom), (left, right), (0, 0))))
+        dy = _barrier(jnp.pad(dy, ((0, 0), (top, bottom), (left, right), (0, 0))))
+    return dy, top, left
+
+
+def _input_gradient(dyp, w, rows, cols):
+    """dx (B, H, W, C) from dy (B, oh, ow, C), padded."""
+    dtype = _accumulator(dyp.dtype)
+    batch, _, _, channels = dyp.shape
+    height, top, _ = _phase_padding(rows)
+    width, left, _ = _phase_padding(cols)
+    taps = w[..., 0].astype(dtype)
 
     def one_phase(a, b):
         total = jnp.zeros((batch, height, width, channels), dtype)
@@ -122,7 +128,7 @@ def _input_gradient(dy, w, rows, cols):
                 start = (0, u + top, v + left, 0)
                 shape = (batch, u + top + height, v + left + width, channels)
                 total = total + lax.slice(dyp, start, shape) * taps[i, j]
-        return total.astype(dy.dtype)
+        return total.astype(dyp.dtype)
 
     if rows.stride == cols.stride == 1:
         return _barrier(one_phase(0, 0))
@@ -135,47 +141,54 @@ def _input_gradient(dy, w, rows, cols):
     return _barrier(dx[:, : rows.size, : cols.size])
 
 
-def _weight_gradient(xp, dy, rows, cols):
-    """dw (kh, kw, C, 1) of one device's batch.
+def _weight_gradient(xp, dyp, rows, cols, top, left):
+    """dw (kh, kw, C, 1) of one device's batch; dyp is padded.
 
     One row of outputs for each iteration, carrying one running (ow * C) vector for each
-    tap: all of them stay in cache. Two rows an iteration were five times slower.
+    tap: all of them stay in cache. Two rows an iteration were five times slower. Both
+    arrays are read as they are, as a reshape outside of the loop would make XLA compute
+    and write them once more.
     """
-    dtype = _accumulator(dy.dtype)
-    batch, _, _, channels = dy.shape
+    dtype = _accumulator(dyp.dtype)
+    batch, _, _, channels = dyp.shape
     span = cols.out * channels
-    grads = dy.reshape(batch, rows.out, span)
-    phases = {}
-    for a in range(min(rows.stride, rows.kernel)):
-        for b in range(min(cols.stride, cols.kernel)):
-            phase = xp[:, a :: rows.stride, b :: cols.stride]
-            phases[a, b] = phase.reshape(batch, phase.shape[1], -1)
-    phases = _barrier(phases)
+    phases = {
+        (a, b): xp[:, a :: rows.stride, b :: cols.stride]
+        for a in range(min(rows.stride, rows.kernel))
+        for b in range(min(cols.stride, cols.kernel))
+    }
+    if len(phases) > 1:
+        phases = _barrier(phases)
+    # Taps (a, a + stride, ..) by (j), of which the first share a line of a phase.
+    groups = [
+        (a, j, len(range(a, rows.kernel, rows.stride)))
+        for a in range(min(rows.stride, rows.kernel))
+        for j in range(cols.kernel)
+    ]
 
     def add_row(n, sums):
         image, row = n // rows.out, n % rows.out
-        grad = lax.dynamic_slice(grads, (image, row, 0), (1, 1, span))[0, 0]
-        grad = grad.astype(dtype)
-        lines = {
-            (a, b): lax.dynamic_slice(
-                phase,
-                (image, row, 0),
-                (1, 1 + (rows.kernel - 1 - a) // rows.stride, phase.shape[2]),
-            )[0]
-            for (a, b), phase in phases.items()
-        }
+
+        def lines(array, row, column, height, width):
+            start, shape = (image, row, column, 0), (1, height, width, channels)
+            found = lax.dynamic_slice(array, start, shape)
+            return found.reshape(height, width * channels).astype(dtype)
+
+        grad = lines(dyp, row + top, left, 1, cols.out)
         new = []
-        for i in range(rows.kernel):
-            for j in range(cols.kernel):
-                line = lines[i % rows.stride, j % cols.stride][i // rows.stride]
-                start = (j // cols.stride) * channels
-                new.append(sums[len(new)] + line[start : start + span] * grad)
+        for (a, j, height), total in zip(groups, sums, strict=True):
+            phase = phases[a, j % cols.stride]
+            taps = lines(phase, row, j // cols.stride, height, cols.out)
+            new.append(total + taps * grad)
         return tuple(new)
 
-    zeros = tuple(jnp.zeros(span, dtype) for _ in range(rows.kernel * cols.kernel))
+    zeros = tuple(jnp.zeros((height, span), dtype) for _, _, height in groups)
     sums = lax.fori_loop(0, batch * rows.out, add_row, zeros)
-    dw = jnp.stack([s.reshape(cols.out, channels).sum(0) for s in sums])
-    return dw.reshape(rows.kernel, cols.kernel, channels, 1)
+    dw = jnp.zeros((rows.kernel, cols.kernel, channels), dtype)
+    for (a, j, height), total in zip(groups, sums, strict=True):
+        total = total.reshape(height, cols.out, channels).sum(1)
+        dw = dw.at[a :: rows.stride, j].set(total)
+    return dw[..., None]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -190,10 +203,10 @@ def _forward_rule(x, w, rows, cols):
 
 def _backward_rule(rows, cols, residuals, dy):
     xp, w = residuals
-    dy = _barrier(dy)
-    dx = _input_gradient(dy, w, rows, cols)
-    one_shard = partial(_weight_gradient, rows=rows, cols=cols)
-    dw = sum_over_batch_shards(one_shard, xp, dy)
+    dyp, top, left = _pad_gradient(_barrier(dy), rows, cols)
+    dx = _input_gradient(dyp, w, rows, cols)
+    one_shard = partial(_weight_gradient, rows=rows, cols=cols, top=top, left=left)
+    dw = sum_over_batch_shards(one_shard, xp, dyp)
     return dx, dw.astype(w.dtype)
 
 
