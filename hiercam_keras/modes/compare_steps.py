@@ -15,6 +15,7 @@ from hiercam_keras.cam import heatmaps, store, targets
 from hiercam_keras.data import geometry
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources.annotations import read_labels
+from hiercam_keras.metrics import planted
 from hiercam_keras.models import files
 from hiercam_keras.modes import objects, parts
 from hiercam_keras.modes.export import store_maps
@@ -45,7 +46,8 @@ class Steps:
       maps: the store.
       records: the pictures that have a map.
       held: rank that a part carries -> (N, R), share of each step's energy on that
-        part, NaN where the step has none; empty where no parts are known.
+        part, NaN for a step into an only child, which asks nothing; a map that shows
+        nothing is at chance. Empty where no parts are known.
     """
 
     model: str
@@ -102,8 +104,10 @@ def _on_parts(reader, records: Sequence[Record], evidence) -> dict[str, np.ndarr
             ]
         )
         cams = np.stack([entry.cam for entry in entries], axis=1)  # (R, n, h, w)
-        for rank, shares in parts.shares(cams, seen, labels).items():
-            found[rank].append(shares.T)
+        energy = heatmaps.energy(cams, parts.SIDE)
+        trivial = np.stack([entry.trivial for entry in entries])
+        for rank, shares in planted.part_shares(energy, seen, labels).energy.items():
+            found[rank].append(np.where(trivial, np.nan, shares.T))
     return {rank: np.concatenate(shares) for rank, shares in found.items() if shares}
 
 

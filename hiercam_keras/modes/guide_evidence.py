@@ -12,7 +12,7 @@ import numpy as np
 from hiercam_keras.cam import heatmaps, store, targets
 from hiercam_keras.data import geometry
 from hiercam_keras.data.records import Record
-from hiercam_keras.metrics import concentration, patches
+from hiercam_keras.metrics import concentration, patches, planted
 from hiercam_keras.metrics.maps import box_coverage
 from hiercam_keras.modes import parts
 from hiercam_keras.modes.export import store_maps
@@ -190,11 +190,12 @@ def _measure_chunk(reader, records, names, ranks, patch) -> dict:
     labels = parts.label_maps(records, rows, "parts_path") if names else None
     part_energy, part_area = {}, {}
     if labels is not None:
+        found = planted.part_shares(energy, labels, names)
         part_energy = {
             part: np.where(blank, np.nan, values)
-            for part, values in parts.shares(cams, labels, names).items()
+            for part, values in found.energy.items()
         }
-        part_area = parts.areas(labels, names)
+        part_area = found.area
     return {
         "boxes": boxes,
         "held": held,

@@ -1,10 +1,9 @@
-"""Where on the bird a map lies: its energy on each body part, where parts are known."""
+"""Label images of body parts and masks as the model saw them, and the parts' names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from hiercam_keras.cam import heatmaps
 from hiercam_keras.data import geometry
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources.annotations import read_labels
@@ -35,32 +34,6 @@ def label_maps(
         at = ((np.arange(SIDE) + 0.5) * len(image) / SIDE).astype(int)
         images.append(image[np.ix_(at, at)])
     return np.stack(images)
-
-
-def shares(
-    cams: np.ndarray, parts: np.ndarray, labels: Mapping[str, int]
-) -> dict[str, np.ndarray]:
-    """Share of each map's energy on each part.
-
-    Args:
-      cams: signed maps (..., N, h, w).
-      parts: label images (N, SIDE, SIDE).
-      labels: name of the part -> its label.
-
-    Returns:
-      name of the part -> (..., N), NaN for a map without energy.
-    """
-    energy = heatmaps.energy(cams, SIDE)
-    nothing = energy.sum((-2, -1)) == 0
-    return {
-        name: np.where(nothing, np.nan, (energy * (parts == label)).sum((-2, -1)))
-        for name, label in labels.items()
-    }
-
-
-def areas(parts: np.ndarray, labels: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """Share of each picture that each part covers: name -> (N,)."""
-    return {name: (parts == label).mean((1, 2)) for name, label in labels.items()}
 
 
 def word(part: str) -> str:
