@@ -61,7 +61,7 @@ def get_config() -> ConfigDict:
     model.head_features = 0  # units of a hidden layer of each head; 0: none
     model.head_chain = "none"  # none | on | stop_gradient: finer heads see coarser ones
     model.bn_momentum = 0.99  # lower it for runs of a few hundred steps
-    model.fast_layers = "auto"  # auto | none: layers that XLA runs fast
+    model.fast_layers = "auto"  # auto | none | kinds, as in depthwise+swish
     model.dtype = "float32"  # float32 | mixed_bfloat16; logits stay float32
 
     config.train = train = ConfigDict()
@@ -136,6 +136,12 @@ def get_config() -> ConfigDict:
     faithfulness.score = "probability"  # probability | log_odds
     faithfulness.min_range = 0.0  # least range that is normalized; 0: 0.1, or 0.5 nats
 
+    config.sanity = sanity = ConfigDict()  # of --mode=cam: maps of random weights
+    sanity.order = ""  # cascading (from the output down) | independent; "": none
+    sanity.images = 32  # of the split, by the seed, held in memory; -1: all
+    sanity.layers = ()  # layers to stop at; (): every one that has weights
+    sanity.kind = "shuffle"  # shuffle (the values of each array) | normal
+
     config.coherence = coherence = ConfigDict()  # see docs/METRICS.md
     coherence.min_excess = 0.15  # of the energy on the object over chance: coherent
     coherence.max_stray = 0.05  # at or below: incoherent
@@ -170,6 +176,8 @@ def get_config() -> ConfigDict:
     sweep.target = "true"  # true (what WSOL asks: the class is known) | predicted
 
     config.guide = guide = ConfigDict()
+    guide.layer = "auto"  # auto: the last sum before the last stage; "": cam.layer's ""
+    guide.method = "hirescam"  # --method and --config.cam.layer beat these two
     guide.patch = 0.3  # side of a patch over that of the model's picture, 0..1
     guide.num_patches = 12  # of a taxon
     guide.num_siblings = 3  # shown beside it, the nearest first

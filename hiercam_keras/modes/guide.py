@@ -5,7 +5,7 @@ this genus within its family, this species within its genus, beside the same of 
 nearest siblings. index.html lists the taxa by lineage.
 """
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from hiercam_keras import run_folder, runtime, workdir
 from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files
-from hiercam_keras.modes import guide_evidence, guide_naming
+from hiercam_keras.modes import guide_evidence, guide_naming, guide_view
 from hiercam_keras.modes.compare_steps import choices
 from hiercam_keras.modes.export import PREDICTED, TRUE
 from hiercam_keras.modes.guide_pages import Pages
@@ -32,9 +32,10 @@ QUESTION = "Which part of the bird marks a taxon?"
 
 def run(settings: Settings) -> str:
     """Writes the guide of the finest model, or of that of --rank or --workdir."""
-    data = open_run(settings, _find(settings))
-    config = data.config
     fields = settings.config.guide  # a run that is older than the guide lacks them
+    opened = open_run(settings, _find(settings))
+    data = guide_view.with_view(opened, fields, settings.overrides)
+    config = data.config
     runtime.start(config.seed, config.model.dtype)
     model, _ = files.load_model(data.run.model_path, config.model.fast_layers)
     finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
@@ -57,6 +58,8 @@ def run(settings: Settings) -> str:
     )
     path = report.write_guide(out, content, pages.make(chosen))
     _write_table(out / "taxa.csv", pages, named, planted)
+    if checked:
+        _write_check(out / "check.csv", checked)
     lines = [*content.sentences, f"{len(chosen)} pages: {path}"]
     return "\n".join(lines)
 
@@ -108,7 +111,9 @@ def _chosen(settings: Settings, pages: Pages) -> list[tuple[str, int]]:
 
 
 def _sentences(
-    evidence: guide_evidence.Evidence, checked: dict, split: str
+    evidence: guide_evidence.Evidence,
+    checked: guide_naming.Check | None,
+    split: str,
 ) -> tuple[str, ...]:
     """What the guide rests on, how far it can be trusted, what it names."""
     count = len(evidence.records)
@@ -133,30 +138,56 @@ def _sentences(
             "the hottest point is off it."
         )
     if checked:
-        every = checked[""]
-        beyond = every.low > every.chance
-        verdict = "more than" if beyond else "which is not told from what"
-        sentences.append(
-            f"For {every.right} of {every.taxa} taxa it names the part that carries "
-            f"the trait: {percent(every.right / every.taxa)} ({percent(every.low)} to "
-            f"{percent(every.high)}), {verdict} chance would name "
-            f"({percent(every.chance)})."
-        )
+        sentences.append(naming_sentence(checked))
     return tuple(sentences)
 
 
-def _check_rows(checked: dict, planted: dict) -> tuple[tuple[str, ...], ...]:
+def naming_sentence(checked: guide_naming.Check) -> str:
+    """How often the guide is right, against the two ways of being right for free."""
+    taxa, mean = checked.taxa, checked.mean
+    text = (
+        f"For {taxa.right} of {taxa.taxa} taxa it names the part that carries the "
+        f"trait: {percent(taxa.share)} ({percent(taxa.low)} to {percent(taxa.high)}), "
+        f"{'most' if taxa.share > 0.5 else 'not most'} of them; a part at random is "
+        f"right for {percent(taxa.chance)}, {word(taxa.always)} said of every taxon "
+        f"for {percent(taxa.constant)}"
+    )
+    if len(checked.ranks) == 1:
+        return text + "."
+    if mean.low > mean.constant:
+        verdict = "which is more than"
+    elif mean.high < mean.constant:
+        verdict = "which is less than"
+    else:
+        verdict = "which is not told from what"
+    return (
+        f"{text}. Each rank counted alike it is right for {percent(mean.share)} "
+        f"({percent(mean.low)} to {percent(mean.high)}), {verdict} one answer for all "
+        f"can be ({percent(mean.constant)})."
+    )
+
+
+def _check_rows(
+    checked: guide_naming.Check | None, planted: dict
+) -> tuple[tuple[str, ...], ...]:
+    if not checked:
+        return ()
+    named = [
+        *((rank, word(planted[rank][0]), one) for rank, one in checked.ranks.items()),
+        ("all taxa", "", checked.taxa),
+        ("mean of the ranks", "", checked.mean),
+    ]
     return tuple(
         (
-            rank or "all",
-            word(planted[rank][0]) if rank else "",
+            rank,
+            part,
             str(one.right),
             str(one.taxa),
-            f"{percent(one.right / one.taxa)} "
-            f"({percent(one.low)} to {percent(one.high)})",
+            f"{percent(one.share)} ({percent(one.low)} to {percent(one.high)})",
             percent(one.chance),
+            "" if part else f"{percent(one.constant)} ({word(one.always)})",
         )
-        for rank, one in checked.items()
+        for rank, part, one in named
     )
 
 
@@ -186,12 +217,20 @@ def _write_table(path: Path, pages: Pages, named: dict, planted: dict) -> None:
     tables.write_csv(path, header, rows)
 
 
+def _write_check(path: Path, checked: guide_naming.Check) -> None:
+    """check.csv: how often the planted part is named, and what is right for free."""
+    every = {**checked.ranks, "all taxa": checked.taxa, "mean of ranks": checked.mean}
+    rows = [{"over": name, **asdict(one)} for name, one in every.items()]
+    tables.write_csv(path, list(rows[0]), rows)
+
+
 def _facts(data: RunData, settings: Settings) -> dict[str, str]:
     versions = runtime.versions()
     packages = ("hiercam_keras", "keras", "jax", "numpy")
     return {
         "data": f"{data.run.data_name}, {settings.split} split",
         "run": str(data.run.path),
-        "maps": f"{data.config.cam.method} of the steps into each true taxon",
+        "maps": f"{data.config.cam.method} of the steps into each true taxon, at "
+        f"{data.config.cam.layer or 'the last activation'}",
         "versions": ", ".join(f"{n} {versions[n]}" for n in packages if n in versions),
     }

@@ -7,6 +7,8 @@ against the same part's lift at all steps of the same pictures. The named part i
 one for which this quotient is largest.
 """
 
+import math
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,19 +19,37 @@ from hiercam_keras.modes.guide_evidence import Evidence
 
 @dataclass(frozen=True)
 class Named:
-    """Over taxa: how many have the planted part named.
+    """How often the planted part is named, over the taxa of a rank or of several.
 
     Attributes:
       right, taxa: counts.
-      low, high: 95 % Wilson interval of the share, taxa taken as independent.
-      chance: of naming a part at random.
+      share, low, high: with its 95 % interval, taxa taken as independent.
+      chance: share that naming a part at random would have.
+      constant: share of the best answer that is the same for all taxa.
+      always: that answer.
     """
 
     right: int
     taxa: int
+    share: float
     low: float
     high: float
     chance: float
+    constant: float
+    always: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """By rank, over all taxa, and as a mean over the ranks, which counts each alike.
+
+    The finest rank has most of the taxa: over all of them a guide that always names
+    that rank's part looks good, as a mean over the ranks it does not.
+    """
+
+    ranks: dict[str, Named]
+    taxa: Named
+    mean: Named
 
 
 def lifts(evidence: Evidence, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -69,7 +89,7 @@ def name_part(evidence: Evidence, rows: np.ndarray, step: int) -> str | None:
 
 def check(
     named: dict[tuple[str, int], str | None], planted: dict[str, tuple[str, int]]
-) -> dict[str, Named]:
+) -> Check | None:
     """Compares with the parts that carry the ranks.
 
     Args:
@@ -77,18 +97,50 @@ def check(
       planted: rank -> (part, label in the part images).
 
     Returns:
-      By rank, and under "" over all ranks; empty where nothing was named.
+      None where nothing was named.
     """
     known = {key: part for key, part in named.items() if part and key[0] in planted}
     if not known:
-        return {}
-    chance = 1 / len({part for part, _ in planted.values()})
+        return None
+    parts = {rank: part for rank, (part, _) in planted.items()}
+    ranks = {
+        rank: _count([key for key in known if key[0] == rank], known, parts)
+        for rank in dict.fromkeys(rank for rank, _ in known)
+    }
+    return Check(ranks, _count(list(known), known, parts), _mean(ranks, parts))
 
-    def count(keys) -> Named:
-        right = sum(known[key] == planted[key[0]][0] for key in keys)
-        low, high = wilson_interval(right, len(keys))
-        return Named(right, len(keys), float(low), float(high), chance)
 
-    ranks = dict.fromkeys(rank for rank, _ in known)
-    found = {rank: count([key for key in known if key[0] == rank]) for rank in ranks}
-    return {"": count(list(known)), **found}
+def _count(keys: list, known: dict, parts: dict[str, str]) -> Named:
+    right = sum(known[key] == parts[key[0]] for key in keys)
+    low, high = wilson_interval(right, len(keys))
+    ((always, most),) = Counter(parts[rank] for rank, _ in keys).most_common(1)
+    return Named(
+        right=right,
+        taxa=len(keys),
+        share=right / len(keys),
+        low=float(low),
+        high=float(high),
+        chance=1 / len(set(parts.values())),
+        constant=most / len(keys),
+        always=always,
+    )
+
+
+def _mean(ranks: dict[str, Named], parts: dict[str, str]) -> Named:
+    """Mean of the ranks' shares. Its interval is put together from theirs, as Zou and
+    Donner 2008 (Statistics in Medicine 27, 1693-1702) do for a sum of proportions."""
+    several, count = list(ranks.values()), len(ranks)
+    share = sum(one.share for one in several) / count
+    down = math.sqrt(sum((one.share - one.low) ** 2 for one in several)) / count
+    up = math.sqrt(sum((one.high - one.share) ** 2 for one in several)) / count
+    ((always, most),) = Counter(parts[rank] for rank in ranks).most_common(1)
+    return Named(
+        right=sum(one.right for one in several),
+        taxa=sum(one.taxa for one in several),
+        share=share,
+        low=share - down,
+        high=share + up,
+        chance=several[0].chance,
+        constant=most / count,
+        always=always,
+    )

@@ -116,7 +116,8 @@ class Guide:
       sentences: what it found, computed from this run.
       ranks: of its pages, coarse to fine.
       check: rows of a table on how often the planted part is named; empty where nobody
-        knows. Cells: rank, part, named, taxa, share with interval, chance.
+        knows. Cells: rank, part, named, taxa, share with interval, chance, and what the
+        best answer that is the same for all taxa has.
       facts: small print, label -> text.
     """
 

@@ -1,15 +1,18 @@
 """The field guide on birds whose evidence is known, and its parts by hand."""
 
 import html.parser
+import importlib
 import types
 
 import numpy as np
 import pytest
 import tiny_birds
+from ml_collections import ConfigDict
 
 from hiercam_keras import run_folder
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import guide_naming
+from hiercam_keras.modes import guide, guide_naming, guide_view
+from hiercam_keras.modes.load import RunData
 from hiercam_keras.report import tables
 
 
@@ -68,6 +71,16 @@ def test_numbers_are_shares_and_name_a_part(guided):
         assert planted in parts
         assert (part in parts) == (siblings != "0"), rank
     assert "names the part that carries the trait" in said
+    check = tables.read_csv(out / "check.csv")
+    assert check["over"][-2:] == ["all taxa", "mean of ranks"]
+    right = [
+        one == wanted
+        for one, wanted in zip(rows["named_part"], rows["planted_part"], strict=True)
+        if one
+    ]
+    assert check["right"][-2] == str(sum(right)) and f"For {sum(right)} of" in said
+    text = (out / "index.html").read_text("utf-8")
+    assert "hirescam of the steps" in text
 
 
 def test_an_only_child_has_no_patches(guided):
@@ -135,7 +148,69 @@ def test_how_often_the_planted_part_is_named():
     named = {("genus", 0): "wing", ("genus", 1): "patch", ("species", 0): "patch",
              ("species", 1): None, ("order", 0): "wing"}  # fmt: skip
     found = guide_naming.check(named, planted)
-    assert (found[""].right, found[""].taxa, found[""].chance) == (2, 3, 0.5)
-    assert (found["genus"].right, found["genus"].taxa) == (1, 2)
-    assert found[""].low < 2 / 3 < found[""].high
-    assert guide_naming.check({("genus", 0): None}, planted) == {}
+    assert (found.taxa.right, found.taxa.taxa, found.taxa.chance) == (2, 3, 0.5)
+    assert found.taxa.low < 2 / 3 == found.taxa.share < found.taxa.high
+    assert (found.ranks["genus"].right, found.ranks["genus"].taxa) == (1, 2)
+    # Two of the three are genera: to say wing of all is right for two of three.
+    assert (found.taxa.always, found.taxa.constant) == ("wing", 2 / 3)
+    assert found.mean.share == (1 / 2 + 1) / 2
+    assert found.mean.constant == found.mean.chance == 0.5
+    assert guide_naming.check({("genus", 0): None}, planted) is None
+
+
+def checked(*right):
+    """1 order, 2 genera and 9 species, `right` of each named rightly."""
+    planted = {"order": ("body", 1), "genus": ("wing", 3), "species": ("patch", 4)}
+    named = {
+        (rank, label): planted[rank][0] if label < count else "bill_tail"
+        for (rank, taxa), count in zip(
+            {"order": 1, "genus": 2, "species": 9}.items(), right, strict=True
+        )
+        for label in range(taxa)
+    }
+    return guide_naming.check(named, planted)
+
+
+def test_a_guide_that_always_says_the_same_is_no_better_than_that():
+    """9 of 12 taxa are species: all patch is 75 % of the taxa and a third by rank."""
+    found = checked(0, 0, 9)
+    assert (found.taxa.share, found.taxa.constant) == (0.75, 0.75)
+    assert found.mean.share == pytest.approx(1 / 3) == found.mean.constant
+    told = guide.naming_sentence(found)
+    assert "9 of 12 taxa" in told and "most of them" in told
+    assert "patch said of every taxon for 75 %" in told
+    assert "which is not told from what one answer for all can be (33 %)" in told
+
+
+def test_a_guide_that_misses_most_taxa_says_so():
+    told = guide.naming_sentence(checked(1, 2, 2))
+    assert "5 of 12 taxa" in told and "42 % (19 % to 68 %), not most of them" in told
+    # (1 + 1 + 2/9) / 3, and what the ranks' own Wilson intervals leave of it.
+    assert "it is right for 74 % (" in told and "more than one answer for all" in told
+
+
+def test_the_interval_of_the_mean_follows_from_those_of_the_ranks():
+    found = checked(1, 1, 3)
+    ranks = found.ranks.values()
+    half = sum((one.share - one.low) ** 2 for one in ranks) ** 0.5 / 3
+    assert found.mean.share == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+    assert found.mean.low == pytest.approx(found.mean.share - half)
+    assert 0 < found.mean.low < found.mean.share < found.mean.high < 1
+
+
+def test_layer_and_method_of_the_guide():
+    """The guide's own, unless the command line says how maps are to be made."""
+    config = importlib.import_module("configs.synthetic_birds").get_config()
+    data = RunData(None, config, None, None, None)
+
+    def view(*given, **fields):
+        asked = ConfigDict({**config.guide.to_dict(), **fields})
+        cam = guide_view.with_view(data, asked, given).config.cam
+        return cam.layer, cam.method
+
+    assert view() == ("block5c_add", "hirescam")
+    assert view("cam.method") == ("block5c_add", "gradcam")
+    assert view("cam.layer") == ("", "hirescam")
+    assert view(layer="", method="layercam") == ("", "layercam")
+    config.model.backbone = "tiny"  # no earlier layer of it is known
+    assert view() == ("", "hirescam")

@@ -53,7 +53,7 @@ GUIDE = Guide(
     "Which part of the bird marks a taxon?",
     ("Made of 20 pictures.",),
     ("family", "genus"),
-    (("all", "", "2", "3", "67 % (21 to 94 %)", "50 %"),),
+    (("all", "", "2", "3", "67 % (21 to 94 %)", "50 %", "67 % (wing)"),),
     {"data": "made"},
 )
 PARENT = page("family-00000", "Picidae", rank="family", path=(), num_siblings=0,
@@ -84,7 +84,7 @@ def test_the_page_of_a_taxon(open_page, made):
     screen = open_page(made / "taxa" / "genus-00001.html")
     text = screen.text("body")
     for words in ("90 % (70 to 97)", "guessing: 33 %", "1.74", "carries the trait",
-                  "10 % (3 to 30)", "beside", "by 3"):  # fmt: skip
+                  "10 % (3 to 30)", "beside", "by 3", "sure: 90 %"):  # fmt: skip
         assert words in text, words
     loaded = screen.run(
         "const all = [...document.querySelectorAll('.patch img')];"
@@ -166,7 +166,7 @@ def test_hostile_names_are_shown_and_never_run(open_page, tmp_path):
     )  # fmt: skip
     guide = dataclasses.replace(
         GUIDE, title=HOSTILE, question=HOSTILE, sentences=(HOSTILE,),
-        check=((HOSTILE,) * 6,), facts={HOSTILE: HOSTILE},
+        check=((HOSTILE,) * 7,), facts={HOSTILE: HOSTILE},
     )  # fmt: skip
     report.write_guide(tmp_path, guide, [hostile])
     for place in ("index.html", "taxa/genus-00001.html"):
