@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 
 import numpy as np
 
@@ -80,6 +81,8 @@ def launch_settings(device: str) -> dict[str, str]:
         settings["XLA_FLAGS"] = "--xla_cpu_prefer_vector_width=512"
         settings["JAX_PLATFORMS"] = "cpu"
         settings["CUDA_VISIBLE_DEVICES"] = ""
+    else:  # stopped peers would hold the memory that the others need
+        settings["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     # Here, as a worker of another peer has not what our package needs.
     from hiercam_keras.runtime import malloc_settings
 
@@ -99,3 +102,14 @@ def environment(device: str, cache: str) -> dict[str, str]:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
         "TORCHINDUCTOR_CACHE_DIR": os.path.join(cache, "inductor"),
     }
+
+
+def launch(module: str, cache: str) -> None:
+    """Starts `python -m module` over, once, with the environment of a CPU worker.
+
+    malloc reads its settings only at the start of a process.
+    """
+    if os.environ.get("BENCHMARKS_LAUNCHED") != module:
+        settings = environment("cpu", cache) | {"BENCHMARKS_LAUNCHED": module}
+        command = [sys.executable, "-m", module, *sys.argv[1:]]
+        os.execve(sys.executable, command, settings)

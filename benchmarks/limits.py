@@ -16,6 +16,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -24,7 +25,7 @@ import jax.numpy as jnp  # noqa: E402
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
-from benchmarks.case import Case  # noqa: E402
+from benchmarks.case import Case, launch  # noqa: E402
 from benchmarks.peers.keras_common import stock_model  # noqa: E402
 
 _BYTES = 4
@@ -89,24 +90,40 @@ def _best(run: Callable[[], object], seconds: float = 1.0) -> float:
     return min(times)
 
 
-def product_rates() -> dict[str, float]:
-    """GFLOP/s of float32 products of B0's shapes."""
-    multiply = jax.jit(jnp.matmul)
-    found = {}
+def product_rates() -> dict[str, dict[str, float]]:
+    """GFLOP/s of float32 products of B0's shapes: x w, dy w^T and x^T dy."""
+    products = {
+        "forward": jax.jit(lambda x, w, dy: x @ w),
+        "input gradient": jax.jit(lambda x, w, dy: dy @ w.T),
+        "weight gradient": jax.jit(
+            lambda x, w, dy: jax.lax.dot_general(x, dy, (((0,), (0,)), ((), ())))
+        ),
+    }
+    found: dict[str, dict[str, float]] = {}
     for rows, inputs, outputs in _PRODUCTS:
-        a = jnp.ones((rows, inputs), jnp.float32)
-        b = jnp.ones((inputs, outputs), jnp.float32)
-        seconds = _best(lambda a=a, b=b: multiply(a, b))
-        shape = f"{rows}x{inputs}x{outputs}"
-        found[shape] = 2 * rows * inputs * outputs / seconds / 1e9
+        shapes = ((rows, inputs), (inputs, outputs), (rows, outputs))
+        arrays = [jnp.ones(shape, jnp.float32) for shape in shapes]
+        flops = 2 * rows * inputs * outputs
+        rates = found.setdefault(f"{rows}x{inputs}x{outputs}", {})
+        for name, multiply in products.items():
+            seconds = _best(partial(multiply, *arrays), 0.5)
+            rates[name] = flops / seconds / 1e9
     return found
 
 
 def copy_rate(mib: int = 512) -> float:
-    """GB/s read and written by y = x + 1 on arrays far larger than any cache."""
-    add = jax.jit(lambda x: x + 1)
-    x = jnp.ones(mib * 2**20 // 4, jnp.float32)
-    return 2 * x.nbytes / _best(lambda: add(x)) / 1e9
+    """GB/s read and written by x += 1 on an array far larger than any cache.
+
+    In place, as the kernel would otherwise clear new pages at each call.
+    """
+    add = jax.jit(lambda x: x + 1, donate_argnums=0)
+    state = [jnp.ones(mib * 2**20 // 4, jnp.float32)]
+
+    def run():
+        state[0] = add(state[0])
+        return state[0]
+
+    return 2 * state[0].nbytes / _best(run) / 1e9
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -119,7 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
     gflop = sum(row["gflop"] for row in kinds.values())
     gigabytes = sum(row["gb"] for row in kinds.values())
     products, copies = product_rates(), copy_rate()
-    peak = max(products.values())
+    peak = max(rates["forward"] for rates in products.values())
     found = {
         "one_image_forward": kinds,
         "gflop": gflop,
@@ -134,4 +151,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    launch("benchmarks.limits", ".cache/benchmarks")
     main()

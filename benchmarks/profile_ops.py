@@ -4,8 +4,10 @@
 
 Runs our own peer under JAX's profiler and adds up the events of the compiled program's
 thunks by the layer and the kind of work that XLA's metadata names for them. Times are
-of all threads together, so they may add up to more than the wall time. (Not named
-profile.py, which would hide a module of the standard library.)
+of all threads together, so they may add up to more than the wall time, which is told
+beside them. A fusion counts for the op that XLA names it by, its last one; of a loop
+the steps count, not the loop around them. (Not named profile.py, which would hide a
+module of the standard library.)
 """
 
 import argparse
@@ -15,11 +17,13 @@ import os
 import re
 import sys
 import tempfile
+import time
 from collections import defaultdict
+from pathlib import Path
 
 import jax
 
-from benchmarks.case import Case
+from benchmarks.case import TASKS, Case, launch
 from benchmarks.peers import hiercam
 
 # The first that an op's name (the path of layers and primitives) matches.
@@ -37,7 +41,8 @@ _KINDS = (
     ("stem", r"stem"),
     ("optimizer", r"adam|optimizer"),
 )
-_OP = re.compile(r"%?([\w.-]+) = .*?op_name=\"([^\"]*)\"")
+_OP = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = .*?op_name=\"([^\"]*)\"", re.MULTILINE)
+_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = ", re.MULTILINE)
 
 
 def kind_of(name: str) -> str:
@@ -48,15 +53,9 @@ def kind_of(name: str) -> str:
     return "other"
 
 
-def op_names(folder: str) -> dict[str, str]:
-    """HLO instruction -> op_name, from the dumped programs; of all modules."""
-    found = {}
-    for path in glob.glob(os.path.join(folder, "*after_optimizations.txt")):
-        with open(path, encoding="utf-8") as lines:
-            for line in lines:
-                if match := _OP.search(line):
-                    found[match[1]] = match[2]
-    return found
+def op_names(program: str) -> dict[str, str]:
+    """HLO instruction -> op_name, "" without one, of a dumped program's text."""
+    return dict.fromkeys(_INSTRUCTION.findall(program), "") | dict(_OP.findall(program))
 
 
 def event_times(folder: str) -> dict[str, float]:
@@ -70,10 +69,28 @@ def event_times(folder: str) -> dict[str, float]:
     return dict(found)
 
 
+def shares(
+    names: dict[str, str], times: dict[str, float], calls: int
+) -> tuple[dict[str, float], list[tuple[float, str, str]]]:
+    """Seconds per call by kind, the longest first, and of every single op.
+
+    Loops and conditions themselves are left out, as the events inside of them count.
+    """
+    seconds: dict[str, float] = defaultdict(float)
+    single = []
+    for event, value in times.items():
+        if event in names and not re.match(r"(while|conditional|call)[.\d]*$", event):
+            seconds[kind_of(names[event])] += value / calls
+            single.append((value / calls, event, names[event]))
+    longest = sorted(seconds.items(), key=lambda item: -item[1])
+    return dict(longest), sorted(single, reverse=True)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Writes one JSON to standard output: seconds and shares by kind, per call."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile_ops")
-    parser.add_argument("--task", choices=hiercam.TASKS, default="train")
+    known = [task for task in TASKS if task in hiercam.TASKS]
+    parser.add_argument("--task", choices=known, default="train")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--calls", type=int, default=3)
@@ -84,27 +101,28 @@ def main(arguments: list[str] | None = None) -> None:
         dump = f"--xla_dump_to={folder} --xla_dump_hlo_as_text"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {dump}"
         run = hiercam.prepare(flags.task, Case(flags.size, flags.batch))
-        run(1)
+        run(2)
         with jax.profiler.trace(folder):
+            started = time.perf_counter()
             run(flags.calls)
-        names, times = op_names(folder), event_times(folder)
-    seconds: dict[str, float] = defaultdict(float)
-    single = []
-    for event, value in times.items():
-        if event in names:
-            seconds[kind_of(names[event])] += value / flags.calls
-            single.append((value / flags.calls, event, names[event]))
+            wall = (time.perf_counter() - started) / flags.calls
+        # The step is by far the largest of the programs; names repeat among them.
+        programs = Path(folder).glob("*after_optimizations.txt")
+        program = max(programs, key=lambda path: path.stat().st_size).read_text()
+        times = event_times(folder)
+    seconds, single = shares(op_names(program), times, flags.calls)
     total = sum(seconds.values())
-    kinds = sorted(seconds.items(), key=lambda item: -item[1])
     found = {
-        "seconds": dict(kinds),
-        "share": {kind: value / total for kind, value in kinds},
+        "seconds": seconds,
+        "share": {kind: value / total for kind, value in seconds.items()},
         "total": total,
-        "top": sorted(single, reverse=True)[: flags.top],
+        "wall": wall,
+        "top": single[: flags.top],
     }
     json.dump(found, sys.stdout, indent=1)
     sys.stdout.write("\n")
 
 
 if __name__ == "__main__":
+    launch("benchmarks.profile_ops", ".cache/benchmarks")
     main()

@@ -112,6 +112,11 @@ def _memory(case: dict[str, Any]) -> float | None:
     return ours / stock if ours and stock else None
 
 
+def _rate(case: dict[str, Any]) -> float | None:
+    seconds = case["seconds"].get("train", {}).get(OURS)
+    return rates(seconds, case["batch"]).median if seconds else None
+
+
 _FORWARD = ("keras_jax_stock", "keras_tensorflow", "torch_eager", "torch_compiled")
 GOALS = (
     Goal("train step, stock Keras/JAX", 8, None, 12, _faster("train", _FORWARD[0])),
@@ -124,6 +129,14 @@ GOALS = (
     Goal("cost of 7 ranks / forward", None, 1.15, 1.05, _cost("maps7ranks")),
     Goal("peak memory, ours / stock", None, 0.7, None, _memory),
     Goal("train, torch.compile", None, None, None, _faster("train", "torch_compiled")),
+)
+GPU_GOALS = (
+    Goal("train, torch.compile", 1, None, 1.3, _faster("train", "torch_compiled")),
+    Goal("train, img/s", 2500, None, 5000, _rate),
+    Goal("forward, best peer", 1, None, 1.5, _faster("forward", *_FORWARD)),
+    Goal("Grad-CAM, PyTorch hook", None, None, None, _faster("cam1", "torch_eager")),
+    Goal("cost of 1 map / forward", None, 1.10, 1.05, _cost("maps1")),
+    Goal("cost of 7 maps / forward", None, 1.15, 1.05, _cost("maps7")),
 )
 
 
@@ -147,7 +160,8 @@ def goals_table(results: dict[str, Any]) -> str:
     cases = results["cases"]
     header = ["goal (ratio)", "bound", *(case["name"] for case in cases)]
     rows = []
-    for goal in GOALS:
+    goals = GPU_GOALS if results["settings"].get("device") == "gpu" else GOALS
+    for goal in goals:
         bound = "none"
         if goal.least is not None:
             bound = f"at least {goal.least:g}"

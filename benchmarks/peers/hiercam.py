@@ -13,6 +13,7 @@ from benchmarks.peers import jax_forward, keras_common, packages  # noqa: E402
 from benchmarks.peers.jax_forward import device_memory  # noqa: E402, F401
 from hiercam_keras import cam, taxonomy  # noqa: E402
 from hiercam_keras.models import heads, xla_layers  # noqa: E402
+from hiercam_keras.models.initializers import numpy_initializers  # noqa: E402
 
 LABEL = "hiercam_keras"
 TASKS = ("train", "forward", "cam1", "cam7", "maps1", "maps7", "maps7ranks")
@@ -22,10 +23,7 @@ TASKS = ("train", "forward", "cam1", "cam7", "maps1", "maps7", "maps7ranks")
 def _model(case: Case):
     keras_common.start(case)
     model = heads.build_model("efficientnet_b0", case.size, {"species": NUM_LABELS})
-    kinds = case.fast_layers
-    if kinds not in ("auto", "none"):
-        kinds = tuple(kinds.split("+"))
-    return xla_layers.accelerate(model, kinds)
+    return xla_layers.accelerate(model, case.fast_layers)
 
 
 def _taxonomy() -> taxonomy.Taxonomy:
@@ -64,6 +62,8 @@ def prepare(task: str, case: Case) -> Callable[[int], None]:
     if task != "train":
         return _explain(task, case)
     keras_common.compile_model(_model(case))
+    with numpy_initializers():  # as the project's own training does
+        _model(case).optimizer.build(_model(case).trainable_variables)
     return keras_common.fit(_model(case), case)
 
 

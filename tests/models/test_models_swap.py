@@ -108,6 +108,7 @@ def test_kinds_are_chosen_one_by_one(small_model):
 
 def test_auto_is_decided_by_platform(small_model, monkeypatch):
     assert resolve_kinds("auto") == KINDS
+    assert resolve_kinds("stem+swish") == ("stem", "swish")
     for platform in ("gpu", "tpu", "rocket"):
         monkeypatch.setattr(jax, "default_backend", lambda name=platform: name)
         assert resolve_kinds("auto") == ()

@@ -44,7 +44,7 @@ def _kind(layer: keras.layers.Layer) -> str | None:
 
 
 def resolve_kinds(layers: str | tuple[str, ...] = "auto") -> tuple[str, ...]:
-    """Turn "auto", "none" or a tuple of kinds into the kinds to swap here.
+    """The kinds to swap here, of "auto", "none", a tuple, or kinds joined by "+".
 
     Raises UserError for a kind that does not exist, and for kinds asked for by name
     under another backend than JAX, where only "auto" (nothing) and "none" make sense.
@@ -54,7 +54,7 @@ def resolve_kinds(layers: str | tuple[str, ...] = "auto") -> tuple[str, ...]:
         return ()
     if layers == "auto":
         return AUTO.get(jax.default_backend(), ()) if on_jax else ()
-    kinds = (layers,) if isinstance(layers, str) else tuple(layers)
+    kinds = tuple(layers.split("+") if isinstance(layers, str) else layers)
     unknown = sorted(set(kinds) - set(KINDS))
     if unknown:
         raise UserError(
@@ -96,7 +96,8 @@ def accelerate(
     weights, paths, trainable flags, the optimizer and shared layers stay as they are,
     in Functional, Sequential, nested and subclassed models alike. `layers` is "auto"
     (what pays on this platform), "none", or kinds out of "depthwise", "conv1x1",
-    "stem", "batchnorm", "swish"; kinds that are not asked for become stock again.
+    "stem", "batchnorm", "swish", also joined as in "depthwise+swish"; kinds that are
+    not asked for become stock again.
     Functions that the caller jitted from the model before keep the layers they were
     traced with.
 
