@@ -85,6 +85,11 @@ def randomized(
         yield Randomized(path, number if order == "cascading" else 1, found)
 
 
+def num_stages(model: keras.Model, order: str, layers: Any = None) -> int:
+    """How many stages `randomized` yields; arguments and errors are its own."""
+    return len(_stages(model, layers, order))
+
+
 def _stages(model, layers, order) -> list[tuple[str, list]]:
     """(path, variables that become random at this stage), from the output down."""
     shape = (2, *model.inputs[0].shape[1:])

@@ -11,7 +11,7 @@ from hiercam_keras.cam import Explainer, heatmaps, store, targets
 from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files
-from hiercam_keras.modes import faithful, overlays
+from hiercam_keras.modes import faithful, overlays, sanity
 from hiercam_keras.modes.export import (
     TRUE,
     export_maps,
@@ -48,6 +48,7 @@ def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
     config = data.config
     thresholds = overlays.thresholds_of(config.coherence)
     choices = faithful.choices_of(config.faithfulness)
+    sanity.check_options(config.sanity)
     folder, made = export_maps(
         model, data, settings.split, settings.target, settings.target_rank
     )
@@ -71,6 +72,8 @@ def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
         counts = overlays.draw(folder, shown, data, thresholds, scores)
         sorted_ = ", ".join(f"{count} {name}" for name, count in counts.items())
         said += f"; overlays: {sorted_}"
+    if config.sanity.order and hosts.is_primary():
+        said += f"; {sanity.check(model, data, folder, data.records(settings.split))}"
     return f"{said}: {folder}"
 
 

@@ -130,7 +130,7 @@ class Settings:
 
 
 # Sections of the config that say how maps are measured, and nothing of the training.
-_ANALYSIS = ("localize", "faithfulness", "coherence")
+_ANALYSIS = ("localize", "faithfulness", "coherence", "sanity")
 _FLAGS = (
     "rank",
     "ranks",

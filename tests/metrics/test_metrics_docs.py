@@ -37,8 +37,8 @@ def test_the_code_of_the_page_runs():
 
 def test_every_field_that_is_named_is_in_the_config():
     config = default.get_config()
-    named = set(re.findall(r"`((?:faithfulness|coherence)\.[a-z_]+)`", TEXT))
-    assert len(named) >= 6
+    named = set(re.findall(r"`((?:faithfulness|coherence|localize|sanity)\.[a-z_]+)`", TEXT))
+    assert len(named) >= 14
     for name in named:
         section, field = name.split(".")
         assert field in config[section], name

@@ -1,0 +1,130 @@
+"""Do the maps of a store change when the model's weights are made random?
+
+    <store>/sanity_cascading.csv, .json     and the same of independent
+
+Beside the map store that --mode=cam makes, for some of its pictures. Every stage asks
+for the taxa that the trained model was asked for, else a change of the answer would
+pass for a change of the map.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from hiercam_keras import workdir
+from hiercam_keras.cam import randomization, store, targets
+from hiercam_keras.data.records import Record
+from hiercam_keras.errors import UserError
+from hiercam_keras.metrics.sanity import sanity_table
+from hiercam_keras.modes.export import make_explainer
+from hiercam_keras.modes.load import RunData, make_loader
+from hiercam_keras.progress import progress
+from hiercam_keras.report import tables
+
+HEADER = ("stage", "layer", "measure", "mean", "low", "high", "count")
+
+
+def check_options(options: Any) -> None:
+    """A UserError where `config.sanity` cannot be, before anything is made."""
+    for name, known in (
+        ("order", ("", *randomization.ORDERS)),
+        ("kind", randomization.KINDS),
+    ):
+        if options[name] not in known:
+            raise UserError(
+                f"config.sanity.{name}={options[name]!r}, expected one of "
+                f"{', '.join(filter(None, known))}."
+            )
+
+
+def check(
+    model: keras.Model, data: RunData, folder: Path, records: Sequence[Record]
+) -> str:
+    """Writes the tables of `config.sanity.order`; returns a line about them.
+
+    Args:
+      model: the run's; it is not changed.
+      data: the run's images.
+      folder: of the map store, whose first target is asked.
+      records: of its pictures; `config.sanity.images` of them are drawn by the seed,
+        and held in memory.
+
+    Raises:
+      UserError: a layer that cannot be made random, or no picture with a map.
+    """
+    options, seed = data.config.sanity, data.config.seed
+    maps = store.open(folder)
+    chosen = _draw([r for r in records if r.example_id in maps], options.images, seed)
+    if not chosen:
+        raise UserError(
+            f"config.sanity.images={options.images} leaves no picture, expected 1 or "
+            "more, or -1 for all that have a map."
+        )
+    images, ids = _images(chosen, data)
+    entries = [maps.get(example_id) for example_id in ids]
+    species = {r.example_id: "/".join(r.lineage.taxa) for r in chosen}
+    rows = sanity_table(
+        np.stack([entry.cam[0] for entry in entries]),
+        _stages(model, data, images, maps.ranks[0], [int(e.label[0]) for e in entries]),
+        groups=np.array([species[example_id] for example_id in ids]),
+        seed=seed,
+    )
+    path = folder / f"sanity_{options.order}"
+    tables.write_csv(path.with_suffix(".csv"), HEADER, rows)
+    about = {"order": options.order, "kind": options.kind, "images": len(ids)}
+    about |= {"method": data.config.cam.method, "rows": [_plain(row) for row in rows]}
+    workdir.write_json(path.with_suffix(".json"), about)
+    last = [row for row in rows if row["measure"] == "spearman_signed"][-1]
+    return (
+        f"{options.order} randomization down to {last['layer']}: rank correlation "
+        f"{last['mean']:.2f} with the trained model's maps ({path}.csv)"
+    )
+
+
+def _draw(records: list[Record], count: int, seed: int) -> list[Record]:
+    if not 0 <= count < len(records):
+        return records
+    rng = np.random.default_rng(seed)
+    return [records[i] for i in np.sort(rng.permutation(len(records))[:count])]
+
+
+def _images(records: list[Record], data: RunData) -> tuple[np.ndarray, list[str]]:
+    size = min(data.config.cam.batch_size, len(records))
+    images, ids = [], []
+    with make_loader(
+        records, data.taxonomy, data.config, batch_size=size, once=True
+    ) as loader:
+        for batch in loader.epoch(0):
+            rows = np.flatnonzero(batch.mask)
+            images.append(batch.images[rows])
+            ids += [batch.example_ids[row] for row in rows]
+    return np.concatenate(images), ids
+
+
+def _stages(
+    model, data: RunData, images: np.ndarray, rank: str, labels: list[int]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """(layer, maps) with more and more layers random, or one after the other."""
+    options, cam = data.config.sanity, data.config.cam
+    explain = make_explainer(model, data)
+    asked = targets.label(labels, rank, "own" if cam.score == "auto" else cam.score)
+    layers = tuple(options.layers) or None
+    stages = randomization.randomized(
+        model, options.order, layers=layers, kind=options.kind, seed=data.config.seed
+    )
+    total = len(images) * randomization.num_stages(model, options.order, layers)
+    for stage in progress(stages, total, "sanity", count=lambda _: len(images)):
+        found = explain(images, asked, cam.method, variables=stage.variables)
+        yield stage.layer, found.cams[:, 0]
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """NaN is no JSON."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }
