@@ -1,5 +1,4 @@
 """Data room: plans into pixels with Pillow and threads, without TensorFlow.
-installed.
 
 Pillow decodes and resizes outside Python's lock, so that threads use all cores.
 """
@@ -16,80 +15,88 @@ from hiercam_keras.data.plans import Job, Plan
 from hiercam_keras.progress import progress
 
 _AHEAD = 256  # examples that are read before they are asked for, in whole batches
+_TOGETHER = 4  # examples that a thread reads at a time
 
 
 class ArrayReader:
     """Reads batches with a pool of threads; see `plans.Reader`."""
 
-    def __init__(self, job: Job):
+    def __init__(self, job: Job, decoded: disk_cache.Windows | None = None):
+        """Reads for `job`; windows that are `decoded` are not read from files."""
         self._job = job
         self._pool = ThreadPoolExecutor(
             job.workers or os.cpu_count() or 1, thread_name_prefix="images"
         )
         fits = job.windows.num_bytes <= job.cache_bytes
         self._cache: dict[int, np.ndarray] | None = {} if fits else None
-        self._disk: disk_cache.Windows | None = None
+        self._decoded = decoded
 
     def read(
         self, plans: Iterator[Plan]
     ) -> Iterator[tuple[Plan, np.ndarray, dict[int, str]]]:
         """Yields each plan, its images uint8 (B, S, S, 3), and reasons by position."""
-        if self._job.disk and self._disk is None:
-            self._disk = self._open_disk()
-        waiting: deque[tuple[Plan, list[Future]]] = deque()
+        if self._job.disk and self._decoded is None:
+            self._decoded = self._open_disk()
+        waiting: deque[tuple[Plan, np.ndarray, list[Future]]] = deque()
         try:
             for plan in plans:
-                waiting.append((plan, self._submit(plan)))
+                waiting.append((plan, *self._submit(plan)))
                 if len(waiting) > max(1, _AHEAD // len(plan.indices)):
                     yield self._gather(*waiting.popleft())
             while waiting:
                 yield self._gather(*waiting.popleft())
         finally:
-            for _, futures in waiting:
+            for _, _, futures in waiting:
                 for future in futures:
                     future.cancel()
 
     def close(self) -> None:
         """Ends the threads and frees the cache."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._cache = self._disk = None
+        self._cache = self._decoded = None
 
-    def _submit(self, plan):
-        return [
-            self._pool.submit(self._one, plan, position)
-            for position in range(len(plan.indices))
+    def _submit(self, plan) -> tuple[np.ndarray, list[Future]]:
+        """A batch, and the threads' promises to fill it."""
+        count, size = len(plan.indices), self._job.windows.size
+        images = np.empty((count, size, size, 3), np.uint8)
+        futures = [
+            self._pool.submit(
+                self._some, plan, images, range(start, min(start + _TOGETHER, count))
+            )
+            for start in range(0, count, _TOGETHER)
         ]
+        return images, futures
 
-    def _gather(self, plan, futures):
-        size = self._job.windows.size
-        images = np.zeros((len(futures), size, size, 3), np.uint8)
+    def _gather(self, plan, images, futures):
         bad = {}
-        for position, future in enumerate(futures):
-            try:
-                images[position] = future.result()
-            except decode.BadImage as error:
-                bad[position] = str(error)
+        for future in futures:
+            bad |= future.result()
         return plan, images, bad
+
+    def _some(self, plan, images, positions) -> dict[int, str]:
+        """Fills some of a batch; reasons by position of what cannot be read."""
+        bad = {}
+        for position in positions:
+            try:
+                images[position] = self._one(plan, position)
+            except decode.BadImage as error:
+                images[position] = 0
+                bad[position] = str(error)
+        return bad
 
     def _one(self, plan, position):
         drawn = augment.Augmentation(*(array[position] for array in plan.drawn))
         index, crop = int(plan.indices[position]), plan.crop[position]
         where = self._job.windows
-        if self._disk is not None and self._disk.good[index]:
-            window = self._on_disk(index)
+        if self._decoded is not None and self._decoded.good[index]:
+            window = self._decoded.get(index, where.extent[index])
         elif self._cache is None:
             # Only what is seen; nobody asks for the rest.
-            window = self._read(index, crop, (where.size, where.size))
-            crop = (0, 0)
+            window = self._read(index, crop, (where.size, where.size), drawn.flip)
+            crop, drawn = (0, 0), drawn._replace(flip=(False, False))
         else:
             window = self._window(index)
         return augment.apply(window, crop, drawn, where.size, self._job.recolor)
-
-    def _on_disk(self, index):
-        height, width = self._job.windows.extent[index]
-        start = self._disk.starts[index]
-        pixels = self._disk.pixels[start : start + int(height) * int(width) * 3]
-        return pixels.reshape(height, width, 3)
 
     def _open_disk(self):
         job = self._job
@@ -118,7 +125,7 @@ class ArrayReader:
             self._cache[index] = self._read(index)
         return self._cache[index]
 
-    def _read(self, index, first=(0, 0), count=None):
+    def _read(self, index, first=(0, 0), count=None, flip=(False, False)):
         job = self._job
         path = job.paths[index]
-        return windows.read(path, job.windows, index, first, count, job.reduce)
+        return windows.read(path, job.windows, index, first, count, job.reduce, flip)

@@ -1,39 +1,57 @@
 """Data room: `augment.apply` in TensorFlow operations, on what NumPy has drawn."""
 
-from collections.abc import Mapping
-
+import numpy as np
 import tensorflow as tf
 
 from hiercam_keras.data import augment
 
+_NUM_WHOLE = 10
+
+
+def pack(crop: np.ndarray, drawn: augment.Augmentation) -> dict[str, np.ndarray]:
+    """What happens to B images in two arrays: every tensor of an example costs time.
+
+    Args:
+      crop: int (B, 2) top and left of the crops in their windows.
+      drawn: arrays of B.
+    """
+    count = len(crop)
+    whole = [crop, drawn.flip, drawn.erase, drawn.fill]
+    real = [drawn.color.reshape(count, 9), drawn.haze[:, None]]
+    return {
+        "whole": np.concatenate(whole, axis=1).astype(np.int32),
+        "real": np.concatenate(real, axis=1).astype(np.float32),
+    }
+
 
 def apply(
-    window: tf.Tensor, drawn: Mapping[str, tf.Tensor], size: int, recolor: bool
+    window: tf.Tensor, packed: dict[str, tf.Tensor], size: int, recolor: bool
 ) -> tf.Tensor:
     """Carries out what was drawn for one image.
 
     Args:
       window: uint8 (height, width, 3), each side at least `size`.
-      drawn: crop (2,) and the fields of `augment.Augmentation`, without the axis B.
+      packed: as `pack` made it, without the axis B.
       size: side of the model input, pixels.
       recolor: False leaves colors alone.
 
     Returns:
       uint8 (size, size, 3), at most 1 level from `augment.apply`.
     """
-    top, left = drawn["crop"][0], drawn["crop"][1]
-    image = window[top : top + size, left : left + size]
-    image.set_shape((size, size, 3))
-    # A stride of -1 or 1 that a tensor chooses: no branch in the graph.
-    step = 1 - 2 * tf.cast(drawn["flip"], tf.int32)
-    image = image[:: step[0], :: step[1]]
-    image.set_shape((size, size, 3))
+    top, left, down, across, *erase_and_fill = tf.unstack(packed["whole"], _NUM_WHOLE)
+    places = tf.range(size)
+    # Whole rows are moved, in the order of the output; strides of -1 are slow.
+    rows = top + tf.where(down > 0, places[::-1], places)
+    image = tf.gather(window, rows)[:, left : left + size]
+    image = tf.reshape(image, (size, size, 3))
+    image = tf.cond(across > 0, lambda: tf.reverse(image, [1]), lambda: image)
     if recolor:
-        image = _recolor(image, drawn["color"], drawn["haze"])
-    y0, x0, y1, x1 = tf.unstack(drawn["erase"])
+        real = packed["real"]
+        image = _recolor(image, tf.reshape(real[:9], (3, 3)), real[9])
+    y0, x0, y1, x1, *fill = erase_and_fill
     return tf.cond(
         y1 > y0,
-        lambda: _erase(image, y0, x0, y1, x1, drawn["fill"], size),
+        lambda: _erase(image, y0, x0, y1, x1, fill, size),
         lambda: image,
     )
 
@@ -51,6 +69,6 @@ def _recolor(image, color, haze):
 def _erase(image, y0, x0, y1, x1, fill, size):
     rows, cols = tf.range(size), tf.range(size)
     inside = ((rows >= y0) & (rows < y1))[:, None] & ((cols >= x0) & (cols < x1))
-    start = tf.concat([fill, [0]], axis=0)
+    start = tf.stack([*fill, 0])
     noise = tf.slice(tf.constant(augment.noise(size)), start, (size, size, 3))
     return tf.where(inside[:, :, None], noise, image)

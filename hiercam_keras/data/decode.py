@@ -115,6 +115,15 @@ def transpose_like(image: Image.Image, orientation: int) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
+def kept_size(width: int, height: int) -> tuple[int, int]:
+    """(width, height) of the clean copy of an image; its own up to MAX_SIDE."""
+    longest = max(width, height)
+    if longest <= MAX_SIDE:
+        return width, height
+    ratio = MAX_SIDE / longest
+    return max(1, round(width * ratio)), max(1, round(height * ratio))
+
+
 def displayed_size(width: int, height: int, orientation: int) -> tuple[int, int]:
     """(width, height) of stored pixels once the orientation is applied."""
     return (height, width) if orientation in _TURNED else (width, height)
@@ -206,10 +215,9 @@ def _decode(image, least):
     if not why:
         return facts, image
     clean = to_rgb(image)
-    if max(clean.size) > MAX_SIDE:
-        ratio = MAX_SIDE / max(clean.size)
-        smaller = [max(1, round(side * ratio)) for side in clean.size]
-        clean = clean.resize(smaller, Image.Resampling.LANCZOS, reducing_gap=3)
+    kept = kept_size(*clean.size)
+    if clean.size != kept:
+        clean = clean.resize(kept, Image.Resampling.LANCZOS, reducing_gap=3)
     return facts, clean
 
 

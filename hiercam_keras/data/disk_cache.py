@@ -25,7 +25,7 @@ from hiercam_keras.data import index, windows
 from hiercam_keras.errors import UserError
 
 SCHEMA_VERSION = 1
-_PIXELS_VERSION = 1  # counts changes of decoding and resizing that change pixels
+_PIXELS_VERSION = 2  # counts changes of decoding and resizing that change pixels
 _BLOCK = 64 * 2**20  # bytes with a checksum of their own
 _SPARE = 2 * 2**30  # bytes that "auto" leaves free
 _GB = 1e9
@@ -43,6 +43,12 @@ class Windows(NamedTuple):
     pixels: np.ndarray
     starts: np.ndarray
     good: np.ndarray
+
+    def get(self, index: int, extent: np.ndarray) -> np.ndarray:
+        """The window of an example, uint8 (height, width, 3), of a known extent."""
+        height, width = (int(side) for side in extent)
+        start = self.starts[index]
+        return self.pixels[start : start + height * width * 3].reshape(height, width, 3)
 
 
 def folder_of(setting: str, cache_dir: str, num_bytes: int, memory: int) -> Path | None:

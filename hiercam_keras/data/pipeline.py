@@ -1,8 +1,9 @@
 """Data room: plans into pixels with tf.data.
 
-Files are read, decoded, resized and augmented in parallel, in the order of the plans.
-Where TensorFlow fails on a file, the batch is read with Pillow instead, which finds the
-bad file, and tf.data goes on behind it.
+Files are read, decoded, resized and augmented in the order of the plans, by as many
+threads as there are cores (data.workers); each operation stays on its thread. Where
+TensorFlow fails on a file, the batch is read with Pillow instead, which finds the bad
+file, and tf.data goes on behind it.
 """
 
 import itertools
@@ -14,7 +15,9 @@ import tensorflow as tf
 from absl import logging
 
 from hiercam_keras.data import (
+    augment,
     augment_tf,
+    cuts,
     decode,
     disk_cache,
     pipeline_window,
@@ -29,6 +32,8 @@ from hiercam_keras.progress import progress
 _PATIENCE = 20
 # Plans of so many examples become one tf.data.Dataset; bounds memory, not order.
 _CHUNK = 100_000
+_ALIGNED = 64  # bytes; TensorFlow ends the process over memory that begins elsewhere
+_AHEAD = 4  # batches that are read before they are asked for
 
 try:
     # JAX owns the accelerator.
@@ -64,7 +69,6 @@ class TfReader:
             more = max(1, _CHUNK // len(first.indices)) - 1
             yield from self._read_chunk([first, *itertools.islice(plans, more)])
         if self._rescued >= _PATIENCE:
-            self._memory = None
             yield from self._with_pillow(plans)
 
     def close(self) -> None:
@@ -81,7 +85,7 @@ class TfReader:
                 return
             batch_size = len(plans[done].indices)
             dataset = self._examples(plans[done:]).batch(batch_size)
-            batches = iter(dataset.prefetch(tf.data.AUTOTUNE))
+            batches = iter(dataset.prefetch(_AHEAD))
             for plan in plans[done:]:
                 try:
                     images = next(batches).numpy()
@@ -90,56 +94,66 @@ class TfReader:
                     done += 1
                     _, _, bad = rescued = next(self._with_pillow(iter([plan])))
                     yield rescued
-                    self._rescued += not bad
+                    self._count_rescued(bad)
                     break
                 yield plan, images, {}
                 done += 1
 
+    def _count_rescued(self, bad):
+        self._rescued += not bad
+        if self._rescued == _PATIENCE and not bad:
+            logging.warning(
+                "TensorFlow failed on %d batches that Pillow could read: Pillow reads "
+                "the others too (--config.data.pipeline=arrays begins with it)",
+                _PATIENCE,
+            )
+
     def _examples(self, plans: list[Plan]) -> tf.data.Dataset:
         """Augmented images, uint8 (S, S, 3), in the order of the plans."""
         index = np.concatenate([plan.indices for plan in plans])
-        columns = {"index": index, "crop": np.concatenate([p.crop for p in plans])}
-        for field in ("flip", "color", "haze", "erase", "fill"):
-            columns[field] = np.concatenate([getattr(p.drawn, field) for p in plans])
-        size, recolor = self._job.windows.size, self._job.recolor
-        memory, reduce = self._memory, self._job.reduce
-        if memory is None:
-            columns |= self._file_columns(index)
-            columns["first"] = columns["crop"]
-            columns["count"] = np.full_like(columns["crop"], size)
-            columns["crop"] = np.zeros_like(columns["crop"])
+        crop = np.concatenate([plan.crop for plan in plans])
+        drawn = zip(*(plan.drawn for plan in plans), strict=True)
+        drawn = augment.Augmentation(*(np.concatenate(parts) for parts in drawn))
+        recolor, size = self._job.recolor, self._job.windows.size
+        if self._memory is not None:
+            columns, window = self._memory.columns(index), self._memory.get
+        elif self._fits:
+            # The crop is cut from the whole window as it will be from memory, so that
+            # an epoch is the same to the bit before and after.
+            columns, window = self._files(index)
+        else:
+            columns, window = self._files(index, crop, (size, size))
+            crop = np.zeros_like(crop)
 
         def one(example):
-            if memory is None:
-                window = pipeline_window.read(example, reduce)
-            else:
-                window = memory.get(example["index"])
-            return augment_tf.apply(window, example, size, recolor)
+            return augment_tf.apply(window(example), example, size, recolor)
 
-        return self._map(columns, one)
+        return self._map(columns | augment_tf.pack(crop, drawn), one)
 
-    def _file_columns(self, index):
+    def _files(self, index, first=None, count=None):
+        """Columns, and the function that reads parts of windows by them; whole windows
+        where no part is named."""
         where = self._job.windows
-        return {
-            "path": self._paths[index],
-            "resized": where.resized[index],
-            "start": where.start[index],
-        }
+        shown = where.extent[index] if count is None else count
+        first = np.zeros((len(index), 2), int) if first is None else first
+        parts = cuts.of(where, index, first, shown, self._job.reduce)
+        branches = np.unique(parts.branch).tolist()
+        columns = {"path": self._paths[index], **parts._asdict()}
+        return columns, lambda example: pipeline_window.read(example, branches, count)
 
     def _map(self, columns, function):
+        workers = self._job.workers or os.cpu_count() or 1
         options = tf.data.Options()
         options.deterministic = True
-        if self._job.workers:
-            options.threading.private_threadpool_size = self._job.workers
+        options.threading.private_threadpool_size = workers
+        options.threading.max_intra_op_parallelism = 1
         dataset = tf.data.Dataset.from_tensor_slices(columns).with_options(options)
-        return dataset.map(function, tf.data.AUTOTUNE)
-
-    def _whole(self, example):
-        return pipeline_window.read(example, self._job.reduce)
+        return dataset.map(function, workers)
 
     def _with_pillow(self, plans):
         if self._pillow is None:
-            self._pillow = ArrayReader(self._job)
+            decoded = self._memory and self._memory.found
+            self._pillow = ArrayReader(self._job._replace(disk=None), decoded)
         return self._pillow.read(plans)
 
     def _open_disk(self):
@@ -148,10 +162,7 @@ class TfReader:
         found = disk_cache.open_or_make(
             job.disk, job.paths, job.windows, settings, self._fill_disk
         )
-        # The tensor is the mapped file itself: nothing is copied, and no Python runs
-        # when an example is read.
-        pixels = tf.experimental.dlpack.from_dlpack(found.pixels.__dlpack__())
-        return _Memory(pixels, found.starts, job.windows.extent, found.good)
+        return _Memory(found, job.windows.extent)
 
     def _fill_disk(self, pixels, starts):
         total = len(starts)
@@ -165,7 +176,7 @@ class TfReader:
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         pixels = np.zeros(int(lengths.sum()), np.uint8)
         good = self._fill(self._windows(), pixels, starts)
-        return _Memory(tf.constant(pixels), starts, extent, good)
+        return _Memory(disk_cache.Windows(pixels, starts, good), extent)
 
     def _fill(self, all_windows, pixels, starts):
         """Writes all windows to their places; False for what cannot be read."""
@@ -181,11 +192,8 @@ class TfReader:
         job, done = self._job, 0
         while done < len(job.paths):
             rest = np.arange(done, len(job.paths))
-            columns = self._file_columns(rest)
-            columns["first"] = np.zeros_like(job.windows.extent[rest])
-            columns["count"] = job.windows.extent[rest]
             try:
-                for window in self._map(columns, self._whole).prefetch(64):
+                for window in self._map(*self._files(rest)).prefetch(64):
                     yield window.numpy()
                     done += 1
             except tf.errors.OpError:
@@ -203,19 +211,29 @@ class TfReader:
 class _Memory:
     """Windows in one tensor; asking for one that could not be read is an OpError.
 
-    The tensor is captured by the datasets, not copied into their graphs.
+    The tensor is captured by the datasets, not copied into their graphs, and no Python
+    runs when an example is read.
+
+    Attributes:
+      found: the windows.
     """
 
-    def __init__(self, pixels, starts, extent, good):
-        self._pixels = pixels
-        self._starts = tf.constant(starts, tf.int64)
-        self._extent = tf.constant(extent, tf.int64)
-        self._good = tf.constant(good)
+    def __init__(self, found: disk_cache.Windows, extent: np.ndarray):
+        if found.pixels.ctypes.data % _ALIGNED == 0:  # as every mapped file is
+            tensor = tf.experimental.dlpack.from_dlpack(found.pixels.__dlpack__())
+        else:
+            tensor = tf.constant(found.pixels)
+        self.found = found._replace(pixels=tensor.numpy())
+        self._pixels = tensor
+        starts = np.where(found.good, found.starts, -1)  # no place to slice from
+        self._places = np.concatenate([starts[:, None], extent], axis=1)
 
-    def get(self, index: tf.Tensor) -> tf.Tensor:
+    def columns(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """What `get` needs to know of examples."""
+        return {"window": self._places[index]}
+
+    def get(self, example: dict[str, tf.Tensor]) -> tf.Tensor:
         """The window of an example, uint8 (height, width, 3)."""
-        with tf.control_dependencies([tf.debugging.Assert(self._good[index], [index])]):
-            height, width = self._extent[index][0], self._extent[index][1]
-        start = self._starts[index]
-        flat = self._pixels[start : start + height * width * 3]
+        start, height, width = tf.unstack(example["window"])
+        flat = tf.slice(self._pixels, [start], [height * width * 3])
         return tf.reshape(flat, tf.stack([height, width, 3]))

@@ -1,100 +1,97 @@
-"""Data room: `windows.read` in TensorFlow operations.
+"""Data room: parts of windows in TensorFlow operations, as `cuts` has planned them.
 
-Only what an example shows is decoded (rows and columns up to its last one), at a
-reduced scale where that suffices, and only its pixels are computed. Each pixel is the
-same to the bit whether it is computed alone or with its whole window.
+Only what a part shows is decoded, at a reduced scale where that suffices, and only its
+pixels are computed, along one axis and then along the other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
 from hiercam_keras.data import decode, windows
 
-# Chroma is interpolated from its neighbors: the last decoded column differs.
-_MARGIN = 4
 
-
-def read(example: Mapping[str, tf.Tensor], reduce: bool) -> tf.Tensor:
-    """The part of a window that an example shows.
+def read(
+    example: Mapping[str, tf.Tensor],
+    branches: Sequence[int],
+    count: tuple[int, int] | None = None,
+) -> tf.Tensor:
+    """A part of the window of one image.
 
     Args:
-      example: path; resized and start of `windows.Windows`; first, int32 (2,) top and
-        left of the part in the window; count, int32 (2,) its height and width.
-      reduce: JPEG files may be decoded at 1/2, 1/4 or 1/8.
+      example: path, and the fields of `cuts.Cuts` without the axis B.
+      branches: the values that `branch` has in the data; sorted.
+      count: height and width of all parts, if that is known when the graph is made.
 
     Returns:
       uint8 (height, width, 3).
+
+    Raises:
+      tf.errors.OpError: when it runs, on a file that TensorFlow cannot read or that is
+        of another size than planned.
     """
     data = tf.io.read_file(example["path"])
-    resized = tf.cast(example["resized"], tf.float32)
-    stop = tf.cast(example["start"] + example["first"] + example["count"], tf.float32)
-    image, span = tf.cond(
+    image, scale = tf.cond(
         tf.io.is_jpeg(data),
-        lambda: _decode_jpeg(data, example["resized"], stop, reduce),
-        lambda: _decode_png(data),
+        lambda: (_decode_jpeg(data, example, branches), example["fit"][:2]),
+        lambda: _decode_png(data, example),
     )
-    # Kernel and borders are those of Pillow's BILINEAR: a triangle, widened where the
-    # image shrinks, that sees past the window's edge.
-    scale, shift = resized / span, -tf.cast(example["start"], tf.float32)
-    first, count = example["first"], example["count"]
-    rows = _resize_rows(image, scale[0], shift[0], first[0], count[0])
-    columns = tf.transpose(rows, (1, 0, 2))
-    columns = _resize_rows(columns, scale[1], shift[1], first[1], count[1])
-    return tf.cast(tf.transpose(columns, (1, 0, 2)) + windows.ROUNDING, tf.uint8)
+    height, width = tf.unstack(example["count"]) if count is None else count
+    # The kernel is Pillow's BILINEAR: a triangle, widened where the image shrinks. Each
+    # pass goes along the rows' axis, with all else as channels, which is vectorized.
+    shift = example["fit"][2:]
+    tall = _resize_rows(image, scale[0], shift[0], height)
+    across = tf.transpose(tf.reshape(tall, (height, -1)))
+    across = tf.reshape(across, tf.stack([tf.shape(image)[1], -1, 1]))
+    wide = tf.reshape(_resize_rows(across, scale[1], shift[1], width), (-1, height))
+    pixels = tf.transpose(tf.cast(wide + windows.ROUNDING, tf.uint8))
+    return tf.reshape(pixels, tf.stack([height, width, 3]))
 
 
-def _decode_jpeg(data, resized, stop, reduce):
-    """Pixels, and the height and width of the whole image in them, float32 (2,)."""
-    stored = tf.io.extract_jpeg_shape(data)[:2]
-    if not reduce:
-        return _decode_part(data, stored, resized, stop, 1)
-    least = tf.reduce_min(stored // tf.maximum(resized, 1))
-    branch = tf.reduce_sum(tf.cast(least >= (2, 4, 8), tf.int32))
-    return tf.switch_case(
-        branch,
-        [
-            lambda r=r: _decode_part(data, stored, resized, stop, r)
-            for r in reversed(decode.REDUCTIONS)
-        ],
-    )
+def _decode_jpeg(data, example, branches):
+    place = _place(example, tf.io.extract_jpeg_shape(data)[:2])
+
+    def part(reduction):
+        return tf.io.decode_and_crop_jpeg(
+            data,
+            place,
+            channels=3,
+            ratio=reduction,
+            # The accurate transform is the one that Pillow uses.
+            dct_method="INTEGER_ACCURATE",
+        )
+
+    scales = [decode.REDUCTIONS[branch] for branch in branches]
+    if len(scales) == 1:
+        return part(scales[0])
+    chosen = tf.reduce_sum(tf.cast(example["branch"] > branches[:-1], tf.int32))
+    return tf.switch_case(chosen, [lambda r=r: part(r) for r in scales])
 
 
-def _decode_part(data, stored, resized, stop, reduction):
-    span = tf.cast(stored, tf.float32) / reduction
-    scale = span / tf.cast(resized, tf.float32)
-    seen = tf.math.ceil((stop + 1) * scale + tf.maximum(scale, 1.0))
-    whole = (stored + reduction - 1) // reduction
-    part = tf.minimum(tf.cast(seen, tf.int32) + _MARGIN, whole)
-    image = tf.io.decode_and_crop_jpeg(
-        data,
-        tf.concat([(0, 0), part], axis=0),
-        channels=3,
-        ratio=reduction,
-        # The accurate transform is the one that Pillow uses.
-        dct_method="INTEGER_ACCURATE",
-    )
-    return image, span
-
-
-def _decode_png(data):
+def _decode_png(data, example):
+    """Pixels and scales: no other format than JPEG is decoded at a reduced scale."""
     image = tf.io.decode_png(data, 3)
-    return image, tf.cast(tf.shape(image)[:2], tf.float32)
+    times = tf.gather(decode.REDUCTIONS, example["branch"])
+    place = _place(example, tf.shape(image)[:2]) * times
+    top, left, height, width = tf.unstack(place)
+    part = image[top : top + height, left : left + width]
+    return part, example["fit"][:2] / tf.cast(times, tf.float32)
 
 
-def _resize_rows(image, scale, shift, first, count):
-    """Rows first .. first + count of (H, W, 3) resized along H, float32.
+def _place(example, size):
+    """What is decoded; an error where the file is of another size than planned."""
+    fits = tf.reduce_all(tf.equal(size, example["place"][:2]))
+    with tf.control_dependencies([tf.debugging.Assert(fits, [size])]):
+        return tf.identity(example["place"][2:])
 
-    Columns and channels are handed over as channels, which the kernel vectorizes; rows
-    before the first are computed too, as another origin would round differently.
-    """
-    height, width = tf.shape(image)[0], tf.shape(image)[1]
-    rows = tf.raw_ops.ScaleAndTranslate(
-        images=tf.reshape(image, tf.stack([1, height, 1, width * 3])),
-        size=tf.stack([first + count, 1]),
+
+def _resize_rows(image, scale, shift, count):
+    """(H, W, C) resized along H, float32 (1, count, 1, W * C)."""
+    return tf.raw_ops.ScaleAndTranslate(
+        images=tf.reshape(image, tf.stack([1, tf.shape(image)[0], 1, -1])),
+        size=tf.stack([count, 1]),
         scale=tf.stack([scale, 1.0]),
         translation=tf.stack([shift, 0.0]),
         kernel_type="triangle",
         antialias=True,
     )
-    return tf.reshape(rows[0, first:], tf.stack([count, width, 3]))

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from hiercam_keras.data import decode, geometry, resample
+from hiercam_keras.data import decode, geometry
 from hiercam_keras.data.records import Record
 
 # Added before truncation to 8 bits. Weights are ratios of small integers, so that exact
@@ -75,6 +76,7 @@ def read(
     first: Sequence[int] = (0, 0),
     count: Sequence[int] | None = None,
     reduce: bool = True,
+    flip: Sequence[bool] = (False, False),
 ) -> np.ndarray:
     """A part of the window of one image, read with Pillow.
 
@@ -85,30 +87,32 @@ def read(
       first: top and left of the part in the window.
       count: height and width of the part; None for the whole window.
       reduce: a JPEG file may be decoded at 1/2, 1/4 or 1/8, see `decode.reduction`.
+      flip: whether mirrored top to bottom and left to right.
 
     Returns:
-      uint8 (height, width, 3); the same pixels whatever the part.
+      uint8 (height, width, 3). Pillow takes the place of a part in single precision:
+      its pixels are those of the whole window, or now and then the next level.
 
     Raises:
       decode.BadImage: with the reason why there are no pixels.
     """
-    resized = windows.resized[index]
-    least = (int(resized[1]), int(resized[0]))
+    height, width = (int(side) for side in windows.resized[index])
+    least = (width, height)
     facts, image = decode.examine(path, least if reduce else None)
-    span = _span(facts, image, least)
-    pixels = np.asarray(image)
-    count = windows.extent[index] if count is None else count
-    axes = [
-        resample.taps(
-            int(windows.start[index][axis]) + int(first[axis]),
-            int(count[axis]),
-            span[axis],
-            int(resized[axis]),
-            pixels.shape[axis],
-        )
-        for axis in (0, 1)
-    ]
-    return resample.resize(pixels, *axes, ROUNDING)
+    tall, wide = _span(facts, image, least)
+    begin = windows.start[index] + first
+    end = begin + (windows.extent[index] if count is None else count)
+    top, bottom = (float(edge) * tall / height for edge in (begin[0], end[0]))
+    left, right = (float(edge) * wide / width for edge in (begin[1], end[1]))
+    box = (left, top, min(right, image.width), min(bottom, image.height))
+    size = (int(end[1] - begin[1]), int(end[0] - begin[0]))
+    image = image.resize(size, Image.Resampling.BILINEAR, box)
+    for mirrored, method in zip(flip, _FLIPS, strict=True):
+        image = image.transpose(method) if mirrored else image
+    return np.asarray(image)
+
+
+_FLIPS = (Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.FLIP_LEFT_RIGHT)
 
 
 def _span(facts, image, least):

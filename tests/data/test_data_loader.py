@@ -93,12 +93,22 @@ def test_training_epochs(pipeline, records, data_config):
     where = {record.example_id: i // 4 for i, record in enumerate(records)}
     for batch in epochs[1]:
         assert list(batch.labels["species"]) == [where[n] for n in batch.example_ids]
-    # Memory changes nothing.
+    # From memory they differ by a level here and there, which colors stretch.
     data_config.cache_mb = 16
     with make(records, data_config, AUGMENT, training=True, seed=1) as cached:
-        for number, batches in ((0, epochs[0]), (1, epochs[1]), (0, epochs[0])):
-            for a, b in zip(batches, cached.epoch(number), strict=True):
-                assert_same(a, b)
+        numbers = (0, 1, 0)
+        found = [list(cached.epoch(number)) for number in numbers]
+    for number, batches in zip(numbers, found, strict=True):
+        for a, b in zip(epochs[number], batches, strict=True):
+            assert_same(a, b, levels=2)
+            assert np.mean(a.images != b.images) < 0.01
+    # Before an epoch is in memory and after it they are the same to the bit: whoever
+    # goes on with a run finds its batches.
+    for a, b in zip(found[0], found[2], strict=True):
+        assert_same(a, b)
+    with make(records, data_config, AUGMENT, training=True, seed=1) as anew:
+        for a, b in zip(found[1], anew.epoch(1), strict=True):
+            assert_same(a, b)
 
 
 @pytest.mark.parametrize("layout", geometry.LAYOUTS)
@@ -121,7 +131,9 @@ def test_both_pipelines_give_the_same_batches(
         with make(records, data_config, AUGMENT, layout=layout, training=True) as found:
             batches[name] = [b for k in range(3) for b in found.epoch(k)]
     for a, b in zip(*batches.values(), strict=True):
-        assert_same(a, b, levels=2)
+        # Pillow rounds between its two passes; colors stretch the difference.
+        assert_same(a, b, levels=4)
+        assert np.abs(a.images.astype(float) - b.images).mean() < 0.5
 
 
 def test_center_crop_is_the_middle_of_the_picture(pipeline, tmp_path, data_config):
@@ -203,16 +215,17 @@ def test_pillow_reads_what_tensorflow_cannot(records, data_config, monkeypatch):
     tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
     from hiercam_keras.data import pipeline as pipeline_lib
 
+    data_config.cache_mb = 0
     with make(records, data_config, AUGMENT) as found:
         expected = list(found.epoch(0))
-    data_config.pipeline, data_config.cache_mb = "tfdata", 0
+    data_config.pipeline = "tfdata"
     monkeypatch.setattr(pipeline_lib, "_PATIENCE", 2)
     tries = []
 
-    def fails(example, reduce):
+    def fails(example, branches, count):
         tries.append(example)
         with tf.control_dependencies([tf.debugging.Assert(False, ["no such coding"])]):
-            return tf.zeros(tf.concat([example["count"], [3]], 0), tf.uint8)
+            return tf.zeros((*count, 3), tf.uint8)
 
     monkeypatch.setattr(pipeline_lib.pipeline_window, "read", fails)
     with make(records, data_config, AUGMENT) as found:

@@ -1,43 +1,14 @@
-"""Pixels of a part of an image: the same as those of the whole, by either decoder."""
+"""Pixels of a part of an image: those of the whole, by either decoder."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from hiercam_keras.data import decode, geometry, resample, windows
+from hiercam_keras.data import cuts, decode, geometry, windows
 from hiercam_keras.data.records import Record
-
-
-def test_weights_by_hand():
-    # 4 pixels to 2: centers at 1 and 3, the triangle reaches 2 pixels to either side,
-    # so that pixels 0, 1, 2 at distances 0.5, 0.5, 1.5 weigh 3 : 3 : 1.
-    found = resample.taps(0, 2, 4, 2, 4).toarray()
-    np.testing.assert_allclose(found, np.array([[3, 3, 1, 0], [0, 1, 3, 3]]) / 7)
-    # 2 to 4: centers at 0.25, 0.75, ...: plain bilinear, the edge repeated.
-    found = resample.taps(0, 4, 2, 4, 2).toarray()
-    np.testing.assert_allclose(found, [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]])
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 60), st.integers(1, 60))
-def test_like_pillow_in_floating_point(height, width, rows, columns):
-    rng = np.random.default_rng(height * 91 + width)
-    pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
-    found = resample.resize(
-        pixels,
-        resample.taps(0, rows, height, rows, height),
-        resample.taps(0, columns, width, columns, width),
-        0.5,
-    )
-    size = (columns, rows)
-    for channel in range(3):
-        image = Image.fromarray(pixels[..., channel]).convert("F")
-        exact = np.asarray(image.resize(size, Image.Resampling.BILINEAR), np.float64)
-        assert np.abs(found[..., channel] - exact).max() < 0.5 + 1e-3
 
 
 def picture(width, height, seed=0):
@@ -60,14 +31,10 @@ def tf_read(path, where, first, count, reduce):
     tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
     from hiercam_keras.data import pipeline_window
 
-    example = {
-        "path": tf.constant(str(path)),
-        "resized": tf.constant(where.resized[0]),
-        "start": tf.constant(where.start[0]),
-        "first": tf.constant(first, tf.int32),
-        "count": tf.constant(count, tf.int32),
-    }
-    return pipeline_window.read(example, reduce).numpy()
+    parts = cuts.of(where, np.array([0]), np.array([first]), np.array([count]), reduce)
+    example = {key: tf.constant(value[0]) for key, value in parts._asdict().items()}
+    example["path"] = tf.constant(str(path))
+    return pipeline_window.read(example, parts.branch.tolist()).numpy()
 
 
 SIZES = [(500, 375, 224), (331, 500, 224), (70, 91, 96), (999, 640, 96), (512, 512, 96)]
@@ -82,9 +49,10 @@ def test_a_part_has_the_pixels_of_the_whole(tmp_path, width, height, size, layou
     image.save(path, quality=90, subsampling=sampling)
     where = windows.plan([as_record(path, width, height)], size, layout, 1.0)
     extent = where.extent[0]
-    for read in (
-        lambda *part: windows.read(path, where, 0, *part),
-        lambda *part: tf_read(path, where, *part, True),
+    for read, most, share in (
+        # Pillow takes the box of a part in single precision and rounds twice.
+        (lambda *part: windows.read(path, where, 0, *part), 2, 0.15),
+        (lambda *part: tf_read(path, where, *part, True), 1, 0.001),
     ):
         whole = read((0, 0), extent)
         assert whole.shape == (*extent, 3)
@@ -92,9 +60,53 @@ def test_a_part_has_the_pixels_of_the_whole(tmp_path, width, height, size, layou
         for _ in range(4):
             top, left = (int(rng.integers(0, slack + 1)) for slack in extent - size)
             part = read((top, left), (size, size))
-            np.testing.assert_array_equal(
-                part, whole[top : top + size, left : left + size]
-            )
+            seen = whole[top : top + size, left : left + size]
+            assert np.abs(part.astype(int) - seen).max() <= most
+            assert np.mean(part != seen) <= share
+
+
+def test_the_whole_is_what_pillow_makes_of_it(tmp_path):
+    """Where a window is the whole image, nothing but Pillow's own resize is seen."""
+    path = tmp_path / "x.jpg"
+    Image.fromarray(picture(300, 200)).save(path, quality=90)
+    where = windows.plan([as_record(path, 300, 200)], 64, "localization")
+    with Image.open(path) as image:
+        expected = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR))
+    found = windows.read(path, where, 0, reduce=False, flip=(True, False))
+    np.testing.assert_array_equal(found, expected[::-1])
+    found = windows.read(path, where, 0, reduce=False, flip=(False, True))
+    np.testing.assert_array_equal(found, expected[:, ::-1])
+
+
+def test_cut_by_hand():
+    # 400 x 300 to a short side of 150: two decoded pixels a step. The part begins at
+    # output pixel 10 + 3 across, whose center is at 27 decoded pixels; the kernel
+    # reaches 2 to the left of it, and 4 are decoded besides: from 21 on. At 21 the
+    # output would be -2.5 px left of the part: 21 / 2 - 13.
+    where = windows.Windows(
+        original=np.array([[300, 400]], np.int32),
+        resized=np.array([[150, 200]], np.int32),
+        start=np.array([[0, 10]], np.int32),
+        extent=np.array([[150, 180]], np.int32),
+        size=100,
+    )
+    part = (where, np.array([0]), np.array([[0, 3]]), np.array([[100, 100]]))
+    found = cuts.of(*part, False)
+    # Across it ends with output pixel 112, center 225, and 2 + 4 behind it.
+    assert found.place[0].tolist() == [300, 400, 0, 21, 205, 210]
+    np.testing.assert_allclose(found.fit[0], [0.5, 0.5, 0, -2.5])
+    assert decode.REDUCTIONS[found.branch[0]] == 1
+    found = cuts.of(*part, True)  # decoded at half its size: one pixel a step
+    assert decode.REDUCTIONS[found.branch[0]] == 2
+    assert found.place[0].tolist() == [300, 400, 0, 8, 105, 110]
+    np.testing.assert_allclose(found.fit[0], [1, 1, 0, -5])
+
+
+def test_large_files_are_read_from_their_copies():
+    where = windows.plan([as_record(Path("x.jpg"), 9000, 3000)], 224, "classification")
+    first, count = np.zeros((1, 2), int), where.extent
+    found = cuts.of(where, np.array([0]), first, count, False)
+    assert found.place[0, :2].tolist() == [1365, 4096]
 
 
 @pytest.mark.parametrize(("width", "height", "size"), SIZES)
@@ -114,7 +126,9 @@ def test_reduced_decoding_shows_the_same_picture(tmp_path, width, height, size):
         assert 10 * np.log10(255**2 / error) > 32
     for pixels, reduce in ((full, False), (reduced, True)):
         found = tf_read(path, where, (0, 0), extent, reduce)
-        assert np.abs(found - pixels).max() <= 1
+        # Pillow rounds between its two passes.
+        assert np.abs(found - pixels).max() <= 2
+        assert np.abs(found - pixels).mean() < 0.5
 
 
 def test_reduction_keeps_what_suffices():
