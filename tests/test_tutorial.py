@@ -1,6 +1,9 @@
 """docs/tutorial.ipynb: whole, without outputs, and it runs."""
 
+import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -39,6 +42,38 @@ def test_it_names_modes_and_fields_that_exist(notebook):
         for part in path.split("."):
             assert part in node, path
             node = node[part]
+
+
+def test_the_first_cell_finds_or_clones_the_repository(notebook, tmp_path):
+    """In a folder without a copy it clones one, with one above it goes there; and no
+    child process takes a whole GPU."""
+    (first, *_) = (cell for cell in notebook.cells if cell.cell_type == "code")
+    origin, elsewhere = tmp_path / "origin", tmp_path / "elsewhere"
+    (origin / "docs").mkdir(parents=True)
+    elsewhere.mkdir()
+    (origin / "main.py").write_text("print('main')")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(origin)]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *words], check=True)
+    script = tmp_path / "cell.py"
+    script.write_text(
+        f"{first.source}\nDATA = []\nprogram('--x')\nprint(os.getcwd(), "
+        "os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'])"
+    )
+
+    def run(folder, repository=""):
+        return subprocess.run(
+            [sys.executable, str(script)],
+            cwd=folder,
+            env={**os.environ, "HIERCAM_REPOSITORY": repository, "TUTORIAL_DIR": "t"},
+            capture_output=True,
+            text=True,
+        )
+
+    assert run(origin / "docs").stdout.split() == ["main", str(origin), "false"]
+    cloned = run(elsewhere, str(origin))
+    assert cloned.stdout.split() == ["main", str(elsewhere / "copy"), "false"]
+    assert "set REPOSITORY" in run(tmp_path).stderr
 
 
 @pytest.mark.slow
