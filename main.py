@@ -91,7 +91,7 @@ def main(_: list[str]) -> None:
             hosts.join(FLAGS.mode)
         settings = Settings.from_flags(FLAGS, _DEFAULT_CONFIG)
         mode = importlib.import_module(settings.module)
-        with hosts.explain_lost():
+        with hosts.as_one():
             said = mode.run(settings)
         if hosts.is_primary():
             print(said, flush=True)

@@ -126,7 +126,7 @@ class Soak:
 
     def longer(self, minutes: float) -> dict[str, float]:
         """How memory grows in one longer training and one longer export."""
-        count, found = max(3, min(24, round(minutes))), {}
+        count, found = max(3, round(minutes / 3)), {}
         run = self.folder / "long"
         every = {"train": epochs(count), "cam": ["--config.cam.method=scorecam"]}
         units = {"train": 1, "cam": 16}  # a checkpoint is a step, a shard 16 images

@@ -106,10 +106,15 @@ def primary_first(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def explain_lost() -> Iterator[None]:
-    """Turns the failure of another process into a UserError."""
+def as_one() -> Iterator[None]:
+    """The block ends in all processes, or the loss of one is a UserError in the others.
+
+    The first process has more to do at the end, as it draws and writes alone. Who is
+    through waits for it here: JAX would give it up after LOST_SECONDS.
+    """
     try:
         yield
+        barrier("done")
     except RuntimeError as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else ""
         if part()[1] == 1 or not any(word in str(error).lower() for word in _LOST):

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from hiercam_keras import runtime
+from hiercam_keras.errors import UserError
 
 
 @pytest.fixture
@@ -15,7 +16,11 @@ def launch(tmp_path, monkeypatch):
     """Calls relaunch_with_fast_malloc; returns what it would have started, or None."""
 
     def launch(
-        kernel="always [madvise] never", platform="linux", gib=64, **environment
+        kernel="always [madvise] never",
+        platform="linux",
+        gib=64,
+        container="max",
+        **environment,
     ):
         thp = tmp_path / "enabled"
         if kernel is not None:
@@ -23,6 +28,9 @@ def launch(tmp_path, monkeypatch):
         calls = []
         with monkeypatch.context() as patch:
             patch.setattr(runtime, "_THP", thp)
+            limit = tmp_path / "memory.max"
+            limit.write_text(container)
+            patch.setattr(runtime, "_LIMITS", (limit, tmp_path / "missing"))
             pages = {"SC_PHYS_PAGES": gib * 2**18, "SC_PAGE_SIZE": 4096}
             patch.setattr(runtime.os, "sysconf", pages.__getitem__)
             patch.setattr(runtime.sys, "platform", platform)
@@ -60,6 +68,11 @@ def test_memory_is_kept_without_huge_pages_on_demand_too(launch, kernel):
 def test_a_small_machine_gets_its_memory_back(launch):
     assert launch(gib=24)[2]["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
     assert launch(gib=24, kernel="always madvise [never]") is None
+
+
+def test_a_small_container_on_a_large_machine_does_too(launch):
+    found = launch(gib=512, container=str(16 * 2**30))
+    assert found[2]["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
 
 
 def test_freed_memory_stays_with_the_process():
@@ -147,3 +160,37 @@ def test_versions_name_what_a_result_depends_on():
         versions
     )
     assert all(isinstance(value, str) and value for value in versions.values())
+
+
+@pytest.fixture
+def eight(monkeypatch):
+    """Eight devices that share each batch; what is told of it."""
+    told = []
+    monkeypatch.setattr(runtime, "_num_sharing", lambda: 8)
+    monkeypatch.setattr(
+        runtime.logging, "info", lambda text, *values: told.append(text % values)
+    )
+    return told
+
+
+@pytest.mark.parametrize(
+    ("asked", "images", "shared"),
+    [(16, 100, 16), (2, 100, 8), (17, 100, 24), (20, 22, 16), (8, 8, 8), (24, 20, 24)],
+)
+def test_a_batch_is_made_a_multiple_of_the_devices(eight, asked, images, shared):
+    """Upwards; downwards where images are few; 24 of 20 is the loader's business."""
+    assert runtime.training_batch(asked, images) == shared
+    words = f"data.batch_size {asked} becomes {shared}, a multiple of the 8 devices"
+    assert eight == ([] if asked == shared else [words])
+
+
+def test_fewer_images_than_devices_are_refused(eight):
+    with pytest.raises(UserError, match=r"8 devices cannot share 5 images.*devices"):
+        runtime.training_batch(2, 5)
+
+
+def test_a_run_keeps_its_batch_or_is_refused(eight):
+    assert runtime.resumed_batch(24) == 24
+    words = r"batches of 6 images, which 8 .*devices=6 \(or 1, 2, 3\)"
+    with pytest.raises(UserError, match=words):
+        runtime.resumed_batch(6)

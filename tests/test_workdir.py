@@ -1,5 +1,7 @@
 """Writes that leave the old file or the new one, never half of one."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -30,6 +32,37 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
         raise ZeroDivisionError
     assert path.read_text() == "old"
     assert [one.name for one in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
+    """Then a power failure leaves the old file or the new one, and no empty one."""
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def synced(descriptor):
+        done.append(os.path.realpath(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(
+        os, "replace", lambda *names: done.append("rename") or replace(*names)
+    )
+    workdir.write_text(tmp_path / "x.json", "new")
+    content, rename, folder = done
+    assert (rename, folder) == ("rename", str(tmp_path))
+    assert content.startswith(f"{tmp_path}/.x.") and content.endswith(".tmp.json")
+
+
+def test_a_disk_that_fails_while_it_syncs_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "x.json"
+    path.write_text("old")
+
+    def fail(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(UserError, match="cannot write .*x.json: Input/output error"):
+        workdir.write_text(path, "new")
+    assert path.read_text() == "old"
 
 
 def test_a_body_that_writes_nothing_is_told(tmp_path):

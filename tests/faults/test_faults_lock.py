@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import pytest
+import tiny_birds
 
 from hiercam_keras import run_lock
 from hiercam_keras.errors import UserError
+from hiercam_keras.training.saving import Saving
 
 CODE = (
     "import sys, time; from pathlib import Path; from hiercam_keras import run_lock\n"
@@ -67,3 +69,68 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(UserError, match="cannot write .*run.lock: Is a directory"):
         with run_lock.hold(tmp_path):
             raise AssertionError
+
+
+def test_a_disk_that_is_full_at_the_start(small_disk):
+    small_disk.fill(0)
+    with pytest.raises(UserError, match="cannot write .*run.lock: .*Free some space"):
+        with run_lock.hold(small_disk.path):
+            raise AssertionError
+
+
+def test_a_second_training_is_refused_while_the_first_runs(
+    birds, start, tmp_path, monkeypatch
+):
+    """The second is started before the second step of the first."""
+    config, run = tiny_birds.make_config(tmp_path, birds), tmp_path / "run"
+    begin, ended = Saving.on_train_batch_begin, []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 1 and not ended:
+            flags = ["--mode=train", *tiny_birds.command_line(birds)]
+            other = start(*flags, f"--workdir={run}", "--overwrite")
+            ended.append((*other.communicate(timeout=300), other.returncode))
+        begin(self, batch, logs)
+
+    monkeypatch.setattr(Saving, "on_train_batch_begin", on_train_batch_begin)
+    said = tiny_birds.run("train", config, rank=("family",), workdir=str(run))
+    ((spoken, told, status),) = ended
+    assert status == 1 and spoken == ""
+    assert (
+        f"error: {run} is in use: a training runs in it, process {os.getpid()}"
+        in (told.splitlines()[-1])
+    )
+    assert said.startswith("wrote") and (run / "model.keras").exists()
+
+
+def test_a_second_export_into_a_store_is_refused(birds, tmp_path):
+    """Who ended first would remove what the other is writing."""
+    config, run = tiny_birds.make_config(tmp_path, birds), tmp_path / "run"
+    flags = {"rank": ("family",), "workdir": str(run)}
+    tiny_birds.run("train", config, fields={"train.epochs": 1}, **flags)
+    cam = {"fields": {"cam.num_overlays": 0}, **flags}
+    tiny_birds.run("cam", config, **cam)
+    (maps,) = (run / "maps").iterdir()
+    (maps / "shard-00000.npz").unlink()
+    half = maps / ".shard-00000.abc.tmp.npz"
+    half.write_bytes(b"half")
+    process = subprocess.Popen(
+        [sys.executable, "-c", CODE, str(maps)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "holds\n"
+    try:
+        with pytest.raises(UserError, match=rf"{maps.name} is in use: its maps are"):
+            tiny_birds.run("cam", config, **cam)
+        assert half.exists()
+    finally:
+        process.kill()
+        process.communicate()
+    said = tiny_birds.run("cam", config, **cam)
+    assert said.startswith("9 maps of the test split, 9 of them made now")
+    assert not half.exists()
+
+
+def test_a_second_pretraining_is_refused(tmp_path, other):
+    config = tiny_birds.make_config(tmp_path, tmp_path)
+    with pytest.raises(UserError, match=rf"a pretraining runs in it, .* {other.pid} "):
+        tiny_birds.run("pretrain", config, workdir=str(tmp_path))

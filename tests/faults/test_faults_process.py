@@ -12,8 +12,10 @@ import keras
 import numpy as np
 import pytest
 import tiny_birds
+from array_loader import ArrayLoader, make_images
 
 from hiercam_keras.errors import UserError, explain_out_of_memory
+from hiercam_keras.training import predict
 
 # Sends itself a signal before a step: AT_STEP is "step signal".
 AT_STEP = """
@@ -49,6 +51,45 @@ def test_sigterm_saves_and_says_how_to_go_on(start, flags, tmp_path):
     assert told.splitlines()[-1].startswith("stopped: SIGTERM, stopped at step ")
     assert "--resume" in told.splitlines()[-1] and "Traceback" not in told
     assert not (run / "model.keras").exists()
+
+
+# Sends itself SIGTERM when a function is called: AT_CALL is its module and name.
+AT_CALL = """
+import importlib, os, signal
+module, name = os.environ["AT_CALL"].split()
+module = importlib.import_module(module)
+call = getattr(module, name)
+def killed(*args, **options):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return call(*args, **options)
+setattr(module, name, killed)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "call"),
+    [
+        ("train", "hiercam_keras.modes.settings Settings"),  # nothing has begun
+        ("train", "hiercam_keras.models.files save_model"),  # all steps are done
+        ("predict", "hiercam_keras.run_folder read_finished"),
+    ],
+)
+def test_sigterm_outside_of_the_steps_says_again(start, flags, tmp_path, mode, call):
+    """Status 75, so that a scheduler starts it again; `--resume` then needs no step."""
+    run = tmp_path / "run"
+    asked = [*flags, f"--workdir={run}", f"--mode={mode}"]
+    stopped = start(*asked, hook=AT_CALL, env={"AT_CALL": call})
+    said, told = stopped.communicate(timeout=300)
+    assert (stopped.returncode, said) == (75, ""), told
+    last = told.splitlines()[-1]
+    assert last.startswith("stopped: SIGTERM. Nothing that was done is lost: ")
+    assert "Traceback" not in told and not (run / "model.keras").exists()
+    if "save_model" not in call:
+        return
+    ended = start(*asked, "--resume")
+    said, told = ended.communicate(timeout=300)
+    assert ended.returncode == 0 and "wrote" in said, told
+    assert "going on after step 0 of epoch 5" in told
 
 
 @pytest.mark.slow
@@ -112,6 +153,19 @@ def test_out_of_memory_names_the_batch_and_what_to_try():
     with pytest.raises(RuntimeError, match="other"):
         with explain_out_of_memory(64, "data.batch_size"):
             raise RuntimeError("other")
+
+
+def test_out_of_memory_while_a_model_is_asked():
+    """In eval and predict: the batches are those of the loader."""
+
+    def model(images, training=False):
+        return jnp.zeros((10**15,), jnp.uint8).block_until_ready()
+
+    loader = ArrayLoader(*make_images(0, 12), 6, False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict, "predict_batch", model)
+        with pytest.raises(UserError, match=r"batches of 6 images.*batch_size=3"):
+            predict.predict_logits(None, loader, ("family",))
 
 
 def test_a_read_only_workdir(birds, tmp_path):

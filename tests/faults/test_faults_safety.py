@@ -5,6 +5,8 @@ import io
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from hiercam_keras.models import files, weights
 from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
 
 PACKAGE = Path(hiercam_keras.__file__).parent
+TESTS = Path(__file__).parent.parent
+ROOT = TESTS.parent
 fuzz = settings(
     max_examples=60,
     deadline=None,
@@ -82,17 +86,106 @@ def test_arrays_are_read_without_pickle(tmp_path, sign):
     np.savez(path, kernel=np.array([Payload(sign)], object))
     with pytest.raises(UserError):
         weights.read_npz(path)
-    folder = tmp_path / "maps" / "key"
+    folder = make_store(tmp_path / "maps")
+    shard = folder / "shard-00000.npz"
+    assert store.open(folder).get("a").cam.shape == (1, 2, 2)
+    for name in ("skipped_reason", "score", "example_id"):
+        poisoned = {**SHARD, name: np.array([Payload(sign)], object)}
+        np.savez(shard, **poisoned)
+        with np.load(shard, allow_pickle=True) as file:  # it would run, if unpickled
+            file[name]
+        sign.rmdir()
+        with pytest.raises(UserError, match="shard-00000.npz is damaged .*pickle"):
+            store.open(folder).column(name)
+    shard.write_bytes(pickle.dumps(Payload(sign)))
+    with pytest.raises(UserError, match="shard-00000.npz is damaged"):
+        store.open(folder)
+
+
+# One map of 2 x 2 cells, as store.Writer leaves it.
+SHARD = {
+    "example_id": np.array(["a"]),
+    "rank": np.array(["family"]),
+    "skipped_id": np.array([], np.str_),
+    "skipped_reason": np.array([], np.str_),
+    "label": np.array([[3]], np.int32),
+    "rival_rank": np.array([[""]], "<U32"),
+    "rival_label": np.array([[-1]], np.int32),
+    "score": np.array([[0.5]], np.float32),
+    "probability": np.array([[0.7]], np.float32),
+    "degenerate": np.array([[False]]),
+    "trivial": np.array([[False]]),
+    "cam": np.ones((1, 1, 2, 2), np.float32),
+    "geometry": np.zeros((1, 7), np.float32),
+}
+
+
+def make_store(folder: Path) -> Path:
+    """A map store of one example."""
     folder.mkdir(parents=True)
     meta = {"schema_version": store.SCHEMA_VERSION, "num_examples": 1, "targets": ["a"]}
     meta |= {"shard_size": 1, "identity": {}, "lineages": {}, "versions": {}}
     (folder / "store.json").write_text(json.dumps({**meta, "info": {}}))
-    np.savez(folder / "shard-00000.npz", skipped_reason=np.array([Payload(sign)]))
-    with pytest.raises((UserError, ValueError)):
-        store.open(folder).column("skipped_reason")
-    (folder / "shard-00000.npz").write_bytes(pickle.dumps(Payload(sign)))
-    with pytest.raises((UserError, ValueError)):
-        store.open(folder).column("score")
+    np.savez(folder / "shard-00000.npz", **SHARD)
+    return folder
+
+
+def shard_bytes(save) -> bytes:
+    file = io.BytesIO()
+    save(file, **SHARD)
+    return file.getvalue()
+
+
+SHARDS = {save.__name__: shard_bytes(save) for save in (np.savez, np.savez_compressed)}
+
+
+@fuzz
+@given(
+    kind=st.sampled_from(sorted(SHARDS)),
+    edits=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=4),
+    cut=st.integers(0, 4000),
+)
+def test_any_shard_of_maps_is_read_or_a_user_error(tmp_path_factory, kind, edits, cut):
+    """Bytes of its zip and of its arrays changed, or its end cut off."""
+    content = bytearray(SHARDS[kind][: len(SHARDS[kind]) - cut // 4 * (cut % 2)])
+    for place, value in edits:
+        if content:
+            content[place % len(content)] = value
+    folder = make_store(tmp_path_factory.mktemp("store") / "key")
+    (folder / "shard-00000.npz").write_bytes(content)
+    try:
+        maps = store.open(folder)
+        entries = list(maps)
+        scores = maps.column("score")
+    except UserError as error:
+        assert "shard-00000.npz" in str(error) and "\n" not in str(error)
+    else:
+        assert len(entries) == len(scores) == len(maps)
+
+
+def test_any_byte_of_a_shard_may_be_wrong(tmp_path):
+    """Every byte of the zip's own structures, at eight values each."""
+    folder = make_store(tmp_path / "key")
+    for original in SHARDS.values():
+        size = len(original)
+        for place in [*range(60), *range(size - 500, size)]:
+            for value in (0, 1, 8, 9, 99, 127, 128, 255):
+                content = bytearray(original)
+                content[place] = value
+                (folder / "shard-00000.npz").write_bytes(content)
+                try:
+                    list(store.open(folder))
+                except UserError as error:
+                    assert "shard-00000.npz" in str(error)
+
+
+def test_arrays_that_do_not_belong_together(tmp_path):
+    folder = make_store(tmp_path / "key")
+    for name, rows in (("cam", 2), ("skipped_id", 1), ("label", 0)):
+        wrong = {**SHARD, name: np.zeros((rows, 1), SHARD[name].dtype)}
+        np.savez(folder / "shard-00000.npz", **wrong)
+        with pytest.raises(UserError, match="do not belong together"):
+            list(store.open(folder))
 
 
 # Modules that can open a connection, and who may import them; run_lock asks for the
@@ -124,6 +217,48 @@ def test_only_known_places_can_open_a_connection():
         if "get_file(" in path.read_text("utf-8")
     ]
     assert set(callers) <= {"imagenet.py"}
+
+
+# Trains, evaluates and explains where every look-up of a name and every connection
+# ends the process: Python tells of them before they are made.
+OFFLINE = """
+import os, sys
+from pathlib import Path
+def forbid(event, values):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname",
+                 "socket.sendto", "urllib.Request"):
+        sys.stderr.write(f"NETWORK {event} {values}")
+        sys.stderr.flush()
+        os._exit(9)
+sys.addaudithook(forbid)
+if sys.argv[1] == "connects":
+    import socket
+    socket.socket().connect(("localhost", 9))
+from hiercam_keras import runtime
+runtime.prepare_process()
+import tiny_birds
+tiny_birds.register()
+place = Path(sys.argv[1])
+config = tiny_birds.make_config(place, place / "birds")
+for mode in ("train", "eval", "cam"):
+    said = tiny_birds.run(mode, config, rank=("family",), workdir=str(place / "run"))
+print(said)
+"""
+
+
+def test_no_connection_is_made_that_nobody_asked_for(tmp_path):
+    ended = [
+        subprocess.run(
+            [sys.executable, "-c", OFFLINE, where],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)])},
+        )
+        for where in ("connects", str(tmp_path))
+    ]
+    assert ended[0].returncode == 9 and "NETWORK socket.connect" in ended[0].stderr
+    assert ended[1].returncode == 0, ended[1].stderr[-2000:]
+    assert "9 maps of the test split" in ended[1].stdout
 
 
 @fuzz

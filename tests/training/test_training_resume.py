@@ -1,5 +1,6 @@
 """Stopped at any step and gone on with: the same bits as never stopped."""
 
+import errno
 import json
 import shutil
 import signal
@@ -11,7 +12,7 @@ import pytest
 from hiercam_keras.errors import Stopped, UserError
 from hiercam_keras.training import callbacks, fit
 from hiercam_keras.training.checkpoint import Checkpoints
-from hiercam_keras.training.saving import Saving
+from hiercam_keras.training.saving import LossWatch, Saving
 
 NUM_BATCHES = 4  # of an epoch, of the fixture `loaders`
 
@@ -148,6 +149,54 @@ def test_a_second_interrupt_does_not_wait(train, monkeypatch):
         train(epochs=1)
 
 
+def test_a_second_sigterm_does_not_break_the_save(train, tmp_path, monkeypatch):
+    """Schedulers send it more than once; here while the last checkpoint is written."""
+    expected = train(folder=tmp_path / "whole", epochs=2)
+    save, received = Checkpoints.save, []
+
+    def act(saving):
+        received.append(saving.signals)
+        signal.raise_signal(signal.SIGTERM)
+
+    def twice(self, *args):
+        if received:
+            assert received[0].received == signal.SIGTERM
+            signal.raise_signal(signal.SIGTERM)
+        return save(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Saving, "on_train_batch_begin", stop_before(6, act))
+        patch.setattr(Checkpoints, "save", twice)
+        with pytest.raises(Stopped, match="stopped at step 2 of epoch 2") as error:
+            train(folder=tmp_path / "parts", epochs=2)
+    assert error.value.status == 75
+    same(train(folder=tmp_path / "parts", resume=True, epochs=2), expected)
+
+
+@pytest.mark.parametrize("name", ["latest", "load_best"])
+def test_a_signal_before_or_after_the_steps_waits_its_turn(
+    train, tmp_path, monkeypatch, name
+):
+    """While a checkpoint is read: it is no damage, and the run can go on."""
+    expected = train(folder=tmp_path / "whole", epochs=2)
+    read = getattr(Checkpoints, name)
+
+    def signalled(self, *args):
+        signal.raise_signal(signal.SIGTERM)
+        return read(self, *args)
+
+    parts = tmp_path / "parts"
+    train(folder=parts, epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, name, signalled)
+        where = "step 0 of epoch 2" if name == "latest" else "step 0 of epoch 3"
+        with pytest.raises(Stopped, match=f"stopped at {where}") as error:
+            train(folder=parts, resume=True, epochs=2)
+    assert error.value.status == 75
+    assert not list((parts / "checkpoints").glob("*damaged*"))
+    same(train(folder=parts, resume=True, epochs=2), expected)
+
+
 def test_in_another_thread_signals_are_left_alone(train):
     """As in a notebook's or a server's worker."""
     found = []
@@ -207,6 +256,76 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     assert (folder / f"{last.name}.damaged").is_dir()
 
 
+def test_a_number_that_was_set_aside_before_is_set_aside_again(train, tmp_path):
+    train(folder=tmp_path / "run", epochs=2)
+    folder = tmp_path / "run" / "checkpoints"
+    for name in ("2.damaged", "2.damaged-2"):
+        shutil.copytree(folder / "1", folder / name)
+    (folder / "2" / "meta" / "metadata").write_text("{")
+    assert Checkpoints(folder).latest().path.name == "1"
+    assert (folder / "2.damaged-3" / "meta" / "metadata").read_text() == "{"
+    assert Checkpoints(folder).numbers() == [1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EIO, "Input/output error"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        ValueError('UNAVAILABLE: Error opening "zarr" driver'),
+        MemoryError(),
+    ],
+)
+def test_what_is_only_out_of_reach_is_left_alone(train, tmp_path, monkeypatch, error):
+    train(folder=tmp_path / "run", epochs=1)
+    state = Checkpoints(tmp_path / "run" / "checkpoints")
+
+    def fail(*args, **options):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state._manager, "restore", fail)
+        with pytest.raises(UserError, match=r"cannot read the checkpoint .*/1 now"):
+            state.latest()
+    assert state.latest().meta["epoch"] == 1
+
+
+def test_one_process_alone_renames_what_is_damaged(train, tmp_path, monkeypatch):
+    """The others wait for it, and then see what it did."""
+    train(folder=tmp_path / "run", epochs=2)
+    folder = tmp_path / "run" / "checkpoints"
+    (folder / "2" / "meta" / "metadata").write_text("")
+    waited = []
+    monkeypatch.setattr("hiercam_keras.hosts.is_primary", lambda: False)
+    monkeypatch.setattr("hiercam_keras.hosts.barrier", waited.append)
+    assert Checkpoints(folder).latest().path.name == "1"
+    assert (folder / "2").is_dir() and waited == ["set aside 2"]
+
+
+def test_what_another_process_cannot_read_is_damaged_for_all(
+    train, tmp_path, monkeypatch
+):
+    train(folder=tmp_path / "run", epochs=2)
+    state = Checkpoints(tmp_path / "run" / "checkpoints")
+    answers = iter([False, True])
+    monkeypatch.setattr(
+        "hiercam_keras.hosts.all_of", lambda mine: mine and next(answers)
+    )
+    assert state.latest().path.name == "1"
+
+
+def test_another_batch_size_is_refused(train, loaders, tmp_path, monkeypatch):
+    """Steps of a checkpoint count batches of the first call."""
+    stop = stop_before(2, lambda saving: signal.raise_signal(signal.SIGTERM))
+    with monkeypatch.context() as patch:
+        patch.setattr(Saving, "on_train_batch_begin", stop)
+        with pytest.raises(Stopped):
+            train(folder=tmp_path / "run", epochs=1)
+    loaders[0].num_batches = 1
+    with pytest.raises(UserError, match="counts 4 steps an epoch, and this .* 1: "):
+        train(folder=tmp_path / "run", epochs=1, resume=True)
+
+
 def test_when_all_are_damaged_it_says_so(train, tmp_path):
     train(folder=tmp_path / "run", epochs=1)
     for path in (tmp_path / "run" / "checkpoints").rglob("metadata"):
@@ -217,24 +336,35 @@ def test_when_all_are_damaged_it_says_so(train, tmp_path):
         train(folder=tmp_path / "run", epochs=2, resume=True)
 
 
+@pytest.mark.parametrize("bad_step", [0, 1])
 def test_a_loss_that_is_no_number_stops_at_its_step(
-    train, loaders, tmp_path, monkeypatch
+    train, loaders, tmp_path, monkeypatch, bad_step
 ):
-    """The sixth batch is bad: what was saved before it stays the last."""
+    """The fifth or sixth batch is bad: what was saved before it stays the last."""
     real = fit._training_batches
 
     def broken(loader, counts, epoch, options, first=0):
         for step, (images, labels) in enumerate(
             real(loader, counts, epoch, options, first), first
         ):
-            bad = epoch == 1 and step == 1
+            bad = epoch == 1 and step == bad_step
             yield (np.full(images.shape, np.nan, np.float32) if bad else images, labels)
 
     monkeypatch.setattr(fit, "_training_batches", broken)
-    with pytest.raises(UserError, match=r"nan .*at step 2 of epoch 2.*learning_rate"):
+    words = rf"nan .*at step {bad_step + 1} of epoch 2.*learning_rate"
+    with pytest.raises(UserError, match=words):
         train(folder=tmp_path / "run", epochs=2, checkpoint_steps=1)
     saved = Checkpoints(tmp_path / "run" / "checkpoints").latest()
-    assert (saved.meta["epoch"], saved.meta["step"]) == (1, 1)
+    assert (saved.meta["epoch"], saved.meta["step"]) == (1, bad_step)
     for group in saved.arrays.values():
         assert all(np.isfinite(value).all() for value in group.values())
     json.dumps(saved.meta, allow_nan=False)
+
+
+def test_the_first_bad_step_is_noted_whatever_the_order():
+    """Keras calls the ends of batches in several threads; step 0 counts too."""
+    for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
+        watch = LossWatch()
+        for batch in order:
+            watch.on_train_batch_end(batch, {"loss": float("nan")})
+        assert watch.first_bad == 0
