@@ -25,6 +25,11 @@ _KEEP_MEMORY = (
 _ROOMY = 32 * 10**9  # bytes of memory from which on a process may keep what it freed
 _RELAUNCHED = "HIERCAM_RELAUNCHED"
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+# What a container may have, in its second and in its first form.
+_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
 def malloc_settings() -> str:
@@ -43,9 +48,20 @@ def malloc_settings() -> str:
             settings.append(_HUGE_PAGES)
     except OSError:
         pass
-    if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >= _ROOMY:
+    if _memory() >= _ROOMY:
         settings.append(_KEEP_MEMORY)
     return ":".join(settings)
+
+
+def _memory() -> int:
+    """Bytes that this process may have: those of the machine, or of its container."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in _LIMITS:
+        try:
+            found.append(int(path.read_text()))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return min(found)
 
 
 def relaunch_with_fast_malloc() -> None:
