@@ -4,9 +4,12 @@
 into memory; `index.json` beside it has checksums of its blocks and the files that could
 not be read. The key is a hash of all inputs (path, size and time of every file) and of
 all settings that the pixels depend on, so that a cache is right or is not found. Both
-files are written under temporary names, the index last.
+files are written under temporary names, the index last, by one process, and others that
+want the same cache wait for it. `checked.json` remembers size and time of the pixels'
+file when they were read back and compared with their checksums.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,7 +24,7 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import workdir
-from hiercam_keras.data import index, windows
+from hiercam_keras.data import disk_lock, index, windows
 from hiercam_keras.errors import UserError
 
 SCHEMA_VERSION = 1
@@ -101,16 +104,19 @@ def open_or_make(
     lengths = where.extent.astype(np.int64).prod(axis=1) * 3
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
     found = _open(place, starts, where.num_bytes)
-    if found is not None:
-        logging.info("Decoded images come from %s", place)
-        return found
-    _make(place, starts, where.num_bytes, fill)
-    found = _open(place, starts, where.num_bytes)
+    if found is None:
+        with disk_lock.alone(place):
+            # Another process may have made it while this one waited.
+            found = _open(place, starts, where.num_bytes)
+            if found is None:
+                _make(place, starts, where.num_bytes, fill)
+                found = _open(place, starts, where.num_bytes, just_made=True)
     if found is None:
         raise UserError(
             f"the cache {place} is damaged as soon as it is written: is the disk "
             "sound? Choose another folder with --config.data.disk_cache."
         )
+    logging.info("Decoded images come from %s", place)
     return found
 
 
@@ -131,7 +137,7 @@ def _key(paths, where, settings) -> str:
     return digest.hexdigest()[:16]
 
 
-def _open(place, starts, num_bytes) -> Windows | None:
+def _open(place, starts, num_bytes, just_made=False) -> Windows | None:
     """A whole cache, or None where there is none or it is damaged."""
     if not (place / "index.json").exists():
         return None
@@ -141,14 +147,37 @@ def _open(place, starts, num_bytes) -> Windows | None:
         pixels = np.load(place / "pixels.npy", mmap_mode="c", allow_pickle=False)
         if pixels.shape != (num_bytes,) or pixels.dtype != np.uint8:
             raise ValueError(f"{pixels.dtype} {pixels.shape}")
-        if _checksums(pixels) != about["checksums"]:
-            raise ValueError("wrong checksum")
         good = np.ones(len(starts), bool)
         good[about["unreadable"]] = False
+        if not just_made:
+            _check(place, pixels, about["checksums"])
     except (OSError, ValueError, KeyError, IndexError, TypeError, UserError) as error:
         logging.warning("The cache %s is damaged and is made anew: %s", place, error)
         return None
     return Windows(pixels, starts, good)
+
+
+def _check(place, pixels, checksums):
+    """Reads the pixels back, once for each size and time of their file."""
+    stat = os.stat(place / "pixels.npy")
+    now = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "checksums": checksums}
+    seen = place / "checked.json"
+    with contextlib.suppress(UserError):  # there is none, or it is damaged
+        if workdir.read_json(seen) == now:
+            return
+    logging.info("Checking %s, once: %.2f GB", place, len(pixels) / _GB)
+    if _checksums(pixels) != checksums:
+        raise ValueError("wrong checksum")
+    try:
+        _write_json(seen, now)
+    except UserError as error:
+        logging.warning("%s; the cache is checked again by the next run", error)
+
+
+def _write_json(path, value):
+    # By whichever process made it, also where the first one alone writes results.
+    with workdir.atomic_path(path, own=True) as temporary:
+        temporary.write_text(json.dumps(value) + "\n", encoding="utf-8")
 
 
 def _make(place, starts, num_bytes, fill):
@@ -170,7 +199,7 @@ def _make(place, starts, num_bytes, fill):
             "another folder with --config.data.disk_cache, or do without it "
             '(--config.data.disk_cache="").'
         )
-    with workdir.atomic_path(place / "pixels.npy") as temporary:
+    with workdir.atomic_path(place / "pixels.npy", own=True) as temporary:
         pixels = np.lib.format.open_memmap(
             temporary, mode="w+", dtype=np.uint8, shape=(num_bytes,)
         )
@@ -181,7 +210,7 @@ def _make(place, starts, num_bytes, fill):
         pixels.flush()
         checksums = _checksums(pixels)
         del pixels
-    workdir.write_json(
+    _write_json(
         place / "index.json",
         {
             "schema_version": SCHEMA_VERSION,

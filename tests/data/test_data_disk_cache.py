@@ -1,13 +1,16 @@
 """Decoded images on disk: the same batches, and never stale or damaged ones."""
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 
 import numpy as np
 import pytest
 
-from hiercam_keras.data import disk_cache, loader, sources
+from hiercam_keras.data import disk_cache, disk_lock, loader, sources
 from hiercam_keras.errors import UserError
 
 AUGMENT = {"horizontal_flip": True, "crop_jitter": 1.0, "brightness": 0.2}
@@ -72,6 +75,7 @@ def test_same_batches_decoded_once(config, records, monkeypatch):
     with make(records, config) as found:
         assert os.path.getsize(pixels) == found._job.windows.num_bytes + 128
     assert sorted(path.name for path in pixels.parent.iterdir()) == [
+        "checked.json",
         "index.json",
         "pixels.npy",
     ]
@@ -194,3 +198,70 @@ def test_files_that_disappear_in_the_middle_of_an_epoch(config, records, bird_fo
         masks = np.concatenate([batch.mask for batch in found.epoch(1)])
         np.testing.assert_array_equal(masks, [True] * 9 + [False] * 3)
         assert sorted(found.skipped) == [r.example_id for r in records[9:]]
+
+
+@pytest.mark.parametrize("config", ["arrays"], indirect=True)
+def test_pixels_are_read_back_once(config, records, monkeypatch):
+    epochs(records, config)
+    sums = []
+    real = disk_cache._checksums
+    monkeypatch.setattr(
+        disk_cache, "_checksums", lambda pixels: sums.append(1) or real(pixels)
+    )
+    for _ in range(3):
+        epochs(records, config)
+    assert len(sums) == 1
+    folder = disk_cache.Path(config.disk_cache) / caches(config)[0]
+    os.utime(folder / "pixels.npy", ns=(1, 1))
+    epochs(records, config)
+    assert len(sums) == 2
+    # The pixels' file is as it was, but the index is another one's.
+    about = json.loads((folder / "index.json").read_text())
+    about["checksums"][0] ^= 1
+    (folder / "index.json").write_text(json.dumps(about))
+    made = count_fills(monkeypatch)
+    epochs(records, config)
+    assert len(made) == 1
+
+
+_OTHER_HOST = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from hiercam_keras import workdir
+from hiercam_keras.data import disk_cache, windows
+
+workdir.write_nothing()  # as every process but the first of several
+folder, log = map(Path, sys.argv[1:])
+two = np.full((1, 2), 2, np.int32)
+where = windows.Windows(two, two, 0 * two, two, 2)
+
+def fill(pixels, starts):
+    with open(log, "a") as file:
+        file.write("fill\\n")
+    time.sleep(1.0)
+    pixels[:] = 7
+    return np.ones(1, bool)
+
+found = disk_cache.open_or_make(folder, ["x"], where, {}, fill)
+assert found.get(0, where.extent[0]).tolist() == [[[7] * 3] * 2] * 2
+"""
+
+
+def test_several_processes_make_one_cache(tmp_path):
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", _OTHER_HOST, str(tmp_path / "decoded"), str(log)]
+    processes = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    assert log.read_text() == "fill\n"
+
+
+def test_nobody_waits_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk_lock, "_PATIENCE", 0.02)
+    monkeypatch.setattr(disk_lock, "_LOOK", 0.01)
+    with disk_lock.alone(tmp_path / "key"):
+        with pytest.raises(UserError, match="another process has been writing"):
+            with disk_lock.alone(tmp_path / "key"):
+                pass
+    with disk_lock.alone(tmp_path / "key"):  # free again
+        pass
