@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 
-import numpy as np
 from PIL import Image
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -26,6 +25,11 @@ GUIDE = RUNS / "species" / "seed0" / "guide"
 FIGURE = RUNS / "species" / "seed0" / "cam" / "0007.png"
 LARGEST = 300_000  # bytes of a picture
 PHONE = (375, 760)
+# Folder of a page -> what this version's pages have.
+NEEDED = {
+    COMPARE.name: ("select[data-coherent]", "[role=feed] .card .share", "#strength"),
+    "taxa": (".patches figure", "meter"),
+}
 
 
 def save_jpeg(image: Image.Image, name: str, width: int) -> None:
@@ -75,7 +79,20 @@ class Browser:
         if script:
             self._chrome.execute_script(script)
         time.sleep(1)  # lazy pictures
+        self._check(page)
         return Image.open(io.BytesIO(self._chrome.get_screenshot_as_png()))
+
+    def _check(self, page: pathlib.Path) -> None:
+        """Leaves with an error where the page is not one of this version's."""
+        for selector in NEEDED.get(page.parent.name, ()):
+            found = self._chrome.execute_script(
+                "return document.querySelectorAll(arguments[0]).length", selector
+            )
+            if not found:
+                sys.exit(
+                    f"{page} has no {selector}, so it was made by another version: "
+                    "run `make demo` and `python main.py --mode=guide` first"
+                )
 
     def close(self) -> None:
         self._chrome.quit()
@@ -100,11 +117,12 @@ def screenshots() -> None:
     try:
         report, pages = COMPARE / "index.html", GUIDE / "taxa"
         browse = "document.querySelector('#note').scrollIntoView()"
+        controls = "document.querySelector('#controls').scrollIntoView()"
         large = "document.querySelectorAll('.card h3 button')[3].click()"
         desk = browser.shoot(report, (1280, 860), browse)
         phones = [
             browser.shoot(report, PHONE),
-            browser.shoot(report, PHONE, browse),
+            browser.shoot(report, PHONE, controls),
             browser.shoot(report, PHONE, large),
             browser.shoot(pages / "genus-00000.html", PHONE),
         ]
@@ -117,14 +135,13 @@ def screenshots() -> None:
 
 
 def main() -> None:
-    """Contact sheet, the first compare sheet's top, one photo, and the screenshots."""
+    """Contact sheet, the sheet of steps, one photo, and the screenshots."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     tree = synthetic_birds.default_tree()
-    birds = synthetic_birds.tree_sheet(tree, columns=6, size=150, seed=11)
-    save_jpeg(birds, "birds.jpg", birds.width)
-    sheet = Image.open(COMPARE / "chosen_01.png")
-    top = np.asarray(sheet)[: round(sheet.height * 0.42)]
-    save_jpeg(Image.fromarray(top), "compare.jpg", 1100)
+    birds = synthetic_birds.tree_sheet(tree, columns=12, size=128, seed=11)
+    save_jpeg(birds, "birds.jpg", 1300)
+    sheet = Image.open(COMPARE / "steps.png")
+    save_jpeg(sheet, "compare.jpg", sheet.width)
     save_jpeg(Image.open(FIGURE), "one_photo.jpg", 1400)
     screenshots()
 

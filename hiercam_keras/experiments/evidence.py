@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from hiercam_keras.experiments.seen import Pool, Seen, pick
-from hiercam_keras.experiments.tables import Table, joined, text, told
+from hiercam_keras.experiments.tables import ORIGINAL, Table, joined, text, told
 
 Evidence = Mapping[str, tuple[str, int]]  # rank -> (name of the part, its label)
 # A model: its ranks, the condition in words, its pieces.
@@ -19,7 +19,7 @@ LIFT = (
 
 def own_rank_table(models: Models, evidence: Evidence) -> Table:
     """Does a model look at the part of its own rank? Maps of its own question."""
-    rows, answers = [], []
+    rows, answers, missing = [], [], []
     for ranks, condition, seen in models:
         rank = ranks[-1]
         pool = Pool(seen)
@@ -33,8 +33,13 @@ def own_rank_table(models: Models, evidence: Evidence) -> Table:
         part, label = evidence[rank]
         others = [other for _, other in evidence.values() if other != label]
         own = pool.specificity(key, label, others)
+        if own.verdict < 1:
+            missing.append(
+                f"asked for its own rank, the {rank} model ({condition}) does not "
+                f"prefer {in_words(part)} to the other parts: {text(own)}."
+            )
         answers.append(
-            f"{rank} model, {condition}: its lift on {_words(part)} is "
+            f"{rank} model, {condition}: its lift on {in_words(part)} is "
             f"{text(pool.lift(key, [label]))}, which is "
             + told(
                 own,
@@ -54,6 +59,8 @@ def own_rank_table(models: Models, evidence: Evidence) -> Table:
         rows=rows,
         answer=". ".join(_capital(one) for one in answers) + ".",
         note=LIFT,
+        source=ORIGINAL,
+        missing=tuple(_capital(one) for one in missing),
     )
 
 
@@ -79,11 +86,32 @@ def steps_table(models: Models, evidence: Evidence) -> Table:
         note=LIFT,
         figure="study/parts.png",
         short=_highest(rows, evidence),
+        missing=lower_steps(rows, evidence),
+    )
+
+
+def lower_steps(rows: Sequence[tuple], evidence: Evidence) -> tuple[str, ...]:
+    """What there is to say of steps whose own part has not the highest lift."""
+    step = _count_highest(rows, evidence)["step to"]
+    if step[0] == step[1]:
+        return ()
+    return (
+        f"{step[1] - step[0]} of {step[1]} step maps have their highest lift on a "
+        "part that carries another rank.",
     )
 
 
 def _highest(rows: Sequence[tuple], evidence: Evidence) -> str:
-    """How often the own part has the highest lift, of steps and of plain maps."""
+    counts = _count_highest(rows, evidence)
+    plain, step = counts["asked for"], counts["step to"]
+    return (
+        f"The part of the asked rank has the highest lift of all parts in {step[0]} of "
+        f"{step[1]} step maps and in {plain[0]} of {plain[1]} plain maps."
+    )
+
+
+def _count_highest(rows: Sequence[tuple], evidence: Evidence) -> dict[str, list[int]]:
+    """How often the own part has the highest lift, and of how many maps."""
     counts = {"asked for": [0, 0], "step to": [0, 0]}
     for row in rows:
         kind, _, rank = row[2].rpartition(" ")
@@ -95,11 +123,7 @@ def _highest(rows: Sequence[tuple], evidence: Evidence) -> str:
         hit = values.index(max(values)) == list(evidence).index(rank)
         counts[kind][0] += hit
         counts[kind][1] += 1
-    plain, step = counts["asked for"], counts["step to"]
-    return (
-        f"The part of the asked rank has the highest lift of all parts in {step[0]} of "
-        f"{step[1]} step maps and in {plain[0]} of {plain[1]} plain maps."
-    )
+    return counts
 
 
 def specificity_table(models: Models, evidence: Evidence) -> Table:
@@ -120,7 +144,7 @@ def specificity_table(models: Models, evidence: Evidence) -> Table:
                     "+".join(ranks),
                     condition,
                     rank,
-                    _words(part),
+                    in_words(part),
                     pool.specificity(asked, label, others),
                     pool.specificity(step, label, others),
                     gain,
@@ -146,10 +170,23 @@ def specificity_table(models: Models, evidence: Evidence) -> Table:
         answer=_summary(better, worse, same),
         short=f"Of {len(rows)} steps, {len(better)} prefer the part of their rank more "
         f"than the plain map does, {len(worse)} less, {len(same)} are not told apart.",
+        missing=unlike_plain(worse, same),
         note="Each figure is the lift on the rank's own part minus the mean lift on "
         "the other parts: 0 says that the map does not prefer its part. Brackets as "
         "above; the last column pairs the images.",
     )
+
+
+def unlike_plain(worse: list[str], same: list[str]) -> tuple[str, ...]:
+    """What there is to say of steps that do not prefer their part more."""
+    told_ = []
+    if worse:
+        told_.append(
+            f"steps to {joined(worse)} prefer their part less than plain maps."
+        )
+    if same:
+        told_.append(f"steps to {joined(same)} are not told from plain maps.")
+    return tuple(_capital(one) for one in told_)
 
 
 def _summary(better: list[str], worse: list[str], same: list[str]) -> str:
@@ -165,74 +202,15 @@ def _summary(better: list[str], worse: list[str], same: list[str]) -> str:
 
 
 def _part_titles(evidence: Evidence) -> list[str]:
-    return [f"{_words(part)} ({rank})" for rank, (part, _) in evidence.items()]
+    return [f"{in_words(part)} ({rank})" for rank, (part, _) in evidence.items()]
 
 
-def _words(part: str) -> str:
+def in_words(part: str) -> str:
     return part.replace("_", " and ")
 
 
 def _capital(words: str) -> str:
     return words[:1].upper() + words[1:]
-
-
-def views_table(
-    seen_by_view: Mapping[tuple, list[Seen]], rank: str, evidence: Evidence
-) -> Table:
-    """Map size, layer and method, with the same weights."""
-    part, label = evidence[rank]
-    others = [other for _, other in evidence.values() if other != label]
-    rows = []
-    for (stride, layer, method), seen in seen_by_view.items():
-        pool = Pool(seen)
-        asked, step = f"asked-{rank}", f"step-{rank}"
-        side = seen[0].looks.maps.shape[-1]
-        right = pool.mean(pool.of_rank("predicted", rank) == pool.of_rank("true", rank))
-        rows.append(
-            (
-                stride,
-                layer or "last activation",
-                f"{side} x {side}",
-                method,
-                right,
-                pool.lift(asked, [label]),
-                pool.lift(step, [label]),
-                pool.specificity(step, label, others),
-                pool.lift(asked, range(1, pool.area.shape[1])),
-                pool.mean(pool.hot(asked)),
-            )
-        )
-    best = max(rows, key=lambda row: row[6].value)
-    least = min(rows, key=lambda row: row[6].value)
-    told_ = [
-        f"{row[3]} on {row[2]} cells of {row[1]}, stride {row[0]}: {text(row[6])}"
-        for row in (best, least)
-    ]
-    return Table(
-        name="views",
-        title=f"Map size, layer and method, for the {rank} model",
-        claim="How do map size, layer and method change where the maps lie?",
-        header=(
-            "stride",
-            "layer",
-            "map",
-            "method",
-            "accuracy",
-            f"plain map on {_words(part)}",
-            f"step map on {_words(part)}",
-            "step map, own part minus others",
-            "plain map on bird",
-            "hot share of picture",
-        ),
-        rows=rows,
-        answer=f"The {rank} step's lift on {_words(part)} is highest for {told_[0]}, "
-        f"and lowest for {told_[1]}.",
-        note="One seed. The same weights at each stride, without training again; "
-        "accuracy tells "
-        "what that costs. " + LIFT,
-        figure="study/views.png",
-        short=f"The {rank} step finds {_words(part)} best by {told_[0]}.",
-    )
 
 
 def by_model(

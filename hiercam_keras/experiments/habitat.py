@@ -26,12 +26,17 @@ def background_table(
     """
     ranks = list(dict.fromkeys(rank for rank, _ in cells))
     low, high = habitats[0], habitats[-1]
-    rows, answers = [], []
+    rows, answers, missing = [], [], []
     for rank in ranks:
         pools = [Pool(cells[rank, habitat]) for habitat in habitats]
         shares = [pool.mean(pool.energy(f"asked-{rank}")[:, 0]) for pool in pools]
         rise = difference([(rank, high, 1), (rank, low, -1)], cells)
         rows.append((f"{rank} model", *shares, rise))
+        if rise.verdict < 1:
+            missing.append(
+                f"the {rank} model's maps do not show that its habitat tells the "
+                f"family: {text(rise)} more of their energy on the background."
+            )
         answers.append(
             f"{rank.capitalize()} model: "
             + told(
@@ -48,6 +53,11 @@ def background_table(
         row, answer = _family_against_species(cells, habitats)
         rows.append(row)
         answers.append(answer)
+        if row[-1].verdict < 1:
+            missing.append(
+                "the habitat does not draw the family model's maps to the background "
+                f"more than the species model's: {text(row[-1])}."
+            )
     return Table(
         name="background",
         title="The background, and whether it tells",
@@ -60,6 +70,7 @@ def background_table(
         ),
         rows=rows,
         answer=". ".join(answers) + ".",
+        missing=tuple(one[:1].upper() + one[1:] for one in missing),
         note="Maps of each model's own question. The last column and the last row pair "
         "the same birds by image; where both meet stands the difference in "
         "differences. Brackets: 95 % intervals, species and seeds resampled.",

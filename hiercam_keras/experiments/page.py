@@ -13,9 +13,22 @@ from hiercam_keras.modes.settings import Settings
 
 
 def write(
-    path: Path, title: str, intro: str, found: Sequence[Table], about: Sequence[str]
+    path: Path,
+    title: str,
+    intro: str,
+    found: Sequence[Table],
+    about: Sequence[str],
+    command: str = "",
 ) -> None:
-    """Writes the page, and the tables as CSV and JSON in the folder of its name."""
+    """Writes the page, and the tables as CSV and JSON in the folder of its name.
+
+    Args:
+      path: of the page.
+      title, intro: at its top.
+      found: the tables, in order.
+      about: what made it, one line each.
+      command: that makes every table again, told with each.
+    """
     folder = path.parent / path.stem.lower()
     for table in found:
         tables.write(table, folder)
@@ -23,8 +36,14 @@ def write(
     short = [f"- {table.short}" for table in found if table.short]
     if short:
         parts.append("\n".join(["## In short", "", *short]))
+    missing = [f"- {line}" for table in found for line in table.missing]
+    if missing:
+        parts.append("\n".join(["## What did not come out", "", *missing]))
+    made = (
+        f"; `{command}` makes it again from the models that are kept" if command else ""
+    )
     for table in found:
-        files = f"Table: `{folder.name}/{table.name}.csv`, `.json`."
+        files = f"Table: `{folder.name}/{table.name}.csv`, `.json`{made}."
         parts.append(f"{tables.markdown(table)}\n\n{files}")
     workdir.write_text(path, "\n\n".join(parts) + "\n")
 
@@ -36,18 +55,13 @@ def about(
     first = pieces[0]
     config = first.config
     seeds = sorted({piece.seed for piece in pieces})
-    given = {"--config": settings.config_file, "--data_dir": settings.data_dir or ""}
-    given |= {f"--config.{name}": value for name, value in settings.overrides.items()}
-    flags = [
-        shlex.quote(f"{name}={value}") for name, value in given.items() if value != ""
-    ]
     versions = runtime.versions()
     named = ", ".join(
         f"{name} {versions[name]}"
         for name in ("hiercam_keras", "python", "keras", "jax", "numpy")
     )
     return [
-        f"Made by `{' '.join([command, *flags])}`; every table and "
+        f"Made by `{command_line(settings, command)}`; every table and "
         "figure below comes from this command. Pieces that are finished are kept.",
         f"{len(pieces)} trainings of {config.train.epochs} epochs: "
         f"{config.model.backbone} at {config.data.image_size} px, output stride "
@@ -57,6 +71,20 @@ def about(
         f"Versions: {named}. Maps and tables made on {runtime.device_name()}, "
         f"{_cores()} {'core' if _cores() == 1 else 'cores'}.",
     ]
+
+
+def command_line(settings: Settings, command: str) -> str:
+    """The command with the flags that were given."""
+    given = {
+        "--config": settings.config_file,
+        "--data_dir": settings.data_dir or "",
+        "--out": settings.out or "",
+    }
+    given |= {f"--config.{name}": value for name, value in settings.overrides.items()}
+    flags = [
+        shlex.quote(f"{name}={value}") for name, value in given.items() if value != ""
+    ]
+    return " ".join([command, *flags])
 
 
 def _weights(pieces: Sequence[Piece]) -> str:

@@ -66,8 +66,13 @@ def in_words(habitat: float | None, weights: str | None) -> str:
     """A condition for a person."""
     words = [] if habitat is None else [f"habitat {habitat:g}"]
     if weights is not None:
-        words.append("from scratch" if weights == "none" else f"from {weights}")
+        words.append(weights_words(weights))
     return ", ".join(words) or "all"
+
+
+def weights_words(weights: str) -> str:
+    """`from scratch`, or `from` the weights."""
+    return "from scratch" if weights == "none" else f"from {Path(weights).stem}"
 
 
 @dataclass(frozen=True)

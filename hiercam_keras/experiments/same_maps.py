@@ -30,7 +30,7 @@ def agreement_table(seen: Sequence[Seen], names: dict, fine: str, coarse: str) -
       names: condition -> its words.
       fine, coarse: ranks.
     """
-    rows, answers, short = [], [], []
+    rows, answers, short, missing = [], [], [], []
     for condition, words in names.items():
         fines = pick(seen, (fine,), condition)
         coarses = pick(seen, (coarse,), condition)
@@ -41,6 +41,7 @@ def agreement_table(seen: Sequence[Seen], names: dict, fine: str, coarse: str) -
         for name, by_measure in found.items():
             cells = [_interval(values) for values in by_measure.values()]
             rows.append((words, name, *cells))
+        missing += same_map(words, rows[-len(found) :], fine, coarse)
         question, floor = list(kinds)[:2]
         if floor in found:
             gap = _gap(found[question], found[floor])
@@ -68,11 +69,23 @@ def agreement_table(seen: Sequence[Seen], names: dict, fine: str, coarse: str) -
         "Different images tell what agreement comes from the middle of the picture "
         "alone. Brackets: 95 % intervals, species resampled.",
         figure="study/agreement.png",
+        missing=tuple(missing),
         short=f"Agreement of the {coarse} model's maps with the {fine} model's asked "
         f"for {coarse}, minus that of two seeds: {joined(short)}."
         if short
         else "",
     )
+
+
+def same_map(words: str, rows: Sequence[tuple], fine: str, coarse: str) -> list[str]:
+    """What there is to say where one model's maps are the same whatever is asked."""
+    asked = f"one {fine} model asked for {coarse} and for {fine}"
+    return [
+        f"Plain maps do not follow the question: {asked} ({words}) gives maps that "
+        f"correlate at {text(row[2])}."
+        for row in rows
+        if row[1] == asked and row[2].value > 0.95
+    ]
 
 
 def _kinds(

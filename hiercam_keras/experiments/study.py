@@ -12,21 +12,23 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.experiments import (
     accuracy,
     evidence,
-    figures,
     habitat,
     page,
     pieces,
     runs,
     same_maps,
+    study_figures,
     variants,
+    view_tables,
     views,
 )
 from hiercam_keras.experiments.looks import View
 from hiercam_keras.experiments.pieces import Condition, Piece
 from hiercam_keras.experiments.seen import Seen, pick
-from hiercam_keras.experiments.tables import Table
+from hiercam_keras.experiments.tables import ORIGINAL, Table
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.settings import Settings
+from hiercam_keras.report import style
 from hiercam_keras.run_folder import Run
 
 INTRO = (
@@ -62,15 +64,32 @@ def run(settings: Settings) -> str:
     out = Path(settings.out or Path(settings.config.runs_dir) / settings.config.name)
     found = _tables(settings, names, seen, done, data)
     folder = out / "study"
-    for name, png in figures.study(found, data.source.evidence).items():
-        figures.save(folder / name, png)
+    for name, png in study_figures.draw(found, data.source.evidence).items():
+        style.save_png(folder / name, png)
     command = "python main.py --mode=study"
     about = page.about(settings, wanted, command, len(seen[0].looks.group))
+    about += seeds_note(len(study.seeds))
     page_path = out / "STUDY.md"
-    page.write(page_path, "The study", INTRO, list(found.values()), about)
+    command = page.command_line(settings, command)
+    page.write(page_path, "The study", INTRO, list(found.values()), about, command)
     return "\n".join(
         [*(one.short for one in found.values() if one.short), f"page: {page_path}"]
     )
+
+
+def seeds_note(count: int) -> list[str]:
+    """What so few seeds cannot tell; nothing from five on."""
+    if count >= 5:
+        return []
+    if count == 1:
+        return ["One seed tells nothing of how much trainings differ by chance."]
+    return [
+        f"What {count} seeds cannot tell: how much trainings differ. Each interval "
+        f"draws {count} of the {count} seeds again, and a further training may well "
+        "lie outside of it. What rests on many images of one model is told by them; "
+        "what rests on one training against another, as an accuracy by rank or by "
+        "habitat, is not told safely."
+    ]
 
 
 def _check(data: RunData) -> None:
@@ -95,7 +114,11 @@ def _tables(
     models = evidence.by_model(seen, names, [(rank,) for rank in ranks[::-1]])
     marks = data.source.evidence
     found = [
-        accuracy.accuracy_table(models, *views.train_labels(data)),
+        replace(
+            accuracy.accuracy_table(models, *views.train_labels(data)),
+            figure="study/accuracy.png",
+            source=ORIGINAL,
+        ),
         evidence.own_rank_table(models, marks),
         evidence.steps_table(models, marks),
         evidence.specificity_table(models, marks),
@@ -103,17 +126,38 @@ def _tables(
         _views_table(settings, names, seen, done, ranks[-1], marks),
     ]
     if len(study.habitats) > 1:
-        cells, moved = _habitat_cells(settings, seen, done)
-        found.append(habitat.background_table(cells, sorted(study.habitats)))
-        found.append(
-            habitat.transfer_table(moved, ranks[-2] if ranks[1:] else ranks[0])
-        )
+        habitats = sorted(study.habitats)
+        for weights in tuple(study.weights) or (None,):
+            cells, moved = _habitat_cells(settings, seen, done, weights)
+            coarse = ranks[-2] if ranks[1:] else ranks[0]
+            found += [
+                for_weights(habitat.background_table(cells, habitats), study, weights),
+                for_weights(habitat.transfer_table(moved, coarse), study, weights),
+            ]
     if study.overrides:
         found.append(variants.variants_table(seen, names, ranks, marks))
     if len(ranks) > 1:
         coarse = "family" if "family" in ranks[:-1] else ranks[-2]
         found.append(same_maps.agreement_table(seen, names, ranks[-1], coarse))
     return {table.name: table for table in found}
+
+
+def for_weights(table: Table, study, weights: str | None) -> Table:
+    """The table of models that began with these weights, by name and title apart from
+    those of the first ones."""
+    several = tuple(study.weights)
+    if len(several) < 2:
+        return table
+    words = pieces.weights_words(weights)
+    suffix = "" if weights == several[0] else f"-{words.rpartition(' ')[2]}"
+    return replace(
+        table,
+        name=f"{table.name}{suffix}",
+        title=f"{table.title} ({words})",
+        figure=table.figure.replace(".png", f"{suffix}.png"),
+        short=f"{words[:1].upper()}{words[1:]}: {table.short}",
+        missing=tuple(f"{words[:1].upper()}{words[1:]}: {m}" for m in table.missing),
+    )
 
 
 def _close_tables(settings, names, seen, done, ranks, marks) -> list[Table]:
@@ -131,29 +175,27 @@ def _close_tables(settings, names, seen, done, ranks, marks) -> list[Table]:
         evidence.steps_table(models, marks),
         evidence.specificity_table(models, marks),
     ]
-    if len(study.habitats) > 1:
+    for weights in (tuple(study.weights) or (None,)) if study.habitats[1:] else ():
         cells = {
-            (rank, place): pick(close, (rank,), Condition(place, _weights(study)))
+            (rank, place): pick(close, (rank,), Condition(place, weights))
             for rank in study.ranks
             for place in sorted(study.habitats)
         }
-        found.append(habitat.background_table(cells, sorted(study.habitats)))
+        table = habitat.background_table(cells, sorted(study.habitats))
+        found.append(for_weights(table, study, weights))
     where = f"{study.close[1]} at {study.close[0]}"
     return [
         replace(
             table,
             name=f"{table.name}-close",
             title=f"{table.title} ({where})",
-            figure=table.figure.replace(".png", "-close.png"),
+            figure=table.figure.replace(f"{table.name}.png", f"{table.name}-close.png"),
             short=f"{where}: {table.short}",
+            missing=tuple(f"{where}: {one}" for one in table.missing),
             note=f"{_CHOSEN} {table.note}",
         )
         for table in found
     ]
-
-
-def _weights(study) -> str | None:
-    return (tuple(study.weights) or (None,))[0]
 
 
 def _views_table(settings, names, seen, done, rank: str, marks: dict) -> Table:
@@ -173,13 +215,14 @@ def _views_table(settings, names, seen, done, rank: str, marks: dict) -> Table:
     by_view = {
         view: [Seen(piece, looks)] for view, looks in zip(all_views, found, strict=True)
     }
-    return evidence.views_table(by_view, rank, marks)
+    return view_tables.views_table(by_view, rank, marks)
 
 
-def _habitat_cells(settings: Settings, seen: list[Seen], done: list[Run]) -> tuple:
+def _habitat_cells(
+    settings: Settings, seen: list[Seen], done: list[Run], weights: str | None
+) -> tuple:
     """Pieces by (rank, habitat), and by (rank, trained, tested) habitats."""
     study = settings.config.study
-    weights = _weights(study)
     low, high = min(study.habitats), max(study.habitats)
     by_place = {
         (one.piece.ranks[0], one.piece.seed, one.piece.condition): (one, run_)

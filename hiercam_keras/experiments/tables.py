@@ -14,6 +14,8 @@ from hiercam_keras import workdir
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.report import tables
 
+OURS, ORIGINAL = "our question", "the original study, in our words"
+
 Cell = str | int | float | Estimate | None
 
 
@@ -30,6 +32,8 @@ class Table:
       note: how to read it.
       figure: file name of a figure below it, "" for none.
       short: the answer in a few words, for the top of the page; "" for none.
+      source: whose question it is; in any case in our words.
+      missing: what did not come out, one sentence each, computed.
     """
 
     name: str
@@ -41,6 +45,8 @@ class Table:
     note: str = ""
     figure: str = ""
     short: str = ""
+    source: str = OURS
+    missing: tuple[str, ...] = ()
 
 
 def write(table: Table, folder: Path) -> None:
@@ -64,6 +70,7 @@ def write(table: Table, folder: Path) -> None:
     about = {
         "title": table.title,
         "claim": table.claim,
+        "source": table.source,
         "answer": table.answer,
         "rows": [
             dict(zip(table.header, map(_json, row), strict=True)) for row in table.rows
@@ -92,7 +99,8 @@ def _json(cell: Cell) -> Any:
 
 def markdown(table: Table) -> str:
     """The table under its title, with claim, answer and note."""
-    lines = [f"## {table.title}", "", f"> {table.claim}", ""]
+    said = f"*{table.source[:1].upper()}{table.source[1:]}:* {table.claim}"
+    lines = [f"## {table.title}", "", said, ""]
     lines += ["| " + " | ".join(map(escape, table.header)) + " |"]
     numeric = [
         all(not isinstance(row[i], str) for row in table.rows)

@@ -21,6 +21,7 @@ def dots_png(
     reference: float | None = None,
     marks: Sequence[float | None] = (),
     mark_label: str = "guessing",
+    pale: Sequence[int] = (),
 ) -> bytes:
     """Draws a dot with its interval for each row and series.
 
@@ -31,6 +32,7 @@ def dots_png(
       reference: a vertical line, as chance.
       marks: a short tick in each row, as the row's own chance.
       mark_label: what the marks are, in the legend.
+      pale: numbers of the rows that cannot be compared with the others.
 
     Returns:
       PNG bytes.
@@ -55,7 +57,7 @@ def dots_png(
             shift = (number - (len(series) - 1) / 2) * min(0.22, 0.7 / len(series))
             for row, point in enumerate(points):
                 if point is not None:
-                    _draw(ax, row + shift, point, color)
+                    _draw(ax, row + shift, point, style.PALE if row in pale else color)
             handles.append(
                 Line2D([], [], color=color, marker="o", linewidth=1.6, label=name)
             )
@@ -65,6 +67,8 @@ def dots_png(
         if any(mark is not None for mark in marks):
             handles.append(Line2D([], [], color=style.MUTED, label=mark_label))
         ax.set_yticks(range(len(rows)), rows)
+        for row in pale:
+            ax.get_yticklabels()[row].set_color(style.MUTED)
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.set_xlabel(xlabel)
         ax.tick_params(axis="y", length=0)

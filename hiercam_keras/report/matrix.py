@@ -23,6 +23,7 @@ def matrix_png(
     framed: Sequence[tuple[int, int]] = (),
     middle: float = 1.0,
     label: str = "",
+    intervals: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Draws one matrix for each panel, side by side.
 
@@ -32,6 +33,7 @@ def matrix_png(
       framed: (row, column) of the cells that are framed.
       middle: the figure that is white, as chance.
       label: of the color bar.
+      intervals: title -> (rows, columns, 2), written below the figures.
 
     Returns:
       PNG bytes.
@@ -50,13 +52,14 @@ def matrix_png(
     # The same reach to both sides, so that what is near the middle looks so.
     reach = max(np.abs(known - middle).max(initial=0.0), 0.05)
     with style.drawing():
-        width = 1.9 + len(values) * (0.85 * len(columns) + 0.5)
-        figure = style.new_figure(width, 1.3 + 0.36 * len(rows))
+        cell = (1.02, 0.52) if intervals else (0.85, 0.36)
+        width = 1.9 + len(values) * (cell[0] * len(columns) + 0.5)
+        figure = style.new_figure(width, 1.3 + cell[1] * len(rows))
         axes = figure.subplots(1, len(values), squeeze=False, sharey=True)[0]
         norm = TwoSlopeNorm(middle, middle - reach, middle + reach)
         for ax, (title, panel) in zip(axes, values.items(), strict=True):
             image = ax.imshow(panel, cmap="PuOr_r", norm=norm, aspect="auto")
-            _write_cells(ax, panel, norm)
+            _write_cells(ax, panel, norm, (intervals or {}).get(title))
             for row, column in framed:
                 ax.add_patch(
                     Rectangle(
@@ -81,14 +84,28 @@ def matrix_png(
         return style.to_png(figure)
 
 
-def _write_cells(ax: Any, panel: np.ndarray, norm: TwoSlopeNorm) -> None:
+def _write_cells(
+    ax: Any, panel: np.ndarray, norm: TwoSlopeNorm, ends: np.ndarray | None
+) -> None:
     for (row, column), value in np.ndenumerate(panel):
         if np.isfinite(value):
+            below = ends is not None and np.isfinite(ends[row, column]).all()
             dark = abs(float(norm(value)) - 0.5) > 0.32
             color = style.PAPER if dark else style.INK
+            if below:
+                low, high = ends[row, column]
+                ax.text(
+                    column,
+                    row + 0.24,
+                    f"{low:.2f} to {high:.2f}",
+                    ha="center",
+                    va="center",
+                    color=color,
+                    fontsize=6.5,
+                )
             ax.text(
                 column,
-                row,
+                row - 0.14 if below else row,
                 f"{value:.2f}",
                 ha="center",
                 va="center",

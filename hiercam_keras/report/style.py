@@ -20,6 +20,7 @@ from hiercam_keras.workdir import write_bytes
 INK = "#1f2430"
 MUTED = "#6b7280"
 FAINT = "#e5e7eb"
+PALE = "#b6bcc6"  # of what cannot be compared
 PAPER = "#ffffff"
 RIGHT = "#15803d"
 WRONG = "#c2410c"

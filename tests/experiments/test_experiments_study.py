@@ -46,7 +46,13 @@ def test_the_page_has_every_table_and_figure(studied):
         with Image.open(out / name) as image:
             assert min(image.size) > 200
     assert "## In short" in page and "hirescam at activation2" in page
-    assert "python main.py --mode=study" in page and "seeds 0, 1" in page
+    assert "seeds 0, 1" in page and "What 2 seeds cannot tell" in page
+    command = f"python main.py --mode=study --out={out}"
+    assert page.count(command) == 1 + len(names)  # at the top, and with every table
+    assert "## What did not come out" in page
+    assert page.count("*The original study, in our words:*") == 2
+    assert page.count("*Our question:*") == len(names) - 2
+    assert not re.search("^> ", page, re.M)  # a quotation is word by word, or none
 
 
 def test_accuracy_is_that_of_eval(studied):

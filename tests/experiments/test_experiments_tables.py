@@ -15,8 +15,11 @@ from hiercam_keras.experiments import (
     looks,
     page,
     same_maps,
+    study,
+    study_figures,
     tables,
     variants,
+    view_tables,
 )
 from hiercam_keras.experiments.looks import Looks
 from hiercam_keras.experiments.pieces import Condition, Piece
@@ -202,9 +205,14 @@ def table() -> tables.Table:
 def test_a_table_is_written_with_its_intervals(table, tmp_path):
     page.write(tmp_path / "PAGE.md", "Page", "Intro.", [table], ["made by hand"])
     text = (tmp_path / "PAGE.md").read_text()
+    assert "What did not come out" not in text
     assert "| a\\|\\<b\\>\\_c | 0.500 (0.250 to 1.50) | 3 |" in text
     assert "| =1+1 | 2.00 |  |" in text
-    assert "> Is it so?" in text and "**It is.**" in text and "- made by hand" in text
+    assert (
+        "*Our question:* Is it so?" in text
+        and "**It is.**" in text
+        and "- made by hand" in text
+    )
     with open(tmp_path / "page/one.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[0]["share low"] == "0.25" and rows[0]["share high"] == "1.5"
@@ -212,6 +220,123 @@ def test_a_table_is_written_with_its_intervals(table, tmp_path):
     about = json.loads((tmp_path / "page/one.json").read_text())
     assert about["rows"][0]["share"] == {"value": 0.5, "low": 0.25, "high": 1.5}
     assert about["rows"][1]["share"]["low"] is None
+
+
+def test_a_table_tells_whose_question_it_is_what_failed_and_its_command(
+    table, tmp_path
+):
+    theirs = dataclasses.replace(
+        table, source=tables.ORIGINAL, missing=("It is not so.",)
+    )
+    command = "python main.py --mode=study --out=docs"
+    page.write(tmp_path / "PAGE.md", "Page", "Intro.", [table, theirs], [], command)
+    text = (tmp_path / "PAGE.md").read_text()
+    assert "*The original study, in our words:* Is it so?" in text
+    assert text.count(f"`.json`; `{command}` makes it again") == 2
+    _, _, after = text.partition("## What did not come out")
+    assert after.split("## One")[0].strip() == "- It is not so."
+    about = json.loads((tmp_path / "page/one.json").read_text())
+    assert about["source"] == tables.ORIGINAL
+
+
+def test_the_command_names_every_flag_that_was_given():
+    from hiercam_keras.modes.settings import Settings
+
+    settings = Settings(
+        "study", None, {"train.epochs": 3}, config_file="configs/study.py", out="a b"
+    )
+    assert page.command_line(settings, "python main.py --mode=study") == (
+        "python main.py --mode=study --config=configs/study.py '--out=a b' "
+        "--config.train.epochs=3"
+    )
+
+
+def test_views_that_lost_their_accuracy_are_not_compared():
+    best, near, far = (
+        Estimate(0.842, 0.762, 0.907), Estimate(0.7, 0.6, 0.77),
+        Estimate(0.167, 0.101, 0.242),
+    )  # fmt: skip
+    assert view_tables.comparable([far, best, near]) == [False, True, True]
+    rows = [(8, "", "", "", far, "no"), (16, "", "", "", best, "yes")]
+    (said,) = view_tables.lost_views(rows)
+    assert "output stride 8 (0.167 (0.101 to 0.242)) the network loses" in said
+    assert view_tables.lost_views(rows[1:]) == ()
+
+
+def views_of(rights, steps):
+    """One view for each: share of right answers, energy of the step on the patch."""
+    found = {}
+    for stride, (right, energy) in enumerate(zip(rights, steps, strict=True), 1):
+        said = np.repeat(np.int32([[0], [1]]), [right, 20 - right], axis=0)
+        looks_ = make_looks(
+            [[[0.5, 0.3, 0.2], [0.5, 0.5 - energy, energy]]] * 20,
+            true=np.zeros((20, 2), np.int32),
+            predicted=np.repeat(said, 2, axis=1),
+        )
+        found[(stride, "", "gradcam")] = [make_seen(looks_)]
+    return found
+
+
+def test_the_best_view_is_one_of_those_that_compare():
+    """The highest lift of all is that of a network that is hardly ever right."""
+    table = view_tables.views_table(
+        views_of([20, 19, 1], [0.2, 0.3, 0.5]), "species", EVIDENCE
+    )
+    assert [row[-1] for row in table.rows] == ["yes", "yes", "no"]
+    assert "highest for gradcam" in table.answer and "stride 2: 1.5" in table.answer
+    assert len(table.missing) == 1 and "output stride 3" in table.missing[0]
+
+
+def test_what_did_not_come_out_follows_from_the_intervals():
+    better, same = (
+        make_looks([[[0.5, 0.3, 0.2], [0.5, 0.1, 0.4]]] * 8),
+        make_looks([[[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]] * 8),
+    )
+    models = [(("species",), "all", [make_seen(better)])]
+    assert evidence.specificity_table(models, EVIDENCE).missing == ()
+    assert evidence.steps_table(models, EVIDENCE).missing == ()
+    models = [(("species",), "all", [make_seen(same)])]
+    (said,) = evidence.specificity_table(models, EVIDENCE).missing
+    assert said == "Steps to species (species model, all) are not told from plain maps."
+    # 0.2 of the energy over 0.2 of the picture on the patch, 0.3 over 0.3 on the bill.
+    (said,) = evidence.own_rank_table(models, EVIDENCE).missing
+    assert "the species model (all) does not prefer patch" in said
+    assert said.endswith("0.000 (0.000 to 0.000).")
+    less = make_looks([[[0.5, 0.1, 0.4], [0.5, 0.3, 0.2]]] * 8)
+    models = [(("species",), "all", [make_seen(less)])]
+    (said,) = evidence.specificity_table(models, EVIDENCE).missing
+    assert "prefer their part less than plain maps" in said
+
+
+def test_every_kind_of_weights_has_its_table(table):
+    from ml_collections import ConfigDict
+
+    both = ConfigDict({"weights": ("synthetic", "none")})
+    drawn = dataclasses.replace(table, figure="study/one.png", missing=("No.",))
+    first = study.for_weights(drawn, both, "synthetic")
+    assert (first.name, first.figure) == ("one", "study/one.png")
+    assert first.title == "One (from synthetic)"
+    second = study.for_weights(drawn, both, "none")
+    assert (second.name, second.figure) == ("one-scratch", "study/one-scratch.png")
+    assert second.missing == ("From scratch: No.",)
+    single = ConfigDict({"weights": ("none",)})
+    assert study.for_weights(drawn, single, "none") is drawn
+
+
+def test_what_few_seeds_cannot_tell():
+    assert "Each interval draws 2 of the 2 seeds" in study.seeds_note(2)[0]
+    assert "One seed tells nothing" in study.seeds_note(1)[0]
+    assert study.seeds_note(5) == []
+
+
+def test_conditions_are_explained_in_figures():
+    said = study_figures.explained
+    assert said("habitat 0") == "habitat correlation 0, which tells nothing"
+    assert said("habitat 1, from scratch") == (
+        "habitat correlation 1, which tells the family, from scratch"
+    )
+    assert said("habitat 0.5") == "habitat correlation 0.5"
+    assert said("all") == "all"
 
 
 @pytest.mark.parametrize(

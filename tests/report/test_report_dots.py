@@ -42,6 +42,27 @@ def test_a_longer_interval_is_a_longer_line():
     assert long > short + 300
 
 
+def test_rows_that_do_not_compare_are_pale():
+    series = {"one": [(0.5, 0.4, 0.6), (0.7, 0.6, 0.8)]}
+    plain = dots.dots_png(["a", "b"], series, "share")
+    pale = dots.dots_png(["a", "b"], series, "share", pale=[1])
+    assert 0 < has_color(pale, style.CYCLE[0]) < 0.7 * has_color(plain, style.CYCLE[0])
+    assert has_color(pale, style.PALE) > has_color(plain, style.PALE) + 50
+
+
+def test_a_matrix_tells_its_intervals():
+    panel = [[1.0, 1.1], [0.9, 1.0]]
+    ends = np.stack([np.array(panel) - 0.1, np.array(panel) + 0.1], axis=-1)
+    ends[1, 1] = float("nan")
+    args = (["r", "s"], ["c", "d"])
+    plain = matrix.matrix_png({"one": panel}, *args)
+    with_ends = matrix.matrix_png({"one": panel}, *args, intervals={"one": ends})
+    assert pixels(with_ends).shape[0] > pixels(plain).shape[0]
+    ends[0, 0] = float("nan")
+    fewer = matrix.matrix_png({"one": panel}, *args, intervals={"one": ends})
+    assert has_color(with_ends, style.INK) > has_color(fewer, style.INK) + 20
+
+
 def test_a_matrix_shows_its_panels_and_frames(tmp_path):
     panel = [[1.0, 2.0], [0.5, float("nan")]]
     args = (["r", "s"], ["c", "d"])

@@ -1,0 +1,101 @@
+"""experiments: the table on map size, layer and method, with the same weights."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from hiercam_keras.experiments.evidence import LIFT, Evidence, in_words
+from hiercam_keras.experiments.seen import Pool, Seen
+from hiercam_keras.experiments.tables import Table, joined, text
+from hiercam_keras.metrics.resampling import Estimate
+
+
+def views_table(
+    seen_by_view: Mapping[tuple, list[Seen]], rank: str, evidence: Evidence
+) -> Table:
+    """Map size, layer and method, with the same weights."""
+    part, label = evidence[rank]
+    others = [other for _, other in evidence.values() if other != label]
+    rows = []
+    for (stride, layer, method), seen in seen_by_view.items():
+        pool = Pool(seen)
+        asked, step = f"asked-{rank}", f"step-{rank}"
+        side = seen[0].looks.maps.shape[-1]
+        right = pool.mean(pool.of_rank("predicted", rank) == pool.of_rank("true", rank))
+        rows.append(
+            (
+                stride,
+                layer or "last activation",
+                f"{side} x {side}",
+                method,
+                right,
+                pool.lift(asked, [label]),
+                pool.lift(step, [label]),
+                pool.specificity(step, label, others),
+                pool.lift(asked, range(1, pool.area.shape[1])),
+                pool.mean(pool.hot(asked)),
+            )
+        )
+    same = comparable([row[4] for row in rows])
+    rows = [(*row, "yes" if one else "no") for row, one in zip(rows, same, strict=True)]
+    fair = [row for row in rows if row[-1] == "yes"]
+    best = max(fair, key=lambda row: row[6].value)
+    least = min(fair, key=lambda row: row[6].value)
+    told_ = [
+        f"{row[3]} on {row[2]} cells of {row[1]}, stride {row[0]}: {text(row[6])}"
+        for row in (best, least)
+    ]
+    return Table(
+        name="views",
+        title=f"Map size, layer and method, for the {rank} model",
+        claim="How do map size, layer and method change where the maps lie?",
+        header=(
+            "stride",
+            "layer",
+            "map",
+            "method",
+            "accuracy",
+            f"plain map on {in_words(part)}",
+            f"step map on {in_words(part)}",
+            "step map, own part minus others",
+            "plain map on bird",
+            "hot share of picture",
+            "comparable",
+        ),
+        rows=rows,
+        answer=f"Where the accuracy is not lost, the {rank} step's lift on "
+        f"{in_words(part)} is highest for {told_[0]}, and lowest for {told_[1]}.",
+        note=VIEWS_NOTE + LIFT,
+        missing=lost_views(rows),
+        figure="study/views.png",
+        short=f"The {rank} step finds {in_words(part)} best by {told_[0]}.",
+    )
+
+
+VIEWS_NOTE = (
+    "One seed. The same weights at each stride, without training again; accuracy tells "
+    "what that costs. Not comparable are views whose accuracy is so far below the best "
+    "that the two intervals do not meet: there the network is another one, and not "
+    "only its maps are larger or smaller. "
+)
+
+
+def comparable(accuracies: Sequence[Estimate]) -> list[bool]:
+    """Whether each accuracy's interval meets that of the best one."""
+    best = max(accuracies, key=lambda one: one.value)
+    floor = best.value if math.isnan(best.low) else best.low
+    return [
+        (one.value if math.isnan(one.high) else one.high) >= floor for one in accuracies
+    ]
+
+
+def lost_views(rows: Sequence[tuple]) -> tuple[str, ...]:
+    """What there is to say of strides at which the accuracy is lost."""
+    lost = {row[0]: row[4] for row in rows if row[-1] == "no"}
+    if not lost:
+        return ()
+    told_ = joined([f"{stride} ({text(one)})" for stride, one in lost.items()])
+    return (
+        f"What map size does is not told: at output stride {told_} the network loses "
+        "so much of its accuracy that its maps cannot be compared with those at the "
+        "stride of its training.",
+    )
