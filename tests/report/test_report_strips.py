@@ -1,0 +1,70 @@
+"""The sheet of steps: which pictures are on it, and what stands in each column."""
+
+import dataclasses
+
+import numpy as np
+from PIL import Image
+
+from hiercam_keras.report import schema, strips
+
+
+def stepped(make, number, **changes):
+    picture = make.picture(number, {})
+    heat = picture.views[0].heatmap
+    steps = (
+        schema.Step("order", "one", 0.9, True, heat),
+        schema.Step("family", "two", 0.4, False, heat),
+        schema.Step("genus", "three", 1.0, True, None),
+    )
+    return dataclasses.replace(picture, steps=steps, **changes)
+
+
+def cells(path, columns, rows):
+    """The middle of each picture on the sheet: (rows, columns, 3)."""
+    image = np.asarray(Image.open(path).convert("RGB"))
+    assert image.shape[1] == 2 * 18 + columns * 168 + (columns - 1) * 12
+    left = 18 + 84 + 180 * np.arange(columns)
+    top = 58 + 84 + 214 * np.arange(rows)
+    return image[np.ix_(top, left)]
+
+
+def test_one_picture_of_each_taxon_in_order(make):
+    pictures = [make.picture(n, {}) for n in range(8)]
+    # The families of the birds by turns are Picidae twice, Tytonidae, Strigidae.
+    found = strips.of_different_taxa(pictures, make.RANKS.index("family"), 5)
+    assert [one.example_id[:4] for one in found] == ["0000", "0002", "0003"]
+    assert len(strips.of_different_taxa(pictures, 0, 5)) == 1
+    assert len(strips.of_different_taxa(pictures, 4, 2)) == 2
+
+
+def test_models_and_steps_stand_side_by_side(tmp_path, make):
+    shown = [
+        stepped(make, 0, image=np.full((32, 32, 3), (10, 200, 10), np.uint8)),
+        make.picture(1, {}),  # no steps were made of it
+    ]
+    path = strips.write_strips(tmp_path / "s.png", shown, make.models())
+    found = cells(path, columns=6, rows=2)
+    assert np.abs(found[0, 0].astype(int) - (10, 200, 10)).max() <= 1
+    # The last step is no choice: the picture is gray there.
+    red, green, blue = found[0, 5].astype(int)
+    assert abs(red - green) < 12 and abs(green - blue) < 12
+    assert (found[1, 3:] == 255).all()
+    assert (found[1, :3] != 255).any()
+
+
+def test_a_wrong_step_is_told_in_red(tmp_path, make):
+    def reds(right):
+        picture = stepped(make, 0)
+        steps = tuple(dataclasses.replace(s, correct=right) for s in picture.steps)
+        views = tuple(dataclasses.replace(v, correct=right) for v in picture.views)
+        one = dataclasses.replace(picture, steps=steps, views=views)
+        path = strips.write_strips(tmp_path / "s.png", [one], make.models())
+        pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+        return (np.abs(pixels - (0xC2, 0x41, 0x0C)).max(-1) < 8).sum()
+
+    assert reds(False) > reds(True) + 200
+
+
+def test_no_pictures_are_no_sheet(tmp_path, make):
+    assert strips.write_strips(tmp_path / "s.png", [], make.models()) is None
+    assert list(tmp_path.iterdir()) == []
