@@ -130,3 +130,29 @@ def test_a_damaged_archive_is_told(tmp_path, kind):
     cut.write_bytes(b"<html>no archive</html>")
     with pytest.raises(UserError, match="cut.*damaged or not whole"):
         list(archives.images(cut))
+
+
+class InBucket:
+    """What the paths of buckets can do, and nothing that files alone can."""
+
+    def __init__(self, path):
+        self._path, self.name = path, path.name
+
+    def __str__(self):
+        return f"gs://bucket/{self.name}"
+
+    def open(self, mode):
+        return self._path.open(mode)
+
+    def is_dir(self):
+        return self._path.is_dir()
+
+
+def test_archives_in_a_bucket(archive):
+    path = InBucket(archive)
+    if path.is_dir():
+        with pytest.raises(UserError, match="a folder in a bucket: put the archive"):
+            list(archives.names(path))
+        return
+    assert dict(archives.images(path)) == WANTED
+    assert set(archives.names(path)) == set(WANTED)

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import http.server
+import os
 import re
 import threading
 
@@ -54,6 +55,11 @@ def server(monkeypatch):
         server.shutdown()
 
 
+@pytest.fixture(autouse=True)
+def user_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+
+
 @pytest.fixture
 def fetch(server, tmp_path):
     def fetch(size=SIZE, sha=SHA, **options):
@@ -67,6 +73,25 @@ def test_once_and_not_again(fetch, server):
     path = fetch()
     assert path.read_bytes() == DATA
     assert fetch() == path and server.asked == [None]
+    assert [one.name for one in path.parent.iterdir()] == ["file.tar.gz"]
+
+
+def test_what_was_placed_by_hand_is_compared_once(fetch, server, tmp_path):
+    path = tmp_path / "downloads" / "file.tar.gz"
+    path.parent.mkdir()
+    path.write_bytes(b"x" * SIZE)
+    with pytest.raises(UserError, match="another SHA-256.*damaged or another one"):
+        fetch()
+    path.write_bytes(DATA)
+    assert fetch() == path and not server.asked
+    # Remembered by size and time: who forges both is not found out, a change is.
+    stat = path.stat()
+    path.write_bytes(b"x" * SIZE)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert fetch() == path
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(UserError, match="another SHA-256"):
+        fetch()
     assert [one.name for one in path.parent.iterdir()] == ["file.tar.gz"]
 
 

@@ -1,5 +1,6 @@
 """The builder of iNat2021's birds: TFDS' own tests of builders, archives, the CLI."""
 
+import dataclasses
 import hashlib
 import io
 import os
@@ -8,6 +9,8 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections import namedtuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -84,6 +87,11 @@ class TestInat2021Birds(tfds.testing.DatasetBuilderTestCase):
         return super().test_session(*args, **kwargs)
 
     test_session.__test__ = False  # TensorFlow's, no test: it would count as skipped
+
+
+@pytest.fixture(autouse=True)
+def user_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
 
 
 @pytest.fixture
@@ -195,6 +203,58 @@ def test_what_is_not_there_is_downloaded(config, dummy, tmp_path, monkeypatch):
     ]
     assert [size for _, size, _ in asked] == [44_636_137_542, 8_931_661_582]
     assert all(len(sha256) == len(hashlib.sha256().hexdigest()) for *_, sha256 in asked)
+
+
+class Manager(NamedTuple):
+    """The folders of a download manager."""
+
+    manual_dir: tfds.core.Path
+    download_dir: tfds.core.Path
+
+
+def test_a_bucket_never_becomes_a_folder_of_this_machine(tmp_path):
+    bucket = tfds.core.Path("gs://bucket/tfds")
+    cache = tmp_path / "user" / "hiercam_keras"
+    there = Manager(bucket / "manual", bucket / "downloads")
+    manual = inat2021_birds.manual_dir(there)
+    assert str(manual) == "gs://bucket/tfds/manual"
+    here = cache / "tfds" / "downloads" / "manual"
+    assert inat2021_birds.download_dir(there, manual) == here
+    assert inat2021_birds.download_dir(there, tmp_path) == tmp_path
+    local = Manager(manual, tfds.core.Path(tmp_path))
+    assert inat2021_birds.download_dir(local, manual) == tmp_path / "manual"
+
+
+def test_archives_by_hand_are_compared_with_their_sums(
+    config, dummy, tmp_path, monkeypatch
+):
+    url = f"{inat2021_birds.URL}val.tar.gz"
+    data = (dummy / "val.tar.gz").read_bytes()
+    info = tfds.core.download.checksums.UrlInfo(
+        size=tfds.core.utils.Size(len(data)), checksum="0" * 64, filename="val.tar.gz"
+    )
+    infos = {**inat2021_birds.Inat2021Birds.url_infos, url: info}
+    monkeypatch.setattr(inat2021_birds.Inat2021Birds, "url_infos", infos)
+    with pytest.raises(UserError, match=r"val.tar.gz has another SHA-256 \("):
+        sources.load(config)
+    right = dataclasses.replace(info, checksum=hashlib.sha256(data).hexdigest())
+    infos = {**infos, url: right}
+    monkeypatch.setattr(inat2021_birds.Inat2021Birds, "url_infos", infos)
+    assert len(sources.load(config).records) == 12
+
+
+def test_room_for_everything_is_found_first(config, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "free")
+    free = 50_000_000_000  # enough for train_mini alone
+    monkeypatch.setattr(
+        inat2021_birds.download.shutil, "disk_usage", lambda place: usage(free)
+    )
+    monkeypatch.setattr(inat2021_birds.download, "fetch", None)
+    config.manual_dir = ""
+    with pytest.raises(
+        UserError, match="train_mini.tar.gz and val.tar.gz needs 53.6 GB more"
+    ):
+        sources.load(config)
 
 
 def test_another_prepared_data_set_is_told(config, tmp_path):

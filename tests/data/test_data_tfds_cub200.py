@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import tarfile
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,11 @@ def registered(archives, tfds, monkeypatch):
     return infos
 
 
+@pytest.fixture(autouse=True)
+def user_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+
+
 @pytest.fixture
 def config(data_config):
     return ConfigDict(
@@ -166,6 +172,15 @@ def test_a_bucket_is_copied_first(archives, registered, config, monkeypatch):
     sources.load(config)
     monkeypatch.setattr(tfds_prepared, "is_remote", lambda path: str(place) in path)
     config.cache_dir = f"{config.cache_dir}-bucket"
+    size = tfds_prepared.find_prepared(tfds_cub200.NAME, str(place)).info.dataset_size
+    usage = namedtuple("usage", "free")
+    with monkeypatch.context() as context:  # room for the images, not for their copy
+        context.setattr(
+            tfds_prepared.download.shutil, "disk_usage", lambda p: usage(size * 3 // 2)
+        )
+        with pytest.raises(UserError, match=f"{tfds_cub200.NAME} needs .* more in"):
+            sources.load(config)
+    assert not list(Path(config.cache_dir).rglob("*array_record*"))
     assert len(sources.load(config).records) == 9
     assert list(Path(config.cache_dir).rglob("*array_record*"))
 
@@ -221,9 +236,10 @@ def test_a_damaged_archive_is_told(registered, config, tmp_path):
     manual.mkdir(parents=True)
     for info in registered.values():
         (manual / info.filename).write_bytes(b"x" * info.size)
-    with pytest.raises(UserError, match="cannot prepare caltech_birds2011") as raised:
+    with pytest.raises(UserError, match="another SHA-256") as raised:
         sources.load(config, str(tmp_path))
-    assert "wrong checksum" in str(raised.value) and "\n" not in str(raised.value)
+    text = str(raised.value)
+    assert "Place CUB_200_2011.tgz" in text and "\n" not in text
 
 
 def test_a_mask_of_another_size_is_told():
@@ -281,12 +297,13 @@ def test_the_table_agrees_with_the_real_names(real_data):
     assert mapped.keys() == known.keys()
     rows = csv.DictReader(tfds_cub200.TABLE.read_text("utf-8").splitlines())
     from_names = {row["cub_class"] for row in rows if row["source"] == "inat2021"}
-    assert len(from_names) == 170
+    assert len(from_names) == 173
     for bird, lineage in known.items():
+        taken = lineage is not None and lineage.taxa in by_species.values()
+        assert taken == (bird in from_names)
         if mapped[bird] != "Unknown":
             assert lineage.display_name("species") == mapped[bird]
-        if bird in from_names:
-            assert by_species[mapped[bird]] == lineage.taxa
+            assert by_species.get(mapped[bird], lineage.taxa) == lineage.taxa
         if lineage and lineage.taxa[5] in {taxa[5] for taxa in by_species.values()}:
             assert lineage.taxa[:6] in {taxa[:6] for taxa in by_species.values()}
 

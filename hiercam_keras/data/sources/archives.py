@@ -29,7 +29,8 @@ def images(path: Path) -> Iterator[tuple[str, bytes]]:
     """(name, encoded bytes) of the image files, in the order of the archive.
 
     Args:
-      path: a zip or tar archive, or a folder.
+      path: a zip or tar archive, or a folder; archives may lie in a bucket, as the
+        paths of TFDS (`etils.epath`) name them.
 
     Raises:
       UserError: the archive is damaged, or a member's name leads out of it, is a link
@@ -92,6 +93,8 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _folder(path):
+    if "://" in str(path):
+        raise UserError(f"{path} is a folder in a bucket: put the archive there.")
     # Links to folders are not followed: they may lead in a circle.
     for place, folders, files in os.walk(path):
         folders.sort()
@@ -106,7 +109,8 @@ def _folder(path):
 
 
 def _zip(path):
-    with zipfile.ZipFile(path) as archive:
+    # A bucket's path opens itself; zipfile and tarfile know files alone.
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             if member.is_dir():
                 continue
@@ -121,7 +125,7 @@ def _zip(path):
 
 def _tar(path):
     # As a stream: a compressed archive cannot be gone through at random.
-    with tarfile.open(path, "r|*") as archive:
+    with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
         for member in archive:
             if member.islnk() or member.issym():
                 raise UserError(_linked(path, member.name))

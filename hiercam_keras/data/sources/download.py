@@ -19,6 +19,7 @@ from typing import BinaryIO
 from absl import logging
 
 from hiercam_keras import workdir
+from hiercam_keras.data.sources import checked
 from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
 
@@ -29,6 +30,8 @@ _BROKEN = (OSError, http.client.HTTPException)
 
 def fetch(url: str, path: Path, size: int, sha256: str, retries: int = 5) -> Path:
     """Downloads a file unless it is there; goes on with what is there of it.
+
+    What is there from before is read once and compared with the sum (`checked`).
 
     Args:
       url: http or https.
@@ -42,7 +45,7 @@ def fetch(url: str, path: Path, size: int, sha256: str, retries: int = 5) -> Pat
         file, or another process is downloading it.
     """
     if path.is_file() and path.stat().st_size == size:
-        return path
+        return checked.check(path, sha256)
     workdir.make_dir(path.parent)
     part = path.with_name(f"{path.name}.part")
     try:
@@ -60,6 +63,7 @@ def fetch(url: str, path: Path, size: int, sha256: str, retries: int = 5) -> Pat
             os.replace(part, path)
     except OSError as error:
         raise UserError(f"cannot write {part}: {error.strerror or error}.") from error
+    checked.remember(path, sha256)
     return path
 
 

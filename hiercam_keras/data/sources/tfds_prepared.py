@@ -185,11 +185,12 @@ def unpack(builder: Any, folder: Path, convert: Callable[[dict], Item]) -> None:
     Raises:
       UserError: nothing is left, ids repeat, or the folder cannot be written.
     """
-    builder = _within_reach(builder, folder)
     total = sum(split.num_examples for split in builder.info.splits.values())
     size = builder.info.dataset_size or 0
-    if not folder.exists():  # else a part of it is there already
-        download.check_room(folder, size, builder.name)
+    # A bucket's shards are copied before they are unpacked.
+    copies = 2 if is_remote(str(builder.data_path)) else 1
+    download.check_room(folder, size * copies - _size_of(folder), builder.name)
+    builder = _within_reach(builder, folder)
     logging.info(
         "Unpacking %d examples (%s) to %s", total, download.in_words(size), folder
     )
@@ -256,6 +257,11 @@ def _examples(builder: Any, split: str) -> Iterator[dict]:
         return
     for number in range(len(source)):
         yield source[number]
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes that are there from a call that was killed."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _within_reach(builder: Any, folder: Path) -> Any:

@@ -10,13 +10,18 @@ train.tar.gz, and val.tar.gz, or these unpacked. Where none of them lies there, 
 official train_mini and val are downloaded (54 GB), with resume, their sums checked.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from absl import logging
 
-from hiercam_keras.data.sources import archives, download, tfds_prepared
+from hiercam_keras.data import index
+from hiercam_keras.data.sources import archives, checked, download, tfds_prepared
 from hiercam_keras.errors import UserError
+from hiercam_keras.progress import progress
 from hiercam_keras.taxonomy.lineage import parse_class_name
 from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -70,17 +75,19 @@ class Inat2021Birds(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
-        manual = _manual_dir(dl_manager)
+        manual = manual_dir(dl_manager)
         found = {"train": find(manual, TRAIN), "test": find(manual, TEST)}
+        for path in filter(None, found.values()):
+            self._check(path)
         if found["train"] is None:
             # TFDS does not go on with a broken download; what is fetched first it
             # finds in the manual folder.
-            manual = manual or Path(dl_manager.download_dir) / "manual"
-            for split, name in (("train", "train_mini"), ("test", "val")):
-                if found[split] is None:
-                    found[split] = self._download(f"{name}.tar.gz", manual)
+            wanted = {"train": "train_mini.tar.gz", "test": "val.tar.gz"}
+            wanted = {k: name for k, name in wanted.items() if found[k] is None}
+            found |= self._download_all(wanted, download_dir(dl_manager, manual))
         sources = {split: path for split, path in found.items() if path is not None}
-        classes = {name for path in sources.values() for name in bird_classes(path)}
+        counts = {split: count_birds(path) for split, path in sources.items()}
+        classes = {name for count in counts.values() for name in count}
         if not classes:
             raise UserError(
                 f"no birds in {', '.join(map(str, sources.values()))}: expected class "
@@ -92,17 +99,19 @@ class Inat2021Birds(tfds.core.GeneratorBasedBuilder):
             "/".join(lineage.taxa) for lineage in taxonomy.lineages
         ]
         return {
-            split: self._generate_examples(path, taxonomy)
+            split: self._generate_examples(path, taxonomy, counts[split].total())
             for split, path in sources.items()
         }
 
     def _generate_examples(
-        self, source: Path, taxonomy: Taxonomy
+        self, source: Path, taxonomy: Taxonomy, total: int
     ) -> Iterator[tuple[str, dict]]:
-        for name, data in archives.images(source):
-            lineage = bird_lineage(name)
-            if lineage is None:
-                continue
+        birds = (
+            (name, data, lineage)
+            for name, data in archives.images(source)
+            if (lineage := bird_lineage(name)) is not None
+        )
+        for name, data, lineage in progress(birds, total, f"shards of {source.name}"):
             key = "/".join(name.split("/")[-2:])
             labels = {f"label/{r}": taxonomy.label(lineage, r) for r in _ranks()}
             yield (
@@ -114,6 +123,39 @@ class Inat2021Birds(tfds.core.GeneratorBasedBuilder):
                     **labels,
                 },
             )
+
+    def _check(self, path: Path) -> None:
+        """Compares an archive that was placed by hand with its published sum."""
+        info = self.url_infos.get(URL + path.name)
+        if info is None or path.is_dir():
+            return  # Kaggle publishes no sums; zip and gzip have sums of their own
+        if tfds_prepared.is_remote(str(path)):
+            logging.info("%s lies in a bucket and is not compared with its sum", path)
+        elif path.stat().st_size != info.size:
+            logging.warning(
+                "%s has %d bytes, the published one %d: it is read as it is",
+                path,
+                path.stat().st_size,
+                info.size,
+            )
+        else:
+            checked.check(path, info.checksum)
+
+    def _download_all(self, wanted: dict[str, str], folder: Path) -> dict[str, Path]:
+        """Archives by split; their sum is told, and room for it found, beforehand."""
+        infos = {name: self.url_infos[URL + name] for name in wanted.values()}
+        need = sum(
+            info.size - _size_there(folder / name) for name, info in infos.items()
+        )
+        free = download.check_room(folder, need, " and ".join(infos))
+        logging.info(
+            "iNat2021: %s to download to %s, which has %s free; the birds are about a "
+            "seventh of it, and their shards take as much again",
+            download.in_words(need),
+            folder,
+            download.in_words(free),
+        )
+        return {split: self._download(name, folder) for split, name in wanted.items()}
 
     def _download(self, name: str, folder: Path) -> Path:
         info = self.url_infos[URL + name]
@@ -147,18 +189,42 @@ def bird_lineage(name: str):
     return lineage if lineage.taxa[: len(BIRDS)] == BIRDS else None
 
 
-def bird_classes(source: Path) -> set[str]:
-    """Class folders of birds in an archive or folder."""
-    names = {name.split("/")[-2] for name in archives.names(source) if "/" in name}
-    return {name for name in names if bird_lineage(f"{name}/x.jpg") is not None}
+def count_birds(source: Path) -> Counter[str]:
+    """Images of each class folder of birds in an archive or folder."""
+    names = (name for name in archives.names(source) if bird_lineage(name) is not None)
+    return Counter(name.split("/")[-2] for name in names)
+
+
+def manual_dir(dl_manager: Any) -> Path | None:
+    """Where archives were placed, on disk or in a bucket; None for nowhere."""
+    try:
+        return _on_disk(dl_manager.manual_dir)
+    except AssertionError:  # missing or empty: no reason to stop, we download
+        return None
+
+
+def download_dir(dl_manager: Any, manual: Path | None) -> Path:
+    """Where archives are downloaded to: a folder of this machine.
+
+    A download that goes on where it broke off, and its lock, need files; so with
+    --data_dir=gs://... the archives go to the user's cache.
+    """
+    for place in (manual, dl_manager.download_dir / "manual"):
+        if place is not None and not tfds_prepared.is_remote(str(place)):
+            return Path(place)
+    return index.user_cache() / "tfds" / "downloads" / "manual"
+
+
+def _on_disk(place: Any) -> Any:
+    """A plain path where a bucket's path is not needed."""
+    return place if tfds_prepared.is_remote(str(place)) else Path(place)
+
+
+def _size_there(path: Path) -> int:
+    """Bytes that are there of a download."""
+    places = (path, path.with_name(f"{path.name}.part"))
+    return max((one.stat().st_size for one in places if one.is_file()), default=0)
 
 
 def _ranks() -> tuple[str, ...]:
     return DEFAULT_RANKS
-
-
-def _manual_dir(dl_manager) -> Path | None:
-    try:
-        return Path(dl_manager.manual_dir)
-    except AssertionError:  # missing or empty: no reason to stop, we download
-        return None
