@@ -73,8 +73,8 @@ class Loader:
         self._planner = planner
         self._last_good: Batch | None = None
         self._bad = np.zeros(len(records), bool)
-        # One bad file is never too many.
-        self._max_bad = max(1, math.floor(max_bad_share * len(records)))
+        self._seen = np.zeros(len(records), bool)
+        self._max_bad_share = max_bad_share
 
     def epoch(self, number: int = 0, start_step: int = 0) -> Iterator[Batch]:
         """Batches of an epoch, from a step on: a function of (seed, epoch, step).
@@ -96,13 +96,23 @@ class Loader:
     def _batches(self, number, start_step):
         plans = self._without_bad(self._planner.epoch(number, start_step))
         for plan, images, bad in self._reader.read(plans):
+            self._seen[plan.indices] = True
             for position, reason in bad.items():
                 self._note(int(plan.indices[position]), reason)
             yield self._batch(plan, images)
 
     def close(self) -> None:
-        """Frees the reader's threads and memory; the loader is of no use then."""
+        """Frees the reader's threads and memory; the loader is of no use then.
+
+        What was skipped is told once more, all together.
+        """
         self._reader.close()
+        if self.skipped:
+            logging.warning(
+                "%s turned bad and stood aside, the first was %s",
+                self._share_of_bad(),
+                next(iter(self.skipped)),
+            )
 
     def __enter__(self) -> "Loader":
         return self
@@ -157,10 +167,26 @@ class Loader:
         example_id = self._ids[index]
         self.skipped[example_id] = reason
         logging.warning("Skipping %s from now on: %s", example_id, reason)
-        if len(self.skipped) > self._max_bad:
+        if len(self.skipped) > self._max_bad():
             raise UserError(
-                f"{len(self.skipped)} of {self.num_examples} image files turned bad "
+                f"{self._share_of_bad()} turned bad "
                 f"during the run, the last is {self._job.paths[index]} ({reason}). Are "
                 "the images still there? Raise data.max_bad_share to go on without "
                 "them."
             )
+
+    def _max_bad(self) -> int:
+        """Files that may be bad: a share of an epoch's or of all that were read here.
+
+        A process reads its part of each epoch, of other files in each. One bad file is
+        never too many.
+        """
+        part = self.num_examples * self.num_rows // self.batch_size
+        read = max(part, int(self._seen.sum()))
+        return max(1, math.floor(self._max_bad_share * read))
+
+    def _share_of_bad(self) -> str:
+        count = len(self.skipped)
+        if self.num_rows == self.batch_size:
+            return f"{count} of {self.num_examples} image files"
+        return f"{count} of the {self._seen.sum()} image files read by this process"

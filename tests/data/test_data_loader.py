@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from absl import logging
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -37,6 +38,16 @@ def pipeline(request, data_config):
 @pytest.fixture
 def records(data_config, bird_folder):
     return list(sources.load(data_config, str(bird_folder)).records)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Warnings of the log."""
+    lines = []
+    monkeypatch.setattr(
+        logging, "warning", lambda text, *fields: lines.append(text % fields)
+    )
+    return lines
 
 
 def make(records, config, augment=None, **options):
@@ -211,7 +222,7 @@ def test_files_that_turn_bad_are_skipped(pipeline, records, data_config, bird_fo
                 assert not {names[1], names[7]} & set(batch.example_ids)
 
 
-def test_pillow_reads_what_tensorflow_cannot(records, data_config, monkeypatch):
+def test_pillow_reads_what_tensorflow_cannot(records, data_config, monkeypatch, told):
     tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
     from hiercam_keras.data import pipeline as pipeline_lib
 
@@ -235,6 +246,7 @@ def test_pillow_reads_what_tensorflow_cannot(records, data_config, monkeypatch):
         assert not found.skipped
     # Traced once for each of two batches, and then no more.
     assert len(tries) == 2
+    assert len(told) == 1 and "2 batches that Pillow could read" in told[0]
 
 
 def test_whole_batch_bad(pipeline, records, data_config, bird_folder):
@@ -252,6 +264,30 @@ def test_too_many_bad_files_end_the_run(pipeline, records, data_config, bird_fol
         with pytest.raises(UserError, match="max_bad_share") as raised:
             list(found.epoch(0))
     assert "4 of 12 image files turned bad" in str(raised.value)
+
+
+def test_each_of_two_processes_answers_for_its_part(records, data_config, bird_folder):
+    # Each reads 6 of 12 images: a share of 0.3 is one of them, and three of all.
+    data_config.batch_size = 4
+    for record in records[:2]:  # both in rows of the first process
+        (bird_folder / record.example_id).unlink()
+    with make(records, data_config, shard=(0, 2)) as found:
+        with pytest.raises(UserError, match="2 of the 2 image files read by this proc"):
+            list(found.epoch(0))
+    with make(records, data_config, shard=(1, 2)) as found:
+        assert len(list(found.epoch(0))) == 3 and not found.skipped
+
+
+def test_what_was_skipped_is_told_at_the_end(records, data_config, bird_folder, told):
+    for record in records[3:5]:
+        (bird_folder / record.example_id).unlink()
+    with make(records, data_config) as found:
+        list(found.epoch(0))
+        assert len(told) == 2
+    assert told[2:] == [
+        "2 of 12 image files turned bad and stood aside, the first was "
+        f"{records[3].example_id}"
+    ]
 
 
 def test_one_bad_file_is_never_too_many(records, data_config, bird_folder):
