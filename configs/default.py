@@ -88,7 +88,7 @@ def get_config() -> ConfigDict:
     train.filter_loss = 0.0  # weight of the interpretable-CNN loss on the CAM layer
     train.filter_targets = "all"  # all templates | category: the paper's approximation
     train.freeze_through = ""  # name of the last frozen layer; "": none
-    train.reestimate_batches = 0  # batches that re-estimate BN statistics at the end
+    train.reestimate_batches = 0  # whose BN statistics count at the end; 0: as trained
     train.checkpoint_minutes = 10.0  # between checkpoints, besides one an epoch
     train.checkpoint_steps = 0  # the same in steps; 0: by the clock alone
     train.checkpoint_keep = 3  # latest checkpoints that are kept, and the best
@@ -172,7 +172,7 @@ def get_config() -> ConfigDict:
     sweep.ranks = ()  # that models are trained at; (): all with two taxa or more
     sweep.seeds = (0, 1)
     sweep.train_strides = ()  # output strides to train at; (): model.output_stride
-    sweep.strides = ()  # of the maps; (): as trained and, with one, half of that
+    sweep.strides = ()  # to view at besides; (): half of that, if no train_strides
     sweep.target = "true"  # true (what WSOL asks: the class is known) | predicted
 
     config.guide = guide = ConfigDict()

@@ -19,6 +19,7 @@ def apply(config: ConfigDict) -> ConfigDict:
     config.data.cache_mb = 16384
     config.cam.batch_size = 256
     config.train.checkpoint_minutes = 5.0  # a machine may be taken away
+    config.train.checkpoint_steps = 500  # hosts may not go by their own clocks
     config.train.learning_rate = 1e-3
     config.train.schedule = "cosine"
     config.train.warmup_epochs = 1.0

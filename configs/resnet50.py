@@ -1,8 +1,7 @@
 """ResNet50 (V1), the network of Cole et al. 2022 (arXiv:2207.10225).
 
     python main.py --config=configs/resnet50.py --mode=train --rank=family
-    python main.py --config=configs/resnet50.py:inatloc500 --mode=train --rank=family \
-        --config.model.output_stride=16
+    python main.py --config=configs/resnet50.py:cub200_2011 --mode=granularity
 
 Starts from another config, by name after the colon (default synthetic_birds), with
 ImageNet weights (94 MB, downloaded by Keras); `--config.model.weights=none` starts from

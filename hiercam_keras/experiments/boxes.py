@@ -1,8 +1,9 @@
 """experiments: how well the maps of a model find the object, counted by species.
 
-Images are looked at whole, resized without a crop, as in the literature on weakly
-supervised localization. Only counts stay: hits by threshold for MaxBoxAccV2 and pixel
-histograms for PxAP, for each species, so that species can be resampled.
+Images are looked at whole, resized without a crop, and their truth is that of
+--mode=localize: boxes, masks, or lists of metadata in the format of Choe et al. Only
+counts stay: hits by threshold for MaxBoxAccV2 and pixel histograms for PxAP, for each
+species, so that species can be resampled.
 """
 
 from collections.abc import Callable
@@ -13,21 +14,19 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras import workdir
-from hiercam_keras.cam import heatmaps
-from hiercam_keras.data import geometry, loader
-from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources.annotations import read_labels
-from hiercam_keras.errors import UserError
+from hiercam_keras.cam import profiles
+from hiercam_keras.data import loader
 from hiercam_keras.metrics.localization import (
     IOU_THRESHOLDS,
     BoxCounts,
     PixelCounts,
     localize,
 )
+from hiercam_keras.metrics.localization_tally import pxap_of
 from hiercam_keras.modes.load import RunData, with_fields
+from hiercam_keras.modes.localize import marked_by_run
+from hiercam_keras.modes.localize_truth import in_map
 from hiercam_keras.progress import progress
-
-MAP_SIDE = 224  # of the maps that boxes are cut out of, as the reference evaluator's
 
 
 @dataclass(frozen=True)
@@ -37,39 +36,54 @@ class Found:
     Attributes:
       best: int64 (G, 3, T), images whose best box is right.
       images: int64 (G,), with a box.
-      inside, outside: int64 (G, bins) pixel histograms; empty (G, 0) without masks.
+      inside, outside: int64 (G, bins) pixel histograms of the images with a mask.
+      masked: int64 (G,), with a mask.
     """
 
     best: np.ndarray
     images: np.ndarray
     inside: np.ndarray
     outside: np.ndarray
+    masked: np.ndarray
 
 
-def count(explain: Any, targets: Any, data: RunData, split: str, method: str) -> Found:
-    """Localizes every image of a split that has a box.
+def count(
+    explain: Any,
+    ask: Callable[[loader.Batch], Any],
+    data: RunData,
+    split: str,
+    method: str,
+    rank: str,
+) -> Found:
+    """Localizes every image of a split that has a box or a mask.
+
+    Args:
+      explain: an Explainer.
+      ask: the question of a batch, whose labels at `rank` are there.
+      data: the images.
+      split: train, val or test.
+      method: of the maps.
+      rank: of the model.
 
     Raises:
-      UserError: no image has one.
+      UserError: no image has a box or a mask.
     """
-    records = [record for record in data.records(split) if record.boxes]
-    if not records:
-        raise UserError(
-            f"no {split} image in {data.source.root} has a box, so localization cannot "
-            "be measured. See docs/USAGE.md for boxes.csv."
-        )
-    by_id = {record.example_id: record for record in records}
+    options = data.config.localize
+    marked = marked_by_run(data, split, options)
+    records = [one for one in data.records(split) if one.example_id in marked]
     finest = data.taxonomy.ranks[-1]
-    species = np.asarray(
-        data.taxonomy.labels([record.lineage for record in records], finest), np.int32
-    )
+    lineages = [record.lineage for record in records]
+    labels = {
+        one: np.asarray(data.taxonomy.labels(lineages, one), np.int32)
+        for one in {finest, rank}
+    }
     num_groups = data.taxonomy.num_labels(finest)
-    boxes = BoxCounts(num_groups=num_groups)
-    masked = all(record.mask_path is not None for record in records)
-    pixels = [PixelCounts() for _ in range(num_groups if masked else 0)]
+    counts = BoxCounts(num_groups=num_groups)
+    pixels = [PixelCounts() for _ in range(num_groups)]
+    masked = np.zeros(num_groups, np.int64)
     fed = loader.make_loader(
         records,
-        {finest: species},
+        labels,
         with_fields(
             data.config.data, batch_size=data.config.cam.batch_size, cache_mb=0
         ),
@@ -80,34 +94,18 @@ def count(explain: Any, targets: Any, data: RunData, split: str, method: str) ->
         for batch in progress(
             fed.epoch(0), len(records), "boxes", count=lambda b: b.mask.sum()
         ):
-            cams = explain(batch.images, targets, method).cams[:, 0]
-            heat = heatmaps.heatmap(cams, MAP_SIDE)
+            cams = explain(batch.images, ask(batch), method).cams[:, 0]
+            scores = profiles.postprocess(cams, options.size, options.profile)
             for row in np.flatnonzero(batch.mask):
-                record, group = by_id[batch.example_ids[row]], batch.labels[finest][row]
-                found = localize(heat[row], _boxes(record, batch.geometry[row]))
-                boxes.add_localized(found, group)
-                if masked:
-                    mask = _mask(record, batch.geometry[row])
-                    pixels[group].add(heat[row], mask)
-    sides = [
-        np.array([getattr(one, name) for one in pixels]).reshape(num_groups, -1)
-        for name in ("inside", "outside")
-    ]
-    return Found(boxes.best.astype(np.int64), boxes.images, *sides)
-
-
-def _boxes(record: Record, row: np.ndarray) -> np.ndarray:
-    """True boxes in pixels of the map, cut to integers as the reference does."""
-    seen = geometry.Geometry.from_row(row)
-    scale = MAP_SIDE / seen.size
-    return (seen.to_input(np.asarray(record.boxes)) * scale).astype(np.int64)
-
-
-def _mask(record: Record, row: np.ndarray) -> np.ndarray:
-    image = read_labels(record.mask_path) > 0
-    g = geometry.Geometry.from_row(row)
-    larger = geometry.of(g.width, g.height, MAP_SIDE, "localization")
-    return geometry.resize_mask(image.astype(np.uint8), larger)
+                truth = in_map(marked[batch.example_ids[row]], options.size)
+                group = batch.labels[finest][row]
+                if len(truth.boxes):
+                    counts.add_localized(localize(scores[row], truth.boxes), group)
+                if truth.mask is not None:
+                    pixels[group].add(scores[row], truth.mask)
+                    masked[group] += 1
+    sides = [np.array([getattr(p, side) for p in pixels]) for side in _SIDES]
+    return Found(counts.best.astype(np.int64), counts.images, *sides, masked)
 
 
 def columns(found: Found, what: str) -> np.ndarray:
@@ -146,12 +144,7 @@ def best_thresholds(found: Found) -> np.ndarray:
 
 def pxap(sums: np.ndarray) -> np.ndarray:
     """Sums (R, 2 bins) of `columns` -> (R,) areas under the pixels' curve."""
-    areas = []
-    for inside, outside in zip(*np.split(sums, 2, axis=1), strict=True):
-        counts = PixelCounts()
-        counts.inside, counts.outside = inside, outside
-        areas.append(counts.pxap())
-    return np.array(areas)
+    return pxap_of(*np.split(sums, 2, axis=1))
 
 
 def prevalence(found: Found) -> float:
@@ -161,15 +154,16 @@ def prevalence(found: Found) -> float:
 
 
 def whole_image_box(data: RunData, split: str) -> float:
-    """MaxBoxAccV2 of a box around the whole image: what no map at all scores."""
+    """MaxBoxAccV2 of a box around the whole image: what no map at all scores. NaN
+    where there are no boxes."""
     hits, total = np.zeros(len(IOU_THRESHOLDS)), 0
-    for record in data.records(split):
-        if record.boxes:
-            area = record.width * record.height
-            best = max((x1 - x0) * (y1 - y0) / area for x0, y0, x1, y1 in record.boxes)
+    for one in marked_by_run(data, split, data.config.localize).values():
+        if one.boxes:
+            area = one.width * one.height
+            best = max((x1 - x0) * (y1 - y0) / area for x0, y0, x1, y1 in one.boxes)
             hits += best >= np.asarray(IOU_THRESHOLDS)
             total += 1
-    return float(hits.mean() / total)
+    return float(hits.mean() / total) if total else float("nan")
 
 
 def save(path: Path, found: Found) -> None:
@@ -187,3 +181,4 @@ def load(path: Path) -> Found:
 
 
 _FIELDS = fields(Found)
+_SIDES = ("inside", "outside")

@@ -129,7 +129,15 @@ def curves(found: Mapping[str, Table]) -> dict[str, bytes]:
 
 
 def granularity(table: Table) -> bytes:
-    """MaxBoxAccV2 by rank, one series a stride."""
-    rows, series = by_series(table, (0,), 2, 3)
-    named = {f"output stride {stride}": points for stride, points in series.items()}
-    return dots.dots_png(rows, named, "MaxBoxAccV2")
+    """MaxBoxAccV2 by rank, PxAP where there are no boxes, one series a stride."""
+    column = 4 if any(row[4] is not None for row in table.rows) else 7
+    names = list(dict.fromkeys(str(row[0]) for row in table.rows))
+    series: dict[str, list] = {}
+    for row in table.rows:
+        trained, viewed = row[2:4]
+        name = f"output stride {trained}"
+        if viewed != trained:
+            name += f", viewed at {viewed}"
+        points = series.setdefault(name, [None] * len(names))
+        points[names.index(row[0])] = point(row[column])
+    return dots.dots_png(names, series, table.header[column])

@@ -83,12 +83,14 @@ def _told(views: Sequence[View]) -> str:
 
 
 def opened(run: Run, settings: Settings, piece: Piece | None = None) -> RunData:
-    """The images of a run; maps are made as the piece's config says, if given."""
+    """The images of a run; maps are made and scored as the piece's config says,
+    if given."""
     data = open_run(replace(settings, overrides={}, workdir=str(run.path)), run)
     if piece is None:
         return data
     config = ConfigDict(data.config.to_dict())
     config.cam = ConfigDict(piece.config.cam.to_dict())
+    config.localize = ConfigDict(piece.config.localize.to_dict())
     # A field that came into the program after the training has today's default.
     model = {**piece.config.model.to_dict(), **config.model.to_dict()}
     config.model = ConfigDict(model)

@@ -1,0 +1,193 @@
+"""experiments: the table of the granularity sweep, from counts of models and strides.
+
+MaxBoxAccV2 where there are boxes, PxAP where there are masks; data with masks only is
+compared by PxAP.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hiercam_keras.experiments import boxes
+from hiercam_keras.experiments.boxes import Found
+from hiercam_keras.experiments.tables import Table, told
+from hiercam_keras.metrics import resampling
+from hiercam_keras.metrics.resampling import Estimate
+from hiercam_keras.modes.load import RunData
+
+
+class Cell(NamedTuple):
+    """A model's rank, the output stride that it was trained at, and the maps' one."""
+
+    rank: str
+    trained: int
+    viewed: int
+
+
+# Counts of the val and of the evaluated split, by seed.
+Counts = dict[Cell, list[tuple[Found | None, Found]]]
+
+
+def sweep_table(counts: Counts, data: RunData, split: str) -> Table:
+    """MaxBoxAccV2 and PxAP of each rank, training and map size."""
+    order = data.taxonomy.ranks.index
+    cells = sorted(counts, key=lambda cell: order(cell.rank))  # strides as they come
+    rows = []
+    for cell in cells:
+        several = counts[cell]
+        tests = [test for _, test in several]
+        rows.append(
+            (
+                cell.rank,
+                data.taxonomy.num_labels(cell.rank),
+                cell.trained,
+                cell.viewed,
+                _estimate(tests, "boxes"),
+                _each(tests),
+                _chosen(several),
+                _estimate(tests, "pixels"),
+            )
+        )
+    trained = tuple(dict.fromkeys(cell.trained for cell in counts))
+    one = counts[cells[0]][0][1]
+    return Table(
+        name="granularity",
+        title="Localization against training rank",
+        claim="Models trained with coarser labels localize better than those trained "
+        "with the finest ones (Cole et al. 2022), and "
+        + (
+            "models trained with larger maps localize better."
+            if len(trained) > 1
+            else "larger maps of the same weights, which were not trained so, localize "
+            "better."
+        ),
+        header=(
+            "trained at",
+            "taxa",
+            "training stride",
+            "map stride",
+            "MaxBoxAccV2",
+            "each seed",
+            "thresholds from val",
+            "PxAP",
+        ),
+        rows=rows,
+        answer=_answer(counts, cells, trained),
+        note=_note(one, data, split),
+        figure="granularity/granularity.png",
+    )
+
+
+def _note(one: Found, data: RunData, split: str) -> str:
+    words = []
+    if one.images.sum():
+        box = boxes.whole_image_box(data, split)
+        words.append(
+            f"MaxBoxAccV2 is of {one.images.sum()} images with a box; a box around the "
+            f"whole image scores {box:.3f}. It takes the best thresholds on the "
+            "evaluated images; the column after next those of the validation split."
+        )
+    if one.masked.sum():
+        words.append(
+            f"PxAP is of {one.masked.sum()} images with a mask; a constant map scores "
+            f"{boxes.prevalence(one):.3f}."
+        )
+    words.append(
+        "Where the strides of training and map differ, the weights are used at a "
+        "stride that they were not trained at. Brackets: 95 % intervals, species and "
+        "seeds resampled."
+    )
+    return " ".join(words)
+
+
+def _answer(counts: Counts, cells: Sequence[Cell], trained: Sequence[int]) -> str:
+    """Ranks against the finest, then larger maps, trained so and not."""
+    what = "boxes" if counts[cells[0]][0][1].images.sum() else "pixels"
+    ranks = tuple(dict.fromkeys(cell.rank for cell in cells))
+    finest, found = ranks[-1], []
+
+    def add(words: str, one: Cell, two: Cell, *verdicts: str) -> None:
+        gap = _difference(counts[one], counts[two], what)
+        found.append(f"{words}: " + told(gap, *verdicts))
+
+    for stride in trained:
+        for rank in ranks[:-1]:
+            add(
+                f"trained at {rank}, stride {stride}",
+                Cell(rank, stride, stride),
+                Cell(finest, stride, stride),
+                f"better than trained at {finest}",
+                f"worse than trained at {finest}",
+                f"not told apart from {finest}",
+            )
+    verdicts = ("better", "worse", "not told apart")
+    for stride in trained[1:]:
+        for rank in ranks:
+            words = f"{rank}, trained at stride {stride} against {trained[0]}"
+            own, first = (Cell(rank, one, one) for one in (stride, trained[0]))
+            add(words, own, first, *verdicts)
+    for cell in cells:
+        if cell.viewed != cell.trained:
+            words = f"{cell.rank}, trained at stride {cell.trained}, viewed at "
+            words += f"{cell.viewed} against {cell.trained}"
+            add(words, cell, cell._replace(viewed=cell.trained), *verdicts)
+    if not found:
+        return "One model is compared with none."
+    text = ". ".join(one[:1].upper() + one[1:] for one in found) + "."
+    return text if what == "boxes" else f"By PxAP, as there are no boxes. {text}"
+
+
+_FIGURES = {"boxes": boxes.max_box_acc_v2, "pixels": boxes.pxap}
+
+
+def _stack(several: Sequence[Found], what: str) -> tuple[np.ndarray, ...]:
+    """Columns, species and seed numbers of several seeds."""
+    tables = [boxes.columns(one, what) for one in several]
+    groups = [np.arange(len(one)) for one in tables]
+    seeds = [np.full(len(one), number) for number, one in enumerate(tables)]
+    return tuple(map(np.concatenate, (tables, groups, seeds)))
+
+
+def _estimate(
+    several: Sequence[Found], what: str, figure: Any = None
+) -> Estimate | None:
+    """None where no image has what is asked for."""
+    if not (several[0].images if what == "boxes" else several[0].masked).sum():
+        return None
+    table, groups, seeds = _stack(several, what)
+    figure = figure or _FIGURES[what]
+    return resampling.of_sums(table, groups, figure, seeds, resamples=1000)
+
+
+def _each(several: Sequence[Found]) -> str:
+    if not several[0].images.sum():
+        return ""
+    values = [
+        boxes.max_box_acc_v2(boxes.columns(one, "boxes").sum(0, keepdims=True))[0]
+        for one in several
+    ]
+    return ", ".join(f"{value:.3f}" for value in values)
+
+
+def _chosen(several: Sequence[tuple[Found | None, Found]]) -> Estimate | None:
+    """Accuracy at the thresholds that are best on val, pooled over the seeds."""
+    if any(val is None or not val.images.sum() for val, _ in several):
+        return None
+    total = sum(val.best for val, _ in several)
+    chosen = total.sum(axis=0).argmax(axis=1)
+    figure = boxes.at_thresholds(chosen)
+    return _estimate([test for _, test in several], "boxes", figure)
+
+
+def _difference(first: Sequence[tuple], second: Sequence[tuple], what: str) -> Estimate:
+    """The figure of the first minus that of the second, on the same species."""
+    one, groups, seeds = _stack([test for _, test in first], what)
+    two, _, _ = _stack([test for _, test in second], what)
+    half, of = one.shape[1], _FIGURES[what]
+
+    def figure(sums: np.ndarray) -> np.ndarray:
+        return of(sums[:, :half]) - of(sums[:, half:])
+
+    table = np.concatenate([one, two], axis=1)
+    return resampling.of_sums(table, groups, figure, seeds, resamples=1000)
