@@ -108,7 +108,7 @@ class Settings:
         Raises:
           UserError: the run has no such field, or a model made for other pictures.
         """
-        config = ConfigDict(run_config)
+        config = ConfigDict(_tuples(run_config))
         for name in _ANALYSIS:
             # A run that was trained before there was such a field is measured as this
             # command says.
@@ -127,6 +127,15 @@ class Settings:
                 f"trained on {size} px. Leave it out, or train another run."
             )
         return FrozenConfigDict(config)
+
+
+def _tuples(value: Any) -> Any:
+    """A run's record with tuples for the lists that JSON has: of a list ml_collections
+    makes a tuple that is gone at once, and takes another at its place in memory for the
+    same one, which is an error."""
+    if isinstance(value, Mapping):
+        return {name: _tuples(item) for name, item in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 # Sections of the config that say how maps are measured, and nothing of the training.
