@@ -10,9 +10,12 @@ from typing import Literal
 
 import numpy as np
 
+from hiercam_keras.errors import UserError
+
 Layout = Literal["classification", "localization"]
 LAYOUTS = ("classification", "localization")
 NUM_FIELDS = 7
+_ASPECT = 0.02  # relative difference of aspect ratios that is rounding
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,6 +92,15 @@ def of(width: int, height: int, size: int, layout: Layout) -> Geometry:
     )
 
 
+def same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two (width, height) are of one picture, but for scale and rounding."""
+    if min(*size, *other) < 1:
+        return False
+    # One pixel more or less of the shorter side is rounding.
+    slack = _ASPECT + 1 / min(*size, *other)
+    return abs(size[0] * other[1] / (size[1] * other[0]) - 1) <= slack
+
+
 def resize_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
     """A mask or label image (H, W) of the original, seen through the model's window.
 
@@ -97,11 +109,20 @@ def resize_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
 
     Returns:
       (size, size), dtype of `mask`.
+
+    Raises:
+      UserError: its shape is not the original's.
     """
     mask = np.asarray(mask)
     if mask.ndim != 2:
         raise ValueError(f"expected a mask (H, W), found shape {mask.shape}")
     g = geometry
+    if not same_shape(mask.shape[::-1], (g.width, g.height)):
+        raise UserError(
+            f"a mask of {mask.shape[1]} x {mask.shape[0]} pixels belongs to an image "
+            f"of {g.width} x {g.height}: expected the same shape. Are masks and images "
+            "of one data set?"
+        )
     centers = np.arange(g.size) + 0.5
     rows, rows_in = _nearest(centers, g.scale_y, g.offset_y, g.height, mask.shape[0])
     cols, cols_in = _nearest(centers, g.scale_x, g.offset_x, g.width, mask.shape[1])

@@ -86,9 +86,13 @@ def test_records_with_roles(tmp_path, images, data_config):
 
 @pytest.mark.parametrize("size_order", ["wh", "hw"])
 @pytest.mark.parametrize("boxes", ["xyxy", "xxyy"])
-def test_orders_are_found_out(tmp_path, size_order, boxes):
+def test_orders_are_found_out(tmp_path, size_order, boxes, caplog):
     folder = make_role(tmp_path / "val", size_order=size_order, boxes=boxes)
-    found = choe.read_metadata(folder)
+    with caplog.at_level("INFO"):
+        found = choe.read_metadata(folder)
+    sides = {"wh": "width,height", "hw": "height,width"}[size_order]
+    corners = {"xyxy": "x0,y0,x1,y1", "xxyy": "x0,x1,y0,y1"}[boxes]
+    assert f"are read as {sides} and {corners}" in caplog.text
     assert found.sizes == SIZES and found.boxes[B] == tuple(BOXES[B])
     right = {"size_order": size_order, "box_order": boxes}
     assert choe.read_metadata(folder, right).sizes == SIZES

@@ -127,7 +127,7 @@ WRONG = {
     "path,kind\na\\b.png,x\n": "has backslashes",
     'path,kind\n"a\nb.png",x\n': r"line 2: 'a\\nb.png' holds a control character",
     "path,kind,mask\nscans/a.png,x,../m.png\n": r"'\.\./m\.png' leads out",
-    "path,kind,mask\nscans/a.png,x,no.png\n": "line 2: the mask 'no.png' is not in",
+    "path,kind,mask\nscans/a.png,x,no.png\n": "line 2: there is no mask .*no.png",
     "path,kind,example_id\nscans/a.png,x,../up\n": r"'\.\./up' leads out",
     "path,kind,split\nscans/a.png,x,dev\n": "line 2: split is 'dev'",
     "path,kind,split\nscans/a.png,x,\n": "line 2: split is ''",
@@ -189,3 +189,32 @@ def test_no_name_leads_out(name):
 def test_names_that_stay_inside():
     assert inside.relative("a//./b.jpg") == "a/b.jpg"
     assert inside.relative("..a/b..jpg") == "..a/b..jpg"
+
+
+def test_a_mask_of_another_shape_is_told(read, folder):
+    Image.new("L", (10, 20)).save(folder / "masks" / "b.png")
+    text = "path,kind,mask\nscans/a.png,x,masks/a.png\nscans/b.png,y,masks/b.png\n"
+    with pytest.raises(
+        UserError,
+        match="line 3: the mask .*b.png has 10 x 20 pixels, its image 20 x 10",
+    ):
+        read(text)
+    Image.new("L", (41, 20)).save(folder / "masks" / "b.png")  # another resolution
+    assert len(read(text).records) == 2
+
+
+@pytest.mark.parametrize("part", ["scans", "masks"])
+def test_links_do_not_lead_out(read, folder, part):
+    outside = folder.parent / "outside.png"
+    (folder / part / "a.png").rename(outside)
+    (folder / part / "a.png").symlink_to(outside)
+    with pytest.raises(UserError, match="line 2: .*a.png is a link that leads out"):
+        read("path,kind,mask\nscans/a.png,x,masks/a.png\nscans/b.png,y,\n")
+
+
+def test_a_huge_mask_is_not_read(folder, monkeypatch):
+    monkeypatch.setattr(annotations.decode, "MAX_PIXELS", 199)
+    with pytest.raises(UserError, match="has 20 x 10 pixels, more than the 0 million"):
+        annotations.read_labels(folder / "masks" / "a.png")
+    monkeypatch.setattr(annotations.decode, "MAX_PIXELS", 200)
+    assert annotations.read_labels(folder / "masks" / "a.png").shape == (10, 20)

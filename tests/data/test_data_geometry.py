@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from hiercam_keras.data import geometry
 from hiercam_keras.data.geometry import Geometry
+from hiercam_keras.errors import UserError
 
 sides = st.integers(4, 5000)
 
@@ -92,3 +93,11 @@ def test_resize_mask_is_zero_outside_the_original():
     expected = np.zeros((8, 8), np.uint8)
     expected[:4, 2:6] = 1
     np.testing.assert_array_equal(seen, expected)
+
+
+def test_a_mask_of_another_shape_is_refused():
+    g = geometry.of(40, 20, 8, "localization")
+    assert geometry.resize_mask(np.ones((21, 41)), g).all()  # rounding
+    assert geometry.resize_mask(np.ones((10, 20)), g).all()  # another resolution
+    with pytest.raises(UserError, match="mask of 20 x 40 pixels .* image of 40 x 20"):
+        geometry.resize_mask(np.ones((40, 20)), g)

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from hiercam_keras import workdir
-from hiercam_keras.data import decode
+from hiercam_keras.data import decode, geometry
 from hiercam_keras.data.index import Entry
 from hiercam_keras.data.records import Box
 from hiercam_keras.errors import UserError
@@ -105,10 +105,16 @@ def read_labels(path: Path) -> np.ndarray:
     """A mask or part image as uint8 (H, W).
 
     Raises:
-      UserError: it cannot be read or has color channels.
+      UserError: it cannot be read, is too large or has color channels.
     """
     try:
         with Image.open(path) as image:
+            if image.width * image.height > decode.MAX_PIXELS:
+                raise UserError(
+                    f"label image {path} has {image.width} x {image.height} pixels, "
+                    f"more than the {decode.MAX_PIXELS / 1e6:.0f} million that are "
+                    "read. Make it as large as its image."
+                )
             image.load()
             if image.mode in ("1", "L", "P"):
                 return np.asarray(image).astype(np.uint8)
@@ -118,6 +124,28 @@ def read_labels(path: Path) -> np.ndarray:
     raise UserError(
         f"label image {path} has {mode} pixels: expected one 8-bit channel of labels."
     )
+
+
+def check_mask_size(path: Path, size: tuple[int, int]) -> None:
+    """Sees that a label image has the shape of its image, by its header alone.
+
+    Args:
+      path: of the label image.
+      size: width and height of the image as displayed; others of its shape fit too.
+
+    Raises:
+      UserError: it has another shape, or cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            found = image.size
+    except OSError as error:
+        raise UserError(f"cannot read the label image {path}: {error}") from error
+    if not geometry.same_shape(found, size):
+        raise UserError(
+            f"the mask {path} has {found[0]} x {found[1]} pixels, its image "
+            f"{size[0]} x {size[1]}: expected the same shape. Is it another image's?"
+        )
 
 
 def read_boxes(path: Path) -> Mapping[str, list[Box]]:

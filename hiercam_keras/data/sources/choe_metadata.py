@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hiercam_keras.data import decode
+from hiercam_keras.data import decode, geometry
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.records import Box, Record
 from hiercam_keras.data.sources import choe_metadata_files as files
@@ -251,7 +251,7 @@ def _displayed(metadata: Metadata, name: str, entry) -> tuple[Box, ...]:
     """
     shown, stored = _shown(entry), _stored(entry)
     said = metadata.sizes.get(name, stored)
-    fits = orders_lib.same_aspect
+    fits = geometry.same_shape
     turned = shown != stored and fits(said, shown) and not fits(said, stored)
     width, height = shown if turned else stored
     across, down = width / said[0], height / said[1]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from absl import logging
 
+from hiercam_keras.data import geometry
 from hiercam_keras.data.sources.choe_metadata_files import BOXES, SIZES, Row
 from hiercam_keras.errors import UserError
 
@@ -22,7 +23,6 @@ _NAMES = {
     "xxyy": "x0,x1,y0,y1",
 }
 _SOME = 0.01  # share of rows that may be wrong by themselves
-_ASPECT = 0.02  # relative difference of aspect ratios that is rounding
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
@@ -76,6 +76,15 @@ def find_orders(
             rows,
             wrong[best][0],
         )
+    if "auto" in asked and rows:
+        logging.info(
+            "%s: %s and %s are read as %s and %s",
+            folder,
+            SIZES,
+            BOXES,
+            _NAMES[best.size],
+            _NAMES[best.box],
+        )
     equal = {one.size for one in allowed if len(wrong[one]) == len(wrong[best])}
     oblong = any(size[0] != size[1] for size in sizes.values())
     if len(equal) > 1 and oblong and asked.size == "auto":
@@ -98,16 +107,6 @@ def to_box(numbers: Sequence[float], order: str) -> Box:
     """(x0, y0, x1, y1) of four numbers in an order."""
     a, b, c, d = numbers
     return (a, b, c, d) if order == "xyxy" else (a, c, b, d)
-
-
-def same_aspect(size: Size, other: Size) -> bool:
-    """Whether two sizes are of one picture, but for scale and rounding."""
-    if min(*size, *other) < 1:
-        return False
-    # One pixel more or less of the shorter side is rounding.
-    slack = _ASPECT + 1 / min(*size, *other)
-    ratio = (size[0] * other[1]) / (size[1] * other[0])
-    return abs(ratio - 1) <= slack
 
 
 def _allowed(asked: str, orders: Sequence[str], field: str) -> Sequence[str]:
@@ -133,7 +132,9 @@ def _misfits(sizes, boxes, files, orders) -> list[str]:
                     f"{width} x {height}"
                 )
     for name, size in files.items():
-        if name in sizes and not same_aspect(to_size(sizes[name], orders.size), size):
+        if name in sizes and not geometry.same_shape(
+            to_size(sizes[name], orders.size), size
+        ):
             width, height = to_size(sizes[name], orders.size)
             found.append(
                 f"{name}: {width} x {height}, but the file is {size[0]} x {size[1]}"

@@ -12,12 +12,14 @@ from hiercam_keras.data import decode
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.index import Entry
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources import annotations, inside
+from hiercam_keras.data.sources import annotations
+from hiercam_keras.data.sources.choe_metadata_files import SafeFolder
 from hiercam_keras.data.sources.image_folder import lineage_prefix
 from hiercam_keras.data.sources.reading import Reading, Request
 from hiercam_keras.data.sources.table import Row, read_rows
 from hiercam_keras.errors import UserError
 
+_CHECKED = 50  # masks whose sizes are looked at; others are when they are used
 _SLACK = 1.0  # px that a box may stand over the edge: conventions differ by one
 
 
@@ -63,16 +65,19 @@ def read_table(
         ignored[f"rows outside {'/'.join(keep)}"] = len(rows) - len(kept)
         rows = kept
     rows.sort(key=lambda row: row.example_id)
-    files = {row.example_id: root / row.path for row in rows}
+    safe = SafeFolder(root)
+    files = {row.example_id: _join(safe, row.path, row, table) for row in rows}
     # The table names the index: two of one folder may give an id to different files.
     found = index_lib.scan(table, cache_dir, files, workers, +ignored)
-    records = []
+    records, masks = [], 0
     for row in rows:
         entry = found.entries[row.example_id]
         if entry.verdict == "unreadable":
             continue
+        mask = _join(safe, row.mask, row, table) if row.mask else None
+        masks += mask is not None
         try:
-            about = _drawn(row, entry, root, found.folder)
+            about = _drawn(row, entry, mask, found.folder, masks <= _CHECKED)
         except UserError as error:
             raise UserError(f"{table}, line {row.line}: {error}") from None
         records.append(
@@ -121,20 +126,30 @@ def _find(request: Request) -> tuple[Path, Path]:
     return tables[0], place
 
 
-def _drawn(row: Row, entry: Entry, root: Path, cache: Path) -> dict:
+def _join(safe: SafeFolder, name: str, row: Row, table: Path) -> Path:
+    try:
+        return safe.join(name)
+    except UserError as error:
+        raise UserError(f"{table}, line {row.line}: {error}") from None
+
+
+def _drawn(
+    row: Row, entry: Entry, mask: Path | None, cache: Path, check_size: bool
+) -> dict:
     """boxes and mask_path of a `Record`, as displayed."""
     about = {}
     stored = decode.displayed_size(entry.width, entry.height, entry.orientation)
     if row.box is not None:
         _check_inside(row.box, stored)
         about["boxes"] = (decode.turn_box(row.box, *stored, entry.orientation),)
-    if row.mask:
-        path = root / row.mask
-        if not path.is_file():
-            raise UserError(f"the mask {inside.shown(row.mask)} is not in {root}.")
+    if mask is not None:
+        if not mask.is_file():
+            raise UserError(f"there is no mask {mask}.")
         if entry.orientation != 1:
-            path = annotations.turned(path, stored, entry.orientation, cache)
-        about["mask_path"] = path
+            mask = annotations.turned(mask, stored, entry.orientation, cache)
+        if check_size:
+            annotations.check_mask_size(mask, (entry.width, entry.height))
+        about["mask_path"] = mask
     return about
 
 
