@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hiercam_keras.models.xla_layers.activation import Activation, swish
 
@@ -23,6 +25,28 @@ def test_value_and_gradient_are_those_of_the_formula(dtype, tolerance):
     np.testing.assert_allclose(y, x * s, rtol=10 * tolerance, atol=tolerance)
     expected = 2 * (s + x * s * (1 - s))
     np.testing.assert_allclose(dx, expected, rtol=10 * tolerance, atol=10 * tolerance)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    shape=st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple),
+    scale=st.floats(-3, 3),
+    dtype=st.sampled_from(["float32", "float64"]),
+    seed=st.integers(0, 99),
+)
+def test_it_equals_keras_in_float64(shape, scale, dtype, seed):
+    rng = np.random.default_rng(seed)
+    x, dy = rng.standard_normal((2, *shape)) * 10**scale
+    with jax.enable_x64(True):
+        x, dy = jnp.asarray(x, dtype), jnp.asarray(dy, dtype)
+        got, pull = jax.vjp(swish, x)
+        wide = x.astype("float64"), dy.astype("float64")
+        expected, slow = jax.vjp(keras.activations.silu, wide[0])
+        pairs = ((got, expected), (pull(dy)[0], slow(wide[1])[0]))
+    tolerance = 1e-12 if dtype == "float64" else 1e-5
+    for one, other in pairs:
+        size = max(1.0, float(np.abs(other).max()))
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * size)
 
 
 def test_by_hand():

@@ -87,6 +87,68 @@ def test_layer_trains_as_that_of_keras(scale, center):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
+@CASES
+@given(
+    shape=st.lists(st.integers(1, 5), min_size=1, max_size=3),
+    channels=st.integers(1, 4),
+    momentum=st.floats(0.0, 1.0),
+    epsilon=st.floats(1e-5, 1.0),
+    seed=st.integers(0, 99),
+)
+def test_layer_equals_keras_in_float64(shape, channels, momentum, epsilon, seed):
+    rng = np.random.default_rng(seed)
+    x, cotangent = rng.standard_normal((2, *shape, channels))
+    start = rng.uniform(0.5, 2.0, (4, channels))
+    results = []
+    with jax.enable_x64(True):
+        for cls in (BatchNormalization, keras.layers.BatchNormalization):
+            layer = cls(momentum=momentum, epsilon=epsilon, dtype="float64")
+            layer.build(x.shape)
+            layer.set_weights(list(start))
+            state = [v.value for v in layer.non_trainable_variables]
+
+            def loss(trainable, x, layer=layer, state=state):
+                y, new = layer.stateless_call(trainable, state, x, training=True)
+                return (y * cotangent).sum(), (y, new)
+
+            trainable = [v.value for v in layer.trainable_variables]
+            gradient = jax.grad(loss, (0, 1), has_aux=True)
+            results.append(jax.tree.leaves(gradient(trainable, jnp.asarray(x))))
+    for got, expected in zip(*results, strict=True):
+        assert got.dtype == "float64"
+        # Keras' own sums are in float32 under JAX in places.
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(far=st.floats(-1, 4.5), scale=st.floats(-3, 3), seed=st.integers(0, 99))
+def test_float32_is_right_at_any_distance_of_the_mean(far, scale, seed):
+    """A mean of 10^far deviations: on both sides of where sums are taken again."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((6, 10, 10, 2)) * 10**scale
+    x[..., 0] += 10 ** (far + scale)  # the other channel stays near 0
+    x = x.astype("float32")
+    dy = rng.standard_normal(x.shape).astype("float32")
+    epsilon = 1e-6 * 10 ** (2 * scale)
+
+    def pulled(x, dy):
+        arguments = x, jnp.ones(2, x.dtype), jnp.zeros(2, x.dtype)
+        y, pull = jax.vjp(lambda *a: batch_norm(*a, epsilon)[0], *arguments)
+        return y, *pull(dy)
+
+    x64, dy64 = x.astype("float64"), dy.astype("float64")
+    axes, n = (0, 1, 2), x.size / 2
+    inv = 1 / np.sqrt(x64.var(axes) + epsilon)
+    xhat = (x64 - x64.mean(axes)) * inv
+    dgamma = (dy64 * xhat).sum(axes)
+    dx = inv * (dy64 - dy64.mean(axes) - xhat * dgamma / n)
+    y, got_dx, got_dgamma, got_dbeta = pulled(jnp.asarray(x), jnp.asarray(dy))
+    np.testing.assert_allclose(y, xhat, atol=1e-3)
+    np.testing.assert_allclose(got_dx / inv, dx / inv, atol=1e-3)
+    np.testing.assert_allclose(got_dgamma / n, dgamma / n, atol=1e-4)
+    np.testing.assert_allclose(got_dbeta, dy64.sum(axes), atol=1e-3)
+
+
 @pytest.mark.parametrize("mean", [0.0, -1e4, 1e4])
 def test_statistics_do_not_cancel_far_from_zero(mean):
     rng = np.random.default_rng(0)

@@ -103,3 +103,25 @@ def test_pixels_times_kernel_by_hand():
     # (1, 2) and (3, 4) times (2, -1), plus a half.
     out = layer(np.array([[[[1.0, 2.0], [3.0, 4.0]]]], "float32"))
     np.testing.assert_array_equal(np.ravel(out), [0.5, 2.5])
+
+
+@pytest.mark.parametrize("channels", [3, 24])
+def test_bfloat16_products_add_up_in_float32(channels):
+    """Within bfloat16's own rounding of the float64 result, also of long sums."""
+    rng = np.random.default_rng(4)
+    x = jnp.asarray(rng.uniform(0.5, 1.5, (2, 40, 40, channels)), "bfloat16")
+    w = jnp.asarray(rng.uniform(0.5, 1.5, (1, 1, channels, 5)), "bfloat16")
+    functions = [pointwise_conv]
+    if channels == 3:
+        functions.append(lambda x, w: im2col_conv(x, w, (1, 1), "same"))
+    exact = np.asarray(x, "float64").reshape(-1, channels)
+    dw = exact.T @ np.ones((len(exact), 5))  # 3,200 terms: bfloat16 stops at 256 of 1
+    for function in functions:
+        y, pull = jax.vjp(function, x, w)
+        got_dw = pull(jnp.ones_like(y))[1]
+        assert y.dtype == got_dw.dtype == "bfloat16"
+        expected = exact @ np.asarray(w, "float64")[0, 0]
+        np.testing.assert_allclose(
+            np.asarray(y, "float64").reshape(-1, 5), expected, rtol=2**-7
+        )
+        np.testing.assert_allclose(np.asarray(got_dw, "float64")[0, 0], dw, rtol=2**-7)
