@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import keras
 import numpy as np
 
+from hiercam_keras.models.xla_layers import shards
 from hiercam_keras.models.xla_layers.forward import batch_statistics
 
 
@@ -68,11 +69,16 @@ def reestimate(model: keras.Model, batches: Iterable[np.ndarray]) -> int:
 
     `batches` are images (B, H, W, 3) as the model takes them; the result is the mean
     and the (biased) variance over all of them, each batch normalized by its own
-    statistics on the way, as in training. Use batches of the training size, a few dozen
-    of them, with the evaluation's preprocessing. All other weights stay. Frozen layers
-    keep theirs. Compiled once for each batch shape.
+    statistics on the way, as in training. Use shuffled batches of the training size, a
+    few dozen of them, with the evaluation's preprocessing. All other weights stay.
+    Frozen layers keep theirs. Compiled once for each batch shape.
 
-    Returns the number of images. Raises ValueError if there is no batch.
+    Under a distribution every process calls it with its own part of each batch, a
+    multiple of its devices; the statistics are those of the whole batches, the same
+    everywhere.
+
+    Returns the number of images, of all processes. Raises ValueError if there is no
+    batch.
     """
     layers = list(inner_layers(model))
     norms = [
@@ -87,6 +93,7 @@ def reestimate(model: keras.Model, batches: Iterable[np.ndarray]) -> int:
     with _statistics_of_one_batch(norms, dropouts):
         forward = batch_statistics(model)
         for images in batches:
+            images = shards.place(images)
             state = forward(images)
             images_seen += len(images)
             for layer, pool in zip(norms, pooled, strict=True):

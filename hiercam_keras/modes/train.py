@@ -16,6 +16,7 @@ from hiercam_keras.models import files, heads, xla_layers
 from hiercam_keras.modes.load import load_source, make_loader
 from hiercam_keras.modes.multi_rank import tree_arrays, with_all_ranks
 from hiercam_keras.modes.settings import Settings
+from hiercam_keras.modes.train_statistics import plain_batches
 from hiercam_keras.report import curves, tables
 from hiercam_keras.run_folder import Run
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -56,6 +57,7 @@ def _run(settings: Settings, name: str, folder: Path) -> str:
     runtime.start(config.seed, config.model.dtype, config.distribution.devices)
     records, _ = split.select(source.records, "train")
     batch_size = _batch_size(folder, settings, len(records))
+    plain = plain_batches(records, taxonomy, config, batch_size)  # made when asked for
     training = make_loader(
         records,
         taxonomy,
@@ -94,8 +96,9 @@ def _run(settings: Settings, name: str, folder: Path) -> str:
         folder,
     )
     hosts.barrier("begun")
+    resume = settings.resume
     rows = fit.train(
-        model, training, validation, num_labels, config, folder, settings.resume
+        model, training, validation, num_labels, config, folder, resume, plain
     )
     for loader in filter(None, (training, validation)):
         loader.close()

@@ -83,20 +83,28 @@ class Validation(keras.callbacks.Callback):
         if self.loader is None:
             return
         with rates.averaged(self.model):
-            found = predict_logits(
-                self.model, self.loader, self.ranks, check=self.check
-            )
-        total = 0.0
-        for rank in self.ranks:
-            truth = found.labels[rank]
-            log_p = log_softmax(found.logits[rank].astype(np.float64), axis=-1)
-            loss = -float(np.mean(log_p[np.arange(len(truth)), truth]))
-            accuracy = float(np.mean(found.logits[rank].argmax(-1) == truth))
-            total += loss
-            prefix = "val_" if len(self.ranks) == 1 else f"val_{rank}_"
-            logs[prefix + "loss"] = loss
-            logs[prefix + "accuracy"] = accuracy
-        logs["val_loss"] = total
+            logs.update(validate(self.model, self.loader, self.ranks, self.check))
+
+
+def validate(
+    model: keras.Model,
+    loader: Any,
+    ranks: tuple[str, ...],
+    check: Callable[[], None] | None = None,
+) -> dict[str, float]:
+    """val_loss and val_accuracy, per rank and their sum with several heads."""
+    found = predict_logits(model, loader, ranks, check=check)
+    figures, total = {}, 0.0
+    for rank in ranks:
+        truth = found.labels[rank]
+        log_p = log_softmax(found.logits[rank].astype(np.float64), axis=-1)
+        loss = -float(np.mean(log_p[np.arange(len(truth)), truth]))
+        accuracy = float(np.mean(found.logits[rank].argmax(-1) == truth))
+        total += loss
+        prefix = "val_" if len(ranks) == 1 else f"val_{rank}_"
+        figures[prefix + "loss"] = loss
+        figures[prefix + "accuracy"] = accuracy
+    return {**figures, "val_loss": total}
 
 
 class EpochLog(keras.callbacks.Callback):

@@ -1,11 +1,11 @@
 """Compile and fit: one or several heads, resumable at every step."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from absl import logging
 
 from hiercam_keras.errors import Stopped, explain_out_of_memory
@@ -29,6 +29,7 @@ def train(
     config: Any,
     folder: Path,
     resume: bool = False,
+    statistics: Iterable[Any] = (),
 ) -> list[dict[str, float]]:
     """Trains `model` in place and writes log.csv and checkpoints below `folder`.
 
@@ -39,6 +40,8 @@ def train(
       config: the whole config; `config.train` counts here.
       folder: the run folder.
       resume: go on from the last checkpoint.
+      statistics: batches as evaluation sees them, whose statistics batch norm has in
+        the end (`batchnorm.reestimate`); none: those of the training.
 
     Returns:
       One row of figures per epoch: epoch, loss, accuracy, val_loss, val_accuracy and,
@@ -97,9 +100,15 @@ def train(
                 stop.status,
             ) from None
     rates.use_averages(model)
-    if options.reestimate_batches:
-        batches = _images(train_loader, options.epochs, options.reestimate_batches)
-        batchnorm.reestimate(model, batches)
+    batches = (batch.images for batch in statistics)
+    first = next(batches, None)
+    if first is not None:
+        count = batchnorm.reestimate(model, itertools.chain([first], batches))
+        logging.info("batch norm has the statistics of %d images now", count)
+        if val_loader is not None:
+            found = callbacks.validate(model, val_loader, ranks)
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+            logging.info("with them: %s", shown)
     return saving.rows
 
 
@@ -158,13 +167,6 @@ def _training_batches(
     )
     for batch in batches:
         yield training_batch(batch, counts, options, epoch)
-
-
-def _images(loader: Any, epoch: int, count: int) -> Iterator[np.ndarray]:
-    for number, batch in enumerate(loader.epoch(epoch)):
-        if number == count:
-            return
-        yield batch.images
 
 
 def _tell_left_out(loader: Any) -> None:

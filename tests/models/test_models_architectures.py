@@ -91,10 +91,13 @@ def test_the_map_doubles_twice_with_the_same_weights(name):
     assert [x.name for x in fine.layers] == [x.name for x in coarse.layers]
 
 
-@pytest.mark.parametrize("name", ["resnet50_v2", "convnext_tiny", "mobilenet_v3_small"])
-def test_stride_16_is_between(name):
+@pytest.mark.parametrize("name", ALL)
+def test_the_high_resolution_variant_doubles_the_map(name):
+    """Stride 16: 4 x 4 cells of 64 px instead of 2 x 2, whatever the architecture."""
     fine = with_output_stride(build(name), 16)
-    assert fine.get_layer(backbones.cam_layer(name)).output.shape[1:3] == (4, 4)
+    layer = backbones.cam_layer(name)
+    assert build(name).get_layer(layer).output.shape[1:3] == (2, 2)
+    assert fine.get_layer(layer).output.shape[1:3] == (4, 4)
 
 
 def preprocessed(name, layer):

@@ -60,7 +60,14 @@ def train(loaders, make_model, config, tmp_path):
     """Builds, compiles and trains; fields of config.train may be changed."""
     from hiercam_keras.training import fit
 
-    def train(ranks=("family",), resume=False, validation=True, folder=None, **fields):
+    def train(
+        ranks=("family",),
+        resume=False,
+        validation=True,
+        folder=None,
+        statistics=(),
+        **fields,
+    ):
         changed = config.copy_and_resolve_references()
         changed.train.update(fields)
         model, counts = make_model(ranks)
@@ -76,6 +83,7 @@ def train(loaders, make_model, config, tmp_path):
             changed,
             folder,
             resume,
+            statistics,
         )
         return SimpleNamespace(
             model=model, rows=rows, before=before, folder=folder, training=training

@@ -17,6 +17,7 @@ import jax, keras, numpy as np
 from hiercam_keras import runtime
 from hiercam_keras.cam import Explainer
 from hiercam_keras.errors import Stopped
+from hiercam_keras.models import batchnorm
 from hiercam_keras.models.xla_layers import KINDS, accelerate, shards
 from hiercam_keras.training import fit
 from hiercam_keras.training.predict import predict_logits
@@ -91,6 +92,15 @@ except Stopped:
 Saving.on_train_batch_begin = begin
 _, moved, _ = run(1, "moved", resume=True)
 
+# Statistics of batch norm, whose batches of 16 all devices share.
+statistics = []
+for devices in (1, 8):
+    model = start(devices)
+    seen = batchnorm.reestimate(model, (b.images for b in training.epoch(0)))
+    norm = next(x for x in model.layers if isinstance(x, L.BatchNormalization))
+    values = [norm.moving_mean, norm.moving_variance]
+    statistics.append([seen, *np.concatenate([np.asarray(v) for v in values]).tolist()])
+
 # The weights that eight devices learned, asked on one.
 weights = last.get_weights()
 one = start(1)
@@ -109,6 +119,7 @@ print(json.dumps({
     "logits": float(np.abs(
         b[3].logits["species"] - same_logits.logits["species"]).max()),
     "rows": b[3].logits["species"].shape[0],
+    "statistics": statistics,
     "maps": float(np.abs(b[4] - same_maps).max() / np.abs(same_maps).max()),
     "num_maps": len(b[4]),
 }))
@@ -155,6 +166,13 @@ def test_every_image_of_an_uneven_split_has_its_answer(found):
     every, one = found["ids"]
     assert every == one == [str(number) for number in range(21)]
     assert found["rows"] == 21 and found["logits"] < 1e-5
+
+
+def test_statistics_are_those_of_whole_batches(found):
+    one, every = found["statistics"]
+    assert one[0] == every[0] == 64  # images, not those of one device
+    assert every == pytest.approx(one, rel=1e-4, abs=1e-6)
+    assert max(one[7:]) != 1.0  # no more what they began with
 
 
 def test_every_image_has_its_map(found):

@@ -1,5 +1,7 @@
 """fit: what moves and what stays, exact validation, the best epoch, resuming."""
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -75,15 +77,42 @@ def test_frozen_layers_do_not_move(train):
 
 
 def test_reestimating_sets_the_statistics_of_the_training_images(train, loaders):
-    done = train(epochs=1, reestimate_batches=4, keep_best=False)
     training, _ = loaders
-    images = np.concatenate([batch.images for batch in training.epoch(1)])
+    batches = list(training.epoch(1))
+    done = train(epochs=1, statistics=batches, keep_best=False)
+    images = np.concatenate([batch.images for batch in batches])
     bn = done.model.get_layer("bn")
     inner = type(done.model)(done.model.input, bn.input)
     values = np.asarray(inner.predict_on_batch(images), np.float64)
     mean, variance = values.mean((0, 1, 2)), values.var((0, 1, 2))
     np.testing.assert_allclose(np.asarray(bn.moving_mean), mean, atol=1e-5)
     np.testing.assert_allclose(np.asarray(bn.moving_variance), variance, rtol=1e-3)
+
+
+def test_validation_recovers_after_a_very_short_run(
+    make_model, loaders, config, tmp_path, caplog
+):
+    """With Keras' momentum of 0.99 eight steps leave the statistics where they were."""
+    model, counts = make_model()
+    model.get_layer("bn").momentum = 0.99
+    training, val = loaders
+    config.train.update({"epochs": 2, "keep_best": False, "learning_rate": 0.1})
+    fit.compile_model(model, counts, config.train, training.num_batches)
+    with caplog.at_level(logging.INFO, "absl"):
+        rows = fit.train(
+            model,
+            training,
+            val,
+            counts,
+            config,
+            tmp_path,
+            statistics=training.epoch(9),
+        )
+    before, after = rows[-1], callbacks.validate(model, val, ("family",))
+    assert before["accuracy"] > before["val_accuracy"] + 0.1  # training looks fine
+    assert after["val_accuracy"] > before["val_accuracy"] + 0.2
+    assert after["val_loss"] < before["val_loss"] - 0.1
+    assert f"with them: val_loss {after['val_loss']:.4f}" in caplog.text
 
 
 @pytest.mark.parametrize("keep_best", [True, False])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import keras
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 
 def batch_statistics(model: keras.Model) -> Callable[[np.ndarray], list[jax.Array]]:
@@ -14,11 +15,16 @@ def batch_statistics(model: keras.Model) -> Callable[[np.ndarray], list[jax.Arra
     at the first call with each shape.
     """
 
-    @jax.jit
     def forward(trainable, non_trainable, images):
         _, state = model.stateless_call(trainable, non_trainable, images, training=True)
         return state
 
+    options = {}
+    distribution = keras.distribution.distribution()
+    if distribution is not None:  # so that every process can read all of them
+        mesh = distribution.device_mesh.backend_mesh
+        options["out_shardings"] = NamedSharding(mesh, PartitionSpec())
+    jitted = jax.jit(forward, **options)
     trainable = [variable.value for variable in model.trainable_variables]
     non_trainable = [variable.value for variable in model.non_trainable_variables]
-    return lambda images: forward(trainable, non_trainable, images)
+    return lambda images: jitted(trainable, non_trainable, images)
