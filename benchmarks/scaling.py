@@ -90,7 +90,9 @@ def sent_bytes(program: str) -> int:
     return total
 
 
-def measure(devices: int, image_size: int, per_device: int) -> dict:
+def measure(
+    devices: int, image_size: int, per_device: int, backbone: str = "efficientnet_b0"
+) -> dict:
     """Compiles one train step and reads what a device computes and sends."""
     import jax
     import keras
@@ -104,7 +106,7 @@ def measure(devices: int, image_size: int, per_device: int) -> dict:
 
     runtime.start(0, "float32", devices)
     config = default.get_config()
-    config.model.weights = "none"
+    config.model.update(backbone=backbone, weights="none")
     config.data.image_size = image_size
     model = build(config, {"species": 1486})
     fit.compile_model(model, {"species": 1486}, config.train, 10)
@@ -129,8 +131,8 @@ def measure(devices: int, image_size: int, per_device: int) -> dict:
     return {
         "devices": devices,
         "images": count,
-        "gflop_per_device": round(cost["flops"] / 1e9, 2),
-        "all_reduce_mb": round(sent_bytes(text) / 1e6, 2),
+        "gflop_per_device": float(f"{cost['flops'] / 1e9:.4g}"),
+        "all_reduce_mb": float(f"{sent_bytes(text) / 1e6:.4g}"),
         "all_gathers": len(re.findall(r" all-gather(?:-start)?\(", text)),
         "keras": keras.__version__,
         "jax": jax.__version__,

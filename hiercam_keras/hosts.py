@@ -116,13 +116,21 @@ def as_one() -> Iterator[None]:
         yield
         barrier("done")
     except RuntimeError as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        if part()[1] == 1 or not any(word in str(error).lower() for word in _LOST):
+        told = lost(error)
+        if told is None:
             raise
-        raise UserError(
-            f"another process of this run has ended or cannot be reached ({first[:120]}"
-            "). Start all of them again, a training with --resume."
-        ) from error
+        raise told from error
+
+
+def lost(error: Exception) -> UserError | None:
+    """What to tell if an error comes of another process that failed; else None."""
+    if part()[1] == 1 or not any(word in str(error).lower() for word in _LOST):
+        return None
+    first = str(error).strip().splitlines()[0]
+    return UserError(
+        f"another process of this run has ended or cannot be reached ({first[:120]}). "
+        "Start all of them again, a training with --resume."
+    )
 
 
 def leave(status: int) -> None:

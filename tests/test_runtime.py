@@ -194,3 +194,46 @@ def test_a_run_keeps_its_batch_or_is_refused(eight):
     words = r"batches of 6 images, which 8 .*devices=6 \(or 1, 2, 3\)"
     with pytest.raises(UserError, match=words):
         runtime.resumed_batch(6)
+
+
+COMPILING = """
+import json, sys
+from hiercam_keras import runtime
+runtime.prepare_process()
+import jax, jax.numpy as jnp
+runtime.start(0)
+events = []
+jax.monitoring.register_event_listener(lambda event, **more: events.append(event))
+def much(x):
+    for number in range(150):
+        x = jnp.sin(x @ x) if number % 50 else jnp.linalg.qr(jnp.sin(x))[0]
+    return x
+jax.jit(much)(jnp.eye(7)).block_until_ready()
+hits = sum("cache_hits" in event for event in events)
+print(json.dumps([jax.config.jax_compilation_cache_dir, hits]))
+"""
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_second_process_compiles_nothing_anew(tmp_path, moved):
+    """The user's cache folder holds what took time; JAX' own variable moves it."""
+    expected = tmp_path / "cache" / "hiercam_keras" / "xla"
+    more = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    if moved:
+        expected = tmp_path / "moved"
+        more["JAX_COMPILATION_CACHE_DIR"] = str(expected)
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    found = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", COMPILING],
+            capture_output=True,
+            text=True,
+            env={**clean, **more, "JAX_PLATFORMS": "cpu"},
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    assert [folder for folder, _ in found] == [str(expected)] * 2
+    assert list(expected.iterdir())
+    first, second = (hits for _, hits in found)
+    assert first == 0 and second >= 1

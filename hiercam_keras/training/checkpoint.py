@@ -191,6 +191,8 @@ class Checkpoints:
                 raise ValueError("its sum is wrong")
             saved, why = Saved(path, everything["meta"], arrays), ""
         except Exception as error:  # Orbax and TensorStore raise many kinds
+            if told := hosts.lost(error):
+                raise told from error
             if not is_damage(error):
                 raise UserError(
                     f"cannot read the checkpoint {path} now "
@@ -223,7 +225,7 @@ class Checkpoints:
         try:
             act()
         except Exception as error:
-            raise UserError(
+            raise hosts.lost(error) or UserError(
                 f"cannot write a checkpoint in {self.folder}: {first_line(error)}. "
                 "Free some space, or choose another folder with --workdir; the "
                 "checkpoints before it are whole, and --resume goes on from them."

@@ -1,10 +1,12 @@
 """Our own start: the loss over many trees, and training on a stream."""
 
+import signal
+
 import keras
 import numpy as np
 import pytest
 
-from hiercam_keras.errors import UserError
+from hiercam_keras.errors import Stopped, UserError
 from hiercam_keras.training import pretrain
 from hiercam_keras.training.checkpoint import Checkpoints
 
@@ -172,6 +174,29 @@ def test_the_state_is_kept_on_the_way(tmp_path, monkeypatch):
     model = stream_model()
     pretrain.fit_stream(model, stream(), 0, 5, Checkpoints(tmp_path), 0, report_every=3)
     assert steps == [(step, step) for step in (1, 2, 3, 4, 5)]
+
+
+def test_a_signal_saves_and_goes_on_to_the_same_weights(tmp_path):
+    whole = stream_model()
+    pretrain.fit_stream(whole, stream(), 0, 6, Checkpoints(tmp_path / "whole"), 60)
+
+    def signalled():
+        for step, batch in enumerate(stream()):
+            if step == 3:
+                signal.raise_signal(signal.SIGTERM)
+            yield batch
+
+    state = Checkpoints(tmp_path / "parts")
+    with pytest.raises(Stopped, match="stopped at step .*--resume") as error:
+        pretrain.fit_stream(stream_model(), signalled(), 0, 6, state, 60)
+    assert error.value.status == 75
+    saved, again = Checkpoints(tmp_path / "parts").latest(), stream_model()
+    done = saved.meta["step"]
+    assert 0 < done < 6
+    saved.assign(again)
+    pretrain.fit_stream(again, stream(done), done, 6, state, 60)
+    for one, two in zip(whole.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_the_state_of_another_model_is_refused(tmp_path, make_model):
