@@ -10,10 +10,9 @@ one pixel wide, and a box of w pixels from x on is x, x + w, cut at the last pix
 import dataclasses
 from typing import Any
 
-import cv2
 import numpy as np
 
-from hiercam_keras.metrics.one_region import is_one_region
+from hiercam_keras.metrics.level_boxes import boxes_of_levels
 
 THRESHOLDS = np.arange(0, 1, 0.001)
 
@@ -39,8 +38,7 @@ def boxes_at_thresholds(score_map: Any, thresholds: Any = THRESHOLDS) -> Thresho
     """Boxes of the regions above each threshold of a map.
 
     A map has 255 levels at most, however many thresholds there are (fewer, if it has
-    fewer values). Contours are traced only at levels that may have several, and there
-    only where the map exceeds them.
+    fewer values).
 
     Args:
       score_map: (h, w) in 0 .. 1.
@@ -50,51 +48,13 @@ def boxes_at_thresholds(score_map: Any, thresholds: Any = THRESHOLDS) -> Thresho
       ValueError: the map is not (h, w), or leaves 0 .. 1.
     """
     image = to_bytes(score_map)
-    height, width = image.shape
     cuts = (np.asarray(thresholds) * np.float64(image.max())).astype(np.int64)
     # Cuts between the same two values of the map are one.
     values = np.flatnonzero(np.bincount(image.ravel(), minlength=256))
     below = np.searchsorted(values, cuts, side="right")
     _, first, level = np.unique(below, return_index=True, return_inverse=True)
-    levels = cuts[first]
-    y0, y1 = _extent(image.max(axis=1), levels)
-    x0, x1 = _extent(image.max(axis=0), levels)
-    single = is_one_region(image)[levels]
-    outer = np.stack(
-        [x0, y0, np.minimum(x1, width - 1), np.minimum(y1, height - 1)], axis=1
-    )
-    outer[y0 >= y1] = 0  # nothing is above this cut
-    boxes: list[tuple[int, int, int, int]] = []
-    starts, largest = [], []
-    edges = zip(
-        *(a.tolist() for a in (levels, y0, y1, x0, x1, single | (y0 >= y1), outer)),
-        strict=True,
-    )
-    for cut, top, bottom, left, right, known, box in edges:
-        starts.append(len(boxes))
-        if known:
-            largest.append(len(boxes))
-            boxes.append(box)
-            continue
-        part = np.ascontiguousarray(image[top:bottom, left:right])
-        _, above = cv2.threshold(part, cut, 255, cv2.THRESH_BINARY)
-        contours, _ = cv2.findContours(
-            above, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top)
-        )
-        pick = 0
-        if len(contours) > 1:
-            areas = [cv2.contourArea(contour) for contour in contours]
-            pick = areas.index(max(areas))
-        largest.append(len(boxes) + pick)
-        for contour in contours:
-            x, y, w, h = cv2.boundingRect(contour)
-            boxes.append((x, y, min(x + w, width - 1), min(y + h, height - 1)))
-    return ThresholdBoxes(
-        level=level.reshape(-1),
-        boxes=np.array(boxes, np.int64),
-        starts=np.array(starts),
-        largest=np.array(largest),
-    )
+    found = boxes_of_levels(np.asarray(score_map), image, cuts[first])
+    return ThresholdBoxes(level.reshape(-1), *found)
 
 
 def box_at_threshold(score_map: Any, threshold: float) -> np.ndarray:
@@ -168,13 +128,6 @@ def to_bytes(score_map: Any) -> np.ndarray:
         )
     # In float64, as the reference: a float16 product may round up to the next byte.
     return (score_map.astype(np.float64) * 255).astype(np.uint8)
-
-
-def _extent(peaks: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and one past the last row (or column) that exceeds each level."""
-    first = np.searchsorted(np.maximum.accumulate(peaks), levels, side="right")
-    behind = np.searchsorted(np.maximum.accumulate(peaks[::-1]), levels, side="right")
-    return first, len(peaks) - behind
 
 
 def _boxes(boxes: Any) -> np.ndarray:
