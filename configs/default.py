@@ -176,8 +176,8 @@ def get_config() -> ConfigDict:
     sweep.target = "true"  # true (what WSOL asks: the class is known) | predicted
 
     config.guide = guide = ConfigDict()
-    guide.layer = "auto"  # auto: the last sum before the last stage; "": cam.layer's ""
-    guide.method = "hirescam"  # --method and --config.cam.layer beat these two
+    guide.layer = "auto"  # auto: one in the middle, by the backbone; "": the last one
+    guide.method = "layercam"  # --method and --config.cam.layer beat these two
     guide.patch = 0.3  # side of a patch over that of the model's picture, 0..1
     guide.num_patches = 12  # of a taxon
     guide.num_siblings = 3  # shown beside it, the nearest first

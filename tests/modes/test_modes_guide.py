@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from hiercam_keras import run_folder
 from hiercam_keras.errors import UserError
+from hiercam_keras.models import backbones
 from hiercam_keras.modes import guide, guide_naming, guide_view
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.report import tables
@@ -80,7 +81,7 @@ def test_numbers_are_shares_and_name_a_part(guided):
     ]
     assert check["right"][-2] == str(sum(right)) and f"For {sum(right)} of" in said
     text = (out / "index.html").read_text("utf-8")
-    assert "hirescam of the steps" in text
+    assert "layercam of the steps" in text
 
 
 def test_an_only_child_has_no_patches(guided):
@@ -198,6 +199,12 @@ def test_the_interval_of_the_mean_follows_from_those_of_the_ranks():
     assert 0 < found.mean.low < found.mean.share < found.mean.high < 1
 
 
+@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v3_small"])
+def test_the_layer_is_there_and_as_fine_as_the_rule_says(name):
+    layer = backbones.build_backbone(name, 64).get_layer(guide_view.LAYERS[name])
+    assert layer.output.shape[1:3] == (4, 4)  # 1/16 of 64 px
+
+
 def test_layer_and_method_of_the_guide():
     """The guide's own, unless the command line says how maps are to be made."""
     config = importlib.import_module("configs.synthetic_birds").get_config()
@@ -208,9 +215,9 @@ def test_layer_and_method_of_the_guide():
         cam = guide_view.with_view(data, asked, given).config.cam
         return cam.layer, cam.method
 
-    assert view() == ("block5c_add", "hirescam")
-    assert view("cam.method") == ("block5c_add", "gradcam")
-    assert view("cam.layer") == ("", "hirescam")
-    assert view(layer="", method="layercam") == ("", "layercam")
+    assert view() == ("block4c_add", "layercam")
+    assert view("cam.method") == ("block4c_add", "gradcam")
+    assert view("cam.layer") == ("", "layercam")
+    assert view(layer="", method="hirescam") == ("", "hirescam")
     config.model.backbone = "tiny"  # no earlier layer of it is known
-    assert view() == ("", "hirescam")
+    assert view() == ("", "layercam")
