@@ -275,6 +275,14 @@ def test_a_network_of_the_users_is_swept_at_the_strides_it_is_trained_at(
     with Image.open(folder / "granularity" / "granularity.png") as image:
         assert min(image.size) > 100
     assert (folder.parent / "mini-h0-output_stride16/family/seed0/model.keras").exists()
+    # Every other experiment looks through the layer that the model file names, too.
+    settings = make_settings(own_network)
+    condition = next(iter(pieces.conditions(settings)))
+    piece = pieces.make_piece(settings, ("family",), 0, condition)
+    (run,) = runs.train_missing([piece], settings)
+    assert views.usual_layer_of(run) == "mine"
+    (found,) = views.look_at(piece, run, settings, keys=("asked-family",))
+    assert found.energy.shape[:2] == (9, 1)
 
 
 def test_strides_that_a_network_cannot_have_are_told_before_training(

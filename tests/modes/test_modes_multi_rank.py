@@ -137,6 +137,23 @@ def test_compare_sets_its_heads_side_by_side(everything, tmp_path):
     assert (tmp_path / "page" / "index.html").is_file()
 
 
+def test_heads_are_built_coarse_to_fine_in_whatever_order_they_are_named(
+    everything, tmp_path, monkeypatch
+):
+    """Chained heads hang on it where two ranks have as many taxa."""
+    from hiercam_keras.modes import train
+
+    config = everything[0].copy_and_resolve_references()
+    config.runs_dir = str(tmp_path)
+
+    def build(config, num_labels):
+        raise UserError(",".join(num_labels))
+
+    monkeypatch.setattr(train, "build", build)
+    with pytest.raises(UserError, match="^order,genus,species$"):
+        tiny_birds.run("train", config, rank=("species", "order", "genus"))
+
+
 def test_all_is_not_mixed_with_other_ranks(everything):
     config, _ = everything
     with pytest.raises(UserError, match="names all and other ranks"):
