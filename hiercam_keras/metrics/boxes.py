@@ -53,7 +53,7 @@ def boxes_at_thresholds(score_map: Any, thresholds: Any = THRESHOLDS) -> Thresho
     values = np.flatnonzero(np.bincount(image.ravel(), minlength=256))
     below = np.searchsorted(values, cuts, side="right")
     _, first, level = np.unique(below, return_index=True, return_inverse=True)
-    found = boxes_of_levels(np.asarray(score_map), image, cuts[first])
+    found = boxes_of_levels(image, np.asarray(score_map), cuts[first])
     return ThresholdBoxes(level.reshape(-1), *found)
 
 

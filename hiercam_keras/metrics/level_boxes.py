@@ -8,17 +8,17 @@ its box. Where these bounds do not decide, and in a map of plateaus, OpenCV trac
 import cv2
 import numpy as np
 
-from hiercam_keras.metrics.level_sets import FAR, Pieces, holes, regions
+from hiercam_keras.metrics.level_sets import LONGEST, Pieces, regions_and_holes
 
 
 def boxes_of_levels(
-    score_map: np.ndarray, image: np.ndarray, levels: np.ndarray
+    image: np.ndarray, score_map: np.ndarray, levels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes as the reference evaluator puts them around contours.
 
     Args:
-      score_map: (h, w) of any numbers; where it rises `image` never falls.
       image: uint8 (h, w).
+      score_map: (h, w) of any numbers; where they rise the image never falls.
       levels: (L,) different ones, 0 .. 255.
 
     Returns:
@@ -27,17 +27,17 @@ def boxes_of_levels(
       starts: (L,) position of each level's first box.
       largest: (L,) position of the box of the contour with the largest polygon.
     """
-    outer = inner = None
-    if min(image.shape) > 1 and max(image.shape) < FAR:
-        score_map = score_map.astype(np.result_type(score_map, np.float16))
-        outer = regions(score_map, image)
-        inner = None if outer is None else holes(score_map, image)
+    pieces = None
+    if min(image.shape) > 1 and max(image.shape) <= LONGEST:
+        scores = score_map.astype(np.result_type(score_map, np.float16), copy=False)
+        pieces = regions_and_holes(image, scores)
     place = np.full(256, -1)
     place[levels] = np.arange(len(levels))
     empty = np.flatnonzero(levels >= image.max())
     found = [(empty, np.zeros((len(empty), 4), np.int64), np.ones(len(empty), bool))]
     unsure = np.ones(256, bool)
-    if inner is not None:
+    if pieces is not None:
+        outer, inner = pieces
         largest, unsure = _largest(outer, inner)
         at = place[np.concatenate([outer.level, inner.level])]
         kept = at >= 0

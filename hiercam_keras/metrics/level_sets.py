@@ -15,8 +15,10 @@ import dataclasses
 import cv2
 import numpy as np
 
-_MOST_BASINS = 250  # a map of plateaus may have thousands: tracing is faster then
-FAR = 2**14  # further than any pixel of a map that is taken
+LONGEST = 2**14 - 1  # side of a map
+_FAR = 2**14
+_MOST_BASINS = 250  # a map of noise may have thousands: tracing is faster then
+_BLUR = 9  # pixels
 _OUTSIDE = 256  # its height: above all values
 _LEVELS = np.arange(256)
 _NONE = np.zeros(0, np.int64), np.zeros((0, 4), np.int16)
@@ -38,30 +40,34 @@ class Pieces:
     area: np.ndarray
 
 
-def regions(score_map: np.ndarray, image: np.ndarray) -> Pieces | None:
-    """The 8-connected regions of {image > t}, 0 <= t < 255.
+def regions_and_holes(
+    image: np.ndarray, score_map: np.ndarray
+) -> tuple[Pieces, Pieces] | None:
+    """The 8-connected regions of {image > t}, 0 <= t < 255, and their holes: the
+    4-connected parts of {image <= t} that do not touch the border.
 
     Args:
-      score_map: floats (h, w), both 2 .. FAR - 1; where it rises `image` never falls.
-      image: uint8 (h, w).
+      image: uint8 (h, w), both 2 .. `LONGEST`.
+      score_map: floats (h, w); where they rise the image never falls. Bytes are full
+        of plateaus, and scores lead over them.
 
     Returns:
-      The pieces; None where there are too many plateaus for this.
+      The pieces of both; None where there are too many peaks or plateaus for this.
     """
-    basins = _Basins(score_map, image, diagonal=True)
-    if basins.count > _MOST_BASINS:
+    for climbed in (score_map, None):
+        if climbed is None:  # the scores were bytes themselves
+            plain = image.astype(np.float32)
+            climbed = 256 * plain + cv2.blur(plain, (_BLUR, _BLUR))
+        up = _Basins(climbed, image, diagonal=True)
+        down = _Basins(-climbed, 255 - image, diagonal=False)
+        if max(up.count, down.count) <= _MOST_BASINS:
+            break
+    else:
         return None
-    return _merged(basins, _areas(image, basins), outside=False)
-
-
-def holes(score_map: np.ndarray, image: np.ndarray) -> Pieces | None:
-    """The 4-connected parts of {image <= t} that do not touch the border; likewise."""
-    basins = _Basins(-score_map, 255 - image, diagonal=False)
-    if basins.count > _MOST_BASINS:
-        return None
-    found = _merged(basins, None, outside=True)
+    outer = _merged(up, _areas(image, up), outside=False)
+    inner = _merged(down, None, outside=True)
     # {255 - image > s} is {image <= 254 - s}.
-    return dataclasses.replace(found, level=254 - found.level)
+    return outer, dataclasses.replace(inner, level=254 - inner.level)
 
 
 class _Basins:
@@ -156,7 +162,7 @@ class _Basins:
     def extents(self) -> np.ndarray:
         """x0, y0, -x1, -y1 of basins' pixels from each value on: (257, count, 4)."""
         height, width = self.image.shape
-        found = np.full(257 * self.count * 4, FAR, np.int16)
+        found = np.full(257 * self.count * 4, _FAR, np.int16)
         at = self.image.ravel()[self.ends] * np.intp(self.count) + self.owner
         rows = (self.ends // width).astype(np.int16)
         np.minimum.at(found, 4 * at + 1, rows)
