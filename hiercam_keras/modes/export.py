@@ -161,21 +161,20 @@ def store_maps(
     made = len(writer.missing(everywhere=True))
     hosts.barrier("maps counted")  # by all, before one of them makes the first
     missing = set(writer.missing())
-    # Who ends first clears away what looks half written.
-    alone = made and hosts.is_primary()
-    with (
-        run_lock.hold(writer.folder, "its maps are made")
-        if alone
-        else contextlib.nullcontext()
-    ):
+    with _alone(writer.folder) if made else contextlib.nullcontext():
         if missing:
             todo = [record for record in records if record.example_id in missing]
             ask = asks or (lambda batch: asked)
-            with explain_out_of_memory(config.batch_size, "cam.batch_size"):
-                _explain(explain, data, todo, ask, writer, layout)
+            _explain(explain, data, todo, ask, writer, layout)
         hosts.barrier("maps written")
-        folder = writer.close()
-    return folder, made
+        return writer.close(), made
+
+
+def _alone(folder: Path) -> contextlib.AbstractContextManager:
+    """Nobody else may write in a store: who ends first removes what is half written."""
+    if hosts.is_primary():
+        return run_lock.hold(folder, "its maps are made")
+    return contextlib.nullcontext()
 
 
 def _score(score: str) -> str:
@@ -192,7 +191,7 @@ def _explain(explain, data, records, asks, writer, layout) -> None:
         once=True,
         layout=layout,
     )
-    with loader:
+    with loader, explain_out_of_memory(config.batch_size, "cam.batch_size"):
         batches = progress(
             loader.epoch(0), len(records), "maps", count=lambda batch: batch.mask.sum()
         )

@@ -12,7 +12,7 @@ from hiercam_keras.errors import Stopped, explain_out_of_memory
 from hiercam_keras.models import batchnorm
 from hiercam_keras.progress import progress
 from hiercam_keras.training import callbacks, rates
-from hiercam_keras.training.checkpoint import Checkpoints
+from hiercam_keras.training.checkpoint import Checkpoints, Saved
 from hiercam_keras.training.compiling import compile_model, freeze, training_batch
 from hiercam_keras.training.filter_information import FilterInformation
 from hiercam_keras.training.saving import Saving
@@ -56,31 +56,18 @@ def train(
         if saved is not None:
             saved.assign(model)
         saving = Saving(checkpoints, train_loader.num_batches, options, signals, saved)
-        information = []
-        if options.filter_loss:
-            information = [FilterInformation(train_loader, model.cam_layer)]
-            if saved is None:
-                information[0].tell_before(model)
         every = [
             callbacks.EpochSeed(config.seed),
             callbacks.Pace(),
             saving.watch,
             saving,
             callbacks.Validation(val_loader, ranks, saving.check_stop),
-            *information,
+            *_information(model, train_loader, options, new=saved is None),
             callbacks.EpochLog(folder / "log.csv", saving.rows, options.epochs),
             saving.end,
             *callbacks.tensorboard(folder, options.tensorboard),
         ]
-        if saving.rows:
-            callbacks.write_log(folder / "log.csv", saving.rows)
-        if saved is not None:
-            logging.info(
-                "going on after step %d of epoch %d, from %s",
-                saving.step,
-                saving.epoch + 1,
-                saved.path,
-            )
+        _tell_resumed(saving, saved, folder / "log.csv")
         batch_size = train_loader.batch_size
         if saving.epoch < options.epochs:
             _tell_left_out(train_loader)
@@ -100,16 +87,47 @@ def train(
                 stop.status,
             ) from None
     rates.use_averages(model)
+    _take_statistics(model, statistics, val_loader, ranks)
+    return saving.rows
+
+
+def _take_statistics(
+    model: keras.Model, statistics: Iterable[Any], val_loader: Any, ranks: tuple
+) -> None:
+    """Batch norm's statistics are those of some batches, if there are any."""
     batches = (batch.images for batch in statistics)
     first = next(batches, None)
-    if first is not None:
-        count = batchnorm.reestimate(model, itertools.chain([first], batches))
-        logging.info("batch norm has the statistics of %d images now", count)
-        if val_loader is not None:
-            found = callbacks.validate(model, val_loader, ranks)
-            shown = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
-            logging.info("with them: %s", shown)
-    return saving.rows
+    if first is None:
+        return
+    count = batchnorm.reestimate(model, itertools.chain([first], batches))
+    logging.info("batch norm has the statistics of %d images now", count)
+    if val_loader is not None:
+        found = callbacks.validate(model, val_loader, ranks)
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+        logging.info("with them: %s", shown)
+
+
+def _information(model: keras.Model, loader: Any, options: Any, new: bool) -> list:
+    """The callback for the filter loss, where there is one."""
+    if not options.filter_loss:
+        return []
+    found = FilterInformation(loader, model.cam_layer)
+    if new:
+        found.tell_before(model)
+    return [found]
+
+
+def _tell_resumed(saving: Saving, saved: Saved | None, log: Path) -> None:
+    """Where the training goes on, and the log as it was there."""
+    if saving.rows:
+        callbacks.write_log(log, saving.rows)
+    if saved is not None:
+        logging.info(
+            "going on after step %d of epoch %d, from %s",
+            saving.step,
+            saving.epoch + 1,
+            saved.path,
+        )
 
 
 def _fit_epoch(

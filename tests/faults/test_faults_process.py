@@ -69,7 +69,7 @@ setattr(module, name, killed)
 @pytest.mark.parametrize(
     ("mode", "call"),
     [
-        ("train", "hiercam_keras.modes.settings Settings"),  # nothing has begun
+        ("train", "hiercam_keras.data.sources load"),  # nothing has begun
         ("train", "hiercam_keras.models.files save_model"),  # all steps are done
         ("predict", "hiercam_keras.run_folder read_finished"),
     ],
