@@ -80,7 +80,7 @@ def write(out: Path, columns: list[Column], settings: Settings) -> Path:
     drawn = [kept[one] for one in on_sheets["chosen"] if one in kept]
     depth = data.taxonomy.ranks.index(own[-1].rank)
     shown = strips.of_different_taxa(drawn, depth, _STRIP_PICTURES)
-    strips.write_strips(out / "steps.png", shown, models)
+    strips.write_strips(out / "steps.png", shown, models, steps.model)
     return out / "index.html"
 
 

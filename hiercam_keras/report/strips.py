@@ -40,7 +40,10 @@ def of_different_taxa(
 
 
 def write_strips(
-    path: str | os.PathLike, pictures: Sequence[Picture], models: Sequence[Model]
+    path: str | os.PathLike,
+    pictures: Sequence[Picture],
+    models: Sequence[Model],
+    steps_of: str = "",
 ) -> Path | None:
     """Writes the PNG; nothing without pictures.
 
@@ -48,10 +51,11 @@ def write_strips(
       path: of the file.
       pictures: rows, with one view per model and the steps of one of them.
       models: in the order of the views.
+      steps_of: name of the model whose steps they are.
     """
     if not pictures:
         return None
-    heads = _heads(pictures, models)
+    heads = _heads(pictures, models, steps_of)
     width = 2 * _MARGIN + len(heads) * (_CELL + _GAP) - _GAP
     row = _CELL + _CAPTION
     sheet = Image.new(
@@ -73,14 +77,15 @@ def write_strips(
 
 
 def _heads(
-    pictures: Sequence[Picture], models: Sequence[Model]
+    pictures: Sequence[Picture], models: Sequence[Model], steps_of: str
 ) -> list[tuple[str, str]]:
     heads = [("the picture", "")]
     for model in models:
         whose, _, asked = model.name.partition(" asked for ")
         heads.append((f"{whose} model, asked for", f"the {asked or model.rank}"))
     steps = max((picture.steps for picture in pictures), key=len)
-    return heads + [("its step to", f"the {step.rank}") for step in steps]
+    above = f"{steps_of} model, step to".strip()
+    return heads + [(above, f"the {step.rank}") for step in steps]
 
 
 def _cells(picture: Picture, num_steps: int) -> Iterator[tuple]:
