@@ -24,7 +24,7 @@ from hiercam_keras.experiments import (
 from hiercam_keras.experiments.evidence import by_model
 from hiercam_keras.experiments.pieces import Condition, Piece
 from hiercam_keras.experiments.seen import Seen
-from hiercam_keras.experiments.tables import Table
+from hiercam_keras.experiments.tables import ORIGINAL, Table
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import curves as learning
 from hiercam_keras.report.tables import read_log
@@ -59,7 +59,8 @@ def run(settings: Settings) -> str:
     heads.sort(key=lambda ranks: (len(ranks), order(ranks[0])))
     models = by_model(seen, names | several, heads)
     labels, counts = views.train_labels(data)
-    found = [accuracy.accuracy_table(models, labels, counts)]
+    table = accuracy.accuracy_table(models, labels, counts)
+    found = [replace(table, figure="curves/accuracy.png", source=ORIGINAL)]
     if len(config.ranks) > 1:
         found.append(gaps.gaps_table(models, labels, counts, data.taxonomy.ranks))
         ranks = sorted(config.ranks, key=order)

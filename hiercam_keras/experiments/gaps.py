@@ -12,7 +12,7 @@ from hiercam_keras.experiments import accuracy
 from hiercam_keras.experiments.evidence import Models
 from hiercam_keras.experiments.looks import Looks, same_images
 from hiercam_keras.experiments.seen import Seen, paired
-from hiercam_keras.experiments.tables import Table, told
+from hiercam_keras.experiments.tables import ORIGINAL, Table, told
 from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.resampling import Estimate
 
@@ -61,6 +61,7 @@ def gaps_table(
     return Table(
         name="gaps",
         title="Each rank by its own model, against the finest",
+        source=ORIGINAL,
         claim="Family trains better than species: is the family model better at family "
         "than the species model is at species, once chance is taken out?",
         header=("first, second", "data", "accuracy", "kappa", "bits", "share of bits"),

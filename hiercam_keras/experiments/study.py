@@ -12,6 +12,7 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.experiments import (
     accuracy,
     evidence,
+    gaps,
     habitat,
     page,
     pieces,
@@ -113,12 +114,17 @@ def _tables(
     ranks = sorted(study.ranks, key=order)
     models = evidence.by_model(seen, names, [(rank,) for rank in ranks[::-1]])
     marks = data.source.evidence
+    labels, counts = views.train_labels(data)
     found = [
         replace(
-            accuracy.accuracy_table(models, *views.train_labels(data)),
+            accuracy.accuracy_table(models, labels, counts),
             figure="study/accuracy.png",
             source=ORIGINAL,
-        ),
+        )
+    ]
+    if len(ranks) > 1:
+        found.append(gaps.gaps_table(models, labels, counts, data.taxonomy.ranks))
+    found += [
         evidence.own_rank_table(models, marks),
         evidence.steps_table(models, marks),
         evidence.specificity_table(models, marks),

@@ -54,6 +54,7 @@ def sweep_table(counts: Counts, data: RunData, split: str) -> Table:
     return Table(
         name="granularity",
         title="Localization against training rank",
+        source="Cole et al. 2022, in our words",
         claim="Models trained with coarser labels localize better than those trained "
         "with the finest ones (Cole et al. 2022), and "
         + (

@@ -23,6 +23,7 @@ def test_the_page_has_every_table_and_figure(studied):
     page = (out / "STUDY.md").read_text()
     names = [
         "accuracy",
+        "gaps",
         "own-rank",
         "parts",
         "specificity",
