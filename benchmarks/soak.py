@@ -223,7 +223,9 @@ def differences(one: Path, other: Path) -> int:
 
 
 def soak(minutes: float, seed: int, folder: Path) -> dict:
-    """Runs until the time is up, and at least one run to its end.
+    """Kills for so many minutes, and at least until one run has come to its end.
+
+    What all runs are compared with, and what grows, is made before that.
 
     Returns:
       Counts of kills, of runs that ended, of differences and of failures; medians of
@@ -234,11 +236,12 @@ def soak(minutes: float, seed: int, folder: Path) -> dict:
     this = Soak(folder, seed)
     whole = this.undisturbed()
     growth = this.longer(minutes)
-    end = this.began + 60 * minutes
+    began = time.monotonic()
+    end = began + 60 * minutes
     while time.monotonic() < end or not this.counts["runs"]:
         first = time.monotonic() + 600  # however slow the machine, one run ends
         this.disturbed(whole, end if this.counts["runs"] else max(end, first))
-    found = {**this.counts, "minutes": round((time.monotonic() - this.began) / 60, 1)}
+    found = {**this.counts, "minutes": round((time.monotonic() - began) / 60, 1)}
     for mode, kib in this.memory.items():
         found[f"{mode}_peaks_mib"] = [round(one / 1024) for one in kib]
     return {**found, **growth}
