@@ -148,23 +148,25 @@ def naming_sentence(checked: guide_naming.Check) -> str:
     text = (
         f"For {taxa.right} of {taxa.taxa} taxa it names the part that carries the "
         f"trait: {percent(taxa.share)} ({percent(taxa.low)} to {percent(taxa.high)}), "
-        f"{'most' if taxa.share > 0.5 else 'not most'} of them; a part at random is "
-        f"right for {percent(taxa.chance)}, {word(taxa.always)} said of every taxon "
-        f"for {percent(taxa.constant)}"
+        f"{'most' if taxa.share > 0.5 else 'not most'} of them; that is "
+        f"{_against(taxa)} saying {word(taxa.always)} of every taxon "
+        f"({percent(taxa.constant)}), and a part at random is right for "
+        f"{percent(taxa.chance)}."
     )
     if len(checked.ranks) == 1:
-        return text + "."
-    if mean.low > mean.constant:
-        verdict = "which is more than"
-    elif mean.high < mean.constant:
-        verdict = "which is less than"
-    else:
-        verdict = "which is not told from what"
+        return text
     return (
-        f"{text}. Each rank counted alike it is right for {percent(mean.share)} "
-        f"({percent(mean.low)} to {percent(mean.high)}), {verdict} one answer for all "
-        f"can be ({percent(mean.constant)})."
+        f"{text} Each rank counted alike it is right for {percent(mean.share)} "
+        f"({percent(mean.low)} to {percent(mean.high)}), {_against(mean)} one answer "
+        f"for all ({percent(mean.constant)})."
     )
+
+
+def _against(named: guide_naming.Named) -> str:
+    """How the share stands to that of the best constant answer."""
+    if named.low > named.constant:
+        return "more than"
+    return "less than" if named.high < named.constant else "not told from"
 
 
 def _check_rows(

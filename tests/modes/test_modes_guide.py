@@ -179,8 +179,8 @@ def test_a_guide_that_always_says_the_same_is_no_better_than_that():
     assert found.mean.share == pytest.approx(1 / 3) == found.mean.constant
     told = guide.naming_sentence(found)
     assert "9 of 12 taxa" in told and "most of them" in told
-    assert "patch said of every taxon for 75 %" in told
-    assert "which is not told from what one answer for all can be (33 %)" in told
+    assert "that is not told from saying patch of every taxon (75 %)" in told
+    assert "not told from one answer for all (33 %)" in told
 
 
 def test_a_guide_that_misses_most_taxa_says_so():
@@ -188,6 +188,7 @@ def test_a_guide_that_misses_most_taxa_says_so():
     assert "5 of 12 taxa" in told and "42 % (19 % to 68 %), not most of them" in told
     # (1 + 1 + 2/9) / 3, and what the ranks' own Wilson intervals leave of it.
     assert "it is right for 74 % (" in told and "more than one answer for all" in told
+    assert "that is less than saying patch of every taxon (75 %)" in told
 
 
 def test_the_interval_of_the_mean_follows_from_those_of_the_ranks():
