@@ -206,6 +206,7 @@ def _part_titles(evidence: Evidence) -> list[str]:
 
 
 def in_words(part: str) -> str:
+    """A part's name as one says it."""
     return part.replace("_", " and ")
 
 

@@ -1,10 +1,12 @@
 """experiments: the figures of the study's page, from the cells of its tables."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
 
 import numpy as np
 
+from hiercam_keras.experiments import figures
 from hiercam_keras.experiments.figures import by_series, point
 from hiercam_keras.experiments.tables import Table
 from hiercam_keras.report import dots, matrix
@@ -14,11 +16,11 @@ Evidence = Mapping[str, tuple[str, int]]
 
 def draw(found: Mapping[str, Table], evidence: Evidence) -> dict[str, bytes]:
     """PNG bytes by file name."""
-    figures = {}
+    drawn = {}
     for name, table in found.items():
         kind = name.partition("-")[0]
         if kind == "accuracy":
-            png = _accuracy(table)
+            png = figures.accuracy(_explained(table))
         elif kind == "parts":
             png = _parts(table, evidence)
         elif kind == "views":
@@ -29,17 +31,13 @@ def draw(found: Mapping[str, Table], evidence: Evidence) -> dict[str, bytes]:
             png = _agreement(table)
         else:
             continue
-        figures[f"{name}.png"] = png
-    return figures
+        drawn[f"{name}.png"] = png
+    return drawn
 
 
-def _accuracy(table: Table) -> bytes:
-    rows, series = by_series(table, (0, 2), 1, 5)
-    chance = {f"{r[0]}, {r[2]}": r[4] for r in table.rows}
-    series = {explained(name): points for name, points in series.items()}
-    return dots.dots_png(
-        rows, series, "accuracy (model, asked for)", marks=[chance[r] for r in rows]
-    )
+def _explained(table: Table) -> Table:
+    rows = [(row[0], explained(row[1]), *row[2:]) for row in table.rows]
+    return dataclasses.replace(table, rows=rows)
 
 
 def explained(condition: str) -> str:

@@ -55,10 +55,11 @@ def sentences(
       lifts: of the plain maps and the steps.
       split: of the pictures.
     """
+    own = compare_table.own(summary)
     told = (
         accuracy_sentence(numbers, summary, split),
         place_sentence(numbers, summary),
-        steps_sentence(lifts) or agreement_sentence(numbers),
+        steps_sentence(lifts, _model(own[0], own)) or agreement_sentence(numbers),
     )
     return tuple(dict.fromkeys(filter(None, told)))
 
@@ -137,9 +138,14 @@ def agreement_sentence(numbers: Numbers) -> str:
     )
 
 
-def steps_sentence(lifts: Sequence[Lift]) -> str:
+def steps_sentence(lifts: Sequence[Lift], whose: str) -> str:
     """Whether each step looks at the part that carries its rank more than the same
-    model's plain map does; "" without steps into a rank that a part carries."""
+    model's plain map does; "" without steps into a rank that a part carries.
+
+    Args:
+      lifts: of plain maps and steps.
+      whose: the model of the steps, as "the species model".
+    """
     steps = [one for one in lifts if one.step == one.rank and math.isfinite(one.gain)]
     if not steps:
         return ""
@@ -151,7 +157,7 @@ def steps_sentence(lifts: Sequence[Lift]) -> str:
         for one in steps
     ]
     text = (
-        "Asked step by step what tells a taxon from its siblings, the model looks at "
+        f"Asked step by step what tells a taxon from its siblings, {whose} looks at "
         f"the part that carries the trait more than its plain map does at {more} of "
         f"{len(steps)} ranks"
     )

@@ -165,7 +165,8 @@ def test_steps_are_told_against_the_plain_map():
         lift("genus", "body", "order", 9.0, 9.0, 8.0, 10.0),  # not the part of its rank
         lift("species", "patch", "species", 1.2, math.nan, math.nan, math.nan),
     ]
-    told = compare_answer.steps_sentence(found)
+    told = compare_answer.steps_sentence(found, "the species model")
+    assert "siblings, the species model looks at the part that carries" in told
     assert "more than its plain map does at 1 of 3 ranks, and less at 1: " in told
     assert (
         "1.50 times chance on the body for the order, no difference from the plain map "
@@ -179,13 +180,13 @@ def test_steps_are_told_against_the_plain_map():
         "1.73 times chance on the wing for the genus, 0.29 more than the plain map "
         "(0.25 to 0.33)."
     )
-    assert compare_answer.steps_sentence(found[:1]) == ""
+    assert compare_answer.steps_sentence(found[:1], "") == ""
 
 
 def test_a_lift_above_chance_is_not_yet_more_than_the_plain_map():
     """1.4 times chance says nothing where the plain map has 1.4 as well."""
     same = lift("species", "patch", "species", 1.4, 0.0, -0.05, 0.05)
-    told = compare_answer.steps_sentence([same])
+    told = compare_answer.steps_sentence([same], "the species model")
     assert "plain map does at 0 of 1 ranks: 1.40" in told
 
 
