@@ -70,6 +70,7 @@ def _maps(path, question):
         and reader.meta["info"]["split"] == "test"
         and reader.meta["identity"]["method"] == "gradcam"
         and reader.meta["identity"]["targets"] == [f"{question}:auto"]
+        and reader.meta["identity"]["preprocessing"]["crop"] == "center"
     ]
     return maps
 
