@@ -51,8 +51,8 @@ def test_the_page_has_every_table_and_figure(studied):
     command = f"python main.py --mode=study --out={out}"
     assert page.count(command) == 1 + len(names)  # at the top, and with every table
     assert "## What did not come out" in page
-    assert page.count("*The original study, in our words:*") == 2
-    assert page.count("*Our question:*") == len(names) - 2
+    assert page.count("*The original study, in our words:*") == 3
+    assert page.count("*Our question:*") == len(names) - 3
     assert not re.search("^> ", page, re.M)  # a quotation is word by word, or none
 
 
