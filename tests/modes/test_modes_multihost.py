@@ -154,8 +154,9 @@ def assert_the_others_end(processes, lost):
             continue
         out, told = process.communicate(timeout=120)
         assert process.returncode != 0
-        # Without the first process JAX itself ends the others, in its own words.
-        assert LOST in out if lost else LOST in out or "coordination" in told.lower()
+        # Without the first process JAX itself may be quicker, in words of its own.
+        theirs = "Terminating process because the JAX distributed service" in told
+        assert LOST in out or (lost == 0 and theirs), out + told
     assert time.monotonic() - began < 90
 
 
