@@ -129,6 +129,25 @@ def test_most_and_least_agreeing_are_sorted(trained, compared):
     assert len(chosen.example_ids) == 4 and set(chosen.example_ids) <= set(ids)
     again = compare_page.choose_sections(numbers, settings)[0]
     assert again.example_ids == chosen.example_ids
+    # All of them come in the order drawn, so that the first ones are of many taxa, and
+    # fewer are the first of these.
+    config = trained.config.copy_and_resolve_references()
+    config.compare.num_images = -1
+    every = compare_page.choose_sections(numbers, Settings("compare", config))[0]
+    assert sorted(every.example_ids) == sorted(ids) != list(every.example_ids)
+    assert every.example_ids[:4] == chosen.example_ids
+
+
+def test_only_the_pictures_of_the_sheets_are_kept():
+    from types import SimpleNamespace
+
+    from hiercam_keras.modes import compare_page
+
+    kept = {}
+    stream = (SimpleNamespace(example_id=f"{n}.jpg") for n in range(1000))
+    given = compare_page._keep(stream, {"3.jpg", "700.jpg"}, kept)
+    assert sum(1 for _ in given) == 1000
+    assert list(kept) == ["3.jpg", "700.jpg"]
 
 
 class Links(html.parser.HTMLParser):
