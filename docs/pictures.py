@@ -76,9 +76,10 @@ class Browser:
              "mobile": phone},
         )  # fmt: skip
         self._chrome.get(page.resolve().as_uri())
-        if script:
-            self._chrome.execute_script(script)
-        time.sleep(1)  # lazy pictures
+        for _ in range(2):  # what loads above the place moves it
+            if script:
+                self._chrome.execute_script(script)
+            time.sleep(1)  # lazy pictures
         self._check(page)
         return Image.open(io.BytesIO(self._chrome.get_screenshot_as_png()))
 
@@ -116,8 +117,10 @@ def screenshots() -> None:
     browser = Browser()
     try:
         report, pages = COMPARE / "index.html", GUIDE / "taxa"
-        browse = "document.querySelector('#note').scrollIntoView()"
-        controls = "document.querySelector('#controls').scrollIntoView()"
+        browse = "document.querySelector('#note').scrollIntoView({behavior: 'instant'})"
+        controls = (
+            "document.querySelector('#controls').scrollIntoView({behavior: 'instant'})"
+        )
         large = "document.querySelectorAll('.card h3 button')[3].click()"
         desk = browser.shoot(report, (1280, 860), browse)
         phones = [
