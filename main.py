@@ -85,8 +85,8 @@ def _fail(message: str) -> None:
 
 def main(_: list[str]) -> None:
     """Runs the mode and prints what it has to say at the end."""
-    runtime.prepare_process()
     try:
+        runtime.prepare_process()  # from here on SIGTERM is an exception
         if FLAGS.multihost:
             hosts.join(FLAGS.mode)
         settings = Settings.from_flags(FLAGS, _DEFAULT_CONFIG)
