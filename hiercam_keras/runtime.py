@@ -22,7 +22,7 @@ _KEEP_MEMORY = (
     "glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:"
     f"glibc.malloc.trim_threshold={2**40}:glibc.malloc.top_pad={2**26}"
 )
-_ROOMY = 32 * 10**9  # bytes of memory from which on a process may keep what it freed
+_ROOMY = 20 * 10**9  # bytes of memory from which on a process may keep what it freed
 _RELAUNCHED = "HIERCAM_RELAUNCHED"
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 # What a container may have, in its second and in its first form.
@@ -37,10 +37,10 @@ def malloc_settings() -> str:
 
     XLA on a CPU asks for gigabytes at each step and gives them back after it. By itself
     malloc maps and unmaps them, and the kernel clears every page anew, at each step.
-    Kept memory and huge pages make a train step about 1.3 times as fast each. Huge
-    pages are asked for where the kernel gives them on demand (`madvise`). Freed memory
-    is kept on machines with 32 GB or more only: pieces of it lie between what is in
-    use, and a training may hold twice as much as it needs.
+    Huge pages are asked for where the kernel gives them on demand (`madvise`). Freed
+    memory is kept on machines with 20 GB or more only: pieces of it lie between what is
+    in use, and a training may hold twice as much as it needs. docs/PERFORMANCE.md tells
+    what both give.
     """
     settings = []
     try:
