@@ -93,6 +93,8 @@ def main(_: list[str]) -> None:
         mode = importlib.import_module(settings.module)
         with hosts.as_one():
             said = mode.run(settings)
+        # All is done; Python, while it ends, would let the signal kill it.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if hosts.is_primary():
             print(said, flush=True)
     except UserError as error:

@@ -33,8 +33,10 @@ def intervals_png(
     """
     labels = list(dict.fromkeys(label for rows in panels.values() for label in rows))
     height = 1.0 + 0.34 * max(1, len(labels))
+    words = 0.5 + 0.085 * max(map(len, labels), default=0)  # inches beside the panels
     with style.drawing():
-        figure = style.new_figure(max(8.0, 2.4 + 1.9 * len(panels)), max(1.9, height))
+        width = max(8.0, words + 1.9 * len(panels))
+        figure = style.new_figure(width, max(1.9, height))
         grid = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)
         for axes, (title, rows) in zip(grid[0], panels.items(), strict=True):
             expected = (marked or {}).get(title, ())

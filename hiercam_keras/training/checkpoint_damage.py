@@ -1,5 +1,6 @@
 """A checkpoint that cannot be read: damaged for good, or only out of reach for now?"""
 
+import errno
 import os
 import zlib
 from pathlib import Path
@@ -41,7 +42,8 @@ def set_aside(path: Path) -> Path:
 
 def first_line(error: Exception) -> str:
     """The error in at most 200 characters of one line."""
-    if "No space left on device" in str(error):  # TensorStore puts it at the far end
-        return "no space left on the device"
+    for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if os.strerror(code) in str(error):  # TensorStore puts it at the far end
+            return os.strerror(code)
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200].rstrip(".")

@@ -84,7 +84,7 @@ def test_a_full_disk_leaves_nothing_that_is_taken_for_a_run(blocked):
     done, runs = blocked
     line = done.stdout.splitlines()[-1]
     assert line.startswith("refused: ") and "File too large" in line
-    assert f"{runs / 'seed2' / 'model.keras'}: cannot be written" in line
+    assert str(runs / "seed2") in line and "--workdir" in line
     written = [one.name for one in (runs / "seed2").rglob("*") if one.is_file()]
     assert "model.keras" not in written
     assert not [name for name in written if name.startswith(".")]
