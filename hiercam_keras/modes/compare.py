@@ -44,7 +44,8 @@ SUMMARY = (
 def run(settings: Settings) -> str:
     """Compares --ranks, or --runs; returns the summary and where the page is."""
     runs = _find(settings)
-    runtime.start(settings.config.seed)
+    devices = settings.config.distribution.devices
+    runtime.start(settings.config.seed, devices=devices)
     opened = [open_run(settings, run) for run, _ in runs]
     _check_same_split(opened, settings.split)
     thresholds = overlays.thresholds_of(settings.config.coherence)

@@ -45,6 +45,10 @@ NAMES = {
     "deletion_gain": "deletion, gain over chance",
     "insertion_gain": "insertion, gain over chance",
     "road_gain": "ROAD, gain over chance",
+    "drop_gain": "average drop, gain over chance",
+    "aopc_morf": "AOPC, most relevant first",
+    "aopc_lerf": "AOPC, least relevant first",
+    "aopc_random": "AOPC, random order",
 }
 
 

@@ -36,7 +36,8 @@ def run(settings: Settings) -> str:
     opened = open_run(settings, _find(settings))
     data = guide_view.with_view(opened, fields, settings.overrides)
     config = data.config
-    runtime.start(config.seed, config.model.dtype)
+    devices = settings.config.distribution.devices
+    runtime.start(config.seed, config.model.dtype, devices)
     model, _ = files.load_model(data.run.model_path, config.model.fast_layers)
     finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
     ranks = choices(data.taxonomy, finest)
