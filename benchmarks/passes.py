@@ -1,6 +1,8 @@
 """Benchmarks: how often a train step goes through memory, as the compiled program says.
 
     python -m benchmarks.passes --kernel=3 --layers=auto
+    python -m benchmarks.passes --forward             # inference
+    python -m benchmarks.passes --forward --folded    # batch norm folded into kernels
 
 Compiles forward and backward of one inverted residual block (stride 1) and counts, in
 XLA's program, the arrays as large as its expanded activations that fusions read and
@@ -38,23 +40,35 @@ _PARAMETER = re.compile(r"= f32\[([\d,]+)\]\S* parameter")
 _SLICE = re.compile(r"slice=\{\[0:\d+\], \[(\d+):\d+\], \[(\d+):\d+\]")
 
 
-def block(size: int, filters: int, kernel: int) -> keras.Model:
-    """One block as EfficientNet's: image (B, size, size, filters) -> the same."""
+def block(size: int, filters: int, kernel: int, folded: bool = False) -> keras.Model:
+    """One block as EfficientNet's: image (B, size, size, filters) -> the same.
+
+    Folded, convolutions have the biases that batch normalization would leave.
+    """
     L = keras.layers
+
+    def normalized(x):
+        return x if folded else L.BatchNormalization()(x)
+
     image = keras.Input((size, size, filters))
-    x = L.Conv2D(6 * filters, 1, use_bias=False)(image)
-    x = L.Activation("swish")(L.BatchNormalization()(x))
-    x = L.DepthwiseConv2D(kernel, 1, "same", use_bias=False)(x)
-    x = L.Activation("swish")(L.BatchNormalization()(x))
+    x = L.Conv2D(6 * filters, 1, use_bias=folded)(image)
+    x = L.Activation("swish")(normalized(x))
+    x = L.DepthwiseConv2D(kernel, 1, "same", use_bias=folded)(x)
+    x = L.Activation("swish")(normalized(x))
     gate = L.GlobalAveragePooling2D(keepdims=True)(x)
     gate = L.Conv2D(filters // 4, 1, activation="swish")(gate)
     gate = L.Conv2D(6 * filters, 1, activation="sigmoid")(gate)
-    x = L.Conv2D(filters, 1, use_bias=False)(L.Multiply()([x, gate]))
-    return keras.Model(image, L.Add()([L.BatchNormalization()(x), image]))
+    x = L.Conv2D(filters, 1, use_bias=folded)(L.Multiply()([x, gate]))
+    return keras.Model(image, L.Add()([normalized(x), image]))
 
 
-def compiled(model: keras.Model, batch: int) -> jax.stages.Compiled:
-    """The program of forward and backward in training mode, float32."""
+def compiled(
+    model: keras.Model, batch: int, forward_only: bool = False
+) -> jax.stages.Compiled:
+    """The float32 program of forward and backward in training mode, or of inference."""
+
+    def inference(trainable, state, x, dy):
+        return model.stateless_call(trainable, state, x, training=False)[0]
 
     def step(trainable, state, x, dy):
         def forward(trainable, x):
@@ -68,7 +82,8 @@ def compiled(model: keras.Model, batch: int) -> jax.stages.Compiled:
 
     x = jax.ShapeDtypeStruct((batch, *model.input_shape[1:]), jnp.float32)
     variables = shapes(model.trainable_variables), shapes(model.non_trainable_variables)
-    return jax.jit(step).lower(*variables, x, x).compile()
+    program = jax.jit(inference if forward_only else step)
+    return program.lower(*variables, x, x).compile()
 
 
 def count(program: str, whole: int, kernel: int) -> dict[str, int]:
@@ -109,9 +124,12 @@ def main(arguments: list[str] | None = None) -> None:
     add("--kernel", type=int, default=3)
     add("--batch", type=int, default=16)
     add("--layers", default="auto", help="auto, none, or kinds with +")
+    add("--forward", action="store_true", help="inference instead of a train step")
+    add("--folded", action="store_true", help="biases instead of batch norm")
     flags = parser.parse_args(arguments)
-    model = block(flags.size, flags.filters, flags.kernel)
-    program = compiled(xla_layers.accelerate(model, flags.layers), flags.batch)
+    model = block(flags.size, flags.filters, flags.kernel, flags.folded)
+    model = xla_layers.accelerate(model, flags.layers)
+    program = compiled(model, flags.batch, flags.forward)
     whole = flags.batch * flags.size**2 * 6 * flags.filters
     found = count(program.as_text(), whole, flags.kernel)
     found["temporary_mib"] = round(program.memory_analysis().temp_size_in_bytes / 2**20)
