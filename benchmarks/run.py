@@ -150,7 +150,6 @@ def one_round(number: int, peers: dict, flags: argparse.Namespace, found: dict):
                 continue
             call = found["prepare"][name][task]["call"]
             calls = max(1, round(flags.block_seconds / call))
-            # Memory was given back between the blocks: the first call gets it again.
             warm = call < 2 * flags.block_seconds
             try:
                 answer = peers[name].tell(do="time", task=task, calls=calls, warm=warm)
