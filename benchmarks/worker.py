@@ -60,7 +60,7 @@ class Worker:
         return getattr(self, f"do_{order.pop('do')}")(**order)
 
     def do_prepare(self, task: str) -> dict[str, Any]:
-        """Builds, compiles and runs a task three times, of which the last one counts."""
+        """Builds, compiles and runs a task three times, of which the last counts."""
         started = time.perf_counter()
         run = self.peer.prepare(task, self.case)
         built = time.perf_counter()
