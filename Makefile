@@ -1,4 +1,4 @@
-# make demo   the whole study on procedural birds, about 14 minutes of processor time
+# make demo   the whole study on procedural birds, about 12 minutes of processor time
 # make test   all tests but the slow ones
 PYTHON ?= python3
 VENV ?= .venv
