@@ -99,21 +99,23 @@ def test_layer_equals_keras_in_float64(shape, channels, momentum, epsilon, seed)
     rng = np.random.default_rng(seed)
     x, cotangent = rng.standard_normal((2, *shape, channels))
     start = rng.uniform(0.5, 2.0, (4, channels))
-    results = []
+
+    def pulled(layer, x):
+        def loss(trainable, x):
+            y, new = layer.stateless_call(trainable, state, x, training=True)
+            return (y * cotangent).sum(), (y, new)
+
+        trainable = [v.value for v in layer.trainable_variables]
+        state = [v.value for v in layer.non_trainable_variables]
+        return jax.tree.leaves(jax.grad(loss, (0, 1), has_aux=True)(trainable, x))
+
     with jax.enable_x64(True):
+        layers = []
         for cls in (BatchNormalization, keras.layers.BatchNormalization):
-            layer = cls(momentum=momentum, epsilon=epsilon, dtype="float64")
-            layer.build(x.shape)
-            layer.set_weights(list(start))
-            state = [v.value for v in layer.non_trainable_variables]
-
-            def loss(trainable, x, layer=layer, state=state):
-                y, new = layer.stateless_call(trainable, state, x, training=True)
-                return (y * cotangent).sum(), (y, new)
-
-            trainable = [v.value for v in layer.trainable_variables]
-            gradient = jax.grad(loss, (0, 1), has_aux=True)
-            results.append(jax.tree.leaves(gradient(trainable, jnp.asarray(x))))
+            layers.append(cls(momentum=momentum, epsilon=epsilon, dtype="float64"))
+            layers[-1].build(x.shape)
+            layers[-1].set_weights(list(start))
+        results = jax.jit(lambda x: [pulled(layer, x) for layer in layers])(x)
     for got, expected in zip(*results, strict=True):
         assert got.dtype == "float64"
         # Keras' own sums are in float32 under JAX in places.
