@@ -49,23 +49,7 @@ def make_loader(
         TensorFlow does not import.
     """
     batch_size, size = int(data_config.batch_size), int(data_config.image_size)
-    if batch_size < 1 or size < 8:
-        raise UserError(
-            f"data.batch_size is {batch_size} and data.image_size {size}: expected at "
-            "least 1 and 8."
-        )
-    if training and batch_size > len(records):
-        raise UserError(
-            f"data.batch_size is {batch_size}, but the training split has only "
-            f"{len(records)} images. Use "
-            f"--config.data.batch_size={max(1, len(records))} "
-            "or less."
-        )
-    for rank, values in labels.items():
-        if len(values) != len(records):
-            raise ValueError(
-                f"{len(values)} labels at {rank} for {len(records)} records."
-            )
+    _check(batch_size, size, labels, len(records), training)
     part = Shard(*shard)
     part.rows(batch_size)
     jitter = augment_config.get("crop_jitter", 0.0) if augment_config else 0.0
@@ -94,14 +78,6 @@ def make_loader(
         part,
         _balance(labels, data_config) if training else None,
     )
-    weights = None
-    if class_weights != "none":
-        weights = {
-            rank: sampling.example_weights(
-                values, class_weights, "train.class_weights"
-            ).astype(np.float32)
-            for rank, values in labels.items()
-        }
     return Loader(
         records,
         labels,
@@ -109,8 +85,38 @@ def make_loader(
         job,
         planner,
         float(data_config.get("max_bad_share", 0.05)),
-        weights,
+        _loss_weights(labels, class_weights),
     )
+
+
+def _check(batch_size, size, labels, images, training):
+    if batch_size < 1 or size < 8:
+        raise UserError(
+            f"data.batch_size is {batch_size} and data.image_size {size}: expected at "
+            "least 1 and 8."
+        )
+    if training and batch_size > images:
+        raise UserError(
+            f"data.batch_size is {batch_size}, but the training split has only "
+            f"{images} images. Use "
+            f"--config.data.batch_size={max(1, images)} "
+            "or less."
+        )
+    for rank, values in labels.items():
+        if len(values) != images:
+            raise ValueError(f"{len(values)} labels at {rank} for {images} records.")
+
+
+def _loss_weights(labels, kind):
+    """Weights of the examples, rank -> float32 (N,); None where all count alike."""
+    if kind == "none":
+        return None
+    return {
+        rank: sampling.example_weights(values, kind, "train.class_weights").astype(
+            np.float32
+        )
+        for rank, values in labels.items()
+    }
 
 
 def _balance(labels, data_config):

@@ -1,5 +1,6 @@
 """Two runs in one folder, and what a killed one leaves."""
 
+import json
 import os
 import signal
 import subprocess
@@ -61,7 +62,8 @@ def test_nothing_is_told_after_an_orderly_end(tmp_path, monkeypatch):
 def test_a_lock_file_with_other_content(tmp_path):
     (tmp_path / run_lock.NAME).write_bytes(b"\xff[")
     with run_lock.hold(tmp_path):
-        pass
+        owner = json.loads((tmp_path / run_lock.NAME).read_text())
+    assert owner["pid"] == os.getpid()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

@@ -1,14 +1,8 @@
 """A run that goes on with another number of devices keeps the batches it began with."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
+import eight_devices
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
 # On eight virtual devices: trainings that stop before a step, and go on with others.
 CODE = """
 import json, sys
@@ -55,19 +49,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    flags = os.environ.get("XLA_FLAGS", "")
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, str(tmp_path_factory.mktemp("devices"))],
-        capture_output=True,
-        text=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
-            "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count=8",
-        },
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return eight_devices.run(CODE, tmp_path_factory.mktemp("devices"))
 
 
 def same(found, expected):

@@ -1,14 +1,8 @@
 """Eight devices that share each batch give what one gives: steps, metrics, maps."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
+import eight_devices
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
 # Everything twice in one process: on the first of eight virtual devices, and on all.
 CODE = """
 import json, sys
@@ -128,20 +122,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    flags = os.environ.get("XLA_FLAGS", "")
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, str(tmp_path_factory.mktemp("devices"))],
-        capture_output=True,
-        text=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": path,
-            "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count=8",
-        },
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = eight_devices.run(CODE, tmp_path_factory.mktemp("devices"))
     assert found["devices"] == 8
     return found
 
