@@ -28,6 +28,12 @@ from hiercam_keras.models.xla_layers.sharding import sum_over_batch_shards
 # computes each padded value k * k times.
 _barrier = lax.optimization_barrier
 
+# Layers of one shape are traced once; nothing of it is left in the program.
+_traced_once = partial(jax.jit, static_argnames=("rows", "cols"), inline=True)
+
+# Four images a step of the weight gradient's loop are faster than two, eight are not.
+_MAX_IMAGES = 4
+
 
 class Axis(NamedTuple):
     """One spatial axis: input size, taps, stride, zeros before and after, outputs."""
@@ -75,6 +81,7 @@ def _accumulator(dtype) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.float32)
 
 
+@_traced_once
 def _forward(x, w, rows, cols):
     dtype = _accumulator(x.dtype)
     xp = pad_axes(_barrier(x), rows, cols)
@@ -86,109 +93,106 @@ def _forward(x, w, rows, cols):
     return out.astype(x.dtype), (xp, w)
 
 
-def _phase_shifts(axis: Axis, phase: int) -> list[tuple[int, int]]:
-    """(tap, offset into dy) of the taps that reach input positions phase + n stride."""
-    return [
-        (i, (phase + axis.before - i) // axis.stride)
-        for i in range(axis.kernel)
-        if (phase + axis.before - i) % axis.stride == 0
-    ]
+class Gather(NamedTuple):
+    """How one axis of dx is summed from padded dy: position n * stride + phase of dx
+    takes, for each u, dy at n + u times tap (U - 1 - u) * stride + phase of padded w.
+
+    length: positions n. taps: zeros before and after the taps, which make them U times
+    the stride. pads: zeros before and after dy.
+    """
+
+    length: int
+    taps: tuple[int, int]
+    pads: tuple[int, int]
 
 
-def _phase_padding(axis: Axis) -> tuple[int, int, int]:
-    """Length of a phase of dx, and the zeros before and after dy that it reaches."""
+def _gather(axis: Axis) -> Gather:
+    """Lay out the taps i = phase + zeros before x - offset * stride that there are."""
     length = -(-axis.size // axis.stride)
-    offsets = [o for a in range(axis.stride) for _, o in _phase_shifts(axis, a)]
-    before = max(0, -min(offsets))
-    after = max(0, max(offsets) + length - axis.out)
-    return length, before, after
+    # The last phase reaches the largest offset, by tap 0, phase 0 the least.
+    most = (axis.stride - 1 + axis.before) // axis.stride
+    least = -((axis.kernel - 1 - axis.before) // axis.stride)
+    front = most * axis.stride - axis.before
+    back = (most - least + 1) * axis.stride - front - axis.kernel
+    return Gather(length, (front, back), (-least, max(0, most + length - axis.out)))
 
 
-def _pad_gradient(dy, rows, cols):
-    """dy with the zeros that its gradients reach, and how many lie above and left."""
-    _, top, bottom = _phase_padding(rows)
-    _, left, right = _phase_padding(cols)
-    if top or bottom or left or right:
-        dy = _barrier(jnp.pad(dy, ((0, 0), (top, bottom), (left, right), (0, 0))))
-    return dy, top, left
+def _pad_gradient(dy: jax.Array, down: Gather, across: Gather) -> jax.Array:
+    """dy with the zeros that its gradients reach."""
+    pads = ((0, 0), down.pads, across.pads, (0, 0))
+    return _barrier(jnp.pad(dy, pads)) if any(map(any, pads)) else dy
 
 
+@_traced_once
 def _input_gradient(dyp, w, rows, cols):
-    """dx (B, H, W, C) from dy (B, oh, ow, C), padded."""
-    dtype = _accumulator(dyp.dtype)
-    batch, _, _, channels = dyp.shape
-    height, top, _ = _phase_padding(rows)
-    width, left, _ = _phase_padding(cols)
-    taps = w[..., 0].astype(dtype)
+    """dx (B, H, W, C) from padded dy.
 
-    def one_phase(a, b):
-        total = jnp.zeros((batch, height, width, channels), dtype)
-        for i, u in _phase_shifts(rows, a):
-            for j, v in _phase_shifts(cols, b):
-                start = (0, u + top, v + left, 0)
-                shape = (batch, u + top + height, v + left + width, channels)
-                total = total + lax.slice(dyp, start, shape) * taps[i, j]
-        return total.astype(dyp.dtype)
-
-    if rows.stride == cols.stride == 1:
-        return _barrier(one_phase(0, 0))
-    interleaved = [
-        _barrier(jnp.stack([one_phase(a, b) for b in range(cols.stride)], axis=3))
-        for a in range(rows.stride)
-    ]
-    dx = jnp.stack(interleaved, axis=2)  # (B, height, sh, width, sw, C)
-    dx = dx.reshape(batch, height * rows.stride, width * cols.stride, channels)
-    return _barrier(dx[:, : rows.size, : cols.size])
-
-
-def _weight_gradient(xp, dyp, rows, cols, top, left):
-    """dw (kh, kw, C, 1) of one device's batch; dyp is padded.
-
-    One row of outputs for each iteration, carrying one running (ow * C) vector for each
-    tap: all of them stay in cache. Two rows an iteration were five times slower. Both
-    arrays are read as they are, as a reshape outside of the loop would make XLA compute
-    and write them once more.
+    All phases are one sum, of dy broadcast over the phases times a small array of taps,
+    zeros among them: one (B, height, stride, width, stride, C) that is dx as it lies in
+    memory. Phases that are summed one by one take fewer products, and then have to be
+    interleaved, which XLA may fuse with them into a loop that branches at each value.
     """
     dtype = _accumulator(dyp.dtype)
     batch, _, _, channels = dyp.shape
-    span = cols.out * channels
-    phases = {
-        (a, b): xp[:, a :: rows.stride, b :: cols.stride]
-        for a in range(min(rows.stride, rows.kernel))
-        for b in range(min(cols.stride, cols.kernel))
-    }
-    if len(phases) > 1:
-        phases = _barrier(phases)
-    # Taps (a, a + stride, ..) by (j), of which the first share a line of a phase.
-    groups = [
-        (a, j, len(range(a, rows.kernel, rows.stride)))
-        for a in range(min(rows.stride, rows.kernel))
-        for j in range(cols.kernel)
-    ]
+    down, across = _gather(rows), _gather(cols)
+    taps = jnp.pad(w[..., 0].astype(dtype), (down.taps, across.taps, (0, 0)))
+    height, width = taps.shape[0] // rows.stride, taps.shape[1] // cols.stride
+    taps = taps.reshape(height, rows.stride, width, cols.stride, channels)
+    taps = _barrier(taps[::-1, :, ::-1])
+    dx = 0
+    for u in range(height):
+        for v in range(width):
+            end = (batch, u + down.length, v + across.length, channels)
+            shifted = lax.slice(dyp, (0, u, v, 0), end)
+            dx = dx + shifted[:, :, None, :, None] * taps[u, :, v][:, None]
+    shape = (batch, down.length * rows.stride, across.length * cols.stride, channels)
+    dx = dx.reshape(shape).astype(dyp.dtype)
+    return _barrier(dx[:, : rows.size, : cols.size])
+
+
+def _images_at_once(batch: int) -> int:
+    """Images whose products are summed in registers: the most that divide the batch."""
+    return max(n for n in range(1, _MAX_IMAGES + 1) if batch % n == 0)
+
+
+@_traced_once
+def _weight_gradient(xp, dyp, rows, cols):
+    """dw (kh, kw, C, 1) of one device's batch, from padded x and padded dy.
+
+    A loop over one row of outputs of a few images at a time, carrying one running
+    (kh, ow, C) array for each column of taps: all of them stay in cache, and are read
+    and written once for the images together. Both arrays are read as they are, as a
+    reshape or a strided slice outside of the loop would be computed and written once
+    more.
+    """
+    dtype = _accumulator(dyp.dtype)
+    batch, _, _, channels = dyp.shape
+    images = _images_at_once(batch)
+    top, left = _gather(rows).pads[0], _gather(cols).pads[0]
+    span = (cols.out - 1) * cols.stride + 1
+
+    def lines(array, image, row, column, height, width):
+        return lax.dynamic_slice(
+            array,
+            (image, row, column, 0),
+            (1, height, width, channels),
+            allow_negative_indices=False,
+        )[0].astype(dtype)
 
     def add_row(n, sums):
-        image, row = n // rows.out, n % rows.out
+        first, row = n // rows.out * images, n % rows.out
+        found = list(sums)
+        for image in (first + i for i in range(images)):
+            grad = lines(dyp, image, row + top, left, 1, cols.out)
+            for j in range(cols.kernel):
+                taps = lines(xp, image, row * rows.stride, j, rows.kernel, span)
+                found[j] += taps[:, :: cols.stride] * grad
+        return tuple(found)
 
-        def lines(array, row, column, height, width):
-            start, shape = (image, row, column, 0), (1, height, width, channels)
-            found = lax.dynamic_slice(array, start, shape)
-            return found.reshape(height, width * channels).astype(dtype)
-
-        grad = lines(dyp, row + top, left, 1, cols.out)
-        new = []
-        for (a, j, height), total in zip(groups, sums, strict=True):
-            phase = phases[a, j % cols.stride]
-            taps = lines(phase, row, j // cols.stride, height, cols.out)
-            new.append(total + taps * grad)
-        return tuple(new)
-
-    zeros = tuple(jnp.zeros((height, span), dtype) for _, _, height in groups)
-    sums = lax.fori_loop(0, batch * rows.out, add_row, zeros)
-    dw = jnp.zeros((rows.kernel, cols.kernel, channels), dtype)
-    for (a, j, height), total in zip(groups, sums, strict=True):
-        total = total.reshape(height, cols.out, channels).sum(1)
-        dw = dw.at[a :: rows.stride, j].set(total)
-    return dw[..., None]
+    zeros = (jnp.zeros((rows.kernel, cols.out, channels), dtype),) * cols.kernel
+    steps = batch // images * rows.out
+    sums = lax.fori_loop(0, steps, add_row, zeros)
+    return jnp.stack([total.sum(1) for total in sums], axis=1)[..., None]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -203,9 +207,10 @@ def _forward_rule(x, w, rows, cols):
 
 def _backward_rule(rows, cols, residuals, dy):
     xp, w = residuals
-    dyp, top, left = _pad_gradient(_barrier(dy), rows, cols)
+    down, across = _gather(rows), _gather(cols)
+    dyp = _pad_gradient(_barrier(dy), down, across)
     dx = _input_gradient(dyp, w, rows, cols)
-    one_shard = partial(_weight_gradient, rows=rows, cols=cols, top=top, left=left)
+    one_shard = partial(_weight_gradient, rows=rows, cols=cols)
     dw = sum_over_batch_shards(one_shard, xp, dyp)
     return dx, dw.astype(w.dtype)
 
