@@ -21,7 +21,7 @@ def hold(folder: Path, what: str = "a training runs in it") -> Iterator[None]:
 
     The kernel gives the lock back when the process ends, however it ends, also over NFS
     when the client goes; so the file of a killed run keeps nobody out. It names the
-    process and the host, for the message.
+    process and the host, for the message, and goes when the block ends.
 
     Args:
       folder: that is written in.
@@ -30,28 +30,12 @@ def hold(folder: Path, what: str = "a training runs in it") -> Iterator[None]:
     Raises:
       UserError: another process holds it, or the file cannot be written.
     """
-    try:
-        import fcntl
-    except ImportError:  # not on Windows, where no lock is held
+    if os.name == "nt":  # no lock is held
         yield
         return
     path = folder / NAME
+    file, before = _take(path, what)
     try:
-        # Not `with`: closing any descriptor of the file would give the lock back.
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
-        before = os.read(file, 4096)
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{folder} is in use: {what}, {_words(before)}. Wait for its end, stop "
-                "it, or choose another folder with --workdir."
-            ) from None
-        except OSError as error:
-            logging.warning("%s: no locks on this file system (%s)", path, error)
         if before:
             logging.info("%s is of a run that was killed, %s", path, _words(before))
         owner = {
@@ -67,9 +51,37 @@ def hold(folder: Path, what: str = "a training runs in it") -> Iterator[None]:
         try:
             yield
         finally:
-            os.ftruncate(file, 0)
+            with contextlib.suppress(OSError):
+                path.unlink()
     finally:
         os.close(file)
+
+
+def _take(path: Path, what: str) -> tuple[int, bytes]:
+    """The descriptor of the file, locked, and what stood in the file before."""
+    import fcntl
+
+    while True:
+        try:
+            # Not `with`: closing any descriptor of the file would give the lock back.
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        before = os.read(file, 4096)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            raise UserError(
+                f"{path.parent} is in use: {what}, {_words(before)}. Wait for its end, "
+                "stop it, or choose another folder with --workdir."
+            ) from None
+        except OSError as error:
+            logging.warning("%s: no locks on this file system (%s)", path, error)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), path.stat()):
+                return file, before
+        os.close(file)  # who held it removed it meanwhile
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:

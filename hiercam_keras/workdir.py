@@ -89,6 +89,24 @@ def make_dir(path: str | os.PathLike) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def made_dir(path: str | os.PathLike) -> Iterator[Path]:
+    """Makes a folder for the block, and takes it away if an error leaves it empty.
+
+    Parents that were made with it go too. Raises as `make_dir`.
+    """
+    path = Path(path)
+    new = [place for place in (path, *path.parents) if not place.exists()]
+    make_dir(path)
+    try:
+        yield path
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first that is not empty
+            for place in new:
+                place.rmdir()
+        raise
+
+
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """Writes `data` atomically."""
     with atomic_path(path) as temporary:

@@ -34,6 +34,25 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["x.json"]
 
 
+def test_a_folder_that_an_error_leaves_empty_goes_with_its_parents(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ZeroDivisionError), workdir.made_dir(tmp_path / "mine/a/b") as b:
+        assert b.is_dir()
+        raise ZeroDivisionError
+    assert not list((tmp_path / "mine").iterdir())
+
+
+def test_a_folder_with_something_in_it_stays(tmp_path):
+    with pytest.raises(ZeroDivisionError), workdir.made_dir(tmp_path / "a/b") as b:
+        (b.parent / "kept").write_text("")
+        raise ZeroDivisionError
+    assert [one.name for one in (tmp_path / "a").iterdir()] == ["kept"]
+    (tmp_path / "old").mkdir()
+    with pytest.raises(ZeroDivisionError), workdir.made_dir(tmp_path / "old"):
+        raise ZeroDivisionError
+    assert (tmp_path / "old").is_dir()
+
+
 def test_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
     """Then a power failure leaves the old file or the new one, and no empty one."""
     done, fsync, replace = [], os.fsync, os.replace

@@ -105,11 +105,12 @@ def make_piece(
     makes the multi-rank model and the single-rank ones that it is compared with.
 
     Raises:
-      UserError: a habitat is asked for where the birds are not drawn, or an override
-        that does not fit the config or a model with one head.
+      UserError: a rank that drawn birds do not have, a habitat where they are not
+        drawn, or an override that does not fit the config or a model with one head.
     """
     condition = condition or Condition()
     base = settings.config
+    sources.check_drawn_ranks(base.data, settings.data_dir, ranks)
     config = ConfigDict(base.to_dict())
     for section in SECTIONS:
         if section in config:

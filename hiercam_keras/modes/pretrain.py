@@ -29,8 +29,11 @@ _NEW_STEP = 10**7  # pictures of the same trees, from far beyond the training's 
 def run(settings: Settings) -> str:
     """Trains on the stream, measures on new pictures, writes weights and a record."""
     config = settings.config
-    folder = workdir.make_dir(settings.workdir or Path(config.runs_dir) / "pretrain")
-    with run_lock.hold(folder, "a pretraining runs in it"):
+    folder = Path(settings.workdir or Path(config.runs_dir) / "pretrain")
+    with (
+        workdir.made_dir(folder),
+        run_lock.hold(folder, "a pretraining runs in it"),
+    ):
         runtime.start(config.seed, config.model.dtype)
         return _run(settings, folder)
 

@@ -34,13 +34,17 @@ def run(settings: Settings) -> str:
     """Trains the ranks of --rank and writes the run folder."""
     settings = with_all_ranks(settings)
     config = settings.config
+    sources.check_drawn_ranks(config.data, settings.data_dir, settings.rank)
     name = sources.data_name(settings.data_dir) if settings.data_dir else config.name
     folder = Path(
         settings.workdir
         or run_folder.path_for(config.runs_dir, name, settings.rank, config.seed)
     )
-    workdir.make_dir(folder)  # a place that cannot be written shows before the work
-    with run_lock.hold(folder) if hosts.is_primary() else contextlib.nullcontext():
+    # A place that cannot be written shows before the work.
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(workdir.made_dir(folder))
+        if hosts.is_primary():
+            stack.enter_context(run_lock.hold(folder))
         return _run(settings, name, folder)
 
 

@@ -68,17 +68,20 @@ def test_what_several_heads_have_is_left_out_of_one(tiny):
 
 
 def test_every_combination_first_seed_first(tiny):
-    found = pieces.every(make_settings(tiny), [("a",), ("b",)], (1, 2), [Condition(0)])
+    settings, heads = make_settings(tiny), [("order",), ("family",)]
+    found = pieces.every(settings, heads, (1, 2), [Condition(0)])
     assert [(one.seed, one.name) for one in found] == [
-        (1, "a"),
-        (1, "b"),
-        (2, "a"),
-        (2, "b"),
+        (1, "order"),
+        (1, "family"),
+        (2, "order"),
+        (2, "family"),
     ]
     with pytest.raises(UserError, match="seeds are .* each once"):
-        pieces.every(make_settings(tiny), [("a",)], (1, 1))
+        pieces.every(settings, heads, (1, 1))
+    with pytest.raises(UserError, match="'famly'.*Did you mean 'family'"):
+        pieces.every(settings, [("famly",)], (1,))
     with pytest.raises(UserError, match="ranks are empty"):
-        pieces.every(make_settings(tiny), [], (1,))
+        pieces.every(settings, [], (1,))
 
 
 @pytest.fixture

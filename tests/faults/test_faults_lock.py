@@ -56,7 +56,24 @@ def test_nothing_is_told_after_an_orderly_end(tmp_path, monkeypatch):
     for _ in range(2):
         with pytest.raises(KeyError), run_lock.hold(tmp_path):
             raise KeyError
-    assert (tmp_path / run_lock.NAME).read_bytes() == b""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_file_that_is_removed_meanwhile_is_made_again(tmp_path, monkeypatch):
+    """Else two runs would hold locks of two files of one name."""
+    path, read = tmp_path / run_lock.NAME, os.read
+
+    def read_late(file, size):
+        content = read(file, size)
+        if not removed:
+            removed.append(path.unlink())
+        return content
+
+    removed = []
+    monkeypatch.setattr(run_lock.os, "read", read_late)
+    with run_lock.hold(tmp_path):
+        monkeypatch.undo()
+        assert f'"pid": {os.getpid()}' in path.read_text()
 
 
 def test_a_lock_file_with_other_content(tmp_path):

@@ -210,6 +210,14 @@ def test_a_rank_that_cannot_be_trained(trained, config, rank, words):
     with pytest.raises(UserError, match=words) as error:
         tiny_birds.run("train", config, rank=(rank,))
     assert "\n" not in str(error.value)
+    assert not _runs(config).exists()  # nothing is left behind
+
+
+def test_a_misspelt_rank_shows_before_birds_are_drawn(tmp_path):
+    config = tiny_birds.make_config(tmp_path, tmp_path / "birds")
+    with pytest.raises(UserError, match="Did you mean 'family'"):
+        tiny_birds.run("train", config, rank=("famly",))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_batch_larger_than_the_split(trained, config):

@@ -7,6 +7,7 @@ only when a config asks for it, so that one may need TensorFlow and the others n
 import dataclasses
 import hashlib
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import annotations
 from hiercam_keras.data.sources.reading import Request
 from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.ranks import check_rank
 
 # data.source -> its module in this folder.
 MODULES = {
@@ -96,6 +98,19 @@ def load(
         read.evidence,
         report,
     )
+
+
+def check_drawn_ranks(
+    data_config: Any, data_dir: str | None, ranks: Iterable[str]
+) -> None:
+    """Looks at the names of ranks before birds are drawn, which takes a while.
+
+    Raises:
+      UserError: the birds are to be drawn, and a rank is none of theirs.
+    """
+    if not data_dir and data_config.source == "synthetic_birds":
+        for rank in ranks:
+            check_rank(rank)
 
 
 def data_name(data_dir: str | Path) -> str:
