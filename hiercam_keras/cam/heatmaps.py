@@ -12,6 +12,7 @@ import numpy as np
 
 # A map whose range is below this share of its maximum is rounding noise on a constant.
 FLAT = 1e-6
+_AT_ONCE = 4  # maps that are enlarged and scaled while they are in cache
 
 
 def heatmap(cams: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
@@ -23,13 +24,20 @@ def heatmap(cams: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
       cams: signed maps.
       size: H and W, or one number for both.
     """
-    flat = is_degenerate(cams)[..., None, None]
-    positive = np.where(flat, 0.0, np.maximum(np.asarray(cams, np.float64), 0.0))
-    large = resize(positive, size)
-    low = large.min((-2, -1), keepdims=True)
-    span = large.max((-2, -1), keepdims=True) - low
-    scaled = (large - low) / np.where(span > 0, span, 1.0)
-    return np.where(flat, 0.0, scaled).astype(np.float32)
+    cams = np.asarray(cams)
+    flat = is_degenerate(cams)
+    positive = np.where(flat[..., None, None], 0.0, np.maximum(cams, np.float64(0)))
+    small = positive.reshape(-1, *cams.shape[-2:])
+    height, width = (size, size) if isinstance(size, int) else size
+    scaled = np.empty((len(small), height * width), np.float32)
+    for start in range(0, len(small), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        large = resize(small[some], size).reshape(-1, height * width)
+        large -= large.min(1, keepdims=True)
+        span = large.max(1, keepdims=True)
+        np.divide(large, np.where(span > 0, span, 1.0), scaled[some])
+    scaled[flat.ravel()] = 0
+    return scaled.reshape(*cams.shape[:-2], height, width)
 
 
 def is_degenerate(cams: np.ndarray) -> np.ndarray:

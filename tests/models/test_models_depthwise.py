@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hiercam_keras.models.xla_layers.depthwise import DepthwiseConv2D
 
-CASES = settings(max_examples=10, deadline=None, derandomize=True)
+CASES = settings(max_examples=12, deadline=None, derandomize=True)
 
 
 def convolve_by_hand(x, w, strides, padding):
@@ -48,7 +48,8 @@ def cases(draw):
         "padding": padding,
         "strides": (draw(st.integers(1, 3)), draw(st.integers(1, 3))),
         "size": tuple(draw(st.integers(k, k + 8)) for k in least),
-        "batch": draw(st.integers(1, 3)),
+        # Of 8 images four are summed at once, of 6 three, of 5 one.
+        "batch": draw(st.sampled_from([1, 2, 5, 6, 8])),
         "channels": draw(st.integers(1, 4)),
         "dtype": draw(st.sampled_from(["float32", "float64"])),
         "seed": draw(st.integers(0, 99)),
