@@ -11,6 +11,7 @@ its turn: no thread of another spins meanwhile. In a round each peer works for a
 """
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import logging
@@ -89,7 +90,8 @@ class Peer:
         """Ends the process."""
         self.process.kill()
         self.process.wait()
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # an order that it did not read
+            self.process.stdin.close()
         self.process.stdout.close()
 
 

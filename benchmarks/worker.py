@@ -71,6 +71,7 @@ class Worker:
         run(1)
         seconds = time.perf_counter() - second
         self.runs[task] = run
+        give_memory_back()  # the next peers are prepared while this one is stopped
         return {
             "import": self.import_seconds,
             "build": built - started,
