@@ -51,7 +51,10 @@ def save_model(path: str | os.PathLike, model: keras.Model, metadata: dict) -> N
             file.writestr(METADATA_MEMBER, text)
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error}).") from error
+        raise UserError(
+            f"{path}: cannot be written ({error}). Free some space, or choose another "
+            "folder with --workdir."
+        ) from error
     finally:
         if temporary.parent.is_dir():
             temporary.unlink(missing_ok=True)
