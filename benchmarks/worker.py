@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -25,6 +26,7 @@ from typing import Any
 from benchmarks.case import Case
 
 _MIB = 2**20
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def peak_memory() -> float:
@@ -43,6 +45,12 @@ def give_memory_back() -> None:
     trim = getattr(ctypes.CDLL(ctypes.util.find_library("c")), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def end_with_parent() -> None:
+    """A stopped worker reads no end of input: the kernel kills it with its parent."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Worker:
@@ -109,6 +117,7 @@ class Worker:
 
 def main(peer: str, case: str) -> None:
     """Serves until standard input ends."""
+    end_with_parent()
     # Whatever a library prints goes to standard error; answers have this to themselves.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
