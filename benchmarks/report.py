@@ -29,6 +29,8 @@ LABELS = {
 }
 PEER_TASKS = ("train", "forward", "cam1", "cam7")
 COST_TASKS = ("maps1", "maps7", "maps7ranks")
+# Fields of a worker's answer.
+_PEAKS = {"mib": "", "first_call_mib": ", first call", "device_mib": ", device"}
 
 
 class Spread(NamedTuple):
@@ -198,9 +200,9 @@ def cost_table(case: dict[str, Any]) -> str:
     ]
     for peer, memory in case["memory"].items():
         name = f"peak memory of the train step, {LABELS[peer]}"
-        rows.append([name, f"{memory['mib'] / 1024:.2f} GiB"])
-        if memory.get("device_mib"):
-            rows.append([f"{name}, device", f"{memory['device_mib'] / 1024:.2f} GiB"])
+        for field, note in _PEAKS.items():
+            if memory.get(field):
+                rows.append([name + note, f"{memory[field] / 1024:.2f} GiB"])
     return _table(["what", "figure"], rows)
 
 

@@ -11,6 +11,7 @@ PROGRAM = """HloModule jit_step
 ENTRY %main (x: f32[8]) -> f32[8] {
   %ynn_fusion.3 = f32[8]{0} fusion(%x), metadata={op_name="jit(f)/jvp(a_bn)/reduce_sum"}
   %copy.1 = f32[8]{0} copy(%x)
+  %cond.4.clone = (f32[8]{0}) conditional(%x), metadata={op_name="jvp(a_bn)/cond"}
   ROOT %while.7 = f32[8]{0} while(%x), metadata={op_name="transpose(jvp(dwconv))/while"}
 }
 """
@@ -18,6 +19,7 @@ ENTRY %main (x: f32[8]) -> f32[8] {
 
 def test_steps_of_a_loop_count_and_the_loop_around_them_does_not():
     times = {"tap": 4.0, "while.7": 5.0, "ynn_fusion.3": 2.0, "copy.1": 1.0, "other": 9}
+    times["cond.4.clone"] = 3.0
     seconds, single = profile_ops.shares(profile_ops.op_names(PROGRAM), times, calls=2)
     assert seconds == {
         "depthwise, weight gradient": 2.0,
