@@ -18,7 +18,7 @@ from hiercam_keras import workdir
 from hiercam_keras.cam import Target, heatmaps, targets
 from hiercam_keras.data import geometry
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources.annotations import read_labels
+from hiercam_keras.data.sources.annotations import label_cells
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics import concentration
 from hiercam_keras.modes.eval import answers
@@ -226,10 +226,8 @@ def _parts(record: Record, row: np.ndarray, num_parts: int) -> np.ndarray:
             "it, so where a model looks cannot be measured. See docs/USAGE.md for the "
             "folders masks/ and parts/."
         )
-    image = geometry.resize_mask(read_labels(path), geometry.Geometry.from_row(row))
-    # Nearest cell centers: the labels at the middle of each cell of the maps.
-    at = ((np.arange(SIDE) + 0.5) * len(image) / SIDE).astype(int)
-    return np.minimum(image[np.ix_(at, at)], num_parts - 1)
+    cells = label_cells(path, geometry.Geometry.from_row(row), SIDE)
+    return np.minimum(cells, num_parts - 1)
 
 
 def _joined(chunks: list[dict], keys: list[str]) -> Looks:

@@ -12,12 +12,10 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras.cam import heatmaps, store, targets
-from hiercam_keras.data import geometry
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources.annotations import read_labels
 from hiercam_keras.metrics import planted
 from hiercam_keras.models import files
-from hiercam_keras.modes import objects, parts
+from hiercam_keras.modes import parts
 from hiercam_keras.modes.export import store_maps
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.report import schema, tables
@@ -93,16 +91,8 @@ def _on_parts(reader, records: Sequence[Record], evidence) -> dict[str, np.ndarr
     for start in range(0, len(records), _CHUNK):
         chunk = records[start : start + _CHUNK]
         entries = [reader.get(record.example_id) for record in chunk]
-        seen = np.stack(
-            [
-                objects.label_cells(
-                    read_labels(record.parts_path),
-                    geometry.Geometry.from_row(entry.geometry),
-                    parts.SIDE,
-                )
-                for record, entry in zip(chunk, entries, strict=True)
-            ]
-        )
+        rows = [entry.geometry for entry in entries]
+        seen = parts.label_maps(chunk, rows, "parts_path")
         cams = np.stack([entry.cam for entry in entries], axis=1)  # (R, n, h, w)
         energy = heatmaps.energy(cams, parts.SIDE)
         trivial = np.stack([entry.trivial for entry in entries])

@@ -6,7 +6,7 @@ import numpy as np
 
 from hiercam_keras.data import geometry
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources.annotations import read_labels
+from hiercam_keras.data.sources.annotations import label_cells
 from hiercam_keras.metrics.maps import box_coverage
 
 MASK, BOX = "mask", "box"
@@ -31,7 +31,7 @@ def object_maps(
     for number, (record, row) in enumerate(zip(records, rows, strict=True)):
         window = geometry.Geometry.from_row(row)
         if record.mask_path is not None:
-            found[number] = label_cells(read_labels(record.mask_path), window, side) > 0
+            found[number] = label_cells(record.mask_path, window, side) > 0
             kinds[number] = MASK
         elif record.boxes:
             boxes = window.to_input(np.array(record.boxes)) * (side / window.size)
@@ -39,14 +39,6 @@ def object_maps(
             found[number] = box_coverage(boxes, (side, side)).max(axis=0)
             kinds[number] = BOX
     return found, kinds
-
-
-def label_cells(labels: np.ndarray, window: geometry.Geometry, side: int) -> np.ndarray:
-    """A label image (H, W) of the original, at the middle of each cell of what the
-    model saw: (side, side)."""
-    image = geometry.resize_mask(labels, window)
-    at = ((np.arange(side) + 0.5) * len(image) / side).astype(int)
-    return image[np.ix_(at, at)]
 
 
 def energy_on(energy: np.ndarray, objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

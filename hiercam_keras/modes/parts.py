@@ -6,7 +6,7 @@ import numpy as np
 
 from hiercam_keras.data import geometry
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources.annotations import read_labels
+from hiercam_keras.data.sources.annotations import label_cells
 
 SIDE = 64  # cells of the maps on which shares are taken
 
@@ -27,13 +27,9 @@ def label_maps(
     paths = [getattr(record, kind) for record in records]
     if None in paths or not paths:
         return None
-    images = []
-    for path, row in zip(paths, rows, strict=True):
-        image = geometry.resize_mask(read_labels(path), geometry.Geometry.from_row(row))
-        # The labels at the middle of each cell.
-        at = ((np.arange(SIDE) + 0.5) * len(image) / SIDE).astype(int)
-        images.append(image[np.ix_(at, at)])
-    return np.stack(images)
+    windows = [geometry.Geometry.from_row(row) for row in rows]
+    pairs = zip(paths, windows, strict=True)
+    return np.stack([label_cells(path, window, SIDE) for path, window in pairs])
 
 
 def word(part: str) -> str:

@@ -196,7 +196,7 @@ def test_a_mask_of_another_shape_is_told(read, folder):
     text = "path,kind,mask\nscans/a.png,x,masks/a.png\nscans/b.png,y,masks/b.png\n"
     with pytest.raises(
         UserError,
-        match="line 3: the mask .*b.png has 10 x 20 pixels, its image 20 x 10",
+        match="line 3: the label image .*b.png has 10 x 20 pixels, its image 20 x 10",
     ):
         read(text)
     Image.new("L", (41, 20)).save(folder / "masks" / "b.png")  # another resolution

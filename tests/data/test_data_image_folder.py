@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import time
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hiercam_keras.data import index, sources
+from hiercam_keras.data import geometry, index, sources
 from hiercam_keras.data.sources import image_folder
 from hiercam_keras.errors import UserError
 
@@ -253,6 +254,26 @@ def test_color_masks_are_refused(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "m.png")
     with pytest.raises(UserError, match="RGB pixels"):
         sources.annotations.read_labels(tmp_path / "m.png")
+
+
+def test_label_cells_are_those_under_the_middles_of_the_cells(tmp_path):
+    """Left half 1, right half 2 of a picture that is seen whole, and mirrored."""
+    labels = np.repeat([[1, 2]], 4, axis=1).repeat(8, axis=0).astype(np.uint8)
+    Image.fromarray(labels).save(tmp_path / "p.png")
+    window = geometry.of(8, 8, 16, "localization")
+    cells = sources.annotations.label_cells(tmp_path / "p.png", window, 4)
+    np.testing.assert_array_equal(cells, [[1, 1, 2, 2]] * 4)
+    mirrored = dataclasses.replace(window, scale_x=-window.scale_x, offset_x=16.0)
+    cells = sources.annotations.label_cells(tmp_path / "p.png", mirrored, 4)
+    np.testing.assert_array_equal(cells, [[2, 2, 1, 1]] * 4)
+
+
+def test_labels_of_another_picture_are_named(tmp_path):
+    """Wherever they come from: only the first of a table's are looked at before."""
+    Image.new("L", (10, 20)).save(tmp_path / "p.png")
+    window = geometry.of(20, 10, 16, "localization")
+    with pytest.raises(UserError, match=r"p\.png has 10 x 20 pixels, its"):
+        sources.annotations.label_cells(tmp_path / "p.png", window, 4)
 
 
 def test_listing_opens_no_file(bird_folder, monkeypatch):

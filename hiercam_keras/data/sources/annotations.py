@@ -141,9 +141,35 @@ def check_mask_size(path: Path, size: tuple[int, int]) -> None:
             found = image.size
     except OSError as error:
         raise UserError(f"cannot read the label image {path}: {error}") from error
+    _check_shape(path, found, size)
+
+
+def label_cells(path: Path, window: geometry.Geometry, side: int) -> np.ndarray:
+    """A label image at the middle of each cell of what the model saw.
+
+    Args:
+      path: of the label image.
+      window: of the model on the picture that it belongs to.
+      side: cells along each axis.
+
+    Returns:
+      uint8 (side, side); 0 outside the picture.
+
+    Raises:
+      UserError: it cannot be read, or has another shape than its picture.
+    """
+    labels = read_labels(path)
+    _check_shape(path, labels.shape[::-1], (window.width, window.height))
+    seen = geometry.resize_mask(labels, window)
+    at = ((np.arange(side) + 0.5) * len(seen) / side).astype(int)
+    return seen[np.ix_(at, at)]
+
+
+def _check_shape(path, found, size):
+    """Sizes are (width, height)."""
     if not geometry.same_shape(found, size):
         raise UserError(
-            f"the mask {path} has {found[0]} x {found[1]} pixels, its image "
+            f"the label image {path} has {found[0]} x {found[1]} pixels, its image "
             f"{size[0]} x {size[1]}: expected the same shape. Is it another image's?"
         )
 
