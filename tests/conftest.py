@@ -26,6 +26,18 @@ def real_data() -> pathlib.Path:
     return pathlib.Path(folder)
 
 
+def pytest_configure(config):
+    """Fast tests compile much and compute little: LLVM need not optimize for them.
+
+    Slow ones compute, and run what a user runs.
+    """
+    if not config.getoption("-m"):
+        flag = "--xla_backend_optimization_level=0"
+        flags = os.environ.get("XLA_FLAGS", "")
+        if "xla_backend_optimization_level" not in flags:
+            os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
+
+
 def pytest_collection_modifyitems(config, items):
     """Slow tests run when they are asked for by mark or by name."""
     if config.getoption("-m") or any("::" in arg for arg in config.args):
