@@ -25,6 +25,7 @@ import jax
 
 from benchmarks.case import TASKS, Case, launch
 from benchmarks.peers import hiercam
+from benchmarks.worker import warm_up
 
 # The first that an op's name (the path of layers and primitives) matches.
 _KINDS = (
@@ -47,10 +48,6 @@ _AROUND = re.compile(
     r"^\s+(?:ROOT )?%?([\w.-]+) = .*? (?:while|conditional|call)\(", re.MULTILINE
 )
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = ", re.MULTILINE)
-
-# Calls before those that count: while the heap grows, the kernel's clearing of pages
-# counts for the op that touches them first.
-_WARM = 8
 
 
 def kind_of(name: str) -> str:
@@ -112,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
         dump = f"--xla_dump_to={folder} --xla_dump_hlo_as_text"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {dump}"
         run = hiercam.prepare(flags.task, Case(flags.size, flags.batch))
-        run(_WARM)
+        warm_up(run, flags.calls)  # clearing of pages counts for what touches them
         with jax.profiler.trace(folder):
             started = time.perf_counter()
             run(flags.calls)

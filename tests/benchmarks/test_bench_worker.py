@@ -27,6 +27,24 @@ def test_a_peak_is_forgotten():
     assert worker.peak_memory() < high - 200
 
 
+def test_calls_count_from_when_no_new_memory_comes_in():
+    held, blocks = [], []
+
+    def run(calls: int) -> None:
+        blocks.append(calls)
+        if len(blocks) < 3:
+            held.append(b"x" * 200 * 2**20)
+
+    worker.warm_up(run, 4)
+    assert blocks == [4, 4, 4]
+
+
+def test_a_heap_that_never_settles_is_not_waited_for():
+    held = []
+    worker.warm_up(lambda calls: held.append(b"x" * 100 * 2**20), 1)
+    assert len(held) == 5
+
+
 def test_a_stopped_worker_ends_with_its_parent():
     """As when the run is killed: a stopped process reads no end of input."""
     parent = textwrap.dedent("""
