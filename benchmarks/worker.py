@@ -59,9 +59,8 @@ def give_memory_back() -> None:
 def warm_up(run: Callable[[int], None], calls: int) -> None:
     """Runs blocks of calls until one takes in no new memory, five at most.
 
-    A heap grows for some calls. A page that is touched for the first time costs much
-    where the host of a virtual machine took its memory back: 2.6 s a GiB were seen,
-    and 0.1 s where it had not.
+    A heap grows for some calls, and pages that are touched for the first time may cost
+    much on a virtual machine: 2.6 s a GiB were seen, and 0.1 s (docs/PERFORMANCE.md).
     """
     for _ in range(_MOST_BLOCKS):
         before = _resident()
