@@ -35,12 +35,13 @@ EXTERNAL = {
     "absl.flags": (),
     "torch": (),
 }
-_BASE = {"errors", "workdir", "progress", ""}
+_BASE = {"errors", "workdir", "progress", "csv_files", ""}
 # Room -> the rooms that it may import, besides the base.
 ROOMS = {
     "errors": set(),
     "workdir": set(),
     "progress": set(),
+    "csv_files": set(),
     "runtime": set(),
     "taxonomy": set(),
     "data": {"taxonomy"},

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hiercam_keras.errors import UserError
+from hiercam_keras import csv_files
 from hiercam_keras.workdir import write_text
 
 # Apostrophes in front count, so that reading takes off exactly what writing put on.
@@ -74,20 +74,12 @@ def read_csv(path: str | os.PathLike) -> dict[str, list[str]]:
     Raises:
       UserError: a file that is missing or no CSV table.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = [[_unsafe(cell) for cell in row] for row in csv.reader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read {path} as a CSV table: {error}") from error
-    if not rows:
-        raise UserError(f"{path} is empty, expected a CSV table with a header")
-    header, body = rows[0], rows[1:]
-    for number, row in enumerate(body, 2):
-        if len(row) != len(header):
-            raise UserError(
-                f"{path}, line {number}: {len(row)} cells, expected {len(header)}"
-            )
-    return {name: [row[i] for row in body] for i, name in enumerate(header)}
+    table = csv_files.read(path, exact=True)
+    columns: dict[str, list[str]] = {_unsafe(name): [] for name in table.columns}
+    for _, row in table.rows():
+        for cells, cell in zip(columns.values(), row.values(), strict=True):
+            cells.append(_unsafe(cell))
+    return columns
 
 
 def read_log(path: str | os.PathLike) -> dict[str, list[float]]:
