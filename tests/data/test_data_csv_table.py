@@ -110,17 +110,20 @@ def test_images_may_lie_elsewhere(folder, data_config, tmp_path):
 
 
 WRONG = {
-    "path,kind\nscans/a.png,\n": "line 2: the column 'kind' is empty",
+    "path,kind\nscans/b.png,x\nscans/a.png,\n": "line 3: the column 'kind' is empty",
+    "path,species\nscans/a.png,\n": "line 2: the column 'species' is empty",
+    "path,kind\nscans/a.png,\n": r"no column for a rank: kind \(it is empty\)",
     "path,kind\n ,x\n": "line 2: the column 'path' is empty",
-    "path,kind\nscans/a.png,x\n\nscans/./a.png,y\n": "line 4: .*in line 2 already",
+    "path,kind\nscans/a.png,x\n\nscans/./a.png,y\n": "line 4: .*occurs in line 2",
     "path,kind\nscans/a.png,x,y\n": r"line 2: 3 cells, expected 2 \(path,kind\)",
-    "path,kind,kind\nscans/a.png,x,y\n": "line 1: the column 'kind' stands there twice",
+    "path,kind,kind\nscans/a.png,x,y\n": "line 1: the column 'kind' occurs twice",
     "bird,kind\nscans/a.png,x\n": "expected one column of path, image.*found none",
     "path,image,kind\na,b,c\n": "found path, image",
-    "path;kind\nscans/a.png;x\n": "no commas in the header 'path;kind'",
+    "path kind\nscans/a.png x\n": "found none in path kind",
     "path\nscans/a.png\n": "no column for a rank",
     "path,a/b\nscans/a.png,x\n": "'a/b' cannot name a rank",
-    "path,,kind\nscans/a.png,x,y\n": "'' cannot name a rank",
+    "path,,\nscans/a.png,x,y\n": "line 2: 3 cells, expected 1",
+    "path,,note\nscans/a.png,x,\n": "no column for a rank: unnamed column 2 .it has no",
     "path,kind\n../a.png,x\n": r"line 2: '\.\./a\.png' leads out of its folder",
     "path,kind\n/etc/passwd,x\n": "line 2: '/etc/passwd' leads out",
     "path,kind\nC:\\a.png,x\n": "leads out",
@@ -138,7 +141,7 @@ WRONG = {
     "path,kind,x0,y0,x1,y1\nscans/a.png,x,0,0,10,20\n": "line 2: .*has 20 x 10 pixels",
     'path,kind\nscans/a.png,"x\n': "line 2: unexpected end of data",
     "path,kind\n": "has a header, but no rows",
-    "": "is empty: expected a header",
+    "": "is empty, expected a CSV table with a header",
     b"path,kind\nscans/a.png,x\nb.png,caf\xe9\n": r"line 3: not UTF-8 \(byte 0xe9",
 }
 

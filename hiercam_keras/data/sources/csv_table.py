@@ -1,9 +1,10 @@
-"""Data room: images that a CSV table lists, with ranks of any hierarchy (`table`).
+"""Images that a CSV table lists, with ranks of any hierarchy (`table`).
 
 Paths are relative to data.root, or to the table's own folder. Boxes and masks are drawn
 on the stored pixels; where a photo's EXIF data turns it, they turn too.
 """
 
+import glob
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,8 @@ from pathlib import Path
 from hiercam_keras.data import decode
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.index import Entry
-from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources import annotations
+from hiercam_keras.data.records import Box, Record
+from hiercam_keras.data.sources import annotations, boxes
 from hiercam_keras.data.sources.choe_metadata_files import SafeFolder
 from hiercam_keras.data.sources.image_folder import lineage_prefix
 from hiercam_keras.data.sources.reading import Reading, Request
@@ -20,7 +21,6 @@ from hiercam_keras.data.sources.table import Row, read_rows
 from hiercam_keras.errors import UserError
 
 _CHECKED = 50  # masks whose sizes are looked at; others are when they are used
-_SLACK = 1.0  # px that a box may stand over the edge: conventions differ by one
 
 
 def read_source(request: Request) -> Reading:
@@ -32,7 +32,8 @@ def read_source(request: Request) -> Reading:
     table, root = _find(request)
     ranks = request.config.get("ranks", ())
     keep = lineage_prefix(request.config.get("keep_lineage", ""))
-    return read_table(table, root, request.cache, request.workers, ranks, keep)
+    options = boxes.Options.of(request.config)
+    return read_table(table, root, request.cache, request.workers, ranks, keep, options)
 
 
 def read_table(
@@ -42,6 +43,7 @@ def read_table(
     workers: int = 0,
     ranks: Sequence[str] = (),
     keep: tuple[str, ...] = (),
+    options: boxes.Options = boxes.AUTO,
 ) -> Reading:
     """Records of a table's readable images, sorted by example_id.
 
@@ -52,8 +54,9 @@ def read_table(
       workers: threads; 0 for one per core.
       ranks: see `table.read_rows`.
       keep: taxa that the lineage of what is kept begins with.
+      options: how the numbers of boxes are read.
     """
-    rows = read_rows(table, ranks)
+    rows, convention = read_rows(table, ranks)
     ignored = Counter()
     if keep:
         kept = [row for row in rows if row.lineage.taxa[: len(keep)] == keep]
@@ -69,15 +72,17 @@ def read_table(
     files = {row.example_id: _join(safe, row.path, row, table) for row in rows}
     # The table names the index: two of one folder may give an id to different files.
     found = index_lib.scan(table, cache_dir, files, workers, +ignored)
+    rows = [
+        row for row in rows if found.entries[row.example_id].verdict != "unreadable"
+    ]
+    turned = _boxes(rows, found, convention, options, table)
     records, masks = [], 0
     for row in rows:
         entry = found.entries[row.example_id]
-        if entry.verdict == "unreadable":
-            continue
         mask = _join(safe, row.mask, row, table) if row.mask else None
         masks += mask is not None
         try:
-            about = _drawn(row, entry, mask, found.folder, masks <= _CHECKED)
+            mask = _mask(mask, entry, found.folder, masks <= _CHECKED)
         except UserError as error:
             raise UserError(f"{table}, line {row.line}: {error}") from None
         records.append(
@@ -87,18 +92,27 @@ def read_table(
                 lineage=row.lineage,
                 width=entry.width,
                 height=entry.height,
+                boxes=turned.get(row.example_id, ()),
+                mask_path=mask,
                 split=row.split,
-                **about,
             )
         )
     if not records:
         name, why = found.report.unreadable[0]
         raise UserError(
-            f"none of the {len(rows)} images of {table} can be read; the first is "
-            f"{root / name}: {why}. Its paths are relative to {root}; data.root or "
-            "--data_dir changes that."
+            f"none of the {len(files)} images of {table} can be read; the first is "
+            f"{files[name]}: {why}.{_like(files[name])} Its paths are relative to "
+            f"{root}; data.root or --data_dir changes that."
         )
     return Reading(root, records, found.report)
+
+
+def _like(path: Path) -> str:
+    """A word on a file that differs in its suffix only, where there is one."""
+    near = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
+    if path.exists() or not near:
+        return ""
+    return f" There is {near[0].name}: paths need the file's suffix."
 
 
 def _find(request: Request) -> tuple[Path, Path]:
@@ -133,31 +147,42 @@ def _join(safe: SafeFolder, name: str, row: Row, table: Path) -> Path:
         raise UserError(f"{table}, line {row.line}: {error}") from None
 
 
-def _drawn(
-    row: Row, entry: Entry, mask: Path | None, cache: Path, check_size: bool
-) -> dict:
-    """boxes and mask_path of a `Record`, as displayed."""
-    about = {}
-    stored = decode.displayed_size(entry.width, entry.height, entry.orientation)
-    if row.box is not None:
-        _check_inside(row.box, stored)
-        about["boxes"] = (decode.turn_box(row.box, *stored, entry.orientation),)
-    if mask is not None:
-        if not mask.is_file():
-            raise UserError(f"there is no mask {mask}.")
-        if entry.orientation != 1:
-            mask = annotations.turned(mask, stored, entry.orientation, cache)
-        if check_size:
-            annotations.check_mask_size(mask, (entry.width, entry.height))
-        about["mask_path"] = mask
-    return about
+def _boxes(
+    rows: Sequence[Row],
+    found: index_lib.Index,
+    convention: str,
+    options: boxes.Options,
+    table: Path,
+) -> dict[str, tuple[Box, ...]]:
+    """Boxes by example_id, in pixels as displayed."""
+    entries = found.entries
+    drawn = [
+        boxes.Row(row.line, row.example_id, row.box)
+        for row in rows
+        if row.box is not None
+    ]
+    stored = {one.example_id: _stored(entries[one.example_id]) for one in drawn}
+    in_pixels = boxes.in_pixels(drawn, stored, options, convention, str(table))
+    return {
+        name: (decode.turn_box(box, *stored[name], entries[name].orientation),)
+        for (_, name, _), box in zip(drawn, in_pixels, strict=True)
+    }
 
 
-def _check_inside(box, size):
-    x0, y0, x1, y1 = box
-    width, height = size
-    if min(x0, y0) < -_SLACK or x1 > width + _SLACK or y1 > height + _SLACK:
-        raise UserError(
-            f"the box {x0:g},{y0:g},{x1:g},{y1:g} lies outside the image, which has "
-            f"{width} x {height} pixels. Expected x0,y0,x1,y1 in pixels."
-        )
+def _stored(entry: Entry) -> tuple[int, int]:
+    return decode.displayed_size(entry.width, entry.height, entry.orientation)
+
+
+def _mask(
+    mask: Path | None, entry: Entry, cache: Path, check_size: bool
+) -> Path | None:
+    """mask_path of a `Record`, as displayed."""
+    if mask is None:
+        return None
+    if not mask.is_file():
+        raise UserError(f"there is no mask {mask}.")
+    if entry.orientation != 1:
+        mask = annotations.turned(mask, _stored(entry), entry.orientation, cache)
+    if check_size:
+        annotations.check_mask_size(mask, (entry.width, entry.height))
+    return mask

@@ -25,13 +25,11 @@ from PIL import Image
 
 from hiercam_keras import workdir
 from hiercam_keras.data.records import Box
-from hiercam_keras.data.sources import download, inside
+from hiercam_keras.data.sources import download, inside, split_words
 from hiercam_keras.data.sources.table import BOX
 from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
 from hiercam_keras.taxonomy.lineage import Lineage
-
-_SPLITS = {"train": "train", "test": "test", "validation": "val", "val": "val"}
 
 
 class Item(NamedTuple):
@@ -197,7 +195,7 @@ def unpack(builder: Any, folder: Path, convert: Callable[[dict], Item]) -> None:
     rows, seen, unknown = [], set(), Counter()
     ranks: tuple[str, ...] | None = None
     examples = (
-        (_SPLITS.get(name, name), example)
+        (split_words.official(name) or name, example)
         for name in sorted(builder.info.splits)
         for example in _examples(builder, name)
     )

@@ -1,0 +1,321 @@
+"""Which columns of a table are ranks, and in which order: from names and from values.
+
+A column of a known rank name is a rank. So is a column whose values nest below those of
+a rank: each of its values occurs with one value of the rank only. Split words, dates,
+numbers, another value in every row and values that cross all ranks make no rank.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from hiercam_keras.data.sources import split_words
+
+# Level of each known rank, coarse to fine; names of one level have no order.
+_LEVELS = (
+    ("domain", "superkingdom"),
+    ("kingdom",),
+    ("subkingdom",),
+    ("superphylum",),
+    ("phylum", "division"),
+    ("subphylum",),
+    ("superclass",),
+    ("class",),
+    ("subclass",),
+    ("infraclass",),
+    ("superorder",),
+    ("order",),
+    ("suborder",),
+    ("infraorder",),
+    ("superfamily",),
+    ("family",),
+    ("subfamily",),
+    ("tribe",),
+    ("subtribe",),
+    ("genus",),
+    ("subgenus",),
+    ("species", "epithet", "specificepithet"),
+    ("subspecies", "infraspecificepithet"),
+    ("variety",),
+    ("form",),
+)
+_LEVEL = {name: level for level, names in enumerate(_LEVELS) for name in names}
+_NAMES_OF_TAXA = ("label", "taxon", "scientific name", "scientificname", "common name")
+_SPLIT_NAMES = ("split", "data set", "dataset", "subset", "fold", "partition", "set")
+
+_FEW = 4  # rows; another value in each of fewer rows says nothing of a column
+_MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+_DATE = re.compile(
+    r"(\d{4}[-/.:]\d{1,2}([-/.:]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}"
+    rf"|\d{{1,2}}\.?[ -]{_MONTH}\.?,?[ -]\d{{2,4}}|{_MONTH}\.? \d{{1,2}},? \d{{2,4}}"
+    r"|\d{1,2}:\d{2}(:\d{2})?)([T ,].*|Z)?",
+    re.IGNORECASE,
+)
+# Numbers, also with units of angle: 59.9, 1,5, 59°54'12"N, "59.9, 10.7".
+_SIGNS = r"\d\s.,:;/°º'\"′″+-"
+_NUMBER = re.compile(
+    rf"([{_SIGNS}]*\d[{_SIGNS}]*[NSEW]?){{1,2}}|[-+]?\d*\.?\d+e[-+]?\d+"
+)
+
+
+class Choice(NamedTuple):
+    """What the free columns of a table are.
+
+    Attributes:
+      ranks: coarse to fine.
+      split: the column that holds train, val and test; None where there is none.
+      left_out: why each other column is no rank.
+    """
+
+    ranks: tuple[str, ...]
+    split: str | None
+    left_out: dict[str, str]
+
+
+def choose(
+    columns: Sequence[str],
+    counts: Mapping[tuple[str, ...], int],
+    wanted: Sequence[str] = (),
+    classes: bool = False,
+) -> Choice:
+    """Sorts columns into ranks, the split and others.
+
+    Args:
+      columns: those without another meaning, in the order of the header.
+      counts: number of rows by their cells in these columns.
+      wanted: the ranks, where the user names them: they are only put in order.
+      classes: whether a row is a class, not an image: names may occur once.
+    """
+    table = _Columns(columns, counts)
+    split = None if classes else _split(table, wanted)
+    free = [name for name in columns if name != split]
+    if wanted:
+        left_out = {name: "data.ranks omits it" for name in free if name not in wanted}
+        return Choice(_ordered(table, tuple(wanted), ()), split, left_out)
+    ranks, left_out = _ranks(table, free, split, classes)
+    return Choice(ranks, split, left_out)
+
+
+def is_known(name: str) -> bool:
+    """Whether a column of this name is a rank, whatever it holds."""
+    return name in _LEVEL or name.replace("_", " ") in _NAMES_OF_TAXA
+
+
+class _Columns:
+    """Distinct rows of a table by column, with what is asked about pairs of them."""
+
+    def __init__(self, columns: Sequence[str], counts: Mapping[tuple[str, ...], int]):
+        self.num_rows = sum(counts.values())
+        self._counts = list(counts.values())
+        self._cells: dict[str, list] = dict.fromkeys(columns, [])
+        for name, cells in zip(columns, zip(*counts, strict=True), strict=False):
+            self._cells[name] = list(cells)
+        self._distinct = {name: set(cells) for name, cells in self._cells.items()}
+
+    def join(self, name: str, above: Sequence[str]) -> None:
+        """Makes a column hold paths: its own cells behind those of other columns."""
+        parts = [self._cells[one] for one in (*above, name)]
+        self._cells[name] = list(zip(*parts, strict=True))
+        self._distinct[name] = set(self._cells[name])
+
+    def values(self, name: str) -> set:
+        """Distinct cells of a column."""
+        return self._distinct[name]
+
+    def num_empty(self, name: str) -> int:
+        """Rows with an empty cell."""
+        pairs = zip(self._cells[name], self._counts, strict=True)
+        return sum(count for cell, count in pairs if not cell)
+
+    def is_unique(self, name: str) -> bool:
+        """Whether each row has another value."""
+        return len(self._distinct[name]) == self.num_rows
+
+    def nests(self, fine: str, coarse: str) -> bool:
+        """Whether each value of `fine` occurs with one value of `coarse` only."""
+        above: dict = {}
+        return all(
+            above.setdefault(cell, parent) == parent
+            for cell, parent in zip(self._cells[fine], self._cells[coarse], strict=True)
+        )
+
+    def is_below(self, fine: str, coarse: str) -> bool:
+        """Whether `coarse` has several values that those of `fine` divide."""
+        finer = len(self._distinct[fine]) > len(self._distinct[coarse]) > 1
+        return finer and self.nests(fine, coarse)
+
+    def is_same(self, one: str, other: str) -> bool:
+        """Whether two columns divide the rows alike."""
+        equal = len(self._distinct[one]) == len(self._distinct[other])
+        return equal and self.nests(one, other)
+
+
+def _split(table: _Columns, wanted: Sequence[str]) -> str | None:
+    """The column whose cells are all split words; `split` is it in any case."""
+    found = [
+        name
+        for name in table._cells
+        if name not in wanted
+        and table.values(name)
+        and all(split_words.official(cell) for cell in table.values(name))
+    ]
+    if "split" in table._cells and "split" not in wanted:
+        return "split"
+    by_name = [name for name in _SPLIT_NAMES for one in found if _spaced(one) == name]
+    if by_name:
+        return next(one for one in found if _spaced(one) == by_name[0])
+    found = [name for name in found if not is_known(name)]
+    return found[0] if found else None
+
+
+def _ranks(
+    table: _Columns, free: list[str], split: str | None, classes: bool
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    left_out: dict[str, str] = {}
+    known = [name for name in free if is_known(name)]
+    others = []
+    doubtful: dict[str, str] = {}  # columns that only nesting makes a rank
+    for name in free:
+        if name in known:
+            continue
+        why = _unlike_a_rank(table, name, split, classes)
+        sure = table.num_empty(name) or table.is_unique(name) or _is_unnamed(name)
+        if why and sure:
+            left_out[name] = why
+        elif why:
+            doubtful[name] = why
+        else:
+            others.append(name)
+    known = list(_ordered(table, known, ()))
+    for depth, name in enumerate(known):
+        table.join(name, known[:depth])
+    anchors = known or [
+        name
+        for name in others
+        if any(table.is_below(name, one) or table.is_below(one, name) for one in others)
+    ]
+    informative = [name for name in anchors if len(table.values(name)) > 1]
+    if not known and not others:
+        # Classes may be numbers; else the reader names the line of the empty cell.
+        others = [name for name, why in doubtful.items() if why == _NUMBERS][:1]
+        others = others or [name for name in left_out if _has_names(table, name)][:1]
+        left_out = {name: left_out[name] for name in left_out if name not in others}
+    kept = []
+    for name in others:
+        if name in anchors or not informative or _belongs(table, name, informative):
+            kept.append(name)
+        else:
+            left_out[name] = f"its values cross those of {informative[-1]}"
+    for name, why in doubtful.items():
+        if name in kept:
+            continue
+        enough = 2 * len(table.values(name)) <= table.num_rows
+        if enough and any(table.is_below(name, one) for one in informative):
+            kept.append(name)
+        else:
+            left_out[name] = why
+    chosen = [name for name in free if name in known or name in kept]
+    left_out = {name: left_out[name] for name in free if name in left_out}
+    return _ordered(table, chosen, known), left_out
+
+
+def _belongs(table: _Columns, name: str, anchors: list[str]) -> bool:
+    """Whether a column nests below a rank, or a rank below it."""
+    if any(table.is_below(name, one) or table.is_same(name, one) for one in anchors):
+        return True
+    if len(table.values(name)) == 1:
+        return True  # divides nothing
+    return any(table.nests(one, name) for one in anchors if not table.is_unique(one))
+
+
+_NUMBERS = "it holds numbers"
+
+
+def _unlike_a_rank(
+    table: _Columns, name: str, split: str | None, classes: bool
+) -> str | None:
+    """Why the cells of a column look like no rank; None where they may be one."""
+    values = table.values(name) - {""}
+    empty = table.num_empty(name)
+    if not values:
+        return "it is empty"
+    if _is_unnamed(name):
+        return "it has no name"
+    if empty:
+        return f"{empty} of its {table.num_rows} cells are empty"
+    if split and all(split_words.official(value) for value in values):
+        return f"it holds split words, and the split is the column {split!r}"
+    if all(_DATE.fullmatch(value) for value in values):
+        return "it holds dates or times"
+    if all(_NUMBER.fullmatch(value) for value in values):
+        return _NUMBERS
+    if not classes and table.is_unique(name) and table.num_rows >= _FEW:
+        return "it has another value in every row"
+    return None
+
+
+def _has_names(table: _Columns, name: str) -> bool:
+    """Whether a column with empty cells holds text in the others."""
+    values = table.values(name) - {""}
+    text = bool(values) and not all(_NUMBER.fullmatch(value) for value in values)
+    return text and not _is_unnamed(name)
+
+
+def _is_unnamed(name: str) -> bool:
+    return name.startswith("unnamed")  # by `csv_files` and by pandas
+
+
+def _ordered(
+    table: _Columns, names: Sequence[str], known: Sequence[str]
+) -> tuple[str, ...]:
+    """Coarse to fine; where nothing decides, in the order given.
+
+    Nesting decides first, then the order of known ranks. What crosses a known rank
+    comes after it, where it does not divide that rank's taxa.
+    """
+    edges: dict[str, set[str]] = defaultdict(set)  # name -> what must come later
+
+    def later(name: str) -> set[str]:
+        seen, todo = set(), [name]
+        while todo:
+            new = edges[todo.pop()] - seen
+            seen |= new
+            todo += new
+        return seen
+
+    def add(is_before: Callable[[str, str], bool]) -> None:
+        for one in names:
+            for other in names:
+                if one != other and is_before(one, other) and one not in later(other):
+                    edges[one].add(other)
+
+    def levels(one: str, other: str) -> bool:
+        return _LEVEL.get(one, len(_LEVELS)) < _LEVEL.get(other, -1)
+
+    def crosses(one: str, other: str) -> bool:
+        apart = one in known and other not in known
+        return apart and not table.nests(one, other) and not table.nests(other, one)
+
+    for rule in (lambda one, other: table.is_below(other, one), levels, crosses):
+        add(rule)
+    left, order = list(names), []
+    while left:
+        free = (name for name in left if not any(name in edges[one] for one in left))
+        order.append(next(free))
+        left.remove(order[-1])
+    return tuple(order)
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ").replace("-", " ")
+
+
+def described(choice: Choice, columns: Iterable[str]) -> tuple[str, list[str]]:
+    """A line on the ranks, and one on each column that is none, for the log."""
+    order = [name for name in columns if name in choice.ranks]
+    moved = " (ordered by how they nest)" if order != list(choice.ranks) else ""
+    line = f"ranks, coarse to fine: {', '.join(choice.ranks)}{moved}"
+    if choice.split is not None:
+        line += f"; the split: {choice.split}"
+    return line, [f"{name} ({why})" for name, why in choice.left_out.items()]
