@@ -99,6 +99,7 @@ def test_orders_are_found_out(tmp_path, size_order, boxes, caplog):
     other = "hw" if size_order == "wh" else "wh"
     with pytest.raises(UserError, match="width and height are swapped") as error:
         choe.read_metadata(folder, {"size_order": other, "box_order": boxes})
+    assert f"; the first is {A}: " in str(error.value)  # a path keeps its letters
     assert f"size_order={size_order}" in str(error.value)
 
 
@@ -176,12 +177,58 @@ def test_lineages_from_a_table_and_from_folder_names(tmp_path, class_names):
     with pytest.raises(UserError, match="has no row for the class 'b'"):
         choe.read_metadata(folder, {"lineages": str(table)})
     table.write_text("who,family\na,Anatidae\n")
-    with pytest.raises(UserError, match="columns who, family: expected class"):
+    with pytest.raises(UserError, match="columns who, family: expected a key"):
         choe.read_metadata(folder, {"lineages": str(table)})
     named = f"{class_names[2]}/x.jpg"
     make_role(tmp_path / "train", (named,), (4,), boxes=None)
     found = choe.read_metadata(tmp_path / "train")
     assert found.lineages[named].display_name("species") == "Picus viridis"
+
+
+def test_the_lists_of_inatloc500_are_read(tmp_path, data_config):
+    """Blanks in paths, width,height and x0,y0,x1,y1, binomials, a stray folder."""
+    meta, root = tmp_path / "metadata", tmp_path / "images"
+    names = ("Accipiter gentilis", "Accipiter nisus", "Picus viridis")
+    for label, name in enumerate(names):
+        image = f"val/Aves/{name}/0a1b.jpg"
+        (root / image).parent.mkdir(parents=True)
+        Image.new("RGB", (60, 40), (60 * label, 0, 0)).save(root / image)
+        for file, row in (
+            ("image_ids.txt", image),
+            ("class_labels.txt", f"{image},{label}"),
+            ("class_labels_species.txt", f"{image},{label}"),
+            ("class_labels_genus.txt", f"{image},{label // 2}"),
+            ("image_sizes.txt", f"{image},60,40"),
+            ("localization.txt", f"{image},5,6,55,30"),
+        ):
+            (meta / "val").mkdir(parents=True, exist_ok=True)
+            with open(meta / "val" / file, "a") as out:
+                out.write(f"{row}\n")
+    (meta / "class_names_species.txt").write_text("\n".join(names))
+    (meta / "class_names_genus.txt").write_text("Accipiter\nPicus\n")
+    for place in (meta, meta / "val", root / "val"):
+        (place / ".ipynb_checkpoints").mkdir()
+        (place / ".ipynb_checkpoints" / "class_labels-checkpoint.txt").write_text("x")
+    source = sources.load(config_with(data_config, meta), str(root))
+    first = source.records[0]
+    assert first.example_id == "val/Aves/Accipiter gentilis/0a1b.jpg"
+    assert first.boxes == ((5, 6, 55, 30),) and first.split == "val"
+    taxonomy = Taxonomy(record.lineage for record in source.records)
+    assert taxonomy.ranks == ("genus", "species")
+    assert taxonomy.names("species") == names
+
+
+def test_a_lineage_table_may_have_a_column_class(tmp_path):
+    """With the key `folder`, `class` is the rank."""
+    folder = make_role(tmp_path / "test")
+    table = tmp_path / "taxa.csv"
+    table.write_text(
+        "Folder;Class;Species\nA;Aves;Anas crecca\nb;Mammalia;Lutra lutra\n",
+        "utf-8-sig",
+    )
+    found = choe.read_metadata(folder, {"lineages": str(table)})
+    assert found.lineages[C].taxa == ("Mammalia", "Lutra lutra")
+    assert found.lineages[A].ranks == ("class", "species")
 
 
 def test_mask_lists(tmp_path, images, data_config):

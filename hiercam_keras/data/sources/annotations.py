@@ -1,14 +1,13 @@
-"""Data room: what lies beside `images/`: boxes, masks, parts and the evidence table.
+"""Annotations next to `images/`: boxes, masks, parts and the evidence table.
 
     masks/<class dir>/x.png    above 0 where the animal is
     parts/<class dir>/x.png    a label image of disjoint parts
-    boxes.csv                  example_id,x0,y0,x1,y1; one row a box
+    boxes.csv                  example_id,x0,y0,x1,y1; one row a box (`boxes`)
     evidence.csv               rank,part,label: which part carries which rank
 
 They are drawn on the stored pixels; where a photo's EXIF data turns it, they turn too.
 """
 
-import csv
 import hashlib
 import os
 from collections import defaultdict
@@ -16,18 +15,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 from PIL import Image
 
-from hiercam_keras import workdir
+from hiercam_keras import csv_files, workdir
 from hiercam_keras.data import decode, geometry
 from hiercam_keras.data.index import Entry
 from hiercam_keras.data.records import Box
+from hiercam_keras.data.sources import boxes as boxes_lib
 from hiercam_keras.errors import UserError
 
 # rank -> (name of the part, its label in the part images)
 Evidence = dict[str, tuple[str, int]]
 
-_BOX_FIELDS = ("x0", "y0", "x1", "y1")
 _ID_FIELDS = ("example_id", "image", "path", "file")
 _LABEL_FIELDS = ("label", "part_label", "value")
 
@@ -36,22 +36,38 @@ class Annotations:
     """Looks up what is drawn on each image of one data folder.
 
     Args:
-      root: folder beside whose `images` the annotations lie.
+      root: folder that holds the annotations.
       cache: folder for label images that had to be turned.
+      entries: by example_id, of the images that can be read.
+      options: how the numbers of boxes.csv are read.
+
+    Raises:
+      UserError: boxes.csv cannot be read, or a box is not inside its image.
     """
 
-    def __init__(self, root: Path, cache: Path):
+    def __init__(
+        self,
+        root: Path,
+        cache: Path,
+        entries: Mapping[str, Entry],
+        options: boxes_lib.Options = boxes_lib.AUTO,
+    ):
         self._root = Path(root)
         self._cache = Path(cache)
-        self._boxes = read_boxes(self._root / "boxes.csv")
+        self._entries = entries
+        stored = {name: _stored(entry) for name, entry in entries.items()}
+        self._boxes = read_boxes(self._root / "boxes.csv", stored, options)
         self._kinds = [
             kind for kind in ("masks", "parts") if (self._root / kind).is_dir()
         ]
         self._folders: dict[str, set[str]] = {}
+        for kind in self._kinds:
+            self._warn_unread(kind)
 
-    def of(self, example_id: str, entry: Entry) -> dict:
+    def of(self, example_id: str) -> dict:
         """boxes, mask_path and parts_path of a `Record`, as displayed."""
-        stored = decode.displayed_size(entry.width, entry.height, entry.orientation)
+        entry = self._entries[example_id]
+        stored = _stored(entry)
         boxes = [
             decode.turn_box(box, *stored, entry.orientation)
             for box in self._boxes.get(example_id, ())
@@ -67,13 +83,50 @@ class Annotations:
     def _find(self, kind, example_id):
         stem = os.path.splitext(example_id)[0] + ".png"
         folder, name = os.path.split(f"{kind}/{stem}")
+        return self._root / folder / name if name in self._names(folder) else None
+
+    def _names(self, folder):
+        """Files of a folder: one listing instead of one look for each image."""
         if folder not in self._folders:
-            # One listing a folder instead of one look a file.
             try:
                 self._folders[folder] = set(os.listdir(self._root / folder))
             except OSError:
                 self._folders[folder] = set()
-        return self._root / folder / name if name in self._folders[folder] else None
+        return self._folders[folder]
+
+    def _warn_unread(self, kind):
+        """Names files that have other names than those that are looked for."""
+        wanted = {_png(f"{kind}/{example_id}") for example_id in self._entries}
+        folders = sorted({os.path.dirname(name) for name in wanted})
+        there = {
+            f"{folder}/{name}" for folder in folders for name in self._names(folder)
+        }
+        twins = sorted(
+            name
+            for name in there - wanted
+            if _png(name) in wanted and _png(name) not in there
+        )
+        if twins:
+            logging.warning(
+                "%s: %d files of %s/ are not read, the first is %s: expected %s. "
+                "Labels are PNG files, as JPEG blurs them",
+                self._root,
+                len(twins),
+                kind,
+                twins[0],
+                _png(twins[0]),
+            )
+        elif not there & wanted:
+            lost = _files_below(self._root / kind)
+            if lost:
+                logging.warning(
+                    "%s: no file of %s/ is read: it holds %s/%s, and %s was looked for",
+                    self._root,
+                    kind,
+                    kind,
+                    lost[0],
+                    min(wanted, default="nothing"),
+                )
 
 
 def turned(path: Path, stored: tuple[int, int], orientation: int, cache: Path) -> Path:
@@ -174,59 +227,109 @@ def _check_shape(path, found, size):
         )
 
 
-def read_boxes(path: Path) -> Mapping[str, list[Box]]:
-    """Boxes by example_id; none where there is no such file."""
-    boxes = defaultdict(list)
-    for line, row in _rows(path):
-        name = _field(row, _ID_FIELDS, path)
+def read_boxes(
+    path: Path, stored: Mapping[str, tuple[int, int]], options: boxes_lib.Options
+) -> Mapping[str, list[Box]]:
+    """Boxes in pixels by example_id; none where there is no such file.
+
+    Args:
+      path: of the CSV file; ids may begin with "images/".
+      stored: (width, height) of each image before it is turned.
+      options: how the numbers are read.
+
+    Raises:
+      UserError: a column is missing, a cell is no number, or a box does not fit.
+    """
+    if not path.is_file():
+        return {}
+    table = csv_files.read(path)
+    columns = boxes_lib.find_columns(table)
+    ids = table.find(_ID_FIELDS)
+    if columns is None or not ids:
+        raise UserError(
+            f"{path}, line 1: expected the columns example_id,x0,y0,x1,y1, found "
+            f"{','.join(table.columns)}."
+        )
+    rows = []
+    for line, cells in table.rows():
         try:
-            box = tuple(float(row[field]) for field in _BOX_FIELDS)
-        except (KeyError, TypeError, ValueError):
-            raise UserError(
-                f"{path}, line {line}: expected the columns "
-                f"{', '.join((_ID_FIELDS[0], *_BOX_FIELDS))} with numbers, found {row}."
-            ) from None
-        if not (box[0] <= box[2] and box[1] <= box[3]):
-            raise UserError(
-                f"{path}, line {line}: the box {box} has x1 < x0 or y1 < y0."
-            )
-        boxes[name.removeprefix("images/")].append(box)
+            numbers = columns.numbers(table, cells)
+        except UserError as error:
+            raise UserError(f"{path}, line {line}: {error}") from None
+        if not cells[ids[0]] or numbers is None:
+            raise UserError(f"{path}, line {line}: the id or the box is empty.")
+        name = cells[ids[0]].removeprefix("./").removeprefix("images/")
+        rows.append(boxes_lib.Row(line, name, numbers))
+    _warn_unknown(path, rows, stored)
+    in_pixels = boxes_lib.in_pixels(
+        rows, stored, options, columns.convention, str(path)
+    )
+    boxes = defaultdict(list)
+    for row, box in zip(rows, in_pixels, strict=True):
+        if box is not None:
+            boxes[row.example_id].append(box)
     return boxes
+
+
+def _warn_unknown(path, rows, stored):
+    """Names rows of no image, unless their folder is not read at all."""
+    folders = {os.path.dirname(name) for name in stored}
+    lost = [row for row in rows if row.example_id not in stored]
+    own = [row for row in lost if os.path.dirname(row.example_id) in folders]
+    if lost and (own or len(lost) == len(rows)):
+        row = (own or lost)[0]
+        stem = os.path.basename(os.path.splitext(row.example_id)[0])
+        like = (name for name in stored if f"/{stem}." in f"/{name}")
+        logging.warning(
+            "%s: %d of %d boxes name no image that was read; compared %r (line %d) "
+            "with ids such as %r: expected <class folder>/<file with its suffix>",
+            path,
+            len(own or lost),
+            len(rows),
+            row.example_id,
+            row.line,
+            next(like, next(iter(stored), "")),
+        )
 
 
 def read_evidence(root: Path) -> Evidence | None:
     """Which part carries which rank; None where there is no evidence.csv."""
     path = Path(root) / "evidence.csv"
+    if not path.is_file():
+        return None
+    table = csv_files.read(path)
+    wanted = (("rank",), ("part",), _LABEL_FIELDS)
+    columns = [next(iter(table.find(names)), None) for names in wanted]
+    if None in columns:
+        raise UserError(
+            f"{path}, line 1: expected the columns rank,part,label, found "
+            f"{','.join(table.columns)}."
+        )
     evidence = {}
-    for line, row in _rows(path):
-        rank, part = _field(row, ("rank",), path), _field(row, ("part",), path)
-        label = _field(row, _LABEL_FIELDS, path)
-        if not label.isdigit():
+    for line, cells in table.rows():
+        rank, part, label = (cells[name] for name in columns)
+        if not (rank and part and label.isdigit() and int(label) < 256):
             raise UserError(
-                f"{path}, line {line}: expected a label of 0 to 255, found {label!r}."
+                f"{path}, line {line}: expected a rank, a part and a label of 0 to "
+                f"255, found {rank!r}, {part!r} and {label!r}."
             )
         evidence[rank] = (part, int(label))
     return evidence or None
 
 
-def _rows(path):
-    """(line number, row) of a CSV file; nothing where it is missing."""
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            for row in reader:
-                yield reader.line_num, row
-    except FileNotFoundError:
-        return
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+def _stored(entry: Entry) -> tuple[int, int]:
+    return decode.displayed_size(entry.width, entry.height, entry.orientation)
 
 
-def _field(row, names, path):
-    for name in names:
-        if row.get(name):
-            return row[name].strip()
-    raise UserError(
-        f"{path} has a row without {names[0]!r}: found the columns "
-        f"{', '.join(str(key) for key in row)}."
-    )
+def _files_below(folder: Path) -> list[str]:
+    """Some relative paths of files, of the first folder that has any."""
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        inside = os.path.relpath(place, folder)
+        if names:
+            return [os.path.normpath(f"{inside}/{name}") for name in sorted(names)]
+    return []
+
+
+def _png(name: str) -> str:
+    return f"{os.path.splitext(name)[0]}.png"

@@ -59,7 +59,7 @@ def read_metadata(
     Args:
       folder: with roles, or one role.
       options: size_order, box_order ("auto" or an order), lineages (path of a CSV), as
-        the config's `data.choe`.
+        the config's `data.choe`, and ranks (columns of that CSV).
       file_sizes: (width, height) of images that are there, to check against.
 
     Raises:
@@ -102,6 +102,7 @@ def read_metadata(
         _names(folder, ranks or []),
         Path(table).expanduser() if table else None,
         str(folder),
+        options.get("ranks", ()),
     )
     return Metadata(folder, split, lineages, **found)
 
@@ -151,7 +152,7 @@ def read_source(request: Request) -> Reading:
     good = {name: e for name, e in entries.items() if e.verdict != "unreadable"}
     metadata = read_metadata(
         metadata_folder,
-        options,
+        {**options, "ranks": request.config.get("ranks", ())},
         # Where EXIF data turn a photo, lists hold one size or the other.
         {n: (e.width, e.height) for n, e in good.items() if _stored(e) == _shown(e)},
     )

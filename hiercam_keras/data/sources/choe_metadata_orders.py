@@ -1,8 +1,9 @@
-"""Data room: which number of a metadata file is which.
+"""Which number of a metadata file is which.
 
 Public data sets in the one format disagree: CUB and ILSVRC list width,height and
-x0,y0,x1,y1; the README of iNatLoc500 says height,width and x_min,x_max,y_min,y_max.
-What fits the boxes and the image files is taken; a choice that does not fit is refused.
+x0,y0,x1,y1; so do the files of iNatLoc500, but its README says height,width and
+x_min,x_max,y_min,y_max. What fits the boxes and the image files is taken; a choice that
+does not fit is refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -154,7 +155,7 @@ def _refuse(best, wrong, rows, folder):
         )
     swapped = "width and height are swapped; " if better.size != best.size else ""
     raise UserError(
-        f"{text}. {first[:1].upper()}{first[1:]}. They fit as {_NAMES[better.size]} "
+        f"{text}; the first is {first}. They fit as {_NAMES[better.size]} "
         f"and {_NAMES[better.box]}: {swapped}use size_order={better.size} and "
         f"box_order={better.box} (of data.choe or localize), or auto."
     )

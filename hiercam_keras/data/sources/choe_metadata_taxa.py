@@ -1,21 +1,21 @@
-"""Data room: lineages of images whose metadata give labels.
+"""Lineages of images whose metadata give labels.
 
 From the best that there is: a table of lineages, labels at several ranks, folder names
 in iNat naming, and else one rank, class, with the labels alone.
 """
 
-import csv
+import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from hiercam_keras.data.sources import choe_metadata_files as files
+from hiercam_keras.data.sources import lineage_table
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
-from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS, check_ranks
+from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS
 
 FLAT = "class"  # the rank of labels without a tree
-_KEYS = ("class", "label", "cub_category", "folder")
 
 
 def read_rank_labels(folder: Path) -> dict[str, dict[str, str]]:
@@ -51,6 +51,7 @@ def lineages(
     names: Mapping[str, Mapping[str, str]],
     table: Path | None,
     where: str,
+    ranks: Sequence[str] = (),
 ) -> dict[str, Lineage]:
     """Lineage of each image.
 
@@ -58,9 +59,10 @@ def lineages(
       ids: images.
       labels: of `read_rank_labels`, over all roles.
       names: rank (or "") -> label -> name, where the metadata have them.
-      table: CSV with a column class (a label or a folder's name) and one for each
-        rank, coarse to fine.
+      table: CSV with a key column, folder (its name, or a label), and one for each
+        rank (`lineage_table`).
       where: the folder, for messages.
+      ranks: columns of the table that are ranks; empty: by their names and values.
 
     Raises:
       UserError: an image without a label, a class that the table lacks, or labels
@@ -75,7 +77,7 @@ def lineages(
             raise UserError(f"{where}: {file} has no label for {missing!r}.")
     finest = list(labels)[-1]
     if table is not None:
-        return _from_table(ids, labels[finest], table)
+        return _from_table(ids, labels[finest], table, ranks)
     if finest:
         return _from_ranks(ids, labels, names)
     folders = {name: PurePosixPath(name).parent.name for name in ids}
@@ -85,45 +87,19 @@ def lineages(
     return _flat(ids, labels[""], names.get("", {}), folders)
 
 
-def _from_table(ids, labels, table) -> dict[str, Lineage]:
-    by_class, columns = _read_table(table)
+def _from_table(ids, labels, table, ranks) -> dict[str, Lineage]:
+    known = lineage_table.read(table, tuple(ranks))
     found: dict[str, Lineage] = {}
     for name in ids:
         folder = PurePosixPath(name).parent.name
-        row = by_class.get(folder) or by_class.get(labels[name])
-        if row is None:
+        lineage = known.find(folder, labels[name])
+        if lineage is None:
             raise UserError(
                 f"{table} has no row for the class {folder or labels[name]!r} (label "
-                f"{labels[name]}) of {name!r}: expected one in its first column."
+                f"{labels[name]}) of {name!r}: expected one in its column {known.key}."
             )
-        found[name] = Lineage(row, columns, labels[name])
+        found[name] = dataclasses.replace(lineage, class_id=labels[name])
     return found
-
-
-def _read_table(path: Path) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"data.choe.lineages: cannot read {path} as a CSV table: {error}"
-        ) from error
-    header = [cell.strip().lower() for cell in rows[0]] if rows else []
-    if not header or header[0] not in _KEYS or len(header) < 2:
-        raise UserError(
-            f"{path} has the columns {', '.join(header) or 'none'}: expected class "
-            "(a label or a folder's name), then the ranks from coarse to fine."
-        )
-    ranks = check_ranks(header[1:])
-    by_class = {}
-    for number, row in enumerate(rows[1:], 2):
-        taxa = tuple(cell.strip() for cell in row[1:])
-        if len(taxa) != len(ranks):
-            raise UserError(
-                f"{path}, row {number}: {len(row)} cells, expected {len(header)}."
-            )
-        by_class[row[0].strip()] = taxa
-    return by_class, ranks
 
 
 def _from_ranks(ids, labels, names) -> dict[str, Lineage]:

@@ -1,17 +1,20 @@
-"""Data room: who made a photograph, from an attribution.csv beside the images.
+"""Who made a photograph, from an attribution.csv beside the images.
 
     file,licence,attribution
     03337_.../alke.jpg,CC-BY,"Photo by A. Name"
 
 The file's name may be in any letter case. The picture is named by `file`, `example_id`,
-`image` or `path`; what is told of it is any of `attribution`, `credit`, `author`,
+`image` or `path`; what is known of it is any of `attribution`, `credit`, `author`,
 `creator`, `photographer`, and `licence` or `license`.
 """
 
-import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import logging
+
+from hiercam_keras import csv_files
+from hiercam_keras.errors import UserError
 
 _NAMES = ("file", "example_id", "image", "path")
 _WHO = ("attribution", "credit", "author", "creator", "photographer")
@@ -21,7 +24,7 @@ _TERMS = ("licence", "license", "rights")
 def read_credits(root: Path) -> dict[str, str]:
     """Credit by example_id; empty where there is no such file.
 
-    A file that cannot be read is told of and left out: nothing else rests on it.
+    A file that cannot be read is left out with a warning: no result rests on it.
 
     Args:
       root: of the data; the file lies in it, or beside its `images` folder.
@@ -29,21 +32,18 @@ def read_credits(root: Path) -> dict[str, str]:
     path = _find(Path(root))
     if path is None:
         return {}
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [
-                {str(key).strip().lower(): value for key, value in row.items()}
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        logging.warning("cannot read the credits in %s: %s", path, error)
-        return {}
     credits = {}
-    for row in rows:
-        name, who, terms = (_first(row, names) for names in (_NAMES, _WHO, _TERMS))
-        if name and (who or terms):
-            told = f"{who} ({terms})" if who and terms else who or terms
-            credits[name.replace("\\", "/").removeprefix("images/")] = told
+    try:
+        table = csv_files.read(path)
+        columns = [table.find(names) for names in (_NAMES, _WHO, _TERMS)]
+        for _, row in table.rows():
+            name, who, terms = (_first(row, names) for names in columns)
+            if name and (who or terms):
+                credit = f"{who} ({terms})" if who and terms else who or terms
+                credits[name.replace("\\", "/").removeprefix("images/")] = credit
+    except UserError as error:
+        logging.warning("the credits are left out: %s", error)
+        return {}
     return credits
 
 
@@ -59,5 +59,5 @@ def _find(root: Path) -> Path | None:
     return None
 
 
-def _first(row: dict, names: tuple[str, ...]) -> str:
-    return next((str(row[name]).strip() for name in names if row.get(name)), "")
+def _first(row: Mapping[str, str], columns: Sequence[str]) -> str:
+    return next((row[name] for name in columns if row[name]), "")

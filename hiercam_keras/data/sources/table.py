@@ -119,8 +119,8 @@ def choose_ranks(
     missing = [rank for rank in wanted if rank not in columns]
     if missing:
         raise UserError(
-            f"{table.path}, line 1: no column {missing[0]!r}; expected ranks as in "
-            f"path,family,species. Its columns are {','.join(table.columns)}."
+            f"{table.path}, line 1: no column {missing[0]!r}, which data.ranks names. "
+            f"Its columns are {','.join(table.columns)}."
         )
     counts = Counter(
         tuple(cells[name] for name in columns) for _, cells in table.rows()
@@ -132,8 +132,8 @@ def choose_ranks(
     if not choice.ranks:
         found = f": {'; '.join(others)}" if others else ""
         raise UserError(
-            f"{table.path}, line 1: no column for a rank{found}. Expected ranks as in "
-            f"path,family,species; its columns are {','.join(table.columns)}. "
+            f"{table.path}, line 1: no column for a rank{found}. Expected some such as "
+            f"family,species; its columns are {','.join(table.columns)}. "
             "--config.data.ranks=\"('family','species')\" names the columns to take."
         )
     for rank in choice.ranks:

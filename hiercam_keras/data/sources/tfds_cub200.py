@@ -6,7 +6,6 @@ are in `cub_lineages.csv`; 9 classes name no single species ("Frigatebird") and 
 out, counted. A mask is what at least three of its five annotators drew.
 """
 
-import csv
 import dataclasses
 import functools
 import io
@@ -17,7 +16,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from hiercam_keras import workdir
+from hiercam_keras import csv_files, workdir
 from hiercam_keras.data.sources import csv_table, download, image_folder, tfds_prepared
 from hiercam_keras.data.sources.reading import Reading, Request
 from hiercam_keras.errors import UserError
@@ -68,8 +67,7 @@ def read_unpacked(folder: Path, request: Request) -> Reading:
 @functools.cache
 def lineages() -> Mapping[str, Lineage | None]:
     """Lineage by class, "001.Black_footed_Albatross"; None where none is known."""
-    with open(TABLE, newline="", encoding="utf-8") as file:
-        return {row["cub_class"]: _lineage(row) for row in csv.DictReader(file)}
+    return {row["cub_class"]: _lineage(row) for _, row in csv_files.read(TABLE).rows()}
 
 
 def _lineage(row) -> Lineage | None:

@@ -1,0 +1,99 @@
+"""Lineages of classes from a CSV table: a key column, and a column for each rank.
+
+    folder,family,genus,species
+    ALBATROSS,Diomedeidae,Diomedea,exulans
+
+The key is the name of a class folder, or a label of metadata. A column `class` is a
+rank; it is the key only where it is the first column and no other key is there.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from hiercam_keras import csv_files
+from hiercam_keras.csv_files import Table
+from hiercam_keras.data.sources import table as table_lib
+from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.lineage import Lineage
+
+KEYS = ("folder", "label", "cub_category")
+_CLASS = "class"
+
+
+class Lineages(NamedTuple):
+    """What a lineage table says.
+
+    Attributes:
+      path: of the table.
+      key: name of its key column.
+      by_key: lineage of each class.
+    """
+
+    path: Path
+    key: str
+    by_key: dict[str, Lineage]
+
+    def find(self, *names: str) -> Lineage | None:
+        """The lineage of the first of these names that the table has.
+
+        The exact spelling wins; otherwise letter case, blanks and underscores do not
+        matter.
+        """
+        for name in names:
+            if name in self.by_key:
+                return self.by_key[name]
+        spelled = {_spelled(key): lineage for key, lineage in self.by_key.items()}
+        found = (spelled.get(_spelled(name)) for name in names)
+        return next((one for one in found if one is not None), None)
+
+
+def read(path: Path, wanted: tuple[str, ...] = ()) -> Lineages:
+    """Reads a lineage table.
+
+    Args:
+      path: a CSV file (`csv_files`).
+      wanted: columns that are ranks; empty: those that names and values tell.
+
+    Raises:
+      UserError: there is no key column or no rank, a cell is empty, or a class has two
+        lineages.
+    """
+    table = csv_files.read(path)
+    key = _key(table)
+    free = [name for name in table.columns if name != key]
+    ranks = table_lib.choose_ranks(table, free, wanted, classes=True).ranks
+    by_key: dict[str, Lineage] = {}
+    for line, cells in table.rows():
+        empty = next((name for name in (key, *ranks) if not cells[name]), None)
+        if empty is not None:
+            raise UserError(
+                f"{path}, line {line}: the column {empty!r} is empty. Fill it in, or "
+                "drop the row."
+            )
+        try:
+            lineage = Lineage(tuple(cells[rank] for rank in ranks), ranks)
+        except UserError as error:
+            raise UserError(f"{path}, line {line}: {error}") from None
+        if by_key.setdefault(cells[key], lineage) != lineage:
+            raise UserError(
+                f"{path}, line {line}: {cells[key]!r} has another lineage than in an "
+                "earlier line. One row a class."
+            )
+    return Lineages(path, key, by_key)
+
+
+def _key(table: Table) -> str:
+    found = table.find(KEYS)
+    if found:
+        return found[0]
+    if table.columns[0] == _CLASS and len(table.columns) > 1:
+        return _CLASS
+    raise UserError(
+        f"{table.path} has the columns {', '.join(table.columns)}: expected a key "
+        "column folder (the names of the class folders, or labels), and a column for "
+        "each rank, as in folder,family,species."
+    )
+
+
+def _spelled(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
