@@ -21,7 +21,12 @@ def get_config() -> ConfigDict:
     data.parts = ()  # inat2021: folders to read; (): bird_train|train_mini|train, val
     data.manual_dir = ""  # cub200, tfds_birds: archives; "": downloads/manual in root
     data.table = ""  # csv_table: the CSV file; "": what data.root names or holds
-    data.ranks = ()  # csv_table: rank columns, coarse to fine; (): all free columns
+    data.ranks = ()  # rank columns of a table; (): those that names and values tell
+    data.lineages = ""  # image_folder: CSV with the column folder and one for each rank
+    data.homonyms = "error"  # error | keep: one species in two places, two spellings
+    data.boxes = boxes = ConfigDict()  # of boxes.csv and of the table's columns
+    boxes.convention = "auto"  # auto | xyxy | xywh; auto: as header and numbers tell
+    boxes.units = "auto"  # auto | pixels | relative (shares of the image's sides)
     data.image_size = 224  # px, the side of the square that the model sees
     data.batch_size = 32  # images
     data.fractions = (0.78, 0.11, 0.11)  # train, val, test; they add up to 1
@@ -39,7 +44,7 @@ def get_config() -> ConfigDict:
     choe.metadata = ""  # folder with train/, val/, test/, or one of these
     choe.size_order = "auto"  # of image_sizes.txt: auto | wh | hw
     choe.box_order = "auto"  # of localization.txt: auto | xyxy | xxyy
-    choe.lineages = ""  # CSV: class, then a column a rank; "": the metadata's labels
+    choe.lineages = ""  # CSV: folder, and a column a rank; "": the metadata's labels
 
     config.augment = augment = ConfigDict()
     augment.horizontal_flip = True

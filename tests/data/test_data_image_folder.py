@@ -235,17 +235,21 @@ def test_tables_of_a_neighbor_are_not_read(data_config, bird_folder):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("boxes.csv", "example_id,x0,y0\na,1,2\n", r"boxes\.csv, line 2: expected the"),
-        ("boxes.csv", "example_id,x0,y0,x1,y1\na,9,0,1,5\n", "x1 < x0"),
-        ("boxes.csv", "bird,x0,y0,x1,y1\na,1,2,3,4\n", "without 'example_id'"),
-        ("evidence.csv", "rank,part,label\norder,body,three\n", "found 'three'"),
+        ("boxes.csv", "example_id,x0,y0\na,1,2\n", r"boxes\.csv, line 1: a box needs"),
+        ("boxes.csv", "example_id,x0,y0,x1,y1\nNAME,9,0,1,5\n", "line 2: .*x1 <= x0"),
+        ("boxes.csv", "bird,x0,y0,x1,y1\na,1,2,3,4\n", "columns example_id,x0"),
+        (
+            "evidence.csv",
+            "rank,part,label\norder,body,three\n",
+            "line 2: .*and 'three'",
+        ),
     ],
 )
 def test_damaged_tables_are_named(
     data_config, tmp_path, class_names, name, text, message
 ):
     root = make_annotated(tmp_path, class_names[0], 1)
-    (root / name).write_text(text)
+    (root / name).write_text(text.replace("NAME", f"{class_names[0]}/a.jpg"))
     with pytest.raises(UserError, match=message):
         load(data_config, root)
 

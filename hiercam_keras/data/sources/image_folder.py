@@ -1,12 +1,17 @@
-"""Data room: images in folders named as iNaturalist names them; any subset of them.
+"""Images in class folders: in iNaturalist naming, or with plain names.
 
-data_dir/03113_Animalia_..._gentilis/x.jpg          or
-data_dir/images/03113_Animalia_..._gentilis/x.jpg   and beside `images`, where known,
-data_dir/masks/..., data_dir/parts/..., boxes.csv, evidence.csv   (`annotations`)
+    data_dir/03113_Animalia_..._gentilis/x.jpg          the lineage is in the name
+    data_dir/ALBATROSS/x.jpg                            the single rank `label`
+    data_dir/train/ALBATROSS/x.jpg, data_dir/test/...   with official splits
+
+These may also be in data_dir/images; then data_dir holds what is known of the images:
+masks/, parts/, boxes.csv and evidence.csv (`annotations`). data.lineages names a table
+that gives lineages to folders (`lineage_table`). Any subset of the folders will do.
 """
 
 import os
 import stat
+import types
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,11 +19,12 @@ from typing import NamedTuple
 
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources import annotations
+from hiercam_keras.data.sources import annotations, boxes, folder_names
 from hiercam_keras.data.sources.reading import Reading, Request
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
+from hiercam_keras.taxonomy.lineage import Lineage
 
+_EXPECTED = "such as 03113_Animalia_.._Accipiter_gentilis or any plain name"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
@@ -27,10 +33,11 @@ class Listing(NamedTuple):
 
     Attributes:
       images: the folder that holds the class folders.
-      lineages: by name of the class folder.
+      lineages: by the class folder's path below `images`.
       files: path by example_id, sorted.
       bad_names: example_ids, made printable, that cannot be written into a list.
       ignored: counts of what was passed by, by kind.
+      splits: "train", "val" or "test" by example_id, where they are official.
     """
 
     images: Path
@@ -38,14 +45,15 @@ class Listing(NamedTuple):
     files: dict[str, Path]
     bad_names: list[str]
     ignored: Counter
+    splits: Mapping[str, str] = types.MappingProxyType({})
 
 
 def read_source(request: Request) -> Reading:
     """Records of every readable image, sorted by example_id.
 
     Raises:
-      UserError: no folder is given, it is missing, empty or of another form, a class
-        folder's name is not an iNat name, or no image is left.
+      UserError: no folder is given, it is missing, empty or of another form, only some
+        class folders have iNaturalist names, or no image is left.
     """
     if not request.place:
         raise UserError(
@@ -54,48 +62,44 @@ def read_source(request: Request) -> Reading:
         )
     root = Path(request.place).expanduser()
     keep = lineage_prefix(request.config.get("keep_lineage", ""))
-    listing = list_files(root, keep)
-    return read_listing(listing, root, request.cache, request.workers)
+    table = request.config.get("lineages", "")
+    ranks = tuple(request.config.get("ranks", ()))
+    listing = list_files(root, keep, lineages=table, ranks=ranks)
+    return read_listing(listing, root, request)
 
 
-def read_listing(
-    listing: Listing,
-    root: Path,
-    cache_dir: Path,
-    workers: int = 0,
-    splits: Mapping[str, str] | None = None,
-) -> Reading:
+def read_listing(listing: Listing, root: Path, request: Request) -> Reading:
     """Records of what was listed.
 
     Args:
       listing: of one folder or of several.
       root: the folder that was asked for.
-      cache_dir: where the index lies.
-      workers: threads; 0 for one per core.
-      splits: "train", "val" or "test" by example_id, where they are official.
+      request: with the cache, where the index lies, and the config.
     """
     found = index_lib.scan(
-        listing.images, cache_dir, listing.files, workers, listing.ignored
+        listing.images, request.cache, listing.files, request.workers, listing.ignored
     )
+    entries = {
+        name: entry
+        for name, entry in found.entries.items()
+        if entry.verdict != "unreadable"
+    }
     beside = _annotations_folder(listing.images)
-    marks = annotations.Annotations(beside, found.folder)
-    records = []
-    for example_id, path in listing.files.items():
-        entry = found.entries[example_id]
-        if entry.verdict == "unreadable":
-            continue
-        about = marks.of(example_id, entry)
-        records.append(
-            Record(
-                example_id=example_id,
-                path=found.pixels_path(example_id, path),
-                lineage=listing.lineages[example_id.split("/", 1)[0]],
-                width=entry.width,
-                height=entry.height,
-                split=splits[example_id] if splits else None,
-                **about,
-            )
+    options = boxes.Options.of(request.config)
+    marks = annotations.Annotations(beside, found.folder, entries, options)
+    records = [
+        Record(
+            example_id=example_id,
+            path=found.pixels_path(example_id, path),
+            lineage=listing.lineages[os.path.dirname(example_id)],
+            width=entries[example_id].width,
+            height=entries[example_id].height,
+            split=listing.splits.get(example_id),
+            **marks.of(example_id),
         )
+        for example_id, path in listing.files.items()
+        if example_id in entries
+    ]
     report = found.report.leaving_out(
         [
             (name, "its name is not UTF-8 text of one line")
@@ -112,40 +116,60 @@ def lineage_prefix(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in str(text).split("/") if part.strip())
 
 
-def list_files(data_dir: Path, keep: tuple[str, ...] = ()) -> Listing:
+def list_files(
+    data_dir: Path,
+    keep: tuple[str, ...] = (),
+    *,
+    plain: bool = True,
+    lineages: str = "",
+    ranks: tuple[str, ...] = (),
+) -> Listing:
     """The image files under `data_dir`, without opening one.
 
     Only files directly in a class folder count; deeper folders, hidden files and files
     without an image's suffix are passed by, and counted; so are class folders whose
     lineage does not begin with the taxa of `keep`.
+
+    Args:
+      data_dir: see the module.
+      keep: taxa that the lineages of what is kept begin with.
+      plain: whether folders may have plain names, and splits above them.
+      lineages: data.lineages; "": the folders' names say what they hold.
+      ranks: data.ranks, of that table.
     """
     data_dir = Path(data_dir)
     images = _images_folder(data_dir)
     ignored = Counter()
-    lineages, files, bad_names = {}, {}, []
-    for folder in _entries(images):
-        if _hidden(folder.name):
-            ignored["hidden files"] += 1
-        elif not _is_dir(folder):
-            ignored["files outside class folders"] += 1
-        else:
-            shown = index_lib.printable(folder.name)
-            if _outside(shown, keep):
-                ignored[f"class folders outside {'/'.join(keep)}"] += 1
+    # A lineage in the name spares a look at the files.
+    early = () if lineages else keep
+    parts = _split_folders(images, ignored) if plain else {}
+    folders: dict[str, tuple[Path, list[str]]] = {}
+    for part in parts or ("",):
+        folders |= _class_folders(images, part, early, ignored)
+    names = {os.path.basename(one) for one in folders}
+    if not folders:
+        by_name = {}
+    elif lineages:
+        by_name = folder_names.lineages_from(lineages, data_dir, names, ranks)
+    else:
+        by_name = folder_names.lineages(names, plain)
+    known, files, splits, bad_names = {}, {}, {}, []
+    outside = f"class folders outside {'/'.join(keep)}"
+    for folder, (place, inside) in folders.items():
+        lineage = by_name[os.path.basename(folder)]
+        if lineage.taxa[: len(keep)] != keep:
+            ignored[outside] += 1
+            continue
+        known[folder] = lineage
+        for name in inside:
+            example_id = f"{folder}/{name}"
+            if not _writable(example_id):
+                bad_names.append(index_lib.printable(example_id))
                 continue
-            names = _image_names(folder, ignored)
-            if not names:
-                ignored["folders without images"] += 1
-                continue
-            lineages[folder.name] = _parse(shown, folder.name)
-            place = Path(folder.path)
-            for name in names:
-                example_id = f"{folder.name}/{name}"
-                if not _writable(example_id):
-                    bad_names.append(index_lib.printable(example_id))
-                    continue
-                files[example_id] = place / name
-    if not files and ignored[f"class folders outside {'/'.join(keep)}"]:
+            files[example_id] = place / name
+            if parts:
+                splits[example_id] = parts[os.path.dirname(folder)]
+    if not files and ignored[outside]:
         raise UserError(
             f"no class folder of {index_lib.printable(str(images))} lies in "
             f"data.keep_lineage={'/'.join(keep)}. Correct it, or leave it empty."
@@ -154,10 +178,72 @@ def list_files(data_dir: Path, keep: tuple[str, ...] = ()) -> Listing:
         raise UserError(_nothing(data_dir, images))
     return Listing(
         images,
-        lineages,
+        known,
         {name: files[name] for name in sorted(files)},
         sorted(bad_names),
-        ignored,
+        +ignored,
+        splits,
+    )
+
+
+def _class_folders(
+    images: Path, part: str, keep: tuple[str, ...], ignored: Counter
+) -> dict[str, tuple[Path, list[str]]]:
+    """Path and names of image files by the class folder's path below `images`."""
+    found = {}
+    for folder in _entries(images / part):
+        if _hidden(folder.name):
+            ignored["hidden files"] += 1
+        elif not _is_dir(folder):
+            ignored["files outside class folders"] += 1
+        elif _outside(index_lib.printable(folder.name), keep):
+            ignored[f"class folders outside {'/'.join(keep)}"] += 1
+        elif names := _image_names(folder, ignored):
+            path = f"{part}/{folder.name}" if part else folder.name
+            found[path] = Path(folder.path), names
+        else:
+            ignored["folders without images"] += 1
+    return found
+
+
+def _split_folders(images: Path, ignored: Counter) -> dict[str, str]:
+    """The split by the folder's path below `images`; empty where folders are classes.
+
+    Folders called train, test or valid are splits if the one of train holds folders
+    with images, as a class "train" holds images itself.
+    """
+    folders = [
+        entry
+        for entry in _entries(images)
+        if not _hidden(entry.name) and _is_dir(entry)
+    ]
+    if any(folder_names.is_inat(folder.name) for folder in folders):
+        return {}
+    found: dict[str, str] = {}
+    for folder in folders:
+        split, path = folder_names.split_of(folder.name), folder.name
+        if split is None:
+            continue
+        if (images / path / path).is_dir():  # as some tools unpack
+            path = f"{path}/{path}"
+        if any(map(_holds_images, _entries(images / path))):
+            found[path] = split
+    if "train" not in found.values():
+        return {}
+    parts = {path.split("/")[0] for path in found}
+    beside = sum(_holds_images(one) for one in folders if one.name not in parts)
+    ignored["folders with images beside train"] += beside
+    return found
+
+
+def _holds_images(folder: os.DirEntry) -> bool:
+    """Whether an entry is a folder with an image file in it."""
+    if _hidden(folder.name) or not _is_dir(folder):
+        return False
+    return any(
+        entry.name.lower().endswith(SUFFIXES) and not _hidden(entry.name)
+        for entry in _entries(folder.path)
+        if not _is_dir(entry)
     )
 
 
@@ -166,7 +252,7 @@ def _images_folder(data_dir):
     if not data_dir.exists():
         raise UserError(
             f"--data_dir {index_lib.printable(str(data_dir))} does not exist. Give the "
-            "folder that holds the class folders (00001_Animalia_.._epithet)."
+            "folder that holds the class folders."
         )
     if not data_dir.is_dir():
         raise UserError(
@@ -229,23 +315,16 @@ def _is_file(entry):
 
 
 def _is_class(entry):
-    if _hidden(entry.name) or not _is_dir(entry):
-        return False
-    try:
-        parse_class_name(entry.name)
-    except UserError:
-        return False
-    return True
+    return (
+        not _hidden(entry.name) and folder_names.is_inat(entry.name) and _is_dir(entry)
+    )
 
 
 def _outside(name, keep):
-    """Whether a class folder lies outside a lineage; of an odd name nobody knows."""
-    if not keep:
+    """Whether an iNaturalist name lies outside a lineage."""
+    if not keep or not folder_names.is_inat(name):
         return False
-    try:
-        return parse_class_name(name).taxa[: len(keep)] != keep
-    except UserError:
-        return False
+    return folder_names.lineages([name])[name].taxa[: len(keep)] != keep
 
 
 def _hidden(name):
@@ -261,11 +340,6 @@ def _writable(example_id):
     return not any(char in example_id for char in "\n\r")
 
 
-def _parse(shown, name):
-    # A name with bytes that are not UTF-8 is parsed, and told, in its printable form.
-    return parse_class_name(shown if shown != name else name)
-
-
 def _nothing(data_dir, images):
     shown = index_lib.printable(str(images))
     below = [e for e in _entries(images) if not _hidden(e.name) and _is_dir(e)]
@@ -273,21 +347,34 @@ def _nothing(data_dir, images):
         e.name.lower().endswith(SUFFIXES) for e in _entries(images) if not _is_dir(e)
     ):
         return (
-            f"{shown} holds images, but no class folders: expected folders like "
-            "03113_Animalia_.._Accipiter_gentilis. Point --data_dir at the folder "
-            "above."
+            f"{shown} holds images, but no class folders: expected a folder for each "
+            f"class, {_EXPECTED}. Point --data_dir at the folder above."
         )
-    for entry in below:
-        inside = Path(entry.path)
-        if any(_is_class(e) for e in _entries(inside)):
-            return (
-                f"{shown} holds no class folders, but {entry.name}/ in it does. Use "
-                f"--data_dir={index_lib.printable(str(inside))}."
-            )
+    deeper = [
+        entry
+        for entry in below
+        if any(map(_holds_images, _entries(entry.path)))
+        or _split_folders(Path(entry.path), Counter())
+    ]
+    if len(deeper) == 1:
+        inside = index_lib.printable(deeper[0].path)
+        name = index_lib.printable(deeper[0].name)
+        return (
+            f"{shown} holds no class folders, but {name}/ in it does. Use "
+            f"--data_dir={inside}."
+        )
+    if deeper:
+        names = ", ".join(f"{index_lib.printable(e.name)}/" for e in deeper[:3])
+        return (
+            f"the class folders of {shown} lie one level deeper, in {names} ...: "
+            "expected them directly in --data_dir, or in train/, val/ and test/ there. "
+            "Point --data_dir at one of these, or list the images in a table "
+            "(--config.data.source=csv_table)."
+        )
     return (
-        f"no images in {shown}: expected folders like "
-        "03113_Animalia_.._Accipiter_gentilis with image files in them, found "
-        f"{len(below)} folders without images. Check --data_dir."
+        f"no images in {shown}: expected a folder for each class, {_EXPECTED}, with "
+        f"image files in it, found {len(below)} folders without images. Check "
+        "--data_dir."
     )
 
 

@@ -1,4 +1,4 @@
-"""Data room: iNat2021 as its archives unpack, or any part of it.
+"""iNat2021 as its archives unpack, or any part of it.
 
     bird_train/<class>/<uuid>.jpg              the Kaggle archive inat2021birds
     train_mini/<class>/<uuid>.jpg, train/..., val/...   the official archives
@@ -6,7 +6,7 @@
 
 The folder that holds these, or one of them, is given. The official val is the test
 split here (the official test images have no labels), and val is carved out of train by
-the seed. data.keep_lineage tells which of the 10,000 classes are read.
+the seed. data.keep_lineage says which of the 10,000 classes are read.
 """
 
 from collections import Counter
@@ -35,19 +35,17 @@ def read_source(request: Request) -> Reading:
     if not request.place:
         raise UserError(
             "no images were given: use --data_dir=/path/to/bird_train, or the folder "
-            "that holds train_mini/ and val/. docs/DATA.md tells how to get them."
+            "that holds train_mini/ and val/. docs/DATA.md says how to get them."
         )
     root = Path(request.place).expanduser()
     keep = image_folder.lineage_prefix(request.config.get("keep_lineage", ""))
     parts = find_parts(root, tuple(request.config.get("parts", ())))
-    listings = {part: image_folder.list_files(part, keep) for part in parts}
-    if len(parts) == 1:
-        (listing,) = listings.values()
-        return image_folder.read_listing(listing, root, request.cache, request.workers)
-    listing, splits = _merge(root, listings)
-    return image_folder.read_listing(
-        listing, root, request.cache, request.workers, splits
-    )
+    listings = {
+        part: image_folder.list_files(part, keep, plain=False) for part in parts
+    }
+    whole = len(parts) == 1
+    listing = next(iter(listings.values())) if whole else _merge(root, listings)
+    return image_folder.read_listing(listing, root, request)
 
 
 def find_parts(root: Path, wanted: tuple[str, ...] = ()) -> list[Path]:
@@ -83,7 +81,7 @@ def _innermost(part):
     return part / part.name if (part / part.name).is_dir() else part
 
 
-def _merge(root, listings) -> tuple[Listing, dict[str, str]]:
+def _merge(root, listings) -> Listing:
     lineages, files, splits = {}, {}, {}
     bad_names, ignored = [], Counter()
     for part, listing in listings.items():
@@ -100,4 +98,4 @@ def _merge(root, listings) -> tuple[Listing, dict[str, str]]:
         bad_names += listing.bad_names
         ignored += listing.ignored
     files = {name: files[name] for name in sorted(files)}
-    return Listing(root, lineages, files, sorted(bad_names), ignored), splits
+    return Listing(root, lineages, files, sorted(bad_names), ignored, splits)

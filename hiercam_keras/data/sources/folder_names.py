@@ -1,0 +1,98 @@
+"""What names of folders say: iNaturalist lineages, plain labels, official splits."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from absl import logging
+
+from hiercam_keras.data import index as index_lib
+from hiercam_keras.data.sources import lineage_table, split_words
+from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
+
+LABEL = "label"  # the single rank of folders with plain names
+_SHOWN = 5  # folders that a message lists
+_FIELDS = 6  # of a name that was meant as an iNaturalist name of 8
+
+
+def is_inat(name: str) -> bool:
+    """Whether a folder has an iNaturalist name."""
+    try:
+        parse_class_name(name)
+    except UserError:
+        return False
+    return True
+
+
+def split_of(name: str) -> str | None:
+    """ "train", "val" or "test" for a folder of an official split, else None."""
+    return split_words.official(name)
+
+
+def lineages(names: Iterable[str], plain: bool = True) -> dict[str, Lineage]:
+    """Lineages of class folders by their names alone.
+
+    One iNaturalist name among them, or names that look like damaged ones, make all
+    others errors. Else each name is a taxon of the single rank `label`.
+
+    Args:
+      names: of the class folders.
+      plain: whether folders may have plain names.
+
+    Raises:
+      UserError: a folder has another name than the others.
+    """
+    names = sorted(set(names))
+    if not plain or any(map(is_inat, names)) or all(map(_is_meant, names)):
+        return {name: parse_class_name(index_lib.printable(name)) for name in names}
+    found = {
+        name: Lineage((index_lib.printable(name),), (LABEL,), index_lib.printable(name))
+        for name in names
+    }
+    logging.info(
+        "%d class folders with plain names, the first is %s: one rank, %s. "
+        "--config.data.lineages=taxa.csv, a table with the column folder and one for "
+        "each rank, gives them lineages",
+        len(found),
+        next(iter(found), "none"),
+        LABEL,
+    )
+    return found
+
+
+def lineages_from(
+    path: str, data_dir: Path, names: Iterable[str], ranks: tuple[str, ...] = ()
+) -> dict[str, Lineage]:
+    """Lineages of class folders by a lineage table.
+
+    Args:
+      path: data.lineages; relative to the working directory, else to `data_dir`.
+      data_dir: the folder that is read.
+      names: of the class folders.
+      ranks: data.ranks.
+
+    Raises:
+      UserError: the table is missing or wrong, or lacks a folder.
+    """
+    table = Path(path).expanduser()
+    if not table.exists() and (data_dir / table).exists():
+        table = data_dir / table
+    known = lineage_table.read(table, ranks)
+    names = sorted(set(names))
+    found = {name: known.find(name) for name in names}
+    missing = [index_lib.printable(name) for name in names if found[name] is None]
+    if missing:
+        also = " (or name the key column folder)" if known.key != "folder" else ""
+        raise UserError(
+            f"{table} has no row for {len(missing)} of {len(names)} class folders: "
+            f"{', '.join(missing[:_SHOWN])}{', ...' * (len(missing) > _SHOWN)}. Its "
+            f"column {known.key} has {', '.join(list(known.by_key)[:_SHOWN])}, ...: "
+            f"add rows{also}."
+        )
+    return found
+
+
+def _is_meant(name: str) -> bool:
+    """Whether a name has an id and nearly the fields of an iNaturalist name."""
+    first, *rest = name.split("_")
+    return len(rest) + 1 >= _FIELDS and any(char.isdigit() for char in first)

@@ -1,0 +1,111 @@
+"""Names that occur twice in a tree: errors in lineages, or homonyms.
+
+One name under two parents may be right (the genus Morus is a bird and a tree). One
+binomial in two places is nearly always an error, and so are two spellings of one name,
+which would be trained as two taxa.
+"""
+
+from collections import defaultdict
+from typing import NamedTuple
+
+from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.lineage import display_name
+from hiercam_keras.taxonomy.tree import Taxonomy
+
+CHOICES = ("error", "keep")
+_SHOWN = 5  # names that a message lists
+_BINOMIALS = ("species", "subspecies", "taxon", "scientific name", "scientificname")
+
+
+class Homonym(NamedTuple):
+    """Taxa of one rank that have one name.
+
+    Attributes:
+      rank: of the taxa.
+      prefixes: the lineages down to them, two or more.
+      kind: "spelling" where the names differ in letter case, blanks or underscores;
+        "binomial" where it is the name of a species; else "name".
+    """
+
+    rank: str
+    prefixes: tuple[tuple[str, ...], ...]
+    kind: str
+
+    def __str__(self) -> str:
+        names = list(dict.fromkeys(prefix[-1] for prefix in self.prefixes))
+        places = ["/".join(prefix) for prefix in self.prefixes]
+        if self.kind == "spelling":
+            spelled = " and ".join(map(repr, names))
+            return f"the {self.rank} is spelled {spelled} ({' and '.join(places)})"
+        return f"the {self.rank} {names[0]!r} is in {' and in '.join(places)}"
+
+
+def find(taxonomy: Taxonomy) -> list[Homonym]:
+    """The homonyms of a tree, from the coarsest rank on.
+
+    Taxa below two spellings of one parent are not listed again.
+    """
+    found = []
+    spelled_twice: set[tuple[str, ...]] = set()  # prefixes, as they are compared
+    for rank in taxonomy.ranks:
+        groups = defaultdict(list)
+        for prefix in taxonomy.prefixes(rank):
+            groups[_spelled(_name(prefix, taxonomy.ranks))].append(prefix)
+        for members in groups.values():
+            paths = {tuple(map(_spelled, prefix)) for prefix in members}
+            above = {path[:depth] for path in paths for depth in range(len(path))}
+            if len(members) == 1 or (len(paths) == 1 and above & spelled_twice):
+                continue
+            kind = _kind(members, rank, taxonomy.ranks)
+            if kind == "spelling":
+                spelled_twice |= paths
+            found.append(Homonym(rank, tuple(members), kind))
+    return found
+
+
+def check(taxonomy: Taxonomy, homonyms: str, where: str) -> str:
+    """What a person should know of names that occur twice; "" where none do.
+
+    Args:
+      taxonomy: the tree.
+      homonyms: "error", or "keep" for trees in which all names are right.
+      where: the data, for the message.
+
+    Raises:
+      UserError: a binomial is in two places, or a name has two spellings.
+    """
+    if homonyms not in CHOICES:
+        raise UserError(f"data.homonyms is {homonyms!r}: use {' or '.join(CHOICES)}.")
+    found = find(taxonomy)
+    wrong = [one for one in found if one.kind != "name"]
+    if wrong and homonyms == "error":
+        raise UserError(
+            f"{where}: {_listed(wrong)}. Each would be trained as several taxa: "
+            "correct the lineages, or use --config.data.homonyms=keep if they are "
+            "right."
+        )
+    if not found:
+        return ""
+    return f"{where}: names of several taxa, which are kept apart: {_listed(found)}"
+
+
+def _listed(found: list[Homonym]) -> str:
+    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return "; ".join(map(str, found[:_SHOWN])) + more
+
+
+def _name(prefix: tuple[str, ...], ranks: tuple[str, ...]) -> str:
+    """The name that must be unique: of a species the binomial."""
+    own = prefix[-1].replace("_", " ")
+    return own if " " in own else display_name(prefix, ranks)
+
+
+def _kind(members: list[tuple[str, ...]], rank: str, ranks: tuple[str, ...]) -> str:
+    if len({prefix[-1] for prefix in members}) > 1:
+        return "spelling"
+    binomial = rank in _BINOMIALS and " " in _name(members[0], ranks)
+    return "binomial" if binomial else "name"
+
+
+def _spelled(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
