@@ -113,12 +113,11 @@ def _at_stride(settings: Settings, condition: Condition, trained: int) -> Condit
 
 def _trainable(settings: Settings, condition: Any) -> tuple[str, ...]:
     """Ranks with two taxa or more in the images."""
-    from hiercam_keras.modes.load import load_source
-    from hiercam_keras.taxonomy.tree import Taxonomy
+    from hiercam_keras.modes.load import load_source, taxonomy_of
 
     piece = pieces.make_piece(settings, ("any",), 0, condition)
     source = load_source(piece.config, settings.data_dir)
-    return Taxonomy(record.lineage for record in source.records).trainable_ranks()
+    return taxonomy_of(source, piece.config).trainable_ranks()
 
 
 def _counted(

@@ -14,6 +14,7 @@ from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.run_folder import Run
+from hiercam_keras.taxonomy import homonyms
 from hiercam_keras.taxonomy.ranks import check_rank
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -31,6 +32,21 @@ def load_source(config: Any, data_dir: str | None) -> Any:
         return sources.load(config.data, data_dir or None, name=config.name)
 
 
+def taxonomy_of(source: Any, config: Any) -> Taxonomy:
+    """The tree of all images of a source; names that occur twice are reported.
+
+    Raises:
+      UserError: a name is in two places of the tree that can only be an error; see
+        `taxonomy.homonyms`.
+    """
+    taxonomy = Taxonomy(record.lineage for record in source.records)
+    choice = config.data.get("homonyms", "error")
+    report = homonyms.check(taxonomy, choice, str(source.root))
+    if report:
+        logging.warning("%s", report)
+    return taxonomy
+
+
 def find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run]:
     """Finds finished runs; --workdir names one, else they lie below config.runs_dir.
 
@@ -46,13 +62,26 @@ def find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run
             _check_answers(run, [rank for rank in ranks if rank != run_folder.ALL])
         return [run for _ in wanted]
     config = settings.config
-    place = config.runs_dir, wanted, config.seed
     name = data_name(settings)
-    if settings.data_dir and name not in {
-        run.data_name for run in run_folder.list_runs(config.runs_dir)
-    }:
+    present = run_folder.list_runs(config.runs_dir)
+    if settings.data_dir and name not in {run.data_name for run in present}:
         name = None
-    return run_folder.find(*place, name)
+    if not settings.chosen_rank and list(wanted) == [settings.rank]:
+        runs = [run for run in present if name in (None, run.data_name)]
+        wanted = [_default_ranks(settings.rank, runs)]
+    return run_folder.find(config.runs_dir, wanted, config.seed, name)
+
+
+def _default_ranks(ranks: tuple[str, ...], runs: Sequence[Run]) -> tuple[str, ...]:
+    """The default of --rank, or the only rank of the data that runs were trained on."""
+    if any(set(ranks) <= set(run.ranks) for run in runs):
+        return ranks
+    single = {run.ranks for run in runs if len(run.taxonomy().ranks) == 1}
+    if len(single) != 1:
+        return ranks
+    (found,) = single
+    logging.info("the data have one rank, which is used: --rank=%s", found[0])
+    return found
 
 
 def _check_answers(run: Run, ranks: Sequence[str]) -> None:

@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from absl import logging
 
+from hiercam_keras.data import sources
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics import hierarchy
-from hiercam_keras.modes.load import load_source
+from hiercam_keras.modes.load import load_source, taxonomy_of
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import tables
 from hiercam_keras.run_folder import ALL
@@ -16,23 +19,39 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 PATHS_HEADER = ("head", "consistent", "right_path")
 
 
-def with_all_ranks(settings: Settings) -> Settings:
-    """--rank=all as the ranks with more than one taxon here, coarse to fine.
+def with_ranks_of_data(settings: Settings) -> tuple[Settings, Any]:
+    """Settings with the ranks that only the data can name, and the data if read.
+
+    --rank=all is the ranks with more than one taxon here, coarse to fine. Where --rank
+    was not given and the data have a single rank, as folders with plain names, it is
+    that one.
+
+    Returns:
+      The settings, and the source that was read for them or None.
 
     Raises:
-      UserError: there is none, or `all` stands beside other ranks.
+      UserError: --rank names all and other ranks, or no rank has two taxa.
     """
-    if ALL not in settings.rank:
-        return settings
-    if len(settings.rank) > 1:
-        raise UserError(
-            f"--rank={','.join(settings.rank)} names all and other ranks: give "
-            "--rank=all alone, or the ranks by name."
-        )
-    source = load_source(settings.config, settings.data_dir)
-    taxonomy = Taxonomy(record.lineage for record in source.records)
-    taxonomy.check_trainable(taxonomy.finest)
-    return replace(settings, rank=taxonomy.trainable_ranks())
+    config = settings.config
+    if ALL in settings.rank:
+        if len(settings.rank) > 1:
+            raise UserError(
+                f"--rank={','.join(settings.rank)} names all and other ranks: give "
+                "--rank=all alone, or the ranks by name."
+            )
+        source = load_source(config, settings.data_dir)
+        taxonomy = taxonomy_of(source, config)
+        taxonomy.check_trainable(taxonomy.finest)
+        return replace(settings, rank=taxonomy.trainable_ranks()), source
+    fixed = sources.has_usual_ranks(config.data, settings.data_dir)
+    if settings.chosen_rank or fixed:
+        return settings, None
+    source = load_source(config, settings.data_dir)
+    ranks = source.records[0].lineage.ranks
+    if len(ranks) == 1 and ranks != settings.rank:
+        logging.info("the data have one rank, which is used: --rank=%s", ranks[0])
+        settings = replace(settings, rank=ranks)
+    return settings, source
 
 
 def tree_arrays(taxonomy: Taxonomy, ranks: tuple[str, ...]) -> dict[str, np.ndarray]:

@@ -5,15 +5,14 @@ from pathlib import Path
 
 from hiercam_keras.data import splits
 from hiercam_keras.data.sources import download
-from hiercam_keras.modes.load import load_source
+from hiercam_keras.modes.load import load_source, taxonomy_of
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.taxonomy.tree import Taxonomy
 
 
 def run(settings: Settings) -> str:
     """Makes the index (and embedded data), returns a summary for a person."""
     source = load_source(settings.config, settings.data_dir)
-    taxonomy = Taxonomy(record.lineage for record in source.records)
+    taxonomy = taxonomy_of(source, settings.config)
     counts = ", ".join(
         f"{taxonomy.num_labels(rank)} at {rank}" for rank in taxonomy.trainable_ranks()
     )

@@ -13,8 +13,8 @@ from hiercam_keras.data import sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files, heads, xla_layers
-from hiercam_keras.modes.load import load_source, make_loader
-from hiercam_keras.modes.multi_rank import tree_arrays, with_all_ranks
+from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
+from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.modes.train_statistics import plain_batches
 from hiercam_keras.report import curves, tables
@@ -32,7 +32,7 @@ _FREE = ("config.distribution", "config.train.checkpoint_", "config.data.workers
 
 def run(settings: Settings) -> str:
     """Trains the ranks of --rank and writes the run folder."""
-    settings = with_all_ranks(settings)
+    settings, source = with_ranks_of_data(settings)
     config = settings.config
     sources.check_drawn_ranks(config.data, settings.data_dir, settings.rank)
     name = sources.data_name(settings.data_dir) if settings.data_dir else config.name
@@ -45,14 +45,15 @@ def run(settings: Settings) -> str:
         stack.enter_context(workdir.made_dir(folder))
         if hosts.is_primary():
             stack.enter_context(run_lock.hold(folder))
-        return _run(settings, name, folder)
+        return _run(settings, name, folder, source)
 
 
-def _run(settings: Settings, name: str, folder: Path) -> str:
+def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
     config = settings.config
     before = _check_free(folder, settings)
-    source = load_source(config, settings.data_dir)
-    taxonomy = Taxonomy(record.lineage for record in source.records)
+    source = source or load_source(config, settings.data_dir)
+    taxonomy = taxonomy_of(source, config)
+    _check_single(taxonomy, settings.rank)
     for rank in settings.rank:
         taxonomy.check_trainable(rank)
     split = make_split(source.records, config)
@@ -114,6 +115,17 @@ def _run(settings: Settings, name: str, folder: Path) -> str:
     )
     this.finish()
     return f"wrote {this.model_path}\n{_best(rows)}"
+
+
+def _check_single(taxonomy: Taxonomy, ranks: Sequence[str]) -> None:
+    """Says what to use where the data have one rank, and another one is asked for."""
+    (rank, *others) = taxonomy.ranks
+    if not others and tuple(ranks) != (rank,):
+        raise UserError(
+            f"--rank={','.join(ranks)}, but these data have one rank, {rank}. Use "
+            f"--rank={rank}, or give lineages: --config.data.lineages=taxa.csv for "
+            "class folders, more columns in a table."
+        )
 
 
 def make_split(records: Sequence[Record], config: Any) -> splits.Split:

@@ -54,6 +54,31 @@ def test_no_image_is_named(tmp_path):
     assert left.example_id == "c.jpg"
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "my [birds]/*.jpg",
+        "my [birds]/red [1]?.jpg",
+        "my [birds]",
+        "my [birds]/red [1]a.jpg",
+        "*/red [1]*.jpg",
+        "my [birds]/**/*.jpg",
+    ],
+)
+def test_what_exists_is_taken_before_a_pattern(tmp_path, pattern, monkeypatch):
+    """Brackets are a pattern only where no folder has that name."""
+    (tmp_path / "my [birds]").mkdir()
+    (tmp_path / "my b").mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / "my b" / "other.jpg")
+    Image.new("RGB", (20, 20)).save(tmp_path / "my [birds]" / "red [1]a.jpg")
+    (found,) = load_photos(tmp_path / pattern, tmp_path / "cache")
+    assert found.path.parent.name == "my [birds]"
+    monkeypatch.chdir(tmp_path)
+    assert load_photos(pattern, tmp_path / "cache")[0].width == 20
+    (other,) = load_photos("my [abc]/*.jpg", tmp_path / "cache")
+    assert other.example_id == "other.jpg"
+
+
 @pytest.mark.parametrize("name", ["nothing.jpg", "*.png", "empty"])
 def test_nothing_matches(tmp_path, name):
     (tmp_path / "empty").mkdir()

@@ -113,6 +113,12 @@ def check_drawn_ranks(
             check_rank(rank)
 
 
+def has_usual_ranks(data_config: Any, data_dir: str | None) -> bool:
+    """Whether a source has the seven usual ranks, whatever it is given."""
+    drawn = data_config.source == "synthetic_birds" and not data_dir
+    return drawn or data_config.source in ("inat2021", "cub200", "tfds_birds")
+
+
 def data_name(data_dir: str | Path) -> str:
     """The folder's name and 6 hex digits of its path's SHA-1."""
     text = str(data_dir)

@@ -1,4 +1,4 @@
-"""Data room: a photograph, a folder of them or a glob, as `--image` gives them."""
+"""A photograph, a folder of them or a glob, as `--image` gives them."""
 
 import glob
 import os
@@ -23,7 +23,8 @@ def load_photos(
     or huge are converted as `index` does it.
 
     Args:
-      pattern: a file, a folder or a glob ("photos/*.jpg", "photos/**/*.jpg").
+      pattern: a file, a folder or a glob ("photos/*.jpg", "photos/**/*.jpg"). What
+        exists by its name is taken before what it would match as a pattern.
       cache_dir: where converted copies lie; default: the user's cache.
       workers: threads; 0 for one per core.
 
@@ -36,8 +37,7 @@ def load_photos(
     if not files:
         raise UserError(
             f"--image={index_lib.printable(pattern)} matches no image file: give a "
-            "file, "
-            "a folder or a quoted glob."
+            "file, a folder or a quoted glob."
         )
     cache = Path(cache_dir or index_lib.user_cache())
     found = index_lib.scan(base, cache / "photos", files, workers, partial=True)
@@ -61,9 +61,8 @@ def load_photos(
     if not records:
         first = next(iter(files))
         raise UserError(
-            f"none of the {len(files)} files of --image={pattern} is an image that "
-            "can be "
-            f"read; the first is {first}: {found.entries[first].reason}."
+            f"none of the {len(files)} files of --image={pattern} is an image that can "
+            f"be read; the first is {first}: {found.entries[first].reason}."
         )
     return records
 
@@ -75,7 +74,7 @@ def _find(pattern) -> tuple[Path, dict[str, Path]]:
         return path.parent, {path.name: path}
     if path.is_dir():
         return path, _walk(path)
-    matches = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
+    matches = [Path(name) for name in _matches(pattern)]
     files = [match for match in matches if match.is_file()]
     if not files and len(matches) == 1 and matches[0].is_dir():
         return matches[0], _walk(matches[0])
@@ -83,6 +82,27 @@ def _find(pattern) -> tuple[Path, dict[str, Path]]:
         return path, {}
     base = Path(os.path.commonpath([match.parent for match in files]))
     return base, {_id(match, base): match for match in files if _writable(match)}
+
+
+def _matches(pattern: str) -> list[str]:
+    """Sorted paths that a glob matches.
+
+    Folders at its start that exist by their names, as "my [birds]", are no patterns;
+    where nothing matches, no bracket is one.
+    """
+    *folders, last = Path(pattern).parts
+    start, rest = Path(), []
+    for part in folders:
+        if rest or not (start / part).is_dir():
+            rest.append(part)
+        else:
+            start /= part
+    literal = glob.escape(str(start))
+    for tail in ("/".join([*rest, last]), "/".join([*rest, last]).replace("[", "[[]")):
+        found = glob.glob(os.path.join(literal, tail), recursive=True)
+        if found:
+            return sorted(found)
+    return []
 
 
 def _walk(folder):
