@@ -1,5 +1,7 @@
 """A table of images: what it may say, and what is said when it is wrong."""
 
+import logging
+
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -84,6 +86,46 @@ def test_ranks_are_chosen_by_the_config(read):
     assert record.lineage.taxa == ("Picidae", "viridis")
     with pytest.raises(UserError, match="line 1: no column 'genus'.*path,notes"):
         read(text, ranks=("genus",))
+
+
+def test_a_spreadsheet_with_columns_that_are_no_ranks(read, folder, caplog):
+    """Semicolons, a byte order mark, fine to coarse, a split by another name."""
+    text = "sep=;\r\n Path ;Species;Genus;Data  Set;Location;Seen;Weight;;\r\n"
+    parts, places = ("train", "valid", "test"), ("Oslo", "Bergen")
+    for i in range(12):
+        Image.new("RGB", (20, 10), (9 * i, 0, 0)).save(folder / "scans" / f"{i}.png")
+        taxa = f"{'abcdef'[i // 2]};{'AABBCC'[i // 2]}"
+        text += (
+            f"scans/{i}.png;{taxa};{parts[i % 3]};{places[i % 2]};1.5.2020;{i},5\r\n"
+        )
+    with caplog.at_level(logging.INFO, logger="absl"):
+        source = read(text, "utf-8-sig")
+    assert source.records[0].lineage.ranks == ("genus", "species")
+    taxonomy = Taxonomy(record.lineage for record in source.records)
+    assert taxonomy.num_labels("species") == 6
+    split = splits.split_records(source.records, 0)
+    assert split.test == tuple(sorted(f"scans/{i}.png" for i in (2, 5, 8, 11)))
+    assert "ranks, coarse to fine: genus, species (ordered by how they nest); the " in (
+        caplog.text
+    )
+    assert "the split: data set" in caplog.text
+    assert (
+        "location (its values cross those of species); seen (it holds d" in caplog.text
+    )
+    assert "--config.data.ranks=\"('genus','species','location')\"" in caplog.text
+
+
+def test_paths_without_suffix_say_so(read):
+    with pytest.raises(UserError, match="There is a.png: paths need the file's suffix"):
+        read("path,kind\nscans/a,x\nscans/b,y\n")
+
+
+def test_a_table_without_its_source_is_named(read, data_config, folder):
+    read(HEADER + ROWS)
+    with pytest.raises(
+        UserError, match="is a table of images: add --config=configs/cs"
+    ):
+        sources.load(data_config, str(folder / "table.csv"))
 
 
 def test_one_lineage_alone(read):

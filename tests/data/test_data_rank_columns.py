@@ -122,6 +122,20 @@ def test_epithets_that_repeat_are_the_finest():
     assert chosen(columns).ranks == ("genus", "species")
 
 
+def test_a_scientific_name_is_finer_than_a_genus():
+    columns = {
+        "scientific_name": ["Anas crecca", "Picus canus"],
+        "genus": ["Anas", "Picus"],
+    }
+    assert chosen(columns).ranks == ("genus", "scientific_name")
+
+
+def test_one_value_in_all_rows_is_no_rank():
+    assert "one value" in chosen({**TAXA, "license": ["CC0"] * 12}).left_out["license"]
+    kingdom = chosen({**TAXA, "kingdom": ["Animalia"] * 12})
+    assert kingdom.ranks == ("kingdom", "family", "genus", "species")
+
+
 def test_nesting_beats_a_known_order():
     """`class` is often the name of what a network answers."""
     columns = {"class": TAXA["species"], "family": TAXA["family"]}

@@ -254,6 +254,11 @@ def _images_folder(data_dir):
             f"--data_dir {index_lib.printable(str(data_dir))} does not exist. Give the "
             "folder that holds the class folders."
         )
+    if data_dir.suffix.lower() == ".csv" and data_dir.is_file():
+        raise UserError(
+            f"--data_dir {index_lib.printable(str(data_dir))} is a table of images: "
+            "add --config=configs/csv_table.py, or --config.data.source=csv_table."
+        )
     if not data_dir.is_dir():
         raise UserError(
             f"--data_dir {index_lib.printable(str(data_dir))} is a file. Give the "

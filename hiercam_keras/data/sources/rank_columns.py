@@ -35,13 +35,13 @@ _LEVELS = (
     ("subtribe",),
     ("genus",),
     ("subgenus",),
-    ("species", "epithet", "specificepithet"),
+    ("species", "epithet", "specificepithet", "scientific name", "scientificname"),
     ("subspecies", "infraspecificepithet"),
     ("variety",),
     ("form",),
 )
 _LEVEL = {name: level for level, names in enumerate(_LEVELS) for name in names}
-_NAMES_OF_TAXA = ("label", "taxon", "scientific name", "scientificname", "common name")
+_NAMES_OF_TAXA = ("label", "taxon", "common name")
 _SPLIT_NAMES = ("split", "data set", "dataset", "subset", "fold", "partition", "set")
 
 _FEW = 4  # rows; another value in each of fewer rows says nothing of a column
@@ -99,7 +99,7 @@ def choose(
 
 def is_known(name: str) -> bool:
     """Whether a column of this name is a rank, whatever it holds."""
-    return name in _LEVEL or name.replace("_", " ") in _NAMES_OF_TAXA
+    return _spaced(name) in _LEVEL or _spaced(name) in _NAMES_OF_TAXA
 
 
 class _Columns:
@@ -131,6 +131,10 @@ class _Columns:
     def is_unique(self, name: str) -> bool:
         """Whether each row has another value."""
         return len(self._distinct[name]) == self.num_rows
+
+    def is_repeated(self, name: str) -> bool:
+        """Whether values occur twice on average: rarer ones nest by chance."""
+        return 2 * len(self._distinct[name]) <= self.num_rows
 
     def nests(self, fine: str, coarse: str) -> bool:
         """Whether each value of `fine` occurs with one value of `coarse` only."""
@@ -205,13 +209,15 @@ def _ranks(
     for name in others:
         if name in anchors or not informative or _belongs(table, name, informative):
             kept.append(name)
+        elif len(table.values(name)) == 1:
+            left_out[name] = "it has one value in all rows"
         else:
             left_out[name] = f"its values cross those of {informative[-1]}"
     for name, why in doubtful.items():
         if name in kept:
             continue
-        enough = 2 * len(table.values(name)) <= table.num_rows
-        if enough and any(table.is_below(name, one) for one in informative):
+        below = any(table.is_below(name, one) for one in informative)
+        if below and table.is_repeated(name):
             kept.append(name)
         else:
             left_out[name] = why
@@ -224,9 +230,7 @@ def _belongs(table: _Columns, name: str, anchors: list[str]) -> bool:
     """Whether a column nests below a rank, or a rank below it."""
     if any(table.is_below(name, one) or table.is_same(name, one) for one in anchors):
         return True
-    if len(table.values(name)) == 1:
-        return True  # divides nothing
-    return any(table.nests(one, name) for one in anchors if not table.is_unique(one))
+    return any(table.is_below(one, name) and table.is_repeated(one) for one in anchors)
 
 
 _NUMBERS = "it holds numbers"
@@ -291,7 +295,8 @@ def _ordered(
                     edges[one].add(other)
 
     def levels(one: str, other: str) -> bool:
-        return _LEVEL.get(one, len(_LEVELS)) < _LEVEL.get(other, -1)
+        coarse, fine = _LEVEL.get(_spaced(one)), _LEVEL.get(_spaced(other))
+        return coarse is not None and fine is not None and coarse < fine
 
     def crosses(one: str, other: str) -> bool:
         apart = one in known and other not in known
