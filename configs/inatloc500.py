@@ -19,9 +19,13 @@ the Caltech Research Data Repository, record 20229, unpacked to
 
 or elsewhere: --data_dir names the images, --config.data.choe.metadata the lists. It
 has labels at seven ranks, so the same training can be done at each of them (the paper's
-question is which granularity localizes best). Its README lists height before width and
-x_min,x_max,y_min,y_max; what the files hold is found out and checked against the boxes
-and the images.
+question is which granularity localizes best).
+
+What the lists hold, as seen in the public archive: image_sizes.txt is width,height and
+localization.txt x0,y0,x1,y1, although the README says height before width and
+x_min,x_max,y_min,y_max; paths such as `val/Aves/Accipiter gentilis/<name>.jpg`, with a
+blank in the folder; binomials in class_names; and a stray folder `.ipynb_checkpoints/`,
+which is not read. The order is checked against the boxes and the images all the same.
 
 How long it takes: 138,000 images x 10 epochs = 1.38 million a training; 7 ranks x 2
 strides x 2 seeds = 28 trainings, 38.6 million images. At an assumed 1,000 images a
