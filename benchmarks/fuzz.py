@@ -29,7 +29,7 @@ def _tables(content: bytes, folder: Path) -> None:
 
     path = folder / "table.csv"
     path.write_bytes(content)
-    for row in read_rows(path):
+    for row in read_rows(path).rows:
         assert not Path(row.path).is_absolute() and ".." not in Path(row.path).parts
 
 

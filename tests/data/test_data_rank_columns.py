@@ -165,6 +165,16 @@ def test_folds_by_number_are_no_split():
     assert choice.split is None and "numbers" in choice.left_out["fold"]
 
 
+def test_long_cells_take_no_time():
+    cells = ["1" * 50_000 + "x", "1 " * 50_000 + "!", "2019-01-01" * 9_000, "x"] * 3
+    assert chosen({**TAXA, "note": cells}).ranks == ("family", "genus", "species")
+
+
+def test_codes_are_no_numbers():
+    codes = [f"{letter}{i // 2}" for i, letter in enumerate("NNSSEEWWNNSS")]
+    assert chosen({"genus": TAXA["genus"], "kind": codes}).ranks == ("genus", "kind")
+
+
 def test_a_row_a_class():
     columns = {
         "source": ["book", "web"] * 3,

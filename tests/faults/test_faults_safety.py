@@ -319,7 +319,7 @@ def test_any_table_is_rows_or_a_user_error(tmp_path, content):
     path = tmp_path / "table.csv"
     path.write_bytes(content)
     try:
-        rows = read_rows(path, ())
+        rows = read_rows(path, ()).rows
     except UserError as error:
         assert "table.csv" in str(error)
     else:

@@ -52,10 +52,9 @@ _DATE = re.compile(
     r"|\d{1,2}:\d{2}(:\d{2})?)([T ,].*|Z)?",
     re.IGNORECASE,
 )
-# Numbers, also with units of angle: 59.9, 1,5, 59°54'12"N, "59.9, 10.7".
-_SIGNS = r"\d\s.,:;/°º'\"′″+-"
+# Numbers, also as coordinates: 59.9, 1,5, 1e-3, 59°54'12"N, "59.9 N, 10.7 E".
 _NUMBER = re.compile(
-    rf"([{_SIGNS}]*\d[{_SIGNS}]*[NSEW]?){{1,2}}|[-+]?\d*\.?\d+e[-+]?\d+"
+    r"(?=\D{0,9}\d)([\d\s.,:;/°º'\"′″+-]|(?<=[\d\s°'\"′″])[NSEW](?![^\W_])|e(?=[-+\d]))+"
 )
 
 
