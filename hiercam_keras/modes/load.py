@@ -66,22 +66,33 @@ def find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run
     present = run_folder.list_runs(config.runs_dir)
     if settings.data_dir and name not in {run.data_name for run in present}:
         name = None
-    if not settings.chosen_rank and list(wanted) == [settings.rank]:
-        runs = [run for run in present if name in (None, run.data_name)]
-        wanted = [_default_ranks(settings.rank, runs)]
+    runs = [run for run in present if name in (None, run.data_name)]
+    wanted = _of_one_rank(settings, wanted, runs)
     return run_folder.find(config.runs_dir, wanted, config.seed, name)
 
 
-def _default_ranks(ranks: tuple[str, ...], runs: Sequence[Run]) -> tuple[str, ...]:
-    """The default of --rank, or the only rank of the data that runs were trained on."""
-    if any(set(ranks) <= set(run.ranks) for run in runs):
-        return ranks
-    single = {run.ranks for run in runs if len(run.taxonomy().ranks) == 1}
-    if len(single) != 1:
-        return ranks
-    (found,) = single
-    logging.info("the data have one rank, which is used: --rank=%s", found[0])
-    return found
+def _of_one_rank(
+    settings: Settings, wanted: Sequence[tuple[str, ...]], runs: Sequence[Run]
+) -> Sequence[tuple[str, ...]]:
+    """The runs that are wanted, where the data have ranks; else their only rank.
+
+    Raises:
+      UserError: the data of all runs have one rank, and another one is asked for.
+    """
+    asked = {rank for ranks in wanted for rank in ranks}
+    if not runs or any(asked & set(run.ranks) for run in runs):
+        return wanted
+    known = {run.taxonomy().ranks for run in runs}
+    if len(known) > 1 or len(rank := next(iter(known))) > 1:
+        return wanted
+    if not settings.chosen_rank and list(wanted) == [settings.rank]:
+        logging.info("the data have one rank, which is used: --rank=%s", *rank)
+        return [rank]
+    raise UserError(
+        f"the data of {runs[0].path} have one rank, {rank[0]}, and none called "
+        f"{', '.join(sorted(asked))}. Use --rank={rank[0]}; for several ranks train on "
+        "data with lineages (--config.data.lineages=taxa.csv for class folders)."
+    )
 
 
 def _check_answers(run: Run, ranks: Sequence[str]) -> None:

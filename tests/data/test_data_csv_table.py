@@ -115,6 +115,21 @@ def test_a_spreadsheet_with_columns_that_are_no_ranks(read, folder, caplog):
     assert "--config.data.ranks=\"('genus','species','location')\"" in caplog.text
 
 
+def test_the_table_of_a_kaggle_data_set(read, folder):
+    """As it comes with folders of train, test and valid."""
+    text = "class id,filepaths,labels,data set,scientific name\n"
+    for i, (bird, name) in enumerate([("CROW", "Corvus"), ("BARN OWL", "Tyto alba")]):
+        for part in ("train", "train", "test", "valid"):
+            path = folder / part / bird / f"{text.count(part)}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 10)).save(path)
+            where = path.relative_to(folder).as_posix()
+            text += f"{i}.0,{where},{bird},{part},{name.upper()}\n"
+    records = read(text).records
+    assert records[0].lineage.ranks == ("labels", "scientific name")
+    assert [r.split for r in records] == ["test"] * 2 + ["train"] * 4 + ["val"] * 2
+
+
 def test_paths_without_suffix_say_so(read):
     with pytest.raises(UserError, match="There is a.png: paths need the file's suffix"):
         read("path,kind\nscans/a,x\nscans/b,y\n")

@@ -160,6 +160,13 @@ def test_split_words_are_the_split(name):
     assert both.split == "split" and "split words" in both.left_out[name]
 
 
+def test_a_split_with_another_word_is_still_the_split():
+    """So that its reader names the line, and no test image is trained on."""
+    cells = ["train", "test", "extra"] * 4
+    assert chosen({**TAXA, "subset": cells}).split == "subset"
+    assert chosen({**TAXA, "place": cells}).split is None
+
+
 def test_folds_by_number_are_no_split():
     choice = chosen({**TAXA, "fold": list("012") * 4})
     assert choice.split is None and "numbers" in choice.left_out["fold"]

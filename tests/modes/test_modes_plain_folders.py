@@ -47,6 +47,12 @@ def test_the_single_rank_is_the_default_of_all_modes(config, birds, caplog):
     assert "2 at label" in text and "16 train, 4 val, 4 test" in text
     assert "label" in tiny_birds.run("eval", config)
     assert tiny_birds.run("cam", config).startswith("4 maps of the test split")
+    for mode, flags in (
+        ("eval", {"rank": ("family",), "chosen_rank": True}),
+        ("compare", {}),
+    ):
+        with pytest.raises(UserError, match="have one rank, label, and none called .*"):
+            tiny_birds.run(mode, config, **flags)
 
 
 def test_another_rank_is_an_error_that_names_the_one_there_is(config, birds):

@@ -41,7 +41,7 @@ _LEVELS = (
     ("form",),
 )
 _LEVEL = {name: level for level, names in enumerate(_LEVELS) for name in names}
-_NAMES_OF_TAXA = ("label", "taxon", "common name")
+_NAMES_OF_TAXA = ("label", "labels", "taxon", "common name")
 _SPLIT_NAMES = ("split", "data set", "dataset", "subset", "fold", "partition", "set")
 
 _FEW = 4  # rows; another value in each of fewer rows says nothing of a column
@@ -105,6 +105,7 @@ class _Columns:
     """Distinct rows of a table by column, with what is asked about pairs of them."""
 
     def __init__(self, columns: Sequence[str], counts: Mapping[tuple[str, ...], int]):
+        self.columns = tuple(columns)
         self.num_rows = sum(counts.values())
         self._counts = list(counts.values())
         self._cells: dict[str, list] = dict.fromkeys(columns, [])
@@ -155,21 +156,22 @@ class _Columns:
 
 
 def _split(table: _Columns, wanted: Sequence[str]) -> str | None:
-    """The column whose cells are all split words; `split` is it in any case."""
-    found = [
-        name
-        for name in table._cells
-        if name not in wanted
-        and table.values(name)
-        and all(split_words.official(cell) for cell in table.values(name))
-    ]
-    if "split" in table._cells and "split" not in wanted:
+    """The column whose cells are split words.
+
+    Of a column that has the name of a split, one such cell is enough: the reader then
+    names the line of the others.
+    """
+    free = [name for name in table.columns if name not in wanted]
+    words = {
+        name: {split_words.official(cell) is not None for cell in table.values(name)}
+        for name in free
+    }
+    if "split" in free:
         return "split"
-    by_name = [name for name in _SPLIT_NAMES for one in found if _spaced(one) == name]
-    if by_name:
-        return next(one for one in found if _spaced(one) == by_name[0])
-    found = [name for name in found if not is_known(name)]
-    return found[0] if found else None
+    named = [name for name in free if _spaced(name) in _SPLIT_NAMES]
+    named = [name for name in named if True in words[name]]
+    others = [name for name in free if words[name] == {True} and not is_known(name)]
+    return next(iter(named + others), None)
 
 
 def _ranks(

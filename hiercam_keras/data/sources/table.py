@@ -23,6 +23,7 @@ from hiercam_keras.taxonomy.ranks import check_ranks
 
 BOX = ("x0", "y0", "x1", "y1")
 _PATHS = ("path", "image", "file", "filename")
+_OTHER_PATHS = ("filepath", "filepaths", "file path", "image path", "img path")
 _OTHERS = ("mask", "example_id")
 # A rank names folders and stands in lists with commas and pluses.
 _RANK = re.compile(r"[^\W_][\w .-]*")
@@ -158,7 +159,7 @@ def choose_ranks(
 
 
 def _layout(table: Table, wanted: Sequence[str]) -> _Layout:
-    paths = table.find(_PATHS)
+    paths = table.find(_PATHS) or table.find(_OTHER_PATHS)
     if len(paths) != 1:
         raise UserError(
             f"{table.path}, line 1: expected one column of {', '.join(_PATHS)}, found "
