@@ -127,7 +127,7 @@ def test_class_is_a_key_where_nothing_else_can_be_meant(data_config, tmp_path):
         ("folder,family\nALBATROSS,x\n", "no row for 2 of 3 .*: Barn owl, crow_hooded"),
         ("folder\nALBATROSS\n", "no column for a rank"),
         ("folder,family,species\nALBATROSS,,x\n", "line 2: the column 'family' is emp"),
-        (None, "cannot read the table"),
+        (None, "taxa.csv, which is neither in the working directory nor in"),
     ],
 )
 def test_a_table_that_does_not_fit_is_named(data_config, tmp_path, table, words):

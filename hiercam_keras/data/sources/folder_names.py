@@ -75,8 +75,13 @@ def lineages_from(
       UserError: the table is missing or wrong, or lacks a folder.
     """
     table = Path(path).expanduser()
-    if not table.exists() and (data_dir / table).exists():
+    if not table.exists():
         table = data_dir / table
+    if not table.exists():
+        raise UserError(
+            f"data.lineages names {path}, which is neither in the working directory "
+            f"nor in {data_dir}. Give its path: --config.data.lineages=/path/taxa.csv."
+        )
     known = lineage_table.read(table, ranks)
     names = sorted(set(names))
     found = {name: known.find(name) for name in names}
