@@ -176,9 +176,10 @@ def test_a_spreadsheet_wrote_the_boxes(data_config, folder, caplog):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("masks/a/1.jpg", "the first is masks/a/1.jpg: expected masks/a/1.png"),
-        ("masks/a/1_mask.png", "holds masks/a/1_mask.png, and masks/a/1.png was"),
-        ("parts/1.png", "it holds parts/1.png, and parts/a/1.png was looked for"),
+        ("masks/a/1.jpg", "the first is a/1.jpg: expected a/1.png. Labels are PNG"),
+        ("masks/a/1.PNG", "the first is a/1.PNG: expected a/1.png"),
+        ("masks/a/1_mask.png", "it holds a/1_mask.png, and a/1.png was looked for"),
+        ("parts/1.png", "it holds 1.png, and a/1.png was looked for"),
     ],
 )
 def test_masks_under_other_names_are_named(data_config, folder, caplog, name, words):

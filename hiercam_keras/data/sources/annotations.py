@@ -8,6 +8,7 @@
 They are drawn on the stored pixels; where a photo's EXIF data turns it, they turn too.
 """
 
+import functools
 import hashlib
 import os
 from collections import defaultdict
@@ -23,6 +24,7 @@ from hiercam_keras.data import decode, geometry
 from hiercam_keras.data.index import Entry
 from hiercam_keras.data.records import Box
 from hiercam_keras.data.sources import boxes as boxes_lib
+from hiercam_keras.data.sources import unread_labels
 from hiercam_keras.errors import UserError
 
 # rank -> (name of the part, its label in the part images)
@@ -62,7 +64,8 @@ class Annotations:
         ]
         self._folders: dict[str, set[str]] = {}
         for kind in self._kinds:
-            self._warn_unread(kind)
+            find = functools.partial(self._find, kind)
+            unread_labels.warn(self._root / kind, entries, find)
 
     def of(self, example_id: str) -> dict:
         """boxes, mask_path and parts_path of a `Record`, as displayed."""
@@ -83,50 +86,13 @@ class Annotations:
     def _find(self, kind, example_id):
         stem = os.path.splitext(example_id)[0] + ".png"
         folder, name = os.path.split(f"{kind}/{stem}")
-        return self._root / folder / name if name in self._names(folder) else None
-
-    def _names(self, folder):
-        """Files of a folder: one listing instead of one look for each image."""
         if folder not in self._folders:
+            # One listing a folder instead of one look a file.
             try:
                 self._folders[folder] = set(os.listdir(self._root / folder))
             except OSError:
                 self._folders[folder] = set()
-        return self._folders[folder]
-
-    def _warn_unread(self, kind):
-        """Names files that have other names than those that are looked for."""
-        wanted = {_png(f"{kind}/{example_id}") for example_id in self._entries}
-        folders = sorted({os.path.dirname(name) for name in wanted})
-        there = {
-            f"{folder}/{name}" for folder in folders for name in self._names(folder)
-        }
-        twins = sorted(
-            name
-            for name in there - wanted
-            if _png(name) in wanted and _png(name) not in there
-        )
-        if twins:
-            logging.warning(
-                "%s: %d files of %s/ are not read, the first is %s: expected %s. "
-                "Labels are PNG files, as JPEG blurs them",
-                self._root,
-                len(twins),
-                kind,
-                twins[0],
-                _png(twins[0]),
-            )
-        elif not there & wanted:
-            lost = _files_below(self._root / kind)
-            if lost:
-                logging.warning(
-                    "%s: no file of %s/ is read: it holds %s/%s, and %s was looked for",
-                    self._root,
-                    kind,
-                    kind,
-                    lost[0],
-                    min(wanted, default="nothing"),
-                )
+        return self._root / folder / name if name in self._folders[folder] else None
 
 
 def turned(path: Path, stored: tuple[int, int], orientation: int, cache: Path) -> Path:
@@ -319,17 +285,3 @@ def read_evidence(root: Path) -> Evidence | None:
 
 def _stored(entry: Entry) -> tuple[int, int]:
     return decode.displayed_size(entry.width, entry.height, entry.orientation)
-
-
-def _files_below(folder: Path) -> list[str]:
-    """Some relative paths of files, of the first folder that has any."""
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        inside = os.path.relpath(place, folder)
-        if names:
-            return [os.path.normpath(f"{inside}/{name}") for name in sorted(names)]
-    return []
-
-
-def _png(name: str) -> str:
-    return f"{os.path.splitext(name)[0]}.png"
