@@ -84,6 +84,14 @@ def test_what_nests_below_a_rank_is_one(cells):
     assert chosen(columns).ranks == ("family", "genus", "species", "morph")
 
 
+def test_numbers_may_name_individuals():
+    """1 1 2 of one species, 3 3 4 of another: each number has one species."""
+    columns = {"species": list("AAABBB"), "ring": list("112334")}
+    assert chosen(columns).ranks == ("species", "ring")
+    once = {"species": list("AAABBB"), "ring": list("123455")}
+    assert chosen(once).ranks == ("species",)
+
+
 def test_a_column_above_a_rank_is_one_and_comes_before_it():
     guild = ["duck"] * 4 + ["goose"] * 4 + ["woodpecker"] * 4
     assert chosen({**TAXA, "guild": guild}).ranks == (

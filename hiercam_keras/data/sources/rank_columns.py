@@ -218,7 +218,7 @@ def _ranks(
         if name in kept:
             continue
         below = any(table.is_below(name, one) for one in informative)
-        if below and table.is_repeated(name):
+        if below and _is_no_chance(table, name):
             kept.append(name)
         else:
             left_out[name] = why
@@ -232,6 +232,16 @@ def _belongs(table: _Columns, name: str, anchors: list[str]) -> bool:
     if any(table.is_below(name, one) or table.is_same(name, one) for one in anchors):
         return True
     return any(table.is_below(one, name) and table.is_repeated(one) for one in anchors)
+
+
+def _is_no_chance(table: _Columns, name: str) -> bool:
+    """Whether numbers or dates that nest do so in enough rows to mean something.
+
+    Whole numbers may well name clusters or individuals; dates and decimals may not.
+    """
+    if all(value.isdecimal() for value in table.values(name)):
+        return table.num_rows - len(table.values(name)) >= 2
+    return table.is_repeated(name)
 
 
 _NUMBERS = "it holds numbers"

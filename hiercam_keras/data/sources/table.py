@@ -187,7 +187,7 @@ def _row(
                 f"the column {name!r} is empty. Fill it in, or drop the row."
             )
     path = inside.relative(cells[layout.path])
-    name = (layout.example_id and cells[layout.example_id]) or path
+    name = layout.example_id and cells[layout.example_id]
     taxa = tuple(cells[rank] for rank in layout.ranks)
     if taxa not in lineages:
         lineages[taxa] = Lineage(taxa, layout.ranks)
@@ -202,7 +202,7 @@ def _row(
     mask = layout.mask and cells[layout.mask]
     return Row(
         line,
-        inside.relative(name),
+        inside.relative(name) if name else path,
         path,
         lineages[taxa],
         layout.box.numbers(table, cells) if layout.box else None,
