@@ -1,8 +1,9 @@
 """Which columns of a table are ranks, and in which order: from names and from values.
 
 A column of a known rank name is a rank. So is a column whose values nest below those of
-a rank: each of its values occurs with one value of the rank only. Otherwise split words,
-dates, numbers, another value in every row and values that cross all ranks make no rank.
+a rank: each of its values occurs with one value of the rank only. Otherwise split
+words, dates, numbers, another value in every row and values that cross all ranks make
+no rank.
 """
 
 import re
