@@ -8,44 +8,46 @@ import jax
 import keras
 import numpy as np
 
+from hiercam_keras.models import stateless
 from hiercam_keras.models.xla_layers import shards
 
 _FORWARD: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def predict_batch(model: keras.Model, images: np.ndarray) -> Any:
-    """The model's outputs for this process's images, float arrays of as many rows.
+    """The model's outputs in inference for this process's images, one row an image.
 
-    Without a distribution it is Keras' `predict_on_batch`. With one, every process
-    calls it the same number of times with as many images.
+    With a distribution every process calls it the same number of times with as many
+    images.
 
     Args:
       model: gives an array (B, N), or a dict of them.
       images: (B, S, S, 3), any B of at least 1.
     """
-    if keras.distribution.distribution() is None:
-        return model.predict_on_batch(images)
-    count = len(images)
-    rows = np.minimum(np.arange(shards.padded_size(count)), count - 1)
     trainable = [variable.value for variable in model.trainable_variables]
     state = [variable.value for variable in model.non_trainable_variables]
+    if keras.distribution.distribution() is None:
+        return jax.device_get(_forward(model)(trainable, state, images))
+    count = len(images)
+    rows = np.minimum(np.arange(shards.padded_size(count)), count - 1)
     outputs = _forward(model)(trainable, state, shards.place(images[rows]))
     return jax.tree.map(lambda array: shards.local_rows(array)[:count], outputs)
 
 
 def _forward(model: keras.Model) -> Callable:
-    """The jitted forward pass, compiled once for a model."""
+    """The jitted forward pass, compiled once for a model and a shape."""
     if model not in _FORWARD:
         # A strong reference in the closure would keep the model alive for ever.
         reference = weakref.ref(model)
 
         def forward(trainable, state, images):
-            outputs, _ = reference().stateless_call(
-                trainable, state, images, training=False
-            )
-            return outputs
+            return stateless.call(
+                reference(), trainable, state, images, training=False
+            )[0]
 
-        _FORWARD[model] = jax.jit(forward, out_shardings=shards.sharding())
+        shared = keras.distribution.distribution() is not None
+        options = {"out_shardings": shards.sharding()} if shared else {}
+        _FORWARD[model] = jax.jit(forward, **options)
     return _FORWARD[model]
 
 

@@ -1,4 +1,4 @@
-"""Room models: one jitted forward pass in training mode."""
+"""One jitted forward pass in training mode."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,8 @@ import jax
 import keras
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
+
+from hiercam_keras.models import stateless
 
 
 def batch_statistics(model: keras.Model) -> Callable[[np.ndarray], list[jax.Array]]:
@@ -16,8 +18,7 @@ def batch_statistics(model: keras.Model) -> Callable[[np.ndarray], list[jax.Arra
     """
 
     def forward(trainable, non_trainable, images):
-        _, state = model.stateless_call(trainable, non_trainable, images, training=True)
-        return state
+        return stateless.call(model, trainable, non_trainable, images, training=True)[1]
 
     options = {}
     distribution = keras.distribution.distribution()
