@@ -1,4 +1,4 @@
-"""cam room: the engine. Images and targets in, maps out.
+"""The engine: images and targets in, maps out.
 
 One jitted function runs the model once, picks the targets from its logits, pulls all K
 gradients of all B images back through the part above the layer in one batched
@@ -8,7 +8,7 @@ vector-Jacobian product, and makes the maps of every method that was asked for.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,8 +17,9 @@ import keras
 import numpy as np
 from absl import logging
 
-from hiercam_keras.cam import graph, methods, targets
+from hiercam_keras.cam import arrays, graph, methods, targets
 from hiercam_keras.cam.explanation import Explanation
+from hiercam_keras.cam.inputs import Inputs
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import INPUT, Options, Program
 from hiercam_keras.cam.score_space import ScoreSpace
@@ -33,19 +34,31 @@ class Explainer:
         result = explain(images, targets.path())
         result.cams  # (B, K, h, w), signed
 
-    Weights are read at every call, so training may go on in between.
+    Weights are read at every call, so training may go on in between. One program is
+    compiled for each shape of images.
 
     Args:
-      model: Functional, Sequential or subclassed, of one image input (B, H, W, C) and
-        logits (B, N), or a dict of rank -> logits. One that was never called is built.
+      model: Functional, Sequential or subclassed, of images (B, H, W, C), perhaps with
+        other inputs, and logits (B, N), or a dict of rank -> logits. One that was
+        never called is built. A softmax or sigmoid that ends it is left out where it
+        is found, so that scores are logits.
       layer: a layer, a name, a path through nested layers ("backbone/conv5"), one call
         of a layer that is used several times ("relu:3"), or a sequence of these. None
         finds the last convolutional activation and logs which it is.
       taxonomy: what the labels mean; without it there are no coarser ranks and names.
+      names: of the labels where there is no taxonomy: a list, or rank -> list.
       rank: the rank of a single-output model; default: the one whose number of taxa
         fits, the finest if several do.
       output: which output of a model that has several without being a dict of ranks.
-      probabilities: the model ends in a softmax; scores are then of its logarithm.
+      activation: "softmax" (labels exclude one another), "sigmoid" (each label is true
+        or not, independent of the others), or a dict of these by rank. "auto" takes
+        that which ends the model, else "softmax". One logit is two classes either way,
+        with the scores -z and z.
+      probabilities: whether the outputs are probabilities of `activation`. True
+        explains the logarithm of a softmax and the log-odds of sigmoids; False takes
+        the outputs as they are for logits; None reads a model before the activation
+        that ends it, and takes any other outputs for logits.
+      image_input: name, dict key or place of the image among several inputs.
       data_format: of the layer, where the model does not tell.
       reshape: turns the layer's output into (B, h, w, C), for maps that are tokens.
       batch_size: larger input is cut to this, the last piece padded, so that nothing
@@ -53,8 +66,9 @@ class Explainer:
       options: see `Options`.
 
     Raises:
-      UserError: another backend, a layer that does not exist or gives no maps (the
-        message names those that do), outputs that are no logits.
+      UserError: another backend, a layer that does not exist or gives no maps of
+        several cells (the message names those that do), outputs that are no logits,
+        several sigmoids without `activation`, several inputs that could be the image.
     """
 
     def __init__(
@@ -63,9 +77,12 @@ class Explainer:
         layer: Any = None,
         *,
         taxonomy=None,
+        names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
         rank: str | None = None,
         output: str | int | None = None,
-        probabilities: bool = False,
+        activation: str | Mapping[str, str] = "auto",
+        probabilities: bool | None = None,
+        image_input: str | int | None = None,
         data_format: str | None = None,
         reshape: Callable | None = None,
         batch_size: int | None = None,
@@ -80,60 +97,90 @@ class Explainer:
         self.options = options or Options()
         self.batch_size = batch_size
         self._asked_layers = layer
-        self._outputs = Outputs(taxonomy, rank, output, probabilities)
+        self._inputs = Inputs(model, image_input)
+        self._outputs = Outputs(
+            taxonomy, rank, output, probabilities, activation, names
+        )
         self._data_format = data_format
         self._reshape = reshape
-        self._calls: tuple[graph.Call, ...] | None = None
-        self._checked = False
-        self._program: Program | None = None
-        self._compiled: dict[tuple[str, ...], Callable] = {}
-        shape = _static_input_shape(model)
-        if shape is not None:
-            self._prepare(jax.ShapeDtypeStruct((2, *shape), jnp.float32))
+        self._paths: tuple[str, ...] = ()
+        self._programs: dict[tuple, Program] = {}
+        self._compiled: dict[tuple, Callable] = {}
+        self._doubted = self._warned = False
+        self._takes_bytes = False
+        known = self._inputs.static(batch=2)
+        if known is not None:
+            self._prepare(*known)
 
-    def _prepare(self, images) -> None:
-        """Finds the layers and the outputs, by one pass that computes nothing."""
+    def _prepare(self, image, others: tuple) -> Program:
+        """Finds the layers and the outputs, by one pass that computes nothing.
+
+        Args:
+          image, others: `jax.ShapeDtypeStruct`s of two images and their other inputs.
+        """
+        specs = self._inputs.pack(image, others)
         if not self.model.built:
-            self.model(np.zeros((1, *images.shape[1:]), np.float32))
-        spec = jax.ShapeDtypeStruct((2, *images.shape[1:]), images.dtype)
-        calls, outputs = graph.record_calls(self.model, spec)
-        asked = self._asked_layers
-        if asked is None:
-            self._calls = (graph.last_activation(calls),)
-            logging.info(
-                "explaining the layer %s, %s",
-                self._calls[0].path,
-                "x".join(map(str, self._calls[0].shape[1:])),
+            floats = jax.ShapeDtypeStruct(image.shape, jnp.float32)
+            self.model(
+                jax.tree.map(
+                    lambda x: np.zeros((1, *x.shape[1:]), x.dtype),
+                    self._inputs.pack(floats, others),
+                ),
+                training=False,
             )
-        else:
-            several = isinstance(asked, (list, tuple))
-            asked = asked if several else [asked]
-            self._calls = tuple(graph.find_call(calls, one) for one in asked)
-        for call in self._calls:
+        recorded = graph.record(self.model, specs)
+        if self._outputs.space is None:
+            self._outputs.prepare(recorded)
+            dtype = self._inputs.image_dtype
+            self._takes_bytes = arrays.takes_bytes(recorded.calls, dtype)
+        program = Program(
+            model=self.model,
+            calls=(calls := self._find_calls(recorded.calls)),
+            inputs=self._inputs,
+            outputs=self._outputs,
+            layouts=tuple(
+                self._data_format or graph.data_format_of(call, self.model)
+                for call in calls
+            ),
+            image_layout=self._data_format or graph.image_layout(self.model),
+            reshape=self._reshape,
+            options=self.options,
+        )
+        for call, shape in zip(calls, program.map_shapes(), strict=True):
+            if shape[0] * shape[1] == 1:
+                size = " x ".join(map(str, image.shape[1:]))
+                raise UserError(
+                    f"the layer {call.path!r} gives maps of one cell for images of "
+                    f"{size}, and one cell is nowhere. Give images of more than twice "
+                    "the size, build the network at a finer output stride, or explain "
+                    f"an earlier layer; {graph.would_do(recorded.calls)}"
+                )
+        self._paths = tuple(call.path for call in calls)
+        self._programs[_shapes(image, others)] = program
+        return program
+
+    def _find_calls(self, calls: list[graph.Call]) -> tuple[graph.Call, ...]:
+        asked = self._paths or self._asked_layers
+        if asked is None:
+            found = graph.last_activation(calls)
+            size = "x".join(map(str, found.shape[1:]))
+            logging.info("explaining the layer %s, %s", found.path, size)
+            return (found,)
+        several = isinstance(asked, (list, tuple))
+        found = [graph.find_call(calls, one) for one in (asked if several else [asked])]
+        for call in found:
             if call.shape[0] != 2 or (len(call.shape) != 4 and not self._reshape):
                 raise UserError(
                     f"layer {call.path!r} gives an array of shape "
                     f"{('batch', *call.shape[1:])}, not a batch of maps; "
                     f"{graph.would_do(calls)}. For tokens, give reshape="
                 )
-        self._outputs.prepare(outputs)
-        self._program = Program(
-            model=self.model,
-            calls=self._calls,
-            outputs=self._outputs,
-            layouts=tuple(
-                self._data_format or graph.data_format_of(call, self.model)
-                for call in self._calls
-            ),
-            image_layout=self._data_format or graph.image_layout(self.model),
-            reshape=self._reshape,
-            options=self.options,
-        )
+        return tuple(found)
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Paths of the layers that are explained."""
-        return tuple(call.path for call in self._calls or ())
+        return self._paths
 
     @property
     def space(self) -> ScoreSpace:
@@ -146,16 +193,21 @@ class Explainer:
         asked: Any = None,
         method: str | Sequence[str] = "gradcam",
         *,
+        other_inputs: Any = None,
         seeds: Sequence[int] | None = None,
         variables: tuple[list, list] | None = None,
     ) -> Explanation | dict[Any, Explanation]:
         """Explains a batch.
 
         Args:
-          images: (B, H, W, C), as the model takes them (uint8 or float).
+          images: (B, H, W, C), as the model takes them (uint8 or float), an array of
+            any library; or all inputs of the model, a dict or list as Keras takes it.
           asked: targets: None (the predicted class), integer labels (B,) or (B, K), a
             Target or a sequence of Targets. See `targets`.
           method: a name in METHODS, or several, which share the forward pass.
+          other_inputs: of a model of several inputs, held fixed: a dict by name, a list
+            in the model's order without the image, or the array of the only one. One
+            row for each image, or one for all.
           seeds: one integer an image, for methods that draw; default its position.
           variables: weights in place of the model's own, see `randomization`.
 
@@ -164,9 +216,17 @@ class Explainer:
           layer path, for several of both by (method, layer path).
 
         Raises:
-          UserError: a wrong shape, method, target, or number of targets.
+          UserError: images or other inputs that the model cannot take, NaN among them,
+            a wrong method, target, or number of targets.
         """
-        return self.submit(images, asked, method, seeds=seeds, variables=variables)()
+        return self.submit(
+            images,
+            asked,
+            method,
+            other_inputs=other_inputs,
+            seeds=seeds,
+            variables=variables,
+        )()
 
     def submit(
         self,
@@ -174,6 +234,7 @@ class Explainer:
         asked: Any = None,
         method: str | Sequence[str] = "gradcam",
         *,
+        other_inputs: Any = None,
         seeds: Sequence[int] | None = None,
         variables: tuple[list, list] | None = None,
     ) -> Callable[[], Explanation | dict[Any, Explanation]]:
@@ -182,30 +243,66 @@ class Explainer:
         So the device computes while the host decodes the next batch. Arguments are
         those of `__call__`.
         """
-        if getattr(images, "ndim", 0) != 4 or not len(images):
-            raise UserError(
-                "images are a batch (B, H, W, C) with at least one image; found "
-                f"{type(images).__name__} of shape {getattr(images, 'shape', None)}"
-            )
         chosen = methods.get_methods(method)
-        if self._calls is None:
-            self._prepare(images)
+        images, others = self._given(images, other_inputs)
+        program = self._program(images, others)
+        self._check_range(images)
         asked = targets.expand(asked, self.space)
         count = len(images)
         codes = targets.encode(asked, self.space, count)
         seeds = np.arange(count) if seeds is None else np.asarray(seeds)
         if seeds.shape != (count,):
             raise UserError(f"expected {count} seeds, found shape {seeds.shape}")
-        run = self._function(chosen)
+        run = self._function(program, chosen)
         if variables is None:
             variables = graph.variables_of(self.model)
         pieces = [
             run(variables, *piece)
-            for piece in self._pieces(images, codes, seeds.astype(np.uint32))
+            for piece in self._pieces(images, others, codes, seeds.astype(np.uint32))
         ]
         return functools.partial(self._collect, pieces, count, chosen, asked, method)
 
-    def _pieces(self, images, codes, seeds) -> Iterator[tuple]:
+    def _given(self, images, other_inputs) -> tuple[Any, tuple]:
+        """The checked image array (B, H, W, C), and the other inputs' (B, ...)."""
+        images, other_inputs = self._inputs.split(images, other_inputs)
+        images = arrays.as_array(images, "images")
+        arrays.check_images(images, self._inputs.image_shape)
+        return images, self._inputs.others(other_inputs, len(images))
+
+    def _program(self, images, others) -> Program:
+        """The program for arrays of these shapes."""
+        known = self._programs.get(_shapes(images, others))
+        if known is not None:
+            return known
+        specs = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(
+                (2, *x.shape[1:]), jax.dtypes.canonicalize_dtype(x.dtype)
+            ),
+            (images, others),
+        )
+        try:
+            return self._prepare(*specs)
+        except UserError:
+            raise
+        except (TypeError, ValueError) as error:  # of Keras or of the model's own code
+            raise UserError(
+                f"the model cannot be run on images of shape {tuple(images.shape)}: "
+                f"{' '.join(str(error).split())[:300]}"
+            ) from error
+
+    def _check_range(self, images) -> None:
+        """Warns once where a network of 0 .. 255 is given 0 .. 1."""
+        floats = not jnp.issubdtype(images.dtype, jnp.integer)
+        if self._warned or not (self._takes_bytes and floats):
+            return
+        if 0 < np.max(np.asarray(images)) <= 1:
+            self._warned = True
+            logging.warning(
+                "the images are within 0 and 1, and the model's first layers scale "
+                "0 .. 255: multiply the images by 255"
+            )
+
+    def _pieces(self, images, others, codes, seeds) -> Iterator[tuple]:
         """Batches of `batch_size`, the last one padded by repeating its last image.
 
         All local devices share each of them, where a distribution is active.
@@ -214,17 +311,17 @@ class Explainer:
         for start in range(0, len(images), size):
             rows = np.minimum(np.arange(start, start + size), len(images) - 1)
             whole = start == 0 and size == len(images)
-            piece = images if whole else images[rows]
+            piece = (images, others)
+            if not whole:
+                piece = jax.tree.map(lambda array: array[rows], piece)  # noqa: B023
             asked = targets.Codes(*(field[rows] for field in codes))
-            yield shards.place((piece, asked, seeds[rows]))
+            yield shards.place((*piece, asked, seeds[rows]))
 
-    def _function(self, chosen) -> Callable:
-        names = tuple(method.name for method in chosen)
-        if names not in self._compiled:
-            self._compiled[names] = jax.jit(
-                functools.partial(self._program.run, chosen)
-            )
-        return self._compiled[names]
+    def _function(self, program: Program, chosen) -> Callable:
+        key = (id(program), *(method.name for method in chosen))
+        if key not in self._compiled:
+            self._compiled[key] = jax.jit(functools.partial(program.run, chosen))
+        return self._compiled[key]
 
     def _collect(self, pieces, count, chosen, asked, method):
         """Waits for the pieces, joins them, cuts the padding off."""
@@ -232,7 +329,10 @@ class Explainer:
         maps, degenerate, shared, extras = jax.tree.map(
             lambda *arrays: np.concatenate(arrays)[:count], *pieces
         )
-        self._check_logits(shared["logits"])
+        if not self._doubted:
+            self._doubted = True
+            for doubt in self._outputs.doubts(shared["logits"]):
+                logging.warning("%s", doubt)
         titles = tuple(target.title for target in asked)
         # JAX sorts dicts by key; the order asked for is the one given back.
         order = {m.name: i for i, m in enumerate(chosen)}
@@ -265,21 +365,12 @@ class Explainer:
             return {layer: value for (_, layer), value in found.items()}
         return next(iter(found.values()))
 
-    def _check_logits(self, logits) -> None:
-        if self._checked or self._outputs.probabilities:
-            return
-        self._checked = True
-        head = logits[:, : self.space.num_labels[self.space.heads[0]]]
-        if (head >= 0).all() and np.allclose(head.sum(-1), 1, atol=1e-3):
-            logging.warning(
-                "the model's outputs look like probabilities (they sum to 1), and are "
-                "taken for logits: pass probabilities=True to explain their logarithm"
-            )
+
+def _shapes(images: Any, others: tuple) -> tuple:
+    """What a program depends on: the shapes of one image and its other inputs."""
+    return tuple(None if x is None else tuple(x.shape[1:]) for x in (images, *others))
 
 
-def _static_input_shape(model):
-    """(H, W, C) where the model knows it, else None."""
-    inputs = getattr(model, "inputs", None) or ()
-    if len(inputs) != 1 or None in inputs[0].shape[1:] or len(inputs[0].shape) != 4:
-        return None
-    return tuple(inputs[0].shape[1:])
+def _spec_of_two(array: Any) -> jax.ShapeDtypeStruct:
+    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+    return jax.ShapeDtypeStruct((2, *array.shape[1:]), dtype)

@@ -1,4 +1,4 @@
-"""cam room: what an explanation holds. NumPy only."""
+"""What an explanation holds. NumPy only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from hiercam_keras.cam.score_space import ScoreSpace
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Explanation:
     """Maps of K targets for B images, by one method at one layer.
 
@@ -18,8 +18,10 @@ class Explanation:
       cams: float32 (B, K, h, w), signed, before ReLU, at the layer's own resolution
         (input-space methods: at the image's). float64 for a float64 model.
       scores: (B, K), the scores that were explained.
-      probabilities: (B, K), the softmax probability of the asked taxon under its head.
-      logits: (B, C), all heads side by side, in the order of `space.heads`.
+      probabilities: (B, K), the probability of the asked taxon under its head: by the
+        softmax, or the sigmoid of an independent label.
+      logits: (B, C), all heads side by side, in the order of `space.heads`. A head of
+        one logit z has the columns 0 and z.
       degenerate: bool (B, K), ReLU(cam) is constant, zero or not finite: no heatmap.
       trivial: bool (B, K), nothing was asked (a step into an only child): cam is 0.
       rows, rivals: int32 (B, K), asked and opposing rows of `space`; -1 for none.
@@ -44,6 +46,15 @@ class Explanation:
 
     def __len__(self) -> int:
         return len(self.cams)
+
+    def __repr__(self) -> str:
+        asked = ", ".join(self.titles[:8]) + (", ..." if self.titles[8:] else "")
+        empty = int(self.degenerate.sum())
+        return (
+            f"<Explanation of {len(self)} images by {self.method} at {self.layer}: "
+            f"cams {self.cams.shape} {self.cams.dtype}, targets {asked}; "
+            f"{empty} of {self.degenerate.size} maps without a heatmap>"
+        )
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
@@ -77,3 +88,10 @@ class Explanation:
                 return self.logits[:, start : start + size]
             start += size
         raise KeyError(rank)
+
+    def rank_probabilities(
+        self, rank: str | None = None, score: str = "own"
+    ) -> np.ndarray:
+        """Probability of every taxon of a rank, float64 (B, n); see
+        `ScoreSpace.group` for the arguments."""
+        return self.space.probabilities(self.logits, rank, score)

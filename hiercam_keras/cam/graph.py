@@ -1,4 +1,4 @@
-"""cam room: reading and nudging the output of any layer of any Keras 3 model.
+"""Reads and shifts the output of any layer of any Keras 3 model.
 
 A layer's `call` is replaced, on the one instance and only while JAX traces, by a
 function that records its output and adds a delta to it. With a delta of zeros the model
@@ -14,16 +14,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import inspect
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import keras
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.models import stateless
 
 _FORMATS = ("channels_first", "channels_last")
 
@@ -72,13 +72,16 @@ def _replaced_calls(layers: Sequence, wrap: Callable) -> Iterator[None]:
         replaced = []
         try:
             for layer in layers:
+                replaced.append((layer, vars(layer).get("call")))
                 # Past Keras' own __setattr__, which would track the function.
                 object.__setattr__(layer, "call", wrap(layer, layer.call))
-                replaced.append(layer)
             yield
         finally:
-            for layer in replaced:
-                object.__delattr__(layer, "call")
+            for layer, before in reversed(replaced):
+                if before is None:
+                    object.__delattr__(layer, "call")
+                else:
+                    object.__setattr__(layer, "call", before)
 
 
 def variables_of(model: keras.Model) -> tuple[list, list]:
@@ -89,20 +92,34 @@ def variables_of(model: keras.Model) -> tuple[list, list]:
     )
 
 
-def apply(model: keras.Model, variables: tuple[list, list], images) -> Any:
-    """The model's outputs in inference; pure in `variables` and `images`."""
-    known = inspect.signature(model.call).parameters.values()
-    told = any(p.name == "training" or p.kind == p.VAR_KEYWORD for p in known)
-    # A subclassed model need not take `training`; its layers then infer, by default.
-    kwargs = {"training": False} if told else {}
-    return model.stateless_call(*variables, images, **kwargs)[0]
+def apply(model: keras.Model, variables: tuple[list, list], inputs: Any) -> Any:
+    """The model's outputs in inference; pure in `variables` and `inputs`."""
+    return stateless.call(model, *variables, inputs, training=False)[0]
 
 
-def record_calls(model: keras.Model, images) -> tuple[list[Call], Any]:
-    """All layer calls of one pass, in the order in which they end, and the shapes of
-    the outputs. Computes nothing."""
+class Pass(NamedTuple):
+    """What one pass through a model holds.
+
+    calls: all layer calls, in the order in which they end. outputs: the shapes and
+    types of the outputs, in the model's structure. ends: in the same structure, the
+    innermost call that made each output; None where the model's own code made it.
+    """
+
+    calls: list[Call]
+    outputs: Any
+    ends: Any
+
+
+def record(model: keras.Model, inputs: Any) -> Pass:
+    """One pass through the model in inference. Computes nothing.
+
+    Args:
+      model: built.
+      inputs: as the model takes them, arrays or their `jax.ShapeDtypeStruct`s.
+    """
     ended: list[tuple] = []
     stack: list[str] = []
+    ends: list[int | None] = []
 
     def wrap(layer, original):
         @functools.wraps(original)
@@ -118,11 +135,18 @@ def record_calls(model: keras.Model, images) -> tuple[list[Call], Any]:
 
         return call
 
+    def forward(variables, inputs):
+        outputs = apply(model, variables, inputs)
+        for leaf in keras.tree.flatten(outputs):
+            made = (i for i, (*_, output) in enumerate(ended) if output is leaf)
+            ends.append(next(made, None))
+        return outputs
+
     with _replaced_calls(layers_of(model), wrap):
-        outputs = jax.eval_shape(
-            functools.partial(apply, model), variables_of(model), images
-        )
-    return _name_calls(ended, _data_formats(model)), outputs
+        outputs = jax.eval_shape(forward, variables_of(model), inputs)
+    calls = _name_calls(ended, _data_formats(model))
+    found = [None if i is None else calls[i] for i in ends]
+    return Pass(calls, outputs, keras.tree.pack_sequence_as(outputs, found))
 
 
 def _name_calls(ended: list[tuple], formats: set[str]) -> list[Call]:
@@ -274,35 +298,53 @@ def image_layout(model: keras.Model) -> str:
 def apply_with_deltas(
     model: keras.Model,
     variables: tuple[list, list],
-    images,
+    inputs: Any,
     calls: Sequence[Call],
     deltas: Sequence[jax.Array],
 ) -> tuple[Any, list[jax.Array]]:
     """Outputs of the model, and the activations of `calls`, a delta added to each.
 
-    Activations and deltas are float32 at least, whatever the model computes in.
+    Activations and deltas are float32 at least, in any precision of the model.
+    """
+    activations: list = [None] * len(calls)
+
+    def shift(place, original, args, kwargs):
+        output = original(*args, **kwargs)
+        delta = deltas[place]
+        wide = output.astype(delta.dtype)
+        activations[place] = wide
+        return (wide + delta).astype(output.dtype)
+
+    with changed_calls(calls, shift):
+        outputs = apply(model, variables, inputs)
+    return outputs, activations
+
+
+@contextlib.contextmanager
+def changed_calls(calls: Sequence[Call], change: Callable) -> Iterator[None]:
+    """Within the context each of `calls` returns what `change` returns.
+
+    Other calls of the same layers are left alone.
+
+    Args:
+      calls: of `record`.
+      change: takes the place in `calls`, the layer's own call, its args and kwargs.
     """
     wanted = {(id(call.layer), call.index): i for i, call in enumerate(calls)}
-    activations: list = [None] * len(calls)
     counts: dict[int, int] = {}
 
     def wrap(layer, original):
         @functools.wraps(original)
         def call(*args, **kwargs):
-            output = original(*args, **kwargs)
             index = counts.get(id(layer), 0)
             counts[id(layer)] = index + 1
             place = wanted.get((id(layer), index))
             if place is None:
-                return output
-            delta = deltas[place]
-            wide = output.astype(delta.dtype)
-            activations[place] = wide
-            return (wide + delta).astype(output.dtype)
+                return original(*args, **kwargs)
+            return change(place, original, args, kwargs)
 
         return call
 
     layers = list({id(call.layer): call.layer for call in calls}.values())
     with _replaced_calls(layers, wrap):
-        outputs = apply(model, variables, images)
-    return outputs, activations
+        yield

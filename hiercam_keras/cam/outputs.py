@@ -1,42 +1,149 @@
-"""cam room: a model's outputs, of whatever structure, as one (B, C) array of logits."""
+"""A model's outputs, of any structure, as one (B, C) array of logits.
+
+An output is read in one of four ways:
+
+* as it is, where it is logits;
+* before the softmax or sigmoid that ends it, where `end_activation` finds that layer;
+* by the logarithm of what came out of a softmax that is not found;
+* by log p - log(1 - p) of what came out of a sigmoid that is not found.
+
+The last two lose what float32 rounds off: scores of probabilities that are 0 or 1 to
+seven digits are clipped, and their gradients are 0.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import keras
+import numpy as np
 
-from hiercam_keras.cam.score_space import LABEL, ScoreSpace
+from hiercam_keras.cam import end_activation, graph
+from hiercam_keras.cam.end_activation import EndActivation
+from hiercam_keras.cam.score_space import LABEL, SIGMOID, SOFTMAX, Head, ScoreSpace
 from hiercam_keras.errors import UserError
+
+ACTIVATIONS = ("auto", SOFTMAX, SIGMOID)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """How one output becomes the logits of its head.
+
+    end: the activation that is left out of the pass. undo: the outputs are
+    probabilities of the head's activation, and their logits (softmax: logarithms) are
+    taken.
+    """
+
+    head: Head
+    end: EndActivation | None
+    undo: bool
+
+    def logits(self, output: jax.Array) -> jax.Array:
+        z = output.astype(jnp.promote_types(output.dtype, jnp.float32))
+        softmax = self.head.activation == SOFTMAX
+        if self.undo and self.end:
+            z = jax.nn.log_softmax(z) if softmax else z
+        elif self.undo:
+            info = jnp.finfo(z.dtype)
+            p = jnp.maximum(z, info.tiny)
+            z = jnp.log(p)
+            if not softmax:
+                z -= jnp.log1p(-jnp.minimum(p, 1 - info.eps / 2))
+        if self.head.one_logit:
+            z = jnp.concatenate([jnp.zeros_like(z), z], axis=1)
+        return z
 
 
 class Outputs:
     """How the outputs of one model are read; see `Explainer` for the arguments."""
 
-    def __init__(self, taxonomy, rank, output, probabilities: bool):
+    def __init__(
+        self,
+        taxonomy: Any = None,
+        rank: str | None = None,
+        output: str | int | None = None,
+        probabilities: bool | None = None,
+        activation: str | Mapping[str, str] = "auto",
+        names: Any = None,
+    ):
+        asked = activation.values() if isinstance(activation, Mapping) else [activation]
+        for one in asked:
+            if one not in ACTIVATIONS:
+                raise UserError(
+                    f"activation is one of {', '.join(ACTIVATIONS)}, or a dict of them "
+                    f"by rank; found {one!r}"
+                )
         self._taxonomy = taxonomy
         self._rank = rank
         self._output = output
-        self.probabilities = probabilities
+        self._probabilities = probabilities
+        self._activation = activation
+        self._names = names
+        self._readings: dict[str, _Reading] = {}
         self.space: ScoreSpace | None = None
 
-    def prepare(self, outputs: Any) -> None:
-        """Learns the heads from the shapes of the outputs."""
-        picked = self._pick(outputs)
-        heads = picked if isinstance(picked, Mapping) else {None: picked}
-        sizes = {}
-        for rank, array in heads.items():
+    def prepare(self, recorded: graph.Pass) -> None:
+        """Reads the heads off one recorded pass.
+
+        Raises:
+          UserError: outputs that are no logits (batch, labels), or an activation that
+            contradicts the model's own.
+        """
+        picked, ends = self._pick(recorded.outputs), self._pick(recorded.ends)
+        self._keyed = isinstance(picked, Mapping)
+        if not self._keyed:
+            picked, ends = {None: picked}, {None: ends}
+        readings = {}
+        for rank, array in picked.items():
             if len(array.shape) != 2:
                 raise UserError(
                     f"the output {rank or ''} has shape {('batch', *array.shape[1:])}; "
                     "expected logits (batch, labels)"
                 )
-            name = self._rank_of(array.shape[1]) if rank is None else rank
-            sizes[name] = array.shape[1]
-        self._keyed = isinstance(picked, Mapping)
-        self.space = ScoreSpace(sizes, self._taxonomy)
+            width = array.shape[1]
+            name = self._rank_of(max(width, 2)) if rank is None else rank
+            readings[name] = self._reading(name, width, ends[rank])
+        heads = {rank: reading.head for rank, reading in readings.items()}
+        self.space = ScoreSpace(heads, self._taxonomy, self._names)
+        self._readings = readings
+
+    def _reading(self, rank: str, width: int, call: graph.Call | None) -> _Reading:
+        asked = self._activation
+        if isinstance(asked, Mapping):
+            asked = asked.get(rank, "auto")
+        end = None
+        if self._probabilities is not False:
+            end = end_activation.find(call)
+        kind = end.kind if end else asked
+        if width == 1 and kind == SOFTMAX:
+            raise UserError(
+                f"the output {rank!r} is a softmax of one logit, which is 1 for every "
+                "image. One logit z of two classes is read as a sigmoid, P = "
+                "sigmoid(z): leave activation= out, or end the network in a sigmoid"
+            )
+        if end and asked not in ("auto", end.kind):
+            raise UserError(
+                f"activation={asked!r}, but the output {rank!r} ends in a {end.kind} "
+                f"(layer {end.call.path!r}): leave activation= out, or say "
+                f"activation={end.kind!r}"
+            )
+        if kind == SIGMOID and asked == "auto" and width > 1:
+            raise UserError(
+                f"the output {rank!r} is {width} sigmoids (layer {end.call.path!r}). "
+                "If each label is a question of its own (multi-label), say "
+                "activation='sigmoid'. If the labels exclude one another, explain the "
+                "network without its last activation"
+            )
+        if width == 1:
+            head = Head(2, SIGMOID, one_logit=True)
+        else:
+            head = Head(width, SOFTMAX if kind == "auto" else kind)
+        return _Reading(head, end, bool(self._probabilities))
 
     def _pick(self, outputs):
         if self._output is not None:
@@ -46,7 +153,7 @@ class Outputs:
                 raise UserError(
                     f"the model has no output {self._output!r}; {_describe(outputs)}"
                 ) from None
-        if isinstance(outputs, Mapping) or hasattr(outputs, "shape"):
+        if not isinstance(outputs, (list, tuple)):
             return outputs
         if len(outputs) == 1:
             return outputs[0]
@@ -70,20 +177,84 @@ class Outputs:
             )
         return fits[-1]
 
+    @property
+    def ends(self) -> tuple[EndActivation, ...]:
+        """The activations that `logits` expects to be left out of the pass."""
+        found = (reading.end for reading in self._readings.values())
+        return tuple(end for end in found if end)
+
     def logits(self, outputs: Any) -> jax.Array:
-        """(B, C), float32 or wider: all heads side by side, in the space's order."""
+        """(B, C), float32 or wider: all heads side by side, in the space's order.
+
+        Args:
+          outputs: of a pass in `end_activation.left_out(self.ends)`.
+        """
         picked = self._pick(outputs)
-        heads = [picked[r] for r in self.space.heads] if self._keyed else [picked]
-        wide = [z.astype(jnp.promote_types(z.dtype, jnp.float32)) for z in heads]
-        if self.probabilities:
-            # log p equals the logits up to a constant for each image.
-            wide = [jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny)) for p in wide]
-        return jnp.concatenate(wide, axis=1)
+        heads = [
+            self._readings[rank].logits(picked[rank] if self._keyed else picked)
+            for rank in self.space.heads
+        ]
+        return jnp.concatenate(heads, axis=1)
+
+    def doubts(self, logits: np.ndarray) -> list[str]:
+        """What speaks against the reading, in words to warn a user with.
+
+        Args:
+          logits: (B, C) of some images.
+        """
+        found, start = [], 0
+        for rank in self.space.heads:
+            reading = self._readings[rank]
+            size = reading.head.size
+            z = np.asarray(logits[:, start : start + size], np.float64)
+            start += size
+            z = z[:, 1:] if reading.head.one_logit else z
+            text = self._doubt(reading, z, logits.dtype)
+            found += [f"output {rank!r}: {text}"] if text else []
+        return found
+
+    def _doubt(self, reading: _Reading, z: np.ndarray, dtype: Any) -> str:
+        if reading.end:
+            return ""
+        if reading.undo and reading.head.activation == SOFTMAX:
+            if np.allclose(np.exp(z).sum(-1), 1, atol=1e-2):
+                return ""
+            return (
+                "the outputs were taken for probabilities of a softmax, and do not add "
+                "up to 1. For independent labels pass activation='sigmoid'; if they "
+                "are logits, leave probabilities=True out"
+            )
+        if reading.undo and z.max() > 0.01 - np.log(np.finfo(dtype).eps / 2):
+            return (
+                "the outputs were taken for probabilities of sigmoids, and some are "
+                "above 1. If they are logits, leave probabilities=True out"
+            )
+        if self._probabilities is not None or not ((z >= 0) & (z <= 1)).all():
+            return ""
+        if z.shape[1] > 1 and np.allclose(z.sum(-1), 1, atol=1e-3):
+            return (
+                "the outputs look like probabilities (they sum to 1), and are taken "
+                "for logits: pass probabilities=True to explain their logarithm, or "
+                "probabilities=False if they are logits"
+            )
+        return (
+            "the outputs look like those of sigmoids (all are within 0 and 1), and are "
+            "taken for logits: pass probabilities=True, for several independent labels "
+            "with activation='sigmoid', or probabilities=False if they are logits"
+        )
 
 
 def _describe(outputs) -> str:
     if isinstance(outputs, Mapping):
         return f"it has {', '.join(map(repr, outputs))}"
-    if hasattr(outputs, "shape"):
-        return "it has one"
-    return f"it has {len(outputs)}, 0 to {len(outputs) - 1}"
+    if isinstance(outputs, (list, tuple)):
+        return f"it has {len(outputs)}, 0 to {len(outputs) - 1}"
+    return "it has one"
+
+
+def apply(
+    model: keras.Model, outputs: Outputs, variables: tuple[list, list], inputs: Any
+) -> jax.Array:
+    """Logits (B, C) of a model in inference; pure in `variables` and `inputs`."""
+    with end_activation.left_out(outputs.ends):
+        return outputs.logits(graph.apply(model, variables, inputs))

@@ -1,4 +1,4 @@
-"""cam room: the work on one batch, as JAX traces it.
+"""The work on one batch, as JAX traces it.
 
 Nothing here touches the host: `Program.run` is a pure function of weights, images and
 target codes, jitted by the engine.
@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import keras
 
-from hiercam_keras.cam import graph, input_space, selection
+from hiercam_keras.cam import end_activation, graph, input_space, outputs, selection
 from hiercam_keras.cam.heatmaps import FLAT
-from hiercam_keras.cam.outputs import Outputs
+from hiercam_keras.cam.inputs import Inputs
 from hiercam_keras.cam.score_cam import scorecam
 from hiercam_keras.errors import UserError
 
@@ -25,7 +25,7 @@ INPUT = "input"  # the layer that input-space methods are said to explain
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the methods can be told.
+    """Settings of the methods.
 
     Attributes:
       flip: average each map with that of the mirrored image, mirrored back.
@@ -47,35 +47,62 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
-    """A model, the layer calls that are explained, and how all that is laid out."""
+    """A model, the layer calls that are explained, and how all that is laid out.
+
+    It is of one shape of images: so are the shapes of `calls`.
+    """
 
     model: keras.Model
     calls: tuple[graph.Call, ...]
-    outputs: Outputs
+    inputs: Inputs
+    outputs: outputs.Outputs
     layouts: tuple[str, ...]
     image_layout: str
     reshape: Callable | None
     options: Options
 
-    def run(self, chosen, variables, images, codes, seeds):
+    def map_shapes(self) -> list[tuple[int, int]]:
+        """h and w of each layer's maps.
+
+        Raises:
+          UserError: `reshape` does not give (B, h, w, C).
+        """
+        found = []
+        for layout, call in zip(self.layouts, self.calls, strict=True):
+            spec = jax.ShapeDtypeStruct(call.shape, call.dtype)
+            shape = jax.eval_shape(functools.partial(self._fold, layout), spec).shape
+            if len(shape) != 4 or shape[0] != call.shape[0]:
+                raise UserError(
+                    f"reshape= turns {('batch', *call.shape[1:])} of the layer "
+                    f"{call.path!r} into {shape} for a batch of {call.shape[0]}; "
+                    "expected (batch, h, w, channels)"
+                )
+            found.append(shape[1:3])
+        return found
+
+    def run(self, chosen, variables, images, others, codes, seeds):
         """Everything on one batch of B images and K targets.
+
+        `others` are the model's other inputs, which are held fixed.
 
         Returns:
           maps and degenerate, by (method, layer); the arrays that all methods share,
           by name; extras by (method, layer) and name.
         """
+        given = functools.partial(self.inputs.pack, others=others)
         layers, logits, selected, scored = self._layer_pass(
-            chosen, variables, images, codes, None
+            chosen, variables, given(images), codes, None
         )
         keys = jax.vmap(
             lambda seed: jax.random.fold_in(jax.random.key(self.options.seed), seed)
         )(seeds)
-        run = functools.partial(self._maps, chosen, variables, selected, keys)
+        ask = functools.partial(self._logits, variables, given)
+        run = functools.partial(self._maps, chosen, ask, selected, keys)
         maps, extras = run(images, layers, scored.scores)
         if self.options.flip:
             mirrored = jnp.flip(images, 3 if self._channels_first else 2)
             layers, *_, rescored = self._layer_pass(
-                chosen, variables, mirrored, codes, selected
+                chosen, variables, given(mirrored), codes, selected
             )
             again, _ = run(mirrored, layers, rescored.scores)
             maps = {k: (m + jnp.flip(again[k], -1)) / 2 for k, m in maps.items()}
@@ -93,9 +120,9 @@ class Program:
         }
         return maps, degenerate, shared, extras
 
-    def _layer_pass(self, chosen, variables, images, codes, selected):
+    def _layer_pass(self, chosen, variables, inputs, codes, selected):
         """One pass: [(activations, grads or None)] for each layer, logits, targets."""
-        batch = images.shape[0]
+        batch = codes.row.shape[0]
         deltas = [
             jnp.zeros(
                 (batch, *call.shape[1:]), jnp.promote_types(call.dtype, "float32")
@@ -104,10 +131,11 @@ class Program:
         ]
 
         def forward(deltas):
-            outputs, activations = graph.apply_with_deltas(
-                self.model, variables, images, self.calls, deltas
-            )
-            return self.outputs.logits(outputs), activations
+            with end_activation.left_out(self.outputs.ends):
+                found, activations = graph.apply_with_deltas(
+                    self.model, variables, inputs, self.calls, deltas
+                )
+            return self.outputs.logits(found), activations
 
         wanted = any(m.gradients and m.source == "layer" for m in chosen)
         if wanted:
@@ -134,30 +162,30 @@ class Program:
         first = layout == "channels_first"
         return jnp.moveaxis(array, 1 + extra, -1) if first else array
 
-    def _maps(self, chosen, variables, selected, keys, images, layers, scores):
+    def _maps(self, chosen, ask, selected, keys, images, layers, scores):
         maps, extras = {}, {}
         for method in chosen:
             if method.source == "input":
                 found, more = self._input_map(
-                    method, variables, selected, keys, images, scores
+                    method, ask, selected, keys, images, scores
                 )
                 maps[method.name, INPUT] = found
                 extras[method.name, INPUT] = more
                 continue
             for call, layer in zip(self.calls, layers, strict=True):
                 maps[method.name, call.path] = self._layer_map(
-                    method, variables, selected, keys, images, *layer
+                    method, ask, selected, keys, images, *layer
                 )
         return maps, extras
 
-    def _layer_map(self, method, variables, selected, keys, images, activations, grads):
+    def _layer_map(self, method, ask, selected, keys, images, activations, grads):
         num_targets = selected.row.shape[1]
         each_target = jax.vmap(method.compute or (lambda *_: None), (None, 0))
         if method.source == "masking":
             pictures = self._pictures(images)
-            ask = functools.partial(self._scores, variables, selected)
+            score = functools.partial(self._scores, ask, selected)
             channels = self.options.scorecam_channels
-            return scorecam(ask, pictures, activations, channels=channels)
+            return scorecam(score, pictures, activations, channels=channels)
         if method.source == "random":
             drawn = jax.vmap(lambda key: jax.random.split(key, num_targets))(keys)
             return jax.vmap(each_target)(activations, drawn)
@@ -166,13 +194,11 @@ class Program:
         same = jax.vmap(method.compute)(activations)
         return jnp.repeat(same[:, None], num_targets, axis=1)
 
-    def _input_map(self, method, variables, selected, keys, images, scores):
+    def _input_map(self, method, ask, selected, keys, images, scores):
         options, pictures = self.options, self._pictures(images)
 
         def gradient(pictures):  # (B, H, W, 3) -> (B, K, H, W, 3)
-            logits, pull_back = jax.vjp(
-                functools.partial(self._logits, variables), pictures
-            )
+            logits, pull_back = jax.vjp(ask, pictures)
             scored = selection.score(self.outputs.space, selected, logits)
             pull_all = jax.vmap(pull_back, in_axes=1, out_axes=1)
             return pull_all(scored.cotangents)[0]
@@ -192,7 +218,7 @@ class Program:
             gradient, pictures, baseline=options.ig_baseline, steps=options.ig_steps
         )
         nothing = jnp.full_like(pictures, options.ig_baseline)
-        base = self._scores(variables, selected, nothing)
+        base = self._scores(ask, selected, nothing)
         gap = input_space.completeness_gap(found, scores, base)
         return found, {"completeness_gap": gap}
 
@@ -202,23 +228,22 @@ class Program:
 
     def _pictures(self, images):
         """Images as floats, channels last: what can be differentiated and masked."""
-        for tensor in getattr(self.model, "inputs", None) or ():
-            if not keras.backend.is_float_dtype(tensor.dtype):
-                raise UserError(
-                    f"the model's input is {tensor.dtype}: methods that change the "
-                    "image (scorecam, saliency, smoothgrad, integrated_gradients) need "
-                    "a model that takes floats"
-                )
+        dtype = self.inputs.image_dtype
+        if dtype is not None and not keras.backend.is_float_dtype(dtype):
+            raise UserError(
+                f"the model's input is {dtype}: methods that change the image "
+                "(scorecam, saliency, smoothgrad, integrated_gradients) need a model "
+                "that takes floats"
+            )
         images = images.astype(jnp.promote_types(images.dtype, jnp.float32))
         return jnp.moveaxis(images, 1, -1) if self._channels_first else images
 
-    def _logits(self, variables, pictures):
+    def _logits(self, variables, given, pictures):
         images = jnp.moveaxis(pictures, -1, 1) if self._channels_first else pictures
-        return self.outputs.logits(graph.apply(self.model, variables, images))
+        return outputs.apply(self.model, self.outputs, variables, given(images))
 
-    def _scores(self, variables, selected, pictures):
-        logits = self._logits(variables, pictures)
-        return selection.score(self.outputs.space, selected, logits).scores
+    def _scores(self, ask, selected, pictures):
+        return selection.score(self.outputs.space, selected, ask(pictures)).scores
 
 
 def _degenerate(maps):

@@ -1,4 +1,4 @@
-"""cam room: the weights of a model with layers made random, one after another.
+"""The weights of a model with layers made random, one after another.
 
 Adebayo et al. 2018 ("Sanity checks for saliency maps", arXiv:1810.03292, section 3.1):
 a map that stays the same when the weights are random explains the picture, not the
@@ -12,12 +12,12 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
 
 from hiercam_keras.cam import graph
+from hiercam_keras.cam.inputs import known_specs
 from hiercam_keras.errors import UserError
 
 ORDERS = ("cascading", "independent")
@@ -92,9 +92,7 @@ def num_stages(model: keras.Model, order: str, layers: Any = None) -> int:
 
 def _stages(model, layers, order) -> list[tuple[str, list]]:
     """(path, variables that become random at this stage), from the output down."""
-    shape = (2, *model.inputs[0].shape[1:])
-    spec = jax.ShapeDtypeStruct(shape, model.inputs[0].dtype)
-    calls, _ = graph.record_calls(model, spec)
+    calls = graph.record(model, known_specs(model, 2)).calls
     own, seen = [], set()
     for call in calls:
         # Inner layers end before those that hold them, so each weight goes to the

@@ -1,14 +1,18 @@
-"""cam room: what can be asked of a model, as rows over the columns of its logits.
+"""What can be asked of a model, as rows over the columns of its logits.
 
 A model answers with C logits: one head of `num_labels` columns, or several heads (one a
-rank) set side by side. Everything that can be asked of it is a *row*: a set of columns
-whose logsumexp is the row's score. Rows come in groups:
+rank) side by side. Everything that can be asked of it is a *row*: a set of columns with
+the logsumexp of their logits as its score. Rows come in groups:
 
 * the root: all columns of the finest head;
 * one group for each rank down to the finest head's, holding the rank-marginal of every
   taxon, s_n = logsumexp of its descendants' logits (a node's probability is the sum of
   its leaves' probabilities, so s_n - s_root = log P(n));
 * one group for each coarser head of a multi-rank model, holding that head's own logits.
+
+All this is of labels that exclude one another. The labels of an independent head
+(`Head.independent`) are a yes or no each: their rows are single columns, and no row of
+another rank is made from them.
 
 Only integers leave this file (which row, against which row), so that one compiled
 function serves every question. NumPy only.
@@ -17,7 +21,8 @@ function serves every question. NumPy only.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +34,29 @@ if TYPE_CHECKING:
 
 ROOT = "root"
 LABEL = "label"  # the rank of a model whose taxonomy is not known
+SOFTMAX, SIGMOID = "softmax", "sigmoid"
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """How the logits of one output are read.
+
+    Attributes:
+      size: number of labels, and of columns in the score space.
+      activation: "softmax", P = softmax(z), or "sigmoid", P = sigmoid(z) of each label.
+      one_logit: the output is one logit z of two classes. Its columns are 0 and z, as
+        softmax(0, z) = (1 - sigmoid(z), sigmoid(z)), and the score of a class is its
+        log-odds, -z and z.
+    """
+
+    size: int
+    activation: str = SOFTMAX
+    one_logit: bool = False
+
+    @property
+    def independent(self) -> bool:
+        """Whether several labels can be true of an image."""
+        return self.activation == SIGMOID and not self.one_logit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +65,7 @@ class Group:
 
     `owner[c]` is the row, counted from `start`, that column `column + c` belongs to.
     `own` marks the answer of a head of that rank, as against a marginal of a finer one.
+    `head` is the head of these columns.
     """
 
     rank: str
@@ -45,19 +74,25 @@ class Group:
     size: int
     column: int
     owner: np.ndarray
+    head: Head
 
 
 class ScoreSpace:
     """Rows of a model with the given heads.
 
     Args:
-      heads: rank -> number of labels. A model without ranks is `{LABEL: n}`.
+      heads: rank -> Head, or the number of labels of a softmax head. A model without
+        ranks is `{LABEL: n}`.
       taxonomy: gives the coarser ranks. Without one there are no marginals.
+      names: display names of the labels, where there is no taxonomy: a sequence for a
+        single head, or rank -> sequence.
 
     Attributes:
-      ranks: coarse to fine, down to the finest head's.
+      ranks: coarse to fine, down to the finest head's; the finest only where its labels
+        are independent.
       finest: rank of the finest head; steps, paths and contrasts ask its marginals.
       heads: ranks of the heads in the order in which their columns are set.
+      head_of: rank -> Head.
       groups: see `Group`; the first is the root.
       owner: int32 (G, C), the row that a column belongs to in group g, -1 for none.
       group_of: int32 (M,), the group of a row.
@@ -67,20 +102,54 @@ class ScoreSpace:
       ancestors: int32 (N, R), the row at every rank of the finest head's label n.
     """
 
-    def __init__(self, heads: Mapping[str, int], taxonomy: Taxonomy | None = None):
+    def __init__(
+        self,
+        heads: Mapping[str, int | Head],
+        taxonomy: Taxonomy | None = None,
+        names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    ):
         self.taxonomy = taxonomy
-        self.heads = _ordered_heads(heads, taxonomy)
+        self.head_of = {
+            rank: head if isinstance(head, Head) else Head(head)
+            for rank, head in heads.items()
+        }
+        self.num_labels = {rank: head.size for rank, head in self.head_of.items()}
+        self.heads = _ordered_heads(self.num_labels, taxonomy)
         self.finest = self.heads[-1]
-        self.num_labels = dict(heads)
-        if taxonomy is None:
+        if taxonomy is None or self.head_of[self.finest].independent:
             self.ranks = (self.finest,)
         else:
             ranks = tuple(taxonomy.ranks)
             self.ranks = ranks[: ranks.index(self.finest) + 1]
+        self._names = self._check_names(names)
         self.groups = self._make_groups()
         self.num_rows = sum(group.size for group in self.groups)
-        self.num_columns = sum(heads.values())
+        self.num_columns = sum(self.num_labels.values())
         self._index_rows()
+
+    def _check_names(self, names) -> dict[str, tuple[str, ...]]:
+        if names is None:
+            return {}
+        if self.taxonomy is not None:
+            raise UserError("names= and taxonomy= both name the labels: give one")
+        if not isinstance(names, Mapping):
+            if isinstance(names, str) or len(self.heads) > 1:
+                raise UserError(
+                    "names are a sequence of one name a label, and for several heads "
+                    f"a dict of them; the heads are {', '.join(self.heads)}"
+                )
+            names = {self.finest: names}
+        found = {rank: tuple(map(str, own)) for rank, own in names.items()}
+        for rank, own in found.items():
+            size = self.num_labels.get(rank)
+            if size != len(own):
+                known = ", ".join(f"{r} {n}" for r, n in self.num_labels.items())
+                raise UserError(
+                    f"found {len(own)} names for {rank!r}; the model's labels are: "
+                    f"{known}. Name each of them, in the order of the outputs"
+                    + (" (one logit is two classes)" if size == 2 else "")
+                )
+        return found
 
     def _make_groups(self) -> tuple[Group, ...]:
         columns, column = {}, 0
@@ -89,11 +158,12 @@ class ScoreSpace:
             column += self.num_labels[rank]
         fine = self.num_labels[self.finest]
         at = columns[self.finest]
-        groups = [Group(ROOT, False, 0, 1, at, np.zeros(fine, np.int32))]
+        head = self.head_of[self.finest]
+        groups = [Group(ROOT, False, 0, 1, at, np.zeros(fine, np.int32), head)]
 
-        def append(rank, own, size, column, owner):
+        def append(rank, own, size, column, owner, head=head):
             start = groups[-1].start + groups[-1].size
-            groups.append(Group(rank, own, start, size, column, owner))
+            groups.append(Group(rank, own, start, size, column, owner, head))
 
         for rank in self.ranks:
             if rank == self.finest:
@@ -104,7 +174,7 @@ class ScoreSpace:
         for rank in self.heads[:-1]:
             size = self.num_labels[rank]
             owner = np.arange(size, dtype=np.int32)
-            append(rank, True, size, columns[rank], owner)
+            append(rank, True, size, columns[rank], owner, self.head_of[rank])
         return tuple(groups)
 
     def _index_rows(self) -> None:
@@ -148,6 +218,11 @@ class ScoreSpace:
         if not found:
             known = ", ".join(dict.fromkeys(self.ranks + self.heads))
             hint = "" if self.taxonomy else " (without a taxonomy, no rank above it)"
+            if self.taxonomy and self.head_of[self.finest].independent:
+                hint = (
+                    f" (labels of {self.finest} are independent sigmoids, and their "
+                    "probabilities do not add up to those of coarser ranks)"
+                )
             raise UserError(
                 f"this model cannot answer for the rank {rank!r}; "
                 f"it can for {known}{hint}"
@@ -177,9 +252,54 @@ class ScoreSpace:
         rank, label = self.rank_label(row)
         if rank in ("", ROOT):
             return rank
-        if self.taxonomy is None:
-            return str(label)
-        return self.taxonomy.names(rank)[label]
+        if self.taxonomy is not None:
+            return self.taxonomy.names(rank)[label]
+        return self._names[rank][label] if rank in self._names else str(label)
+
+    def find(self, name: str, rank: str) -> int:
+        """Label of a taxon's display name or lineage path at a rank.
+
+        Raises:
+          UserError: no such name, or several labels of this name.
+        """
+        if self.taxonomy is not None:
+            return int(self.taxonomy.find(name, rank)[1])
+        if rank not in self._names:
+            raise UserError(
+                f"the target {name!r} is a name, and names need a taxonomy or a list: "
+                "Explainer(model, taxonomy=...) or Explainer(model, names=[...])"
+            )
+        names = self._names[rank]
+        labels = [label for label, known in enumerate(names) if known == name]
+        if len(labels) > 1:
+            raise UserError(f"{name!r} names the labels {labels}: ask by number")
+        if not labels:
+            close = difflib.get_close_matches(name, names, 3) or names[:6]
+            raise UserError(
+                f"no label is named {name!r}; names= has {', '.join(close)}"
+                + (", ..." if len(names) > len(close) else "")
+            )
+        return labels[0]
+
+    def probabilities(
+        self, logits: np.ndarray, rank: str | None = None, score: str = "own"
+    ) -> np.ndarray:
+        """Probability of every label of a rank: float64 (B, n).
+
+        Args:
+          logits: (B, C), as `Explanation.logits`.
+          rank, score: as for `group`.
+        """
+        group = self.groups[self.group(rank, score)]
+        columns = slice(group.column, group.column + len(group.owner))
+        z = np.asarray(logits, np.float64)[:, columns]
+        if group.head.independent:
+            return 0.5 * (1 + np.tanh(0.5 * z))
+        shares = np.exp(z - z.max(1, keepdims=True))
+        shares /= shares.sum(1, keepdims=True)
+        found = np.zeros((len(z), group.size))
+        np.add.at(found, (slice(None), group.owner), shares)
+        return found
 
 
 def _ordered_heads(heads, taxonomy) -> tuple[str, ...]:

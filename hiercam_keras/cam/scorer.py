@@ -1,10 +1,11 @@
-"""cam room: how sure the model is of given taxa, for pictures that were changed.
+"""How sure the model is of given taxa, for pictures that were changed.
 
-What the faithfulness metrics ask, thousands of times: one forward pass, no gradients.
+The faithfulness metrics ask this thousands of times: one forward pass, no gradients.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,8 +13,8 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from hiercam_keras.cam import graph, selection
-from hiercam_keras.cam.outputs import Outputs
+from hiercam_keras.cam import arrays, graph, outputs, selection
+from hiercam_keras.cam.inputs import Inputs, known_specs
 from hiercam_keras.cam.score_space import ScoreSpace
 
 
@@ -28,7 +29,12 @@ class Scorer:
 
     Args:
       model: as for `Explainer`, of pictures of a known shape.
-      taxonomy, rank, output, probabilities: as for `Explainer`.
+      taxonomy, names, rank, output, activation, probabilities, image_input: as for
+        `Explainer`.
+
+    Raises:
+      UserError: as for `Explainer`, and a model that does not say the shapes of its
+        inputs.
     """
 
     def __init__(
@@ -36,23 +42,20 @@ class Scorer:
         model: keras.Model,
         *,
         taxonomy=None,
+        names: Any = None,
         rank: str | None = None,
         output: str | int | None = None,
-        probabilities: bool = False,
+        activation: str | Mapping[str, str] = "auto",
+        probabilities: bool | None = None,
+        image_input: str | int | None = None,
     ):
         self.model = model
+        self._inputs = Inputs(model, image_input)
         self._first = graph.image_layout(model) == "channels_first"
-        self._dtype = model.inputs[0].dtype
-        self._outputs = Outputs(taxonomy, rank, output, probabilities)
-        shape = (1, *model.inputs[0].shape[1:])
-        spec = jax.ShapeDtypeStruct(shape, self._dtype)
-        self._outputs.prepare(
-            jax.eval_shape(
-                lambda variables, images: graph.apply(model, variables, images),
-                graph.variables_of(model),
-                spec,
-            )
+        self._outputs = outputs.Outputs(
+            taxonomy, rank, output, probabilities, activation, names
         )
+        self._outputs.prepare(graph.record(model, known_specs(model, 2)))
         self._run = jax.jit(self._log_odds)
 
     @property
@@ -72,7 +75,7 @@ class Scorer:
             [self.space.row(rank, int(label), score) for label in labels], np.int32
         )
 
-    def __call__(self, images: Any, rows: Any) -> jax.Array:
+    def __call__(self, images: Any, rows: Any, other_inputs: Any = None) -> jax.Array:
         """log P(taxon) - log P(not taxon) under its head, float32 (B,), on the device.
 
         The probability is its logistic function. Infinite where the head knows no
@@ -81,19 +84,26 @@ class Scorer:
         Args:
           images: (B, H, W, C) as the model takes them, uint8 or float, channels last.
           rows: int32 (B,).
+          other_inputs: as for `Explainer.__call__`.
         """
-        return self._run(graph.variables_of(self.model), images, rows)
+        images = arrays.as_array(images, "images")
+        others = self._inputs.others(other_inputs, len(images))
+        return self._run(graph.variables_of(self.model), images, others, rows)
 
-    def _log_odds(self, variables, images, rows):
-        if not keras.backend.is_float_dtype(self._dtype):
+    def _log_odds(self, variables, images, others, rows):
+        dtype = self._inputs.image_dtype
+        if not keras.backend.is_float_dtype(dtype):
             images = jnp.clip(jnp.round(images.astype(jnp.float32)), 0, 255)
-        images = images.astype(self._dtype)
+        images = images.astype(dtype)
         if self._first:
             images = jnp.moveaxis(images, -1, 1)
-        logits = self._outputs.logits(graph.apply(self.model, variables, images))
+        given = self._inputs.pack(images, others)
+        logits = outputs.apply(self.model, self._outputs, variables, given)
         owner = jnp.asarray(self.space.owner)[jnp.asarray(self.space.group_of)[rows]]
         mine = owner == rows[:, None]  # (B, C)
-        others = (owner >= 0) & ~mine
+        rest = (owner >= 0) & ~mine
         odds = selection.masked_logsumexp(logits, mine)[0]
-        odds -= selection.masked_logsumexp(logits, others)[0]
-        return jnp.where(others.any(-1), odds, jnp.inf)
+        against = odds - selection.masked_logsumexp(logits, rest)[0]
+        against = jnp.where(rest.any(-1), against, jnp.inf)
+        # The logit of an independent label is its log-odds already.
+        return jnp.where(selection.independent(self.space)[rows], odds, against)

@@ -1,4 +1,4 @@
-"""cam room: from logits to targets, on the device.
+"""From logits to targets, on the device.
 
 Which taxon is predicted, and who came second, is known only after the forward pass.
 Choosing here, inside the jitted function, spares a round trip to the host; and since
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from hiercam_keras.cam import targets as t
 from hiercam_keras.cam.score_space import ScoreSpace
@@ -117,7 +118,16 @@ def score(space: ScoreSpace, selected: Selected, logits: jax.Array) -> Scored:
     scores = jnp.where(asked, scores, 0.0)
     cotangents = jnp.where(asked[..., None], mine_share - theirs_share, 0.0)
     head_sum, _ = masked_logsumexp(z, same_head)
-    return Scored(scores, jnp.exp(mine_sum - head_sum), cotangents)
+    probabilities = jnp.exp(mine_sum - head_sum)
+    alone = independent(space)[selected.row]
+    probabilities = jnp.where(alone, jax.nn.sigmoid(mine_sum), probabilities)
+    return Scored(scores, probabilities, cotangents)
+
+
+def independent(space: ScoreSpace) -> jax.Array:
+    """bool (M,): whether a row is a label of an independent head."""
+    groups = np.array([group.head.independent for group in space.groups])
+    return jnp.asarray(groups[space.group_of])
 
 
 def _head_columns(space):

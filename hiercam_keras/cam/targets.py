@@ -1,4 +1,4 @@
-"""cam room: targets, what is asked of the model.
+"""Targets: what is asked of the model.
 
 Notation: z are the logits of the finest head, s_n = logsumexp(z_c, c below n) is the
 score of taxon n at any rank (the log of the sum of its leaves' probabilities, up to the
@@ -8,9 +8,13 @@ difference of two, and its gradient is
     d s_n / d z_c = P(c | n) for c below n, else 0,
 
 so with a linear head every coarser rank's map is a probability-weighted sum of the
-species' maps. Wherever a taxon is asked for, it may be None (the one that the model
-predicts, chosen on the device in the same pass), a label, a display name or lineage
-path, or a sequence of these, one for each image.
+species' maps. That is of labels that exclude one another. Independent labels (sigmoids)
+have the score z_c each, and no steps, paths, marginals or log_probability. A class of a
+one-logit head has its log-odds as score, z for class 1 and -z for class 0.
+
+A taxon may be None (the one that the model predicts, chosen on the device in the same
+pass), a label, a display name or lineage path, or a sequence of these, one for each
+image.
 """
 
 from __future__ import annotations
@@ -207,6 +211,7 @@ def _encode_one(target: Target, space: ScoreSpace, batch: int) -> tuple:
     full = lambda value: np.full(batch, value, np.int64)  # noqa: E731
     is_step = target.kind == "step"
     score = "marginal" if is_step else target.score
+    _check_exclusive(target, score, space)
     group = space.group(target.rank, score)
     against, other = NONE, full(0)
     if is_step:
@@ -219,6 +224,8 @@ def _encode_one(target: Target, space: ScoreSpace, batch: int) -> tuple:
         else:
             against = GIVEN_ROW
             other = _rows(target.against, target, space, score, batch)
+    elif space.groups[group].head.one_logit:
+        against = RUNNER_UP  # the other class: the difference is the class's log-odds
     if target.taxon is None:
         pick, row = (ANCESTOR if is_step else BEST), full(0)
     elif is_step and target.against == "leaf":
@@ -228,6 +235,18 @@ def _encode_one(target: Target, space: ScoreSpace, batch: int) -> tuple:
         pick, row = GIVEN, _rows(target.taxon, target, space, score, batch)
         _check_contrast(target, space, row, against, other)
     return full(pick), full(group), row, full(against), other
+
+
+def _check_exclusive(target, score: str, space) -> None:
+    """Refuses questions about sums of probabilities of independent labels."""
+    simple = target.kind == "contrast" and target.against != "siblings"
+    if score == "marginal" and not simple and space.head_of[space.finest].independent:
+        raise UserError(
+            f"{target.title}: steps, paths, marginals, log_probability and contrasts "
+            "with siblings are of labels that exclude one another (a softmax), and the "
+            f"labels of {space.finest} are independent sigmoids; ask label(), "
+            "predicted() or contrast() against a label"
+        )
 
 
 def _check_contrast(target, space, row, against, other) -> None:
@@ -267,12 +286,7 @@ def _labels(taxon, rank: str, space: ScoreSpace, batch: int) -> np.ndarray:
 
 def _label(taxon, rank: str, space: ScoreSpace) -> int:
     if isinstance(taxon, str):
-        if space.taxonomy is None:
-            raise UserError(
-                f"the target {taxon!r} is a name, and names need a taxonomy: "
-                "Explainer(model, taxonomy=...)"
-            )
-        return int(space.taxonomy.find(taxon, rank)[1])
+        return space.find(taxon, rank)
     if not isinstance(taxon, numbers.Integral):
         raise UserError(
             f"a target taxon is an integer label or a name, not {taxon!r} "

@@ -22,7 +22,6 @@ from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.predict import photo_loader
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import overlay, single, tables
-from hiercam_keras.taxonomy.scores import softmax
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 
@@ -185,7 +184,7 @@ def _answer(
     """What was said at one rank; `own` and `step` are the places of its two targets."""
     taxonomy = explain.space.taxonomy
     names = taxonomy.names(rank)
-    probability = _probabilities(explain, result, rank)
+    probability = result.rank_probabilities(rank)[0]
     order = np.argsort(-probability, kind="stable")
     trivial = bool(result.trivial[0, step])
     return single.RankAnswer(
@@ -200,14 +199,6 @@ def _answer(
         step_note="only child: nothing to choose" if trivial else "",
         true_name=_true_name(record, taxonomy, rank),
     )
-
-
-def _probabilities(explain: Explainer, result: Any, rank: str) -> np.ndarray:
-    """Probability of every taxon of a rank: its own head's, else the marginal's."""
-    space = explain.space
-    group = space.groups[space.group(rank)]
-    logits = result.logits[0, group.column : group.column + len(group.owner)]
-    return np.bincount(group.owner, softmax(logits), minlength=group.size)
 
 
 def _true_name(record: Any, taxonomy: Taxonomy, rank: str) -> str | None:

@@ -186,13 +186,13 @@ def test_weights_are_read_at_every_call(images):
 
 def test_backward_pass_stops_at_the_layer(explain, small_model, images):
     """One convolution is run and none is differentiated below the layer."""
-    run = explain._program.run
+    run = next(iter(explain._programs.values())).run
     asked = targets.encode(targets.expand(ALL, explain.space), explain.space, 5)
     from hiercam_keras.cam import graph, methods
 
     text = str(
         jax.make_jaxpr(lambda *a: run(methods.get_methods("gradcam"), *a))(
-            graph.variables_of(small_model), images, asked, np.arange(5)
+            graph.variables_of(small_model), images, (), asked, np.arange(5)
         )
     )
     assert text.count("conv_general_dilated") == 2  # the model's own two, forward

@@ -1,0 +1,137 @@
+"""What a user gives as images and labels, as arrays that fit the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from hiercam_keras.errors import UserError
+
+# A network that divides its input by this much or more takes 0 .. 255.
+_LARGE = 64.0
+
+
+def as_array(value: Any, what: str) -> np.ndarray | jax.Array:
+    """An array of any library as NumPy's; those of NumPy and JAX stay what they are.
+
+    Raises:
+      UserError: something that is no array of numbers.
+    """
+    if isinstance(value, (np.ndarray, jax.Array)):
+        array = value
+    else:
+        if hasattr(value, "detach"):  # torch converts no tensor with a gradient, or
+            value = value.detach().cpu()  # on another device
+        try:
+            array = keras.ops.convert_to_numpy(value)
+        except Exception as error:  # of whichever library the value is
+            raise UserError(
+                f"{what}: {type(value).__name__} is no array of numbers ({error}); "
+                "give a NumPy array"
+            ) from error
+    if not (
+        jnp.issubdtype(array.dtype, jnp.number)
+        or jnp.issubdtype(array.dtype, jnp.bool_)
+    ):
+        raise UserError(
+            f"{what}: expected an array of numbers, found {type(value).__name__} of "
+            f"type {array.dtype}"
+        )
+    return array
+
+
+def check_images(
+    images: np.ndarray | jax.Array, shape: Sequence[int | None] | None
+) -> None:
+    """Refuses images that the model cannot take, with what to do.
+
+    Args:
+      images: any array.
+      shape: (H, W, C) of the model's input, None where it takes any; None for a model
+        that does not say.
+
+    Raises:
+      UserError: another number of axes, another shape, or values that are not finite.
+    """
+    found = tuple(images.shape)
+    wanted = ("B", *(("H", "W", "C") if shape is None else shape))
+    wanted = f"({', '.join('any' if n is None else str(n) for n in wanted)})"
+    if len(found) != 4 or not found[0]:
+        hint = ""
+        if len(found) == 3:
+            gray = shape is not None and _fits(found[1:], shape[:2])
+            hint = (
+                ". For gray images repeat the channel: np.repeat(images[..., None], 3, "
+                "axis=-1)"
+                if gray
+                else ". For a single image give images[None]"
+            )
+        raise UserError(
+            f"images are a batch {wanted} with at least one image; found an array of "
+            f"shape {found}{hint}"
+        )
+    if shape is not None and not _fits(found[1:], shape):
+        raise UserError(
+            f"the model takes images {wanted}, found {found}{_hint(found[1:], shape)}"
+        )
+    if not jnp.issubdtype(images.dtype, jnp.integer):
+        finite = np.isfinite(np.asarray(images, np.float32)).all((1, 2, 3))
+        if not finite.all():
+            bad = np.flatnonzero(~finite)
+            raise UserError(
+                f"{len(bad)} of the {len(finite)} images hold NaN or infinite values, "
+                f"the first is number {bad[0]}"
+            )
+
+
+def _fits(found: Sequence[int], shape: Sequence[int | None]) -> bool:
+    return len(found) == len(shape) and all(
+        want in (None, n) for n, want in zip(found, shape, strict=True)
+    )
+
+
+def _hint(found: tuple[int, ...], shape: Sequence[int | None]) -> str:
+    """What to do with (H, W, C) images of another shape."""
+    turned = {
+        "channels first": ((found[1], found[2], found[0]), "1, -1"),
+        "channels last": ((found[2], found[0], found[1]), "-1, 1"),
+    }
+    for name, (swapped, axes) in turned.items():
+        if _fits(swapped, shape):
+            return f": they are {name}; np.moveaxis(images, {axes}) turns them"
+    axis = 0 if shape[0] in (1, 3, 4) and shape[2] not in (1, 3, 4) else 2
+    want, same = shape[axis], [i for i in range(3) if i != axis]
+    if want is not None and found[axis] != want:
+        gray = found[axis] == 1 and want == 3
+        if _fits([found[i] for i in same], [shape[i] for i in same]):
+            at = 1 if axis == 0 else -1
+            how = f"np.repeat(images, 3, axis={at}) makes color of gray"
+            return f": {how}" if gray else f": found {found[axis]} channels"
+        return ": another size and another number of channels"
+    return ": resize them, or build the model for this size"
+
+
+def takes_bytes(calls: Sequence[Any], dtype: str | None) -> bool:
+    """Whether a model's first layers show that it takes images of 0 .. 255.
+
+    Args:
+      calls: of `graph.record`.
+      dtype: of the image input, if known.
+    """
+    if dtype is not None and not keras.backend.is_float_dtype(dtype):
+        return True
+    for call in calls:
+        layer = call.layer
+        if "Conv" in type(layer).__name__:
+            return False
+        if isinstance(layer, keras.layers.Rescaling):
+            return bool(np.max(np.abs(layer.scale)) <= 1 / _LARGE)
+        if isinstance(layer, keras.layers.Normalization):
+            mean, invert = getattr(layer, "mean", None), layer.invert
+            return not invert and mean is not None and bool(np.max(mean) > 2)
+    return False
