@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from hiercam_keras.cam import arrays, graph, outputs, selection
+from hiercam_keras.cam import arrays, graph, outputs, selection, targets
 from hiercam_keras.cam.inputs import Inputs, known_specs
 from hiercam_keras.cam.score_space import ScoreSpace
+from hiercam_keras.errors import UserError
 
 
 class Scorer:
@@ -71,9 +72,11 @@ class Scorer:
         Raises:
           UserError: the model cannot answer for the rank, or has no such label.
         """
-        return np.array(
-            [self.space.row(rank, int(label), score) for label in labels], np.int32
-        )
+        labels = targets.label_array(labels, self.space)
+        if labels.ndim != 1:
+            raise UserError(f"expected labels (batch,), found shape {labels.shape}")
+        rows = [self.space.row(rank, int(label), score) for label in labels]
+        return np.array(rows, np.int32)
 
     def __call__(self, images: Any, rows: Any, other_inputs: Any = None) -> jax.Array:
         """log P(taxon) - log P(not taxon) under its head, float32 (B,), on the device.

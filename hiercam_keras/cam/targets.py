@@ -157,7 +157,7 @@ class Codes(NamedTuple):
 
 
 def expand(asked: Any, space: ScoreSpace) -> tuple[Target, ...]:
-    """Whatever a user may pass as targets, as a tuple of targets without paths.
+    """Normalizes targets to a tuple of Target, expanding paths.
 
     None is the predicted class. Integers of shape (B,) or (B, K) are labels of the
     finest head: one, or K, for each image. A Target, or a sequence of them, is asked of
@@ -170,7 +170,8 @@ def expand(asked: Any, space: ScoreSpace) -> tuple[Target, ...]:
     if not isinstance(asked, (list, tuple)) or not all(
         isinstance(target, Target) for target in asked
     ):
-        asked = _labels_to_targets(asked)
+        columns = label_array(asked, space)
+        asked = [label(column) for column in columns.reshape(len(columns), -1).T]
     found = []
     for target in asked:
         if target.kind != "path":
@@ -183,16 +184,38 @@ def expand(asked: Any, space: ScoreSpace) -> tuple[Target, ...]:
     return tuple(found)
 
 
-def _labels_to_targets(asked) -> list[Target]:
-    array = np.asarray(asked)
-    if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
+def label_array(labels: Any, space: ScoreSpace) -> np.ndarray:
+    """Integer labels (B,) or (B, K) from an array of any library or a list.
+
+    Raises:
+      UserError: anything else. Rows of zeros and ones, as many as there are labels, are
+        taken for one-hot or multi-hot vectors and not for K targets an image.
+    """
+    array = _as_numpy(labels)
+    size = space.num_labels[space.finest]
+    hot = array.dtype.kind in "biuf" and array.ndim == 2 and array.shape[1] == size
+    if hot and np.isin(array, (0, 1)).all():
+        raise UserError(
+            f"targets of shape {array.shape}, all 0 or 1, look like one-hot vectors of "
+            f"the {size} labels: give integer labels, labels.argmax(-1). To ask every "
+            "image for several labels give [targets.label(0), targets.label(1)]"
+        )
+    if array.dtype.kind not in "iu" or array.ndim not in (1, 2) or not array.size:
         raise UserError(
             "targets are None, Target objects, or integer labels of shape (batch,) or "
-            f"(batch, K); found {type(asked).__name__} of shape {array.shape} and type "
-            f"{array.dtype}"
+            f"(batch, K); found {type(labels).__name__} of shape {array.shape} and "
+            f"type {array.dtype}"
         )
-    columns = array.reshape(len(array), -1).T
-    return [label(column) for column in columns]
+    return array
+
+
+def _as_numpy(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):  # a torch tensor, perhaps on another device
+        value = value.detach().cpu()
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:  # rows of different lengths, for one
+        raise UserError(f"targets are no array of labels ({error})") from error
 
 
 def encode(targets: Sequence[Target], space: ScoreSpace, batch: int) -> Codes:
@@ -270,6 +293,10 @@ def _labels(taxon, rank: str, space: ScoreSpace, batch: int) -> np.ndarray:
     """Labels (B,) of a taxon given as a label, a name, or a sequence of these."""
     if isinstance(taxon, (str, numbers.Integral)):
         return np.full(batch, _label(taxon, rank, space), np.int64)
+    if hasattr(taxon, "__array__"):
+        taxon = _as_numpy(taxon)
+        if taxon.ndim == 0:
+            return np.full(batch, _label(taxon[()], rank, space), np.int64)
     if not isinstance(taxon, (Sequence, np.ndarray)) or np.ndim(taxon) != 1:
         raise UserError(
             "a taxon is None, an integer label or a name, or a sequence of these, one "

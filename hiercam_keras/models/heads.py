@@ -1,4 +1,4 @@
-"""Room models: a backbone with one logits head for each rank."""
+"""A backbone with one logits head for each rank."""
 
 from collections.abc import Mapping
 
@@ -113,6 +113,28 @@ def check_output_stride(name: str, output_stride: int) -> None:
             "parameter output_stride. Give it one, or use --config.model."
             "output_stride=32, which leaves its model as it is."
         )
+
+
+def check_cells(
+    model: keras.Model, backbone_name: str, image_size: int, output_stride: int
+) -> None:
+    """Raises UserError where the maps of `model.cam_layer` are a single cell.
+
+    A network learns at such a size, but its maps mark nothing but the whole image.
+    """
+    shape = model.get_layer(model.cam_layer).output.shape
+    if len(shape) != 4 or tuple(shape[1:3]) != (1, 1):
+        return
+    finer = [s for s in OUTPUT_STRIDES if s < output_stride and 2 * s <= image_size]
+    if custom.is_function(backbone_name):
+        finer = finer if custom.takes_output_stride(backbone_name) else []
+    strides = " or ".join(f"--config.model.output_stride={s}" for s in finer)
+    raise UserError(
+        f"data.image_size={image_size} at model.output_stride={output_stride}: the "
+        f"maps of the layer {model.cam_layer!r} are one cell, which marks the whole "
+        f"image. Use --config.data.image_size={2 * max(image_size, output_stride)} or "
+        f"more{f', or {strides}' if finer else ''}."
+    )
 
 
 def _backbone(

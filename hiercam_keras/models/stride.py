@@ -1,4 +1,4 @@
-"""Room models: the same weights at a finer output stride, for finer maps.
+"""The same weights at a finer output stride, for finer maps.
 
 A convolution's weights do not depend on its stride. Setting the stride of a late stage
 to 1 doubles the size of every map after it, as the high-resolution variant of Cole et

@@ -8,6 +8,7 @@ columns are in the file's name: numbers made in another way are never taken for 
 import functools
 import hashlib
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,7 +139,8 @@ def _measure(scorer, data, maps, todo, choices, rows, path) -> None:
                 choices,
             )
             for row in np.flatnonzero(batch.mask):
-                values = {name: float(found[name][row]) for name in NAMES}
+                values = dict.fromkeys(NAMES, math.nan)
+                values |= {name: float(found[name][row]) for name in found}
                 rows[batch.example_ids[row]] = values
             if time.monotonic() - written > _WRITE_SECONDS:
                 _write(path, rows)

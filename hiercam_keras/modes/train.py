@@ -86,6 +86,12 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
     num_labels = {rank: taxonomy.num_labels(rank) for rank in settings.rank}
     coarse_to_fine = [rank for rank in taxonomy.ranks if rank in num_labels]
     model = build(config, {rank: num_labels[rank] for rank in coarse_to_fine})
+    heads.check_cells(
+        model,
+        config.model.backbone,
+        config.data.image_size,
+        config.model.output_stride,
+    )
     parents = tree_arrays(taxonomy, settings.rank)
     steps = training.num_batches
     fit.compile_model(model, num_labels, config.train, steps, parents)

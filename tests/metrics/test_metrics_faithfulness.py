@@ -179,7 +179,7 @@ def measured(rng):
 
 
 def test_a_map_of_the_evidence_beats_chance_and_one_beside_it_does_not(measured):
-    assert tuple(measured) == NAMES
+    assert set(NAMES) - set(measured) == {"aopc_morf", "aopc_lerf", "aopc_random"}
     for name in ("deletion_gain", "insertion_gain", "road_gain"):
         assert measured[name][0] > 0.1 > measured[name][1], name
     assert measured["deletion"][1] > 0.8 and measured["insertion"][1] < 0.2
@@ -226,7 +226,7 @@ def test_drop_against_chance_and_increase_by_hand(halves):
 
 def test_aopc_by_hand(halves):
     """Regions of 2 x 2, two of them on the left: each takes half of the range."""
-    assert np.isnan(halves()["aopc_morf"]).all()
+    assert not {"aopc_morf", "road", "road_gain"} & set(halves())
     choices = Choices(regions=2, region_side=2, region_fill="mean", score="log_odds")
     found = halves(choices=choices)
     # Lost are 0, 1/2 and 1 where the left half goes first, and nothing elsewhere.
@@ -243,8 +243,8 @@ def test_rearranged_by_hand():
 
 
 def test_no_map_and_no_evidence_are_unknown_not_zero(measured):
-    for name in NAMES:
-        assert np.isnan(measured[name][2]), name
+    for name, values in measured.items():
+        assert np.isnan(values[2]), name
     for name in ("deletion", "insertion_gain", "road", "road_gain"):
         assert np.isnan(measured[name][3]), name
 

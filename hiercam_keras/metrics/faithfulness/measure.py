@@ -1,4 +1,4 @@
-"""faithfulness: every number of a batch of maps, beside those of a random order."""
+"""All faithfulness numbers of a batch of maps, next to those of a random order."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -81,11 +81,12 @@ def measure(
         the batch; the place if None.
 
     Returns:
-      NAMES -> float64 (B,). deletion, insertion and road are areas under normalized
-      curves (road: the mean over its shares, the most relevant removed), aopc_* are
-      means of what normalized curves have lost; a gain is the distance to the random
-      order, above 0 where the map is better. NaN where a map is constant, and where a
-      curve cannot be normalized; road and aopc_* too where they were left out.
+      name -> float64 (B,), of NAMES those that were measured: road needs `road_shares`
+      and aopc_* needs `regions`. deletion, insertion and road are areas under
+      normalized curves (road: the mean over its shares, the most relevant removed),
+      aopc_* are means of what normalized curves have lost; a gain is the distance to
+      the random order, above 0 where the map is better. NaN where a map is constant,
+      and where a curve cannot be normalized.
     """
     choices = choices or Choices()
     _converter(choices.score)  # a wrong one shows before the model is asked
@@ -104,11 +105,12 @@ def measure(
     found = _areas(score, images, orders, fills, scale, seeds)
     found |= _regions(score, images, fills, maps, random_maps, scale)
     found |= _kept(score, images, np.asarray(heatmaps), orders["_random"], scale)
-    for name in ("deletion", "road"):
+    for name in {"deletion", "road"} & found.keys():
         found[f"{name}_gain"] = found[f"{name}_random"] - found[name]
     found["insertion_gain"] = found["insertion"] - found["insertion_random"]
     flat = np.ptp(maps.reshape(len(maps), -1), axis=1) == 0
-    return {name: np.where(flat, np.nan, found[name]) for name in NAMES}
+    measured = [name for name in NAMES if name in found]
+    return {name: np.where(flat, np.nan, found[name]) for name in measured}
 
 
 class _Scale:
@@ -146,7 +148,6 @@ def _areas(score, images, orders, fills, scale, seeds):
             scores = np.concatenate([first[:, None], inner, last[:, None]], axis=1)
             area = summary.area_under(scale.normalized(scores, kind), counts / total)
             found[run.__name__ + suffix] = area
-        found["road" + suffix] = np.full(len(images), np.nan)
         if gone:
             scores = curves.imputed(score, images, places, gone, choices.noise, seeds)
             found["road" + suffix] = scale.normalized(scores, "mean").mean(axis=1)
@@ -157,8 +158,7 @@ def _regions(score, images, fills, maps, random_maps, scale):
     """AOPC of normalized scores in three orders."""
     choices, kind = scale.choices, scale.choices.region_fill
     if not choices.regions:
-        nothing = np.full(len(images), np.nan)
-        return {f"aopc_{name}": nothing for name in ("morf", "lerf", "random")}
+        return {}
     found = region_curves(
         score,
         images,
