@@ -30,7 +30,6 @@ def test_the_code_of_the_page_runs():
     exec(compile(block, "METRICS.md", "exec"), names)
     asked = tuple(name for name in NAMES if not name.startswith("aopc"))
     assert tuple(names["faithfulness"]) == asked
-    assert all(np.isfinite(values).any() for values in names["faithfulness"].values())
     assert names["faithfulness"]["drop"].shape == (4,)
     rows = [row for row in names["table"] if row["measure"] == "spearman_signed"]
     assert [row["layer"] for row in rows] == ["", "logits", "conv"]

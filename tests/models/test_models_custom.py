@@ -97,6 +97,25 @@ def test_a_function_of_the_user_gives_a_backbone(function, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "name,size,stride,words",
+    [
+        ("strided", 16, 16, r"--config.data.image_size=32 or more, or \S+_stride=8\.$"),
+        ("strided", 8, 8, r"--config.data.image_size=16 or more\.$"),
+        ("strided", 32, 32, r"image_size=64 or more, or \S+_stride=16 or \S+_stride=8"),
+        ("maps", 4, 32, r"layer 'mine' are one cell.*image_size=64 or more\.$"),
+    ],
+)
+def test_maps_of_one_cell_are_refused_with_what_would_do(name, size, stride, words):
+    function = f"my_networks:{name}"
+    model = heads.build_model(function, size, LABELS, output_stride=stride)
+    with pytest.raises(UserError, match=words):
+        heads.check_cells(model, function, size, stride)
+    double = heads.build_model(function, 2 * size, LABELS, output_stride=stride)
+    if name == "strided":  # the size that is named first does
+        heads.check_cells(double, function, 2 * size, stride)
+
+
 def test_a_function_may_set_its_own_stride():
     model = heads.build_model("my_networks:strided", 16, LABELS, output_stride=8)
     assert model.get_layer("mine").output.shape[1:3] == (2, 2)

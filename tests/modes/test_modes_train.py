@@ -185,6 +185,7 @@ def test_overwrite_replaces_the_run_but_not_for_a_wrong_flag(trained, tmp_path):
         {"train.epochs": 0},
         {"train.freeze_through": "conv9"},
         {"data.batch_size": 63},
+        {"data.image_size": 8},  # maps of one cell
     ):
         with pytest.raises(UserError):
             tiny_birds.run("train", trained.config, fields=fields, **again)
@@ -258,3 +259,10 @@ def test_augmentation_cannot_hide_a_trait(trained, birds):
     assert 0 < areas.max() <= shipped.augment.erasing_area[1] + 1e-9
     assert areas.max() < smallest
     assert 0.15 < np.mean(areas > 0) < 0.25
+
+
+def test_maps_of_one_cell_are_refused_before_the_run_is_begun(config):
+    """The tiny network strides by 8: at 8 px its map is one cell."""
+    with pytest.raises(UserError, match=r"image_size=8.*one cell.*image_size=64"):
+        tiny_birds.run("train", config, rank=("order",), fields={"data.image_size": 8})
+    assert not _runs(config).exists()
