@@ -149,18 +149,45 @@ class Explainer:
         for call, shape in zip(calls, program.map_shapes(), strict=True):
             if shape[0] * shape[1] == 1:
                 size = " x ".join(map(str, image.shape[1:]))
+                larger = self._size_that_does(program, call.path, image, others)
                 raise UserError(
                     f"the layer {call.path!r} gives maps of one cell for images of "
-                    f"{size}, and one cell is nowhere. Give images of more than twice "
-                    "the size, build the network at a finer output stride, or explain "
+                    f"{size}, which mark the whole image. Give {larger}, or explain "
                     f"an earlier layer; {graph.would_do(recorded.calls)}"
                 )
         self._paths = tuple(call.path for call in calls)
         self._programs[_shapes(image, others)] = program
         return program
 
+    def _size_that_does(self, program: Program, path: str, image, others) -> str:
+        """The least doubling of the images that gives a layer's maps several cells."""
+        axes = (2, 3) if program.image_layout == "channels_first" else (1, 2)
+        first = program.layouts[0] == "channels_first"
+        shape = list(image.shape)
+        for _ in range(5 if self._reshape is None else 0):
+            for axis in axes:
+                shape[axis] *= 2
+            spec = self._inputs.pack(
+                jax.ShapeDtypeStruct(tuple(shape), image.dtype), others
+            )
+            try:
+                calls = graph.record(self.model, spec).calls
+            except (TypeError, ValueError):  # the model is of one size
+                break
+            found = graph.find_call(calls, path).shape
+            height, width = found[2:4] if first else found[1:3]
+            if height * width > 1:
+                return f"images of {' x '.join(map(str, shape[1:]))} or more"
+        return (
+            "larger images to a network that is built for them, or one with a finer "
+            "output stride"
+        )
+
     def _find_calls(self, calls: list[graph.Call]) -> tuple[graph.Call, ...]:
-        asked = self._paths or self._asked_layers
+        if self._paths:  # of images of another size: the same calls, by their paths
+            by_path = {call.path: call for call in calls}
+            return tuple(by_path[path] for path in self._paths)
+        asked = self._asked_layers
         if asked is None:
             found = graph.last_activation(calls)
             size = "x".join(map(str, found.shape[1:]))

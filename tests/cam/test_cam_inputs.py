@@ -336,16 +336,26 @@ def test_one_program_for_each_size_of_images():
 
 
 def test_maps_of_one_cell_are_refused():
-    with pytest.raises(
-        UserError, match="'top' gives maps of one cell.*4 x 4 x 3.*conv"
-    ):
+    part = "'top' gives maps of one cell.*4 x 4 x 3.*built for them.*conv"
+    with pytest.raises(UserError, match=part):
         cam.Explainer(small((4, 4, 3)), "top")
     explain = cam.Explainer(small((None, None, 3)), "top")
-    with pytest.raises(UserError, match="one cell.*3 x 4 x 3"):
+    with pytest.raises(UserError, match="one cell.*3 x 4 x 3.*of 6 x 8 x 3 or more"):
         explain(np.zeros((1, 3, 4, 3), "uint8"))
+    assert explain(np.zeros((1, 6, 8, 3), "uint8")).cams.shape == (1, 1, 2, 3)
     one = lambda x: x.reshape(-1, 1, 1, 4)  # noqa: E731
     with pytest.raises(UserError, match="reshape= turns"):
         cam.Explainer(small(), "top", reshape=one)
+
+
+def test_the_size_that_does_is_more_than_twice_the_size():
+    """Three halvings of 2 px: 4 and 8 px are one cell, too."""
+    inputs = x = keras.Input((None, None, 3))
+    for number in range(3):
+        x = layers.Conv2D(2, 3, 2, "same", activation="relu", name=f"c{number}")(x)
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    with pytest.raises(UserError, match="images of 16 x 16 x 3 or more"):
+        cam.Explainer(model, "c2")(np.zeros((1, 2, 2, 3), "uint8"))
 
 
 def test_a_result_is_printed_on_one_line(explain):
