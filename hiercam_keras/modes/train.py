@@ -85,13 +85,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
         )
     num_labels = {rank: taxonomy.num_labels(rank) for rank in settings.rank}
     coarse_to_fine = [rank for rank in taxonomy.ranks if rank in num_labels]
-    model = build(config, {rank: num_labels[rank] for rank in coarse_to_fine})
-    heads.check_cells(
-        model,
-        config.model.backbone,
-        config.data.image_size,
-        config.model.output_stride,
-    )
+    model = _build(config, {rank: num_labels[rank] for rank in coarse_to_fine})
     parents = tree_arrays(taxonomy, settings.rank)
     steps = training.num_batches
     fit.compile_model(model, num_labels, config.train, steps, parents)
@@ -203,6 +197,14 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _as_json(item) for name, item in value.items()}
     return [_as_json(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _build(config: Any, num_labels: dict[str, int]) -> Any:
+    """The model of `build`, refused where its maps would be a single cell."""
+    model = build(config, num_labels)
+    size, stride = config.data.image_size, config.model.output_stride
+    heads.check_cells(model, config.model.backbone, size, stride)
+    return model
 
 
 def build(

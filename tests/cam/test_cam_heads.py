@@ -262,6 +262,7 @@ def test_a_taxonomy_of_two_classes(pictures):
     )
     z = logits_of(plain, pictures)[:, 0]
     close(result.scores, np.stack([-z, log_expit(z)], 1))
+    assert result.ranks == ("kind", "kind") and result.names[0] == ["bird", "none"]
 
 
 @pytest.mark.parametrize(

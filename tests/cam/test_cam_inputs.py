@@ -93,6 +93,7 @@ def test_methods_that_run_the_model_again_hold_them_fixed_too():
     names = ["gradcam", "scorecam", "saliency", "integrated_gradients"]
     result = explain(PHOTOS, [0, 1, 2], method=names, other_inputs=PLACES)
     mirrored = explain(PHOTOS[:, :, ::-1], [0, 1, 2], names, other_inputs=PLACES)
+    assert list(result) == list(mirrored) == names
     for name in names:
         close(mirrored[name].cams[..., ::-1], result[name].cams)
     for i in range(3):
