@@ -1,8 +1,9 @@
-"""The softmax or sigmoid that ends a model, found in it and left out of its pass.
+"""The softmax or sigmoid that ends a model, and the logits that go into it.
 
 Scores are logits. Undoing an activation by its inverse loses them where a float32
 probability rounds to 0 or 1: logit(p) is infinite from z = 17 on. So the activation is
-found where a layer holds it and not run at all, which is exact for every z.
+found where a layer holds it, and its input is read, which is exact for every z. The
+model itself computes what it always does: its other layers may use the probabilities.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def find(call: graph.Call | None) -> EndActivation | None:
     if call is None or call.shape is None:
         return None
     axis = getattr(call.layer, "axis", -1)
-    if axis not in (-1, len(call.shape) - 1, None):
+    if axis not in (-1, len(call.shape) - 1):
         return None
     kind = _kind(call.layer)
     return None if kind is None else EndActivation(kind, call)
@@ -68,20 +69,27 @@ def _kind(layer: Any) -> str | None:
 
 
 @contextlib.contextmanager
-def left_out(ends: Sequence[EndActivation]) -> Iterator[None]:
-    """Within the context the model's pass stops before these activations."""
+def logits_of(ends: Sequence[EndActivation]) -> Iterator[list[Any]]:
+    """Gives a list that a pass within the context fills with inputs of activations."""
+    found: list[Any] = [None] * len(ends)
 
     def change(place, original, args, kwargs):
         layer = ends[place].call.layer
         if not hasattr(layer, "activation"):
-            return args[0] if args else next(iter(kwargs.values()))
+            found[place] = args[0] if args else next(iter(kwargs.values()))
+            return original(*args, **kwargs)
         activation = layer.activation
+
+        def record(z, **options):
+            found[place] = z
+            return activation(z, **options)
+
         # Past Keras' own __setattr__, which would track it.
-        object.__setattr__(layer, "activation", keras.activations.linear)
+        object.__setattr__(layer, "activation", record)
         try:
             return original(*args, **kwargs)
         finally:
             object.__setattr__(layer, "activation", activation)
 
     with graph.changed_calls([end.call for end in ends], change):
-        yield
+        yield found

@@ -40,8 +40,8 @@ class Explainer:
     Args:
       model: Functional, Sequential or subclassed, of images (B, H, W, C), perhaps with
         other inputs, and logits (B, N), or a dict of rank -> logits. One that was
-        never called is built. A softmax or sigmoid that ends it is left out where it
-        is found, so that scores are logits.
+        never called is built. One that ends in a softmax or sigmoid is read before it,
+        where the layer is found, so that scores are logits.
       layer: a layer, a name, a path through nested layers ("backbone/conv5"), one call
         of a layer that is used several times ("relu:3"), or a sequence of these. None
         finds the last convolutional activation and logs which it is.
@@ -133,9 +133,10 @@ class Explainer:
             self._outputs.prepare(recorded)
             dtype = self._inputs.image_dtype
             self._takes_bytes = arrays.takes_bytes(recorded.calls, dtype)
+        calls = self._find_calls(recorded.calls, image, others)
         program = Program(
             model=self.model,
-            calls=(calls := self._find_calls(recorded.calls)),
+            calls=calls,
             inputs=self._inputs,
             outputs=self._outputs,
             layouts=tuple(
@@ -183,10 +184,20 @@ class Explainer:
             "output stride"
         )
 
-    def _find_calls(self, calls: list[graph.Call]) -> tuple[graph.Call, ...]:
+    def _find_calls(
+        self, calls: list[graph.Call], image, others: tuple
+    ) -> tuple[graph.Call, ...]:
         if self._paths:  # of images of another size: the same calls, by their paths
             by_path = {call.path: call for call in calls}
             return tuple(by_path[path] for path in self._paths)
+        blind: list[graph.Call] = []  # those that see other inputs only
+        if len(self._inputs) > 1:
+            seen = graph.calls_that_see(
+                self.model, lambda x: self._inputs.pack(x, _zeros(others)), image
+            )
+            if seen:
+                blind = [c for c in calls if (id(c.layer), c.index) not in seen]
+                calls = [c for c in calls if (id(c.layer), c.index) in seen]
         asked = self._asked_layers
         if asked is None:
             found = graph.last_activation(calls)
@@ -194,14 +205,22 @@ class Explainer:
             logging.info("explaining the layer %s, %s", found.path, size)
             return (found,)
         several = isinstance(asked, (list, tuple))
-        found = [graph.find_call(calls, one) for one in (asked if several else [asked])]
-        for call in found:
+        found = []
+        for one in asked if several else [asked]:
+            call = graph.find_call([*calls, *blind], one)
+            if call in blind:
+                raise UserError(
+                    f"the layer {call.path!r} does not depend on the image "
+                    f"{self._inputs.image_name!r}, but on other inputs; "
+                    f"{graph.would_do(calls)}"
+                )
             if call.shape[0] != 2 or (len(call.shape) != 4 and not self._reshape):
                 raise UserError(
                     f"layer {call.path!r} gives an array of shape "
                     f"{('batch', *call.shape[1:])}, not a batch of maps; "
                     f"{graph.would_do(calls)}. For tokens, give reshape="
                 )
+            found.append(call)
         return tuple(found)
 
     @property
@@ -396,6 +415,10 @@ class Explainer:
 def _shapes(images: Any, others: tuple) -> tuple:
     """What a program depends on: the shapes of one image and its other inputs."""
     return tuple(None if x is None else tuple(x.shape[1:]) for x in (images, *others))
+
+
+def _zeros(specs: tuple) -> tuple:
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), specs)
 
 
 def _spec_of_two(array: Any) -> jax.ShapeDtypeStruct:

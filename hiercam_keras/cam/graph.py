@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import keras
+from jax.interpreters import ad
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import stateless
@@ -147,6 +148,47 @@ def record(model: keras.Model, inputs: Any) -> Pass:
     calls = _name_calls(ended, _data_formats(model))
     found = [None if i is None else calls[i] for i in ends]
     return Pass(calls, outputs, keras.tree.pack_sequence_as(outputs, found))
+
+
+def calls_that_see(
+    model: keras.Model, inputs_of: Callable[[Any], Any], image: jax.ShapeDtypeStruct
+) -> set[tuple[int, int]]:
+    """(id of the layer, index) of the calls with an output that depends on the image.
+
+    The calls of a siamese network's tower for the other image do not. What depends on
+    the image has a tangent where the image has one. Computes nothing. A model that
+    rounds its image to integers has no tangents, and none of its calls is found.
+
+    Args:
+      model: built.
+      inputs_of: an image array -> all inputs of the model.
+      image: of the image array.
+    """
+    seen: set[tuple[int, int]] = set()
+    counts: dict[int, int] = {}
+
+    def wrap(layer, original):
+        @functools.wraps(original)
+        def call(*args, **kwargs):
+            output = original(*args, **kwargs)
+            index = counts.get(id(layer), 0)
+            counts[id(layer)] = index + 1
+            leaves = jax.tree.leaves(output)
+            if any(isinstance(leaf, ad.JVPTracer) for leaf in leaves):
+                seen.add((id(layer), index))
+            return output
+
+        return call
+
+    def forward(variables, image):
+        return jax.jvp(
+            lambda image: apply(model, variables, inputs_of(image)), (image,), (image,)
+        )
+
+    image = jax.ShapeDtypeStruct(image.shape, jnp.float32)
+    with _replaced_calls(layers_of(model), wrap):
+        jax.eval_shape(forward, variables_of(model), image)
+    return seen
 
 
 def _name_calls(ended: list[tuple], formats: set[str]) -> list[Call]:

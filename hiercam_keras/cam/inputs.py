@@ -87,40 +87,25 @@ class Inputs:
 
     def _learn(self, structure: Any) -> None:
         flat = keras.tree.flatten_with_path(structure)
+        inputs = tuple(_describe(path, value) for path, value in flat)
+        self._image = _find_image(inputs, self._asked)
+        if not keras.backend.is_keras_tensor(flat[0][1]):
+            # The first arrays tell which is the image; later ones may have other sizes.
+            inputs = tuple(one._replace(shape=None) for one in inputs)
         places = list(range(len(flat)))
         self._structure = keras.tree.pack_sequence_as(structure, places)
-        self._inputs = tuple(_describe(path, value) for path, value in flat)
-        self._image = self._find_image()
-
-    def _find_image(self) -> int:
-        inputs, asked = self._inputs, self._asked
-        if asked is not None:
-            fits = [i for i, one in enumerate(inputs) if asked in one.names]
-            if isinstance(asked, int) and not fits and asked < len(inputs):
-                fits = [asked]
-            if len(fits) != 1:
-                raise UserError(
-                    f"image_input={asked!r} is none of the model's inputs: {self}"
-                )
-            return fits[0]
-        fits = [i for i, one in enumerate(inputs) if one.shape and len(one.shape) == 3]
-        if len(inputs) == 1 and inputs[0].shape is None:
-            fits = [0]
-        if len(fits) > 1:
-            raise UserError(
-                f"several inputs of the model could be the image: {self}. Say which "
-                "with image_input="
-            )
-        if not fits:
-            raise UserError(
-                f"no input of the model is a batch of images (H, W, C): {self}"
-            )
-        return fits[0]
+        self._inputs = inputs
 
     def __str__(self) -> str:
-        return ", ".join(
-            f"{one.names[0]!r} {_shape_text(one.shape)}" for one in self._inputs
-        )
+        return _listed(self._inputs)
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    @property
+    def image_name(self) -> Any:
+        """Name, dict key or place of the image input."""
+        return self._inputs[self._image].names[0]
 
     @property
     def image_shape(self) -> tuple[int | None, ...] | None:
@@ -251,12 +236,44 @@ class Inputs:
         return keras.tree.map_structure(lambda place: flat[place], self._structure)
 
 
+def _find_image(inputs: Sequence[_Input], asked: str | int | None) -> int:
+    if asked is not None:
+        fits = [i for i, one in enumerate(inputs) if asked in one.names]
+        if isinstance(asked, int) and not fits and 0 <= asked < len(inputs):
+            fits = [asked]
+        if len(fits) != 1:
+            raise UserError(
+                f"image_input={asked!r} is none of the model's inputs: "
+                f"{_listed(inputs)}"
+            )
+        return fits[0]
+    fits = [i for i, one in enumerate(inputs) if one.shape and len(one.shape) == 3]
+    if len(inputs) == 1 and inputs[0].shape is None:
+        fits = [0]
+    if len(fits) > 1:
+        raise UserError(
+            f"several inputs of the model could be the image: {_listed(inputs)}. Say "
+            "which with image_input="
+        )
+    if not fits:
+        raise UserError(
+            f"no input of the model is a batch of images (H, W, C): {_listed(inputs)}"
+        )
+    return fits[0]
+
+
+def _listed(inputs: Sequence[_Input]) -> str:
+    return ", ".join(f"{one.names[0]!r} {_shape_text(one.shape)}" for one in inputs)
+
+
 def _describe(path: tuple, value: Any) -> _Input:
     """An input from a KerasTensor of the model or an array of a first call."""
     names = (path[-1],) if path and isinstance(path[-1], str) else ()
     if not keras.backend.is_keras_tensor(value):
         names = names or (path[-1] if path else "images",)
-        return _Input(names, tuple(np.shape(value)[1:]), None, False)
+        # A single array is the image, and is checked as such.
+        shape = tuple(np.shape(value)[1:]) if path else None
+        return _Input(names, shape, None, False)
     names = tuple(dict.fromkeys((*names, value.name)))
     operation = value._keras_history.operation
     optional = bool(getattr(operation, "optional", False))

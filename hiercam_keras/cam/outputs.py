@@ -13,8 +13,9 @@ seven digits are clipped, and their gradients are 0.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -34,9 +35,9 @@ ACTIVATIONS = ("auto", SOFTMAX, SIGMOID)
 class _Reading:
     """How one output becomes the logits of its head.
 
-    end: the activation that is left out of the pass. undo: the outputs are
-    probabilities of the head's activation, and their logits (softmax: logarithms) are
-    taken.
+    end: the activation whose input is read in place of the output. undo: the outputs
+    are probabilities of the head's activation, and their logits (softmax: logarithms)
+    are taken.
     """
 
     head: Head
@@ -177,24 +178,33 @@ class Outputs:
             )
         return fits[-1]
 
-    @property
-    def ends(self) -> tuple[EndActivation, ...]:
-        """The activations that `logits` expects to be left out of the pass."""
-        found = (reading.end for reading in self._readings.values())
-        return tuple(end for end in found if end)
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Callable[[Any], jax.Array]]:
+        """Gives the function from the outputs of a pass within the context to logits
+        (B, C), float32 or wider: all heads side by side, in the space's order."""
+        ends = [reading.end for reading in self._readings.values() if reading.end]
+        ends = list(dict.fromkeys(ends))
+        with end_activation.logits_of(ends) as before:
 
-    def logits(self, outputs: Any) -> jax.Array:
-        """(B, C), float32 or wider: all heads side by side, in the space's order.
+            def logits(outputs: Any) -> jax.Array:
+                picked = self._pick(outputs)
+                heads = []
+                for rank in self.space.heads:
+                    reading = self._readings[rank]
+                    output = picked[rank] if self._keyed else picked
+                    if reading.end:
+                        output = before[ends.index(reading.end)]
+                    heads.append(reading.logits(output))
+                return jnp.concatenate(heads, axis=1)
 
-        Args:
-          outputs: of a pass in `end_activation.left_out(self.ends)`.
-        """
-        picked = self._pick(outputs)
-        heads = [
-            self._readings[rank].logits(picked[rank] if self._keyed else picked)
-            for rank in self.space.heads
-        ]
-        return jnp.concatenate(heads, axis=1)
+            yield logits
+
+    def apply(
+        self, model: keras.Model, variables: tuple[list, list], inputs: Any
+    ) -> jax.Array:
+        """Logits (B, C) of the model in inference; pure in `variables` and `inputs`."""
+        with self.reading() as read:
+            return read(graph.apply(model, variables, inputs))
 
     def doubts(self, logits: np.ndarray) -> list[str]:
         """What speaks against the reading, in words to warn a user with.
@@ -250,11 +260,3 @@ def _describe(outputs) -> str:
     if isinstance(outputs, (list, tuple)):
         return f"it has {len(outputs)}, 0 to {len(outputs) - 1}"
     return "it has one"
-
-
-def apply(
-    model: keras.Model, outputs: Outputs, variables: tuple[list, list], inputs: Any
-) -> jax.Array:
-    """Logits (B, C) of a model in inference; pure in `variables` and `inputs`."""
-    with end_activation.left_out(outputs.ends):
-        return outputs.logits(graph.apply(model, variables, inputs))

@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import keras
 
-from hiercam_keras.cam import end_activation, graph, input_space, outputs, selection
+from hiercam_keras.cam import graph, input_space, selection
 from hiercam_keras.cam.heatmaps import FLAT
 from hiercam_keras.cam.inputs import Inputs
+from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.score_cam import scorecam
 from hiercam_keras.errors import UserError
 
@@ -55,7 +56,7 @@ class Program:
     model: keras.Model
     calls: tuple[graph.Call, ...]
     inputs: Inputs
-    outputs: outputs.Outputs
+    outputs: Outputs
     layouts: tuple[str, ...]
     image_layout: str
     reshape: Callable | None
@@ -131,11 +132,11 @@ class Program:
         ]
 
         def forward(deltas):
-            with end_activation.left_out(self.outputs.ends):
+            with self.outputs.reading() as read:
                 found, activations = graph.apply_with_deltas(
                     self.model, variables, inputs, self.calls, deltas
                 )
-            return self.outputs.logits(found), activations
+            return read(found), activations
 
         wanted = any(m.gradients and m.source == "layer" for m in chosen)
         if wanted:
@@ -240,7 +241,7 @@ class Program:
 
     def _logits(self, variables, given, pictures):
         images = jnp.moveaxis(pictures, -1, 1) if self._channels_first else pictures
-        return outputs.apply(self.model, self.outputs, variables, given(images))
+        return self.outputs.apply(self.model, variables, given(images))
 
     def _scores(self, ask, selected, pictures):
         return selection.score(self.outputs.space, selected, ask(pictures)).scores

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from hiercam_keras.cam import arrays, graph, outputs, selection, targets
+from hiercam_keras.cam import arrays, graph, selection, targets
 from hiercam_keras.cam.inputs import Inputs, known_specs
+from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
 
@@ -53,7 +54,7 @@ class Scorer:
         self.model = model
         self._inputs = Inputs(model, image_input)
         self._first = graph.image_layout(model) == "channels_first"
-        self._outputs = outputs.Outputs(
+        self._outputs = Outputs(
             taxonomy, rank, output, probabilities, activation, names
         )
         self._outputs.prepare(graph.record(model, known_specs(model, 2)))
@@ -101,7 +102,7 @@ class Scorer:
         if self._first:
             images = jnp.moveaxis(images, -1, 1)
         given = self._inputs.pack(images, others)
-        logits = outputs.apply(self.model, self._outputs, variables, given)
+        logits = self._outputs.apply(self.model, variables, given)
         owner = jnp.asarray(self.space.owner)[jnp.asarray(self.space.group_of)[rows]]
         mine = owner == rows[:, None]  # (B, C)
         rest = (owner >= 0) & ~mine

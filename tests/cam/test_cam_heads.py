@@ -251,6 +251,23 @@ def test_dense_activation_and_heads_of_several_kinds(pictures):
     close(result.probabilities[:, 2], expit(expected[:, 2]))
 
 
+def test_layers_after_the_activation_still_see_probabilities(pictures):
+    """A head that is read before its softmax, and another one that uses the softmax."""
+    _, plain = network(lambda z: z, size=4)
+    p = layers.Softmax(name="p")(plain.output)
+    coarse = layers.Dense(1, activation="sigmoid", name="coarse")(p)
+    model = keras.Model(plain.input, {"fine": p, "coarse": coarse, "again": p})
+    asked = [targets.label(2, "fine"), targets.label(1, "coarse")]
+    result = cam.Explainer(model, "conv")(pictures, asked)
+    z = logits_of(plain, pictures)
+    kernel, bias = model.get_layer("coarse").get_weights()
+    expected = softmax(z, axis=1) @ kernel + bias
+    close(result.scores, np.stack([z[:, 2], expected[:, 0]], 1))
+    np.testing.assert_array_equal(
+        result.head_logits("again"), result.head_logits("fine")
+    )
+
+
 def test_a_taxonomy_of_two_classes(pictures):
     from hiercam_keras.taxonomy.lineage import Lineage
     from hiercam_keras.taxonomy.tree import Taxonomy

@@ -116,7 +116,10 @@ def test_scorer_and_randomization_take_them():
 def test_a_siamese_network_asks_which_image():
     left, right = keras.Input((8, 6, 3), name="left"), keras.Input((8, 6, 3), name="b")
     tower = keras.Sequential(
-        [layers.Conv2D(3, 3, activation="relu"), layers.GlobalAveragePooling2D()],
+        [
+            layers.Conv2D(3, 3, activation="relu", name="conv"),
+            layers.GlobalAveragePooling2D(),
+        ],
         name="tower",
     )
     x = layers.Subtract()([tower(left), tower(right)])
@@ -126,14 +129,20 @@ def test_a_siamese_network_asks_which_image():
     with pytest.raises(UserError, match="image_input='right' is none.*'left'"):
         cam.Explainer(model, image_input="right")
     other = np.roll(PHOTOS, 1, axis=0)
-    maps = {}
-    for which in ("left", 1):
-        explain = cam.Explainer(model, "tower/conv2d:0", image_input=which)
-        maps[which] = explain(PHOTOS, [1] * 3, other_inputs=other)
-    # f(left, right) = -f(right, left), but for the bias, which is 0 in neither.
-    bias = 2 * float(model.layers[-1].bias[0])
-    total = maps["left"].scores + maps[1].scores
-    np.testing.assert_allclose(total, bias, atol=1e-3 * np.abs(maps[1].scores).max())
+    a = np.asarray(tower.layers[0](PHOTOS.astype("float32")), np.float64)
+    cells = a.shape[1] * a.shape[2]
+    expected = a @ np.asarray(model.layers[-1].kernel, np.float64)[:, 0] / cells
+    paths = set()
+    for which, sign in (("left", 1), (1, -1)):
+        explain = cam.Explainer(model, image_input=which)
+        (path,) = explain.layers  # the call that sees this image, not the last one
+        paths.add(path)
+        result = explain(PHOTOS, [1] * 3, other_inputs=other)
+        close(result.cams[:, 0], sign * expected)
+        with pytest.raises(UserError, match="does not depend on the image"):
+            blind = {"tower/conv:0", "tower/conv:1"} - {path}
+            cam.Explainer(model, *blind, image_input=which)
+    assert paths == {"tower/conv:0", "tower/conv:1"}
 
 
 class Mapping(keras.Model):
@@ -244,20 +253,12 @@ def test_images_that_are_not_finite(explain, bad):
         explain(images)
 
 
-class Plain(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.conv = layers.Conv2D(2, 3, activation="relu")
-        self.dense = layers.Dense(2)
-
-    def call(self, x):
-        return self.dense(keras.ops.mean(self.conv(x), (1, 2)))
-
-
 def test_what_keras_refuses_is_one_message():
     """A model that does not say its shape, built for three channels."""
-    model = Plain()
+    model = FullyConvolutional()
     model(PHOTOS.astype("float32"))
+    with pytest.raises(UserError, match=r"images\[None\]"):
+        cam.Explainer(model)(PHOTOS[0])
     with pytest.raises(UserError, match=r"cannot be run on .*\(3, 8, 6, 1\)"):
         cam.Explainer(model)(PHOTOS[..., :1].astype("float32"))
 
@@ -324,16 +325,43 @@ def test_labels_that_look_a_little_like_one_hot_are_labels(explain):
     assert explain(PHOTOS, six).labels.tolist() == six.tolist()
 
 
-def test_one_program_for_each_size_of_images():
-    explain = cam.Explainer(small((None, None, 3)))
-    sizes = [(8, 6), (12, 9), (8, 6), (20, 6)]
-    for height, width in sizes:
-        images = RNG.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+class FullyConvolutional(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.conv = layers.Conv2D(4, 3, strides=2, activation="tanh", name="top")
+        self.dense = layers.Dense(6)
+
+    def call(self, images):
+        return self.dense(keras.ops.mean(self.conv(images), (1, 2)))
+
+
+@pytest.mark.parametrize("build", [lambda: small((None, None, 3)), FullyConvolutional])
+def test_one_program_for_each_size_of_images(build):
+    explain = cam.Explainer(build())
+    for height, width in [(8, 6), (12, 9), (8, 6)]:
+        images = RNG.uniform(0, 255, (2, height, width, 3)).astype("float32")
         result = explain(images, [1, 2])
         alone = cam.Explainer(explain.model, "top")(images, [1, 2])
         np.testing.assert_array_equal(result.cams, alone.cams)
         assert result.cams.shape[2:] == ((height - 1) // 2, (width - 1) // 2)
-    assert len(explain._compiled) == 3 and explain.layers == ("top",)
+    assert len(explain._compiled) == 2 and explain.layers == ("top",)
+
+
+class Masked(layers.Layer):
+    def call(self, x, mask_image=None):
+        return x if mask_image is None else x * mask_image
+
+
+def test_an_optional_input_may_be_left_out():
+    photo = keras.Input((8, 6, 3), name="photo")
+    mask = keras.Input((1,), name="weight", optional=True)
+    x = layers.Conv2D(4, 3, activation="tanh", name="conv")(photo)
+    x = Masked()(layers.GlobalAveragePooling2D()(x), mask)
+    explain = cam.Explainer(filled(keras.Model([photo, mask], layers.Dense(3)(x))))
+    full = explain(PHOTOS, [1] * 3)
+    half = explain(PHOTOS, [1] * 3, other_inputs=[np.float32([0.5])])
+    close(half.cams, full.cams / 2)
+    assert full.cams.any()
 
 
 def test_maps_of_one_cell_are_refused():
