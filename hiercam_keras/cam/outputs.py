@@ -109,6 +109,12 @@ class Outputs:
             width = array.shape[1]
             name = self._rank_of(max(width, 2)) if rank is None else rank
             readings[name] = self._reading(name, width, ends[rank])
+        if isinstance(self._activation, Mapping):
+            for rank in self._activation.keys() - readings.keys():
+                raise UserError(
+                    f"activation= names the output {rank!r}; the model has "
+                    f"{', '.join(map(repr, readings))}"
+                )
         heads = {rank: reading.head for rank, reading in readings.items()}
         self.space = ScoreSpace(heads, self._taxonomy, self._names)
         self._readings = readings

@@ -185,6 +185,8 @@ def test_several_sigmoids_are_refused_unless_the_caller_says_what_they_are():
         cam.Explainer(network(lambda z: z, size=1)[0], activation="softmax")
     with pytest.raises(UserError, match="activation is one of auto"):
         cam.Explainer(model, activation="relu")
+    with pytest.raises(UserError, match="names the output 'bird'; the model has"):
+        cam.Explainer(model, activation={"bird": "softmax"})
 
 
 @pytest.mark.parametrize(

@@ -167,3 +167,16 @@ def test_variables_are_left_alone(model):
     stateless.call(model, *graph.variables_of(model), PICTURES[:2], training=True)
     for variable, value in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(variable, value)
+
+
+def test_fit_trains_the_layers_of_a_functional_model():
+    """The program trains Functional models only: Keras hands training on in these, to
+    a nested model that does not hand it on, too."""
+    keras.utils.set_random_seed(1)
+    model = nested()
+    model(PICTURES[:1], training=False)
+    (mean,) = (v for v in model.non_trainable_variables if v.name == "moving_mean")
+    assert not np.asarray(mean).any()
+    model.compile("sgd", "mse")
+    model.fit(PICTURES, np.zeros((64, 2)), batch_size=64, verbose=0)
+    assert np.asarray(mean).all()
