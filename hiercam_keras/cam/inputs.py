@@ -90,7 +90,7 @@ class Inputs:
         inputs = tuple(_describe(path, value) for path, value in flat)
         self._image = _find_image(inputs, self._asked)
         if not keras.backend.is_keras_tensor(flat[0][1]):
-            # The first arrays tell which is the image; later ones may have other sizes.
+            # The first arrays show which is the image; later ones may have other sizes.
             inputs = tuple(one._replace(shape=None) for one in inputs)
         places = list(range(len(flat)))
         self._structure = keras.tree.pack_sequence_as(structure, places)
@@ -137,7 +137,7 @@ class Inputs:
             list in the model's order without the image, or the array of the only one.
 
         Raises:
-          UserError: inputs that are missing, too many, or not to be told apart.
+          UserError: inputs that are missing, too many, or ambiguous.
         """
         if not self._inputs:
             self._learn(self._assembled(images, others))
