@@ -59,6 +59,7 @@ def get_config() -> ConfigDict:
 
     config.model = model = ConfigDict()
     model.backbone = "efficientnet_b0"  # a name in docs/MODELS.md, or module:function
+    model.modules = ()  # of yours, imported before a model with layers of yours is read
     model.weights = "imagenet"  # none | imagenet | synthetic | a file
     model.output_stride = 32  # 32 | 16 | 8: image pixels per cell of the map
     model.dropout = 0.2  # before the head, 0..1

@@ -28,6 +28,7 @@ _SPEED = {
     "config.data.cache_mb",
     "config.data.max_bad_share",
     "config.model.fast_layers",
+    "config.model.modules",
 }
 
 

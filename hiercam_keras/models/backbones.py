@@ -1,4 +1,4 @@
-"""Room models: convolutional backbones by name, each with its CAM layer."""
+"""Convolutional backbones by name, each with its CAM layer."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,7 +8,11 @@ import keras
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import architectures, custom
 from hiercam_keras.models.initializers import numpy_initializers
+from hiercam_keras.models.layers import layer_output
 from hiercam_keras.models.weights import load_backbone_weights
+
+# The layers that `heads.build_model` puts between a backbone and the heads.
+HEAD_POOL, HEAD_DROPOUT = "avg_pool", "head_dropout"
 
 
 class Backbone(NamedTuple):
@@ -97,12 +101,17 @@ def cam_layer(name: str) -> str:
 def backbone_of(model: keras.Model, name: str) -> keras.Model:
     """The backbone inside a model of `build_model`, sharing its layers and weights.
 
-    Raises UserError if the model does not hold that backbone's last layer.
+    It is all that the heads see, whichever of its layers a CAM explains.
+
+    Raises UserError if the model does not have the layers between a backbone and heads.
     """
-    layer = getattr(model, "cam_layer", None) or cam_layer(name)
-    if layer not in {inner.name for inner in model.layers}:
+    drop = layer_output(model, HEAD_DROPOUT)
+    if drop is None:
         raise UserError(
-            f"Model {model.name!r} has no layer {layer!r}, expected one built on "
-            f"{name!r}."
+            f"Model {model.name!r} has no layer {HEAD_DROPOUT!r}, expected one built "
+            f"by build_model on {name!r}."
         )
-    return keras.Model(model.input, model.get_layer(layer).output, name=name)
+    features = model.get_layer(HEAD_DROPOUT).input
+    if features._keras_history.operation.name == HEAD_POOL:
+        features = model.get_layer(HEAD_POOL).input
+    return keras.Model(model.input, features, name=name.replace(":", "."))

@@ -1,4 +1,4 @@
-"""Room models: moving statistics recomputed over given images.
+"""Moving statistics recomputed over given images.
 
 After a short run the moving averages still hold what they began with, or what earlier
 weights produced. "Precise" statistics are the mean and variance over all values that
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import keras
 import numpy as np
 
+from hiercam_keras.models.layers import all_layers
 from hiercam_keras.models.xla_layers import shards
 from hiercam_keras.models.xla_layers.forward import batch_statistics
 
@@ -55,15 +56,6 @@ def _statistics_of_one_batch(norms: list, dropouts: list) -> Iterator[None]:
             layer.rate = rate
 
 
-def inner_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Every layer of a model, those of models inside it too, but not these models."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from inner_layers(layer)
-        else:
-            yield layer
-
-
 def reestimate(model: keras.Model, batches: Iterable[np.ndarray]) -> int:
     """Recompute every batch normalization's moving statistics, in place.
 
@@ -80,7 +72,7 @@ def reestimate(model: keras.Model, batches: Iterable[np.ndarray]) -> int:
     Returns the number of images, of all processes. Raises ValueError if there is no
     batch.
     """
-    layers = list(inner_layers(model))
+    layers = all_layers(model)
     norms = [
         layer
         for layer in layers

@@ -1,4 +1,4 @@
-"""Room models: a backbone that a function of the user builds.
+"""A backbone that a function of the user builds.
 
 `config.model.backbone="package.module:function"` calls `function(image_size)`, which
 returns a `keras.Model` that
@@ -12,13 +12,13 @@ A function that has a parameter `output_stride` is given `config.model.output_st
 and has to obey it; for others it must be 32, which changes nothing.
 """
 
-import importlib
 import inspect
 import re
 
 import keras
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.models.user_code import import_module
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -62,13 +62,7 @@ def build(name: str, image_size: int | None, output_stride: int = 32) -> keras.M
 
 def _function(name):
     module_name, _, function_name = name.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # a module may fail in any way when it is run
-        raise UserError(
-            f"model.backbone={name}: the module {module_name!r} cannot be imported "
-            f"({type(error).__name__}: {error}). Is its folder in PYTHONPATH?"
-        ) from error
+    module = import_module(module_name, f"model.backbone={name}")
     function = getattr(module, function_name, None)
     if not callable(function):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Room models: model.keras on disk, with stock layers and our metadata.
+"""model.keras on disk, with stock layers and our metadata.
 
 The file is what `keras.saving.save_model` writes, plus one more member in the zip,
 hiercam.json, which Keras does not look at. So it loads with `keras.saving.load_model`
@@ -10,10 +10,13 @@ import os
 import pathlib
 import zipfile
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.models import user_code
 from hiercam_keras.models.initializers import numpy_initializers
 from hiercam_keras.models.xla_layers import accelerate as accelerate_layers
 
@@ -108,18 +111,58 @@ def load_model(
     """Read a model file: the model, with fast layers as asked for, and its metadata.
 
     `accelerate` is what `xla_layers.accelerate` takes. The model is not compiled.
-    Nothing in the file is executed (Keras' safe mode).
+    Nothing in the file is executed (Keras' safe mode); classes and functions of the
+    user come from the modules that `user_code.use_modules` was given.
 
     Raises UserError as `read_metadata` does, and if Keras cannot build the model.
     """
     metadata = read_metadata(path)
+    model = read_keras(path, metadata)
+    return accelerate_layers(model, accelerate), metadata
+
+
+def read_keras(
+    path: str | os.PathLike, metadata: Mapping[str, Any] | None = None
+) -> keras.Model:
+    """Read a .keras file of any program, in Keras' safe mode; it is not compiled.
+
+    `metadata` are those of a file of ours, for the message.
+
+    Raises UserError if Keras cannot build the model; it names the layer that is in the
+    way where that is one of the user's.
+    """
+    metadata = metadata or {}
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path}: not a Keras model file, expected what a save wrote.")
     try:
         with numpy_initializers():
-            model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError) as error:
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # layers of any package are made here
+        unknown = [one for one in needs(path) if not user_code.is_known(one)]
+        why = user_code.advice(unknown, metadata.get("modules", ()))
+        if not why:
+            why = f"{_first_line(error)}"
+            if "versions" in metadata:
+                why += f"; it was written with {metadata['versions']}"
         raise UserError(
-            f"{path}: Keras {keras.__version__} cannot load it "
-            f"({str(error).splitlines()[0]}). It was written with "
-            f"{metadata.get('versions', 'unknown versions')}."
+            f"{path}: Keras {keras.__version__} cannot load it: {why}."
         ) from error
-    return accelerate_layers(model, accelerate), metadata
+
+
+def needs(path: str | os.PathLike) -> list[user_code.Foreign]:
+    """The classes and functions in a .keras file that are none of Keras'."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            config = json.loads(file.read("config.json"))
+    except (KeyError, *BROKEN):
+        return []
+    try:
+        return user_code.foreign(config)
+    except RecursionError:
+        return []
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -6,9 +6,14 @@ import keras
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import chain, custom
-from hiercam_keras.models.backbones import BACKBONES, build_backbone
-from hiercam_keras.models.batchnorm import inner_layers
+from hiercam_keras.models.backbones import (
+    BACKBONES,
+    HEAD_DROPOUT,
+    HEAD_POOL,
+    build_backbone,
+)
 from hiercam_keras.models.initializers import numpy_initializers
+from hiercam_keras.models.layers import all_layers
 from hiercam_keras.models.stride import OUTPUT_STRIDES, with_output_stride
 from hiercam_keras.models.weights import load_backbone_weights
 
@@ -23,7 +28,7 @@ def set_momentum(model: keras.Model, momentum: float) -> None:
     """
     if not 0.0 <= momentum < 1.0:
         raise UserError(f"bn_momentum={momentum}, expected 0 <= bn_momentum < 1.")
-    for layer in inner_layers(model):
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = float(momentum)
 
@@ -37,7 +42,7 @@ def set_drop_connect(model: keras.Model, share: float) -> None:
     """
     if not 0.0 <= share < 1.0:
         raise UserError(f"drop_connect={share}, expected 0 <= drop_connect < 1.")
-    for layer in model.layers:
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.Dropout) and layer.name.endswith("_drop"):
             layer.rate *= share / KERAS_DROP_CONNECT
 
@@ -86,15 +91,22 @@ def build_model(
         backbone = with_output_stride(backbone, output_stride)
     set_momentum(backbone, bn_momentum)
     set_drop_connect(backbone, drop_connect)
-    pool = keras.layers.GlobalAveragePooling2D(name="avg_pool", dtype="float32")
-    drop = keras.layers.Dropout(dropout, name="head_dropout", dtype="float32")
+    pool = keras.layers.GlobalAveragePooling2D(name=HEAD_POOL, dtype="float32")
+    drop = keras.layers.Dropout(dropout, name=HEAD_DROPOUT, dtype="float32")
     maps = backbone.output
     features = drop(pool(maps) if len(maps.shape) == 4 else maps)
     with numpy_initializers():
         logits = chain.rank_logits(features, num_labels, head_features, head_chain)
     outputs = next(iter(logits.values())) if len(logits) == 1 else logits
     name = backbone_name.replace(":", ".")
-    model = keras.Model(backbone.input, outputs, name=name)
+    try:
+        model = keras.Model(backbone.input, outputs, name=name)
+    except ValueError as error:  # layers of one name, those of the heads among them
+        raise UserError(
+            f"model.backbone={backbone_name}: {str(error).splitlines()[0]} "
+            f"{HEAD_POOL}, {HEAD_DROPOUT} and logits_<rank> are names of the heads: "
+            "give your layers others."
+        ) from error
     model.cam_layer = cam_layer
     return model
 

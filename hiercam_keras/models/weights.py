@@ -1,24 +1,31 @@
-"""Room models: weights for a backbone, from a name or a file.
+"""Weights for a backbone, from a name or a file.
 
-A .npz file holds one array for each variable, keyed "layer/variable", and its metadata
-as JSON bytes; nothing in it is pickled. The Normalization layer is not in it: its
-values are constants of `keras.applications`, and its name depends on what was built
-before it.
+A file has to fit every variable of the backbone, at any depth: the error names those
+that do not fit, and the backbone keeps its weights. A .npz file holds one array for
+each variable, under the keys of `layers.named_variables`, and its metadata as JSON
+bytes; nothing in it is pickled. Files of earlier versions lack the constants of the
+Normalization layer, which for the networks of `keras.applications` are known.
 """
 
 import importlib.resources
 import json
 import os
 import pathlib
-import re
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Mapping
 
+import h5py
 import keras
 import numpy as np
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import files, imagenet
-from hiercam_keras.models.initializers import numpy_initializers
+from hiercam_keras.models import custom, files, imagenet
+from hiercam_keras.models.layers import (
+    all_layers,
+    named_variables,
+    sublayer_names,
+    top_level_names,
+)
 
 # Of the images in 0..1, per RGB channel.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -27,7 +34,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 SYNTHETIC_ASSET = "pretrained_b0.npz"
 SYNTHETIC_BACKBONE = "efficientnet_b0"
 METADATA_KEY = "__metadata__"
-_UNNAMED = re.compile(r"variable_\d+")
+_SHOWN = 8  # variables of a kind that an error names
 SUFFIXES = (".keras", ".weights.h5", ".h5", ".npz")
 
 
@@ -55,14 +62,15 @@ def load_backbone_weights(
 ) -> None:
     """Load weights into a backbone that `build_backbone` made, in place.
 
-    `backbone` is its name in BACKBONES. `spec` is "none" (or None: leave the model as
-    it is), "imagenet" (Keras' own file, downloaded once into its cache and checked),
-    "synthetic" (ours, trained on procedural birds), or the path of a .keras,
-    .weights.h5, .h5 or .npz file. Layers in a .keras file that the backbone does not
-    have, such as heads, are left out.
+    `backbone` is its name in BACKBONES, or a function's. `spec` is "none" (or None:
+    leave the model as it is), "imagenet" (Keras' own file, downloaded once into its
+    cache and checked), "synthetic" (ours, trained on procedural birds), or the path of
+    a .keras, .weights.h5, .h5 or .npz file. Layers of a .keras file that come after
+    those of the backbone, such as heads, are left out.
 
-    Raises UserError if the download fails, the checksum or a shape does not fit, or
-    the file is missing, damaged or of another kind.
+    Raises UserError if the download fails, the checksum does not fit, the file is
+    missing, damaged or of another kind, or a variable is missing, has another shape or
+    is in the file alone. The model keeps its weights then.
     """
     if spec is None or spec == "none":
         return
@@ -74,19 +82,19 @@ def load_backbone_weights(
                 f"model.weights=synthetic: they are of {SYNTHETIC_BACKBONE}, found "
                 f"model.backbone={backbone}. Use imagenet, none or a file."
             )
-        _load_npz(model, _synthetic_asset())
+        _load_npz(model, _synthetic_asset(), backbone)
     else:
-        _load_file(model, pathlib.Path(spec))
+        _load_file(model, pathlib.Path(spec), backbone)
 
 
-def _load_file(model: keras.Model, path: pathlib.Path) -> None:
+def _load_file(model: keras.Model, path: pathlib.Path, backbone: str) -> None:
     if not path.is_file():
         raise UserError(
             f"model.weights={str(path)!r}: expected 'none', 'imagenet', 'synthetic' or "
             "a file, and there is no such file."
         )
     if path.suffix == ".npz":
-        _load_npz(model, path)
+        _load_npz(model, path, backbone)
     elif path.suffix == ".keras":
         _load_keras(model, path)
     elif path.suffix == ".h5":
@@ -100,9 +108,13 @@ def _load_file(model: keras.Model, path: pathlib.Path) -> None:
 
 def _load_h5(model: keras.Model, path: pathlib.Path) -> None:
     """Load Keras' legacy whole-model h5, or the .weights.h5 of a model like this."""
+    before = model.get_weights()
     try:
+        if path.name.endswith(".weights.h5"):
+            _check(_h5_shapes_of(model), _h5_shapes(path), str(path), model.name)
         model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
+        _set_weights(model, before)
         raise UserError(
             f"{path}: not the weights of {model.name!r} without its top "
             f"({str(error).splitlines()[0]}). Expected what save_weights wrote for the "
@@ -110,6 +122,30 @@ def _load_h5(model: keras.Model, path: pathlib.Path) -> None:
         ) from error
     if imagenet.is_rescaled(path):
         _fold_imagenet_rescaling(model)
+
+
+def _h5_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
+    """Shapes of a model's variables in a .weights.h5 by their places in it.
+
+    Keras reads what it knows and passes over the rest of such a file in silence.
+    """
+    found = {}
+
+    def visit(name, item):
+        own = not name.startswith("optimizer") and "seed_generator" not in name
+        if own and isinstance(item, h5py.Dataset):
+            found[name] = item.shape
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return found
+
+
+def _h5_shapes_of(model: keras.Model) -> dict[str, tuple[int, ...]]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.weights.h5"
+        model.save_weights(path)
+        return _h5_shapes(path)
 
 
 def _fold_imagenet_rescaling(model: keras.Model) -> None:
@@ -124,65 +160,101 @@ def _fold_imagenet_rescaling(model: keras.Model) -> None:
             set_normalization(model, mean, variance * np.asarray(IMAGENET_STD))
 
 
-def _assign(model: keras.Model, values: Mapping[str, np.ndarray], source: str) -> None:
-    """Assign values keyed "layer/variable" to all variables; all or nothing."""
-    variables = named_variables(model)
-    missing = [name for name in variables if name not in values]
-    if missing:
-        raise UserError(
-            f"{source}: {len(missing)} of the {len(variables)} variables of "
-            f"{model.name!r} are missing, the first is {missing[0]!r}. Give weights "
-            "of the same backbone."
-        )
-    for name, variable in variables.items():
-        if tuple(variable.shape) != values[name].shape:
-            raise UserError(
-                f"{source}: {name!r} has the shape {values[name].shape}, expected "
-                f"{tuple(variable.shape)}. Give the weights of the same backbone."
-            )
-    for name, variable in variables.items():
-        variable.assign(values[name].astype("float32"))
+def _set_weights(model: keras.Model, values: list[np.ndarray]) -> None:
+    """All weights, in the order of `model.weights`.
 
-
-def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """The weights of a flat model by "layer/variable", without Normalization's.
-
-    A variable that its layer gave no name is called "variable": Keras numbers these as
-    they come.
+    A Normalization layer computes with constants that it derives from its weights.
     """
-    return {
-        f"{layer.name}/{_UNNAMED.sub('variable', weight.name)}": weight
-        for layer in model.layers
-        if not isinstance(layer, keras.layers.Normalization)
-        for weight in layer.weights
-    }
+    for variable, value in zip(model.weights, values, strict=True):
+        variable.assign(value)
+    for layer in all_layers(model):
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
+            layer.finalize_state()
+
+
+def _assign(model: keras.Model, values: Mapping[str, np.ndarray], source: str) -> None:
+    """Assign values by the names of `named_variables` to all variables, or to none."""
+    variables = named_variables(model)
+    _check(
+        {name: tuple(variable.shape) for name, variable in variables.items()},
+        {name: tuple(value.shape) for name, value in values.items()},
+        source,
+        model.name,
+    )
+    by_id = {id(variable): values[name] for name, variable in variables.items()}
+    _set_weights(model, [by_id[id(variable)] for variable in model.weights])
+
+
+def _check(
+    expected: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, tuple[int, ...]],
+    source: str,
+    model: str,
+) -> None:
+    """Raises UserError unless both have the same names with the same shapes."""
+    missing = [name for name in expected if name not in found]
+    other = [
+        f"{name} {found[name]}, expected {expected[name]}"
+        for name in expected
+        if found.get(name, expected[name]) != expected[name]
+    ]
+    more = [name for name in found if name not in expected]
+    parts = [
+        f"{len(names)} {words} ({_listed(names)})"
+        for names, words in (
+            (missing, "missing"),
+            (other, "of another shape"),
+            (more, "in the file alone"),
+        )
+        if names
+    ]
+    if parts:
+        raise UserError(
+            f"{source} does not fit the {len(expected)} variables of {model!r}: "
+            f"{'; '.join(parts)}. Give the weights of the same backbone."
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + rest
 
 
 def _load_keras(model: keras.Model, path: pathlib.Path) -> None:
-    try:
-        with numpy_initializers():
-            source = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: not a Keras model file ({str(error).splitlines()[0]})."
-        ) from error
-    values = {name: np.asarray(v) for name, v in named_variables(source).items()}
+    source = files.read_keras(path)
+    heads = _heads(source, model)
+    values = {
+        name: np.asarray(variable)
+        for name, variable in named_variables(source).items()
+        if name.split("/")[0] not in heads
+    }
     _assign(model, values, str(path))
 
 
-def save_float16(model: keras.Model, path: str | os.PathLike, metadata: dict) -> None:
-    """Write a backbone's weights to a .npz: float16, moving variances float32.
+def _heads(source: keras.Model, backbone: keras.Model) -> set[str]:
+    """Names of the layers of a model that come after the last one of a backbone."""
+    places, own = top_level_names(source), sublayer_names(backbone)
+    last = max((place for name, place in places.items() if name in own), default=-1)
+    return {name for name, place in places.items() if place > last}
 
-    `metadata` is what JSON can hold (data, seeds, steps, figures). The file is written
-    beside its place and renamed. Raises ValueError for a weight that is not finite in
-    float16.
+
+def save_float16(model: keras.Model, path: str | os.PathLike, metadata: dict) -> None:
+    """Write a backbone's weights to a .npz in float16.
+
+    Moving variances and the constants of Normalization layers are float32, integers
+    stay as they are. `metadata` is what JSON can hold (data, seeds, steps, figures).
+    The file is written under a temporary name and renamed. Raises ValueError for a
+    weight that is not finite in float16.
     """
     path = pathlib.Path(path)
-    arrays = {}
+    arrays, exact = {}, _normalization(model)
     for name, variable in named_variables(model).items():
-        wide = name.endswith("/moving_variance")
-        with np.errstate(over="ignore"):
-            array = np.asarray(variable).astype("float32" if wide else "float16")
+        array = np.asarray(variable)
+        if keras.backend.is_float_dtype(variable.dtype):
+            wide = name.endswith("/moving_variance") or name in exact
+            with np.errstate(over="ignore"):
+                array = array.astype("float32" if wide else "float16")
         if not np.isfinite(array).all():
             raise ValueError(f"{name!r} does not fit into {array.dtype}.")
         arrays[name] = array
@@ -198,7 +270,7 @@ def save_float16(model: keras.Model, path: str | os.PathLike, metadata: dict) ->
 
 
 def read_npz(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
-    """Read what `save_float16` wrote: arrays by "layer/variable", and the metadata.
+    """Read what `save_float16` wrote: arrays by variable, and the metadata.
 
     Raises UserError for a file that is damaged or not of this kind.
     """
@@ -214,10 +286,27 @@ def read_npz(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
     return arrays, metadata
 
 
-def _load_npz(model: keras.Model, path: os.PathLike) -> None:
+def _load_npz(model: keras.Model, path: os.PathLike, backbone: str) -> None:
     arrays, _ = read_npz(path)
+    constants = _normalization(model)
+    old = not constants.keys() & arrays.keys()  # a file of an earlier version
+    if old:
+        arrays |= {name: np.asarray(value) for name, value in constants.items()}
     _assign(model, arrays, str(path))
-    set_normalization(model)
+    if old and not custom.is_function(backbone):
+        set_normalization(model)
+
+
+def _normalization(model: keras.Model) -> dict[str, keras.Variable]:
+    """Those of the model's variables that Normalization layers hold."""
+    held = {
+        id(weight)
+        for layer in all_layers(model)
+        if isinstance(layer, keras.layers.Normalization)
+        for weight in layer.weights
+    }
+    named = named_variables(model)
+    return {name: value for name, value in named.items() if id(value) in held}
 
 
 def _synthetic_asset() -> pathlib.Path:

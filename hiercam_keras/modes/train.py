@@ -20,14 +20,19 @@ from hiercam_keras.modes.train_statistics import plain_batches
 from hiercam_keras.report import curves, tables
 from hiercam_keras.run_folder import Run
 from hiercam_keras.taxonomy.tree import Taxonomy
-from hiercam_keras.training import fit
+from hiercam_keras.training import fit, trial
 
 # Folders and files of a run.
 _OURS = ("checkpoints", "maps", "eval", "cam", "predict", "split", "tensorboard")
 _FILES = ("model.keras", "log.csv", "curves.png", "taxonomy.json", "config.json")
 
 # What may change when a run is gone on with: it changes no result.
-_FREE = ("config.distribution", "config.train.checkpoint_", "config.data.workers")
+_FREE = (
+    "config.distribution",
+    "config.train.checkpoint_",
+    "config.data.workers",
+    "config.model.modules",
+)
 
 
 def run(settings: Settings) -> str:
@@ -86,6 +91,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
     num_labels = {rank: taxonomy.num_labels(rank) for rank in settings.rank}
     coarse_to_fine = [rank for rank in taxonomy.ranks if rank in num_labels]
     model = _build(config, {rank: num_labels[rank] for rank in coarse_to_fine})
+    modules = _try_to_load(model, config)
     parents = tree_arrays(taxonomy, settings.rank)
     steps = training.num_batches
     fit.compile_model(model, num_labels, config.train, steps, parents)
@@ -108,7 +114,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
     for loader in filter(None, (training, validation)):
         loader.close()
     if hosts.is_primary():
-        _save(this, model, taxonomy, config)
+        _save(this, model, taxonomy, config, modules)
     columns = tables.read_log(folder / "log.csv")
     curves.save_learning_curves(
         folder / "curves.png", {"+".join(settings.rank): columns}
@@ -257,13 +263,36 @@ def _open(
     return run_folder.create(folder, record, taxonomy)
 
 
-def _save(this: Run, model: Any, taxonomy: Taxonomy, config: Any) -> None:
+def _try_to_load(model: Any, config: Any) -> list[str]:
+    """Modules that later modes have to be given; refuses what they could not load."""
+    given = config.model.get("modules", ())
+    modules = trial.save_and_load(
+        model,
+        config.model.backbone,
+        config.data.image_size,
+        given,
+        config.model.fast_layers,
+    )
+    if modules and not given:
+        logging.info(
+            "the network has layers of %s: give other modes "
+            "--config.model.modules=%s, or set it in your --config",
+            " and ".join(modules),
+            ",".join(modules),
+        )
+    return modules
+
+
+def _save(
+    this: Run, model: Any, taxonomy: Taxonomy, config: Any, modules: list[str]
+) -> None:
     metadata = {
         "taxonomy": taxonomy.to_json(),
         "ranks": list(this.ranks),
         "image_size": config.data.image_size,
         "backbone": config.model.backbone,
         "cam_layer": model.cam_layer,
+        "modules": modules,  # for a message; nothing is imported for it
         "versions": runtime.versions(),
     }
     files.save_model(this.model_path, model, metadata)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from absl import logging
 
+from hiercam_keras.models.layers import layer_output
 from hiercam_keras.training.filter_loss import filter_loss
 from hiercam_keras.training.forward import predict_batch
 
@@ -32,8 +33,8 @@ class FilterInformation(keras.callbacks.Callback):
             batches = self.loader.epoch(0)
             self._images = next(iter(batches)).images
             batches.close()
-            layer = self.model.get_layer(self.layer)
-            self._maps = keras.Model(self.model.input, layer.output)
+            maps = layer_output(self.model, self.layer)
+            self._maps = keras.Model(self.model.input, maps)
         maps = np.asarray(predict_batch(self._maps, self._images))
         return -float(filter_loss(maps)) / maps.shape[-1]
 

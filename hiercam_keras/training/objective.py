@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.models.layers import layer_output
 from hiercam_keras.training import filter_loss, hierarchy_losses
 
 HIERARCHICAL = ("none", "hxe", "soft_labels")
@@ -159,10 +160,11 @@ def _consistency(num_labels, parents):
 
 def _filters(model, num_labels, category):
     name = getattr(model, "cam_layer", None)
-    if name is None or len(model.get_layer(name).output.shape) != 4:
+    maps = None if name is None else layer_output(model, name)
+    if maps is None or len(maps.shape) != 4:
         raise UserError(
-            f"config.train.filter_loss needs a layer that gives maps, found {name!r}: "
-            "the model's attribute cam_layer names it."
+            f"config.train.filter_loss needs a layer that gives maps once, found "
+            f"{name!r}: the model's attribute cam_layer names it, one of model.layers."
         )
     tap = filter_loss.Tap(model.get_layer(name))
     first = next(iter(num_labels))

@@ -34,12 +34,13 @@ def check(options: Any) -> None:
 
 def layer_rates(
     model: keras.Model, backbone_rate: float, depth_rate: float
-) -> dict[str, float]:
-    """Share of the learning rate for each trainable variable of the backbone, by path.
+) -> dict[int, float]:
+    """Share of the learning rate for each trainable variable of the backbone, by `id`.
 
     `backbone_rate` for the last layer with weights, `backbone_rate` * `depth_rate` for
     the first one, geometrically between them (Howard and Ruder 2018, arXiv:1801.06146,
-    section 3.2). Heads, which have the whole rate, are not in the result.
+    section 3.2). Heads, which have the whole rate, are not in the result. A path is no
+    key: two nested models may both have a "conv/kernel".
     """
     layers = [
         layer
@@ -48,7 +49,7 @@ def layer_rates(
     ]
     last = max(1, len(layers) - 1)
     return {
-        variable.path: backbone_rate * depth_rate ** (1 - number / last)
+        id(variable): backbone_rate * depth_rate ** (1 - number / last)
         for number, layer in enumerate(layers)
         for variable in layer.trainable_variables
     }
@@ -56,7 +57,7 @@ def layer_rates(
 
 def scale(
     optimizer: keras.optimizers.Optimizer,
-    rates: Mapping[str, float],
+    rates: Mapping[int, float],
     frozen_steps: int,
 ) -> None:
     """Makes an optimizer use its own rate for each variable, in place.
@@ -69,7 +70,7 @@ def scale(
     update, use_decay = optimizer.update_step, optimizer._use_weight_decay
 
     def rate_of(variable, rate):
-        share = rates.get(variable.path)
+        share = rates.get(id(variable))
         if share is None:
             return rate
         if frozen_steps:

@@ -15,11 +15,11 @@ import pytest
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import (
     backbones,
-    batchnorm,
     files,
     heads,
     imagenet,
     initializers,
+    layers,
     weights,
     xla_layers,
 )
@@ -155,7 +155,7 @@ def test_momentum_reaches_every_batch_norm():
     heads.set_momentum(model, 0.8)
     norms = [
         layer
-        for layer in batchnorm.inner_layers(model)
+        for layer in layers.all_layers(model)
         if isinstance(layer, keras.layers.BatchNormalization)
     ]
     assert {layer.momentum for layer in norms} == {0.8} and len(norms) == 34

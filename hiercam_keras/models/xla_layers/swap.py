@@ -1,11 +1,10 @@
-"""Room models: put the fast layers into a Keras model, and take them out again."""
-
-from collections.abc import Iterator
+"""Put the fast layers into a Keras model, and take them out again."""
 
 import jax
 import keras
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.models.layers import all_layers
 from hiercam_keras.models.xla_layers.activation import Activation
 from hiercam_keras.models.xla_layers.batchnorm import BatchNormalization
 from hiercam_keras.models.xla_layers.conv import PointwiseConv2D, StemConv2D
@@ -69,11 +68,6 @@ def resolve_kinds(layers: str | tuple[str, ...] = "auto") -> tuple[str, ...]:
     return kinds
 
 
-def _all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Every layer inside a model, once each, nested models and blocks included."""
-    return iter({id(layer): layer for layer in model._flatten_layers()}.values())
-
-
 def _set_class(layer: keras.layers.Layer, cls: type) -> None:
     # object's own setter, because Keras' tracks the attributes that are set.
     object.__setattr__(layer, "__class__", cls)
@@ -104,7 +98,7 @@ def accelerate(
     Raises UserError as `resolve_kinds` does.
     """
     kinds = resolve_kinds(layers)
-    for layer in _all_layers(model):
+    for layer in [model, *all_layers(model)]:
         kind = _kind(layer)
         if kind is not None:
             cls = FAST[kind] if kind in kinds else _stock_class(type(layer))
@@ -122,7 +116,7 @@ def stock(model: keras.Model) -> keras.Model:
 def accelerated_layers(model: keras.Model) -> dict[str, int]:
     """How many layers of each kind are the fast ones."""
     counts = dict.fromkeys(KINDS, 0)
-    for layer in _all_layers(model):
+    for layer in [model, *all_layers(model)]:
         for kind, cls in FAST.items():
             counts[kind] += type(layer) is cls
     return counts

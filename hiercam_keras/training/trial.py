@@ -1,0 +1,198 @@
+"""A network of the user's is saved and loaded once before the first step.
+
+What cannot be loaded again, or comes back as another network, is refused before hours
+of training. The stock architectures are left out: they hold layers of Keras alone, and
+the tests load the files of every one.
+"""
+
+import inspect
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import logging
+
+from hiercam_keras.errors import UserError
+from hiercam_keras.models import custom, files, user_code
+from hiercam_keras.models.layers import named_variables, sublayers
+from hiercam_keras.training.forward import predict_batch
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_TOLERANCE = 1e-3  # of the largest output; the same layers differ by rounding
+
+
+def save_and_load(
+    model: keras.Model,
+    backbone: str,
+    image_size: int,
+    modules: Sequence[str] = (),
+    fast_layers: str = "none",
+) -> list[str]:
+    """Writes the model to a temporary file and loads it as later modes do.
+
+    Args:
+      model: untrained, with heads.
+      backbone: "package.module:function" that built it; others are not tried.
+      image_size: pixels of a side.
+      modules: `config.model.modules`; by default those of the function and of the
+        classes in the model.
+      fast_layers: of the model.
+
+    Returns:
+      The modules that a process has to import before it loads the model.
+
+    Raises:
+      UserError: it cannot be saved or loaded, or comes back with other weights or other
+        outputs; the message names the layer.
+    """
+    if not custom.is_function(backbone):
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        try:
+            files.save_model(path, model, {})
+        except Exception as error:  # the user's layers may fail in any way
+            raise _refused(backbone, model, f"cannot be saved ({_line(error)})") from (
+                error
+            )
+        found = files.needs(path)
+        needed = _modules(found, backbone, modules)
+        user_code.use_modules(needed)
+        _check_found(found, backbone, needed)
+        try:
+            loaded, _ = files.load_model(path, fast_layers)
+        except UserError as error:
+            why = str(error).removeprefix(f"{path}: ")
+            raise _refused(backbone, model, f"cannot be loaded again: {why}") from error
+    _check_weights(model, loaded, backbone)
+    _check_outputs(model, loaded, backbone, image_size)
+    return needed
+
+
+def _modules(
+    found: Sequence[user_code.Foreign], backbone: str, modules: Sequence[str]
+) -> list[str]:
+    named = user_code.split_names(modules)
+    if named or not found:
+        return named
+    own = [one.module for one in found if one.module]
+    if len(own) < len(found):  # functions, of which a file says no module
+        own.append(backbone.partition(":")[0])
+    return list(dict.fromkeys(own))
+
+
+def _check_found(
+    found: Sequence[user_code.Foreign], backbone: str, needed: Sequence[str]
+) -> None:
+    for one in found:
+        if one.name == user_code.LAMBDA:
+            raise UserError(f"model.backbone={backbone}: {user_code.advice([one])}.")
+        module = sys.modules.get(one.module)
+        hidden = one.module and not hasattr(module, one.name)
+        if hidden or one.module == "__main__":
+            raise UserError(
+                f"model.backbone={backbone}: {one}, which no module has under that "
+                "name, so it could not be loaded again. Define it at the top level of "
+                "a module."
+            )
+        if not user_code.is_known(one):
+            raise UserError(
+                f"model.backbone={backbone}: {one}, which is not in "
+                f"{', '.join(needed)}, so it could not be loaded again. Add its module "
+                f"to {user_code.FIELD}."
+            )
+
+
+def _refused(backbone: str, model: keras.Model, why: str) -> UserError:
+    name = _culprit(model)
+    where = f"layer {name!r} of the network" if name else "the network"
+    return UserError(
+        f"model.backbone={backbone}: {where} {why}. A layer needs a get_config that "
+        "gives every argument of its __init__."
+    )
+
+
+def _culprit(model: keras.Model) -> str:
+    """Name of the first layer that Keras cannot save and make again, "" if none."""
+    for layer in sublayers(model):
+        if isinstance(layer, keras.Model):
+            if name := _culprit(layer):
+                return name
+        try:
+            config = keras.saving.serialize_keras_object(layer)
+            keras.saving.deserialize_keras_object(config, safe_mode=True)
+        except Exception:  # the user's layers may fail in any way
+            return layer.name
+    return ""
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _check_weights(model: keras.Model, loaded: keras.Model, backbone: str) -> None:
+    before, after = named_variables(model), named_variables(loaded)
+    for name in before | after:
+        same = (
+            name in before
+            and name in after
+            and np.array_equal(np.asarray(before[name]), np.asarray(after[name]))
+        )
+        if not same:
+            raise UserError(
+                f"model.backbone={backbone}: the weight {name} does not come back from "
+                "a saved file. Make each weight with add_weight in the layer's "
+                "__init__ or build, and give its get_config every argument of "
+                "__init__."
+            )
+
+
+def _check_outputs(
+    model: keras.Model, loaded: keras.Model, backbone: str, image_size: int
+) -> None:
+    shape = (1, image_size, image_size, 3)
+    images = np.random.default_rng(0).integers(0, 256, shape, "uint8")
+    before, after = _outputs(model, images), _outputs(loaded, images)
+    largest = max(np.abs(value).max() for value in before)
+    if _distance(before, after) <= _TOLERANCE * largest:
+        return
+    if _distance(before, _outputs(model, images)) > _TOLERANCE * largest:
+        logging.warning(
+            "%s gives other outputs for the same image at each call", backbone
+        )
+        return
+    why = _forgotten(model) or "a layer of yours has an argument that it forgets"
+    raise UserError(
+        f"model.backbone={backbone}: the network that is loaded from a saved file has "
+        f"the same weights and gives other outputs: {why}. Let get_config give every "
+        "argument of __init__."
+    )
+
+
+def _forgotten(model: keras.Model) -> str:
+    """The first layer whose config lacks an argument of its class, in words."""
+    for layer in sublayers(model):
+        if isinstance(layer, keras.Model):
+            if found := _forgotten(layer):
+                return found
+        if type(layer).__module__.split(".")[0] == "keras":
+            continue
+        arguments = inspect.signature(type(layer).__init__).parameters.values()
+        plain = {a.name for a in arguments if a.kind not in _VARIADIC} - {"self"}
+        lacking = sorted(plain - layer.get_config().keys())
+        if lacking:
+            return f"the config of layer {layer.name!r} lacks {', '.join(lacking)}"
+    return ""
+
+
+def _outputs(model: keras.Model, images: np.ndarray) -> list[np.ndarray]:
+    outputs = predict_batch(model, images)
+    outputs = outputs if isinstance(outputs, dict) else {"": outputs}
+    return [np.asarray(outputs[name], np.float64) for name in sorted(outputs)]
+
+
+def _distance(one: list[np.ndarray], other: list[np.ndarray]) -> float:
+    return max(np.abs(a - b).max() for a, b in zip(one, other, strict=True))
