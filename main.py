@@ -91,6 +91,7 @@ def main(_: list[str]) -> None:
             hosts.join(FLAGS.mode)
         settings = Settings.from_flags(FLAGS, _DEFAULT_CONFIG)
         mode = importlib.import_module(settings.module)
+        settings.use_modules()
         with hosts.as_one():
             said = mode.run(settings)
         # All is done; Python, while it ends, would let the signal kill it.

@@ -92,6 +92,11 @@ def prepare_process() -> None:
         if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
             signal.signal(signal.SIGTERM, _stop)
     os.environ["KERAS_BACKEND"] = "jax"
+    os.environ["KERAS_NNX_ENABLED"] = "false"
+    for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
+        # `fit` would do fewer steps than the log and the checkpoints count.
+        if os.environ.pop(name, None) is not None:
+            logging.warning("%s is set and has no effect on this program", name)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -138,6 +143,19 @@ def _plain_log_lines() -> None:
     logging.set_stderrthreshold(logging.INFO)
 
 
+def set_keras_defaults() -> None:
+    """Sets what ~/.keras/keras.json may have otherwise, as results depend on it.
+
+    With channels_first a network would take the rows of an image for its channels. The
+    file's backend and nnx_enabled are set by `prepare_process`.
+    """
+    import keras
+
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+
+
 def start(
     seed: int, dtype: str = "float32", devices: int = 0, alone: bool = False
 ) -> None:
@@ -160,6 +178,7 @@ def start(
         cache = Path(user_cache_dir("hiercam_keras")) / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    set_keras_defaults()
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(dtype)
     _share_batches(devices, alone)

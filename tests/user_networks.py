@@ -116,3 +116,10 @@ def local(image_size):
         pass
 
     return _with(lambda: Hidden(name="block"))(image_size)
+
+
+def local_function(image_size):
+    def hidden(x):
+        return 2 * x
+
+    return _with(lambda: L.Activation(hidden, name="doubled"))(image_size)

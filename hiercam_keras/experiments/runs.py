@@ -134,6 +134,7 @@ def _train(settings: Settings, sender: Any) -> None:
     from hiercam_keras.modes import train
 
     try:
+        settings.use_modules()
         train.run(settings)
     except UserError as error:
         sender.send(str(error))

@@ -78,7 +78,7 @@ def import_module(name: str, field: str) -> ModuleType:
 
 
 def objects_of(modules: Iterable[ModuleType]) -> dict[str, Any]:
-    """Classes and functions that modules define, by name.
+    """Classes and functions that modules define, and layers that they import, by name.
 
     What `register_keras_serializable` has registered is left out: Keras knows it.
 
@@ -104,6 +104,11 @@ def objects_of(modules: Iterable[ModuleType]) -> dict[str, Any]:
 def _is_own(value: Any, module: ModuleType) -> bool:
     if not (inspect.isclass(value) or inspect.isfunction(value)):
         return False
+    if value.__module__.split(".")[0] in _KERAS:
+        return False
+    if inspect.isclass(value) and issubclass(value, keras.layers.Layer):
+        return True
+    # No function of another package, which a file could call: as in "from os import".
     return f"{value.__module__}.".startswith(f"{module.__name__}.")
 
 

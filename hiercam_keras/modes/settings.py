@@ -66,6 +66,23 @@ class Settings:
         room = "experiments" if self.mode in EXPERIMENTS else "modes"
         return f"hiercam_keras.{room}.{self.mode}"
 
+    def use_modules(self) -> None:
+        """Imports the user's modules of `config.model.modules`, for this process.
+
+        They are those of --config and the command line. Those in the record of a run
+        are never imported: a run folder may come from elsewhere.
+
+        Raises:
+          UserError: a module cannot be imported.
+        """
+        modules = self.config.get("model", {}).get("modules", ())
+        if modules:
+            from hiercam_keras import runtime
+            from hiercam_keras.models import user_code
+
+            runtime.set_keras_defaults()
+            user_code.use_modules(modules)
+
     @classmethod
     def from_flags(cls, flags: Any, default_config: str) -> "Settings":
         """Reads the parsed absl flags of main.py.

@@ -12,7 +12,7 @@ from hiercam_keras import hosts, run_folder, run_lock, runtime, workdir
 from hiercam_keras.data import sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import files, heads, xla_layers
+from hiercam_keras.models import files, heads, user_code, xla_layers
 from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
@@ -273,11 +273,10 @@ def _try_to_load(model: Any, config: Any) -> list[str]:
         given,
         config.model.fast_layers,
     )
-    if modules and not given:
+    if set(modules) > set(user_code.split_names(given)):
         logging.info(
-            "the network has layers of %s: give other modes "
-            "--config.model.modules=%s, or set it in your --config",
-            " and ".join(modules),
+            "the network has layers of yours: give other modes "
+            "--config.model.modules=%s, or set model.modules in your --config",
             ",".join(modules),
         )
     return modules

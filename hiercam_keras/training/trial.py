@@ -37,12 +37,12 @@ def save_and_load(
       model: untrained, with heads.
       backbone: "package.module:function" that built it; others are not tried.
       image_size: pixels of a side.
-      modules: `config.model.modules`; by default those of the function and of the
-        classes in the model.
+      modules: `config.model.modules`.
       fast_layers: of the model.
 
     Returns:
-      The modules that a process has to import before it loads the model.
+      The modules that a process has to import before it loads the model: the given
+      ones, and those of classes and functions that these lack.
 
     Raises:
       UserError: it cannot be saved or loaded, or comes back with other weights or other
@@ -61,7 +61,7 @@ def save_and_load(
         found = files.needs(path)
         needed = _modules(found, backbone, modules)
         user_code.use_modules(needed)
-        _check_found(found, backbone, needed)
+        _check_found(found, backbone)
         try:
             loaded, _ = files.load_model(path, fast_layers)
         except UserError as error:
@@ -73,36 +73,33 @@ def save_and_load(
 
 
 def _modules(
-    found: Sequence[user_code.Foreign], backbone: str, modules: Sequence[str]
+    found: Sequence[user_code.Foreign], backbone: str, given: Sequence[str]
 ) -> list[str]:
-    named = user_code.split_names(modules)
-    if named or not found:
-        return named
-    own = [one.module for one in found if one.module]
-    if len(own) < len(found):  # functions, of which a file says no module
-        own.append(backbone.partition(":")[0])
-    return list(dict.fromkeys(own))
+    """The given modules, and those of classes and functions that they lack."""
+    needed = user_code.split_names(given)
+    modules = [user_code.import_module(name, user_code.FIELD) for name in needed]
+    for one in found:
+        # Keras keeps no module of a function: that of the network may have it.
+        own = one.module or backbone.partition(":")[0]
+        there = [getattr(module, one.name, None) for module in modules]
+        if own not in needed and not any(
+            getattr(value, "__module__", "") == own for value in there
+        ):
+            needed.append(own)
+    return needed
 
 
-def _check_found(
-    found: Sequence[user_code.Foreign], backbone: str, needed: Sequence[str]
-) -> None:
+def _check_found(found: Sequence[user_code.Foreign], backbone: str) -> None:
     for one in found:
         if one.name == user_code.LAMBDA:
             raise UserError(f"model.backbone={backbone}: {user_code.advice([one])}.")
         module = sys.modules.get(one.module)
         hidden = one.module and not hasattr(module, one.name)
-        if hidden or one.module == "__main__":
+        if hidden or one.module == "__main__" or not user_code.is_known(one):
             raise UserError(
                 f"model.backbone={backbone}: {one}, which no module has under that "
                 "name, so it could not be loaded again. Define it at the top level of "
-                "a module."
-            )
-        if not user_code.is_known(one):
-            raise UserError(
-                f"model.backbone={backbone}: {one}, which is not in "
-                f"{', '.join(needed)}, so it could not be loaded again. Add its module "
-                f"to {user_code.FIELD}."
+                f"a module, the network's own or one of {user_code.FIELD}."
             )
 
 

@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import user_networks
 from array_loader import ArrayLoader, make_images
 
 from hiercam_keras.errors import UserError

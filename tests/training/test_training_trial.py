@@ -52,6 +52,7 @@ def test_what_later_modes_have_to_import_is_found(name, needed):
         ("lambda_", r"layer 'doubled' holds a lambda.*never run.*--config.model.modu"),
         ("forgets", r"other outputs: the config of layer 'block' lacks scale"),
         ("unsaid", r"layer 'block' of the network cannot be loaded again"),
+        ("local_function", r"uses the function 'hidden', which no module has.*top lev"),
         ("local", r"layer 'block' is of the class user_networks.Hidden.*top level"),
     ],
 )
@@ -62,11 +63,9 @@ def test_what_cannot_be_loaded_is_refused_by_its_layer(name, words):
     assert "user_networks:" in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["block", "function"])
-def test_modules_that_lack_it_are_refused(name, registry):
-    with pytest.raises(UserError, match="is not in tiny_birds, so it could not be"):
-        tried(name, ("tiny_birds",))
-    assert "Block" not in registry
+@pytest.mark.parametrize("name", ["block", "registered", "function"])
+def test_modules_that_lack_it_are_completed(name):
+    assert tried(name, ("tiny_birds",)) == ["tiny_birds", "user_networks"]
 
 
 def test_a_weight_that_does_not_come_back_is_named(monkeypatch):
