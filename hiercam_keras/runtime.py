@@ -8,12 +8,14 @@ import logging as python_logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import warnings
 from pathlib import Path
 
 from absl import logging
 
+from hiercam_keras import cache_folder
 from hiercam_keras.errors import TRY_AGAIN, Stopped, UserError
 
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"
@@ -93,6 +95,9 @@ def prepare_process() -> None:
             signal.signal(signal.SIGTERM, _stop)
     os.environ["KERAS_BACKEND"] = "jax"
     os.environ["KERAS_NNX_ENABLED"] = "false"
+    if cache_folder.home() is None:  # TensorFlow would make a folder with the name "~"
+        place = cache_folder.user_cache() or Path(tempfile.gettempdir())
+        os.environ.setdefault("KERAS_HOME", str(place / ".keras"))
     for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
         # `fit` would do fewer steps than the log and the checkpoints count.
         if os.environ.pop(name, None) is not None:
@@ -172,11 +177,10 @@ def start(
     """
     import jax
     import keras
-    from platformdirs import user_cache_dir
 
-    if not jax.config.jax_compilation_cache_dir:
-        cache = Path(user_cache_dir("hiercam_keras")) / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+    cache = cache_folder.user_cache()
+    if cache and not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(cache / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     set_keras_defaults()
     keras.utils.set_random_seed(seed)

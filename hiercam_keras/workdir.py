@@ -56,7 +56,8 @@ def atomic_path(path: str | os.PathLike, own: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror or error}. Free some space, or "
-            "choose another folder with --workdir or --out."
+            "choose another folder with --workdir or --out (of the cache with "
+            "--config.data.cache_dir)."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -84,7 +85,7 @@ def make_dir(path: str | os.PathLike) -> Path:
     except OSError as error:
         raise UserError(
             f"cannot make the folder {path}: {error.strerror or error}. Choose another "
-            "place with --workdir or --out."
+            "place with --workdir or --out (of the cache with --config.data.cache_dir)."
         ) from error
     return path
 

@@ -35,9 +35,10 @@ EXTERNAL = {
     "absl.flags": (),
     "torch": (),
 }
-_BASE = {"errors", "workdir", "progress", "csv_files", ""}
+_BASE = {"cache_folder", "errors", "workdir", "progress", "csv_files", ""}
 # Room -> the rooms that it may import, besides the base.
 ROOMS = {
+    "cache_folder": set(),
     "errors": set(),
     "workdir": set(),
     "progress": set(),

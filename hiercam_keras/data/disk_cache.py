@@ -24,7 +24,8 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import workdir
-from hiercam_keras.data import disk_lock, index, windows
+from hiercam_keras.cache_folder import cache_folder, expanded
+from hiercam_keras.data import disk_lock, windows
 from hiercam_keras.errors import UserError
 
 SCHEMA_VERSION = 1
@@ -65,10 +66,10 @@ def folder_of(setting: str, cache_dir: str, num_bytes: int, memory: int) -> Path
       memory: bytes that windows may take in memory.
     """
     if setting != "auto":
-        return Path(setting).expanduser() if setting else None
+        return expanded(setting) if setting else None
     if num_bytes <= memory:
         return None
-    folder = Path(cache_dir or index.user_cache()) / "decoded"
+    folder = cache_folder(cache_dir) / "decoded"
     free = _free(folder)
     if num_bytes + _SPARE > free:
         logging.info(

@@ -80,12 +80,6 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def user_cache() -> Path:
-    """Where indexes lie unless the config says otherwise."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "hiercam_keras"
-
-
 def scan(
     root: Path,
     cache_dir: Path,

@@ -30,7 +30,7 @@ def run(settings: Settings) -> str:
     (this,) = find_runs(settings, [settings.rank])
     config = settings.config_of(this.record["config"])
     if settings.image:
-        records = photos.load_photos(settings.image)
+        records = photos.load_photos(settings.image, config.data.get("cache_dir"))
         data = RunData(this, config, this.taxonomy(), None, None)
     else:
         data = open_run(settings, this)

@@ -26,7 +26,8 @@ def run(settings: Settings) -> str:
     taxonomy = this.taxonomy()
     config = settings.config_of(this.record["config"])
     if settings.image:
-        batches = photo_loader(photos.load_photos(settings.image), config)
+        records = photos.load_photos(settings.image, config.data.get("cache_dir"))
+        batches = photo_loader(records, config)
         default = Path(this.path / "predict" / "photos.csv")
     else:
         batches = open_run(settings, this).loader(settings.split)

@@ -13,6 +13,7 @@ from typing import Any
 
 from absl import logging
 
+from hiercam_keras.cache_folder import cache_folder, expanded
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.prepare_report import PrepareReport
 from hiercam_keras.data.records import Record
@@ -65,7 +66,7 @@ def load(
       data_config: the config's `data`: source, root, workers, cache_dir, and what the
         source itself needs.
       data_dir: where the data are, which beats the config's root.
-      cache_dir: where indexes lie; default: the config's, else the user's cache.
+      cache_dir: folder of the indexes; default: the config's, see `cache_folder`.
       name: the config's name, given to its own data; a `data_dir` has its own name.
 
     Raises:
@@ -75,7 +76,7 @@ def load(
         raise UserError(
             f"data.source is {data_config.source!r}: use one of {', '.join(NAMES)}."
         )
-    cache = Path(cache_dir or data_config.get("cache_dir") or index_lib.user_cache())
+    cache = cache_folder(cache_dir or data_config.get("cache_dir"))
     module = importlib.import_module(f"{__name__}.{MODULES[data_config.source]}")
     read = module.read_source(Request(data_config, data_dir or None, cache))
     if data_dir:
@@ -125,9 +126,9 @@ def data_name(data_dir: str | Path) -> str:
     if "://" in text:  # a bucket's path is the same from any folder
         digest = hashlib.sha1(text.rstrip("/").encode()).hexdigest()[:6]
         return f"{text.rstrip('/').rsplit('/', 1)[-1]}-{digest}"
-    return index_lib.folder_key(Path(data_dir).expanduser())
+    return index_lib.folder_key(expanded(data_dir))
 
 
 def absolute(data_dir: str) -> str:
     """The path as it is known from any folder; a bucket's stays as it is."""
-    return data_dir if "://" in data_dir else str(Path(data_dir).expanduser().resolve())
+    return data_dir if "://" in data_dir else str(expanded(data_dir).resolve())

@@ -1,4 +1,4 @@
-"""Data room: large files that were compared with their published sums, once."""
+"""Large files that were compared with their published sums, once."""
 
 import contextlib
 import hashlib
@@ -8,20 +8,25 @@ from pathlib import Path
 from absl import logging
 
 from hiercam_keras import workdir
-from hiercam_keras.data import index
+from hiercam_keras.cache_folder import cache_folder
 from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
 
 _BLOCK = 1 << 20
 
 
-def check(path: Path, sha256: str) -> Path:
-    """Compares a file with its SHA-256; the user's cache remembers that it was right.
+def check(path: Path, sha256: str, cache: Path | None = None) -> Path:
+    """Compares a file with its SHA-256; the cache remembers that it was right.
+
+    Args:
+      path: of the file.
+      sha256: expected, hexadecimal.
+      cache: as `cache_folder` takes it.
 
     Raises:
       UserError: it is another one.
     """
-    note = _note(path)
+    note = _note(path, cache)
     with contextlib.suppress(UserError):  # there is none
         if workdir.read_json(note) == _state(path, sha256):
             return path
@@ -40,14 +45,14 @@ def check(path: Path, sha256: str) -> Path:
             f"file ({sha256}): it is damaged or another one. Remove it, and it is "
             "downloaded, or put the right one there."
         )
-    remember(path, sha256)
+    remember(path, sha256, cache)
     return path
 
 
-def remember(path: Path, sha256: str) -> None:
+def remember(path: Path, sha256: str, cache: Path | None = None) -> None:
     """Notes that a file has this SHA-256; until its size or time changes."""
     try:
-        workdir.write_json(_note(path), _state(path, sha256))
+        workdir.write_json(_note(path, cache), _state(path, sha256))
     except UserError as error:
         logging.warning("%s; %s is checked again by the next run", error, path)
 
@@ -57,6 +62,6 @@ def _state(path: Path, sha256: str) -> dict:
     return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256}
 
 
-def _note(path: Path) -> Path:
+def _note(path: Path, cache: Path | None) -> Path:
     name = hashlib.sha1(os.fsencode(path.absolute())).hexdigest()[:16]
-    return index.user_cache() / "checked" / f"{name}.json"
+    return cache_folder(cache) / "checked" / f"{name}.json"

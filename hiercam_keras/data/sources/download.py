@@ -28,7 +28,14 @@ _TIMEOUT = 60.0  # s without a byte
 _BROKEN = (OSError, http.client.HTTPException)
 
 
-def fetch(url: str, path: Path, size: int, sha256: str, retries: int = 5) -> Path:
+def fetch(
+    url: str,
+    path: Path,
+    size: int,
+    sha256: str,
+    retries: int = 5,
+    cache: Path | None = None,
+) -> Path:
     """Downloads a file unless it is there; goes on with what is there of it.
 
     What is there from before is read once and compared with the sum (`checked`).
@@ -39,13 +46,14 @@ def fetch(url: str, path: Path, size: int, sha256: str, retries: int = 5) -> Pat
       size: of the file, bytes.
       sha256: of the file, hexadecimal.
       retries: new tries after a connection broke without one new byte.
+      cache: remembers sums that were right, see `checked`.
 
     Raises:
       UserError: the disk is too small, the server cannot be reached or gives another
         file, or another process is downloading it.
     """
     if path.is_file() and path.stat().st_size == size:
-        return checked.check(path, sha256)
+        return checked.check(path, sha256, cache)
     workdir.make_dir(path.parent)
     part = path.with_name(f"{path.name}.part")
     try:
@@ -63,7 +71,7 @@ def fetch(url: str, path: Path, size: int, sha256: str, retries: int = 5) -> Pat
             os.replace(part, path)
     except OSError as error:
         raise UserError(f"cannot write {part}: {error.strerror or error}.") from error
-    checked.remember(path, sha256)
+    checked.remember(path, sha256, cache)
     return path
 
 

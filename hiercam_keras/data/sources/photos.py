@@ -6,6 +6,7 @@ from pathlib import Path
 
 from absl import logging
 
+from hiercam_keras.cache_folder import cache_folder
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources.image_folder import SUFFIXES
@@ -25,7 +26,7 @@ def load_photos(
     Args:
       pattern: a file, a folder or a glob ("photos/*.jpg", "photos/**/*.jpg"). What
         exists by its name is taken before what it would match as a pattern.
-      cache_dir: where converted copies lie; default: the user's cache.
+      cache_dir: folder of converted copies; default: see `cache_folder`.
       workers: threads; 0 for one per core.
 
     Raises:
@@ -39,8 +40,8 @@ def load_photos(
             f"--image={index_lib.printable(pattern)} matches no image file: give a "
             "file, a folder or a quoted glob."
         )
-    cache = Path(cache_dir or index_lib.user_cache())
-    found = index_lib.scan(base, cache / "photos", files, workers, partial=True)
+    cache = cache_folder(cache_dir) / "photos"
+    found = index_lib.scan(base, cache, files, workers, partial=True)
     records = []
     for example_id, path in files.items():
         entry = found.entries[example_id]

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from hiercam_keras.cache_folder import expanded
 from hiercam_keras.data.prepare_report import PrepareReport
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources.annotations import Evidence
@@ -23,8 +24,13 @@ class Request(NamedTuple):
 
     @property
     def place(self) -> str:
-        """--data_dir, else data.root; empty where neither says anything."""
-        return self.data_dir or self.config.get("root", "")
+        """--data_dir, else data.root, with ~ expanded; empty where both are.
+
+        Raises:
+          UserError: there is no home folder for ~.
+        """
+        place = self.data_dir or self.config.get("root", "")
+        return place if not place or "://" in place else str(expanded(place))
 
     @property
     def workers(self) -> int:

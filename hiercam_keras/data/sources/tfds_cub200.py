@@ -39,7 +39,7 @@ def read_source(request: Request) -> Reading:
     Raises:
       UserError: it cannot be downloaded; the message tells how to place the archives.
     """
-    place = request.place or tfds_prepared.default_place()
+    place = request.place or tfds_prepared.default_place(NAME, request.config)
     folder = tfds_prepared.folder_for(request.cache, NAME, place)
     if not tfds_prepared.is_unpacked(folder):
         builder = tfds_prepared.find_prepared(NAME, place)
@@ -130,7 +130,8 @@ def _prepare(place: str, request: Request):
     )
     for url, info in files.items():
         try:
-            download.fetch(url, manual / info.filename, info.size, info.checksum)
+            place = manual / info.filename
+            download.fetch(url, place, info.size, info.checksum, cache=request.cache)
         except UserError as error:
             raise UserError(f"{error} {how}") from error
     tfds_prepared.prepare(builder, downloads, manual, how)

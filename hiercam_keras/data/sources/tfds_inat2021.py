@@ -25,7 +25,7 @@ def read_source(request: Request) -> Reading:
     Raises:
       UserError: an archive is damaged, or cannot be downloaded or written.
     """
-    place = request.place or tfds_prepared.default_place()
+    place = request.place or tfds_prepared.default_place(NAME, request.config)
     folder = tfds_prepared.folder_for(request.cache, NAME, place)
     if not tfds_prepared.is_unpacked(folder):
         builder = tfds_prepared.find_prepared(NAME, place)
@@ -66,6 +66,7 @@ def _prepare(place: str, request: Request) -> Any:
         data_dir=place if remote else str(Path(place).expanduser()),
         file_format=tfds_prepared.file_format(),
     )
+    builder.notes = request.cache
     how = f"Place the archives by hand in {folder} (docs/DATA.md lists them)."
     tfds_prepared.prepare(builder, root, folder, how)
     return builder

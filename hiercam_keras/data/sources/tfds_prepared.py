@@ -23,13 +23,15 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from hiercam_keras import workdir
+from hiercam_keras import cache_folder, workdir
 from hiercam_keras.data.records import Box
 from hiercam_keras.data.sources import download, inside, split_words
 from hiercam_keras.data.sources.table import BOX
 from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
 from hiercam_keras.taxonomy.lineage import Lineage
+
+_TFDS = "tensorflow_datasets"
 
 
 class Item(NamedTuple):
@@ -63,9 +65,31 @@ def is_unpacked(folder: Path) -> bool:
     return (folder / "table.csv").is_file()
 
 
-def default_place() -> str:
-    """TFDS' own folder for prepared data sets."""
-    return os.environ.get("TFDS_DATA_DIR") or str(Path.home() / "tensorflow_datasets")
+def default_place(name: str, config: Any) -> str:
+    """The folder for prepared data sets where neither --data_dir nor data.root is set.
+
+    It is TFDS' own: TFDS_DATA_DIR or ~/tensorflow_datasets; where data.cache_dir is
+    set and the data set is not prepared there, the folder of this name in it.
+
+    Args:
+      name: of the data set.
+      config: the config's `data`.
+
+    Raises:
+      UserError: there is no home folder. Gigabytes do not go to a temporary folder.
+    """
+    if place := os.environ.get("TFDS_DATA_DIR"):
+        return place
+    home, cache = cache_folder.home(), config.get("cache_dir", "")
+    usual = home and home / _TFDS
+    if cache and not (usual and (usual / name).exists()):
+        return str(cache_folder.cache_folder(cache) / _TFDS)
+    if usual is None or not (usual.exists() or os.access(home, os.W_OK)):
+        raise UserError(
+            f"{name} has no place: there is no home folder that can be written. Name a "
+            "folder with --data_dir, --config.data.cache_dir or TFDS_DATA_DIR."
+        )
+    return str(usual)
 
 
 def manual_dir(config: Any, default: Path) -> Path:
@@ -78,7 +102,7 @@ def manual_dir(config: Any, default: Path) -> Path:
     named = config.get("manual_dir", "")
     if not named:
         return default
-    folder = Path(named).expanduser()
+    folder = cache_folder.expanded(named)
     if not folder.is_dir():
         raise UserError(
             f"data.manual_dir is {folder}, which is no folder. Make it, or leave the "

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from hiercam_keras.data import index
+from hiercam_keras.cache_folder import cache_folder
 from hiercam_keras.data.sources import archives, checked, download, tfds_prepared
 from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
@@ -54,6 +54,7 @@ class Inat2021Birds(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = __doc__
+    notes: Path | None = None  # cache of checked sums; None: the user's
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
@@ -139,7 +140,7 @@ class Inat2021Birds(tfds.core.GeneratorBasedBuilder):
                 info.size,
             )
         else:
-            checked.check(path, info.checksum)
+            checked.check(path, info.checksum, self.notes)
 
     def _download_all(self, wanted: dict[str, str], folder: Path) -> dict[str, Path]:
         """Archives by split; their sum is told, and room for it found, beforehand."""
@@ -160,7 +161,13 @@ class Inat2021Birds(tfds.core.GeneratorBasedBuilder):
     def _download(self, name: str, folder: Path) -> Path:
         info = self.url_infos[URL + name]
         try:
-            return download.fetch(URL + name, folder / name, info.size, info.checksum)
+            return download.fetch(
+                URL + name,
+                folder / name,
+                info.size,
+                info.checksum,
+                cache=self.notes,
+            )
         except UserError as error:
             raise UserError(f"{error} Or place {name} by hand in {folder}.") from error
 
@@ -212,7 +219,7 @@ def download_dir(dl_manager: Any, manual: Path | None) -> Path:
     for place in (manual, dl_manager.download_dir / "manual"):
         if place is not None and not tfds_prepared.is_remote(str(place)):
             return Path(place)
-    return index.user_cache() / "tfds" / "downloads" / "manual"
+    return cache_folder() / "tfds" / "downloads" / "manual"
 
 
 def _on_disk(place: Any) -> Any:
