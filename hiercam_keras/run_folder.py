@@ -69,6 +69,25 @@ class Run:
         return run
 
 
+def extend(run: Run, epochs: int) -> Run:
+    """Records that a training goes on to more epochs than it was begun for.
+
+    The former numbers stay in the record, as `epochs_before`: under a schedule the
+    result is another one than that of a single training.
+    """
+    config = {**run.record["config"]}
+    before = config["train"]["epochs"]
+    config["train"] = {**config["train"], "epochs": epochs}
+    record = {
+        **run.record,
+        "state": "training",
+        "config": config,
+        "epochs_before": [*run.record.get("epochs_before", ()), before],
+    }
+    workdir.write_json(run.path / "config.json", record)
+    return replace(run, record=record)
+
+
 def path_for(runs_dir: str, data_name: str, ranks: tuple[str, ...], seed: int) -> Path:
     """Where the run of these ranks lies unless --workdir says otherwise."""
     return Path(runs_dir) / data_name / "+".join(ranks) / f"seed{seed}"

@@ -22,11 +22,14 @@ from hiercam_keras.run_folder import Run
 from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training import fit, trial
 
-# Folders and files of a run.
+# Folders and files of a run, and those of them that are of its model.
 _OURS = ("checkpoints", "maps", "eval", "cam", "predict", "split", "tensorboard")
+_RESULTS = ("eval", "cam", "predict", "localize", "guide")
 _FILES = ("model.keras", "log.csv", "curves.png", "taxonomy.json", "config.json")
 
-# What may change when a run is gone on with: it changes no result.
+_EPOCHS = "config.train.epochs"  # may be larger when a run is resumed
+
+# What may change when a run is resumed: it changes no result.
 _FREE = (
     "config.distribution",
     "config.train.checkpoint_",
@@ -56,6 +59,7 @@ def run(settings: Settings) -> str:
 def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
     config = settings.config
     before = _check_free(folder, settings)
+    begun = _epochs_of(run_folder.read(folder)) if before and settings.resume else 0
     source = source or load_source(config, settings.data_dir)
     taxonomy = taxonomy_of(source, config)
     _check_single(taxonomy, settings.rank)
@@ -109,7 +113,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
     hosts.barrier("begun")
     resume = settings.resume
     rows = fit.train(
-        model, training, validation, num_labels, config, folder, resume, plain
+        model, training, validation, num_labels, config, folder, resume, plain, begun
     )
     for loader in filter(None, (training, validation)):
         loader.close()
@@ -164,13 +168,39 @@ def _check_free(folder: Path, settings: Settings) -> bool:
         for field in _differences(before.record["config"], _as_json(now))
         if not field.startswith(_FREE)
     ]
+    if changed == [_EPOCHS] and now["train"]["epochs"] > _epochs_of(before):
+        changed = []  # the training goes on beyond its end
     if before.ranks != settings.rank or changed:
         what = ", ".join(changed) or f"--rank (was {','.join(before.ranks)})"
         raise UserError(
             f"{folder} holds a run with other settings: {what} differ. --resume needs "
-            "the flags of the first call; --overwrite starts over."
+            "the flags of the first call (train.epochs may be larger); --overwrite "
+            "starts over."
         )
     return True
+
+
+def _epochs_of(run: Run) -> int:
+    return run.record["config"]["train"]["epochs"]
+
+
+def _go_on(run: Run, epochs: int) -> Run:
+    """The run that is gone on with, for more epochs if that was asked for."""
+    before = _epochs_of(run)
+    if epochs == before:
+        return run
+    logging.info(
+        "%s was begun for %d epochs and goes on to %d", run.path, before, epochs
+    )
+    stale = [name for name in _RESULTS if (run.path / name).is_dir()]
+    if stale:
+        logging.warning(
+            "%s in %s are of the model of %d epochs until their modes run again",
+            ", ".join(stale),
+            run.path,
+            before,
+        )
+    return run_folder.extend(run, epochs)
 
 
 def _batch_size(folder: Path, settings: Settings, images: int) -> int:
@@ -248,7 +278,7 @@ def _open(
                 f"the images of {folder} are not those that it was split with: files "
                 "were added or removed. Bring them back, or use --overwrite."
             )
-        return run_folder.read(folder)
+        return _go_on(run_folder.read(folder), settings.config.train.epochs)
     split.save(folder / "split")
     data_dir = settings.data_dir and sources.absolute(settings.data_dir)
     record = {

@@ -11,7 +11,7 @@ from absl import logging
 from hiercam_keras.errors import Stopped, explain_out_of_memory
 from hiercam_keras.models import batchnorm
 from hiercam_keras.progress import progress
-from hiercam_keras.training import callbacks, rates
+from hiercam_keras.training import callbacks, optimizers, rates
 from hiercam_keras.training.checkpoint import Checkpoints, Saved
 from hiercam_keras.training.compiling import compile_model, freeze, training_batch
 from hiercam_keras.training.filter_information import FilterInformation
@@ -30,6 +30,7 @@ def train(
     folder: Path,
     resume: bool = False,
     statistics: Iterable[Any] = (),
+    begun_epochs: int = 0,
 ) -> list[dict[str, float]]:
     """Trains `model` in place and writes log.csv and checkpoints below `folder`.
 
@@ -42,6 +43,8 @@ def train(
       resume: go on from the last checkpoint.
       statistics: batches as evaluation sees them, whose statistics batch norm has in
         the end (`batchnorm.reestimate`); none: those of the training.
+      begun_epochs: epochs that a resumed training was begun for, where its checkpoints
+        do not say so; 0: those of the config.
 
     Returns:
       One row of figures per epoch: epoch, loss, accuracy, val_loss, val_accuracy and,
@@ -67,7 +70,7 @@ def train(
             saving.end,
             *callbacks.tensorboard(folder, options.tensorboard),
         ]
-        _tell_resumed(saving, saved, folder / "log.csv")
+        _tell_resumed(saving, saved, folder / "log.csv", options, begun_epochs)
         batch_size = train_loader.batch_size
         if saving.epoch < options.epochs:
             _tell_left_out(train_loader)
@@ -117,8 +120,10 @@ def _information(model: keras.Model, loader: Any, options: Any, new: bool) -> li
     return [found]
 
 
-def _tell_resumed(saving: Saving, saved: Saved | None, log: Path) -> None:
-    """Where the training goes on, and the log as it was there."""
+def _tell_resumed(
+    saving: Saving, saved: Saved | None, log: Path, options: Any, begun: int
+) -> None:
+    """Logs where a training is resumed, and writes the log as it was there."""
     if saving.rows:
         callbacks.write_log(log, saving.rows)
     if saved is not None:
@@ -128,6 +133,9 @@ def _tell_resumed(saving: Saving, saved: Saved | None, log: Path) -> None:
             saving.epoch + 1,
             saved.path,
         )
+        step = saving.epoch * saving.num_batches + saving.step
+        begun = saved.meta.get("epochs", begun or options.epochs)
+        optimizers.tell_other_schedule(options, begun, saving.num_batches, step)
 
 
 def _fit_epoch(

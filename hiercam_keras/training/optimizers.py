@@ -3,6 +3,8 @@
 from typing import Any
 
 import keras
+from absl import logging
+from ml_collections import ConfigDict
 
 from hiercam_keras.errors import UserError
 
@@ -39,6 +41,37 @@ def make_schedule(train: Any, steps_per_epoch: int) -> Any:
         alpha=floors[train.schedule],
         warmup_target=train.learning_rate if warmup else None,
         warmup_steps=warmup,
+    )
+
+
+def tell_other_schedule(
+    train: Any, begun: int, steps_per_epoch: int, step: int
+) -> None:
+    """Logs what more epochs change in the learning rate of a resumed training.
+
+    Args:
+      train: `config.train`, with the new number of epochs.
+      begun: the number of epochs that the checkpoint was trained for.
+      steps_per_epoch: batches in an epoch.
+      step: of the whole training, that comes next.
+    """
+    if begun == train.epochs:
+        return
+    if train.schedule == "constant":
+        logging.info("the schedule of the learning rate is constant, and stays so")
+        return
+    before = ConfigDict({**train.to_dict(), "epochs": begun})
+    old, new = (make_schedule(options, steps_per_epoch) for options in (before, train))
+    logging.warning(
+        "from here the schedule (%s) is that of %d epochs: the next learning rate is "
+        "%.3g, where that of %d epochs has %.3g. The result is another one than that "
+        "of %d epochs in one training",
+        train.schedule,
+        train.epochs,
+        float(new(step)),
+        begun,
+        float(old(step)),
+        train.epochs,
     )
 
 

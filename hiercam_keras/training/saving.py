@@ -61,6 +61,7 @@ class Saving(keras.callbacks.Callback):
                 f"training has {num_batches}: --resume needs the batch size and the "
                 "images of the first call. --overwrite starts over."
             )
+        self.epochs = options.epochs
         self.epoch: int = where.get("epoch", 0)
         self.step: int = where.get("step", 0)
         self.rows: list[dict[str, float]] = where.get("log", [])
@@ -90,6 +91,7 @@ class Saving(keras.callbacks.Callback):
             "epoch": self.epoch,
             "step": self.step,
             "num_batches": self.num_batches,
+            "epochs": self.epochs,
             "log": list(self.rows),  # written while the training goes on
             "figures": self.figures,
         }

@@ -1,12 +1,15 @@
 """Training at several ranks, the run folder it leaves, and going on after a stop."""
 
+import contextlib
 import json
+import logging
 import shutil
 
 import keras
 import numpy as np
 import pytest
 import tiny_birds
+from absl import logging as absl_logging
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import train
@@ -101,6 +104,49 @@ def test_a_finished_run_resumed_is_the_same_run(trained, tmp_path):
     )
     for one, other in zip(weights(copy), weights(trained.path("family")), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_finished_run_goes_on_to_more_epochs(trained, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(trained.path("family"), copy)
+    (copy / "eval").mkdir()
+    three = {"rank": ("family",), "fields": {"train.epochs": 3}}
+    with capture() as lines:
+        tiny_birds.run("train", trained.config, resume=True, workdir=str(copy), **three)
+    text = "\n".join(lines)
+    assert "was begun for 2 epochs and goes on to 3" in text
+    assert "eval in " in text and "of the model of 2 epochs" in text
+    # The cosine of two epochs is at its end, that of three is not.
+    assert "the schedule (cosine) is that of 3 epochs" in text
+    assert "where that of 2 epochs has 0." in text
+    record = json.loads((copy / "config.json").read_text())
+    assert record["state"] == "finished" and record["epochs_before"] == [2]
+    assert record["config"]["train"]["epochs"] == 3
+    assert tables.read_log(copy / "log.csv")["epoch"] == [1, 2, 3]
+    with pytest.raises(UserError, match=r"config\.train\.epochs differ.*may be larger"):
+        tiny_birds.run(
+            "train", trained.config, rank=("family",), resume=True, workdir=str(copy)
+        )
+
+
+@contextlib.contextmanager
+def capture():
+    """The lines of the log."""
+    lines = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            lines.append(record.getMessage())
+
+    handler, logger = Keep(), absl_logging.get_absl_logger()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from configs import default
 from hiercam_keras.errors import UserError
+from hiercam_keras.training import optimizers
 from hiercam_keras.training.optimizers import make_optimizer, make_schedule
 
 
@@ -31,6 +32,24 @@ def test_cosine_goes_from_the_peak_to_zero():
     expected = [0.4 * 0.5 * (1 + math.cos(math.pi * step / 8)) for step in range(9)]
     assert found == pytest.approx(expected, abs=1e-7)
     assert found[4] == pytest.approx(0.2) and found[8] == pytest.approx(0)
+
+
+def test_another_schedule_is_told_with_both_rates(monkeypatch):
+    """After 2 of 2 epochs the cosine is at 0; of 4 epochs it is at its half."""
+    found = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(
+            optimizers.logging, level, lambda text, *more: found.append(text % more)
+        )
+    optimizers.tell_other_schedule(options(schedule="cosine"), 2, 10, 20)
+    optimizers.tell_other_schedule(options(), 2, 10, 20)
+    optimizers.tell_other_schedule(options(schedule="cosine"), 4, 10, 20)
+    assert len(found) == 2
+    words = (
+        "that of 4 epochs: the next learning rate is 0.2, where that of 2 epochs has"
+    )
+    assert words in found[0] and "has 0. The result" in found[0]
+    assert "constant" in found[1]
 
 
 def test_warm_up_is_linear_and_part_of_the_epochs():

@@ -326,6 +326,19 @@ def test_another_batch_size_is_refused(train, loaders, tmp_path, monkeypatch):
         train(folder=tmp_path / "run", epochs=1, resume=True)
 
 
+@pytest.mark.parametrize("steps", [8, 5])
+def test_more_epochs_end_as_one_training(train, tmp_path, monkeypatch, steps):
+    """Under a constant rate; after the last epoch, and stopped in the middle of one."""
+    if steps < 2 * NUM_BATCHES:
+        monkeypatch.setattr(Saving, "on_train_batch_begin", stop_before(steps, kill))
+        with pytest.raises(Killed):
+            train(epochs=2, checkpoint_steps=1, folder=tmp_path / "run")
+    else:
+        train(epochs=2, folder=tmp_path / "run")
+    more = train(epochs=3, resume=True, folder=tmp_path / "run")
+    same(more, train(epochs=3, folder=tmp_path / "whole"))
+
+
 def test_when_all_are_damaged_it_says_so(train, tmp_path):
     train(folder=tmp_path / "run", epochs=1)
     for path in (tmp_path / "run" / "checkpoints").rglob("metadata"):
