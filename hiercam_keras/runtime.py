@@ -98,10 +98,6 @@ def prepare_process() -> None:
     if cache_folder.home() is None:  # TensorFlow would make a folder with the name "~"
         place = cache_folder.user_cache() or Path(tempfile.gettempdir())
         os.environ.setdefault("KERAS_HOME", str(place / ".keras"))
-    for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
-        # `fit` would do fewer steps than the log and the checkpoints count.
-        if os.environ.pop(name, None) is not None:
-            logging.warning("%s is set and has no effect on this program", name)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -111,6 +107,10 @@ def prepare_process() -> None:
     if "xla_cpu_prefer_vector_width" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
     _plain_log_lines()
+    for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
+        # `fit` would do fewer steps than the log and the checkpoints count.
+        if os.environ.pop(name, None) is not None:
+            logging.warning("%s is set and has no effect on this program", name)
     for name in ("jax", "tensorflow", "matplotlib", "h5py", "PIL"):
         python_logging.getLogger(name).setLevel(python_logging.ERROR)
     logging.get_absl_logger().addFilter(_not_orbax_chatter)

@@ -239,3 +239,65 @@ def test_a_second_process_compiles_nothing_anew(tmp_path, moved):
     assert list(expected.iterdir())
     first, second = (hits for _, hits in found)
     assert first == 0 and second >= 1
+
+
+KERAS = """
+import json, sys
+if sys.argv[1] == "process":
+    from hiercam_keras import runtime
+    runtime.prepare_process()
+    runtime.start(0)
+import keras
+if sys.argv[1] == "library":
+    from hiercam_keras.cam import Explainer
+image = keras.Input((8, 8, 3))
+conv = keras.layers.Conv2D(2, 1, activation="softmax")
+norm = keras.layers.BatchNormalization()
+maps = norm(conv(image))
+print(json.dumps({
+    "kernel": list(conv.kernel.shape), "axis": norm.axis, "output": maps.shape,
+    "format": keras.config.image_data_format(), "floatx": keras.config.floatx(),
+    "epsilon": keras.config.epsilon(), "backend": keras.backend.backend(),
+    "dtype": conv.kernel.dtype, "most": keras.config.max_epochs(),
+    "nnx": keras.config.is_nnx_enabled(),
+}))
+"""
+
+
+@pytest.mark.parametrize("kind", ["process", "library"])
+def test_keras_json_changes_the_library_and_no_training(tmp_path, kind):
+    """The rows of an image are no channels, whatever ~/.keras/keras.json says."""
+    theirs = {
+        "image_data_format": "channels_first",
+        "floatx": "float64",
+        "epsilon": 0.01,
+        "backend": "torch",
+        "nnx_enabled": kind == "process",
+    }
+    (tmp_path / "keras.json").write_text(json.dumps(theirs))
+    done = subprocess.run(
+        [sys.executable, "-c", KERAS, kind],
+        capture_output=True,
+        text=True,
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith("KERAS_")},
+            "KERAS_HOME": str(tmp_path),
+            "KERAS_BACKEND": "jax",
+            "JAX_ENABLE_X64": "1",
+            **({"KERAS_MAX_EPOCHS": "1"} if kind == "process" else {}),
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["backend"] == "jax" and found["most"] is None
+    if kind == "process":
+        assert found["kernel"] == [1, 1, 3, 2]
+        assert found["output"] == [None, 8, 8, 2]
+        assert (found["format"], found["floatx"]) == ("channels_last", "float32")
+        assert (found["epsilon"], found["dtype"]) == (1e-7, "float32")
+        assert found["nnx"] is False
+        assert "KERAS_MAX_EPOCHS is set and has no effect" in done.stderr
+    else:
+        assert found["kernel"] == [1, 1, 8, 2]
+        assert (found["format"], found["floatx"]) == ("channels_first", "float64")
+        assert found["epsilon"] == 0.01

@@ -166,7 +166,7 @@ def test_a_manual_folder_that_is_not_there(config, tmp_path, monkeypatch):
 
 
 def test_without_network_one_line_tells_how(config, tmp_path, monkeypatch):
-    def unreachable(url, path, size, sha256):
+    def unreachable(url, path, size, sha256, **more):
         raise UserError(f"cannot download {url}: no route to host.")
 
     monkeypatch.setattr(inat2021_birds.download, "fetch", unreachable)
@@ -187,7 +187,7 @@ def test_an_archive_that_leads_out_is_refused(config, tmp_path):
 def test_what_is_not_there_is_downloaded(config, dummy, tmp_path, monkeypatch):
     asked = []
 
-    def fetch(url, path, size, sha256):
+    def fetch(url, path, size, sha256, **more):
         asked.append((url, size, sha256))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((dummy / path.name).read_bytes())

@@ -218,7 +218,7 @@ def test_a_killed_unpacking_goes_on(archives, registered, config, monkeypatch):
 
 
 def test_without_network_one_line_tells_how(tfds, config, tmp_path, monkeypatch):
-    def unreachable(url, path, size, sha256):
+    def unreachable(url, path, size, sha256, **more):
         raise UserError(f"cannot download {url}: no route to host.")
 
     monkeypatch.setattr(tfds_cub200.download, "fetch", unreachable)

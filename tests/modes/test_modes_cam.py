@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_birds
 from PIL import Image
 
+from hiercam_keras import cache_folder
 from hiercam_keras.cam import Explainer, store, targets
 from hiercam_keras.data import splits
 from hiercam_keras.errors import UserError
@@ -239,3 +241,24 @@ def test_photos_of_unknown_taxa_have_no_true_label(trained, birds, tmp_path):
     said = tiny_birds.run("cam", trained.config, **flags)
     assert said.count("figure: ") == 2
     assert {one.name for one in (tmp_path / "o").iterdir()} == {"a.png", "b.png"}
+
+
+@pytest.mark.parametrize("mode", ["predict", "cam"])
+def test_photos_are_converted_into_the_cache_of_the_config(
+    trained, tmp_path, monkeypatch, mode
+):
+    def never():
+        raise AssertionError("another cache was asked for")
+
+    monkeypatch.setattr(cache_folder, "user_cache", lambda: None)
+    monkeypatch.setattr(cache_folder, "_temporary", never)
+    Image.new("L", (60, 50), 90).save(tmp_path / f"gray-{mode}.png")
+    tiny_birds.run(
+        mode,
+        trained.config,
+        rank=("family",),
+        image=str(tmp_path / f"gray-{mode}.png"),
+        out=str(tmp_path / "out"),
+    )
+    photos = Path(trained.config.data.cache_dir) / "photos"
+    assert list(photos.glob(f"{tmp_path.name}-*/converted/*.png"))
