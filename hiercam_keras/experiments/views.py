@@ -93,6 +93,8 @@ def opened(run: Run, settings: Settings, piece: Piece | None = None) -> RunData:
     config.localize = ConfigDict(piece.config.localize.to_dict())
     # A field that came into the program after the training has today's default.
     model = {**piece.config.model.to_dict(), **config.model.to_dict()}
+    # A network of the user's is imported by its name, which no run folder may choose.
+    model["backbone"] = piece.config.model.backbone
     config.model = ConfigDict(model)
     return replace(data, config=config)
 

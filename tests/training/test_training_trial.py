@@ -108,3 +108,15 @@ def test_two_classes_of_one_name_are_refused(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match="both define Block"):
         user_code.use_modules(("user_networks", "their_layers"))
+
+
+def test_functions_of_other_packages_are_not_known(tmp_path, monkeypatch, registry):
+    """A file could call what a module happens to import."""
+    (tmp_path / "with_imports.py").write_text(
+        "from os import system\nfrom shutil import rmtree\n"
+        "from user_networks import Block, twice\ndef mine(x):\n    return x\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    user_code.use_modules(("with_imports",))
+    assert {"mine", "Block"} <= registry.keys()
+    assert not {"system", "rmtree", "twice"} & registry.keys()
