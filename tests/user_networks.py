@@ -102,6 +102,14 @@ def _with(layer):
 
 
 block = _with(lambda: Block(2.0))
+
+
+def block_last(image_size):
+    image = keras.Input((image_size, image_size, 3))
+    x = Block()(L.Conv2D(4, 3, 8)(L.Rescaling(1 / 255)(image)))
+    return keras.Model(image, Block()(x))
+
+
 registered = _with(lambda: Registered(2.0))
 function = _with(lambda: L.Lambda(twice, name="doubled"))
 activation = _with(lambda: L.Activation(twice, name="doubled"))

@@ -136,7 +136,7 @@ def read_keras(
         raise UserError(f"{path}: not a Keras model file, expected what a save wrote.")
     try:
         with numpy_initializers():
-            return keras.saving.load_model(path, compile=False, safe_mode=True)
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except MemoryError:
         raise
     except Exception as error:  # layers of any package are made here
@@ -149,19 +149,42 @@ def read_keras(
         raise UserError(
             f"{path}: Keras {keras.__version__} cannot load it: {why}."
         ) from error
+    _take_names(model, _config(path))
+    return model
 
 
 def needs(path: str | os.PathLike) -> list[user_code.Foreign]:
     """The classes and functions in a .keras file that are none of Keras'."""
     try:
-        with zipfile.ZipFile(path) as file:
-            config = json.loads(file.read("config.json"))
-    except (KeyError, *BROKEN):
-        return []
-    try:
-        return user_code.foreign(config)
+        return user_code.foreign(_config(path))
     except RecursionError:
         return []
+
+
+def _config(path: str | os.PathLike) -> Any:
+    try:
+        with zipfile.ZipFile(path) as file:
+            return json.loads(file.read("config.json"))
+    except (KeyError, *BROKEN):
+        return None
+
+
+def _take_names(model: keras.Model, config: Any) -> None:
+    """Gives the layers of a Functional model the names that they have in its file.
+
+    A layer whose own config lacks its name, as that of a user's class often does, gets
+    the next free number from Keras: the layer of a CAM would not be found in the second
+    model that a process loads.
+    """
+    operations = getattr(model, "operations", None)
+    try:
+        saved = [(one["class_name"], one["name"]) for one in config["config"]["layers"]]
+    except (KeyError, TypeError):
+        return
+    classes = [type(one).__name__ for one in operations or ()]
+    if classes == [name for name, _ in saved]:
+        for operation, (_, name) in zip(operations, saved, strict=True):
+            operation.name = name
 
 
 def _first_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import keras
 
-_NUMBER = re.compile(r"(.*?)(?:_(\d+))?")
+_NUMBER = re.compile(r"(.*?)(?:_(\d+))?", re.DOTALL)  # a file may have any name
 
 
 def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:

@@ -153,7 +153,8 @@ def is_known(one: Foreign) -> bool:
     if not one.module:
         return one.name in known
     return any(
-        (value.__module__, value.__name__) == (one.module, one.name)
+        inspect.isclass(value)
+        and (value.__module__, value.__name__) == (one.module, one.name)
         for value in known.values()
     )
 

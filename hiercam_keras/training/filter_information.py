@@ -14,10 +14,10 @@ from hiercam_keras.training.forward import predict_batch
 class FilterInformation(keras.callbacks.Callback):
     """Adds `filter_information` to the logs: MI of maps and templates, nats a filter.
 
-    It is of the same images each time, the first batch of the training, with the
-    moving statistics that evaluation has; the term that is minimized is of each batch
-    while the weights change. Of several processes each sees its own images, and the
-    first one's log stays.
+    It is computed for the first batch of the training at each epoch, with the moving
+    statistics of evaluation; the term that is minimized is of each batch while the
+    weights change. Each of several processes sees its own images, and the log has the
+    figure of the first one.
     """
 
     def __init__(self, loader: Any, layer: str):

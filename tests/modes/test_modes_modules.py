@@ -130,6 +130,24 @@ def test_what_could_not_be_loaded_again_is_refused_before_the_first_step(
     assert not list(Path(config.runs_dir).rglob("config.json"))
 
 
+def test_a_second_model_of_a_process_has_the_names_of_its_file(
+    run, new_process, tmp_path
+):
+    """The config of a user's class may lack its name, which Keras then makes up."""
+    from hiercam_keras.cam import Explainer
+    from hiercam_keras.models import files, heads
+
+    settings_of(run[0], ("user_networks",)).use_modules()
+    model = heads.build_model("user_networks:block_last", 32, {"order": 2})
+    files.save_model(tmp_path / "model.keras", model, {"cam_layer": model.cam_layer})
+    for _ in range(2):
+        loaded, metadata = files.load_model(tmp_path / "model.keras", "none")
+        names = [layer.name for layer in loaded.layers]
+        assert names == [layer.name for layer in model.layers]
+        explained = Explainer(loaded, metadata["cam_layer"])
+        assert list(explained.layers) == [model.cam_layer]
+
+
 def test_weights_of_a_run_start_another_one(run, new_process, tmp_path):
     config, folder = run
     config = config.copy_and_resolve_references()
