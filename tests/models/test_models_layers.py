@@ -118,6 +118,9 @@ def test_what_does_not_fit_is_named_and_nothing_changes(tmp_path):
     for value, kept in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, kept)
     fails(user_networks.attention(32), "nested.keras", r"multi_head_attention/query")
+    # Keras reads what it knows of such a file, and passes over the rest.
+    user_networks.nested(32).save_weights(tmp_path / "nested.weights.h5")
+    fails(shorter(), "nested.weights.h5", r"8 in the file alone \(layers/")
     # A longer network of the same beginning: its layers in the middle are no heads.
     fails(shorter(), "nested.keras", r"8 in the file alone \(inner/conv/kernel")
 
