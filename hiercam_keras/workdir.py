@@ -16,6 +16,16 @@ from typing import Any
 
 from hiercam_keras.errors import UserError
 
+_TEMPORARY_STEM = 64  # bytes that a temporary name has of the name that it is for
+_MAX_SUFFIX = 16  # bytes; anything longer chooses no format
+_OTHER_FOLDER = (
+    "Free some space, or choose another folder with --workdir or --out (of the cache "
+    "with --config.data.cache_dir)."
+)
+_ADVICE = {
+    errno.ENAMETOOLONG: "Its name or path is too long: choose a shorter one with "
+    "--workdir or --out."
+}
 _writes = True
 
 
@@ -45,7 +55,7 @@ def atomic_path(path: str | os.PathLike, own: bool = False) -> Iterator[Path]:
             yield Path(folder) / path.name
         return
     make_dir(path.parent)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    temporary = path.with_name(_temporary_name(path))
     try:
         yield temporary
         # A rename may reach the disk before the content does: after a power failure
@@ -55,12 +65,20 @@ def atomic_path(path: str | os.PathLike, own: bool = False) -> Iterator[Path]:
         sync(path.parent)
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {error.strerror or error}. Free some space, or "
-            "choose another folder with --workdir or --out (of the cache with "
-            "--config.data.cache_dir)."
+            f"cannot write {path}: {error.strerror or error}. "
+            + _ADVICE.get(error.errno, _OTHER_FOLDER)
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it must not hide the error above
+            temporary.unlink()
+
+
+def _temporary_name(path: Path) -> str:
+    """A hidden name that no other call has; short where the name of `path` is long,
+    since a file system that takes the one has to take the other."""
+    stem = os.fsencode(path.stem)[:_TEMPORARY_STEM].decode(errors="ignore")
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= _MAX_SUFFIX else ""
+    return f".{stem}.{uuid.uuid4().hex[:8]}.tmp{suffix}"
 
 
 def sync(path: str | os.PathLike) -> None:

@@ -35,11 +35,20 @@ EXTERNAL = {
     "absl.flags": (),
     "torch": (),
 }
-_BASE = {"cache_folder", "errors", "workdir", "progress", "csv_files", ""}
+_BASE = {
+    "cache_folder",
+    "csv_files",
+    "errors",
+    "file_names",
+    "progress",
+    "workdir",
+    "",
+}
 # Room -> the rooms that it may import, besides the base.
 ROOMS = {
     "cache_folder": set(),
     "errors": set(),
+    "file_names": set(),
     "workdir": set(),
     "progress": set(),
     "csv_files": set(),

@@ -24,6 +24,43 @@ def test_atomic_path_keeps_the_suffix_and_makes_folders(tmp_path):
     assert [one.name for one in path.parent.iterdir()] == ["x.keras"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["鳥" * 83 + ".json", "x" * 255, "x." + "y" * 253],
+    ids=["text", "no suffix", "long suffix"],
+)
+def test_a_name_as_long_as_a_disk_takes_can_be_written(tmp_path, name):
+    """The temporary name is no longer."""
+    path = tmp_path / name
+    with workdir.atomic_path(path) as temporary:
+        assert len(temporary.name.encode()) <= 100
+        if name.endswith(".json"):
+            assert temporary.suffix == ".json"
+        temporary.write_text("new")
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+def test_a_name_that_is_too_long_is_named(tmp_path):
+    with pytest.raises(UserError, match="File name too long. Its name or path is"):
+        workdir.write_text(tmp_path / ("x" * 256), "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_removal_hides_no_error(tmp_path, monkeypatch):
+    """A disk that went away fails for the temporary file, too."""
+
+    def gone(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(UserError, match="cannot write .*x.json: No space left"):
+        with workdir.atomic_path(tmp_path / "x.json"):
+            monkeypatch.setattr(os, "unlink", gone)
+            raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(ZeroDivisionError):
+        with workdir.atomic_path(tmp_path / "x.json"):
+            raise ZeroDivisionError
+
+
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "x.json"
     path.write_text("old")
