@@ -8,7 +8,6 @@
 They are drawn on the stored pixels; where a photo's EXIF data turns it, they turn too.
 """
 
-import functools
 import hashlib
 import os
 from collections import defaultdict
@@ -25,6 +24,7 @@ from hiercam_keras.data.index import Entry
 from hiercam_keras.data.records import Box
 from hiercam_keras.data.sources import boxes as boxes_lib
 from hiercam_keras.data.sources import unread_labels
+from hiercam_keras.data.sources.label_files import LabelFiles
 from hiercam_keras.errors import UserError
 
 # rank -> (name of the part, its label in the part images)
@@ -59,13 +59,13 @@ class Annotations:
         self._entries = entries
         stored = {name: _stored(entry) for name, entry in entries.items()}
         self._boxes = read_boxes(self._root / "boxes.csv", stored, options)
-        self._kinds = [
-            kind for kind in ("masks", "parts") if (self._root / kind).is_dir()
-        ]
-        self._folders: dict[str, set[str]] = {}
-        for kind in self._kinds:
-            find = functools.partial(self._find, kind)
-            unread_labels.warn(self._root / kind, entries, find)
+        self._kinds = {
+            kind: LabelFiles(self._root, kind, entries)
+            for kind in ("masks", "parts")
+            if (self._root / kind).is_dir()
+        }
+        for kind, files in self._kinds.items():
+            unread_labels.warn(self._root / kind, entries, files.find)
 
     def of(self, example_id: str) -> dict:
         """boxes, mask_path and parts_path of a `Record`, as displayed."""
@@ -76,23 +76,12 @@ class Annotations:
             for box in self._boxes.get(example_id, ())
         ]
         about = {"boxes": tuple(boxes)}
-        for kind in self._kinds:
-            path = self._find(kind, example_id)
+        for kind, files in self._kinds.items():
+            path = files.find(example_id)
             if path is not None and entry.orientation != 1:
                 path = turned(path, stored, entry.orientation, self._cache)
             about["mask_path" if kind == "masks" else "parts_path"] = path
         return about
-
-    def _find(self, kind, example_id):
-        stem = os.path.splitext(example_id)[0] + ".png"
-        folder, name = os.path.split(f"{kind}/{stem}")
-        if folder not in self._folders:
-            # One listing a folder instead of one look a file.
-            try:
-                self._folders[folder] = set(os.listdir(self._root / folder))
-            except OSError:
-                self._folders[folder] = set()
-        return self._root / folder / name if name in self._folders[folder] else None
 
 
 def turned(path: Path, stored: tuple[int, int], orientation: int, cache: Path) -> Path:
