@@ -16,7 +16,7 @@ from typing import Any
 from absl import logging
 from ml_collections import FrozenConfigDict
 
-from hiercam_keras import workdir
+from hiercam_keras import file_names, workdir
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -88,9 +88,16 @@ def extend(run: Run, epochs: int) -> Run:
     return replace(run, record=record)
 
 
+def data_folder(runs_dir: str, data_name: str) -> Path:
+    """Where all runs on a data set are; the name becomes one folder, as it may hold a
+    slash."""
+    return Path(runs_dir) / file_names.file_name(data_name)
+
+
 def path_for(runs_dir: str, data_name: str, ranks: tuple[str, ...], seed: int) -> Path:
     """Where the run of these ranks lies unless --workdir says otherwise."""
-    return Path(runs_dir) / data_name / "+".join(ranks) / f"seed{seed}"
+    ranks_name = file_names.joined_name(ranks, "+")
+    return data_folder(runs_dir, data_name) / ranks_name / f"seed{seed}"
 
 
 def create(path: Path, record: dict[str, Any], taxonomy: Taxonomy) -> Run:

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from absl import logging
 
-from hiercam_keras import workdir
+from hiercam_keras import file_names, workdir
 from hiercam_keras.data import decode, prepare_report
 from hiercam_keras.progress import progress
 
 SCHEMA_VERSION = 1
 _SAVE_EVERY = 5000  # files; a scan that is killed goes on from there
 _MANY = 200  # files whose first look takes long enough to be announced
+NAME_BYTES = 120  # of a folder's own name in that of its index and of its runs
 _BLOCK = 256  # files between two looks at an interrupt
 
 
@@ -72,7 +73,8 @@ def folder_key(root: Path) -> str:
     """Basename and 6 hex digits of the resolved path: unique and readable."""
     resolved = Path(root).resolve()
     digest = hashlib.sha1(os.fsencode(resolved)).hexdigest()[:6]
-    return f"{printable(resolved.name) or 'root'}-{digest}"
+    name = file_names.readable(printable(resolved.name) or "root", NAME_BYTES)
+    return f"{name}-{digest}"
 
 
 def printable(name: str) -> str:

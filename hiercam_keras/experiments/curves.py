@@ -7,7 +7,6 @@ over the tree, a term between its heads, heads that see each other.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -65,7 +64,7 @@ def run(settings: Settings) -> str:
         found.append(gaps.gaps_table(models, labels, counts, data.taxonomy.ranks))
         ranks = sorted(config.ranks, key=order)
         found += _routes(seen, ranks, multi, names, several, data.taxonomy)
-    out = Path(settings.out or Path(settings.config.runs_dir) / settings.config.name)
+    out = page.out_folder(settings)
     folder = out / "curves"
     first = next(iter(names))
     own = [piece for piece in wanted if piece.condition == first]

@@ -7,7 +7,6 @@ at each of `sweep.train_strides`, or viewed at other strides with the same weigh
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from absl import logging
@@ -64,7 +63,7 @@ def run(settings: Settings) -> str:
             counts.setdefault(cell, []).append(found)
     data = views.opened(done[0], settings, wanted[0])
     table = sweep_tables.sweep_table(counts, data, settings.split)
-    out = Path(settings.out or Path(settings.config.runs_dir) / settings.config.name)
+    out = page.out_folder(settings)
     png = figures.granularity(table)
     figures.save(out / "granularity" / "granularity.png", png)
     first = next(iter(counts.values()))[0][1]

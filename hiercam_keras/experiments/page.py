@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from hiercam_keras import runtime, workdir
+from hiercam_keras import run_folder, runtime, workdir
 from hiercam_keras.experiments import tables
 from hiercam_keras.experiments.pieces import Piece
 from hiercam_keras.experiments.tables import Table
@@ -46,6 +46,12 @@ def write(
         files = f"Table: `{folder.name}/{table.name}.csv`, `.json`{made}."
         parts.append(f"{tables.markdown(table)}\n\n{files}")
     workdir.write_text(path, "\n\n".join(parts) + "\n")
+
+
+def out_folder(settings: Settings) -> Path:
+    """--out, else the folder of the runs on this data set."""
+    config = settings.config
+    return Path(settings.out or run_folder.data_folder(config.runs_dir, config.name))
 
 
 def about(

@@ -6,7 +6,6 @@ the same test images, and are compared in tables that each test one sentence.
 
 import itertools
 from dataclasses import replace
-from pathlib import Path
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.experiments import (
@@ -62,7 +61,7 @@ def run(settings: Settings) -> str:
     ]
     data = views.opened(done[0], settings)
     _check(data)
-    out = Path(settings.out or Path(settings.config.runs_dir) / settings.config.name)
+    out = page.out_folder(settings)
     found = _tables(settings, names, seen, done, data)
     folder = out / "study"
     for name, png in study_figures.draw(found, data.source.evidence).items():

@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from hiercam_keras import runtime
+from hiercam_keras import file_names, runtime
 from hiercam_keras.cam import Explainer
 from hiercam_keras.experiments import looks
 from hiercam_keras.experiments.looks import Looks, View
@@ -23,6 +23,8 @@ from hiercam_keras.modes import train
 from hiercam_keras.modes.load import RunData, open_run
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.run_folder import Run
+
+_NAME_BYTES = 120  # of a view in the name of its file
 
 
 def usual(piece: Piece) -> View:
@@ -67,6 +69,7 @@ def look_at(
         digest = looks.identity(run.model_path, ids, **about)
         text = "-".join(filter(None, (settings.split, f"s{view.stride}", *view[1:])))
         safe = re.sub(r"[^\w+-]+", "_", text.replace("++", "pp"))
+        safe = file_names.readable(safe, _NAME_BYTES)  # a layer's may be long
         places[view] = run.path / "looks" / f"{safe}-{digest}.npz"
     missing = [view for view in views if not places[view].exists()]
     for step in dict.fromkeys(view.stride for view in missing):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from hiercam_keras import hosts, runtime, workdir
+from hiercam_keras import file_names, hosts, runtime, workdir
 from hiercam_keras.cam import Explainer, heatmaps, store, targets
 from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
@@ -103,16 +103,12 @@ def _explain_photos(
                     batch.images[number],
                     record,
                     data.taxonomy,
-                    out / _file_name(record.example_id),
+                    out / file_names.flat_name(record.example_id, ".png"),
                     method,
                     asked=None if asked is None else (rank, asked),
                 )
                 lines.append(text)
     return "\n\n".join(lines)
-
-
-def _file_name(example_id: str) -> str:
-    return example_id.replace("/", "__").rsplit(".", 1)[0] + ".png"
 
 
 def explain_photo(
@@ -161,7 +157,8 @@ def explain_photo(
     text = tables.format_table(("rank", "predicted", "probability", "true"), rows)
     if asked:
         name = taxonomy.names(asked[0])[asked[1]]
-        other = path.with_name(f"{path.stem}__{name.replace(' ', '_')}.png")
+        other = file_names.flat_name(record.example_id, ".png", taxon=name)
+        other = path.with_name(other)
         flat = bool(result.degenerate[0, last + 1])
         overlay.save_image(
             other, overlay.overlay(image, heat[last + 1], degenerate=flat)

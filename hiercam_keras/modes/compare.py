@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hiercam_keras import run_folder, runtime, workdir
+from hiercam_keras import file_names, run_folder, runtime, workdir
 from hiercam_keras.cam import methods
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.coherence import COHERENT, INCOHERENT
@@ -144,5 +144,6 @@ def summary_row(column: Column, numbers: comparison.Numbers) -> list:
 
 
 def _default_out(runs: Sequence[tuple[Run, str]], first: RunData) -> Path:
-    names = "-".join(dict.fromkeys(rank for _, rank in runs))
-    return Path(first.config.runs_dir) / first.run.data_name / f"compare-{names}"
+    ranks = tuple(dict.fromkeys(rank for _, rank in runs))
+    folder = run_folder.data_folder(first.config.runs_dir, first.run.data_name)
+    return folder / f"compare-{file_names.joined_name(ranks, '-')}"

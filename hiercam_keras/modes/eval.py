@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import runtime
+from hiercam_keras import file_names, runtime
 from hiercam_keras.metrics import classification, hierarchy
 from hiercam_keras.models import files
 from hiercam_keras.modes import eval_calibration, eval_hierarchy
@@ -135,19 +135,26 @@ def _write_rank(
     cells = zip(matrix.true, matrix.predicted, matrix.count, strict=True)
     rows = [[names[true], names[guess], int(count)] for true, guess, count in cells]
     tables.write_csv(
-        folder / f"confusion_{rank}.csv", ("true", "predicted", "images"), rows
+        folder / file_names.file_name(f"confusion_{rank}", ".csv"),
+        ("true", "predicted", "images"),
+        rows,
     )
     per_taxon = classification.per_taxon(matrix)
     cells = zip(names, *per_taxon.values(), strict=True)
     header = ("taxon", *per_taxon)
-    tables.write_csv(folder / f"taxa_{rank}.csv", header, [list(row) for row in cells])
+    path = folder / file_names.file_name(f"taxa_{rank}", ".csv")
+    tables.write_csv(path, header, [list(row) for row in cells])
     parents = None
     at = taxonomy.ranks.index(rank)
     if at and taxonomy.num_labels(taxonomy.ranks[at - 1]) > 1:
         coarse = taxonomy.ranks[at - 1]
         parents = np.array(taxonomy.names(coarse))[taxonomy.parents(rank, coarse)]
     confusion.save_confusion(
-        folder / f"confusion_{rank}.png", matrix.dense(), names, parents, rank
+        folder / file_names.file_name(f"confusion_{rank}", ".png"),
+        matrix.dense(),
+        names,
+        parents,
+        rank,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import workdir
+from hiercam_keras import file_names, workdir
 from hiercam_keras.metrics import calibration
 from hiercam_keras.report import reliability, tables
 
@@ -74,7 +74,8 @@ def write(
             ]
         )
         panels.append(reliability.Panel(rank, before["ece"], after["ece"], bins))
-        _write_bins(folder / f"reliability_{rank}.csv", bins)
+        name = file_names.file_name(f"reliability_{rank}", ".csv")
+        _write_bins(folder / name, bins)
     tables.write_csv(folder / "calibration.csv", HEADER, rows)
     about = [dict(zip(HEADER, row, strict=True)) for row in rows]
     workdir.write_json(folder / "calibration.json", {"bins": BINS, "ranks": about})

@@ -1,10 +1,10 @@
 """What localize asks of a model, and the name of the folder of its figures."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hiercam_keras import file_names
 from hiercam_keras.modes.export import PREDICTED, TRUE, resolve_target
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.settings import Settings
@@ -34,11 +34,11 @@ class Question:
         if self.rank != self.own_rank:
             parts.append(self.rank)
         if self.target != PREDICTED:
-            parts.append(self.target)
+            parts.append(file_names.words_name(self.target))
         if self.score == "marginal":
             parts.append(self.score)
         parts.append(self.layer)
-        return "-".join(re.sub(r"[^\w.+]+", "_", part) for part in parts if part)
+        return file_names.joined_name([part for part in parts if part], "-")
 
 
 def question_of(settings: Settings, data: RunData) -> Question:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import workdir
+from hiercam_keras import file_names, workdir
 from hiercam_keras.metrics.group_bootstrap import group_interval
 from hiercam_keras.metrics.localization import IOU_THRESHOLDS, mean_by_group
 from hiercam_keras.metrics.localization_tally import Tally, pxap_of
@@ -110,7 +110,8 @@ def write(
     for rank in taxonomy.ranks:
         if taxonomy.num_labels(rank) > 1 or rank == taxonomy.finest:
             header, body = taxon_rows(scored.tally, taxonomy, rank, threshold)
-            tables.write_csv(folder / f"taxa_{rank}.csv", header, body)
+            name = file_names.file_name(f"taxa_{rank}", ".csv")
+            tables.write_csv(folder / name, header, body)
     names = taxonomy.names(taxonomy.finest)
     header = ("example_id", "taxon", "iou", "pointing", *SHARES)
     body = [

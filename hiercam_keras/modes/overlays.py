@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import workdir
+from hiercam_keras import file_names, workdir
 from hiercam_keras.cam import heatmaps, store
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
@@ -113,7 +113,7 @@ def sort_maps(
 
 def _settle(folder: Path, example_id: str, verdict: str, suffix: str) -> Path:
     """Where an overlay belongs; one that lies in another folder moves there."""
-    name = Path(example_id).with_suffix(f".{suffix}")
+    name = file_names.image_path(example_id, f".{suffix}")
     path = folder / "overlays" / verdict / name
     for other in coherence.VERDICTS:
         old = folder / "overlays" / other / name

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hiercam_keras import file_names
 from hiercam_keras.report import html, style
 from hiercam_keras.report.guide_schema import Guide, Patch, Sibling, TaxonPage
 from hiercam_keras.report.overlay import encode, heat_layer
@@ -21,6 +22,7 @@ from hiercam_keras.workdir import write_bytes, write_text
 _PATCH_SIDE = 176  # pixels of a patch in the page
 _PICTURE_SIDE = 420  # and of a whole picture
 _HEAT_SIDE = 112
+_SLUG = 60  # letters of a rank in file names
 _STYLES = ("style.css", "guide.css")
 
 
@@ -148,9 +150,11 @@ class _Images:
 
 
 def rank_slug(rank: str) -> str:
-    """A rank's name as a part of a file name: letters and digits of ASCII."""
+    """A rank's name as a part of a file name that a link needs no escapes for."""
     kept = "".join(c for c in rank if c.isascii() and c.isalnum())
-    return kept or "rank"
+    if kept == rank:
+        return file_names.file_name(rank)
+    return file_names.marked(rank, kept[:_SLUG] or "rank")
 
 
 def _interval(values: tuple[float, float, float]) -> str:

@@ -1,6 +1,7 @@
 """The field guide in a real browser: patches, large view, search, hostile names."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -180,5 +181,8 @@ def test_hostile_names_are_shown_and_never_run(open_page, tmp_path):
 
 def test_ranks_name_files_safely():
     assert report.rank_slug("genus") == "genus"
-    assert report.rank_slug("../etc/<x>") == "etcx"
-    assert report.rank_slug("вид") == "rank"
+    assert re.fullmatch("etcx~[0-9a-f]{12}", report.rank_slug("../etc/<x>"))
+    # Ranks that keep the same letters, or none, are two.
+    names = ["вид", "род", "common name", "commonname", "a" * 300, "a" * 300 + " "]
+    found = {report.rank_slug(name) for name in names}
+    assert len(found) == 6 and max(map(len, found)) <= 200

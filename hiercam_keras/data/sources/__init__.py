@@ -13,6 +13,7 @@ from typing import Any
 
 from absl import logging
 
+from hiercam_keras import file_names
 from hiercam_keras.cache_folder import cache_folder, expanded
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.prepare_report import PrepareReport
@@ -125,7 +126,8 @@ def data_name(data_dir: str | Path) -> str:
     text = str(data_dir)
     if "://" in text:  # a bucket's path is the same from any folder
         digest = hashlib.sha1(text.rstrip("/").encode()).hexdigest()[:6]
-        return f"{text.rstrip('/').rsplit('/', 1)[-1]}-{digest}"
+        name = text.rstrip("/").rsplit("/", 1)[-1]
+        return f"{file_names.readable(name, index_lib.NAME_BYTES)}-{digest}"
     return index_lib.folder_key(expanded(data_dir))
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from hiercam_keras import cache_folder, workdir
+from hiercam_keras import cache_folder, file_names, workdir
 from hiercam_keras.data.records import Box
 from hiercam_keras.data.sources import download, inside, split_words
 from hiercam_keras.data.sources.table import BOX
@@ -256,7 +256,7 @@ def _write(folder: Path, name: str, item: Item) -> tuple:
         workdir.write_bytes(image, item.image)
     mask = ""
     if item.mask is not None:
-        mask = f"masks/{os.path.splitext(name)[0]}.png"
+        mask = f"masks/{file_names.image_path(name, '.png')}"
         if not (folder / mask).is_file():
             with workdir.atomic_path(folder / mask) as temporary:
                 Image.fromarray(item.mask.astype(np.uint8) * 255).save(temporary)
