@@ -1,10 +1,10 @@
-"""Data room: train, val and test that cannot leak into each other."""
+"""Train, val and test splits that cannot leak into each other."""
 
 import dataclasses
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hiercam_keras import workdir
@@ -12,6 +12,7 @@ from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 
 NAMES = ("train", "val", "test")
+Unit = tuple[str, ...]  # example_ids that stay together, sorted
 _ALIASES = {"validation": "val", "valid": "val", "training": "train", "testing": "test"}
 
 
@@ -51,6 +52,19 @@ class Split:
         known = {*self.train, *self.val, *self.test}
         return sorted({record.example_id for record in records} - known)
 
+    def divided(self, groups: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        """Groups that are in several parts: group -> example_id -> part, sorted."""
+        members: dict[str, dict[str, str]] = defaultdict(dict)
+        for name in NAMES:
+            for example_id in getattr(self, name):
+                if example_id in groups:
+                    members[groups[example_id]][example_id] = name
+        return {
+            group: dict(sorted(where.items()))
+            for group, where in sorted(members.items())
+            if len(set(where.values())) > 1
+        }
+
 
 def load(folder: Path) -> Split:
     """Reads what `Split.save` wrote.
@@ -68,17 +82,29 @@ def split_records(
     records: Sequence[Record],
     seed: int,
     fractions: Sequence[float] = (0.78, 0.11, 0.11),
+    groups: Mapping[str, str] | None = None,
 ) -> Split:
     """Deals records into train, val and test.
 
-    A pure function of example_ids, species, seed and fractions: neither the order of
-    the records nor the rank that is trained matters. Each species is divided by the
-    fractions; the images that do not come out even (all of them, in a species with a
-    few images) are pooled over the species and dealt so that the fractions hold
+    A pure function of example_ids, species, groups, seed and fractions: neither the
+    order of the records nor the rank that is trained matters. Each species is divided
+    by the fractions; the images that do not come out even (all of them, in a species
+    with a few images) are pooled over the species and dealt so that the fractions hold
     overall.
 
-    Where the source has official splits they win, and a part that it lacks is carved
-    out of its training images.
+    The images of a group stay in one part. A group counts as images of the species of
+    its first example_id, and goes where there is room for all of it; large groups make
+    the fractions inexact. No part with a fraction is left empty while train has two
+    groups or more.
+
+    Where the source has official splits they win, even over groups (see
+    `Split.divided`), and a part that it lacks is carved out of its training images.
+
+    Args:
+      records: N images.
+      seed: of the shuffle.
+      fractions: of train, val and test.
+      groups: example_id -> group; an image that is not in it is a group of its own.
 
     Raises:
       UserError: no records, duplicate example_ids, or fractions that do not add up to
@@ -89,10 +115,10 @@ def split_records(
     for record in records:
         official[_official(record)].append(record)
     if not any(record.split for record in records):
-        parts = _deal(records, seed, fractions)
+        parts = _deal(records, seed, fractions, groups or {})
         note = _note(records, parts)
     else:
-        parts, note = _carve(official, seed, fractions)
+        parts, note = _carve(official, seed, fractions, groups or {})
     split = Split(**{name: tuple(sorted(parts[name])) for name in NAMES}, note=note)
     _check_disjoint(split, "the split")
     return split
@@ -130,7 +156,7 @@ def _official(record):
     return name
 
 
-def _carve(official, seed, fractions):
+def _carve(official, seed, fractions, groups):
     """Official parts as they are; missing ones out of the training images."""
     parts = {name: [r.example_id for r in found] for name, found in official.items()}
     missing = [name for name in NAMES[1:] if not parts[name] and fractions[name]]
@@ -147,7 +173,7 @@ def _carve(official, seed, fractions):
     parts.update(
         {
             name: ids
-            for name, ids in _deal(official["train"], seed, share).items()
+            for name, ids in _deal(official["train"], seed, share, groups).items()
             if name == "train" or name in missing
         }
     )
@@ -155,34 +181,71 @@ def _carve(official, seed, fractions):
     return parts, f"The source's own splits are used; {made} carved out of train."
 
 
-def _deal(records, seed, fractions) -> dict[str, list[str]]:
+def _deal(records, seed, fractions, groups) -> dict[str, list[str]]:
     species = defaultdict(list)
-    for record in records:
-        species[_species(record)].append(record.example_id)
-    parts: dict[str, list[str]] = {name: [] for name in NAMES}
-    pool = []  # (round, shuffle key, example_id): one of each species a round
-    for ids in species.values():
-        ids.sort(key=lambda example_id: _shuffle_key(seed, example_id))
-        start = 0
+    for taxa, unit in _units(records, groups):
+        species[taxa].append(unit)
+    parts: dict[str, list[Unit]] = {name: [] for name in NAMES}
+    pool = []  # (round, shuffle key, unit): one of each species a round
+    for units in species.values():
+        units.sort(key=lambda unit: _shuffle_key(seed, unit[0]))
+        total = _size(units)
+        # The tolerance keeps 0.29 * 100 from being 28.
+        whole = {n: math.floor(total * fractions[n] + 1e-9) for n in NAMES}
+        left = units
         for name in NAMES:
-            # The tolerance keeps 0.29 * 100 from being 28.
-            whole = math.floor(len(ids) * fractions[name] + 1e-9)
-            parts[name] += ids[start : start + whole]
-            start += whole
+            left = _fill(parts[name], left, whole[name])
         pool += [
             # A fresh shuffle: what is left over of a species is the end of the first.
-            (turn, _shuffle_key(seed, example_id, b"pool"), example_id)
-            for turn, example_id in enumerate(ids[start:])
+            (turn, _shuffle_key(seed, unit[0], b"pool"), unit)
+            for turn, unit in enumerate(left)
         ]
     pool.sort()
-    left = [example_id for _, _, example_id in pool]
+    left = [unit for _, _, unit in pool]
     wanted = _whole_numbers(len(records), fractions)
     for name in ("val", "test"):
-        need = max(0, wanted[name] - len(parts[name]))
-        parts[name] += left[:need]
-        left = left[need:]
+        left = _fill(parts[name], left, wanted[name] - _size(parts[name]))
     parts["train"] += left
-    return parts
+    if any(len(unit) > 1 for unit in parts["train"]):
+        _fill_empty(parts, fractions)
+    return {name: [one for unit in parts[name] for one in unit] for name in NAMES}
+
+
+def _units(records, groups) -> Iterator[tuple[tuple[str, ...], Unit]]:
+    """(species, example_ids) of what stays together."""
+    found = defaultdict(list)
+    for record in records:
+        group = groups.get(record.example_id)
+        key = (record.example_id,) if group is None else ("group", group)
+        found[key].append(record)
+    for members in found.values():
+        members.sort(key=lambda record: record.example_id)
+        yield _species(members[0]), tuple(one.example_id for one in members)
+
+
+def _size(units: Iterable[Unit]) -> int:
+    return sum(len(unit) for unit in units)
+
+
+def _fill(part: list[Unit], units: Iterable[Unit], room: int) -> list[Unit]:
+    """Puts units into a part while there is room; returns those that did not fit."""
+    left = []
+    for unit in units:
+        if len(unit) <= room:
+            part.append(unit)
+            room -= len(unit)
+        else:
+            left.append(unit)
+    return left
+
+
+def _fill_empty(parts: dict[str, list[Unit]], fractions: Mapping[str, float]) -> None:
+    """Gives an empty part the smallest unit of train: all were too large for it."""
+    for name in ("val", "test"):
+        if fractions[name] and not parts[name] and len(parts["train"]) > 1:
+            smallest = min(parts["train"], key=lambda unit: (len(unit), unit))
+            parts["train"].remove(smallest)
+            parts[name].append(smallest)
 
 
 def _whole_numbers(total: int, fractions) -> dict[str, int]:
