@@ -1,29 +1,33 @@
-"""Data room: prepare. Looks at every image file once, and keeps what it found.
+"""The index of a folder's images: decodes every file once and keeps what it found.
 
-The index lives in the cache, never beside the images. A later scan decodes only files
+The index is in the cache, never next to the images. A later scan decodes only files
 that are new or whose size or time changed; copies of files that are not clean
-(see `decode`) lie beside the index.
+(see `decode`) are in the folder of the index.
 """
 
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from absl import logging
 
 from hiercam_keras import file_names, workdir
-from hiercam_keras.data import decode, prepare_report
+from hiercam_keras.data import decode, fingerprints, prepare_report
 from hiercam_keras.progress import progress
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_READ = (1, 2)  # version 1 has no sketches: its files are looked at once more
 _SAVE_EVERY = 5000  # files; a scan that is killed goes on from there
 _MANY = 200  # files whose first look takes long enough to be announced
 NAME_BYTES = 120  # of a folder's own name in that of its index and of its runs
 _BLOCK = 256  # files between two looks at an interrupt
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,6 +45,9 @@ class Entry:
       orientation: EXIF orientation, 1 to 8.
       reason: why it was converted or left out; empty where ok.
       copy: name of the clean copy inside the index's folder; empty where ok.
+      sketch: see `fingerprints`; empty where unreadable.
+      dhash: likewise, its 64 bits as hexadecimal digits.
+      pixels: digest of all pixels; empty where no other file has the same sketch.
     """
 
     size: int
@@ -53,6 +60,9 @@ class Entry:
     orientation: int = 1
     reason: str = ""
     copy: str = ""
+    sketch: str = ""
+    dhash: str = ""
+    pixels: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,25 +121,36 @@ def scan(
         for name in files
         if name in known and _same(known[name], stats[name], folder)
     }
-    todo = {name: files[name] for name in files if name not in entries}
+    todo = [name for name in files if name not in entries]
     gone = set() if partial else known.keys() - files.keys()
-    changed = sum(name in known for name in todo)
+    old = {name for name in todo if name in known and _is_old(known[name], stats[name])}
+    changed = len([name for name in todo if name in known]) - len(old)
+    if old:
+        logging.info(
+            "The index %s is of an earlier version: %d files are looked at once more",
+            folder,
+            len(old),
+        )
     if len(todo) >= _MANY:
         logging.info("Looking at %d image files, once", len(todo))
-    found = _examine_all(todo, stats, folder, workers)
+    found = _for_each(
+        todo, lambda name: _examine(name, files[name], stats[name], folder), workers
+    )
     for count, (name, entry) in enumerate(
         progress(found, total=len(todo), desc="prepare", unit="img"), start=1
     ):
         entries[name] = entry
         if count % _SAVE_EVERY == 0:
             _save(folder, root, {**known, **entries})
-    if todo or gone:
+    digests = _digests(entries, files, workers)
+    for name, digest in digests.items():
+        entries[name] = dataclasses.replace(entries[name], pixels=digest)
+    if todo or gone or digests:
         kept = {name: known[name] for name in known.keys() - gone} | entries
         _drop_copies(folder, known, kept)
         _save(folder, root, kept)
-    report = prepare_report.of(
-        entries, ignored or {}, len(todo) - changed, changed, len(gone)
-    )
+    added = len(todo) - changed - len(old)
+    report = prepare_report.of(entries, ignored or {}, added, changed, len(gone))
     report = dataclasses.replace(report, index_dir=folder)
     return Index(entries, folder, report)
 
@@ -143,27 +164,52 @@ def _stat(path):
 
 
 def _same(entry, stat, folder):
-    if (entry.size, entry.mtime_ns) != stat:
+    if (entry.size, entry.mtime_ns) != stat or _is_old(entry, stat):
         return False
     return not entry.copy or (folder / entry.copy).is_file()
 
 
-def _examine_all(
-    todo: Mapping[str, Path], stats: Mapping, folder: Path, workers: int
-) -> Iterator[tuple[str, Entry]]:
-    """Entries in the order of `todo`; Pillow decodes outside Python's lock."""
-    names = list(todo)
+def _is_old(entry, stat):
+    """Whether a file did not change, but an earlier version looked at it."""
+    same = (entry.size, entry.mtime_ns) == stat
+    return same and not entry.sketch and entry.verdict != "unreadable"
+
+
+def _for_each(
+    names: Sequence[str], work: Callable[[str], T], workers: int
+) -> Iterator[tuple[str, T]]:
+    """Results in the order of `names`; Pillow decodes outside Python's lock."""
     if not names:
         return
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         # In blocks, so that an interrupt does not wait for the whole folder.
         for start in range(0, len(names), _BLOCK):
             block = names[start : start + _BLOCK]
-            look = [
-                pool.submit(_examine, name, todo[name], stats[name], folder)
-                for name in block
-            ]
-            yield from zip(block, (one.result() for one in look), strict=True)
+            found = [pool.submit(work, name) for name in block]
+            yield from zip(block, (one.result() for one in found), strict=True)
+
+
+def _digests(
+    entries: Mapping[str, Entry], files: Mapping[str, Path], workers: int
+) -> dict[str, str]:
+    """Digests of all pixels, where a sketch is that of two files or more."""
+    count = Counter(entry.sketch for entry in entries.values() if entry.sketch)
+    todo = [
+        name
+        for name, entry in entries.items()
+        if count[entry.sketch] > 1 and not entry.pixels
+    ]
+    if len(todo) >= _MANY:
+        logging.info("Comparing all pixels of %d files that look the same", len(todo))
+    found = _for_each(todo, lambda name: _digest(files[name]), workers)
+    return {name: digest for name, digest in found if digest}
+
+
+def _digest(path):
+    try:
+        return fingerprints.pixels_digest(decode.examine(path)[1])
+    except decode.BadImage:
+        return ""  # it changed just now: the next scan sees it
 
 
 def _examine(name, path, stat, folder):
@@ -172,24 +218,28 @@ def _examine(name, path, stat, folder):
     except decode.BadImage as error:
         return Entry(*stat, "unreadable", reason=str(error))
     about = (facts.width, facts.height, facts.format, facts.mode, facts.orientation)
+    sketch, dhash = fingerprints.sketch(pixels)
+    prints = {"sketch": sketch, "dhash": dhash}
     if not facts.why_convert:
-        return Entry(*stat, "ok", *about)
+        return Entry(*stat, "ok", *about, **prints)
     # PNG keeps what was lossless lossless; photographs stay JPEG.
     lossy = facts.format in ("JPEG", "WEBP")
     digest = hashlib.sha1(f"{name}\0{stat}".encode()).hexdigest()[:20]
     copy = f"converted/{digest}.{'jpg' if lossy else 'png'}"
-    with workdir.atomic_path(folder / copy) as temporary:
-        pixels.info.clear()  # neither EXIF nor ICC data travels along
-        options = {"quality": 95, "subsampling": 0} if lossy else {}
-        pixels.save(temporary, **options)
-    return Entry(*stat, "converted", *about, reason=facts.why_convert, copy=copy)
+    if not (folder / copy).is_file():  # else an earlier version made it
+        with workdir.atomic_path(folder / copy) as temporary:
+            pixels.info.clear()  # neither EXIF nor ICC data travels along
+            options = {"quality": 95, "subsampling": 0} if lossy else {}
+            pixels.save(temporary, **options)
+    reason = facts.why_convert
+    return Entry(*stat, "converted", *about, reason, copy, **prints)
 
 
 def _load(folder: Path) -> dict[str, Entry]:
     """The entries on disk; none where there is no index that this version reads."""
     try:
         found = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        if found["schema_version"] != SCHEMA_VERSION:
+        if found["schema_version"] not in _READ:
             return {}
         return {name: Entry(*row) for name, row in found["files"].items()}
     except FileNotFoundError:

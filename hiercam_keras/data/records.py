@@ -1,4 +1,4 @@
-"""Data room: what is known of one image before its pixels are read."""
+"""What is known of one image before its pixels are read."""
 
 import dataclasses
 from pathlib import Path
@@ -25,6 +25,9 @@ class Record:
       mask_path: an image, above 0 where the animal is; oriented as displayed.
       parts_path: a label image of body parts; oriented as displayed.
       split: "train", "val" or "test" where the source has official splits.
+      dhash: 64 bits as hexadecimal digits; nearly the same for images that look the
+        same (`fingerprints`).
+      pixels: digest of all pixels, of images that may have a copy; else empty.
     """
 
     example_id: str
@@ -36,3 +39,5 @@ class Record:
     mask_path: Path | None = None
     parts_path: Path | None = None
     split: str | None = None
+    dhash: str = ""
+    pixels: str = ""

@@ -113,7 +113,7 @@ def split_records(
     fractions = _check(records, fractions)
     official: dict[str, list[Record]] = {name: [] for name in NAMES}
     for record in records:
-        official[_official(record)].append(record)
+        official[official_part(record)].append(record)
     if not any(record.split for record in records):
         parts = _deal(records, seed, fractions, groups or {})
         note = _note(records, parts)
@@ -145,7 +145,12 @@ def _check(records, fractions):
     return dict(zip(NAMES, fractions, strict=True))
 
 
-def _official(record):
+def official_part(record: Record) -> str:
+    """train, val or test as the source says, train where it says nothing of an image.
+
+    Raises:
+      UserError: it says something else.
+    """
     name = (record.split or "train").lower()
     name = _ALIASES.get(name, name)
     if name not in NAMES:

@@ -2,17 +2,19 @@
 
 import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from absl import logging
 
 from hiercam_keras import hosts, run_folder, run_lock, runtime, workdir
-from hiercam_keras.data import sources, splits
+from hiercam_keras.data import duplicates, sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files, heads, user_code, xla_layers
+from hiercam_keras.modes import copies
 from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
@@ -65,9 +67,10 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
     _check_single(taxonomy, settings.rank)
     for rank in settings.rank:
         taxonomy.check_trainable(rank)
-    split = make_split(source.records, config)
+    split = _split_of(folder, settings, source.records)
     if split.note:
         logging.info("%s", split.note)
+    copies.warn(source.records, split)
     runtime.start(config.seed, config.model.dtype, config.distribution.devices)
     records, _ = split.select(source.records, "train")
     batch_size = _batch_size(folder, settings, len(records))
@@ -141,11 +144,41 @@ def _check_single(taxonomy: Taxonomy, ranks: Sequence[str]) -> None:
 def make_split(records: Sequence[Record], config: Any) -> splits.Split:
     """Train, val and test by data.split_seed, else by the experiment's seed.
 
-    Models of several seeds on one split answer for the same test images.
+    Models of several seeds on one split answer for the same test images. Exact copies
+    of an image are in one part.
     """
+    groups = duplicates.groups(duplicates.exact_copies(records))
+    return _split(records, config, groups)
+
+
+def _split(
+    records: Sequence[Record], config: Any, groups: Mapping[str, str]
+) -> splits.Split:
     seed = config.data.split_seed
-    return splits.split_records(
-        records, config.seed if seed < 0 else seed, config.data.fractions
+    seed = config.seed if seed < 0 else seed
+    return splits.split_records(records, seed, config.data.fractions, groups)
+
+
+def _split_of(
+    folder: Path, settings: Settings, records: Sequence[Record]
+) -> splits.Split:
+    """The split of a new run, or of the one that is resumed.
+
+    A run that began before copies were kept together keeps its split.
+
+    Raises:
+      UserError: the images are not those that the resumed run was split with.
+    """
+    split = make_split(records, settings.config)
+    if not (settings.resume and (folder / "config.json").exists()):
+        return split
+    frozen = splits.load(folder / "split")
+    for one in (split, _split(records, settings.config, {})):
+        if replace(one, note="") == frozen:
+            return one
+    raise UserError(
+        f"the images of {folder} are not those that it was split with: files were "
+        "added or removed. Bring them back, or use --overwrite."
     )
 
 
@@ -272,12 +305,6 @@ def _open(
 ) -> Run:
     """A new run folder, or the one that is gone on with."""
     if settings.resume and (folder / "config.json").exists():
-        frozen = splits.load(folder / "split")
-        if any(getattr(frozen, part) != getattr(split, part) for part in splits.NAMES):
-            raise UserError(
-                f"the images of {folder} are not those that it was split with: files "
-                "were added or removed. Bring them back, or use --overwrite."
-            )
         return _go_on(run_folder.read(folder), settings.config.train.epochs)
     split.save(folder / "split")
     data_dir = settings.data_dir and sources.absolute(settings.data_dir)

@@ -163,6 +163,8 @@ def read_source(request: Request) -> Reading:
             lineage=metadata.lineages[name],
             width=entry.width,
             height=entry.height,
+            dhash=entry.dhash,
+            pixels=entry.pixels,
             boxes=_displayed(metadata, name, entry),
             mask_path=_mask(metadata, name, safe),
             split=metadata.split[name],

@@ -94,6 +94,8 @@ def read_table(
                 height=entry.height,
                 boxes=turned.get(row.example_id, ()),
                 mask_path=mask,
+                dhash=entry.dhash,
+                pixels=entry.pixels,
                 split=row.split,
             )
         )

@@ -94,6 +94,8 @@ def read_listing(listing: Listing, root: Path, request: Request) -> Reading:
             lineage=listing.lineages[os.path.dirname(example_id)],
             width=entries[example_id].width,
             height=entries[example_id].height,
+            dhash=entries[example_id].dhash,
+            pixels=entries[example_id].pixels,
             split=listing.splits.get(example_id),
             **marks.of(example_id),
         )

@@ -1,0 +1,123 @@
+"""Finds photographs that are in a data set more than once.
+
+*Exact copies* have the same pixels once they are decoded, upright and RGB, under any
+name and in any lossless format. *Near copies* look the same: their difference hashes
+(`fingerprints`) differ in at most `NEAR_BITS` of 64 bits and their shapes agree. A
+resized or recompressed photograph usually is a near copy; so are the pictures of a
+burst.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from hiercam_keras.data import fingerprints
+from hiercam_keras.data.records import Record
+
+NEAR_BITS = 5
+_SHAPE_SLACK = 0.02  # of the ratio of width to height
+_FLAT = 6  # bits: a hash with fewer zeros or ones shows a gradient, or nothing
+_NEIGHBORS = 1000  # images with the same band that an image is compared with
+
+
+class Near(NamedTuple):
+    """A near copy of an image, and in how many bits of 64 they differ."""
+
+    record: Record
+    of: Record
+    bits: int
+
+
+def exact_copies(records: Iterable[Record]) -> list[tuple[Record, ...]]:
+    """Records with the same pixels: each two or more, sorted by example_id."""
+    by_pixels = defaultdict(list)
+    for record in records:
+        if record.pixels:
+            by_pixels[record.pixels].append(record)
+    copies = [
+        tuple(sorted(found, key=_id)) for found in by_pixels.values() if len(found) > 1
+    ]
+    return sorted(copies, key=lambda found: found[0].example_id)
+
+
+def groups(copies: Iterable[Sequence[Record]]) -> dict[str, str]:
+    """Groups for `splits.split_records`: each copy's group is the first's id."""
+    return {
+        record.example_id: found[0].example_id for found in copies for record in found
+    }
+
+
+def of_several_classes(
+    copies: Iterable[Sequence[Record]],
+) -> list[tuple[Record, ...]]:
+    """Copies that are labeled as different taxa: at most one label is right."""
+    return [tuple(found) for found in copies if len(_classes(found)) > 1]
+
+
+def near_copies(records: Iterable[Record], most: int = NEAR_BITS) -> list[Near]:
+    """Images that look like another one, exact copies left out.
+
+    Each image is listed once, with the most similar of the images before it by
+    example_id. Images whose hash is nearly constant are left out: skies look alike.
+
+    Args:
+      records: any number; the time grows with the number of similar ones only.
+      most: bits in which two hashes may differ, 0 to 63.
+    """
+    records = sorted((one for one in records if _has_look(one)), key=_id)
+    if len(records) < 2:
+        return []
+    hashes = np.array([int(one.dhash, 16) for one in records], np.uint64)
+    shapes = np.array([one.width / one.height for one in records])
+    names = {one.pixels: number for number, one in enumerate(records) if one.pixels}
+    pixels = np.array(
+        [names.get(one.pixels, -1 - number) for number, one in enumerate(records)]
+    )
+    # (bits, earlier image) as one number, whose minimum is the most similar one.
+    total = len(records)
+    none = (fingerprints.DHASH_BITS + 1) * total
+    best = np.full(total, none, np.int64)
+    for band in _bands(hashes, most + 1):
+        # Hashes that differ in `most` bits agree in one of `most` + 1 bands.
+        order = np.lexsort((hashes, band))
+        for step in range(1, min(total, _NEIGHBORS)):
+            first, second = order[:-step], order[step:]
+            same = band[first] == band[second]
+            if not same.any():
+                break
+            first, second = np.sort([first[same], second[same]], axis=0)
+            bits = np.bitwise_count(hashes[first] ^ hashes[second]).astype(np.int64)
+            ratio = shapes[first] / shapes[second]
+            near = (bits <= most) & (abs(np.log(ratio)) <= _SHAPE_SLACK)
+            near &= pixels[first] != pixels[second]
+            np.minimum.at(best, second[near], bits[near] * total + first[near])
+    return [
+        Near(records[at], records[value % total], int(value // total))
+        for at, value in enumerate(best.tolist())
+        if value < none
+    ]
+
+
+def _id(record: Record) -> str:
+    return record.example_id
+
+
+def _classes(found: Iterable[Record]) -> set[tuple[str, ...]]:
+    return {one.lineage.taxa for one in found if one.lineage is not None}
+
+
+def _has_look(record: Record) -> bool:
+    if not record.dhash:
+        return False
+    ones = int(record.dhash, 16).bit_count()
+    return _FLAT <= ones <= fingerprints.DHASH_BITS - _FLAT
+
+
+def _bands(hashes: np.ndarray, count: int) -> Iterable[np.ndarray]:
+    """The hashes' bits in `count` parts, one after the other."""
+    edges = np.linspace(0, fingerprints.DHASH_BITS, count + 1).round().astype(int)
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        mask = np.uint64((1 << int(high - low)) - 1)
+        yield (hashes >> np.uint64(low)) & mask
