@@ -189,11 +189,37 @@ def find(
     on = f" on {data_name}" if data_name else ""
     asked = " and ".join("+".join(ranks) for ranks in wanted)
     names = ", ".join(str(run.path) for run in present) or "none"
+    runs = [run for run in present if data_name in (None, run.data_name)]
     raise UserError(
         f"found no model trained at {asked} with seed {seed}{on} under {runs_dir}. "
-        f"Runs there: {names}. Train one with "
-        f"`--mode=train --rank={','.join(wanted[0])}`, or name a run with --workdir."
+        f"Runs there: {names}. {_remedy(runs, wanted, seed)}"
     )
+
+
+def _remedy(runs: list[Run], wanted: Sequence[tuple[str, ...]], seed: int) -> str:
+    """What to do where not all wanted runs are there, by the data of those that are."""
+    if not runs:
+        return f"{_training(wanted[0])}, or name a run with --workdir."
+    # The data that were trained on last, as without a name they would be taken.
+    last = max(runs, key=lambda run: (run.path / "config.json").stat().st_mtime)
+    known = last.taxonomy().ranks
+    unknown = [rank for rank in dict.fromkeys(sum(wanted, ())) if rank not in known]
+    if [rank for rank in unknown if rank != ALL]:
+        return (
+            f"The ranks of {last.data_name} are {', '.join(known)}: name those with "
+            "--rank (--ranks for compare), or other data with --data_dir or --config."
+        )
+    own = [
+        run
+        for run in runs
+        if run.data_name == last.data_name and run.path.name == f"seed{seed}"
+    ]
+    missing = [ranks for ranks in wanted if not _best(own, ranks)]
+    return f"{_training((missing or wanted)[0])}, or name a run with --workdir."
+
+
+def _training(ranks: tuple[str, ...]) -> str:
+    return f"Train one with `--mode=train --rank={','.join(ranks)}`"
 
 
 def _best(runs: list[Run], ranks: tuple[str, ...]) -> Run | None:

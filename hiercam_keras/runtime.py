@@ -214,21 +214,22 @@ def _share_batches(wanted: int, alone: bool) -> None:
 
 
 def training_batch(size: int, most: int) -> int:
-    """The batch size that all devices can share evenly; says so if it is another.
+    """The batch size that fits; logs it if it is another than was asked for.
 
     Args:
       size: asked for, images of all devices together.
-      most: images that there are.
+      most: images of the training split.
 
     Returns:
-      The next multiple of the number of devices; the one below where that is too much.
+      The next multiple of the number of devices, as all share a batch evenly; where
+      that is more than there are images, the largest multiple that is not.
 
     Raises:
       UserError: there are fewer images than devices.
     """
     devices = _num_sharing()
     shared = -(-size // devices) * devices
-    if shared > most >= size:
+    if shared > most:
         shared = most // devices * devices
     if not shared:
         raise UserError(
@@ -236,12 +237,10 @@ def training_batch(size: int, most: int) -> int:
             "--config.distribution.devices."
         )
     if shared != size:
-        logging.info(
-            "data.batch_size %d becomes %d, a multiple of the %d devices",
-            size,
-            shared,
-            devices,
-        )
+        why = [f"the training split has {most} images"] if size > most else []
+        if devices > 1:
+            why.append(f"a multiple of the {devices} devices")
+        logging.info("data.batch_size %d becomes %d: %s", size, shared, ", ".join(why))
     return shared
 
 

@@ -18,14 +18,9 @@ from hiercam_keras.errors import UserError
 
 _TEMPORARY_STEM = 64  # bytes that a temporary name has of the name that it is for
 _MAX_SUFFIX = 16  # bytes; anything longer chooses no format
-_OTHER_FOLDER = (
-    "Free some space, or choose another folder with --workdir or --out (of the cache "
-    "with --config.data.cache_dir)."
-)
-_ADVICE = {
-    errno.ENAMETOOLONG: "Its name or path is too long: choose a shorter one with "
-    "--workdir or --out."
-}
+RUN_FLAGS = "--workdir or --out"  # say where results go
+CACHE_FLAG = "--config.data.cache_dir"
+DECODED_FLAG = "--config.data.disk_cache"
 _writes = True
 
 
@@ -36,7 +31,9 @@ def write_nothing() -> None:
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike, own: bool = False) -> Iterator[Path]:
+def atomic_path(
+    path: str | os.PathLike, own: bool = False, flag: str = RUN_FLAGS
+) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` on success.
 
     The temporary name keeps the suffix of `path`, since many writers choose their
@@ -45,6 +42,7 @@ def atomic_path(path: str | os.PathLike, own: bool = False) -> Iterator[Path]:
     Args:
       path: what is written.
       own: only this process writes it, so it counts after `write_nothing` too.
+      flag: that chooses another folder, for messages.
 
     Raises:
       UserError: the folder cannot be made or written.
@@ -54,7 +52,7 @@ def atomic_path(path: str | os.PathLike, own: bool = False) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder) / path.name
         return
-    make_dir(path.parent)
+    make_dir(path.parent, flag)
     temporary = path.with_name(_temporary_name(path))
     try:
         yield temporary
@@ -64,9 +62,11 @@ def atomic_path(path: str | os.PathLike, own: bool = False) -> Iterator[Path]:
         os.replace(temporary, path)
         sync(path.parent)
     except OSError as error:
+        advice = f"Free some space, or choose another folder with {flag}."
+        if error.errno == errno.ENAMETOOLONG:
+            advice = f"Its path is too long: choose a shorter one with {flag}."
         raise UserError(
-            f"cannot write {path}: {error.strerror or error}. "
-            + _ADVICE.get(error.errno, _OTHER_FOLDER)
+            f"cannot write {path}: {error.strerror or error}. {advice}"
         ) from error
     finally:
         with contextlib.suppress(OSError):  # it must not hide the error above
@@ -95,15 +95,23 @@ def sync(path: str | os.PathLike) -> None:
         os.close(descriptor)
 
 
-def make_dir(path: str | os.PathLike) -> Path:
-    """Makes a folder and its parents; a UserError names what stands in the way."""
+def make_dir(path: str | os.PathLike, flag: str = RUN_FLAGS) -> Path:
+    """Makes a folder and its parents.
+
+    Args:
+      path: of the folder.
+      flag: that chooses another one, for messages.
+
+    Raises:
+      UserError: it cannot be made; the message names what is in the way.
+    """
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
             f"cannot make the folder {path}: {error.strerror or error}. Choose another "
-            "place with --workdir or --out (of the cache with --config.data.cache_dir)."
+            f"place with {flag}."
         ) from error
     return path
 
@@ -126,20 +134,20 @@ def made_dir(path: str | os.PathLike) -> Iterator[Path]:
         raise
 
 
-def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Writes `data` atomically."""
-    with atomic_path(path) as temporary:
+def write_bytes(path: str | os.PathLike, data: bytes, flag: str = RUN_FLAGS) -> None:
+    """Writes `data` atomically; `flag` as in `atomic_path`."""
+    with atomic_path(path, flag=flag) as temporary:
         temporary.write_bytes(data)
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
+def write_text(path: str | os.PathLike, text: str, flag: str = RUN_FLAGS) -> None:
     """Writes UTF-8 text atomically, with newlines as they are."""
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8"), flag)
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
+def write_json(path: str | os.PathLike, value: Any, flag: str = RUN_FLAGS) -> None:
     """Writes JSON atomically, indented and with a final newline."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", flag)
 
 
 def read_json(path: str | os.PathLike) -> Any:

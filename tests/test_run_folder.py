@@ -6,7 +6,7 @@ import pytest
 
 from hiercam_keras import run_folder, workdir
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy.lineage import parse_class_name
+from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 NAMES = (
@@ -121,6 +121,30 @@ def test_the_error_lists_the_runs_and_a_remedy(tmp_path, make):
     assert "\n" not in text
     with pytest.raises(UserError, match="Runs there: none"):
         run_folder.find(str(tmp_path / "empty"), [("genus",)], 0)
+
+
+def test_the_remedy_is_the_run_that_is_missing(tmp_path, make):
+    """Of two that compare wants, not the one that is there."""
+    make("species")
+    with pytest.raises(UserError, match="`--mode=train --rank=family`, or name"):
+        run_folder.find(str(tmp_path), [("species",), ("family",)], 0)
+    with pytest.raises(UserError, match="`--mode=train --rank=all`, or name"):
+        run_folder.find(str(tmp_path), [("all",)], 0)
+    with pytest.raises(UserError, match="`--mode=train --rank=species`, or name"):
+        run_folder.find(str(tmp_path), [("species",)], 1)
+
+
+def test_no_training_at_a_rank_that_the_data_lack_is_advised(tmp_path):
+    """compare asks for species and family where nothing else is said."""
+    path = run_folder.path_for(str(tmp_path), "skin", ("diagnosis",), 0)
+    ranks = ("organ", "diagnosis")
+    taxonomy = Taxonomy(Lineage(taxa, ranks) for taxa in (("a", "b"), ("a", "c")))
+    record = {"ranks": ["diagnosis"], "data_name": "skin", "data_dir": None}
+    run_folder.create(path, record, taxonomy)
+    words = r"The ranks of skin are organ, diagnosis: name those with .*--ranks"
+    with pytest.raises(UserError, match=words) as error:
+        run_folder.find(str(tmp_path), [("species",), ("family",)], 0)
+    assert "--mode=train" not in str(error.value)
 
 
 def test_a_folder_without_a_run(tmp_path):

@@ -1,6 +1,7 @@
 """The process: when it starts over, and what the libraries find set."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -176,13 +177,26 @@ def eight(monkeypatch):
 
 @pytest.mark.parametrize(
     ("asked", "images", "shared"),
-    [(16, 100, 16), (2, 100, 8), (17, 100, 24), (20, 22, 16), (8, 8, 8), (24, 20, 24)],
+    [(16, 100, 16), (2, 100, 8), (17, 100, 24), (20, 22, 16), (8, 8, 8), (24, 20, 16)],
 )
 def test_a_batch_is_made_a_multiple_of_the_devices(eight, asked, images, shared):
-    """Upwards; downwards where images are few; 24 of 20 is the loader's business."""
+    """Upwards; downwards where images are few."""
     assert runtime.training_batch(asked, images) == shared
-    words = f"data.batch_size {asked} becomes {shared}, a multiple of the 8 devices"
+    why = "the training split has 20 images, " if asked > images else ""
+    words = (
+        f"data.batch_size {asked} becomes {shared}: {why}a multiple of the 8 devices"
+    )
     assert eight == ([] if asked == shared else [words])
+
+
+def test_one_device_takes_the_largest_batch_that_there_is(monkeypatch, caplog):
+    monkeypatch.setattr(runtime, "_num_sharing", lambda: 1)
+    with caplog.at_level(logging.INFO, logger="absl"):
+        assert runtime.training_batch(64, 62) == 62
+        assert runtime.training_batch(16, 62) == 16
+    assert caplog.messages == [
+        "data.batch_size 64 becomes 62: the training split has 62 images"
+    ]
 
 
 def test_fewer_images_than_devices_are_refused(eight):

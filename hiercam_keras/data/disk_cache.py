@@ -177,13 +177,13 @@ def _check(place, pixels, checksums):
 
 def _write_json(path, value):
     # By whichever process made it, also where the first one alone writes results.
-    with workdir.atomic_path(path, own=True) as temporary:
+    with workdir.atomic_path(path, own=True, flag=workdir.DECODED_FLAG) as temporary:
         temporary.write_text(json.dumps(value) + "\n", encoding="utf-8")
 
 
 def _make(place, starts, num_bytes, fill):
     folder = place.parent
-    workdir.make_dir(place)
+    workdir.make_dir(place, workdir.DECODED_FLAG)
     free = _free(folder)
     logging.info(
         "Writing %d decoded images to %s, once: %.2f GB of the %.1f GB that are free",
@@ -200,7 +200,10 @@ def _make(place, starts, num_bytes, fill):
             "another folder with --config.data.disk_cache, or do without it "
             '(--config.data.disk_cache="").'
         )
-    with workdir.atomic_path(place / "pixels.npy", own=True) as temporary:
+    pixels_path = place / "pixels.npy"
+    with workdir.atomic_path(
+        pixels_path, own=True, flag=workdir.DECODED_FLAG
+    ) as temporary:
         pixels = np.lib.format.open_memmap(
             temporary, mode="w+", dtype=np.uint8, shape=(num_bytes,)
         )

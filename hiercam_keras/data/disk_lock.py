@@ -1,10 +1,11 @@
-"""Data room: one process writes a cache, and others on any host wait for it."""
+"""One process writes a cache, and others on any host wait for it."""
 
 import contextlib
 import fcntl
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from absl import logging
 
@@ -22,10 +23,10 @@ def alone(place: Path) -> Iterator[None]:
     The system frees the lock when its holder ends or dies.
 
     Raises:
-      UserError: another process holds it for hours.
+      UserError: another process holds it for hours, or the folder cannot be written.
     """
-    workdir.make_dir(place.parent)
-    with open(place.with_name(f".{place.name}.lock"), "ab") as file:
+    workdir.make_dir(place.parent, workdir.DECODED_FLAG)
+    with _open(place.with_name(f".{place.name}.lock")) as file:
         start = told = time.monotonic()
         while not _try_lock(file):
             now = time.monotonic()
@@ -33,13 +34,23 @@ def alone(place: Path) -> Iterator[None]:
                 raise UserError(
                     f"another process has been writing the cache {place} for "
                     f"{_PATIENCE / 3600:.0f} hours. Is it still at work? Stop it, or "
-                    "choose another folder with --config.data.disk_cache."
+                    f"choose another folder with {workdir.DECODED_FLAG}."
                 )
             if told == start or now - told > 60:
                 logging.warning("Another process writes %s, waiting for it", place)
                 told = now
             time.sleep(_LOOK)
         yield
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return open(path, "ab")
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}. Choose another folder "
+            f"with {workdir.DECODED_FLAG}."
+        ) from error
 
 
 def _try_lock(file) -> bool:

@@ -227,7 +227,7 @@ def _examine(name, path, stat, folder):
     digest = hashlib.sha1(f"{name}\0{stat}".encode()).hexdigest()[:20]
     copy = f"converted/{digest}.{'jpg' if lossy else 'png'}"
     if not (folder / copy).is_file():  # else an earlier version made it
-        with workdir.atomic_path(folder / copy) as temporary:
+        with workdir.atomic_path(folder / copy, flag=workdir.CACHE_FLAG) as temporary:
             pixels.info.clear()  # neither EXIF nor ICC data travels along
             options = {"quality": 95, "subsampling": 0} if lossy else {}
             pixels.save(temporary, **options)
@@ -258,7 +258,7 @@ def _save(folder: Path, root: Path, entries: Mapping[str, Entry]) -> None:
         },
         separators=(",", ":"),
     )
-    workdir.write_text(folder / "index.json", text)
+    workdir.write_text(folder / "index.json", text, workdir.CACHE_FLAG)
 
 
 def _row(entry: Entry) -> list:

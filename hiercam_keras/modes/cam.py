@@ -45,6 +45,12 @@ def run(settings: Settings) -> str:
 
 def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
     config = data.config
+    number = config.cam.num_overlays
+    if settings.out and not number:
+        raise UserError(
+            "--out is for the overlays, of which --num_overlays=0 wants none; maps "
+            "stay in the run folder. Leave out one of them."
+        )
     thresholds = overlays.thresholds_of(config.coherence)
     choices = faithful.choices_of(config.faithfulness)
     sanity.check_options(config.sanity)
@@ -57,7 +63,6 @@ def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
         f"{len(maps)} maps of the {settings.split} split, {made} of them made now, "
         f"{degenerate} without a heatmap"
     )
-    number = config.cam.num_overlays
     shown = data.records(settings.split)[: None if number < 0 else number]
     if shown and hosts.is_primary():
         most = config.coherence.faithfulness_images
@@ -68,9 +73,10 @@ def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
             shown[: None if most < 0 else most],
             choices,
         )
-        counts = overlays.draw(folder, shown, data, thresholds, scores)
+        out = Path(settings.out) if settings.out else None
+        counts = overlays.draw(folder, shown, data, thresholds, scores, out)
         sorted_ = ", ".join(f"{count} {name}" for name, count in counts.items())
-        said += f"; overlays: {sorted_}"
+        said += f"; overlays{f' in {out}' if out else ''}: {sorted_}"
     if config.sanity.order and hosts.is_primary():
         said += f"; {sanity.check(model, data, folder, data.records(settings.split))}"
     return f"{said}: {folder}"

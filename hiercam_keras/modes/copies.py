@@ -1,5 +1,6 @@
 """What prepare and train say of photographs that are in the data more than once."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -7,7 +8,9 @@ from absl import logging
 
 from hiercam_keras.data import duplicates, splits
 from hiercam_keras.data.records import Record
+from hiercam_keras.errors import UserError
 from hiercam_keras.report import tables
+from hiercam_keras.workdir import CACHE_FLAG
 
 FILE = "duplicates.csv"
 _HEADER = (
@@ -26,13 +29,13 @@ def report(records: Sequence[Record], folder: Path) -> list[str]:
     near = duplicates.near_copies(records)
     path = Path(folder) / FILE
     if not (exact or near):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # none, or somebody else's
+            path.unlink()
         return ["no image is there twice, and none looks like another one"]
     rows = [
         _row("exact", record, found[0], 0) for found in exact for record in found[1:]
     ]
     rows += [_row("near", *one) for one in near]
-    tables.write_csv(path, _HEADER, rows)
     lines = []
     if exact:
         lines.append(
@@ -49,7 +52,16 @@ def report(records: Sequence[Record], folder: Path) -> list[str]:
             f"{len(near)} images look like another one (near copies); splits do not "
             "keep them together"
         )
-    return [*lines, f"all copies: {path}"]
+    try:
+        tables.write_csv(path, _HEADER, rows)
+    except UserError:  # the index may be one that somebody else made
+        lines.append(
+            f"the list of all copies cannot be written to {path}: choose another "
+            f"folder with {CACHE_FLAG}"
+        )
+    else:
+        lines.append(f"all copies: {path}")
+    return lines
 
 
 def warn(records: Sequence[Record], split: splits.Split) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,7 @@ class RunData:
 def open_run(settings: Settings, run: Run) -> RunData:
     """Opens a run's images with the split that it froze; new files stay out of it."""
     config = settings.config_of(run.record["config"])
-    source = load_source(config, settings.data_dir or run.data_dir)
+    source = _load_images(settings, run, config)
     split = splits.load(run.path / "split")
     new = split.unknown(source.records)
     if new:
@@ -170,6 +171,27 @@ def open_run(settings: Settings, run: Run) -> RunData:
             new[0],
         )
     return RunData(run, config, run.taxonomy(), source, split)
+
+
+def _load_images(settings: Settings, run: Run, config: Any) -> Any:
+    """The images of --data_dir, else those where the run was trained.
+
+    Raises:
+      UserError: they cannot be read; if their folder is gone, the message says so, as
+        it is not of this command line.
+    """
+    if settings.data_dir:
+        return load_source(config, settings.data_dir)
+    try:
+        return load_source(config, run.data_dir)
+    except UserError as error:
+        place = run.data_dir or config.data.get("root", "")
+        if not place or "://" in place or Path(place).expanduser().exists():
+            raise
+        raise UserError(
+            f"{run.path} was trained on the images of {place}, which is not there any "
+            "more. If they were moved or renamed, give their place: --data_dir=..."
+        ) from error
 
 
 def with_fields(data_config: Any, **fields: Any) -> ConfigDict:

@@ -4,7 +4,8 @@
     <store>/overlays/coherence.csv                  what each verdict rests on
 
 They are drawn from the store, so a later call can still add some to maps made before.
-What is there is not drawn again; where the thresholds were changed, it moves.
+Files that exist are not drawn again; where the thresholds were changed, they move.
+`file_names.image_path` names them; --out puts them in another folder.
 """
 
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ def draw(
     data: RunData,
     thresholds: coherence.Thresholds,
     faithfulness: Rows | None = None,
+    out: Path | None = None,
 ) -> dict[str, int]:
     """Sorts and writes the overlays of the records that have a map.
 
@@ -57,11 +59,13 @@ def draw(
       data: the run's images.
       thresholds: of the rule.
       faithfulness: example_id -> name -> value, of those where it was measured.
+      out: folder of the overlays; default: in that of the map store.
 
     Returns:
       How many of these overlays there are of each verdict.
     """
     maps = store.open(folder)
+    out = out or folder / "overlays"
     records = [record for record in records if record.example_id in maps]
     if not records:
         return dict.fromkeys(coherence.VERDICTS, 0)
@@ -69,7 +73,7 @@ def draw(
     paths = {}
     for record, verdict in zip(records, found.verdict, strict=True):
         paths[record.example_id] = _settle(
-            folder, record.example_id, verdict, data.config.cam.overlay_format
+            out, record.example_id, verdict, data.config.cam.overlay_format
         )
     todo = [record for record in records if not paths[record.example_id].exists()]
     if todo:
@@ -79,7 +83,7 @@ def draw(
         [record.example_id, *values]
         for record, *values in zip(records, *columns, strict=True)
     ]
-    tables.write_csv(folder / "overlays" / "coherence.csv", _HEADER, rows)
+    tables.write_csv(out / "coherence.csv", _HEADER, rows)
     return found.counts()
 
 
@@ -111,12 +115,12 @@ def sort_maps(
     )
 
 
-def _settle(folder: Path, example_id: str, verdict: str, suffix: str) -> Path:
+def _settle(out: Path, example_id: str, verdict: str, suffix: str) -> Path:
     """Where an overlay belongs; one that lies in another folder moves there."""
     name = file_names.image_path(example_id, f".{suffix}")
-    path = folder / "overlays" / verdict / name
+    path = out / verdict / name
     for other in coherence.VERDICTS:
-        old = folder / "overlays" / other / name
+        old = out / other / name
         if other != verdict and old.exists():
             workdir.make_dir(path.parent)
             old.replace(path)

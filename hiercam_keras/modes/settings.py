@@ -4,7 +4,7 @@ Only main.py reads flags; every mode takes `Settings`. Imports nothing heavy, so
 `--help` answers at once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,13 @@ class Settings:
     resume: bool = False
     overwrite: bool = False
 
+    def __post_init__(self):
+        for name, size in _batch_sizes(self.config):
+            if isinstance(size, int) and size < 1:
+                raise UserError(
+                    f"--config.{name} is {size}, expected 1 or more images."
+                )
+
     @property
     def module(self) -> str:
         """Where the mode's `run` is, imported when it is asked for."""
@@ -92,7 +99,7 @@ class Settings:
           default_config: path of the config file where --config was not given.
 
         Raises:
-          UserError: --rank names no rank.
+          UserError: --rank names no rank, or a batch has no images.
         """
         overrides = dict(config_flags.get_override_values(flags["config"]))
         for name in ("method", "num_overlays", "overlay_format"):
@@ -144,6 +151,16 @@ class Settings:
                 f"trained on {size} px. Leave it out, or train another run."
             )
         return FrozenConfigDict(config)
+
+
+def _batch_sizes(config: Mapping[str, Any], path: str = "") -> Iterator[tuple]:
+    """(dotted name, value) of every batch_size in a config."""
+    for name in config:
+        value = config[name]
+        if isinstance(value, Mapping | ConfigDict):
+            yield from _batch_sizes(value, f"{path}{name}.")
+        elif name == "batch_size":
+            yield f"{path}{name}", value
 
 
 def _tuples(value: Any) -> Any:

@@ -265,3 +265,21 @@ def test_nobody_waits_for_ever(tmp_path, monkeypatch):
                 pass
     with disk_lock.alone(tmp_path / "key"):  # free again
         pass
+
+
+def test_a_folder_that_cannot_be_written_names_its_own_flag(
+    records, config, tmp_path, data_config, bird_folder
+):
+    """Neither --workdir nor --out chooses where caches are."""
+    (tmp_path / "file").write_text("")
+    config.disk_cache = str(tmp_path / "file" / "decoded")
+    with pytest.raises(UserError, match=r"file.*with --config\.data\.disk_cache\.$"):
+        epochs(records, config)
+    (tmp_path / "lock").mkdir()
+    (tmp_path / "lock" / ".key.lock").mkdir()
+    with pytest.raises(UserError, match=r"key\.lock: Is a dir.*data\.disk_cache\.$"):
+        with disk_lock.alone(tmp_path / "lock" / "key"):
+            pass
+    cache = tmp_path / "file" / "cache"
+    with pytest.raises(UserError, match=r"file/cache.*--config\.data\.cache_dir\.$"):
+        sources.load(data_config, str(bird_folder), cache_dir=cache)

@@ -61,6 +61,11 @@ def test_prepare_lists_them(own):
         f"{CLASSES[1]}/copy.png",
     ]
     assert rows["copy_of"][2] == f"{CLASSES[2]}/0.jpg"
+    path.unlink()
+    path.mkdir()  # in the way
+    said = tiny_birds.run("prepare", config)
+    assert f"cannot be written to {path}: choose another folder with --config.d" in said
+    path.rmdir()
     for copy in data.rglob("copy.*"):
         copy.unlink()
     said = tiny_birds.run("prepare", config)

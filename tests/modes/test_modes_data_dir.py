@@ -81,8 +81,11 @@ def test_moved_images_are_found_by_data_dir(own):
     moved = data.parent / "elsewhere"
     data.rename(moved)
     try:
-        with pytest.raises(UserError, match="bird_train does not exist"):
+        words = r"family/seed0 was trained on the images of .*bird_train, .*--data_dir="
+        with pytest.raises(UserError, match=words):
             tiny_birds.run("eval", config, rank=("family",))
+        with pytest.raises(UserError, match="nowhere does not exist"):
+            tiny_birds.run("eval", config, rank=("family",), data_dir="nowhere")
         tiny_birds.run("eval", config, rank=("family",), data_dir=str(moved))
     finally:
         moved.rename(data)

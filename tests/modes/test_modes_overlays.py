@@ -119,3 +119,16 @@ def test_a_run_from_before_there_were_thresholds(trained, tmp_path):
     with pytest.raises(UserError, match="min_excess"):
         fields = {"coherence.min_excess": -1.0}
         tiny_birds.run("cam", trained.config, fields=fields, **flags)
+
+
+def test_out_is_the_folder_of_the_overlays(trained, drawn, tmp_path):
+    """The maps stay in the run, as other modes read them."""
+    _, folder = drawn
+    flags = {"rank": ("family",), "out": str(tmp_path / "here")}
+    said = tiny_birds.run("cam", trained.config, fields=FIELDS, **flags)
+    assert "0 of them made now" in said and f"overlays in {tmp_path / 'here'}: " in said
+    assert files(tmp_path / "here").keys() == files(folder).keys()
+    assert (tmp_path / "here" / "coherence.csv").is_file()
+    with pytest.raises(UserError, match="--out is for the overlays"):
+        fields = {**FIELDS, "cam.num_overlays": 0}
+        tiny_birds.run("cam", trained.config, fields=fields, **flags)

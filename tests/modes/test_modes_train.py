@@ -312,3 +312,20 @@ def test_maps_of_one_cell_are_refused_before_the_run_is_begun(config):
     with pytest.raises(UserError, match=r"image_size=8.*one cell.*image_size=64"):
         tiny_birds.run("train", config, rank=("order",), fields={"data.image_size": 8})
     assert not _runs(config).exists()
+
+
+def test_a_batch_larger_than_the_data_becomes_the_largest_that_fits(config, caplog):
+    """62 of the 80 birds are trained on."""
+    config.train.epochs = 1
+    fields = {"data.batch_size": 500}
+    with caplog.at_level(logging.INFO, logger="absl"):
+        said = tiny_birds.run("train", config, rank=("family",), fields=fields)
+    assert "wrote" in said
+    assert "data.batch_size 500 becomes 62: the training split has 62" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["data.batch_size", "cam.batch_size"])
+@pytest.mark.parametrize("mode", ["train", "cam"])
+def test_a_batch_of_no_images_names_its_field(config, mode, name):
+    with pytest.raises(UserError, match=rf"--config\.{name} is 0, expected 1 or more"):
+        tiny_birds.run(mode, config, rank=("family",), fields={name: 0})

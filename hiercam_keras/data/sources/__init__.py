@@ -34,6 +34,7 @@ MODULES = {
     "tfds_birds": "tfds_inat2021",
 }
 NAMES = tuple(MODULES)
+_FOLDERS = ("image_folder", "inat2021", "csv_table")  # they read what is there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,13 @@ def load(
             f"data.source is {data_config.source!r}: use one of {', '.join(NAMES)}."
         )
     cache = cache_folder(cache_dir or data_config.get("cache_dir"))
+    root = data_config.get("root", "")
+    given = data_dir or not root or data_config.source not in _FOLDERS
+    if not given and not expanded(root).exists():
+        raise UserError(
+            f"config.data.root is {root}, which does not exist. Name the folder of the "
+            "images with --data_dir or --config.data.root."
+        )
     module = importlib.import_module(f"{__name__}.{MODULES[data_config.source]}")
     read = module.read_source(Request(data_config, data_dir or None, cache))
     if data_dir:

@@ -104,7 +104,7 @@ def turned(path: Path, stored: tuple[int, int], orientation: int, cache: Path) -
     if size == displayed and size != stored:
         return path
     upright = decode.transpose_like(Image.fromarray(labels), orientation)
-    with workdir.atomic_path(copy) as temporary:
+    with workdir.atomic_path(copy, flag=workdir.CACHE_FLAG) as temporary:
         upright.save(temporary)
     return copy
 

@@ -241,24 +241,26 @@ def unpack(builder: Any, folder: Path, convert: Callable[[dict], Item]) -> None:
         "prepared": str(builder.data_path),
         "without_lineage": dict(sorted(unknown.items())),
     }
-    workdir.write_json(folder / "source.json", about)
+    workdir.write_json(folder / "source.json", about, workdir.CACHE_FLAG)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("example_id", *ranks, "path", *BOX, "mask", "split"))
     writer.writerows(sorted(rows))
-    workdir.write_text(folder / "table.csv", text.getvalue())
+    workdir.write_text(folder / "table.csv", text.getvalue(), workdir.CACHE_FLAG)
 
 
 def _write(folder: Path, name: str, item: Item) -> tuple:
     """Writes the files of an example; returns its path, box and mask cells."""
     image = folder / "images" / name
     if not (image.is_file() and image.stat().st_size == len(item.image)):
-        workdir.write_bytes(image, item.image)
+        workdir.write_bytes(image, item.image, workdir.CACHE_FLAG)
     mask = ""
     if item.mask is not None:
         mask = f"masks/{file_names.image_path(name, '.png')}"
         if not (folder / mask).is_file():
-            with workdir.atomic_path(folder / mask) as temporary:
+            with workdir.atomic_path(
+                folder / mask, flag=workdir.CACHE_FLAG
+            ) as temporary:
                 Image.fromarray(item.mask.astype(np.uint8) * 255).save(temporary)
     box = [f"{edge:.6g}" for edge in item.box] if item.box else [""] * len(BOX)
     return (f"images/{name}", *box, mask)
@@ -296,7 +298,7 @@ def _within_reach(builder: Any, folder: Path) -> Any:
     for one in progress(files, len(files), "fetch", "file"):
         target = copy / one.name
         if not target.is_file():
-            with workdir.atomic_path(target) as temporary:
+            with workdir.atomic_path(target, flag=workdir.CACHE_FLAG) as temporary:
                 one.copy(temporary)
     return import_tfds().builder_from_directory(copy)
 
