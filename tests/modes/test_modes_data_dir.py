@@ -168,3 +168,11 @@ def test_real_photographs_go_all_the_way(real_runs, tmp_path):
     assert (out / "index.html").is_file() and (out / "least_01.png").is_file()
     # A run on few photos of many species can be resumed like any other.
     tiny_birds.run("train", config, rank=("order",), data_dir=str(photos), resume=True)
+
+
+@pytest.mark.parametrize("source", ["image_folder", "inat2021", "csv_table"])
+def test_a_root_that_does_not_exist_names_its_field(config, source):
+    """Nobody gave --data_dir."""
+    config.data.source, config.data.root = source, "nowhere"
+    with pytest.raises(UserError, match=r"config\.data\.root is nowhere, which does"):
+        tiny_birds.run("prepare", config)
