@@ -3,6 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
+from hiercam_keras import wording
+
 TRY_AGAIN = 75  # exit status of sysexits.h: the same command will go on
 
 
@@ -43,7 +45,7 @@ def explain_out_of_memory(batch_size: int, field: str) -> Iterator[None]:
         if not short:
             raise
         raise UserError(
-            f"out of memory with batches of {batch_size} images. Try "
+            f"out of memory with batches of {wording.count(batch_size, 'image')}. Try "
             f"--config.{field}={max(1, batch_size // 2)}, a smaller "
             "config.data.image_size, or config.model.dtype=mixed_bfloat16 on a GPU or "
             "TPU."

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from absl import logging
 
-from hiercam_keras import workdir
+from hiercam_keras import wording, workdir
 from hiercam_keras.errors import UserError
 
 MODES = ("train", "eval", "predict", "cam")
@@ -60,7 +60,11 @@ def join(mode: str) -> None:
     if not is_primary():
         workdir.write_nothing()
         logging.set_verbosity(logging.WARNING)
-    logging.info("%d processes, %d devices", part()[1], jax.device_count())
+    logging.info(
+        "%s, %s",
+        wording.count(part()[1], "process"),
+        wording.count(jax.device_count(), "device"),
+    )
 
 
 def part() -> tuple[int, int]:

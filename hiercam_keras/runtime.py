@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import logging
 
-from hiercam_keras import cache_folder
+from hiercam_keras import cache_folder, wording
 from hiercam_keras.errors import TRY_AGAIN, Stopped, UserError
 
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"
@@ -233,7 +233,8 @@ def training_batch(size: int, most: int) -> int:
         shared = most // devices * devices
     if not shared:
         raise UserError(
-            f"{devices} devices cannot share {most} images. Use fewer with "
+            f"{wording.count(devices, 'device')} cannot share "
+            f"{wording.count(most, 'image')}. Use fewer with "
             "--config.distribution.devices."
         )
     if shared != size:
@@ -257,8 +258,9 @@ def resumed_batch(size: int) -> int:
     if size % devices:
         fit = [str(n) for n in range(1, devices) if size % n == 0]
         raise UserError(
-            f"the run was begun with batches of {size} images, which {devices} devices "
-            f"cannot share evenly. Go on with --config.distribution.devices={fit[-1]} "
+            f"the run was begun with batches of {wording.count(size, 'image')}, which "
+            f"{wording.count(devices, 'device')} cannot share evenly. Go on "
+            f"with --config.distribution.devices={fit[-1]} "
             f"(or {', '.join(fit[:-1]) or 'another machine'}), or start over with "
             "--overwrite."
         )

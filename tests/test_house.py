@@ -41,6 +41,7 @@ _BASE = {
     "errors",
     "file_names",
     "progress",
+    "wording",
     "workdir",
     "",
 }
@@ -52,6 +53,7 @@ ROOMS = {
     "workdir": set(),
     "progress": set(),
     "csv_files": set(),
+    "wording": set(),
     "runtime": set(),
     "taxonomy": set(),
     "data": {"taxonomy"},

@@ -196,7 +196,7 @@ def test_a_training_says_only_what_is_ours(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("wrote runs/synthetic_birds/order/seed0/model.keras")
-    assert "best of 1 epochs is 1: accuracy" in done.stdout
+    assert "best of 1 epoch is 1: accuracy" in done.stdout
     strange = [line for line in done.stderr.splitlines() if not OURS.match(line)]
     assert strange == []
 

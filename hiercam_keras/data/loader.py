@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from hiercam_keras import wording
 from hiercam_keras.data import augment, disk_cache, geometry, sampling, windows
 from hiercam_keras.data.batches import Batch, Loader
 from hiercam_keras.data.plans import Job, Planner, Reader, Shard
@@ -98,7 +99,7 @@ def _check(batch_size, size, labels, images, training):
     if training and batch_size > images:
         raise UserError(
             f"data.batch_size is {batch_size}, but the training split has only "
-            f"{images} images. Use "
+            f"{wording.count(images, 'image')}. Use "
             f"--config.data.batch_size={max(1, images)} "
             "or less."
         )

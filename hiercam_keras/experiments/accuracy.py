@@ -211,7 +211,7 @@ def _answer(models: Models) -> str:
                     accuracy_gap(seen, rival, ranks[0]),
                     f"better than {name}",
                     f"worse than {name}",
-                    f"not told apart from {name}",
+                    f"not significantly different from {name}",
                 )
             )
     return ". ".join([*found, ""]).strip() or "One model is compared with none."

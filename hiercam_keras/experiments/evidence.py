@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from hiercam_keras import wording
 from hiercam_keras.experiments.seen import Pool, Seen, pick
 from hiercam_keras.experiments.tables import ORIGINAL, Table, joined, text, told
 
@@ -33,7 +34,7 @@ def own_rank_table(models: Models, evidence: Evidence) -> Table:
         part, label = evidence[rank]
         others = [other for _, other in evidence.values() if other != label]
         own = pool.specificity(key, label, others)
-        if own.verdict < 1:
+        if own.verdict < 1 and not own.too_few:
             missing.append(
                 f"asked for its own rank, the {rank} model ({condition}) does not "
                 f"prefer {in_words(part)} to the other parts: {text(own)}."
@@ -45,7 +46,7 @@ def own_rank_table(models: Models, evidence: Evidence) -> Table:
                 own,
                 "above the mean of the other parts",
                 "below the mean of the other parts",
-                "not told apart from the mean of the other parts",
+                "not significantly different from the mean of the other parts",
             )
         )
     header = ("model", "data", *_part_titles(evidence), "whole bird", "background")
@@ -128,7 +129,8 @@ def _count_highest(rows: Sequence[tuple], evidence: Evidence) -> dict[str, list[
 
 def specificity_table(models: Models, evidence: Evidence) -> Table:
     """Own part against the other parts, steps against plain maps."""
-    rows, better, worse, same = [], [], [], []
+    rows = []
+    better, worse, same, few = [], [], [], []
     for ranks, condition, seen in models:
         pool = Pool(seen)
         for rank, (part, label) in evidence.items():
@@ -151,7 +153,8 @@ def specificity_table(models: Models, evidence: Evidence) -> Table:
                 )
             )
             name = f"{rank} ({'+'.join(ranks)} model, {condition})"
-            {1: better, -1: worse, 0: same}[gain.verdict].append(name)
+            way = {1: better, -1: worse, 0: same}[gain.verdict]
+            (few if gain.too_few else way).append(name)
     return Table(
         name="specificity",
         title="Do steps point at the part that carries the trait of their rank?",
@@ -167,9 +170,8 @@ def specificity_table(models: Models, evidence: Evidence) -> Table:
             "step minus plain",
         ),
         rows=rows,
-        answer=_summary(better, worse, same),
-        short=f"Of {len(rows)} steps, {len(better)} prefer the part of their rank more "
-        f"than the plain map does, {len(worse)} less, {len(same)} are not told apart.",
+        answer=_summary(better, worse, same, few),
+        short=_counts(better, worse, same, few),
         missing=unlike_plain(worse, same),
         note="Each figure is the lift on the rank's own part minus the mean lift on "
         "the other parts: 0 says that the map does not prefer its part. Brackets as "
@@ -185,16 +187,29 @@ def unlike_plain(worse: list[str], same: list[str]) -> tuple[str, ...]:
             f"steps to {joined(worse)} prefer their part less than plain maps."
         )
     if same:
-        told_.append(f"steps to {joined(same)} are not told from plain maps.")
+        told_.append(
+            f"steps to {joined(same)} do not differ significantly from plain maps."
+        )
     return tuple(_capital(one) for one in told_)
 
 
-def _summary(better: list[str], worse: list[str], same: list[str]) -> str:
+def _counts(better: list, worse: list, same: list, few: list) -> str:
+    total = len(better) + len(worse) + len(same) + len(few)
+    text = (
+        f"Of {wording.count(total, 'step')}, {len(better)} prefer the part of their "
+        f"rank more than the plain map does, {len(worse)} less, {len(same)} do not "
+        "differ significantly"
+    )
+    return text + (f", {len(few)} have too few species to say." if few else ".")
+
+
+def _summary(better: list, worse: list, same: list, few: list) -> str:
     parts = []
     for names, words in (
         (better, "prefer their own part more than plain maps do"),
         (worse, "prefer it less"),
-        (same, "cannot be told from plain maps"),
+        (same, "do not differ significantly from plain maps"),
+        (few, "have too few species to say"),
     ):
         if names:
             parts.append(f"steps to {joined(names)} {words}")

@@ -54,7 +54,7 @@ def gaps_table(
             rows.append((f"{rank} at {rank}, {finest} at {finest}", words, *found))
             names = ("accuracy", "kappa", "bits over chance", "share of most bits")
             what = ", ".join(
-                f"{name} " + told(one, "higher", "lower", "not told apart")
+                f"{name} " + told(one, "higher", "lower", "not significantly different")
                 for name, one in zip(names, found, strict=True)
             )
             answers.append(f"{rank} against {finest}, {words}: {what}")
@@ -133,7 +133,7 @@ def _kappa(
         groups.append(pair[0].group)
         seeds.append(np.full(len(pair[0].group), seed))
     if not answers:
-        return Estimate(*[float("nan")] * 3)
+        return Estimate(float("nan"))
     said = np.concatenate(answers, axis=1)
     cells = np.concatenate(seeds), np.concatenate(groups)
     parts = [

@@ -32,7 +32,7 @@ def background_table(
         shares = [pool.mean(pool.energy(f"asked-{rank}")[:, 0]) for pool in pools]
         rise = difference([(rank, high, 1), (rank, low, -1)], cells)
         rows.append((f"{rank} model", *shares, rise))
-        if rise.verdict < 1:
+        if rise.verdict < 1 and not rise.too_few:
             missing.append(
                 f"the {rank} model's maps do not show that its habitat tells the "
                 f"family: {text(rise)} more of their energy on the background."
@@ -43,7 +43,7 @@ def background_table(
                 rise,
                 "more on the background where the habitat tells the family",
                 "less on the background where the habitat tells the family",
-                "no difference between the habitats",
+                "no significant difference between the habitats",
             )
         )
     pools = [Pool(cells[ranks[0], habitat]) for habitat in habitats]
@@ -53,7 +53,7 @@ def background_table(
         row, answer = _family_against_species(cells, habitats)
         rows.append(row)
         answers.append(answer)
-        if row[-1].verdict < 1:
+        if row[-1].verdict < 1 and not row[-1].too_few:
             missing.append(
                 "the habitat does not draw the family model's maps to the background "
                 f"more than the species model's: {text(row[-1])}."
@@ -103,8 +103,11 @@ def _family_against_species(
         both,
         "the family model's change exceeds the species model's",
         "the family model's change is below the species model's",
-        "the family model's change is not told apart from the species model's",
+        "no significant difference between the family model's change and the "
+        "species model's",
     )
+    if both.too_few:
+        words = f"the family model's change and the species model's: {words}"
     return ("family minus species", *at, both), words[:1].upper() + words[1:]
 
 
@@ -158,7 +161,7 @@ def transfer_table(
                     drop,
                     "better where the habitat tells otherwise",
                     "worse where the habitat tells otherwise",
-                    "no change that the interval tells from 0",
+                    "no significant change",
                 )
             )
     return Table(

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from hiercam_keras import run_folder, runtime, workdir
+from hiercam_keras import run_folder, runtime, wording, workdir
 from hiercam_keras.experiments import tables
 from hiercam_keras.experiments.pieces import Piece
 from hiercam_keras.experiments.tables import Table
@@ -69,13 +69,15 @@ def about(
     return [
         f"Made by `{command_line(settings, command)}`; every table and "
         "figure below comes from this command. Pieces that are finished are kept.",
-        f"{len(pieces)} trainings of {config.train.epochs} epochs: "
+        f"{wording.count(len(pieces), 'training')} of "
+        f"{wording.count(config.train.epochs, 'epoch')}: "
         f"{config.model.backbone} at {config.data.image_size} px, output stride "
         f"{config.model.output_stride}, weights {_weights(pieces)}, seeds "
         f"{', '.join(map(str, seeds))}.",
-        f"{images} images of the {settings.split} split, the same for all seeds.",
+        f"{wording.count(images, 'image')} of the {settings.split} split, the same for "
+        "all seeds.",
         f"Versions: {named}. Maps and tables made on {runtime.device_name()}, "
-        f"{_cores()} {'core' if _cores() == 1 else 'cores'}.",
+        f"{wording.count(_cores(), 'core')}.",
     ]
 
 

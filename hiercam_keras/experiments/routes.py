@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hiercam_keras import wording
 from hiercam_keras.experiments.looks import Looks, same_images
 from hiercam_keras.experiments.pieces import Condition
 from hiercam_keras.experiments.seen import Pool, Seen, paired, pick
@@ -121,6 +122,9 @@ def _against(title, route, base, ranks, taxonomy) -> str:
         rank: _gap(first, second, rank, route.rolled, base.rolled)
         for rank, first, second in zip(ranks, route.models, base.models, strict=True)
     }
+    few = [gap for gap in found.values() if gap.too_few]
+    if few:
+        return f"{title}, against {route.against}: {wording.too_few(few[0].groups)}"
     better = [
         told(gap, rank, rank, "") for rank, gap in found.items() if gap.verdict > 0
     ]
@@ -131,7 +135,7 @@ def _against(title, route, base, ranks, taxonomy) -> str:
         f"{verb} {joined(names)}"
         for verb, names in (("better at", better), ("worse at", worse))
         if names
-    ] or ["not told apart at any rank"]
+    ] or ["no significant difference at any rank"]
     path = _path_gap(route, base, ranks, taxonomy)
     if path.verdict:
         words.append("answers " + told(path, "more", "less", "") + " often on one path")
@@ -221,7 +225,7 @@ def _severity(
         groups.append(looks[0].group)
         repeats.append(np.full(len(looks[0].group), seed))
     if not columns:
-        return Estimate(*[float("nan")] * 3)
+        return Estimate(float("nan"))
 
     def statistic(sums: np.ndarray) -> np.ndarray:
         means = sums[:, ::2] / sums[:, 1::2]

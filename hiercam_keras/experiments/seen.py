@@ -56,7 +56,7 @@ def paired(
         groups.append(looks[0].group)
         seeds.append(np.full(len(values[-1]), seed))
     if not values:
-        return Estimate(*[float("nan")] * 3)
+        return Estimate(float("nan"))
     return resampling.mean(*map(np.concatenate, (values, groups, seeds)))
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hiercam_keras import wording
 from hiercam_keras.experiments import boxes
 from hiercam_keras.experiments.boxes import Found
 from hiercam_keras.experiments.tables import Table, told
@@ -85,13 +86,15 @@ def _note(one: Found, data: RunData, split: str) -> str:
     if one.images.sum():
         box = boxes.whole_image_box(data, split)
         words.append(
-            f"MaxBoxAccV2 is of {one.images.sum()} images with a box; a box around the "
+            f"MaxBoxAccV2 is of {wording.count(int(one.images.sum()), 'image')} with a "
+            "box; a box around the "
             f"whole image scores {box:.3f}. It takes the best thresholds on the "
             "evaluated images; the column after next those of the validation split."
         )
     if one.masked.sum():
         words.append(
-            f"PxAP is of {one.masked.sum()} images with a mask; a constant map scores "
+            f"PxAP is of {wording.count(int(one.masked.sum()), 'image')} with a mask; "
+            "a constant map scores "
             f"{boxes.prevalence(one):.3f}."
         )
     words.append(
@@ -120,9 +123,9 @@ def _answer(counts: Counts, cells: Sequence[Cell], trained: Sequence[int]) -> st
                 Cell(finest, stride, stride),
                 f"better than trained at {finest}",
                 f"worse than trained at {finest}",
-                f"not told apart from {finest}",
+                f"no significant difference from {finest}",
             )
-    verdicts = ("better", "worse", "not told apart")
+    verdicts = ("better", "worse", "no significant difference")
     for stride in trained[1:]:
         for rank in ranks:
             words = f"{rank}, trained at stride {stride} against {trained[0]}"
@@ -158,7 +161,7 @@ def _estimate(
         return None
     table, groups, seeds = _stack(several, what)
     figure = figure or _FIGURES[what]
-    return resampling.of_sums(table, groups, figure, seeds, resamples=1000)
+    return resampling.of_sums(table, groups, figure, seeds)
 
 
 def _each(several: Sequence[Found]) -> str:
@@ -191,4 +194,4 @@ def _difference(first: Sequence[tuple], second: Sequence[tuple], what: str) -> E
         return of(sums[:, :half]) - of(sums[:, half:])
 
     table = np.concatenate([one, two], axis=1)
-    return resampling.of_sums(table, groups, figure, seeds, resamples=1000)
+    return resampling.of_sums(table, groups, figure, seeds)

@@ -10,18 +10,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hiercam_keras import workdir
+from hiercam_keras import wording, workdir
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.report import tables
 
 OURS, ORIGINAL = "our question", "the original study, in our words"
+
+# Columns of an `Estimate` in CSV, after its value.
+_PARTS = ("low", "high", "n", "groups")
 
 Cell = str | int | float | Estimate | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows of cells; an `Estimate` becomes three columns in CSV.
+    """Rows of cells; an `Estimate` becomes five columns in CSV.
 
     Attributes:
       name: of the files.
@@ -55,7 +58,9 @@ def write(table: Table, folder: Path) -> None:
         column
         for place, name in enumerate(table.header)
         for column in (
-            (name, f"{name} low", f"{name} high") if _has(table, place) else (name,)
+            (name, *(f"{name} {part}" for part in _PARTS))
+            if _has(table, place)
+            else (name,)
         )
     ]
     rows = [
@@ -85,13 +90,13 @@ def _has(table: Table, place: int) -> bool:
 
 def _spread(cell: Cell, wide: bool) -> tuple:
     if isinstance(cell, Estimate):
-        return cell.value, cell.low, cell.high
-    return (cell, None, None) if wide else (cell,)
+        return cell.value, *(getattr(cell, part) for part in _PARTS)
+    return (cell, *[None] * len(_PARTS)) if wide else (cell,)
 
 
 def _json(cell: Cell) -> Any:
     if isinstance(cell, Estimate):
-        return {name: _json(v) for name, v in dataclasses.asdict(cell).items()}
+        return {name: _json(getattr(cell, name)) for name in ("value", *_PARTS)}
     if isinstance(cell, float) and not math.isfinite(cell):
         return None
     return cell
@@ -117,10 +122,14 @@ def markdown(table: Table) -> str:
 
 
 def text(cell: Cell) -> str:
-    """A cell as people read it: `1.23 (1.10 to 1.35)`."""
+    """A cell as people read it: `1.23 (1.10 to 1.35)`, `1.23 (n = 5)` without one.
+
+    n counts the species, the groups of an interval.
+    """
     if isinstance(cell, Estimate):
         if math.isnan(cell.low):
-            return number(cell.value)
+            counted = f" (n = {cell.groups})" if math.isfinite(cell.value) else ""
+            return number(cell.value) + counted
         return f"{number(cell.value)} ({number(cell.low)} to {number(cell.high)})"
     if cell is None:
         return ""
@@ -129,10 +138,7 @@ def text(cell: Cell) -> str:
 
 def number(value: float) -> str:
     """Three digits behind the point below 1, two above; a dash where not known."""
-    if not math.isfinite(value):
-        return "–"
-    shown = f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}"
-    return shown.replace("-0.000", "0.000")
+    return wording.number(value, "{:.3f}" if abs(value) < 1 else "{:.2f}")
 
 
 def escape(words: str) -> str:
@@ -143,7 +149,12 @@ def escape(words: str) -> str:
 
 
 def told(found: Estimate, more: str, less: str, same: str) -> str:
-    """`more`, `less` or `same`, with the figure and its interval."""
+    """`more`, `less` or `same`, with the figure and its interval.
+
+    Where there are too few species for an interval, that is said instead.
+    """
+    if found.too_few and math.isfinite(found.value):
+        return f"not compared: {wording.too_few(found.groups)}"
     words = {1: more, -1: less, 0: same}[found.verdict]
     return f"{words} ({text(found).replace(' (', ', 95 % interval ').rstrip(')')})"
 

@@ -49,7 +49,7 @@ def variants_table(
                     own,
                     "more energy on its own part",
                     "less energy on its own part",
-                    "no change on its own part",
+                    "no significant change on its own part",
                 )
             )
     return Table(

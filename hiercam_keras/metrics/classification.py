@@ -194,13 +194,25 @@ def wilson_interval(
     total = np.asarray(total, dtype=np.float64)
     if (successes < 0).any() or (successes > total).any():
         raise ValueError("successes must lie between 0 and the total")
-    z2 = scipy.stats.norm.ppf((1 + confidence) / 2) ** 2
-    n = np.maximum(total, 1e-300)
-    share = np.where(total > 0, successes / n, 0.5)
-    center = (share * total + z2 / 2) / (total + z2)
-    spread = np.sqrt(z2 * (share * (1 - share) * total + z2 / 4)) / (total + z2)
-    low = np.where(successes == 0, 0.0, center - spread)
-    high = np.where(successes == total, 1.0, center + spread)
+    z = scipy.stats.norm.ppf((1 + confidence) / 2)
+    share = np.where(total > 0, successes / np.maximum(total, 1e-300), 0.5)
+    return score_interval(share, total, z)
+
+
+def score_interval(share: Any, trials: Any, z: float) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's interval of a share of `trials`, which need not be a whole number.
+
+    Args:
+      share: 0 .. 1.
+      trials: at least 0; those of a sample with a design effect are fewer than it has.
+      z: quantile, of the normal or of another distribution.
+    """
+    z2 = z**2
+    center = (share * trials + z2 / 2) / (trials + z2)
+    spread = np.sqrt(z2 * (share * (1 - share) * trials + z2 / 4)) / (trials + z2)
+    known = np.asarray(trials) > 0
+    low = np.where(known & (np.asarray(share) == 0), 0.0, center - spread)
+    high = np.where(known & (np.asarray(share) == 1), 1.0, center + spread)
     return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 

@@ -2,8 +2,8 @@
 
 Procedural birds are drawn so that one part tells each rank and nothing else does. The
 share of a map's energy on that part, over the part's share of the picture, is its lift:
-1 is chance. `ratios.ratio_interval` makes lifts over pictures from these shares: mean
-energy over mean area, so that a part that is nearly hidden does not rule it.
+1 is chance. `resampling.lift` makes lifts over pictures from these shares: mean energy
+over mean area, so that pictures in which a part is nearly hidden do not dominate.
 """
 
 from collections.abc import Mapping

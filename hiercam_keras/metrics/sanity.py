@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras.metrics import agreement
+from hiercam_keras.metrics import agreement, resampling
 from hiercam_keras.metrics.maps import is_degenerate
-from hiercam_keras.metrics.statistics import mean_interval
 
 MEASURES = ("spearman", "spearman_signed", "ssim")
 
@@ -56,8 +55,8 @@ def sanity_table(
       trained: (N, h, w), maps of the trained model.
       stages: (layer that was made random last, maps (N, h, w)), one after another, so
         that all stages need not be in memory at once.
-      groups: (N,) clusters of the bootstrap, as the species.
-      seed: of the bootstrap.
+      groups: (N,) labels of the groups that are resampled, as the species.
+      seed: of the resampling.
 
     Returns:
       Rows of stage (0 is the trained model), layer, measure, mean, low, high (95 %) and
@@ -67,16 +66,16 @@ def sanity_table(
     everything = itertools.chain([("", trained)], stages)
     for stage, (layer, maps) in enumerate(everything):
         for measure, values in similarity(trained, maps).items():
-            mean, low, high = mean_interval(values, groups, seed=seed)
+            found = resampling.mean(values, groups, seed=seed)
             rows.append(
                 {
                     "stage": stage,
                     "layer": layer,
                     "measure": measure,
-                    "mean": mean,
-                    "low": low,
-                    "high": high,
-                    "count": int(np.isfinite(values).sum()),
+                    "mean": found.value,
+                    "low": found.low,
+                    "high": found.high,
+                    "count": found.n,
                 }
             )
     return rows

@@ -1,17 +1,20 @@
-"""metrics: differences between paired values, with intervals that can be trusted.
+"""Tests of differences between paired values, corrected for their number.
 
-Everything is paired by image. Images of one species are alike, so whole species are
-resampled, not images: otherwise intervals are too narrow and p-values too small.
+Everything is paired by image. Images of one species are alike, so the tests flip the
+signs of whole groups, as intervals resample whole groups.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from hiercam_keras.metrics import resampling
+
+ALPHA = 0.05  # a corrected p-value below it is called a significant difference
 _EXACT_GROUPS = 12  # 2**12 sign patterns are fewer than the usual random draws
-_CHUNK = 1000  # resamples at a time: 1000 x 1,486 species in float64 are 12 MB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +25,7 @@ class PairedDifference:
       count: pairs with two finite values.
       groups: groups that these pairs are in.
       mean_a, mean_b, difference: means over the pairs; difference = mean_a - mean_b.
-      low, high: bootstrap interval of the difference, groups resampled.
+      low, high: 95 % interval of the difference, groups resampled.
       p_value: of a sign-flip test over groups, two-sided.
       effect_size: difference over the standard deviation of the differences (d_z).
       share_greater: share of pairs with a > b; ties count half.
@@ -44,23 +47,21 @@ def paired_difference(
     a: Any,
     b: Any,
     groups: Any = None,
-    confidence: float = 0.95,
-    resamples: int = 10_000,
     seed: int = 0,
+    draws: int = resampling.DRAWS,
 ) -> PairedDifference:
     """Compares two values per image.
 
     Args:
       a, b: (N,) of the same images in the same order. A pair with a value that is
         not finite is left out.
-      groups: (N,) labels of the clusters, as the species; each image its own if None.
-      confidence: of the interval.
-      resamples: bootstrap resamples, and random sign patterns of the test.
+      groups: (N,) labels of the groups, as the species; each image its own if None.
       seed: makes the result a function of the arguments.
+      draws: resamples, and random sign patterns of the test.
 
     Returns:
-      The figures; all NaN without pairs. The interval is NaN with fewer than two
-      groups, which say nothing about a third.
+      The figures; all NaN without pairs. The interval is NaN with fewer than
+      `resampling.MIN_GROUPS` groups.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1:
@@ -74,35 +75,19 @@ def paired_difference(
     nan = float("nan")
     if not delta.size:
         return PairedDifference(0, 0, nan, nan, nan, nan, nan, nan, nan, nan)
-    sums, counts = _group_sums(delta, groups)
-    low, high = _bootstrap_interval(sums, counts, confidence, resamples, seed)
+    found = resampling.mean(delta, groups, seed=seed, draws=draws)
     return PairedDifference(
-        count=len(delta),
-        groups=len(sums),
+        count=found.n,
+        groups=found.groups,
         mean_a=float(a.mean()),
         mean_b=float(b.mean()),
         difference=float(delta.mean()),
-        low=low,
-        high=high,
-        p_value=_sign_flip_test(sums, resamples, seed),
+        low=found.low,
+        high=found.high,
+        p_value=sign_flip_test(delta, groups, seed, draws),
         effect_size=effect_size(delta),
         share_greater=float(((delta > 0) + 0.5 * (delta == 0)).mean()),
     )
-
-
-def mean_interval(
-    values: Any,
-    groups: Any = None,
-    confidence: float = 0.95,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> tuple[float, float, float]:
-    """(mean, low, high) of finite values, groups resampled; NaN where unknown."""
-    values = np.asarray(values, dtype=np.float64)
-    found = paired_difference(
-        values, np.zeros_like(values), groups, confidence, resamples, seed
-    )
-    return found.difference, found.low, found.high
 
 
 def compare_all(
@@ -156,38 +141,29 @@ def effect_size(differences: Any) -> float:
     return float(mean / differences.std(ddof=1))
 
 
-def _group_sums(values: np.ndarray, groups: np.ndarray):
-    _, place = np.unique(groups, return_inverse=True)
-    counts = np.bincount(place)
-    return np.bincount(place, weights=values), counts.astype(np.float64)
-
-
-def _bootstrap_interval(
-    sums: np.ndarray, counts: np.ndarray, confidence: float, resamples: int, seed: int
-) -> tuple[float, float]:
-    """Percentile interval of sum/count over resampled groups."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}, expected between 0 and 1")
-    size = len(sums)
-    if size < 2:
-        return float("nan"), float("nan")
-    rng = np.random.default_rng([seed, 1])
-    means = []
-    for start in range(0, resamples, _CHUNK):
-        rows = min(_CHUNK, resamples - start)
-        drawn = rng.integers(0, size, (rows, size))
-        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def _sign_flip_test(sums: np.ndarray, resamples: int, seed: int) -> float:
-    """Two-sided p-value: under no difference, a group's sign is a coin's.
+def sign_flip_test(
+    differences: Any,
+    groups: Any = None,
+    seed: int = 0,
+    draws: int = resampling.DRAWS,
+) -> float:
+    """Two-sided p-value: under no difference, the sign of a group is a coin toss.
 
     All sign patterns with few groups, else random ones, with the observed one among
     them, so that p is never 0.
+
+    Args:
+      differences: (N,), those that are not finite are left out.
+      groups: (N,) labels of the groups; each image its own if None.
+      seed, draws: of the random sign patterns.
     """
+    differences = np.asarray(differences, np.float64)
+    groups = np.arange(len(differences)) if groups is None else np.asarray(groups)
+    kept = np.isfinite(differences)
+    if not kept.any():
+        return float("nan")
+    _, place = np.unique(groups[kept], return_inverse=True)
+    sums = np.bincount(place, weights=differences[kept])
     scale = np.abs(sums).max()
     if scale == 0:
         return 1.0
@@ -197,10 +173,16 @@ def _sign_flip_test(sums: np.ndarray, resamples: int, seed: int) -> float:
     if size <= _EXACT_GROUPS:
         patterns = (np.arange(2**size)[:, None] >> np.arange(size)) & 1
         return float(np.mean(np.abs((2 * patterns - 1) @ sums) >= observed))
-    rng = np.random.default_rng([seed, 2])
     extreme = 0
-    for start in range(0, resamples, _CHUNK):
-        rows = min(_CHUNK, resamples - start)
-        signs = rng.integers(0, 2, (rows, size), dtype=np.int8) * 2.0 - 1.0
-        extreme += int((np.abs(signs @ sums) >= observed).sum())
-    return (1 + extreme) / (1 + resamples)
+    for key, rows in resampling.chunks(seed, resampling.SIGNS, size, draws):
+        extreme += int((np.abs(_signs(key, rows) @ sums) >= observed).sum())
+    return (1 + extreme) / (1 + draws)
+
+
+@functools.lru_cache(maxsize=32)
+def _random_bits(key: tuple[int, int, int, int], rows: int) -> np.ndarray:
+    return np.random.default_rng(key).integers(0, 2, (rows, key[2]), dtype=np.int8)
+
+
+def _signs(key: tuple[int, int, int, int], rows: int) -> np.ndarray:
+    return _random_bits(key, rows) * 2.0 - 1.0

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from hiercam_keras import file_names, hosts, runtime, workdir
+from hiercam_keras import file_names, hosts, runtime, wording, workdir
 from hiercam_keras.cam import Explainer, heatmaps, store, targets
 from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
@@ -60,8 +60,8 @@ def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
     maps = store.open(folder)
     degenerate = int(np.sum(maps.column("degenerate")))
     said = (
-        f"{len(maps)} maps of the {settings.split} split, {made} of them made now, "
-        f"{degenerate} without a heatmap"
+        f"{wording.count(len(maps), 'map')} of the {settings.split} split, {made} of "
+        f"them made now, {degenerate} without a heatmap"
     )
     shown = data.records(settings.split)[: None if number < 0 else number]
     if shown and hosts.is_primary():

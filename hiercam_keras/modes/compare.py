@@ -38,6 +38,9 @@ SUMMARY = (
     "asked_of",
     "method",
     "run",
+    "pictures",
+    "species",
+    "object_pictures",
 )
 
 
@@ -69,11 +72,12 @@ def run(settings: Settings) -> str:
     rows = [summary_row(column, numbers) for column in columns]
     tables.write_csv(out / "summary.csv", SUMMARY, rows)
     page = compare_page.write(out, columns, settings)
-    shown = [[row[0], *row[2:4], *row[7:11]] for row in rows]
+    shown = [[row[0], *row[2:4], row[15], *row[7:11]] for row in rows]
     header = (
         "model",
         "taxa",
         "accuracy",
+        "pictures",
         "heatmap area",
         "energy on bird",
         "bird area",
@@ -121,16 +125,16 @@ def _check_same_split(opened: Sequence[RunData], split: str) -> None:
 
 
 def summary_row(column: Column, numbers: comparison.Numbers) -> list:
-    """One row of `SUMMARY`: means over all pictures."""
+    """One row of `SUMMARY`: means over the pictures of which each is known."""
     one = numbers.by_column[column.name]
-    low, high = one.accuracy_interval
+    accuracy = one.accuracy
     return [
         column.name,
         column.rank,
         column.data.taxonomy.num_labels(column.rank),
-        one.accuracy,
-        low,
-        high,
+        accuracy.value,
+        accuracy.low,
+        accuracy.high,
         one.chance,
         float(one.heatmap_area.mean()),
         comparison.mean_or_none(one.energy_on_bird),
@@ -140,6 +144,9 @@ def summary_row(column: Column, numbers: comparison.Numbers) -> list:
         column.asked_of or "",
         column.method,
         str(column.data.run.path),
+        accuracy.n,
+        accuracy.groups,
+        int(np.isfinite(one.energy_on_bird).sum()),
     ]
 
 

@@ -1,8 +1,8 @@
 """The answer of a comparison: three sentences, computed from its tables.
 
-No sentence is canned: which way a difference goes, whether one was seen at all, and how
-sure that is are read off the numbers. A difference whose 95 % interval covers 0 is told
-as none that was seen.
+Which way a difference goes, whether it is significant, and its interval are read off
+the numbers. Significant is what the test says that is corrected for the number of tests
+(`compare_claims`); with too few groups the sentences make no claim.
 """
 
 import math
@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hiercam_keras.metrics import statistics
-from hiercam_keras.modes import compare_table
+from hiercam_keras import wording
+from hiercam_keras.metrics import resampling
+from hiercam_keras.modes import compare_claims, compare_table
+from hiercam_keras.modes.compare_claims import Tested
 from hiercam_keras.modes.compare_lifts import Lift
 from hiercam_keras.modes.compare_table import Numbers
-from hiercam_keras.modes.compare_tables import interval
 from hiercam_keras.modes.parts import word
 
 _OBJECT = ("energy_on_object", "energy_on_bird")
@@ -45,7 +46,11 @@ def question(summary: Sequence[Row]) -> str:
 
 
 def sentences(
-    numbers: Numbers, summary: Sequence[Row], lifts: Sequence[Lift], split: str = "test"
+    numbers: Numbers,
+    summary: Sequence[Row],
+    lifts: Sequence[Lift],
+    split: str = "test",
+    statistics: Sequence[Row] = (),
 ) -> tuple[str, ...]:
     """Three sentences: how right the models are, where they look, what the steps say.
 
@@ -54,40 +59,52 @@ def sentences(
       summary: rows of summary.csv, the models trained at their rank first.
       lifts: of the plain maps and the steps.
       split: of the pictures.
+      statistics: rows of statistics.csv.
     """
-    own = compare_table.own(summary)
-    told = (
-        accuracy_sentence(numbers, summary, split),
-        place_sentence(numbers, summary),
+    own, tested = compare_table.own(summary), Tested(statistics)
+    found = (
+        accuracy_sentence(numbers, summary, split, tested),
+        place_sentence(numbers, summary, tested),
         steps_sentence(lifts, _model(own[0], own)) or agreement_sentence(numbers),
     )
-    return tuple(dict.fromkeys(filter(None, told)))
+    return tuple(dict.fromkeys(filter(None, found)))
 
 
-def accuracy_sentence(numbers: Numbers, summary: Sequence[Row], split: str) -> str:
+def accuracy_sentence(
+    numbers: Numbers, summary: Sequence[Row], split: str, tested: Tested
+) -> str:
     """How often each model is right; a model that is there by two methods, once."""
     rows = compare_table.answers(summary)
     own = compare_table.own(rows)
-    said = [
-        f"{_model(row, own)} names the right {row['rank']} in "
-        f"{_percent(float(row['accuracy']))} ({_percent(float(row['low']))} to "
-        f"{_percent(float(row['high']))}; guessing: {_percent(float(row['chance']))})"
+    text = f"Of {wording.count(len(numbers.example_ids), 'picture')} {_SEEN[split]}, "
+    text += " and ".join(
+        f"{_model(row, own)} names the right {row['rank']} in {_accuracy(row)}"
         for row in own
-    ]
-    text = f"Of {len(numbers.example_ids)} pictures {_SEEN[split]}, "
-    text += " and ".join(said)
+    )
     for row in rows:
         trained = next((one for one in own if one["rank"] == row["rank"]), None)
         if row in own or trained is None:
             continue
-        told = difference(
-            numbers.correct[row["model"]],
-            numbers.correct[trained["model"]],
-            numbers.species,
-        )
+        found = tested.difference("correct", row["model"], trained["model"])
         text += f"; the {row['model']} is right in {_percent(float(row['accuracy']))}, "
-        text += told
+        text += compare_claims.points(found)
+    groups = _groups(numbers)
+    if groups < resampling.MIN_GROUPS:
+        text += f"; too few species for intervals (n = {groups})"
     return text + "."
+
+
+def _accuracy(row: Row) -> str:
+    """`90.0 % (85.0 % to 94.0 %; guessing: 10.0 %)`."""
+    low, high = (100 * compare_claims.number(row[name]) for name in ("low", "high"))
+    span = wording.interval(low, high, "{:.1f} %").strip(" ()")
+    beside = [span] if span else []
+    beside.append(f"guessing: {_percent(float(row['chance']))}")
+    return f"{_percent(float(row['accuracy']))} ({'; '.join(beside)})"
+
+
+def _groups(numbers: Numbers) -> int:
+    return len(np.unique(numbers.species))
 
 
 def _model(row: Row, rows: Sequence[Row]) -> str:
@@ -101,10 +118,11 @@ def _asked(row: Row, rows: Sequence[Row]) -> str:
     return f"when asked for the {row['rank']}" if alone else f"by {row['model']}"
 
 
-def place_sentence(numbers: Numbers, summary: Sequence[Row]) -> str:
+def place_sentence(numbers: Numbers, summary: Sequence[Row], tested: Tested) -> str:
     """Where the plain maps lie; "" where that is not known."""
     own = compare_table.own(summary)
     inside, area = numbers.first(*_OBJECT), numbers.first("heatmap_area")
+    measure = "heatmap_area" if inside is None else "energy_on_object"
     if inside is not None:
         of = inside
         share = _percent(np.nanmean(numbers.of_picture(*_CHANCE)))
@@ -118,10 +136,13 @@ def place_sentence(numbers: Numbers, summary: Sequence[Row]) -> str:
     base = of[own[0]["model"]]
     text += f"{_percent(np.nanmean(base))} {what} {_asked(own[0], own)}"
     for row in own[1:]:
-        values = of[row["model"]]
-        told = difference(values, base, numbers.species)
-        text += f", and {_percent(np.nanmean(values))} {_asked(row, own)}: {told}"
-    return text + "."
+        mean = _percent(np.nanmean(of[row["model"]]))
+        found = tested.difference(measure, row["model"], own[0]["model"])
+        text += f", and {mean} {_asked(row, own)}: {compare_claims.points(found)}"
+    known = np.isfinite(base)
+    groups = len(np.unique(numbers.species[known]))
+    counted = f"{wording.count(int(known.sum()), 'picture')} of "
+    return f"{text} (means over {counted}{wording.count(groups, 'species')})."
 
 
 def agreement_sentence(numbers: Numbers) -> str:
@@ -130,11 +151,15 @@ def agreement_sentence(numbers: Numbers) -> str:
     known = values[np.isfinite(values)]
     if not known.size:
         return ""
-    mean, low, high = statistics.mean_interval(values, numbers.species)
+    found = resampling.mean(values, numbers.species)
+    span = wording.interval(found.low, found.high, "{:.2f}")
+    if found.too_few:
+        span = f" (interval: {wording.too_few(found.groups)})"
     return (
-        f"On the same picture the heatmaps of the models correlate at {mean:.2f} on "
-        f"average{interval(low, high, '{:.2f}')}, and at less than 0.5 in "
-        f"{_percent(np.mean(known < 0.5))} of the pictures."
+        "On the same picture the heatmaps of the models correlate at "
+        f"{wording.number(found.value, '{:.2f}')} on average{span}, and at less than "
+        f"0.5 in {_percent(np.mean(known < 0.5))} of the "
+        f"{wording.count(found.n, 'picture')}."
     )
 
 
@@ -149,46 +174,48 @@ def steps_sentence(lifts: Sequence[Lift], whose: str) -> str:
     steps = [one for one in lifts if one.step == one.rank and math.isfinite(one.gain)]
     if not steps:
         return ""
-    more = sum(one.gain_low > 0 for one in steps)
-    less = sum(one.gain_high < 0 for one in steps)
-    said = [
-        f"{one.lift:.2f} times chance on the {word(one.part)} for the {one.rank}, "
-        f"{_gain(one)}"
-        for one in steps
-    ]
     text = (
         f"Asked step by step what tells a taxon from its siblings, {whose} looks at "
-        f"the part that carries the trait more than its plain map does at {more} of "
-        f"{len(steps)} ranks"
+        "the part that carries the trait more than its plain map does"
     )
-    text += f", and less at {less}: " if less else ": "
-    return text + "; ".join(said) + "."
+    fewest = min(one.gain_estimate.groups for one in steps)
+    if all(one.gain_estimate.too_few for one in steps):
+        text += f": {wording.too_few(fewest)}. It looks at "
+        return text + "; ".join(map(_lift, steps)) + "."
+    way = [_way(one) for one in steps]
+    text += f" at {way.count(1)} of {wording.count(len(steps), 'rank')}"
+    text += f", and less at {way.count(-1)}: " if -1 in way else ": "
+    return text + "; ".join(f"{_lift(one)}, {_gain(one)}" for one in steps) + "."
+
+
+def _way(one: Lift) -> int:
+    """1 or -1 for a significant gain or loss, 0 for none."""
+    if not compare_claims.significant(one.gain_estimate):
+        return 0
+    return 1 if one.gain > 0 else -1
+
+
+def _lift(one: Lift) -> str:
+    return (
+        f"{one.lift:.2f} times chance on the {word(one.part)} for the {one.rank} "
+        f"({wording.count(one.pictures, 'picture')})"
+    )
 
 
 def _gain(one: Lift) -> str:
-    low, high = sorted((abs(one.gain_low), abs(one.gain_high)))
-    if one.gain_low > 0:
-        return f"{one.gain:.2f} more than the plain map ({low:.2f} to {high:.2f})"
-    if one.gain_high < 0:
-        return f"{-one.gain:.2f} less than the plain map ({low:.2f} to {high:.2f})"
-    told = interval(one.gain_low, one.gain_high, "{:+.2f}")
-    return f"no difference from the plain map seen: {one.gain:+.2f}{told}"
-
-
-def difference(a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> str:
-    """a - b of shares as words: "4.2 points fewer (1.0 to 7.4)", or none seen."""
-    found = statistics.paired_difference(
-        np.asarray(a, float), np.asarray(b, float), groups
+    found = one.gain_estimate
+    if found.too_few:
+        return f"for the plain map {wording.too_few(found.groups)}"
+    way = _way(one)
+    if way:
+        which = "more" if way > 0 else "less"
+        span = compare_claims.span(one.gain_low, one.gain_high, ".2f")
+        return f"{abs(one.gain):.2f} {which} than the plain map{span}"
+    span = wording.interval(one.gain_low, one.gain_high, "{:+.2f}")
+    return (
+        "no significant difference from the plain map: "
+        f"{wording.number(one.gain, '{:+.2f}')}{span}"
     )
-    low, high = 100 * found.low, 100 * found.high
-    points = 100 * found.difference
-    if not np.isfinite([low, high]).all():
-        return f"{abs(points):.1f} points {'more' if points > 0 else 'fewer'}"
-    if low <= 0 <= high:
-        return f"no difference seen ({points:+.1f} points, {low:+.1f} to {high:+.1f})"
-    few, many = sorted((abs(low), abs(high)))
-    way = "more" if points > 0 else "fewer"
-    return f"{abs(points):.1f} points {way} ({few:.1f} to {many:.1f})"
 
 
 def _percent(share: float) -> str:

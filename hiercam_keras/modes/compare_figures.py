@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hiercam_keras import wording
 from hiercam_keras.modes import compare_lifts, compare_table
+from hiercam_keras.modes.compare_claims import number
 from hiercam_keras.modes.compare_lifts import Lift
 from hiercam_keras.modes.parts import word
 from hiercam_keras.report import intervals, schema
@@ -23,19 +25,20 @@ def accuracy(summary: Sequence[Row]) -> schema.Figure:
     """Accuracy of each model; the methods of one model have one accuracy."""
     rows = compare_table.answers(summary)
     values = {
-        row["model"]: (float(row["accuracy"]), float(row["low"]), float(row["high"]))
+        row["model"]: tuple(number(row[name]) for name in ("accuracy", "low", "high"))
         for row in rows
     }
     chances = {row["model"]: float(row["chance"]) for row in rows}
     png = intervals.intervals_png(
         {"Accuracy": values}, "accuracy, 95 % interval", chances, percent=True
     )
+    counted = wording.count(int(rows[0]["pictures"]), "picture")
     alt = "; ".join(f"{name} {value[0]:.1%}" for name, value in values.items())
     return schema.Figure(
         "Accuracy",
         png,
         f"Accuracy with intervals: {alt}",
-        "The gray tick is guessing. From summary.csv.",
+        f"Over {counted}. The gray tick is guessing. From summary.csv.",
     )
 
 
@@ -50,7 +53,7 @@ def on_parts(lifts: Sequence[Lift]) -> schema.Figure:
     png = intervals.intervals_png(panels, "times chance", 1.0, marked)
     steps = max((one.pictures for one in lifts if one.step), default=0)
     plain = max((one.pictures for one in lifts if not one.step), default=0)
-    caption = f"Of the plain maps over {plain} pictures"
+    caption = f"Of the plain maps over {wording.count(plain, 'picture')}"
     if steps:
         caption += (
             f", of the steps over {steps}. In orange the step whose trait the part "

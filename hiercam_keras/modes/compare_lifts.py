@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from hiercam_keras import workdir
-from hiercam_keras.metrics.ratios import ratio_interval
+from hiercam_keras.metrics import resampling, statistics
+from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes.compare_table import Numbers
 from hiercam_keras.report import tables
 
@@ -33,6 +34,10 @@ class Lift:
       lift, low, high: with its 95 % interval, species resampled.
       gain, gain_low, gain_high: of a step, its lift minus that of the same model's
         plain map on the same pictures; NaN for a plain map.
+      species: groups that the pictures are in.
+      gain_pictures, gain_species: the same of the gain.
+      gain_p, gain_p_holm: sign-flip test of the gain over species, and corrected for
+        the number of gains.
     """
 
     map: str
@@ -46,8 +51,26 @@ class Lift:
     gain: float = math.nan
     gain_low: float = math.nan
     gain_high: float = math.nan
+    species: int = 0
+    gain_pictures: int = 0
+    gain_species: int = 0
+    gain_p: float = math.nan
+    gain_p_holm: float = math.nan
+
+    @property
+    def gain_estimate(self) -> Estimate:
+        """The gain with its corrected p-value."""
+        return Estimate(
+            self.gain,
+            self.gain_low,
+            self.gain_high,
+            self.gain_pictures,
+            self.gain_species,
+            self.gain_p_holm,
+        )
 
 
+_COUNTS = ("pictures", "species", "gain_pictures", "gain_species")
 _FIELDS = tuple(field.name for field in dataclasses.fields(Lift))
 
 
@@ -70,9 +93,29 @@ def measure(
             shares = by_model[model]
             kept = np.isfinite(shares)
             over = np.where(kept, numbers.of_picture(f"part_{rank}_area"), np.nan)
-            values = ratio_interval(shares, over, numbers.species)
-            found.append(Lift(model, "", rank, part, int(kept.sum()), *values))
-    return found + _of_steps(numbers, steps, evidence)
+            found.append(
+                _with_counts(
+                    Lift(model, "", rank, part, 0, *[math.nan] * 3),
+                    resampling.lift(shares, over, numbers.species),
+                )
+            )
+    found += _of_steps(numbers, steps, evidence)
+    adjusted = statistics.holm([one.gain_p for one in found])
+    return [
+        dataclasses.replace(one, gain_p_holm=float(p))
+        for one, p in zip(found, adjusted, strict=True)
+    ]
+
+
+def _with_counts(empty: Lift, found: Estimate) -> Lift:
+    return dataclasses.replace(
+        empty,
+        lift=found.value,
+        low=found.low,
+        high=found.high,
+        pictures=found.n,
+        species=found.groups,
+    )
 
 
 def _of_steps(numbers, steps, evidence) -> list[Lift]:
@@ -96,17 +139,22 @@ def _of_steps(numbers, steps, evidence) -> list[Lift]:
             # quotient of the paired differences.
             more = shares - by_model[model]
             both = np.where(np.isfinite(more), area, np.nan)
-            found.append(
-                Lift(
-                    f"step to the {into}",
-                    into,
-                    rank,
-                    part,
-                    int(np.isfinite(shares).sum()),
-                    *ratio_interval(shares, over, species),
-                    *ratio_interval(more, both, species),
-                )
+            gain = resampling.lift(more, both, species)
+            step = Lift(
+                f"step to the {into}",
+                into,
+                rank,
+                part,
+                0,
+                *[math.nan] * 3,
+                gain=gain.value,
+                gain_low=gain.low,
+                gain_high=gain.high,
+                gain_pictures=gain.n,
+                gain_species=gain.groups,
+                gain_p=statistics.sign_flip_test(more, species),
             )
+            found.append(_with_counts(step, resampling.lift(shares, over, species)))
     return found
 
 
@@ -136,6 +184,6 @@ def read(path: Path) -> list[Lift]:
             for name, cell in row.items()
             if name not in texts
         }
-        numbers["pictures"] = int(numbers["pictures"])
+        numbers |= {name: int(numbers[name]) for name in _COUNTS}
         found.append(Lift(**{name: row[name] for name in texts}, **numbers))
     return found

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import runtime
+from hiercam_keras import runtime, wording
 from hiercam_keras.cam import heatmaps, store
 from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.modes import (
@@ -61,7 +61,13 @@ def write(out: Path, columns: list[Column], settings: Settings) -> Path:
     content = schema.Page(
         title=f"{data.run.data_name}: {' and '.join(c.name for c in own)}",
         question=compare_answer.question(summary),
-        sentences=compare_answer.sentences(numbers, summary, lifts, settings.split),
+        sentences=compare_answer.sentences(
+            numbers,
+            summary,
+            lifts,
+            settings.split,
+            compare_table.read_optional(out / "statistics.csv"),
+        ),
         ranks=data.taxonomy.ranks,
         models=tuple(models),
         pictures=streamed,
@@ -98,13 +104,16 @@ def _model(row: Mapping[str, str]) -> schema.Model:
     def known(*names: str) -> float | None:
         return next((float(row[name]) for name in names if row.get(name)), None)
 
+    interval = (known("low"), known("high"))
     return schema.Model(
         name=row["model"],
         rank=row["rank"],
         num_classes=int(row["taxa"]),
         accuracy=float(row["accuracy"]),
-        accuracy_interval=(float(row["low"]), float(row["high"])),
+        accuracy_interval=None if None in interval else interval,
         chance=float(row["chance"]),
+        pictures=int(row["pictures"]),
+        pictures_with_object=int(row["object_pictures"]),
         heatmap_area=known("heatmap_area"),
         energy_on_bird=known("energy_on_object", "energy_on_bird"),
         bird_area=known("object_area", "bird_area"),
@@ -148,22 +157,23 @@ def choose_sections(
     drawn = rng.permutation(len(ids))[:count]
     order = np.argsort(-agreement, kind="stable")
     extreme = min(config.compare.num_extreme, len(ids))
+    shown = wording.count(extreme, "picture")
     what = "the heatmaps of the models, by their mean correlation"
     return [
         schema.Section(
             "Drawn by seed",
-            f"{count} of {len(ids)} pictures of the {settings.split} split, in the "
-            f"order in which seed {config.seed} draws them.",
+            f"{count} of {wording.count(len(ids), 'picture')} of the {settings.split} "
+            f"split, in the order in which seed {config.seed} draws them.",
             tuple(ids[drawn]),
         ),
         schema.Section(
             "Most agreeing",
-            f"The {extreme} pictures on which {what}, are most alike.",
+            f"The {shown} on which {what}, are most alike.",
             tuple(ids[order[:extreme]]),
         ),
         schema.Section(
             "Least agreeing",
-            f"The {extreme} pictures on which {what}, are least alike.",
+            f"The {shown} on which {what}, are least alike.",
             tuple(ids[order[::-1][:extreme]]),
         ),
     ]

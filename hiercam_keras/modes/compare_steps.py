@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from hiercam_keras import wording
 from hiercam_keras.cam import heatmaps, store, targets
 from hiercam_keras.data.records import Record
 from hiercam_keras.metrics import planted
@@ -72,7 +73,8 @@ def make(name: str, data: RunData, split: str, records: list[Record]) -> Steps:
     """
     finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
     ranks = choices(data.taxonomy, finest)
-    logging.info("steps of %s for %d pictures", data.run.path, len(records))
+    pictures = wording.count(len(records), "picture")
+    logging.info("steps of %s for %s", data.run.path, pictures)
     model, _ = files.load_model(data.run.model_path, data.config.model.fast_layers)
     question = "path:predicted:" + "+".join(ranks) + ":steps"
     asked = targets.path(ranks=ranks)

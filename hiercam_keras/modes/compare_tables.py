@@ -1,16 +1,21 @@
 """The tables that the compare page shows, from those in its folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from hiercam_keras.metrics import statistics
+from hiercam_keras import wording
+from hiercam_keras.metrics import resampling
+from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes import compare_table
+from hiercam_keras.modes.compare_claims import number
 from hiercam_keras.modes.compare_lifts import Evidence, Lift
 from hiercam_keras.modes.compare_table import Numbers
 from hiercam_keras.modes.parts import word
 from hiercam_keras.report import schema
+
+_SHARES = ("increase",)  # measures that are 0 or 1 for a picture
 
 
 def make(
@@ -34,50 +39,66 @@ def lift_table(lifts: Sequence[Lift]) -> schema.Table:
         by_map.setdefault(one.map, {})[one.part] = one
     rows = []
     for name, known in by_map.items():
-        cells = []
-        for part, rank in parts.items():
-            one = known.get(part)
-            if one is None:
-                cells.append(None)
-                continue
-            cell = with_interval(one.lift, one.low, one.high, "{:.2f}")
-            if cell and one.step == rank and np.isfinite(one.gain):
-                gain = with_interval(one.gain, one.gain_low, one.gain_high, "{:+.2f}")
-                cell = f"{cell}, {gain} to the plain map"
-            cells.append(cell)
-        rows.append((name, *cells))
+        cells = [_lift_cell(known.get(part), rank) for part, rank in parts.items()]
+        rows.append((name, _range(one.pictures for one in known.values()), *cells))
+    titles = (f"{word(part)} (tells the {rank})" for part, rank in parts.items())
     return schema.Table(
         "Where the evidence lies, in numbers",
-        ("map", *(f"{word(part)} (tells the {r})" for part, r in parts.items())),
+        ("map", "pictures", *titles),
         tuple(rows),
         "Share of the map's energy on a part, divided by the part's share of the "
         "picture: 1 is chance; of a step, on the part of its own rank, also the "
-        "difference to the same model's plain map on the same pictures. In brackets "
-        "95 % intervals, species resampled. lifts.csv has all of it.",
+        "difference to the same model's plain map on the same pictures. "
+        f"{_intervals(one.species for one in lifts)} lifts.csv has all of it.",
     )
+
+
+def _lift_cell(one: Lift | None, rank: str) -> str | None:
+    if one is None or not np.isfinite(one.lift):
+        return None
+    cell = with_interval(Estimate(one.lift, one.low, one.high), "{:.2f}")
+    if one.step == rank and np.isfinite(one.gain):
+        gain = with_interval(one.gain_estimate, "{:+.2f}")
+        cell = f"{cell}, {gain} to the plain map"
+    return cell
 
 
 def measure_table(numbers: Numbers, evidence: Evidence) -> schema.Table:
     """Mean of every measure for every model, with intervals."""
-    rows = []
+    rows, groups = [], []
     for name, by_model in numbers.measures.items():
         if not any(np.isfinite(values).any() for values in by_model.values()):
             continue
-        cells = [
-            with_interval(
-                *statistics.mean_interval(values, numbers.species, resamples=2000),
-                "{:.3g}",
-            )
-            for values in by_model.values()
-        ]
-        rows.append((title(name, evidence), *cells))
+        mean = resampling.share if name in _SHARES else resampling.mean
+        found = [mean(values, numbers.species) for values in by_model.values()]
+        cells = [with_interval(one, "{:.3g}") for one in found]
+        rows.append((title(name, evidence), _range(one.n for one in found), *cells))
+        groups += [one.groups for one in found if one.n]
     return schema.Table(
         "The measures",
-        ("mean over the pictures", *numbers.models),
+        ("mean over the pictures", "pictures", *numbers.models),
         tuple(rows),
-        "In brackets 95 % intervals, species resampled. docs/METRICS.md tells how each "
-        "is made.",
+        f"{_intervals(groups)} docs/METRICS.md has the definitions.",
     )
+
+
+def _range(counts: Iterable[int]) -> str:
+    """`40`, or `38 to 40` where the counts differ."""
+    counts = list(counts)
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _intervals(groups: Iterable[int]) -> str:
+    """What the brackets are, and where they are missing."""
+    text = "In brackets 95 % intervals, species resampled."
+    fewest = min(groups, default=resampling.MIN_GROUPS)
+    if fewest < resampling.MIN_GROUPS:
+        text += (
+            f" There is none of fewer than {resampling.MIN_GROUPS} species: "
+            f"{wording.too_few(fewest)}."
+        )
+    return text
 
 
 def title(measure: str, evidence: Evidence) -> str:
@@ -94,42 +115,40 @@ def statistics_table(rows: Sequence[Mapping[str, str]], evidence) -> schema.Tabl
     for row in rows:
         if row.get("comparison") not in ("rank", "asked"):
             continue
-        low, high = _float(row.get("low")), _float(row.get("high"))
-        mean = _float(row.get("difference"))
+        low, high = number(row.get("low")), number(row.get("high"))
+        mean = number(row.get("difference"))
         told.append(
             (
                 title(row["measure"], evidence),
                 f"{row['model_a']} − {row['model_b']}",
-                with_interval(mean, low, high, "{:+.3g}"),
-                _float(row.get("p_holm")),
-                _float(row.get("effect_size")),
+                with_interval(Estimate(mean, low, high), "{:+.3g}"),
+                row.get("count"),
+                row.get("groups"),
+                number(row.get("p_holm")),
+                number(row.get("effect_size")),
             )
         )
-    header = ("measure", "models", "difference", "p (Holm)", "effect size")
+    header = (
+        "measure",
+        "models",
+        "difference",
+        "pictures",
+        "species",
+        "p (Holm)",
+        "effect size",
+    )
+    groups = [int(row[4]) for row in told if row[4]]
     caption = (
-        "Differences on the same picture. In brackets 95 % intervals, species "
-        "resampled; p of a sign-flip test over species, corrected for the number of "
-        "tests; effect size: mean over standard deviation of the differences."
+        f"Differences on the same picture. {_intervals(groups)} p of a sign-flip test "
+        "over species, corrected for the number of tests; effect size: mean over "
+        "standard deviation of the differences."
     )
     return schema.Table("Paired differences", header, tuple(told), caption)
 
 
-def with_interval(mean: float, low: float, high: float, form: str) -> str | None:
-    """`1.20 (1.10 to 1.30)`; None where the mean is not known."""
-    if not np.isfinite(mean):
+def with_interval(found: Estimate, form: str) -> str | None:
+    """`1.20 (1.10 to 1.30)`; None where the value is not known."""
+    if not np.isfinite(found.value):
         return None
-    return form.format(mean) + interval(low, high, form)
-
-
-def interval(low: float, high: float, form: str) -> str:
-    """` (1.10 to 1.30)`; nothing where it is not known."""
-    if not np.isfinite([low, high]).all():
-        return ""
-    return f" ({form.format(low)} to {form.format(high)})"
-
-
-def _float(cell: str | None) -> float:
-    try:
-        return float(cell or "nan")
-    except ValueError:
-        return float("nan")
+    text = wording.number(found.value, form)
+    return text + wording.interval(found.low, found.high, form)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras import file_names, runtime
-from hiercam_keras.metrics import classification, hierarchy
+from hiercam_keras.metrics import classification, hierarchy, resampling
 from hiercam_keras.models import files
 from hiercam_keras.modes import eval_calibration, eval_hierarchy
 from hiercam_keras.modes.load import RunData, find_runs, open_run
@@ -16,7 +16,17 @@ from hiercam_keras.report import confusion, tables
 from hiercam_keras.taxonomy.scores import marginal_logits, softmax
 from hiercam_keras.training.predict import Predictions, predict_logits
 
-HEADER = ("rank", "taxa", "images", "accuracy", "low", "high", "chance", "top5")
+HEADER = (
+    "rank",
+    "taxa",
+    "images",
+    "accuracy",
+    "low",
+    "high",
+    "chance",
+    "top5",
+    "groups",  # taxa of the finest rank, which the interval resamples
+)
 
 
 def run(settings: Settings) -> str:
@@ -55,11 +65,12 @@ def write_tables(folder: Path, data: RunData, found: Predictions) -> list[list[A
       Rows of `HEADER`, one for each rank that the model can answer, coarse to fine.
     """
     taxonomy, rows = data.taxonomy, []
+    groups = found.labels[max(found.labels, key=taxonomy.ranks.index)]
     train = data.split.select(data.source.records, "train")[0]
     columns = {"example_id": found.example_ids}
     for rank, logits in answers(found.logits, taxonomy).items():
         truth, predicted = found.labels[rank], logits.argmax(-1)
-        rows.append(_accuracy_row(rank, logits, truth, train, taxonomy))
+        rows.append(_accuracy_row(rank, logits, truth, groups, train, taxonomy))
         names = np.array(taxonomy.names(rank), object)
         columns[f"true_{rank}"] = names[truth]
         columns[f"predicted_{rank}"] = names[predicted]
@@ -114,16 +125,20 @@ def answers(logits: dict[str, np.ndarray], taxonomy: Any) -> dict[str, np.ndarra
 
 
 def _accuracy_row(
-    rank: str, logits: np.ndarray, truth: np.ndarray, train: list, taxonomy: Any
+    rank: str,
+    logits: np.ndarray,
+    truth: np.ndarray,
+    groups: np.ndarray,
+    train: list,
+    taxonomy: Any,
 ) -> list[Any]:
     count = taxonomy.num_labels(rank)
-    right = int((logits.argmax(-1) == truth).sum())
-    low, high = classification.wilson_interval(right, len(truth))
+    right = resampling.share(logits.argmax(-1) == truth, groups)
     before = taxonomy.labels([record.lineage for record in train], rank)
     chance = classification.majority_chance(before, truth, count)
     top5 = classification.top_k_accuracy(logits, truth, min(5, count))
-    share = right / len(truth)
-    return [rank, count, len(truth), share, float(low), float(high), chance, top5]
+    accuracy = (right.value, right.low, right.high)
+    return [rank, count, right.n, *accuracy, chance, top5, right.groups]
 
 
 def _write_rank(
@@ -166,6 +181,7 @@ def _write_mistakes(path: Path, found: Predictions, taxonomy: Any) -> None:
         severity = hierarchy.mistake_severity(truth, logits.argmax(-1), taxonomy, rank)
         k = min(5, logits.shape[-1])
         at_5 = hierarchy.lca_distance_at_k(logits, truth, taxonomy, rank, k)
-        rows.append([rank, severity, float(np.mean(at_5))])
-    header = ("rank", "mistake_severity", "lca_distance_at_5")
+        mistakes = int((logits.argmax(-1) != truth).sum())
+        rows.append([rank, severity, float(np.mean(at_5)), len(truth), mistakes])
+    header = ("rank", "mistake_severity", "lca_distance_at_5", "images", "mistakes")
     tables.write_csv(path, header, rows)

@@ -21,6 +21,8 @@ HEADER = (
     "hierarchical_precision",
     "hierarchical_recall",
     "hierarchical_f1",
+    "images",
+    "mistakes",  # that mistake_severity is the mean of
 )
 
 
@@ -89,6 +91,8 @@ def _row(rank, scores, truth, finest_truth, finest, taxonomy) -> list[Any]:
         shares["precision"],
         shares["recall"],
         shares["f1"],
+        len(truth),
+        int((predicted != truth).sum()),
     ]
 
 

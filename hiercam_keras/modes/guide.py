@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hiercam_keras import run_folder, runtime, workdir
+from hiercam_keras import run_folder, runtime, wording, workdir
 from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.errors import UserError
+from hiercam_keras.metrics.resampling import MIN_GROUPS
 from hiercam_keras.models import files
 from hiercam_keras.modes import guide_evidence, guide_naming, guide_view
 from hiercam_keras.modes.compare_steps import choices
@@ -61,7 +62,7 @@ def run(settings: Settings) -> str:
     _write_table(out / "taxa.csv", pages, named, planted)
     if checked:
         _write_check(out / "check.csv", checked)
-    lines = [*content.sentences, f"{len(chosen)} pages: {path}"]
+    lines = [*content.sentences, f"{wording.count(len(chosen), 'page')}: {path}"]
     return "\n".join(lines)
 
 
@@ -120,14 +121,20 @@ def _sentences(
     count = len(evidence.records)
     seen = "that the model learned from" if split == "train" else "new to the model"
     right = {
-        rank: evidence.right(rank)[evidence.chosen(rank)].mean()
+        rank: (
+            evidence.right(rank)[evidence.chosen(rank)].mean(),
+            int(evidence.chosen(rank).sum()),
+        )
         for rank in evidence.ranks
         if evidence.chosen(rank).any()
     }
-    told = ", ".join(f"{rank} {percent(share)}" for rank, share in right.items())
+    told = ", ".join(
+        f"{rank} {percent(share)} of {wording.count(number, 'picture')}"
+        for rank, (share, number) in right.items()
+    )
     first = (
-        f"Made of {count} pictures {seen}, which tells a taxon from its siblings in: "
-        f"{told} of them."
+        f"Made of {wording.count(count, 'picture')} {seen}, which tells a taxon "
+        f"from its siblings in: {told}."
     )
     sentences = [first]
     known = evidence.off_object[np.isfinite(evidence.off_object)]
@@ -135,8 +142,8 @@ def _sentences(
         on, area = np.nanmean(evidence.on_object), np.nanmean(evidence.object_area)
         sentences.append(
             f"{percent(on)} of the evidence lies on the bird, which fills "
-            f"{percent(area)} of the picture; in {percent(known.mean())} of the steps "
-            "the hottest point is off it."
+            f"{percent(area)} of the picture; in {percent(known.mean())} of "
+            f"{wording.count(known.size, 'step')} the hottest point is off it."
         )
     if checked:
         sentences.append(naming_sentence(checked))
@@ -146,9 +153,12 @@ def _sentences(
 def naming_sentence(checked: guide_naming.Check) -> str:
     """How often the guide is right, against the two ways of being right for free."""
     taxa, mean = checked.taxa, checked.mean
-    text = (
-        f"For {taxa.right} of {taxa.taxa} taxa it names the part that carries the "
-        f"trait: {percent(taxa.share)} ({percent(taxa.low)} to {percent(taxa.high)}), "
+    named = wording.count(taxa.taxa, "taxon")
+    text = f"For {taxa.right} of {named} it names the part that carries the trait"
+    if taxa.taxa < MIN_GROUPS:
+        return f"{text}: {wording.too_few(taxa.taxa, 'taxon')}."
+    text += (
+        f": {percent(taxa.share)} ({percent(taxa.low)} to {percent(taxa.high)}), "
         f"{'most' if taxa.share > 0.5 else 'not most'} of them; that is "
         f"{_against(taxa)} saying {word(taxa.always)} of every taxon "
         f"({percent(taxa.constant)}), and a part at random is right for "
@@ -164,10 +174,12 @@ def naming_sentence(checked: guide_naming.Check) -> str:
 
 
 def _against(named: guide_naming.Named) -> str:
-    """How the share stands to that of the best constant answer."""
+    """The share against that of the best constant answer."""
     if named.low > named.constant:
         return "more than"
-    return "less than" if named.high < named.constant else "not told from"
+    if named.high < named.constant:
+        return "less than"
+    return "not significantly different from"
 
 
 def _check_rows(

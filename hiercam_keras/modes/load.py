@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from hiercam_keras import hosts, run_folder
+from hiercam_keras import hosts, run_folder, wording
 from hiercam_keras.data import geometry, loader, sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
@@ -136,10 +136,10 @@ class RunData:
             )
         if missing:
             logging.warning(
-                "%d %s images of %s are not there any more, the first is %s",
-                len(missing),
+                "of the %s split of %s, %s cannot be found any more, the first is %s",
                 split,
                 self.run.path,
+                wording.count(len(missing), "image"),
                 missing[0],
             )
         return found
@@ -164,9 +164,8 @@ def open_run(settings: Settings, run: Run) -> RunData:
     new = split.unknown(source.records)
     if new:
         logging.info(
-            "%d images were not there when %s was trained and are left out, the first "
-            "is %s",
-            len(new),
+            "left out: %s added since the training of %s, the first is %s",
+            wording.count(len(new), "image"),
             run.path,
             new[0],
         )

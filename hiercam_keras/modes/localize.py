@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from hiercam_keras import runtime
+from hiercam_keras import runtime, wording
 from hiercam_keras.cam import heatmaps, profiles, store
 from hiercam_keras.data import decode
 from hiercam_keras.errors import UserError
@@ -164,14 +164,15 @@ def _report(
     localize_tables.write(out, rows, scored, marked, taxonomy, threshold, info)
     curves = localize_tables.curves_of(scored)
     if curves:
-        title = f"{in_words(info)}, {len(scored.example_ids)} images"
+        title = f"{in_words(info)}, {wording.count(len(scored.example_ids), 'image')}"
         figures.save_threshold_curves(
             out / "curve.png", scored.tally.thresholds, curves, {rule: threshold}, title
         )
     _draw(out, scored_maps[0], scored, marked, taxonomy, options)
     ranks = taxonomy.finest
     return (
-        f"{in_words(info)}: {len(scored.example_ids)} maps of {info['split']}, "
+        f"{in_words(info)}: {wording.count(len(scored.example_ids), 'map')} of "
+        f"{info['split']}, "
         f"{scored.degenerate} of them without a heatmap; 95 % intervals over {ranks}\n"
         f"{tables.format_table(localize_tables.HEADER, rows)}\n"
         f"boxes at threshold {threshold:.3f} ({rule}), tables, figures: {out}"

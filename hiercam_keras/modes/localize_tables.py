@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras import file_names, workdir
-from hiercam_keras.metrics.group_bootstrap import group_interval
+from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.localization import IOU_THRESHOLDS, mean_by_group
 from hiercam_keras.metrics.localization_tally import Tally, pxap_of
-from hiercam_keras.metrics.statistics import mean_interval
 from hiercam_keras.modes.localize_scoring import Scored
 from hiercam_keras.modes.localize_truth import Marked
 from hiercam_keras.report import tables
@@ -39,11 +38,11 @@ def figures(
       scored: of the split that is reported.
       chosen: of the maps with boxes on which thresholds are chosen; None: there are
         none.
-      resamples, seed: of the bootstrap.
+      resamples, seed: of the resampling.
     """
     tally, control = scored.tally, scored.control
     rows: list[list[Any]] = []
-    options = {"resamples": resamples, "seed": seed}
+    options = {"draws": resamples, "seed": seed}
     if tally.has_boxes:
         for version in (1, 2):
             name = "MaxBoxAcc" if version == 1 else "MaxBoxAccV2"
@@ -75,10 +74,13 @@ def figures(
         known = np.isfinite(values)
         if not known.any():
             continue
-        value, low, high = mean_interval(values, groups, **options)
+        mean = resampling.share if field == "pointing" else resampling.mean
+        found = mean(values, groups, **options)
         beside = float(np.nanmean(control.column(field)))
         level = float(np.nanmean(tally.column(chance))) if chance else None
-        rows.append([name, "", value, low, high, beside, level, int(known.sum())])
+        rows.append(
+            [name, "", found.value, found.low, found.high, beside, level, found.n]
+        )
     by_class = mean_by_group(tally.column("pointing"), groups)
     other = mean_by_group(control.column("pointing"), groups)
     row = ["pointing game, mean of taxa", "", by_class, None, None, other, None]
@@ -167,7 +169,8 @@ def taxon_rows(
         np.add.at(pixels[row], parents, tally.mask_pixels[row])
     px = pxap_of(*pixels)
     columns = {name: tally.column(name) for name in ("pointing", *SHARES)}
-    header = ("taxon", "images", "max_box_acc", "px_ap", *columns)
+    known = {"images_with_box": "box_area", "images_with_mask": "mask_area"}
+    header = ("taxon", "images", "max_box_acc", "px_ap", *columns, *known)
     rows = []
     for label, name in enumerate(taxonomy.names(rank)):
         own = groups == label
@@ -175,7 +178,8 @@ def taxon_rows(
             continue
         right = float(hits[label] / images[label]) if images[label] else None
         means = [_mean(values[own]) for values in columns.values()]
-        rows.append([name, int(own.sum()), right, float(px[label]), *means])
+        counts = [int(np.isfinite(columns[name][own]).sum()) for name in known.values()]
+        rows.append([name, int(own.sum()), right, float(px[label]), *means, *counts])
     return header, rows
 
 
@@ -193,18 +197,20 @@ def _accuracy(tally, picks, version, rule, options):
     images = tally.boxes.images[kept]
     hits = np.stack([counts[kept, IOU_THRESHOLDS.index(iou)] for iou in ious], 1)
     places = [int(np.abs(tally.thresholds - pick).argmin()) for pick in picks]
+    table = np.concatenate([images[:, None], hits.reshape(len(hits), -1)], axis=1)
 
-    def figure(hits, images):
-        share = hits / images[:, None, None]
+    def figure(sums):
+        share = sums[:, 1:].reshape(-1, *hits.shape[1:]) / sums[:, :1, None]
         if rule == "oracle":  # chosen anew on each resample, as on the sample
             return share.max(axis=2).mean(axis=1)
         at = [share[:, row, place] for row, place in enumerate(places)]
         return np.mean(at, axis=0)
 
-    value = float(figure(hits.sum(0)[None], images.sum()[None])[0])
     if options is None:
-        return value, None, None
-    return value, *group_interval(figure, (hits, images), **options)
+        return float(figure(table.sum(0)[None])[0]), None, None
+    taxa = np.arange(len(table))
+    found = resampling.of_sums(table, taxa, figure, weights=images, **options)
+    return found.value, found.low, found.high
 
 
 def _pxap(tally, control, kind, options):
@@ -214,9 +220,23 @@ def _pxap(tally, control, kind, options):
         return None
     table = tally.mask_pixels if kind == "mask" else tally.box_pixels
     kept = table.sum(axis=(0, 2)) > 0
-    low, high = group_interval(pxap_of, tuple(table[:, kept]), **options)
+    inside, outside = table[:, kept]
+    found = resampling.of_sums(
+        np.concatenate([inside, outside], axis=1),
+        np.arange(kept.sum()),
+        lambda sums: pxap_of(*np.split(sums, 2, axis=1)),
+        weights=inside.sum(axis=1),
+        **options,
+    )
     images = int(np.isfinite(tally.column(f"energy_in_{kind}")).sum())
-    return [counts.pxap(), low, high, other.pxap(), counts.prevalence(), images]
+    return [
+        counts.pxap(),
+        found.low,
+        found.high,
+        other.pxap(),
+        counts.prevalence(),
+        images,
+    ]
 
 
 def _mean(values):

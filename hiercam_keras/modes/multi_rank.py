@@ -16,7 +16,7 @@ from hiercam_keras.report import tables
 from hiercam_keras.run_folder import ALL
 from hiercam_keras.taxonomy.tree import Taxonomy
 
-PATHS_HEADER = ("head", "consistent", "right_path")
+PATHS_HEADER = ("head", "consistent", "right_path", "images")
 
 
 def with_ranks_of_data(settings: Settings) -> tuple[Settings, Any]:
@@ -84,5 +84,5 @@ def write_paths(
         asked.update(answers if name == "all" else {name: answers[name]})
         one_path = hierarchy.path_consistency(asked, taxonomy)
         right = hierarchy.full_path_correct(asked, labels[finest], finest, taxonomy)
-        rows.append([name, float(one_path.mean()), float(right.mean())])
+        rows.append([name, float(one_path.mean()), float(right.mean()), len(right)])
     tables.write_csv(path, PATHS_HEADER, rows)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import runtime
+from hiercam_keras import runtime, wording
 from hiercam_keras.data import loader
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import photos
@@ -42,7 +42,8 @@ def run(settings: Settings) -> str:
     tables.write_csv(path, HEADER, rows)
     shown = [row for row in rows if row[0] == found.example_ids[0] and row[2] == 1]
     text = tables.format_table(("rank", "taxon", "probability"), _brief(shown))
-    return f"{found.example_ids[0]}\n{text}\n{len(found.example_ids)} images: {path}"
+    images = wording.count(len(found.example_ids), "image")
+    return f"{found.example_ids[0]}\n{text}\n{images}: {path}"
 
 
 def photo_loader(records: list[Record], config: Any) -> loader.Loader:

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from hiercam_keras import wording
 from hiercam_keras.data import splits
 from hiercam_keras.data.sources import download
 from hiercam_keras.modes import copies
@@ -20,10 +21,10 @@ def run(settings: Settings) -> str:
     boxes = sum(bool(record.boxes) for record in source.records)
     masks = sum(record.mask_path is not None for record in source.records)
     size = download.in_words(sum(_size(record.path) for record in source.records))
+    images = wording.count(len(source.records), "image")
     lines = [
         source.report.summary(),
-        f"{len(source.records)} images ({size}) in {source.root}, {boxes} with a box, "
-        f"{masks} with a mask",
+        f"{images} ({size}) in {source.root}, {boxes} with a box, {masks} with a mask",
         f"taxa: {counts or 'a single one at every rank'}",
     ]
     official = Counter(record.split for record in source.records if record.split)

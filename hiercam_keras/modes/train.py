@@ -9,7 +9,7 @@ from typing import Any
 
 from absl import logging
 
-from hiercam_keras import hosts, run_folder, run_lock, runtime, workdir
+from hiercam_keras import hosts, run_folder, run_lock, runtime, wording, workdir
 from hiercam_keras.data import duplicates, sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
@@ -107,10 +107,13 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
         _clear(folder)  # only now, when nothing more can be wrong with the flags
     this = _open(folder, settings, name, taxonomy, split, batch_size)
     logging.info(
-        "training %s on %d images, %s, in %s",
+        "training %s on %s, %s, in %s",
         config.model.backbone,
-        len(split.train),
-        ", ".join(f"{count} taxa at {rank}" for rank, count in num_labels.items()),
+        wording.count(len(split.train), "image"),
+        ", ".join(
+            f"{wording.count(count, 'taxon')} at {rank}"
+            for rank, count in num_labels.items()
+        ),
         folder,
     )
     hosts.barrier("begun")
@@ -357,9 +360,11 @@ def _save(
 def _best(rows: list[dict[str, float]]) -> str:
     """One line on the epoch that was kept."""
     if "val_loss" not in rows[-1]:
-        return f"{len(rows)} epochs; there was no validation split"
+        return f"{wording.count(len(rows), 'epoch')}; there was no validation split"
     best = min(rows, key=lambda row: row["val_loss"])
     shown = ", ".join(
         f"{name} {value:.3f}" for name, value in best.items() if "accuracy" in name
     )
-    return f"best of {len(rows)} epochs is {best['epoch']:.0f}: {shown}"
+    return (
+        f"best of {wording.count(len(rows), 'epoch')} is {best['epoch']:.0f}: {shown}"
+    )

@@ -17,6 +17,7 @@ import jinja2
 import markupsafe
 import numpy as np
 
+from hiercam_keras import wording
 from hiercam_keras.report import style
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -104,7 +105,7 @@ def cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, float | np.floating):
-        return f"{value:.3g}"
+        return wording.number(value)
     return str(value)
 
 

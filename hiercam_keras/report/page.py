@@ -85,12 +85,16 @@ def _summary(models: Sequence[Model]) -> dict[str, list]:
         "model": [m.name for m in models],
         "rank": [m.rank for m in models],
         "classes": [m.num_classes for m in models],
+        "pictures": [html.cell(m.pictures) for m in models],
         "test accuracy": [style.percent(m.accuracy, 1) for m in models],
         "95 % interval": [_interval(m.accuracy_interval) for m in models],
         "guessing": [_share(m.chance) for m in models],
         "mean heatmap area": [_share(m.heatmap_area) for m in models],
         "heat on the bird": [_share(m.energy_on_bird) for m in models],
         "bird's share of the picture": [_share(m.bird_area) for m in models],
+        "pictures with a known object": [
+            html.cell(m.pictures_with_object or None) for m in models
+        ],
     }
     for label in dict.fromkeys(label for m in models for label in m.numbers):
         columns[label] = [html.cell(m.numbers.get(label)) for m in models]

@@ -26,6 +26,8 @@ class Model:
       energy_on_bird: mean share of heatmap energy on the bird, or None without masks.
       bird_area: mean share of the picture that is bird: what chance would give.
       numbers: further columns of the summary table, label -> number.
+      pictures: that the means are over, or None where that is not known.
+      pictures_with_object: of them, those whose object is known.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Model:
     energy_on_bird: float | None = None
     bird_area: float | None = None
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    pictures: int | None = None
+    pictures_with_object: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from hiercam_keras import wording
 from hiercam_keras.workdir import write_bytes
 
 INK = "#1f2430"
@@ -88,4 +89,4 @@ def percent(share: float | None, digits: int = 0) -> str:
     """0.4235 -> "42 %"; None and NaN -> a dash."""
     if share is None or share != share:
         return "–"
-    return f"{100 * share:.{digits}f} %"
+    return wording.number(100 * share, f"{{:.{digits}f}}") + " %"

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from absl import logging
 
+from hiercam_keras import wording
 from hiercam_keras.errors import Stopped, explain_out_of_memory
 from hiercam_keras.models import batchnorm
 from hiercam_keras.progress import progress
@@ -103,7 +104,8 @@ def _take_statistics(
     if first is None:
         return
     count = batchnorm.reestimate(model, itertools.chain([first], batches))
-    logging.info("batch norm has the statistics of %d images now", count)
+    images = wording.count(count, "image")
+    logging.info("batch norm has the statistics of %s now", images)
     if val_loader is not None:
         found = callbacks.validate(model, val_loader, ranks)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in found.items())

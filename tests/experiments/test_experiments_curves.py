@@ -57,14 +57,16 @@ def test_curves_compare_single_rolled_and_multi(curved):
     assert multi["family"] == accuracy["family+species", "family"]["accuracy"]
     assert float(rolled["all ranks right"]) <= float(rolled["species"])
     for row in routes.values():
-        assert 0 <= float(row["on one path low"]) <= float(row["on one path"]) <= 1
+        # Fewer species than an interval needs, and their number is said.
+        assert row["on one path low"] == "" and int(row["on one path groups"]) < 10
+        assert 0 <= float(row["on one path"]) <= 1
         assert 1 <= float(row["height of mistakes"]) <= 4
     (gap,) = read(curved / "curves/gaps.csv")
     assert gap["first, second"] == "family at family, species at species"
     for name, key in (("accuracy", "accuracy"), ("kappa", "kappa"), ("bits", "bits")):
         own = [float(accuracy[rank, rank][name]) for rank in ("family", "species")]
         assert float(gap[key]) == pytest.approx(own[0] - own[1], abs=1e-6)
-        assert float(gap[f"{key} low"]) <= float(gap[key]) <= float(gap[f"{key} high"])
+        assert gap[f"{key} low"] == gap[f"{key} high"] == ""
     shares = [
         float(accuracy[rank, rank]["bits"]) / float(accuracy[rank, rank]["most bits"])
         for rank in ("family", "species")

@@ -34,7 +34,7 @@ def make_seen(one: Looks, ranks=("species",), seed=0, habitat_=None) -> Seen:
 
 
 def test_lifts_and_specificity_by_hand():
-    one = make_looks([[[0.3, 0.3, 0.4], [0.1, 0.3, 0.6]]] * 4)
+    one = make_looks([[[0.3, 0.3, 0.4], [0.1, 0.3, 0.6]]] * 12)
     pool = Pool([make_seen(one)])
     assert pool.lift("asked-species", [2]).value == pytest.approx(0.4 / 0.2)
     assert pool.lift("asked-species", [1, 2]).value == pytest.approx(0.7 / 0.5)
@@ -97,7 +97,7 @@ def test_the_background_by_hand():
     """Species: 0.2 in both habitats. Family: 0.2, and 0.5 where the habitat tells."""
 
     def cell(rank, share, place):
-        energy = np.tile([share, 1 - share, 0], (4, 1, 1))
+        energy = np.tile([share, 1 - share, 0], (12, 1, 1))
         return make_seen(
             make_looks(energy, keys=np.array([f"asked-{rank}"])), (rank,), 0, place
         )
@@ -118,15 +118,15 @@ def test_the_background_by_hand():
     assert rows["family minus species"] == pytest.approx([0.0, 0.3, 0.3])
     assert rows["share of the picture"][:2] == pytest.approx([0.5, 0.5])
     assert "Family model: more on the background" in table.answer
-    assert "Species model: no difference" in table.answer
+    assert "Species model: no significant difference" in table.answer
     assert "change exceeds the species model's" in table.answer
 
 
 def test_agreement_is_held_against_the_noise_floor():
     """Both models look at the left, two seeds of one rank at left and right."""
-    left = np.tile(np.float16([[1, 0], [1, 0]]) / 2, (4, 1, 1, 1))
-    noise = np.random.default_rng(0).uniform(0, 0.02, (4, 1, 2, 2)).astype(np.float16)
-    energy = np.full((4, 1, 3), 1 / 3)
+    left = np.tile(np.float16([[1, 0], [1, 0]]) / 2, (12, 1, 1, 1))
+    noise = np.random.default_rng(0).uniform(0, 0.02, (12, 1, 2, 2)).astype(np.float16)
+    energy = np.full((12, 1, 3), 1 / 3)
 
     def model(rank, maps, seed):
         keys = [f"asked-{one}" for one in ("family", "species")]
@@ -195,8 +195,8 @@ def table() -> tables.Table:
         claim="Is it so?",
         header=("who", "share", "count"),
         rows=[
-            ("a|<b>_c", Estimate(0.5, 0.25, 1.5), 3),
-            ("=1+1", Estimate(2.0, float("nan"), float("nan")), None),
+            ("a|<b>_c", Estimate(0.5, 0.25, 1.5, 40, 20), 3),
+            ("=1+1", Estimate(2.0, n=6, groups=5), None),
         ],
         answer="It is.",
     )
@@ -207,7 +207,7 @@ def test_a_table_is_written_with_its_intervals(table, tmp_path):
     text = (tmp_path / "PAGE.md").read_text()
     assert "What did not come out" not in text
     assert "| a\\|\\<b\\>\\_c | 0.500 (0.250 to 1.50) | 3 |" in text
-    assert "| =1+1 | 2.00 |  |" in text
+    assert "| =1+1 | 2.00 (n = 5) |  |" in text
     assert (
         "*Our question:* Is it so?" in text
         and "**It is.**" in text
@@ -218,7 +218,10 @@ def test_a_table_is_written_with_its_intervals(table, tmp_path):
     assert rows[0]["share low"] == "0.25" and rows[0]["share high"] == "1.5"
     assert rows[1]["who"] == "'=1+1" and rows[1]["share low"] == ""
     about = json.loads((tmp_path / "page/one.json").read_text())
-    assert about["rows"][0]["share"] == {"value": 0.5, "low": 0.25, "high": 1.5}
+    assert (rows[1]["share n"], rows[1]["share groups"]) == ("6", "5")
+    assert about["rows"][0]["share"] == {
+        "value": 0.5, "low": 0.25, "high": 1.5, "n": 40, "groups": 20,
+    }  # fmt: skip
     assert about["rows"][1]["share"]["low"] is None
 
 
@@ -289,23 +292,39 @@ def test_the_best_view_is_one_of_those_that_compare():
 
 def test_what_did_not_come_out_follows_from_the_intervals():
     better, same = (
-        make_looks([[[0.5, 0.3, 0.2], [0.5, 0.1, 0.4]]] * 8),
-        make_looks([[[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]] * 8),
+        make_looks([[[0.5, 0.3, 0.2], [0.5, 0.1, 0.4]]] * 12),
+        make_looks([[[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]] * 12),
     )
     models = [(("species",), "all", [make_seen(better)])]
     assert evidence.specificity_table(models, EVIDENCE).missing == ()
     assert evidence.steps_table(models, EVIDENCE).missing == ()
     models = [(("species",), "all", [make_seen(same)])]
     (said,) = evidence.specificity_table(models, EVIDENCE).missing
-    assert said == "Steps to species (species model, all) are not told from plain maps."
+    assert said == (
+        "Steps to species (species model, all) do not differ significantly from plain "
+        "maps."
+    )
     # 0.2 of the energy over 0.2 of the picture on the patch, 0.3 over 0.3 on the bill.
     (said,) = evidence.own_rank_table(models, EVIDENCE).missing
     assert "the species model (all) does not prefer patch" in said
     assert said.endswith("0.000 (0.000 to 0.000).")
-    less = make_looks([[[0.5, 0.1, 0.4], [0.5, 0.3, 0.2]]] * 8)
+    less = make_looks([[[0.5, 0.1, 0.4], [0.5, 0.3, 0.2]]] * 12)
     models = [(("species",), "all", [make_seen(less)])]
     (said,) = evidence.specificity_table(models, EVIDENCE).missing
     assert "prefer their part less than plain maps" in said
+
+
+def test_of_few_species_nothing_is_claimed():
+    """Neither that a step prefers its part nor that it does not."""
+    more = make_looks([[[0.5, 0.3, 0.2], [0.5, 0.1, 0.4]]] * 5)
+    models = [(("species",), "all", [make_seen(more)])]
+    table = evidence.specificity_table(models, EVIDENCE)
+    assert table.answer == (
+        "Steps to species (species model, all) have too few species to say."
+    )
+    assert "0 do not differ significantly, 1 have too few species" in table.short
+    assert table.missing == evidence.own_rank_table(models, EVIDENCE).missing == ()
+    assert tables.text(table.rows[0][-1]) == "1.67 (n = 5)"
 
 
 def test_every_kind_of_weights_has_its_table(table):
@@ -342,9 +361,19 @@ def test_conditions_are_explained_in_figures():
 @pytest.mark.parametrize(
     ("estimate", "words"),
     [
-        (Estimate(0.2, 0.1, 0.3), "more (0.200, 95 % interval 0.100 to 0.300)"),
-        (Estimate(-2.0, -3.0, -1.0), "less (-2.00, 95 % interval -3.00 to -1.00)"),
-        (Estimate(0.1, -0.1, 0.3), "same (0.100, 95 % interval -0.100 to 0.300)"),
+        (Estimate(0.2, 0.1, 0.3, 80, 20), "more (0.200, 95 % interval 0.100 to 0.300)"),
+        (
+            Estimate(-2.0, -3.0, -1.0, 80, 20),
+            "less (-2.00, 95 % interval -3.00 to -1.00)",
+        ),
+        (
+            Estimate(0.1, -0.1, 0.3, 80, 20),
+            "same (0.100, 95 % interval -0.100 to 0.300)",
+        ),
+        (
+            Estimate(0.2, 0.1, 0.3, 80, 5),
+            "not compared: too few species to say (n = 5)",
+        ),
     ],
 )
 def test_words_follow_the_interval(estimate, words):

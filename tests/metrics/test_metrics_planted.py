@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from hiercam_keras.metrics import planted
-from hiercam_keras.metrics.ratios import ratio_interval
+from hiercam_keras.metrics import planted, resampling
 
 LABELS = {"body": 1, "bill": 3}
 
@@ -28,8 +27,8 @@ def test_shares_and_lifts_by_hand(parts):
     assert found.area["bill"].tolist() == [0.125, 0]
     assert found.area["body"].tolist() == [0.25, 0.25]
     # A picture without the part adds nothing to either sum.
-    assert ratio_interval(found.energy["bill"], found.area["bill"])[0] == 4
-    lift = ratio_interval(found.energy["body"], found.area["body"])[0]
+    assert resampling.lift(found.energy["bill"], found.area["bill"]).value == 4
+    lift = resampling.lift(found.energy["body"], found.area["body"]).value
     assert lift == pytest.approx(0.625 / 0.25)
 
 
@@ -45,7 +44,7 @@ def test_random_maps_are_at_chance_on_average():
     parts = rng.integers(0, 4, (400, 6, 6))
     found = planted.part_shares(rng.random((400, 6, 6)), parts, {"none": 0, **LABELS})
     for name in found.area:
-        lift = ratio_interval(found.energy[name], found.area[name])[0]
+        lift = resampling.lift(found.energy[name], found.area[name]).value
         assert lift == pytest.approx(1, abs=0.03)
 
 

@@ -20,7 +20,7 @@ def test_paired_difference_by_hand():
     assert found.p_value == 2 / 8
     assert found.effect_size == 2
     assert found.share_greater == 1
-    assert 1 <= found.low <= 2 <= found.high <= 3
+    assert math.isnan(found.low)  # too few groups for an interval
 
 
 def test_groups_are_the_unit():
@@ -31,10 +31,6 @@ def test_groups_are_the_unit():
     assert found.effect_size == math.inf
     alone = stats.paired_difference(a, np.zeros(10))
     assert alone.p_value == 2 / 2**10
-    # Species means 0 and 1 with 1 and 3 images: resampled means are 0, 0.75, 1.
-    found = stats.paired_difference([0, 1, 1, 1], [0] * 4, ["x", "y", "y", "y"])
-    assert found.difference == 0.75
-    assert (found.low, found.high) == (0, 1)
 
 
 def test_pairs_without_a_value_are_left_out():
@@ -59,45 +55,31 @@ def test_result_is_a_function_of_the_arguments():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 60))
     groups = np.arange(60) // 3
-    one = stats.paired_difference(a, b, groups, resamples=500)
-    assert one == stats.paired_difference(a, b, groups, resamples=500)
-    other = stats.paired_difference(a, b, groups, resamples=500, seed=1)
+    one = stats.paired_difference(a, b, groups, draws=500)
+    assert one == stats.paired_difference(a, b, groups, draws=500)
+    other = stats.paired_difference(a, b, groups, draws=500, seed=1)
     assert other.low != one.low and other.difference == one.difference
-    back = stats.paired_difference(b, a, groups, resamples=500)
+    back = stats.paired_difference(b, a, groups, draws=500)
     assert back.difference == -one.difference and back.p_value == one.p_value
     # Scale does not matter to p.
-    tiny = stats.paired_difference(a * 1e-9, b * 1e-9, groups, resamples=500)
+    tiny = stats.paired_difference(a * 1e-9, b * 1e-9, groups, draws=500)
     assert tiny.p_value == one.p_value
-
-
-def test_interval_covers_and_ignoring_groups_does_not():
-    rng = np.random.default_rng(1)
-    covered = {"clustered": 0, "naive": 0}
-    trials = 200
-    for trial in range(trials):
-        groups = np.repeat(np.arange(30), 8)
-        values = rng.normal(size=30)[groups] + 0.5 * rng.normal(size=240)
-        for name, unit in (("clustered", groups), ("naive", None)):
-            _, low, high = stats.mean_interval(values, unit, resamples=300, seed=trial)
-            covered[name] += low <= 0 <= high
-    assert 0.87 * trials <= covered["clustered"] <= 0.99 * trials
-    assert covered["naive"] < 0.75 * trials
 
 
 def test_sign_flips_agree_with_scipy():
     rng = np.random.default_rng(2)
     delta = rng.normal(0.35, 1, size=40)
-    found = stats.paired_difference(delta, np.zeros(40), resamples=20_000)
+    found = stats.paired_difference(delta, np.zeros(40), draws=20_000)
     expected = scipy.stats.ttest_1samp(delta, 0).pvalue
     assert found.p_value == pytest.approx(expected, rel=0.25)
-    strong = stats.paired_difference(delta + 5, np.zeros(40), resamples=999)
+    strong = stats.paired_difference(delta + 5, np.zeros(40), draws=999)
     assert strong.p_value == 1 / 1000  # never 0
 
 
 def test_false_alarms_are_as_rare_as_said():
     rng = np.random.default_rng(3)
     p = [
-        stats.paired_difference(x, y, np.arange(45) // 3, resamples=199).p_value
+        stats.paired_difference(x, y, np.arange(45) // 3, draws=199).p_value
         for x, y in rng.normal(size=(300, 2, 45))
     ]
     assert np.mean(np.array(p) <= 0.05) < 0.09
@@ -128,7 +110,7 @@ def test_compare_all_corrects_over_the_table():
     rng = np.random.default_rng(4)
     base = rng.normal(size=50)
     pairs = {"same": (base, base), "shifted": (base + 1, base + rng.normal(size=50))}
-    table = stats.compare_all(pairs, resamples=999)
+    table = stats.compare_all(pairs, draws=999)
     assert list(table) == ["same", "shifted"]
     assert table["same"]["p_holm"] == 1
     shifted = table["shifted"]
@@ -141,5 +123,3 @@ def test_wrong_shapes_are_refused():
         stats.paired_difference([1, 2], [1])
     with pytest.raises(ValueError, match="groups have shape"):
         stats.paired_difference([1, 2], [1, 2], [0])
-    with pytest.raises(ValueError, match="confidence"):
-        stats.paired_difference([1, 2], [1, 3], confidence=95)

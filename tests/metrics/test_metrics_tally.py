@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from hiercam_keras.metrics import boxes as box_lib
-from hiercam_keras.metrics.group_bootstrap import group_interval
 from hiercam_keras.metrics.localization import BoxCounts, PixelCounts, pointing_game
 from hiercam_keras.metrics.localization_tally import Tally, Truth, pxap_of
 
@@ -85,26 +84,6 @@ def test_pointing_reaches_as_far_as_the_tolerance(spot, far, hit):
     tally = Tally(tolerance=far)
     tally.add(tally.look(score, score), Truth(np.zeros((0, 4)), mask), 0, 0.5)
     assert tally.rows[0].pointing == hit
-
-
-def test_group_interval_of_a_mean():
-    rng = np.random.default_rng(1)
-    hits, images = rng.integers(0, 10, 40), np.full(40, 10)
-
-    def share(hits, images):
-        return hits / images
-
-    low, high = group_interval(share, (hits, images), resamples=4000)
-    mean, spread = hits.mean() / 10, hits.std() / 10 / math.sqrt(40)
-    # The percentile interval of a mean of 40 groups is close to the normal one.
-    assert low == pytest.approx(mean - 1.96 * spread, abs=0.1 * spread)
-    assert high == pytest.approx(mean + 1.96 * spread, abs=0.1 * spread)
-    assert group_interval(share, (hits, images), resamples=50) == group_interval(
-        share, (hits, images), resamples=50
-    )
-    assert all(map(math.isnan, group_interval(share, (hits[:1], images[:1]))))
-    with pytest.raises(ValueError, match="confidence"):
-        group_interval(share, (hits, images), confidence=1.0)
 
 
 def slow_two_by_two(score, true, thresholds):

@@ -6,8 +6,11 @@ import math
 import numpy as np
 import pytest
 
+from hiercam_keras.metrics import statistics
+from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes import (
     compare_answer,
+    compare_claims,
     compare_figures,
     compare_lifts,
     compare_table,
@@ -20,16 +23,16 @@ MODELS = ("species", "family", "species asked for family")
 EVIDENCE = {"family": ("bill_tail", 2), "species": ("patch", 4)}
 
 
-def write(path, energy, right, part=lambda n: 0.1):
-    """numbers.csv of 40 pictures of 10 species; `energy` and `right` by the model."""
+def write(path, energy, right, part=lambda n: 0.1, pictures=40, species=10):
+    """numbers.csv; `energy` and `right` by the model."""
     header = ("example_id", "species", "model", "predicted_label", "probability",
               "correct", "degenerate", "energy_on_object", "chance", "agreement",
               "part_species", "part_species_area", "coherence")  # fmt: skip
     rows = []
-    for n in range(40):
+    for n in range(pictures):
         for model in MODELS:
             rows.append(
-                (f"{n}.jpg", f"s{n % 10}", model, n, 0.5, right[model](n), 0,
+                (f"{n}.jpg", f"s{n % species}", model, n, 0.5, right[model](n), 0,
                  energy[model](n), 0.3, 0.2 + 0.01 * n, part(n), 0.05,
                  "coherent" if n % 2 else "undecided")
             )  # fmt: skip
@@ -41,7 +44,8 @@ def row(model, rank, run="", asked_of="", accuracy="0.9"):
     return {
         "model": model, "rank": rank, "accuracy": accuracy, "low": "0.85",
         "high": "0.94", "chance": "0.1", "asked_of": asked_of, "method": "gradcam",
-        "run": run or rank,
+        "run": run or rank, "pictures": "40", "species": "10",
+        "object_pictures": "40",
     }  # fmt: skip
 
 
@@ -50,6 +54,34 @@ SUMMARY = [
     row("family", "family"),
     row("species asked for family", "family", "species", "species"),
 ]
+
+
+def rows_of(numbers, *kinds):
+    """Rows of statistics.csv as text: (comparison, model_a, model_b) each."""
+    rows = []
+    for kind, a, b in kinds:
+        pairs = {"correct": numbers.correct, **numbers.measures}
+        table = statistics.compare_all(
+            {name: (by[a], by[b]) for name, by in pairs.items()}, numbers.species
+        )
+        rows += [
+            {"comparison": kind, "model_a": a, "model_b": b, "measure": name}
+            | {key: str(value) for key, value in figures.items()}
+            for name, figures in table.items()
+        ]
+    return rows
+
+
+KINDS = (
+    ("rank", "species", "family"),
+    ("asked", "family", "species asked for family"),
+)
+
+
+def sentences(numbers):
+    return compare_answer.sentences(
+        numbers, SUMMARY, [], statistics=rows_of(numbers, *KINDS)
+    )
 
 
 @pytest.fixture
@@ -71,7 +103,7 @@ def numbers(tmp_path):
 
 
 def test_a_difference_is_told_with_its_interval(numbers):
-    first, second, _ = compare_answer.sentences(numbers, SUMMARY, [])
+    first, second, _ = sentences(numbers)
     assert first.startswith("Of 40 pictures that no model had learned from, the")
     assert "the species model names the right species in 90.0 % (85.0 % to" in first
     # The family model has 5 points more of its energy on the bird.
@@ -80,9 +112,9 @@ def test_a_difference_is_told_with_its_interval(numbers):
 
 
 def test_no_difference_is_told_as_none(numbers):
-    first, _, _ = compare_answer.sentences(numbers, SUMMARY, [])
+    first, _, _ = sentences(numbers)
     # Both are right in half of the pictures, but not in the same.
-    assert "no difference seen (+0.0 points" in first
+    assert "no significant difference (0.0 points, -" in first
 
 
 @pytest.mark.parametrize(
@@ -100,25 +132,32 @@ def test_what_the_models_know_of_the_pictures(numbers, split, words):
 def test_a_model_by_two_methods_is_right_once(numbers):
     by_layercam = row("species asked for family", "species", "species")
     summary = [SUMMARY[0], by_layercam, SUMMARY[1]]
-    first = compare_answer.accuracy_sentence(numbers, summary, "test")
+    first = compare_answer.accuracy_sentence(
+        numbers, summary, "test", compare_claims.Tested([])
+    )
     assert first.count("names the right") == 2
     assert first.count("names the right species") == 1
     assert len(compare_table.answers(summary)) == 2
     # Where the maps lie differs by the method: each has its part.
-    second = compare_answer.place_sentence(numbers, summary)
-    assert "by species, and 50.0 % by species asked for family: no diff" in second
+    rows = rows_of(numbers, ("method", "species", "species asked for family"))
+    second = compare_answer.place_sentence(
+        numbers, summary, compare_claims.Tested(rows)
+    )
+    assert "by species, and 50.0 % by species asked for family: no sig" in second
     assert "when asked for the family" in second
 
 
 def test_two_runs_of_one_rank_are_told_apart(numbers):
     names = ("species", "family")  # as if both were of species
     summary = [row(name, "species", f"runs/{name}") for name in names]
-    first = compare_answer.accuracy_sentence(numbers, summary, "test")
+    first = compare_answer.accuracy_sentence(
+        numbers, summary, "test", compare_claims.Tested([])
+    )
     assert "the model species names the right species" in first
     assert "the model family names the right species" in first
-    assert "asked for the species" not in compare_answer.place_sentence(
-        numbers, summary
-    )
+    second = compare_answer.place_sentence(numbers, summary, compare_claims.Tested([]))
+    assert "asked for the species" not in second
+    assert "a difference that was not tested" in second
     asked = compare_answer.question(summary)
     assert asked.count("species") == 1 and "does another one look" in asked
     assert "the species, and what when it is asked for the family" in (
@@ -127,16 +166,73 @@ def test_two_runs_of_one_rank_are_told_apart(numbers):
 
 
 @pytest.mark.parametrize(
-    ("shift", "words"),
-    [(0.04, "4.0 points more ("), (-0.04, "4.0 points fewer ("), (0, "no difference")],
+    ("found", "words"),
+    [
+        ((0.04, 0.01, 0.07, 80, 20, 0.01), "4.0 points more (1.0 to 7.0)"),
+        ((-0.04, -0.07, -0.01, 80, 20, 0.01), "4.0 points fewer (1.0 to 7.0)"),
+        # The corrected test decides, and not the interval of one difference.
+        (
+            (0.04, 0.01, 0.07, 80, 20, 0.2),
+            "no significant difference (+4.0 points, +1.0 to +7.0)",
+        ),
+        ((0.04, -0.01, 0.07, 80, 20, 0.01), "4.0 points more (-1.0 to +7.0)"),
+        ((0, 0, 0, 80, 20, 1), "no significant difference (less than 0.1 points)"),
+        (
+            (-0.0001, -0.004, 0.02, 80, 20, 1),
+            "no significant difference (0.0 points, -0.4 to +2.0)",
+        ),
+        ((-0.209, -0.263, -0.164, 6, 5, 0.03), "too few species to say (n = 5)"),
+    ],
 )
-def test_which_way_a_difference_goes(shift, words):
-    rng = np.random.default_rng(0)
-    noise = rng.permutation(np.repeat([-0.01, 0.01], 50))
-    told = compare_answer.difference(
-        0.5 + shift + noise, np.full(100, 0.5), np.arange(100) // 5
+def test_which_way_a_difference_goes(found, words):
+    assert compare_claims.points(Estimate(*found)) == words
+
+
+def test_differences_are_found_in_either_order(numbers):
+    rows = compare_claims.Tested(rows_of(numbers, *KINDS))
+    found = rows.difference("energy_on_object", "family", "species")
+    back = rows.difference("energy_on_object", "species", "family")
+    assert found.value == pytest.approx(0.05) and found.p == back.p < 0.05
+    assert (found.low, found.high) == (-back.high, -back.low)
+    assert rows.difference("energy_on_object", "family", "nobody") is None
+
+
+def test_few_species_give_no_claim_and_no_interval(tmp_path):
+    """6 pictures of 5 species differ by 20.9 points: nobody may conclude from them."""
+    right = {name: lambda n: 1 for name in MODELS}
+    energy = {name: lambda n: 0.5 + 0.01 * n for name in MODELS}
+    energy["family"] = lambda n: 0.291 + 0.012 * n
+    numbers = write(tmp_path, energy, right, pictures=6, species=5)
+    rows = rows_of(numbers, *KINDS)
+    few = [one | {"low": "", "high": "", "pictures": "6"} for one in SUMMARY]
+    told = compare_answer.sentences(numbers, few, [], statistics=rows)
+    for sentence in told:
+        assert "too few species to say (n = 5)" in sentence
+        assert "points more" not in sentence and "points fewer" not in sentence
+    assert "names the right species in 90.0 % (guessing: 10.0 %)" in told[0]
+    assert "(means over 6 pictures of 5 species)" in told[1]
+    assert "in 100.0 % of the 6 pictures" in told[2]
+    lifts = compare_lifts.measure(numbers, step_rows([0.2] * 6), EVIDENCE)
+    assert all(math.isnan(one.low) and one.species == 5 for one in lifts)
+    said = compare_answer.steps_sentence(lifts, "the species model")
+    assert "too few species to say (n = 5). It looks at 4.00 times chance" in said
+    assert "no difference" not in said and "more than the plain map (" not in said
+    tables_ = (
+        compare_tables.lift_table(lifts),
+        compare_tables.measure_table(numbers, EVIDENCE),
+        compare_tables.statistics_table(rows, EVIDENCE),
     )
-    assert told.startswith(words)
+    for table in tables_:
+        assert "too few species to say (n = 5)" in table.caption
+        assert not any(" (" in str(cell) for row in table.rows for cell in row[1:])
+
+
+def test_steps_follow_the_corrected_test():
+    """An interval above 0 is no claim where the corrected test finds nothing."""
+    step = lift("genus", "wing", "genus", 1.73, 0.29, 0.25, 0.33, p=0.2)
+    said = compare_answer.steps_sentence([step], "the species model")
+    assert "at 0 of 1 rank: " in said
+    assert "no significant difference from the plain map: +0.29 (+0.25 to" in said
 
 
 def test_how_alike_the_maps_are(numbers):
@@ -144,22 +240,23 @@ def test_how_alike_the_maps_are(numbers):
     told = compare_answer.agreement_sentence(numbers)
     assert told.startswith("On the same picture the heatmaps of the models correlate")
     assert "correlate at 0.40 on average (0." in told or "at 0.39 on average" in told
-    assert told.endswith("at less than 0.5 in 75.0 % of the pictures.")
+    assert told.endswith("at less than 0.5 in 75.0 % of the 40 pictures.")
     numbers.shared["agreement"][:] = np.nan
     assert compare_answer.agreement_sentence(numbers) == ""
     numbers.shared["agreement"][:2] = 0.4, 0.6  # of one picture in two that are known
-    assert "in 50.0 % of the pictures" in compare_answer.agreement_sentence(numbers)
+    told = compare_answer.agreement_sentence(numbers)
+    assert "in 50.0 % of the 2 pictures" in told
 
 
-def lift(step, part, rank, value, gain, low, high):
+def lift(step, part, rank, value, gain, low, high, p=0.01):
     return Lift(f"step to the {step}", step, rank, part, 40, value, value - 0.1,
-                value + 0.1, gain, low, high)  # fmt: skip
+                value + 0.1, gain, low, high, 20, 40, 20, p, p)  # fmt: skip
 
 
 def test_steps_are_told_against_the_plain_map():
     found = [
         Lift("species", "", "genus", "wing", 40, 1.44, 1.3, 1.5),
-        lift("order", "body", "order", 1.5, 0.02, -0.03, 0.07),
+        lift("order", "body", "order", 1.5, 0.02, -0.03, 0.07, p=0.6),
         lift("family", "bill_tail", "family", 0.9, -0.2, -0.3, -0.1),
         lift("genus", "wing", "genus", 1.73, 0.29, 0.25, 0.33),
         lift("genus", "body", "order", 9.0, 9.0, 8.0, 10.0),  # not the part of its rank
@@ -169,25 +266,25 @@ def test_steps_are_told_against_the_plain_map():
     assert "siblings, the species model looks at the part that carries" in told
     assert "more than its plain map does at 1 of 3 ranks, and less at 1: " in told
     assert (
-        "1.50 times chance on the body for the order, no difference from the plain map "
-        "seen: +0.02 (-0.03 to +0.07)" in told
+        "1.50 times chance on the body for the order (40 pictures), no significant "
+        "difference from the plain map: +0.02 (-0.03 to +0.07)" in told
     )
     assert (
-        "0.90 times chance on the bill and tail for the family, 0.20 less than the "
-        "plain map (0.10 to 0.30)" in told
+        "0.90 times chance on the bill and tail for the family (40 pictures), 0.20 "
+        "less than the plain map (0.10 to 0.30)" in told
     )
     assert told.endswith(
-        "1.73 times chance on the wing for the genus, 0.29 more than the plain map "
-        "(0.25 to 0.33)."
+        "1.73 times chance on the wing for the genus (40 pictures), 0.29 more than the "
+        "plain map (0.25 to 0.33)."
     )
     assert compare_answer.steps_sentence(found[:1], "") == ""
 
 
 def test_a_lift_above_chance_is_not_yet_more_than_the_plain_map():
     """1.4 times chance says nothing where the plain map has 1.4 as well."""
-    same = lift("species", "patch", "species", 1.4, 0.0, -0.05, 0.05)
+    same = lift("species", "patch", "species", 1.4, 0.0, -0.05, 0.05, p=1.0)
     told = compare_answer.steps_sentence([same], "the species model")
-    assert "plain map does at 0 of 1 ranks: 1.40" in told
+    assert "plain map does at 0 of 1 rank: 1.40" in told
 
 
 def step_rows(shares):
@@ -217,6 +314,9 @@ def test_lifts_and_gains_follow_from_the_tables(tmp_path):
     # Paired: the same in every picture, hence without any doubt.
     assert (step.gain, step.gain_low, step.gain_high) == pytest.approx((0.8,) * 3)
     assert math.isnan(plain.gain)
+    # All ten species gain: 2 of 2**10 sign patterns. It is the only gain of the table.
+    assert step.gain_p == step.gain_p_holm == 2 / 2**10
+    assert (step.species, step.gain_pictures, plain.gain_pictures) == (10, 38, 0)
     compare_lifts.write(tmp_path, found)
     again = compare_lifts.read(tmp_path / "lifts.csv")
     assert [one.map for one in again] == [one.map for one in found]
@@ -224,8 +324,9 @@ def test_lifts_and_gains_follow_from_the_tables(tmp_path):
     as_json = json.loads((tmp_path / "lifts.json").read_text())
     assert as_json[0]["gain"] is None and as_json[-1]["part"] == "patch"
     table = compare_tables.lift_table(again)
-    assert table.header == ("map", "patch (tells the species)")
-    assert table.rows[-1][1].endswith("+0.80 (+0.80 to +0.80) to the plain map")
+    assert table.header == ("map", "pictures", "patch (tells the species)")
+    assert [row[1] for row in table.rows] == ["40", "40", "40", "38"]
+    assert table.rows[-1][2].endswith("+0.80 (+0.80 to +0.80) to the plain map")
 
 
 def test_only_children_have_no_lift(tmp_path):
@@ -263,7 +364,7 @@ def test_measures_that_are_there_are_shown(numbers):
     assert [one[0] for one in table.rows] == [
         "energy on the bird", "energy on the patch",
     ]  # fmt: skip
-    assert table.rows[0][1] == "0.5 (0.5 to 0.5)"
+    assert table.rows[0][1:3] == ("40", "0.5 (0.5 to 0.5)")
     assert numbers.coherent["family"][:2] == [None, True]
     assert numbers.shared["chance"][0] == 0.3
 
@@ -272,7 +373,8 @@ def test_paired_differences_are_shown_as_the_file_has_them():
     found = {
         "comparison": "rank", "model_a": "family", "model_b": "species",
         "measure": "energy_on_object", "difference": "0.05", "low": "0.03",
-        "high": "0.07", "p_holm": "0.001", "effect_size": "0.8",
+        "high": "0.07", "p_holm": "0.001", "effect_size": "0.8", "count": "40",
+        "groups": "10",
     }  # fmt: skip
     other = found | {"comparison": "random"}
     table = compare_tables.statistics_table([found, other], EVIDENCE)
@@ -281,6 +383,8 @@ def test_paired_differences_are_shown_as_the_file_has_them():
             "energy on the bird",
             "family − species",
             "+0.05 (+0.03 to +0.07)",
+            "40",
+            "10",
             0.001,
             0.8,
         ),

@@ -119,7 +119,7 @@ def test_statistics_are_paired_by_picture(compared, numbers):
     assert float(rows["difference"][i]) == pytest.approx((a - b).mean(), abs=1e-5)
     assert float(rows["count"][i]) == len(a) == 9
     assert float(rows["groups"][i]) == len(set(numbers["species"])) == 8
-    assert float(rows["low"][i]) <= (a - b).mean() <= float(rows["high"][i])
+    assert rows["low"][i] == rows["high"][i] == ""  # fewer than ten species
     size = (a - b).mean() / (a - b).std(ddof=1)
     assert float(rows["effect_size"][i]) == pytest.approx(size, rel=1e-3)
     p, holm = (np.array(rows[name], float) for name in ("p_value", "p_holm"))

@@ -69,7 +69,7 @@ def test_new_files_are_told_and_left_out(own, caplog):
                 )
     finally:
         new.unlink()
-    assert "1 images were not there when" in caplog.text
+    assert "left out: 1 image added since the training of" in caplog.text
     assert f"{species.name}/new.jpg" in caplog.text
     assert accuracy(config)[1] == ["9", "9"]
 

@@ -179,8 +179,11 @@ def test_a_guide_that_always_says_the_same_is_no_better_than_that():
     assert found.mean.share == pytest.approx(1 / 3) == found.mean.constant
     told = guide.naming_sentence(found)
     assert "9 of 12 taxa" in told and "most of them" in told
-    assert "that is not told from saying patch of every taxon (75 %)" in told
-    assert "not told from one answer for all (33 %)" in told
+    assert (
+        "that is not significantly different from saying patch of every taxon (75 %)"
+        in told
+    )
+    assert "not significantly different from one answer for all (33 %)" in told
 
 
 def test_a_guide_that_misses_most_taxa_says_so():

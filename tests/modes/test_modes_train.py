@@ -240,7 +240,7 @@ def test_overwrite_replaces_the_run_but_not_for_a_wrong_flag(trained, tmp_path):
     fields = {"train.epochs": 1, "train.reestimate_batches": 2}
     said = tiny_birds.run("train", trained.config, fields=fields, **again)
     assert said.splitlines()[0] == f"wrote {copy / 'model.keras'}"
-    assert said.splitlines()[1].startswith("best of 1 epochs is 1: accuracy")
+    assert said.splitlines()[1].startswith("best of 1 epoch is 1: accuracy")
     assert not (copy / "eval").exists()
     assert tables.read_log(copy / "log.csv")["epoch"] == [1]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hiercam_keras.metrics.coherence import Coherence
+from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes.load import RunData
 
 HOT = 0.5  # a pixel of a min-max heatmap above this is hot
@@ -53,7 +54,8 @@ class ColumnNumbers:
       part_energy: part label -> share of the energy on it, where parts are known.
       measures: further columns of numbers.csv by name, NaN where not known.
       coherence: the verdict on each map.
-      accuracy, accuracy_interval (95 %), chance: over all pictures.
+      accuracy: over all pictures, species resampled.
+      chance: accuracy of always the commonest taxon of the training images.
     """
 
     predicted: np.ndarray
@@ -65,8 +67,7 @@ class ColumnNumbers:
     part_energy: dict[int, np.ndarray]
     measures: dict[str, np.ndarray]
     coherence: Coherence
-    accuracy: float
-    accuracy_interval: tuple[float, float]
+    accuracy: Estimate
     chance: float
 
 

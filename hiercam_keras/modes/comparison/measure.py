@@ -14,6 +14,7 @@ from hiercam_keras.metrics import (
     coherence,
     concentration,
     planted,
+    resampling,
 )
 from hiercam_keras.metrics.faithfulness.measure import NAMES as FAITHFULNESS
 from hiercam_keras.modes import objects, parts
@@ -60,11 +61,13 @@ def measure(
     ]
     shared = _joined([shared for shared, _ in pieces])
     records = [known[one] for one in ids]
+    species = np.array(["/".join(record.lineage.taxa) for record in records])
     by_column = {
         column.name: _column_numbers(
             column,
             records,
             _joined([own[i] for _, own in pieces]),
+            species,
             shared["bird_area"],
             thresholds,
         )
@@ -80,7 +83,7 @@ def measure(
         bird_area=shared["bird_area"],
         part_area=_by_part(shared),
         agreement=shared["agreement"],
-        species=np.array(["/".join(record.lineage.taxa) for record in records]),
+        species=species,
         object_kind=shared["object_kind"],
         pairs=pairs,
     )
@@ -171,13 +174,13 @@ def _column_numbers(
     column: Column,
     records: list,
     arrays: dict[Any, np.ndarray],
+    species: np.ndarray,
     area: np.ndarray,
     thresholds: coherence.Thresholds | None,
 ) -> ColumnNumbers:
     taxonomy, rank = column.data.taxonomy, column.rank
     true = taxonomy.labels([record.lineage for record in records], rank)
-    right = int((arrays["predicted"] == true).sum())
-    low, high = classification.wilson_interval(right, len(true))
+    accuracy = resampling.share(arrays["predicted"] == true, species)
     train = taxonomy.labels([r.lineage for r in column.data.records("train")], rank)
     measures = {name: arrays.pop(name) for name in SHAPES}
     rows = [column.faithfulness.get(record.example_id, {}) for record in records]
@@ -196,8 +199,7 @@ def _column_numbers(
             measures["insertion_gain"],
             thresholds,
         ),
-        accuracy=right / len(true),
-        accuracy_interval=(float(low), float(high)),
+        accuracy=accuracy,
         chance=classification.majority_chance(train, true, taxonomy.num_labels(rank)),
         **fields,
     )
