@@ -40,6 +40,7 @@ _BASE = {
     "csv_files",
     "errors",
     "file_names",
+    "maps",
     "progress",
     "wording",
     "workdir",
@@ -54,6 +55,7 @@ ROOMS = {
     "progress": set(),
     "csv_files": set(),
     "wording": set(),
+    "maps": set(),
     "runtime": set(),
     "taxonomy": set(),
     "data": {"taxonomy"},
@@ -190,3 +192,45 @@ def test_importing_the_data_room_needs_no_tensorflow():
 def test_importing_the_cam_room_starts_no_training_code():
     loaded = _modules_after("from hiercam_keras import cam; cam.targets, cam.store")
     assert not {"tensorflow", "keras", "jax"} & loaded
+
+
+def _defined(path):
+    """Names of the functions, classes and constants at the top of a module."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (t.id for t in node.targets if isinstance(t, ast.Name))
+
+
+@pytest.mark.parametrize(
+    ("name", "homes"),
+    [
+        ("is_degenerate", ["maps.py"]),
+        ("energy", ["cam/heatmaps.py", "maps.py"]),  # of resized maps, by the other
+        ("minmax", ["maps.py"]),
+        ("HOT", ["maps.py"]),
+        ("Estimate", ["metrics/resampling.py"]),
+        ("too_few", ["wording.py"]),
+    ],
+)
+def test_there_is_one_definition(name, homes):
+    """Underscores in front do not make it another one."""
+    found = [
+        str(path.relative_to(PACKAGE))
+        for path in FILES
+        if name in {one.lstrip("_") for one in _defined(path)}
+    ]
+    assert found == homes
+
+
+def test_intervals_are_made_in_one_place():
+    """Quantiles of distributions, and resamples, are those of intervals."""
+    words = ("ppf", "stdtrit", "multinomial")
+    found = [
+        str(path.relative_to(PACKAGE))
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in words
+    ]
+    assert set(found) == {"metrics/resampling.py", "metrics/classification.py"}

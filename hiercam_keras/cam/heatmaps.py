@@ -10,8 +10,9 @@ import functools
 
 import numpy as np
 
-# A map whose range is below this share of its maximum is rounding noise on a constant.
-FLAT = 1e-6
+from hiercam_keras import maps
+from hiercam_keras.maps import is_degenerate
+
 _AT_ONCE = 4  # maps that are enlarged and scaled while they are in cache
 
 
@@ -40,25 +41,16 @@ def heatmap(cams: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     return scaled.reshape(*cams.shape[:-2], height, width)
 
 
-def is_degenerate(cams: np.ndarray) -> np.ndarray:
-    """bool (...): ReLU of the map is zero, constant, or not finite."""
-    positive = np.maximum(np.asarray(cams), 0.0)
-    high, low = positive.max((-2, -1)), positive.min((-2, -1))
-    with np.errstate(invalid="ignore"):
-        return ~(high - low > FLAT * high) | ~np.isfinite(high)
-
-
 def energy(cams: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """Resized ReLU(cam) divided by its sum: (..., H, W) float32, for shares of energy.
+    """`maps.energy` of the resized ReLU(cam): (..., H, W) float32, each sums to 1.
 
-    No min-max here: subtracting the minimum would move energy. Zeros where the sum is
-    zero or not finite.
+    No min-max here: subtracting the minimum would move energy. A degenerate map, not
+    finite ones among them, becomes uniform.
     """
     positive = np.maximum(np.asarray(cams, np.float64), 0.0)
-    bad = ~np.isfinite(positive).all((-2, -1), keepdims=True)
-    large = resize(np.where(bad, 0.0, positive), size)
-    total = large.sum((-2, -1), keepdims=True)
-    return (large / np.where(total > 0, total, 1.0)).astype(np.float32)
+    flat = is_degenerate(positive)[..., None, None]
+    large = resize(np.where(flat, 0.0, positive), size)
+    return maps.energy(large).astype(np.float32)
 
 
 def resize(

@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import keras
 
 from hiercam_keras.cam import graph, input_space, selection
-from hiercam_keras.cam.heatmaps import FLAT
 from hiercam_keras.cam.inputs import Inputs
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.score_cam import scorecam
 from hiercam_keras.errors import UserError
+from hiercam_keras.maps import is_degenerate
 
 INPUT = "input"  # the layer that input-space methods are said to explain
 
@@ -110,7 +110,7 @@ class Program:
         # A question that is none has no answer, whatever a method would draw.
         off = selected.trivial[..., None, None]
         maps = {k: jnp.where(off, 0.0, m) for k, m in maps.items()}
-        degenerate = {k: _degenerate(m) for k, m in maps.items()}
+        degenerate = {k: is_degenerate(m, jnp) for k, m in maps.items()}
         shared = {
             "scores": scored.scores,
             "probabilities": scored.probabilities,
@@ -245,10 +245,3 @@ class Program:
 
     def _scores(self, ask, selected, pictures):
         return selection.score(self.outputs.space, selected, ask(pictures)).scores
-
-
-def _degenerate(maps):
-    """`heatmaps.is_degenerate` on the device: (B, K)."""
-    high = jnp.maximum(maps.max((-2, -1)), 0.0)
-    low = jnp.maximum(maps.min((-2, -1)), 0.0)
-    return ~(high - low > FLAT * high) | ~jnp.isfinite(high)

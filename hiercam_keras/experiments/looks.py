@@ -20,6 +20,7 @@ from hiercam_keras.data import geometry
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources.annotations import label_cells
 from hiercam_keras.errors import UserError
+from hiercam_keras.maps import HOT, SIDE
 from hiercam_keras.metrics import concentration
 from hiercam_keras.modes.eval import answers
 from hiercam_keras.modes.load import RunData
@@ -27,8 +28,6 @@ from hiercam_keras.progress import progress
 from hiercam_keras.taxonomy.scores import log_softmax
 from hiercam_keras.taxonomy.tree import Taxonomy
 
-SIDE = 64  # cells of the maps on which energies are taken
-HOT = 0.5  # a pixel of a min-max heatmap above this is hot
 SCHEMA_VERSION = 1
 
 

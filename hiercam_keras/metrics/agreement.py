@@ -1,4 +1,4 @@
-"""metrics: how alike two maps of the same picture are.
+"""How alike two maps of the same picture are.
 
 Every function takes two (..., h, w) arrays that broadcast and gives one value per
 pair, shape (...). All but `containment` are symmetric. A map without energy counts as
@@ -13,15 +13,16 @@ import scipy.optimize
 import scipy.sparse
 import scipy.stats
 
+from hiercam_keras.maps import energy, minmax, positive
 from hiercam_keras.metrics.concentration import centroid
-from hiercam_keras.metrics.maps import as_maps, energy, minmax, top_area
+from hiercam_keras.metrics.maps import top_area
 
 _PAIRS_AT_ONCE = 8  # in one linear program: half the time of one by one
 
 
 def pearson(a: Any, b: Any) -> np.ndarray:
     """Pearson's correlation of the pixels: -1 .. 1; 0 if a map is constant."""
-    a, b = _pair(as_maps(a), as_maps(b))
+    a, b = _pair(positive(a), positive(b))
     return _correlation(_flat(a), _flat(b))
 
 
@@ -30,7 +31,7 @@ def spearman(a: Any, b: Any) -> np.ndarray:
 
     Tied pixels share the mean of their ranks.
     """
-    a, b = _pair(as_maps(a), as_maps(b))
+    a, b = _pair(positive(a), positive(b))
     ranks = (scipy.stats.rankdata(_flat(maps), axis=-1) for maps in (a, b))
     return _correlation(*ranks)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.ndimage
 
-from hiercam_keras.metrics.maps import as_maps, energy, minmax
+from hiercam_keras.maps import energy, minmax, positive
 
 
 def area_above(maps: Any, threshold: float = 0.5) -> np.ndarray:
@@ -131,7 +131,7 @@ def shape_measures(maps: Any, threshold: float = 0.5) -> dict[str, np.ndarray]:
 
     Names: area_above, area_at_energy, entropy, gini, centroid_x, centroid_y, blobs.
     """
-    maps = as_maps(maps)
+    maps = positive(maps)
     values = energy(maps)
     center = _centroid(values)
     ordered = np.sort(_flat(values))  # the costly step, once for three measures

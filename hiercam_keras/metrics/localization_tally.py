@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hiercam_keras import maps
 from hiercam_keras.metrics import boxes as box_lib
 from hiercam_keras.metrics.localization import (
     IGNORED,
@@ -104,12 +105,9 @@ class Tally:
 
         Args:
           score_map: (h, w) in 0 .. 1.
-          energy: (h, w), not negative; the positive part of the cam.
+          energy: (h, w), the cam or its energy.
         """
         score_map = np.asarray(score_map)
-        energy = np.asarray(energy, np.float64)
-        total = energy.sum()
-        uniform = np.full(energy.shape, 1 / energy.size)
         peak = None
         if np.ptp(score_map) > 0:
             y, x = divmod(int(score_map.argmax()), score_map.shape[1])
@@ -117,7 +115,7 @@ class Tally:
         return Looked(
             box_lib.boxes_at_thresholds(score_map, self.thresholds),
             self._bins.place(score_map),
-            energy / total if total > 0 else uniform,
+            maps.energy(energy),
             peak,
         )
 

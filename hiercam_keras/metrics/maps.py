@@ -1,56 +1,10 @@
-"""metrics: the forms of a map that the other metrics start from.
-
-A map is any (..., h, w) array, one or many at once. Negative values are clipped to 0,
-as evidence for a target is its positive part. One rule holds for every metric on
-energies: a map without any energy counts as a uniform one, which prefers no place.
-"""
+"""Regions of a map: the highest values, and what boxes cover."""
 
 from typing import Any
 
 import numpy as np
 
-
-def as_maps(maps: Any) -> np.ndarray:
-    """Maps as float64 (..., h, w), clipped at 0.
-
-    Raises:
-      ValueError: fewer than two axes, an empty map, or a value that is not finite.
-    """
-    maps = np.asarray(maps, dtype=np.float64)
-    if maps.ndim < 2 or 0 in maps.shape[-2:]:
-        raise ValueError(f"maps have shape {maps.shape}, expected (..., h, w)")
-    if not np.isfinite(maps).all():
-        raise ValueError("maps hold NaN or infinity, expected finite values")
-    return np.maximum(maps, 0.0)
-
-
-def energy(maps: Any) -> np.ndarray:
-    """Maps divided by their sum: (..., h, w), each sums to 1.
-
-    An all-zero map becomes uniform, 1/(h w) everywhere.
-    """
-    maps = as_maps(maps)
-    # By the maximum first: the sum of tiny values may round to zero.
-    peak = maps.max(axis=(-2, -1), keepdims=True)
-    maps = np.divide(maps, peak, out=np.ones_like(maps), where=peak > 0)
-    return maps / maps.sum(axis=(-2, -1), keepdims=True)
-
-
-def minmax(maps: Any) -> np.ndarray:
-    """(h - min)/(max - min) of each map: (..., h, w) in 0 .. 1.
-
-    A constant map becomes zeros.
-    """
-    maps = as_maps(maps)
-    low = maps.min(axis=(-2, -1), keepdims=True)
-    span = maps.max(axis=(-2, -1), keepdims=True) - low
-    return np.divide(maps - low, span, out=np.zeros_like(maps), where=span > 0)
-
-
-def is_degenerate(maps: Any) -> np.ndarray:
-    """Whether a map is constant after clipping and so shows nothing: bool (...)."""
-    maps = as_maps(maps)
-    return maps.max(axis=(-2, -1)) == maps.min(axis=(-2, -1))
+from hiercam_keras.maps import positive
 
 
 def top_area(maps: Any, share: float) -> np.ndarray:
@@ -69,7 +23,7 @@ def top_area(maps: Any, share: float) -> np.ndarray:
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}, expected 0 < share <= 1")
-    maps = as_maps(maps)
+    maps = positive(maps)
     shape = maps.shape
     flat = maps.reshape(*shape[:-2], -1)
     count = share * flat.shape[-1]

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras.metrics.maps import energy
+from hiercam_keras.maps import energy
 
 
 def best_windows(maps: Any, share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from hiercam_keras.maps import is_degenerate
 from hiercam_keras.metrics import agreement, resampling
-from hiercam_keras.metrics.maps import is_degenerate
 
 MEASURES = ("spearman", "spearman_signed", "ssim")
 

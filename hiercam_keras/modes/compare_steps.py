@@ -14,6 +14,7 @@ from absl import logging
 from hiercam_keras import wording
 from hiercam_keras.cam import heatmaps, store, targets
 from hiercam_keras.data.records import Record
+from hiercam_keras.maps import SIDE
 from hiercam_keras.metrics import planted
 from hiercam_keras.models import files
 from hiercam_keras.modes import parts
@@ -96,7 +97,7 @@ def _on_parts(reader, records: Sequence[Record], evidence) -> dict[str, np.ndarr
         rows = [entry.geometry for entry in entries]
         seen = parts.label_maps(chunk, rows, "parts_path")
         cams = np.stack([entry.cam for entry in entries], axis=1)  # (R, n, h, w)
-        energy = heatmaps.energy(cams, parts.SIDE)
+        energy = heatmaps.energy(cams, SIDE)
         trivial = np.stack([entry.trivial for entry in entries])
         for rank, shares in planted.part_shares(energy, seen, labels).energy.items():
             found[rank].append(np.where(trivial, np.nan, shares.T))

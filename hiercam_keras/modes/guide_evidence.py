@@ -12,6 +12,7 @@ import numpy as np
 from hiercam_keras.cam import heatmaps, store, targets
 from hiercam_keras.data import geometry
 from hiercam_keras.data.records import Record
+from hiercam_keras.maps import SIDE
 from hiercam_keras.metrics import concentration, patches, planted
 from hiercam_keras.metrics.maps import box_coverage
 from hiercam_keras.modes import parts
@@ -172,7 +173,7 @@ def _measure_chunk(reader, records, names, ranks, patch) -> dict:
     entries = [reader.get(record.example_id) for record in records]
     cams = np.stack([entry.cam for entry in entries], axis=1)  # (R, N, h, w)
     blank = np.stack([e.degenerate | e.trivial for e in entries], axis=1)
-    energy = heatmaps.energy(cams, parts.SIDE)
+    energy = heatmaps.energy(cams, SIDE)
     boxes, held = patches.best_windows(energy, patch)
     rows = [entry.geometry for entry in entries]
     seen = objects(records, rows)
@@ -218,6 +219,6 @@ def objects(records, rows) -> np.ndarray | None:
     found = []
     for record, row in zip(records, rows, strict=True):
         seen = geometry.Geometry.from_row(row)
-        boxes = seen.to_input(np.array(record.boxes)) * parts.SIDE / seen.size
-        found.append(box_coverage(boxes, (parts.SIDE, parts.SIDE)).max(0))
+        boxes = seen.to_input(np.array(record.boxes)) * SIDE / seen.size
+        found.append(box_coverage(boxes, (SIDE, SIDE)).max(0))
     return np.stack(found)

@@ -44,12 +44,11 @@ def object_maps(
 def energy_on(energy: np.ndarray, objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Shares of the energy on the object and of the picture that it fills: (N,) twice.
 
-    NaN where the object is not known. A map without energy is at chance.
+    NaN where the object is not known. A degenerate map is at chance.
 
     Args:
-      energy: (N, h, w), each sums to 1 or 0.
+      energy: (N, h, w), each sums to 1.
       objects: (N, h, w), see `object_maps`.
     """
     chance = objects.mean((1, 2))
-    inside = (energy * objects).sum((1, 2))
-    return np.where(energy.sum((1, 2)) > 0, inside, chance), chance
+    return (energy * objects).sum((1, 2)), chance

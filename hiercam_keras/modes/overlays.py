@@ -19,6 +19,7 @@ from hiercam_keras import file_names, workdir
 from hiercam_keras.cam import heatmaps, store
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
+from hiercam_keras.maps import SIDE
 from hiercam_keras.metrics import coherence
 from hiercam_keras.modes import objects
 from hiercam_keras.modes.faithful import Rows
@@ -26,7 +27,6 @@ from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
 from hiercam_keras.report import overlay, tables
 
-_SIDE = 64  # cells of the maps on which energies are taken
 _HEADER = ("example_id", "coherence", "coherence_basis", "excess", "gain")
 
 
@@ -97,8 +97,8 @@ def sort_maps(
     energies, chances, degenerate = [], [], []
     for record in records:  # one after another: all of a data set may be asked for
         entry = maps.get(record.example_id)
-        object_maps, _ = objects.object_maps([record], [entry.geometry], _SIDE)
-        energy = heatmaps.energy(entry.cam[:1], _SIDE)
+        object_maps, _ = objects.object_maps([record], [entry.geometry], SIDE)
+        energy = heatmaps.energy(entry.cam[:1], SIDE)
         inside, area = objects.energy_on(energy, object_maps)
         energies.append(inside[0])
         chances.append(area[0])

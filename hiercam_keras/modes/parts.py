@@ -7,8 +7,7 @@ import numpy as np
 from hiercam_keras.data import geometry
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources.annotations import label_cells
-
-SIDE = 64  # cells of the maps on which shares are taken
+from hiercam_keras.maps import SIDE
 
 
 def label_maps(

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.maps import is_degenerate
 from hiercam_keras.workdir import atomic_path
 
 DEFAULT_COLORMAP = "inferno"
@@ -55,7 +56,7 @@ def overlay(
     heatmap = check_heatmap(heatmap)
     if not 0.0 <= alpha <= 1.0:
         raise UserError(f"overlay alpha is {alpha}, expected a number from 0 to 1")
-    if degenerate or is_flat(heatmap):
+    if degenerate or is_degenerate(heatmap):
         return hatched(image)
     height, width = image.shape[:2]
     heat = resize_heatmap(heatmap, (height, width))
@@ -86,7 +87,7 @@ def heat_layer(
       Image of mode P with one opacity per palette entry (`info["transparency"]`).
     """
     heatmap = check_heatmap(heatmap)
-    if degenerate or is_flat(heatmap):
+    if degenerate or is_degenerate(heatmap):
         stripes = _stripes(*size)
         table = np.array([[128, 128, 128], [255, 255, 255]], np.uint8)
         return _palette_image(stripes.astype(np.uint8), table, bytes([0, 150]))
@@ -124,11 +125,6 @@ def colors(heat: np.ndarray, colormap: str = DEFAULT_COLORMAP) -> np.ndarray:
 def opacity_of(heat: np.ndarray) -> np.ndarray:
     """Opacity in [0, 1] of heat in [0, 1], before the strength of the overlay."""
     return np.power(np.clip(heat, 0.0, 1.0), _OPACITY_GAMMA, dtype=np.float32)
-
-
-def is_flat(heatmap: np.ndarray) -> bool:
-    """Whether a map holds a single value and so says nothing."""
-    return bool(heatmap.max() == heatmap.min())
 
 
 def resize_heatmap(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -72,7 +72,8 @@ def test_degenerate_maps_give_zeros(kind):
 
 def test_energy_adds_up_to_one_and_keeps_its_place():
     found = heatmaps.energy(np.stack([CAM, -np.abs(CAM)]), 4)
-    np.testing.assert_allclose(found.sum((-2, -1)), [1, 0], atol=1e-6)
+    np.testing.assert_allclose(found.sum((-2, -1)), [1, 1], atol=1e-6)
+    np.testing.assert_allclose(found[1], 1 / 16)  # nothing positive: no place
     # Relu leaves 1, 3, 5: at the layer's own size the shares are 0, 1/9, 3/9, 5/9.
     own = heatmaps.energy(CAM, 2)
     np.testing.assert_allclose(own, np.array([[0, 1], [3, 5]]) / 9, atol=1e-7)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hiercam_keras.metrics import concentration as con
-from hiercam_keras.metrics import maps as forms
+from hiercam_keras.metrics.maps import box_coverage, top_area
 
 ONE = np.zeros((4, 4))
 ONE[1, 2] = 7.0  # all energy in row 1, column 2
@@ -17,35 +17,20 @@ RAMP = np.arange(16.0).reshape(4, 4)
 STACK = np.stack([ONE, FLAT, ZERO, RAMP])
 
 
-def test_forms_of_a_map():
-    assert forms.energy(ONE)[1, 2] == 1
-    np.testing.assert_allclose(forms.energy(ZERO), 1 / 16)
-    np.testing.assert_allclose(forms.energy(-RAMP), 1 / 16)
-    np.testing.assert_allclose(forms.energy([[-5.0, 1.0, 3.0]]), [[0, 0.25, 0.75]])
-    np.testing.assert_allclose(forms.minmax([[2.0, 3.0, 6.0]]), [[0, 0.25, 1]])
-    assert (forms.minmax(FLAT) == 0).all()
-    assert forms.is_degenerate(STACK).tolist() == [False, True, True, False]
-    tiny = forms.energy(np.full((4, 4), 5e-324))
-    np.testing.assert_allclose(tiny, 1 / 16)
-    for wrong in (np.zeros(3), np.zeros((2, 0, 3)), [[np.nan]], [[np.inf]]):
-        with pytest.raises(ValueError):
-            forms.energy(wrong)
-
-
 def test_top_area_splits_ties():
-    assert forms.top_area(RAMP, 0.25).sum() == 4
-    assert forms.top_area(RAMP, 0.25)[3].tolist() == [1, 1, 1, 1]
+    assert top_area(RAMP, 0.25).sum() == 4
+    assert top_area(RAMP, 0.25)[3].tolist() == [1, 1, 1, 1]
     # A quarter is 4 pixels: the one, and 3 shared by 15 zeros.
-    top = forms.top_area(ONE, 0.25)
+    top = top_area(ONE, 0.25)
     assert top[1, 2] == 1 and top[0, 0] == pytest.approx(3 / 15)
-    np.testing.assert_allclose(forms.top_area(FLAT, 0.25), 0.25)
+    np.testing.assert_allclose(top_area(FLAT, 0.25), 0.25)
     # 0.3 * 16 = 4.8: four whole pixels and 0.8 of the fifth.
-    top = forms.top_area(RAMP, 0.3)
+    top = top_area(RAMP, 0.3)
     assert top[2, 3] == pytest.approx(0.8) and top.sum() == pytest.approx(4.8)
-    assert (forms.top_area(RAMP, 1.0) == 1).all()
+    assert (top_area(RAMP, 1.0) == 1).all()
     for share in (0, 1.1):
         with pytest.raises(ValueError, match="expected 0 < share"):
-            forms.top_area(RAMP, share)
+            top_area(RAMP, share)
 
 
 def test_area_above():
@@ -113,13 +98,13 @@ def test_energy_inside():
 
 def test_box_coverage():
     # x 0.5 .. 2, y 1 .. 2.25 on 3 x 4 pixels.
-    cover = forms.box_coverage([0.5, 1, 2, 2.25], (3, 4))
+    cover = box_coverage([0.5, 1, 2, 2.25], (3, 4))
     expected = [[0, 0, 0, 0], [0.5, 1, 0, 0], [0.125, 0.25, 0, 0]]
     np.testing.assert_allclose(cover, expected)
-    outside = forms.box_coverage([[-5, -5, 99, 99], [3, 3, 2, 2]], (3, 4))
+    outside = box_coverage([[-5, -5, 99, 99], [3, 3, 2, 2]], (3, 4))
     assert outside[0].min() == 1 and outside[1].max() == 0
     with pytest.raises(ValueError, match="expected"):
-        forms.box_coverage([1, 2, 3], (3, 4))
+        box_coverage([1, 2, 3], (3, 4))
 
 
 def test_part_energy():

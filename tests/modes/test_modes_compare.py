@@ -10,10 +10,11 @@ import pytest
 import tiny_birds
 from PIL import Image
 
+from hiercam_keras import maps
 from hiercam_keras.cam import store
 from hiercam_keras.data import splits
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import compare_figures, comparison
+from hiercam_keras.modes import compare_figures
 from hiercam_keras.report import tables
 
 
@@ -54,7 +55,7 @@ def test_the_numbers_follow_from_the_maps(trained, compared):
         heats = [_heat(one) for one in cams]
         own = heats[{"species": 0, "family": 1}.get(model, 2)]
         assert float(rows["heatmap_area"][number]) == pytest.approx(
-            (own > comparison.HOT).mean(), abs=1e-5
+            (own > maps.HOT).mean(), abs=1e-5
         )
         # The species model asked for the family is no model of its own.
         found = _correlation(heats[0], heats[1])

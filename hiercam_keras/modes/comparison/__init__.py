@@ -6,7 +6,6 @@ pair across models. `columns` says what is compared, `measure` reads the maps,
 """
 
 from hiercam_keras.modes.comparison.columns import (
-    HOT,
     Column,
     ColumnNumbers,
     Numbers,
@@ -20,7 +19,6 @@ from hiercam_keras.modes.comparison.numbers_table import (
 )
 
 __all__ = [
-    "HOT",
     "Column",
     "ColumnNumbers",
     "Numbers",

@@ -10,8 +10,6 @@ from hiercam_keras.metrics.coherence import Coherence
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes.load import RunData
 
-HOT = 0.5  # a pixel of a min-max heatmap above this is hot
-
 
 @dataclass(frozen=True)
 class Column:

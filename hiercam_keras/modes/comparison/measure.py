@@ -8,6 +8,7 @@ import numpy as np
 
 from hiercam_keras.cam import heatmaps, store
 from hiercam_keras.errors import UserError
+from hiercam_keras.maps import HOT, SIDE
 from hiercam_keras.metrics import (
     agreement,
     classification,
@@ -18,7 +19,7 @@ from hiercam_keras.metrics import (
 )
 from hiercam_keras.metrics.faithfulness.measure import NAMES as FAITHFULNESS
 from hiercam_keras.modes import objects, parts
-from hiercam_keras.modes.comparison.columns import HOT, Column, ColumnNumbers, Numbers
+from hiercam_keras.modes.comparison.columns import Column, ColumnNumbers, Numbers
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.progress import progress
 
@@ -101,7 +102,7 @@ def _by_part(arrays: Mapping[Any, np.ndarray]) -> dict[int, np.ndarray]:
 def _measure_chunk(records: list, readers: list, columns: list[Column]) -> tuple:
     """Arrays over one chunk: those that all columns share, and those of each."""
     rows = [readers[0].get(record.example_id).geometry for record in records]
-    object_maps, kinds = objects.object_maps(records, rows, parts.SIDE)
+    object_maps, kinds = objects.object_maps(records, rows, SIDE)
     part_maps, labels = _part_maps(records, rows, columns[0].data)
     shared: dict[Any, np.ndarray] = {"object_kind": kinds}
     own, energies = [], []
@@ -109,9 +110,9 @@ def _measure_chunk(records: list, readers: list, columns: list[Column]) -> tuple
         entries = [reader.get(record.example_id) for record in records]
         cams = np.stack([entry.cam[0] for entry in entries])
         degenerate = np.array([entry.degenerate[0] for entry in entries])
-        heat = heatmaps.heatmap(cams, parts.SIDE)
-        energy = heatmaps.energy(cams, parts.SIDE)
-        energy[degenerate] = 0  # a uniform map, and no noise to correlate
+        heat = heatmaps.heatmap(cams, SIDE)
+        energy = heatmaps.energy(cams, SIDE)
+        energy[degenerate] = 1 / SIDE**2  # as on the device: no noise to correlate
         energies.append(energy)
         on_object, shared["bird_area"] = objects.energy_on(energy, object_maps)
         shapes = concentration.shape_measures(energy)
@@ -164,7 +165,7 @@ def _part_maps(
     """
     found = parts.label_maps(records, rows, "parts_path")
     if found is None:
-        return np.zeros((len(records), parts.SIDE, parts.SIDE), int), {}
+        return np.zeros((len(records), SIDE, SIDE), int), {}
     evidence = data.source.evidence or {}
     labels = sorted({label for _, label in evidence.values()})
     return found, {label: label for label in labels}
