@@ -122,7 +122,7 @@ def get_config() -> ConfigDict:
     localize.profile = "wsol"  # wsol | hiercam | pytorch_grad_cam: map to scores
     localize.size = 224  # px, the side of the maps that are scored
     localize.tolerance = 15.0  # px, of the pointing game
-    localize.resamples = 1000  # of the bootstrap over taxa
+    localize.resamples = 10_000  # draws of taxa, as for every other interval
     localize.num_pictures = 12  # on the sheet
 
     config.compare = compare = ConfigDict()

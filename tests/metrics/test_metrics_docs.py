@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from configs import default
+from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.faithfulness.measure import NAMES
 
 TEXT = (pathlib.Path(__file__).parents[2] / "docs" / "METRICS.md").read_text("utf-8")
@@ -44,3 +45,7 @@ def test_every_field_that_is_named_is_in_the_config():
     for name in named:
         section, field = name.split(".")
         assert field in config[section], name
+
+
+def test_one_number_of_draws_everywhere():
+    assert default.get_config().localize.resamples == resampling.DRAWS
