@@ -22,6 +22,7 @@ from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.predict import photo_loader
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import overlay, single, tables
+from hiercam_keras.report.schema import ONLY_CHILD
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 
@@ -199,7 +200,7 @@ def _answer(
         degenerate=bool(result.degenerate[0, own]),
         step=None if trivial else heat[step],
         step_degenerate=bool(result.degenerate[0, step]),
-        step_note="only child: nothing to choose" if trivial else "",
+        step_note=ONLY_CHILD if trivial else "",
         true_name=_true_name(record, taxonomy, rank),
     )
 

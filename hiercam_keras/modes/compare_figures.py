@@ -1,5 +1,6 @@
 """The figures of the compare page, drawn from summary.csv and lifts.csv alone."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -29,9 +30,9 @@ def accuracy(summary: Sequence[Row]) -> schema.Figure:
         for row in rows
     }
     chances = {row["model"]: float(row["chance"]) for row in rows}
-    png = intervals.intervals_png(
-        {"Accuracy": values}, "accuracy, 95 % interval", chances, percent=True
-    )
+    known = any(math.isfinite(low) for _, low, _ in values.values())
+    xlabel = "accuracy, 95 % interval" if known else "accuracy"
+    png = intervals.intervals_png({"Accuracy": values}, xlabel, chances, percent=True)
     counted = wording.count(int(rows[0]["pictures"]), "picture")
     alt = "; ".join(f"{name} {value[0]:.1%}" for name, value in values.items())
     return schema.Figure(

@@ -23,19 +23,25 @@ def lineage(
     truth: Sequence[str],
     width: int,
 ) -> int:
-    """Writes taxa joined by ›, broken into lines; red from the first false one on."""
+    """Writes taxa joined by ›, broken into lines; red from the first false one on.
+
+    Returns the y below it.
+    """
     left, y = spot
-    x = left
+    x, face = left, font(12)
     right = True
     for i, taxon in enumerate(taxa):
         right = right and (not truth or (i < len(truth) and truth[i] == taxon))
+        color = style.MUTED if right else style.WRONG
         text = clean(taxon) + (" ›" if i + 1 < len(taxa) else "")
-        text = _cut(text, font(12), width)
-        length = font(12).getlength(text)
-        if x > left and x + length > left + width:
+        if x > left and x + face.getlength(text) > left + width:
             x, y = left, y + 16
-        draw.text((x, y), text, style.MUTED if right else style.WRONG, font(12))
-        x += length + 5
+        *full, last = wrapped(text, face, width)
+        for line in full:
+            draw.text((x, y), line, color, face)
+            x, y = left, y + 16
+        draw.text((x, y), last, color, face)
+        x += face.getlength(last) + 5
     return y + 16 if taxa else y
 
 
@@ -61,18 +67,34 @@ def write(
     bold: bool = False,
     color: str = style.INK,
 ) -> int:
-    """Writes one line, cut to `width`; returns the y below it."""
-    face = font(size, bold)
-    draw.text(spot, _cut(clean(text), face, width), color, face)
-    return spot[1] + round(1.3 * size)
+    """Writes text in lines of at most `width`; returns the y below them."""
+    face, (left, y) = font(size, bold), spot
+    for line in wrapped(clean(text), face, width):
+        draw.text((left, y), line, color, face)
+        y += round(1.3 * size)
+    return y
 
 
-def _cut(text: str, face: ImageFont.FreeTypeFont, width: int) -> str:
-    if face.getlength(text) <= width:
-        return text
-    while text and face.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
+def wrapped(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """Text in lines of at most `width` pixels; a word that is longer is broken."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if face.getlength(longer) <= width:
+            lines[-1] = longer
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if lines[-1] and face.getlength(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    return lines
+
+
+def scratch() -> ImageDraw.ImageDraw:
+    """Something to write on that keeps nothing: how high text will be."""
+    return ImageDraw.Draw(Image.new("RGB", (1, 1)))
 
 
 def clean(text: str) -> str:

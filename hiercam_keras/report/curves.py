@@ -20,6 +20,7 @@ from hiercam_keras.report import style
 
 Columns = Mapping[str, Sequence[float]]
 
+_WIDTH = 9.6  # inches
 _COLUMN = re.compile(
     r"(?P<val>val_)?(?:(?P<head>.+?)_)??(?:sparse_)?(?:categorical_)?"
     r"(?P<what>loss|accuracy|acc)"
@@ -68,12 +69,16 @@ def learning_curves_png(
             "[val_][rank_]loss or [val_][rank_]accuracy"
         )
     with style.drawing():
-        figure = style.new_figure(9.6, 3.7)
+        handles = _handles(lines, bool(chances))
+        shape = style.legend_shape([one.get_label() for one in handles], _WIDTH)
+        figure = style.new_figure(_WIDTH, 3.5 + shape.height)
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
         for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
             _draw(axes, what, lines, chances or {})
-        _legend(figure, lines, bool(chances))
+        for handle, label in zip(handles, shape.labels, strict=True):
+            handle.set_label(label)
+        figure.legend(handles=handles, loc="outside lower center", ncols=shape.columns)
         return style.to_png(figure)
 
 
@@ -136,7 +141,8 @@ def _draw(
         axes.set_ylim(0, 1.05 * top)
 
 
-def _legend(figure, lines: Mapping[str, dict], with_chance: bool) -> None:
+def _handles(lines: Mapping[str, dict], with_chance: bool) -> list[Line2D]:
+    """Entries of the legend."""
     handles = [
         Line2D([], [], color=style.CYCLE[i % len(style.CYCLE)], linewidth=2.4, label=k)
         for i, k in enumerate(lines)
@@ -151,6 +157,4 @@ def _legend(figure, lines: Mapping[str, dict], with_chance: bool) -> None:
         handles.append(
             Line2D([], [], color=style.MUTED, linewidth=1.1, ls=":", label="guessing")
         )
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(len(handles), 8)
-    )
+    return handles

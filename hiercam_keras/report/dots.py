@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from hiercam_keras.report import style
 
 # Value and interval; an end that is not known is NaN.
+_WIDTH = 8.2  # inches
 Point = tuple[float, float, float]
 
 
@@ -46,8 +47,13 @@ def dots_png(
                 f"series {name!r} has {len(points)} points, expected {len(rows)}"
             )
     with style.drawing():
-        height = 1.1 + len(rows) * max(0.34, 0.17 * len(series))
-        figure = style.new_figure(8.2, height)
+        names = [*series, *([mark_label] if any(m is not None for m in marks) else [])]
+        shape = style.legend_shape(names, _WIDTH) if len(names) > 1 else None
+        labels = [style.wrapped(row, 40) for row in rows]
+        lines = max((label.count("\n") + 1 for label in labels), default=1)
+        row = max(0.34, 0.17 * len(series), 0.18 * lines)
+        height = 0.9 + (shape.height if shape else 0.2) + len(rows) * row
+        figure = style.new_figure(_WIDTH, height)
         ax = figure.subplots()
         if reference is not None:
             ax.axvline(reference, color=style.MUTED, linewidth=1.0, linestyle=":")
@@ -66,18 +72,19 @@ def dots_png(
                 ax.plot([mark, mark], [row - 0.3, row + 0.3], color=style.MUTED)
         if any(mark is not None for mark in marks):
             handles.append(Line2D([], [], color=style.MUTED, label=mark_label))
-        ax.set_yticks(range(len(rows)), rows)
+        ax.set_yticks(range(len(rows)), labels)
         for row in pale:
             ax.get_yticklabels()[row].set_color(style.MUTED)
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.set_xlabel(xlabel)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
-        if len(handles) > 1:
-            # Columns of the widest name must fit below the figure.
-            widest = max(len(handle.get_label()) for handle in handles)
-            columns = max(1, min(len(handles), 100 // (widest + 8)))
-            figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+        if shape:
+            for handle, label in zip(handles, shape.labels, strict=True):
+                handle.set_label(label)
+            figure.legend(
+                handles=handles, loc="outside lower center", ncols=shape.columns
+            )
         return style.to_png(figure)
 
 

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 
 from hiercam_keras.report import style
 
+_LETTERS = 32  # of a line of a label
 # label -> (value, low, high); an interval of NaN is not drawn.
 Values = Mapping[str, tuple[float, float, float]]
 
@@ -32,8 +33,11 @@ def intervals_png(
       PNG bytes.
     """
     labels = list(dict.fromkeys(label for rows in panels.values() for label in rows))
-    height = 1.0 + 0.34 * max(1, len(labels))
-    words = 0.5 + 0.085 * max(map(len, labels), default=0)  # inches beside the panels
+    shown = [style.wrapped(label, _LETTERS) for label in labels]
+    lines = [line for label in shown for line in label.split("\n")]
+    row = max(0.34, 0.18 * max((one.count("\n") + 1 for one in shown), default=1))
+    height = 1.0 + row * max(1, len(labels))
+    words = 0.5 + 0.085 * max(map(len, lines), default=0)  # inches beside the panels
     with style.drawing():
         width = max(8.0, words + 1.9 * len(panels))
         figure = style.new_figure(width, max(1.9, height))
@@ -41,7 +45,7 @@ def intervals_png(
         for axes, (title, rows) in zip(grid[0], panels.items(), strict=True):
             expected = (marked or {}).get(title, ())
             _draw(axes, title, rows, labels, reference, expected)
-        grid[0][0].set_yticks(range(len(labels)), labels)
+        grid[0][0].set_yticks(range(len(labels)), shown)
         grid[0][0].set_ylim(len(labels) - 0.5, -0.5)
         grid[0][0].set_xlim(left=0)
         if percent:

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.patches import Rectangle
 
+from hiercam_keras import wording
 from hiercam_keras.report import style
 
 
@@ -97,7 +98,7 @@ def _write_cells(
                 ax.text(
                     column,
                     row + 0.24,
-                    f"{low:.2f} to {high:.2f}",
+                    wording.interval(low, high, "{:.2f}").strip(" ()"),
                     ha="center",
                     va="center",
                     color=color,
@@ -106,7 +107,7 @@ def _write_cells(
             ax.text(
                 column,
                 row - 0.14 if below else row,
-                f"{value:.2f}",
+                wording.number(value, "{:.2f}"),
                 ha="center",
                 va="center",
                 color=color,

@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.maps import is_degenerate
 from hiercam_keras.report.html import fitted, number
 from hiercam_keras.report.overlay import encode, heat_layer
-from hiercam_keras.report.schema import Page, Picture, Step, View
+from hiercam_keras.report.schema import ONLY_CHILD, Page, Picture, Step, View
 from hiercam_keras.report.sheets import check_views, shared_prefix
 
 _IMAGE_SIDE = 256  # pixels, the longest side of a picture in the page
@@ -171,11 +172,12 @@ def _step(step: Step, name: str, size: tuple[int, int], place: Place) -> dict[st
     told = {
         "rank": step.rank,
         "name": step.name,
-        "p": number(step.probability),
-        "right": bool(step.correct),
+        "note": "" if step.heatmap is not None else ONLY_CHILD,
     }
-    if step.heatmap is None:
-        return told | {"heat": None, "degenerate": True}
+    if step.heatmap is None:  # neither right nor wrong, and as probable as its parent
+        nothing = {"p": None, "right": None, "heat": None, "degenerate": True}
+        return told | nothing
+    told |= {"p": number(step.probability), "right": bool(step.correct)}
     return told | _heat(step.heatmap, step.degenerate, name, size, place)
 
 
@@ -186,9 +188,8 @@ def _heat(
     size: tuple[int, int],
     place: Place,
 ) -> dict[str, Any]:
-    flat = bool(np.max(heatmap) == np.min(heatmap))
     layer = heat_layer(heatmap, fitted(size, _HEAT_SIDE), degenerate=degenerate)
     return {
         "heat": place(name, encode(layer, "png")),
-        "degenerate": bool(degenerate or flat),
+        "degenerate": bool(degenerate or is_degenerate(heatmap)),
     }

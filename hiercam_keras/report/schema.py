@@ -73,6 +73,10 @@ class View:
     coherent: bool | None = None
 
 
+# What is shown in place of a step into a taxon without siblings.
+ONLY_CHILD = "only child: no choice"
+
+
 @dataclasses.dataclass(frozen=True)
 class Step:
     """What chose one taxon among its siblings, on the way from the root to a leaf.

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from hiercam_keras import wording
 from hiercam_keras.errors import UserError
 from hiercam_keras.report import canvas, style
 from hiercam_keras.report.overlay import DEFAULT_ALPHA, encode, overlay
@@ -23,7 +24,6 @@ ROWS_PER_SHEET = 12
 
 _MARGIN = 28
 _GAP = 14
-_HEAD = 96
 _WHITE = (255, 255, 255)
 _BAND = (246, 247, 249)
 _TRACK = (222, 225, 230)
@@ -44,10 +44,6 @@ class _Layout:
     @property
     def width(self) -> int:
         return 2 * _MARGIN + (1 + self.num_models) * self.column
-
-    @property
-    def row(self) -> int:
-        return self.cell + 16
 
     def left(self, column: int) -> int:
         return _MARGIN + column * self.column
@@ -135,51 +131,87 @@ def _draw_sheet(
     layout: _Layout,
     alpha: float,
 ) -> Image.Image:
-    height = _HEAD + len(pictures) * layout.row + _MARGIN
+    heights = [
+        16 + max(layout.cell, _write_row(canvas.scratch(), picture, 0, skip, layout))
+        for picture in pictures
+    ]
+    head = _write_head(canvas.scratch(), models, title, note, layout)
+    height = head + sum(heights) + _MARGIN
     sheet = Image.new("RGB", (layout.width, height), _WHITE)
     draw = ImageDraw.Draw(sheet)
-    canvas.write(draw, (_MARGIN, 20), title, 20, width=layout.width - 160, bold=True)
-    if note:
-        spot = (layout.width - _MARGIN, 24)
-        draw.text(spot, note, style.MUTED, canvas.font(13), anchor="ra")
-    for column, heading in enumerate(["picture", *(m.name for m in models)]):
-        spot = (layout.left(column), _HEAD - 34)
-        canvas.write(draw, spot, heading, 14, width=layout.column - _GAP, bold=True)
-    for number, picture in enumerate(pictures):
-        top = _HEAD + number * layout.row
+    _write_head(draw, models, title, note, layout)
+    top = head
+    for number, (picture, high) in enumerate(zip(pictures, heights, strict=True)):
         if number % 2 == 0:
-            box = (_MARGIN - 12, top - 8, layout.width - _MARGIN + 12, top + layout.row)
-            draw.rounded_rectangle((*box[:3], box[3] - 9), 10, fill=_BAND)
-        _draw_row(sheet, draw, picture, top, skip, layout, alpha)
+            box = (_MARGIN - 12, top - 8, layout.width - _MARGIN + 12, top + high - 9)
+            draw.rounded_rectangle(box, 10, fill=_BAND)
+        _paste_row(sheet, picture, top, layout, alpha)
+        _write_row(draw, picture, top, skip, layout)
+        top += high
     return sheet
 
 
-def _draw_row(
-    sheet: Image.Image,
+def _write_head(
+    draw: ImageDraw.ImageDraw,
+    models: Sequence[Model],
+    title: str,
+    note: str,
+    layout: _Layout,
+) -> int:
+    """Title and names of the columns; returns the y of the first row."""
+    y = canvas.write(draw, (_MARGIN, 20), title, 20, layout.width - 160, bold=True)
+    if note:
+        spot = (layout.width - _MARGIN, 24)
+        draw.text(spot, note, style.MUTED, canvas.font(13), anchor="ra")
+    ends = [
+        canvas.write(
+            draw,
+            (layout.left(column), y + 16),
+            heading,
+            14,
+            layout.column - _GAP,
+            bold=True,
+        )
+        for column, heading in enumerate(["picture", *(m.name for m in models)])
+    ]
+    return max(ends) + 16
+
+
+def _paste_row(
+    sheet: Image.Image, picture: Picture, top: int, layout: _Layout, alpha: float
+) -> None:
+    image = canvas.fit(picture.image, layout.cell)
+    canvas.paste(sheet, image, (layout.left(0), top))
+    for column, view in enumerate(picture.views, 1):
+        heat = overlay(image, view.heatmap, alpha, degenerate=view.degenerate)
+        canvas.paste(sheet, heat, (layout.left(column), top))
+
+
+def _write_row(
     draw: ImageDraw.ImageDraw,
     picture: Picture,
     top: int,
     skip: int,
     layout: _Layout,
-    alpha: float,
-) -> None:
-    image = canvas.fit(picture.image, layout.cell)
-    canvas.paste(sheet, image, (layout.left(0), top))
+) -> int:
+    """All texts of a row; returns the y below the lowest."""
     left = layout.left(0) + layout.cell + _GAP
     y = canvas.write(
         draw, (left, top + 4), picture.true_name, 14, layout.text, bold=True
     )
     y = canvas.lineage(draw, (left, y + 4), picture.true[skip:-1], (), layout.text)
-    lines = [] if picture.agreement is None else [f"agreement {picture.agreement:.2f}"]
+    lines = []
+    if picture.agreement is not None:
+        lines.append(f"agreement {wording.number(picture.agreement, '{:.2f}')}")
     if picture.bird_area is not None:
         lines.append(f"bird: {style.percent(picture.bird_area)} of the picture")
     for line in lines:
         y = canvas.write(draw, (left, y + 4), line, 12, layout.text, color=style.MUTED)
+    ends = [y]
     for column, view in enumerate(picture.views, 1):
-        heat = overlay(image, view.heatmap, alpha, degenerate=view.degenerate)
-        canvas.paste(sheet, heat, (layout.left(column), top))
         spot = (layout.left(column) + layout.cell + _GAP, top + 4)
-        _draw_view(draw, view, picture, spot, skip, layout.text)
+        ends.append(_draw_view(draw, view, picture, spot, skip, layout.text))
+    return max(ends)
 
 
 def _draw_view(
@@ -189,7 +221,7 @@ def _draw_view(
     spot: tuple[int, int],
     skip: int,
     width: int,
-) -> None:
+) -> int:
     left, y = spot
     color = style.RIGHT if view.correct else style.WRONG
     canvas.mark(draw, (left + 8, y + 9), view.correct, color)
@@ -214,6 +246,8 @@ def _draw_view(
         notes.append("the map says nothing")
     elif view.energy_on_bird is not None:
         notes.append(f"{style.percent(view.energy_on_bird)} of the heat on the bird")
-    notes += [f"{label}: {value:.3g}" for label, value in view.numbers.items()][:2]
+    numbers = list(view.numbers.items())[:2]
+    notes += [f"{label}: {wording.number(value)}" for label, value in numbers]
     for note in notes:
         y = canvas.write(draw, (left, y), note, 12, width, color=style.MUTED) + 3
+    return y

@@ -17,7 +17,6 @@ from matplotlib.patches import FancyBboxPatch
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.report import canvas, style
-from hiercam_keras.report.confusion import shorten
 from hiercam_keras.report.overlay import overlay
 
 
@@ -34,7 +33,7 @@ class RankAnswer:
       degenerate: that map says nothing.
       step: float (h, w) in [0, 1] of the step from the parent taxon, or None.
       step_degenerate: that map says nothing.
-      step_note: shown in place of a step that is None ("only child").
+      step_note: shown in place of a step that is None (`schema.ONLY_CHILD`).
       true_name: display name of the true taxon where it is known.
     """
 
@@ -137,23 +136,26 @@ def _draw_photo(
 ) -> None:
     top = _ROW_TOPS[0]
     _show(figure, image, _MARGIN, top, _PHOTO)
-    _write(figure, _MARGIN, 0.75, shorten(title, 60), 9, style.MUTED)
+    _write_lines(figure, _MARGIN, 0.75, title, _PHOTO, ((9, 1), (7, 2)), style.MUTED)
     best = ranks[-1]
     y = top + _PHOTO + 0.36
-    _write(figure, _MARGIN, y, shorten(best.name, 26), 17, weight="bold")
+    side = 1.15  # of the contrast's map, on the right below the photo
+    width = _PHOTO if contrast is None else _PHOTO - side - 0.1
+    sizes = ((17, 1), (14, 1), (11, 2), (8, 3))
+    _write_lines(figure, _MARGIN, y, best.name, width, sizes, weight="bold")
     known = best.true_name is not None
     right = known and best.true_name == best.name
     note = f"{style.percent(best.probability)} sure"
     if known:
-        note += ", and right" if right else f", but it is {shorten(best.true_name)}"
+        note += ", and right" if right else f", but it is {best.true_name}"
     color = style.INK if not known else style.RIGHT if right else style.WRONG
-    _write(figure, _MARGIN, y + 0.31, note, 11, color)
+    sizes = ((11, 1), (9, 1), (7, 2))
+    _write_lines(figure, _MARGIN, y + 0.31, note, width, sizes, color)
     second = _second(best, contrast)
     if second:
-        text = f"second: {shorten(second[0])}, {style.percent(second[1])}"
-        _write(figure, _MARGIN, y + 0.62, text, 10, style.MUTED)
+        text = f"second: {second[0]}, {style.percent(second[1])}"
+        _write_lines(figure, _MARGIN, y + 0.62, text, width, sizes, style.MUTED)
     if contrast is not None:
-        side = 1.15
         heat = overlay(image, contrast.heatmap, alpha, degenerate=contrast.degenerate)
         left = _MARGIN + _PHOTO - side
         _show(figure, heat, left, y - 0.2, side)
@@ -175,9 +177,8 @@ def _draw_rank(
     alpha: float,
 ) -> None:
     _write(figure, left, 0.44, answer.rank, 9, style.MUTED)
-    name = shorten(answer.name, 22)
-    size = 12 if len(name) <= 17 else 10
-    _write(figure, left, 0.75, name, size, weight="bold")
+    sizes = ((12, 1), (10, 1), (8, 2), (6, 3))
+    _write_lines(figure, left, 0.75, answer.name, _CELL, sizes, weight="bold")
     if column:
         _write(figure, left - 0.21, 0.75, "›", 13, style.MUTED)
     heat = overlay(image, answer.heatmap, alpha, degenerate=answer.degenerate)
@@ -214,8 +215,9 @@ def _draw_bars(axes: Axes, answer: RankAnswer) -> None:
         axes.barh(row + 0.72, 1.0, height=0.2, color=style.FAINT)
         axes.barh(row + 0.72, share, height=0.2, color=color)
         weight = "bold" if row == 0 else "normal"
-        axes.text(0, row + 0.36, shorten(name, 21), fontsize=8.5, weight=weight,
-                  va="center")  # fmt: skip
+        size, lines = _fitted(name, 0.78 * _CELL, ((8.5, 1), (7, 1), (5.5, 2)), weight)
+        axes.text(0, row + 0.36, "\n".join(lines), fontsize=size, weight=weight,
+                  va="center", linespacing=1.0)  # fmt: skip
         axes.text(1, row + 0.36, style.percent(probability), fontsize=8.5, ha="right",
                   va="center", color=style.MUTED)  # fmt: skip
 
@@ -267,6 +269,40 @@ def _axes(figure: Figure, left: float, top: float, width: float, height: float) 
     )
     axes.grid(False)
     return axes
+
+
+def _write_lines(
+    figure: Figure,
+    left: float,
+    baseline: float,
+    text: str,
+    width: float,
+    sizes: Sequence[tuple[float, int]],
+    color: str = style.INK,
+    weight: str = "normal",
+) -> None:
+    """Writes text within a width in inches, the last line on the baseline.
+
+    Args:
+      sizes: (font size, most lines) in the order in which they are tried; the last one
+        is taken in any case, so that nothing is cut.
+    """
+    size, lines = _fitted(text, width, sizes, weight)
+    for above, line in enumerate(reversed(lines)):
+        at = baseline - above * 1.15 * size / 72
+        _write(figure, left, at, line, size, color, weight)
+
+
+def _fitted(
+    text: str, width: float, sizes: Sequence[tuple[float, int]], weight: str
+) -> tuple[float, list[str]]:
+    scale = 8  # fonts have whole sizes
+    for size, most in sizes:
+        face = canvas.font(round(scale * size), weight == "bold")
+        lines = canvas.wrapped(canvas.clean(text), face, int(scale * 72 * width))
+        if len(lines) <= most:
+            break
+    return size, lines
 
 
 def _write(

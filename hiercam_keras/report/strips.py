@@ -1,26 +1,28 @@
 """Room report: a few pictures with all their overlays, models and steps, as one PNG.
 
 One row a picture: what it is, where each model looked, and what chose each taxon among
-its siblings. Captions stand below, so that it can be shown small.
+its siblings. Captions are below the pictures, so that the sheet can be shown small, and
+wrap.
 """
 
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from hiercam_keras.report import canvas, style
-from hiercam_keras.report.overlay import DEFAULT_ALPHA, encode, overlay
-from hiercam_keras.report.schema import Model, Picture
+from hiercam_keras.report.overlay import DEFAULT_ALPHA, encode, hatched, overlay
+from hiercam_keras.report.schema import ONLY_CHILD, Model, Picture
 from hiercam_keras.workdir import write_bytes
 
 _CELL = 168  # pixels, the side of a picture
 _GAP = 12
 _MARGIN = 18
-_HEAD = 58
-_CAPTION = 46
+_HEAD = 58  # at least
+_CAPTION = 46  # at least
 
 
 def of_different_taxa(
@@ -56,24 +58,50 @@ def write_strips(
     if not pictures:
         return None
     heads = _heads(pictures, models, steps_of)
+    rows = [list(_cells(picture, len(heads) - 1 - len(models))) for picture in pictures]
+    draw = canvas.scratch()
+    head = max(_HEAD, *(_write_head(draw, 0, one) + 6 for one in heads))
+    captions = [
+        max(_CAPTION, *(_write_caption(draw, (0, 5), cell) + 6 for cell in cells))
+        for cells in rows
+    ]
     width = 2 * _MARGIN + len(heads) * (_CELL + _GAP) - _GAP
-    row = _CELL + _CAPTION
-    sheet = Image.new(
-        "RGB", (width, _HEAD + len(pictures) * row + _MARGIN // 2), "white"
-    )
+    height = head + sum(_CELL + caption for caption in captions) + _MARGIN // 2
+    sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
-    for column, (above, below) in enumerate(heads):
-        spot = (_MARGIN + column * (_CELL + _GAP), 12)
-        y = canvas.write(draw, spot, above, 13, _CELL, color=style.MUTED)
-        canvas.write(draw, (spot[0], y), below, 15, _CELL, bold=True)
-    for number, picture in enumerate(pictures):
-        cells = _cells(picture, len(heads) - 1 - len(models))
-        for column, (image, right, name, share) in enumerate(cells):
-            spot = (_MARGIN + column * (_CELL + _GAP), _HEAD + number * row)
-            canvas.paste(sheet, image, spot)
-            _write_caption(draw, (spot[0], spot[1] + _CELL + 5), right, name, share)
+    lefts = [_MARGIN + column * (_CELL + _GAP) for column in range(len(heads))]
+    for left, one in zip(lefts, heads, strict=True):
+        _write_head(draw, left, one)
+    top = head
+    for cells, caption in zip(rows, captions, strict=True):
+        for left, cell in zip(lefts, cells, strict=False):
+            canvas.paste(sheet, cell.image, (left, top))
+            _write_caption(draw, (left, top + _CELL + 5), cell)
+        top += _CELL + caption
     write_bytes(path, encode(sheet, "png"))
     return Path(path)
+
+
+class _Cell(NamedTuple):
+    """A picture of the sheet and what is below it.
+
+    Attributes:
+      image: uint8 (side, side, 3).
+      name: what was said, or what the picture shows.
+      note: below the name.
+      right: whether it is right; None where nothing was said.
+    """
+
+    image: np.ndarray
+    name: str
+    note: str = ""
+    right: bool | None = None
+
+
+def _write_head(draw: ImageDraw.ImageDraw, left: int, head: tuple[str, str]) -> int:
+    """What a column shows; returns the y below it."""
+    y = canvas.write(draw, (left, 12), head[0], 13, _CELL, color=style.MUTED)
+    return canvas.write(draw, (left, y), head[1], 15, _CELL, bold=True)
 
 
 def _heads(
@@ -88,33 +116,34 @@ def _heads(
     return heads + [(above, f"the {step.rank}") for step in steps]
 
 
-def _cells(picture: Picture, num_steps: int) -> Iterator[tuple]:
-    """Image, whether right (None: nothing was said), name and share of each column."""
+def _cells(picture: Picture, num_steps: int) -> Iterator[_Cell]:
     image = canvas.fit(picture.image, _CELL)
-    yield image, None, picture.true_name, None
+    yield _Cell(image, picture.true_name)
     for view in picture.views:
         heat = overlay(image, view.heatmap, DEFAULT_ALPHA, degenerate=view.degenerate)
-        yield heat, view.correct, view.predicted_name, view.probability
+        note = f"probability {style.percent(view.probability)}"
+        yield _Cell(heat, view.predicted_name, note, view.correct)
     for step in picture.steps[:num_steps]:
-        flat = step.heatmap is None
-        heat = np.zeros((2, 2)) if flat else step.heatmap
-        shown = overlay(image, heat, DEFAULT_ALPHA, degenerate=flat or step.degenerate)
-        yield shown, step.correct, step.name, step.probability
+        if step.heatmap is None:
+            yield _Cell(hatched(image), step.name, ONLY_CHILD)
+            continue
+        heat = overlay(image, step.heatmap, DEFAULT_ALPHA, degenerate=step.degenerate)
+        note = f"probability {style.percent(step.probability)}"
+        yield _Cell(heat, step.name, note, step.correct)
 
 
 def _write_caption(
-    draw: ImageDraw.ImageDraw,
-    spot: tuple[int, int],
-    right: bool | None,
-    name: str,
-    share: float | None,
-) -> None:
+    draw: ImageDraw.ImageDraw, spot: tuple[int, int], cell: _Cell
+) -> int:
+    """Name and note below a picture; returns the y below them."""
     left, y = spot
-    if right is None:
-        canvas.write(draw, spot, name, 13, _CELL, bold=True)
-        return
-    color = style.RIGHT if right else style.WRONG
-    canvas.mark(draw, (left + 8, y + 9), right, color)
-    y = canvas.write(draw, (left + 21, y), name, 13, _CELL - 21, color=color)
-    said = f"probability {style.percent(share)}"
-    canvas.write(draw, (left + 21, y), said, 12, _CELL - 21, color=style.MUTED)
+    width, color = _CELL, style.INK
+    if cell.right is not None:
+        color = style.RIGHT if cell.right else style.WRONG
+        canvas.mark(draw, (left + 8, y + 9), cell.right, color)
+        left, width = left + 21, _CELL - 21
+    bold = cell.right is None
+    y = canvas.write(draw, (left, y), cell.name, 13, width, bold=bold, color=color)
+    if cell.note:
+        y = canvas.write(draw, (left, y), cell.note, 12, width, color=style.MUTED)
+    return y

@@ -7,9 +7,11 @@ read as math markup: a folder may be called `$x$`, and `$\\frac` would be an err
 import contextlib
 import io
 import os
+import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -90,3 +92,33 @@ def percent(share: float | None, digits: int = 0) -> str:
     if share is None or share != share:
         return "–"
     return wording.number(100 * share, f"{{:.{digits}f}}") + " %"
+
+
+def wrapped(label: str, width: int) -> str:
+    """A label of a plot in lines of at most `width` letters; long words are broken."""
+    return "\n".join(textwrap.wrap(label, width)) or label
+
+
+class LegendShape(NamedTuple):
+    """How entries fit below a figure: their labels, columns, and height in inches."""
+
+    labels: list[str]
+    columns: int
+    height: float
+
+
+def legend_shape(labels: Sequence[str], width: float) -> LegendShape:
+    """Fits the entries of a legend below a figure that is `width` inches wide.
+
+    A label that is wider than half of the figure is wrapped, and there are as many
+    columns as the widest allows.
+    """
+    letters = int(12 * width)  # at the size of legends
+    labels = [wrapped(label, letters // 2 - 8) for label in labels]
+    lines = [label.split("\n") for label in labels]
+    widest = max(len(line) for label in lines for line in label)
+    columns = max(1, min(len(labels), 8, letters // (widest + 8)))
+    rows = -(-len(labels) // columns)
+    # Entries go down the columns; a row is as high as its highest label.
+    highest = [max(map(len, lines[row::rows])) for row in range(rows)]
+    return LegendShape(labels, columns, 0.2 * sum(highest))

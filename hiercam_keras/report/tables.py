@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hiercam_keras import csv_files
+from hiercam_keras import csv_files, wording
 from hiercam_keras.workdir import write_text
 
 # Apostrophes in front count, so that reading takes off exactly what writing put on.
@@ -152,5 +152,5 @@ def _text(value: Any, digits: int) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     if isinstance(value, float):
-        return f"{value:.{digits}f}"
+        return wording.number(value, f"{{:.{digits}f}}")
     return "".join(c if c.isprintable() else "\ufffd" for c in str(value))

@@ -177,6 +177,10 @@ def test_the_page_is_one_file_and_shows_what_was_asked(trained, compared):
         assert (out / one).exists(), one
     for word in ("asked for the species", "family", "gradcam", "Least agreeing"):
         assert word in text
+    # Nothing is claimed of 9 pictures of 8 species.
+    assert "too few species to say (n = 8)" in text
+    for claim in ("points more", "points fewer", "more than the plain map (", "-0.00"):
+        assert claim not in text
     data = json.loads(text.split('id="data">', 1)[1].split("</script>", 1)[0])
     assert data["stepsOf"] == "species"
     for picture in data["pictures"]:
@@ -185,7 +189,8 @@ def test_the_page_is_one_file_and_shows_what_was_asked(trained, compared):
         ]  # fmt: skip
         # The genera of these birds are only children: nothing was chosen there.
         genus = picture["steps"][2]
-        assert (genus["heat"], genus["p"]) == (None, 1.0)
+        assert genus["heat"] is genus["p"] is genus["right"] is None
+        assert genus["note"] == "only child: no choice"
         assert picture["steps"][3]["heat"].startswith("data:image/png")
         # The step's taxon is the one that the species model names.
         assert picture["steps"][3]["name"] == picture["views"][0]["name"]

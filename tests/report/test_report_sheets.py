@@ -34,7 +34,7 @@ def test_pages_go_on(tmp_path, pictures, models):
     paths = write_sheets(tmp_path, pictures, models, "Title", "chosen", rows=3, cell=64)
     assert [p.name for p in paths] == [f"chosen_0{i}.png" for i in (1, 2, 3)]
     heights = [read(p).shape[0] for p in paths]
-    assert heights[0] == heights[1] > heights[2]  # 3 + 3 + 2 rows
+    assert min(heights[:2]) > heights[2] + 64  # 3 + 3 + 2 rows
     assert write_sheets(tmp_path, [], models, "Title") == []
 
 
@@ -80,7 +80,27 @@ def test_hostile_names_are_text(tmp_path, pictures, models):
     )
     (path,) = write_sheets(tmp_path, [picture], models, name, cell=64)
     plain = write_sheets(tmp_path, [pictures[0]], models, "T", "plain", cell=64)[0]
-    assert read(path).shape == read(plain).shape
+    # They wrap, however long: the sheet grows in height alone.
+    assert read(path).shape[1:] == read(plain).shape[1:]
+    assert read(path).shape[0] > 2 * read(plain).shape[0]
+
+
+def test_captions_wrap_and_the_next_row_is_below_them(tmp_path, pictures, models):
+    """The height of a row is that of its longest text, and nothing is cut."""
+    face = canvas.font(14, bold=True)
+    name = "Verylonggenus whoseepithetisevenlongerthanthat"
+    lines = canvas.wrapped(name, face, 190)
+    assert len(lines) == 3 and "".join(lines) == name.replace(" ", "")
+    assert all(face.getlength(line) <= 190 for line in lines)
+    longer = dataclasses.replace(pictures[0], true_name=name * 6)
+    short, tall = (
+        read(write_sheets(tmp_path, [one, pictures[1]], models, "T", cell=64)[0])
+        for one in (pictures[0], longer)
+    )
+    grown = len(tall) - len(short)
+    assert grown > 100
+    # The second row is the same picture in both, as much lower as the first grew.
+    np.testing.assert_array_equal(tall[-100:], short[-100:])
 
 
 def test_views_of_other_models_are_refused(tmp_path, pictures, models):

@@ -68,3 +68,34 @@ def test_a_wrong_step_is_told_in_red(tmp_path, make):
 def test_no_pictures_are_no_sheet(tmp_path, make):
     assert strips.write_strips(tmp_path / "s.png", [], make.models()) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_only_child_is_neither_right_nor_wrong(tmp_path, make):
+    """There is no mark and no probability, whether the taxon is right or not."""
+
+    def sheet(right, probability):
+        picture = stepped(make, 0)
+        only = schema.Step("genus", "three", probability, right, None)
+        one = dataclasses.replace(picture, steps=(*picture.steps[:2], only))
+        path = strips.write_strips(tmp_path / "s.png", [one], make.models())
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+
+    found = sheet(True, 1.0)
+    np.testing.assert_array_equal(found, sheet(False, 0.3))
+    caption = found[58 + 168 :, 18 + 5 * 180 :]
+    for color in ((0x15, 0x80, 0x3D), (0xC2, 0x41, 0x0C)):
+        assert not np.all(caption == color, axis=2).any()
+    assert (caption < 128).any()  # its name and a note
+
+
+def test_long_names_wrap(tmp_path, make):
+    """No pixel of a name is lost: the caption of a long one has more lines."""
+    short = stepped(make, 0)
+    long = dataclasses.replace(short, true_name="Verylonggenus epithetus " * 4)
+    heights = []
+    for one in (short, long):
+        path = strips.write_strips(tmp_path / "s.png", [one], make.models())
+        with Image.open(path) as image:
+            heights.append(image.height)
+    assert heights[1] >= heights[0] + 17

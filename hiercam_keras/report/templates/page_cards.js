@@ -36,7 +36,7 @@ function sign(right) {
 }
 
 function answer(right, name) {
-  const line = make("span", `line ${right ? "right" : "wrong"}`, sign(right), " ",
+  const line = make("span", `line said ${right ? "right" : "wrong"}`, sign(right), " ",
                     make("span", "name", name));
   line.title = name;
   return line;
@@ -73,7 +73,7 @@ function overlay(picture, view, k) {
   let last = "\u00a0";
   if (view.degenerate) last = "the map says nothing";
   else if (view.energy !== null) last = `${percent(view.energy)} on the bird`;
-  const note = make("span", "line", last);
+  const note = make("span", "line about", last);
   note.title = last;
   return make("figure", "", stack(picture, view.heat, view.degenerate, alt),
               make("figcaption", "", head, answer(view.right, view.name),
@@ -81,14 +81,21 @@ function overlay(picture, view, k) {
 }
 
 function stepFigure(picture, step) {
+  if (step.note) { // a taxon without siblings
+    const words = [make("b", "line", `→ ${step.rank}`),
+                   make("span", "line name", step.name),
+                   make("span", "line", step.note)];
+    const alt = `the step to the ${step.rank} ${step.name} was no choice`;
+    return make("figure", "", stack(picture, null, true, alt),
+                make("figcaption", "", ...words));
+  }
   const alt = step.degenerate
     ? `the step to the ${step.rank} says nothing of ${picture.name}`
     : `what chose the ${step.rank} ${step.name} among its siblings in the picture ` +
       `of ${picture.name}`;
   const head = heading(`→ ${step.rank}`, step.p);
   let last = "\u00a0";
-  if (!step.heat) last = "an only child: no choice";
-  else if (step.degenerate) last = "the map says nothing";
+  if (step.degenerate) last = "the map says nothing";
   return make("figure", "", stack(picture, step.heat, step.degenerate, alt),
               make("figcaption", "", head, answer(step.right, step.name),
                    bar(step.p, step.right), make("span", "line", last)));
@@ -108,7 +115,7 @@ function card(picture, index) {
   const names = make("div", "names", make("h3", "", title), lineage(picture.taxa));
   const header = make("header", "", names);
   if (picture.agreement !== null) {
-    const badge = make("div", "badge", make("b", "", picture.agreement.toFixed(2)),
+    const badge = make("div", "badge", make("b", "", fixed(picture.agreement, 2)),
                        data.agreementName);
     header.append(badge);
   }

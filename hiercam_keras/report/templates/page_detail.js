@@ -81,7 +81,7 @@ function open(index) {
   state.open = index;
   const facts = [picture.split + " split"];
   if (picture.agreement !== null) {
-    facts.push(`${data.agreementName} ${picture.agreement.toFixed(3)}`);
+    facts.push(`${data.agreementName} ${fixed(picture.agreement, 3)}`);
   }
   data.labels.picture.forEach((label, i) => {
     if (picture.numbers[i] !== null) facts.push(`${label} ${short(picture.numbers[i])}`);

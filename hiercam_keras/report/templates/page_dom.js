@@ -11,6 +11,7 @@ function make(tag, className, ...children) {
 }
 
 const percent = (x) => (x === null ? "–" : Math.round(100 * x) + "\u00a0%");
+const fixed = (x, digits) => x.toFixed(digits).replace(/^-(?=[0.]*$)/, "");
 const short = (x) => (x === null ? "–" : String(Number(x.toPrecision(3))));
 
 for (const picture of data.pictures) {
