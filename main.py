@@ -4,18 +4,23 @@ python main.py --mode=train --rank=family
 python main.py --mode=compare --ranks=species,family
 """
 
+from hiercam_keras import signals
+
+if __name__ == "__main__":
+    signals.hold()  # until `orderly` below; they wait while the imports go on
+
 import importlib
 import os
 import re
-import signal
 import sys
 
 from absl import app, flags
 from ml_collections import config_flags
 
 from hiercam_keras import hosts, runtime
-from hiercam_keras.errors import Stopped, UserError
+from hiercam_keras.errors import UserError
 from hiercam_keras.modes.settings import MODES, Settings
+from hiercam_keras.modes.usage import AFTER_STOP
 
 FLAGS = flags.FLAGS
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -86,30 +91,25 @@ def _fail(message: str) -> None:
 def main(_: list[str]) -> None:
     """Runs the mode and prints what it has to say at the end."""
     try:
-        runtime.prepare_process()  # from here on SIGTERM is an exception
+        runtime.prepare_process()
         if FLAGS.multihost:
             hosts.join(FLAGS.mode)
+        signals.advise(AFTER_STOP[FLAGS.mode])
         settings = Settings.from_flags(FLAGS, _DEFAULT_CONFIG)
         mode = importlib.import_module(settings.module)
         settings.use_modules()
         with hosts.as_one():
             said = mode.run(settings)
-        # All is done; Python, while it ends, would let the signal kill it.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signals.ignore()  # all is done
         if hosts.is_primary():
             print(said, flush=True)
     except UserError as error:
         _fail(str(error))
-    except Stopped as stop:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once was clear enough
-        print(f"stopped: {stop}", file=sys.stderr)
-        hosts.leave(stop.status)
-    except KeyboardInterrupt:
-        _fail("stopped. A training goes on with --resume, an experiment by itself.")
     except BrokenPipeError:  # who read our words is gone, and the work is done
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
     runtime.relaunch_with_fast_malloc()
-    app.run(main, flags_parser=_parse)
+    with signals.orderly():
+        app.run(main, flags_parser=_parse)

@@ -16,13 +16,13 @@ class UserError(ValueError):
     """
 
 
-class Stopped(BaseException):
-    """A signal asked the program to stop, and it did when all was saved.
+class Stopped(KeyboardInterrupt):
+    """A signal asked the program to stop.
 
-    No Exception, as nobody who handles failures may take it for one: a checkpoint that
-    is being read when the signal comes is not damaged. `main.py` prints the message
-    after "stopped: " and exits with `status`: TRY_AGAIN for SIGTERM, and 130
-    for Ctrl-C.
+    No Exception, so that nobody who handles failures takes it for one: a checkpoint
+    that is being read when the signal comes is not damaged. A KeyboardInterrupt, since
+    asyncio passes these on and holds back all others. `main.py` prints the message
+    after "stopped: " and exits with `status`: TRY_AGAIN for SIGTERM, 130 for Ctrl-C.
     """
 
     def __init__(self, message: str, status: int):

@@ -6,17 +6,15 @@ config is known.
 
 import logging as python_logging
 import os
-import signal
 import sys
 import tempfile
-import threading
 import warnings
 from pathlib import Path
 
 from absl import logging
 
 from hiercam_keras import cache_folder, wording
-from hiercam_keras.errors import TRY_AGAIN, Stopped, UserError
+from hiercam_keras.errors import UserError
 
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"
 # One heap that large arrays come from, too, and that is never given back.
@@ -86,13 +84,7 @@ def relaunch_with_fast_malloc() -> None:
 
 
 def prepare_process() -> None:
-    """Sets what the libraries read when they are imported, and quiets their chatter.
-
-    From here on SIGTERM ends the process with status 75 where it would have killed it.
-    """
-    if threading.current_thread() is threading.main_thread():
-        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _stop)
+    """Sets what the libraries read when they are imported, and quiets their chatter."""
     os.environ["KERAS_BACKEND"] = "jax"
     os.environ["KERAS_NNX_ENABLED"] = "false"
     if cache_folder.home() is None:  # TensorFlow would make a folder with the name "~"
@@ -116,17 +108,6 @@ def prepare_process() -> None:
     logging.get_absl_logger().addFilter(_not_orbax_chatter)
     for module in ("tensorflow", "keras", "jax", "google", "flatbuffers", "orbax"):
         warnings.filterwarnings("ignore", module=rf"{module}(\..*)?")
-
-
-def _stop(number, frame) -> None:
-    """Ends what is under way; a training that has begun to fit has a handler of its
-    own, which lets it save first."""
-    signal.signal(number, signal.SIG_IGN)  # a second one would break the orderly end
-    raise Stopped(
-        "SIGTERM. Nothing that was done is lost: run the same command again, a "
-        "training with --resume.",
-        TRY_AGAIN,
-    )
 
 
 def _not_orbax_chatter(record: python_logging.LogRecord) -> bool:

@@ -215,8 +215,9 @@ def test_an_interrupt_says_how_to_go_on(tmp_path):
         cwd=tmp_path,
         env=environment(tmp_path),
     )
-    assert error_line(done) == (
-        "error: stopped. A training goes on with --resume, an experiment by itself."
+    assert (done.returncode, done.stderr) == (
+        130,
+        "stopped: Ctrl-C. The index keeps what was read: run the same command again.\n",
     )
 
 

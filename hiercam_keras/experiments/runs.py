@@ -6,15 +6,14 @@ checkpoint; one that is finished is not touched.
 """
 
 import multiprocessing
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import logging
 
-from hiercam_keras import run_folder, runtime
-from hiercam_keras.errors import Stopped, UserError
+from hiercam_keras import run_folder, runtime, signals
+from hiercam_keras.errors import UserError
 from hiercam_keras.experiments.pieces import Piece, settings_for
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.run_folder import Run
@@ -110,12 +109,16 @@ def in_own_process(settings: Settings) -> None:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_train, args=(settings, sender))
-    process.start()
+    with signals.children_hold():
+        process.start()
     sender.close()
     try:
         message = receiver.recv()
     except EOFError:
         message = None  # it died without a word
+    except KeyboardInterrupt:
+        process.terminate()  # it saves first; a terminal's Ctrl-C has reached it, too
+        raise
     finally:
         process.join()
         receiver.close()
@@ -129,18 +132,20 @@ def in_own_process(settings: Settings) -> None:
 
 
 def _train(settings: Settings, sender: Any) -> None:
-    """In the new process: sends "" or what the user did wrong."""
-    runtime.prepare_process()
-    from hiercam_keras.modes import train
+    """In the new process: sends "" or what the user did wrong.
 
-    try:
-        settings.use_modules()
-        train.run(settings)
-    except UserError as error:
-        sender.send(str(error))
-    except Stopped as stop:  # it has saved, and told so; who sent the signal goes on
-        sys.exit(stop.status)
-    else:
-        sender.send("")
-    finally:
-        sender.close()
+    Once a signal has stopped it, it ends with the status of the signal.
+    """
+    with signals.orderly(say=False):  # the parent does
+        runtime.prepare_process()
+        from hiercam_keras.modes import train
+
+        try:
+            settings.use_modules()
+            train.run(settings)
+        except UserError as error:
+            sender.send(str(error))
+        else:
+            sender.send("")
+        finally:
+            sender.close()

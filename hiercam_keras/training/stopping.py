@@ -1,16 +1,12 @@
-"""Signals that ask a training to stop: it saves first, and says how to go on."""
+"""Signals that ask a training to stop: it saves first, and says how to continue."""
 
+import contextlib
 import signal
-import threading
-from typing import Any
 
 import jax
-from absl import logging
 
-from hiercam_keras.errors import TRY_AGAIN, Stopped
-
-# What shells and schedulers expect.
-STATUS = {signal.SIGTERM: TRY_AGAIN, signal.SIGINT: 130}
+from hiercam_keras import signals
+from hiercam_keras.errors import Stopped
 
 
 class StopSignals:
@@ -22,25 +18,20 @@ class StopSignals:
     """
 
     def __init__(self):
-        self.received: signal.Signals | None = None
-        self._before: dict[signal.Signals, Any] = {}
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "StopSignals":
-        alone = jax.process_count() == 1
-        if alone and threading.current_thread() is threading.main_thread():
-            for number in STATUS:
-                self._before[number] = signal.signal(number, self._note)
+        if jax.process_count() == 1:
+            self._stack.enter_context(signals.postponed())
         return self
 
-    def __exit__(self, *error) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+    def __exit__(self, *error) -> bool | None:
+        return self._stack.__exit__(*error)
 
-    def _note(self, number, frame) -> None:
-        if self.received == signal.SIGINT == number:
-            raise KeyboardInterrupt
-        self.received = signal.Signals(number)
-        logging.info("%s: saving before the stop", self.received.name)
+    @property
+    def received(self) -> signal.Signals | None:
+        """The signal that came first; None if there was none."""
+        return signals.received()
 
     def check(self, step: int) -> None:
         """Raises Stopped if a signal came.
@@ -52,6 +43,7 @@ class StopSignals:
             from jax.experimental import multihost_utils
 
             if multihost_utils.reached_preemption_sync_point(step):
-                raise Stopped("SIGTERM", STATUS[signal.SIGTERM])
+                number = signal.SIGTERM
+                raise Stopped(signals.NAMES[number], signals.STATUS[number])
         elif self.received is not None:
-            raise Stopped(self.received.name, STATUS[self.received])
+            raise Stopped(signals.NAMES[self.received], signals.STATUS[self.received])

@@ -9,6 +9,7 @@ import threading
 import numpy as np
 import pytest
 
+from hiercam_keras import signals
 from hiercam_keras.errors import Stopped, UserError
 from hiercam_keras.training import callbacks, fit
 from hiercam_keras.training.checkpoint import Checkpoints
@@ -113,7 +114,7 @@ def test_a_signal_saves_and_tells(train, tmp_path, monkeypatch, number):
         ) as e:
             train(folder=tmp_path / "parts", epochs=2)
     assert e.value.status == {signal.SIGTERM: 75, signal.SIGINT: 130}[number]
-    assert str(e.value).startswith(number.name)
+    assert str(e.value).startswith(signals.NAMES[number])
     assert signal.getsignal(number) is before
     same(train(folder=tmp_path / "parts", resume=True, epochs=2), expected)
 

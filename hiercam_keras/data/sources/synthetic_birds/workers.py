@@ -8,10 +8,10 @@ SIGKILL, ends at its next result.
 
 import contextlib
 import multiprocessing
-import signal
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 
+from hiercam_keras import signals
 from hiercam_keras.errors import UserError
 
 
@@ -55,7 +55,8 @@ class OrderedSteps:
                 daemon=True,
                 name=f"birds-{worker}",
             )
-            process.start()
+            with signals.children_hold():
+                process.start()
             theirs.close()
             self._pipes.append(ours)
             self._processes.append(process)
@@ -105,7 +106,7 @@ class OrderedSteps:
 
 def _work(pipe: Connection, function: Callable, args: tuple, steps) -> None:
     """Body of a worker; `steps` is (start, stop or None, stride)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to end
+    signals.leave_to_parent()
     step, stop, stride = steps
     while stop is None or step < stop:
         try:
