@@ -19,8 +19,8 @@ from ml_collections import config_flags
 
 from hiercam_keras import hosts, runtime
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes.settings import MODES, Settings
-from hiercam_keras.modes.usage import AFTER_STOP
+from hiercam_keras.modes.settings import Settings
+from hiercam_keras.modes.usage import MODES, USAGE
 
 FLAGS = flags.FLAGS
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -94,7 +94,7 @@ def main(_: list[str]) -> None:
         runtime.prepare_process()
         if FLAGS.multihost:
             hosts.join(FLAGS.mode)
-        signals.advise(AFTER_STOP[FLAGS.mode])
+        signals.advise(USAGE[FLAGS.mode].after_stop)
         settings = Settings.from_flags(FLAGS, _DEFAULT_CONFIG)
         mode = importlib.import_module(settings.module)
         settings.use_modules()

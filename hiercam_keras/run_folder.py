@@ -178,12 +178,15 @@ def find(
             )
             found.append((latest, chosen))
     if found:
-        runs = max(found, key=lambda pair: pair[0])[1]
+        found.sort(key=lambda pair: pair[0])
+        runs = found[-1][1]
         if len(found) > 1:
             logging.info(
-                "several data sets have such runs; took the latest, %s (--data_dir, "
-                "--config or --workdir choose another)",
-                runs[0].data_name,
+                "using %s, the last trained of %d data sets with such runs (also: %s). "
+                "--workdir, --data_dir or --config choose another",
+                _paths(runs),
+                len(found),
+                "; ".join(_paths(other) for _, other in found[:-1]),
             )
         return [read_finished(run.path) for run in runs]
     on = f" on {data_name}" if data_name else ""
@@ -220,6 +223,10 @@ def _remedy(runs: list[Run], wanted: Sequence[tuple[str, ...]], seed: int) -> st
 
 def _training(ranks: tuple[str, ...]) -> str:
     return f"Train one with `--mode=train --rank={','.join(ranks)}`"
+
+
+def _paths(runs: Sequence[Run]) -> str:
+    return ", ".join(dict.fromkeys(str(run.path) for run in runs))
 
 
 def _best(runs: list[Run], ranks: tuple[str, ...]) -> Run | None:

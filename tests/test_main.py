@@ -12,7 +12,7 @@ import pytest
 import tiny_birds
 from PIL import Image
 
-from hiercam_keras.modes.settings import MODES
+from hiercam_keras.modes.usage import MODES
 
 ROOT = pathlib.Path(__file__).parent.parent
 HEAVY = ("keras", "jax", "tensorflow", "matplotlib", "scipy", "PIL")
@@ -115,6 +115,8 @@ def test_help_lists_every_flag_and_how_to_begin(main):
         (["--top_k=0"], ["top_k"]),
         (["--split=all"], ["split", "train|val|test"]),
         (["--rank="], ["--rank is empty"]),
+        (["--mode=eval", "--top_k=3"], ["--top_k has no effect", "predict"]),
+        (["--mode=prepare", "--config.train.epochs=1"], ["train.epochs has no effect"]),
         (["train"], ["'train' is no flag", "--mode=train"]),
     ],
 )

@@ -32,7 +32,7 @@ def test_it_names_modes_and_fields_that_exist(notebook):
     import importlib
     import re
 
-    from hiercam_keras.modes.settings import MODES
+    from hiercam_keras.modes.usage import MODES
 
     text = "\n".join(cell.source for cell in notebook.cells)
     assert set(re.findall(r"--mode=(\w+)", text)) <= set(MODES)

@@ -24,7 +24,8 @@ def data_name(settings: Settings) -> str | None:
     """Name of the data set that the command line asks for, None if it names none."""
     if settings.data_dir:
         return sources.data_name(settings.data_dir)
-    return settings.config.name if settings.chosen_config else None
+    named = settings.chosen_config or "name" in settings.overrides
+    return settings.config.name if named else None
 
 
 def load_source(config: Any, data_dir: str | None) -> Any:

@@ -11,22 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
 from hiercam_keras.errors import UserError
-
-MODES = (
-    "prepare",
-    "pretrain",
-    "train",
-    "eval",
-    "predict",
-    "cam",
-    "localize",
-    "compare",
-    "guide",
-    "study",
-    "curves",
-    "granularity",
-)
-EXPERIMENTS = MODES[-3:]  # they live in a room of their own
+from hiercam_keras.modes import usage
 
 
 @dataclass(frozen=True)
@@ -70,7 +55,7 @@ class Settings:
     @property
     def module(self) -> str:
         """Where the mode's `run` is, imported when it is asked for."""
-        room = "experiments" if self.mode in EXPERIMENTS else "modes"
+        room = "experiments" if self.mode in usage.EXPERIMENTS else "modes"
         return f"hiercam_keras.{room}.{self.mode}"
 
     def use_modules(self) -> None:
@@ -99,12 +84,16 @@ class Settings:
           default_config: path of the config file where --config was not given.
 
         Raises:
-          UserError: --rank names no rank, or a batch has no images.
+          UserError: --rank names no rank, a batch has no images, or the mode does not use
+            a flag.
         """
+        given = {name for name in usage.FLAGS if flags[name].present}
+        usage.check_flags(flags.mode, given)
         overrides = dict(config_flags.get_override_values(flags["config"]))
         for name in ("method", "num_overlays", "overlay_format"):
             if flags[name].value is not None:
                 overrides[f"cam.{name}"] = flags[name].value
+        usage.check_fields(flags.mode, overrides)
         config = flags.config.copy_and_resolve_references()
         config.update_from_flattened_dict(overrides)
         values = {name: flags[name].value for name in _FLAGS}
@@ -130,14 +119,14 @@ class Settings:
         """The config of a run, with what this command line overrides.
 
         Raises:
-          UserError: the run has no such field, or a model made for other pictures.
+          UserError: the run has no such field, or an override cannot take effect.
         """
         config = ConfigDict(_tuples(run_config))
         for name in _ANALYSIS:
             # A run that was trained before there was such a field is measured as this
             # command says.
             config[name] = {**self.config[name].to_dict(), **config.get(name, {})}
-        size = config.data.image_size
+        trained = config.copy_and_resolve_references()
         try:
             config.update_from_flattened_dict(self.overrides)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -145,12 +134,27 @@ class Settings:
                 f"--config.{', --config.'.join(self.overrides)} do not fit the config "
                 f"that the run was trained with ({error}). Leave out what it lacks."
             ) from error
-        if config.data.image_size != size:
-            raise UserError(
-                f"--config.data.image_size={config.data.image_size}, but the model was "
-                f"trained on {size} px. Leave it out, or train another run."
-            )
+        self._check_used(trained, config)
         return FrozenConfigDict(config)
+
+    def _check_used(self, trained: ConfigDict, config: ConfigDict) -> None:
+        """Refuses overrides that the mode does not read, unless the run has them."""
+        mode = usage.USAGE[self.mode]
+        for name in self.overrides if mode.takes_run else ():
+            was, now = _value(trained, name), _value(config, name)
+            if mode.reads(name) or was == now:
+                continue
+            raise UserError(
+                f"--config.{name}={now} has no effect with --mode={self.mode}: the "
+                f"run was trained with {was!r} and keeps it. Leave it out, or train "
+                f"another run. Modes that read it: {usage.users_of(name)}."
+            )
+
+
+def _value(config: ConfigDict, field: str) -> Any:
+    for name in field.split("."):
+        config = config[name]
+    return config
 
 
 def _batch_sizes(config: Mapping[str, Any], path: str = "") -> Iterator[tuple]:

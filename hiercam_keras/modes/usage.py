@@ -1,23 +1,179 @@
-"""What each mode leaves at a stop."""
+"""What each mode takes from the command line, and what it leaves at a stop.
 
-_MAPS = "Maps that are on disk are kept: run the same command again for the others."
-_TRAINING = "Continue with --resume and the same flags."
-_EXPERIMENT = (
-    "Finished trainings and maps are kept, and a stopped training continues: run the "
-    "same command again."
+A flag or an override that a mode does not use is refused: who gave it expects that it
+changes something.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from hiercam_keras.errors import UserError
+
+_FIND_RUN = frozenset({"data_dir", "workdir"})  # of modes that take a finished run
+_ASK = frozenset({"target", "target_rank", "method"})  # what is asked of it, and how
+# Fields that choose the run, and those that say how its images are read.
+_RUN = ("name", "seed", "runs_dir", "data", "distribution", "model.fast_layers")
+_MAPS = ("cam.method", "cam.layer", "cam.batch_size", "cam.score")
+# Fields of `data` that count at the training alone.
+_TRAINING_ONLY = (
+    "data.image_size",
+    "data.fractions",
+    "data.split_seed",
+    "data.sampling",
+    "data.sampling_rank",
+    "data.cache_mb",
+    "data.disk_cache",
 )
-# By mode: what is kept when a signal ends it, and how to continue.
-AFTER_STOP = {
-    "prepare": "The index keeps what was read: run the same command again.",
-    "pretrain": _TRAINING,
-    "train": _TRAINING,
-    "eval": "The tables may be incomplete: run the same command again.",
-    "predict": "No prediction is kept: run the same command again.",
-    "cam": _MAPS,
-    "localize": _MAPS,
-    "compare": _MAPS,
-    "guide": _MAPS,
+_SWEEPS = ("study", "curves", "sweep", "pretrain")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one mode takes.
+
+    Attributes:
+      flags: names, besides --mode and --config.
+      fields: config fields that it reads, with all below them; ("",) is every field.
+      but: exceptions to `fields`.
+      takes_run: it takes a finished run, whose config decides on all other fields.
+      after_stop: what is kept when a signal ends it, and how to continue.
+    """
+
+    flags: frozenset[str]
+    fields: tuple[str, ...]
+    but: tuple[str, ...] = ()
+    takes_run: bool = False
+    after_stop: str = ""
+
+    def reads(self, field: str) -> bool:
+        """Whether a config field, by dotted path, has an effect."""
+        return _covers(self.fields, field) and not _covers(self.but, field)
+
+
+def _covers(names: Collection[str], field: str) -> bool:
+    return any(not name or f"{field}.".startswith(f"{name}.") for name in names)
+
+
+def _of_run(
+    flags: Collection[str],
+    fields: tuple[str, ...] = (),
+    batch: bool = False,
+    after_stop: str = "Maps that are on disk are kept: run the same command again for "
+    "the others.",
+) -> Usage:
+    """A mode that takes a finished run; `batch`: it reads data.batch_size."""
+    return Usage(
+        flags=_FIND_RUN | {"out", "split"} | set(flags),
+        fields=(*_RUN, *fields),
+        but=_TRAINING_ONLY if batch else (*_TRAINING_ONLY, "data.batch_size"),
+        takes_run=True,
+        after_stop=after_stop,
+    )
+
+
+_TRAIN_ON = "Continue with --resume and the same flags."
+_EXPERIMENT = Usage(
+    flags=frozenset({"data_dir", "out", "split", "method"}),
+    fields=("",),
+    after_stop="Finished trainings and maps are kept, and a stopped training "
+    "continues: run the same command again.",
+)
+USAGE = {
+    "prepare": Usage(
+        flags=frozenset({"data_dir"}),
+        fields=("name", "data"),
+        after_stop="The index keeps what was read: run the same command again.",
+    ),
+    "pretrain": Usage(
+        flags=frozenset({"workdir", "out", "resume", "overwrite"}),
+        fields=("seed", "runs_dir", "model", "data.workers", "pretrain"),
+        after_stop=_TRAIN_ON,
+    ),
+    "train": Usage(
+        flags=frozenset(
+            {"rank", "data_dir", "workdir", "resume", "overwrite", "multihost"}
+        ),
+        fields=("",),  # the run folder keeps them for later modes
+        but=(*_SWEEPS, "compare", "guide"),  # which read these from their own command
+        after_stop=_TRAIN_ON,
+    ),
+    "eval": _of_run(
+        {"rank", "multihost"},
+        batch=True,
+        after_stop="The tables may be incomplete: run the same command again.",
+    ),
+    "predict": _of_run(
+        {"rank", "image", "top_k", "multihost"},
+        batch=True,
+        after_stop="No prediction is kept: run the same command again.",
+    ),
+    "cam": _of_run(
+        _ASK | {"rank", "image", "num_overlays", "overlay_format", "multihost"},
+        ("cam", "coherence", "faithfulness", "sanity"),
+    ),
+    "localize": _of_run(_ASK | {"rank"}, (*_MAPS, "localize")),
+    "compare": _of_run(
+        {"ranks", "runs", "method"}, (*_MAPS, "compare", "faithfulness", "coherence")
+    ),
+    "guide": _of_run(_ASK | {"rank"}, (*_MAPS, "guide"), batch=True),
     "study": _EXPERIMENT,
     "curves": _EXPERIMENT,
     "granularity": _EXPERIMENT,
 }
+MODES = tuple(USAGE)
+EXPERIMENTS = tuple(mode for mode in MODES if USAGE[mode] is _EXPERIMENT)
+FLAGS = frozenset().union(*(usage.flags for usage in USAGE.values()))
+# Flags that another one makes useless.
+_WITH = {"image": ("split", "num_overlays", "overlay_format"), "runs": ("ranks",)}
+
+
+def check_flags(mode: str, given: Collection[str]) -> None:
+    """Refuses flags that the mode does not use.
+
+    Args:
+      mode: one of MODES.
+      given: names of the flags on the command line.
+
+    Raises:
+      UserError: the first of them, with the modes that use it.
+    """
+    takes = USAGE[mode].flags
+    for name in sorted(FLAGS & set(given) - takes):
+        users = ", ".join(one for one in MODES if name in USAGE[one].flags)
+        raise UserError(
+            f"--{name} has no effect with --mode={mode}: it is a flag of {users}. "
+            f"Leave it out; {mode} takes --{', --'.join(sorted(takes))}."
+        )
+    for one, others in _WITH.items():
+        for name in others if one in given else ():
+            if name in given:
+                raise UserError(
+                    f"--{name} has no effect with --{one}. Leave one of them out."
+                )
+
+
+def check_fields(mode: str, overrides: Collection[str]) -> None:
+    """Refuses overrides that a mode without a run does not use.
+
+    What a mode with a run does not use may equal the run's, see `Settings.config_of`.
+
+    Args:
+      mode: one of MODES.
+      overrides: dotted paths of the config fields on the command line.
+
+    Raises:
+      UserError: the first of them, with the modes that use it.
+    """
+    if USAGE[mode].takes_run:
+        return
+    for field in overrides:
+        if not USAGE[mode].reads(field):
+            raise UserError(
+                f"--config.{field} has no effect with --mode={mode}: it is read by "
+                f"{users_of(field)}. Leave it out."
+            )
+
+
+def users_of(field: str) -> str:
+    """Names of the modes that read a config field."""
+    return ", ".join(mode for mode in MODES if USAGE[mode].reads(field))

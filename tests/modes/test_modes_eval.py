@@ -173,7 +173,7 @@ def test_a_rank_that_no_run_has(trained):
 
 
 def test_other_pictures_than_the_model_knows_are_refused(trained):
-    with pytest.raises(UserError, match=r"image_size=64.*trained on 48 px"):
+    with pytest.raises(UserError, match=r"image_size=64.*trained with 48"):
         tiny_birds.run(
             "eval", trained.config, rank=("family",), fields={"data.image_size": 64}
         )
