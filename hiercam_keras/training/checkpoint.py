@@ -19,6 +19,7 @@ from absl import logging
 from hiercam_keras import hosts, workdir
 from hiercam_keras.errors import UserError
 from hiercam_keras.training.checkpoint_damage import first_line, is_damage, set_aside
+from hiercam_keras.training.late_writes import ignore_late_writes
 
 Arrays = dict[str, dict[str, np.ndarray]]
 METRICS = "metrics"
@@ -74,6 +75,7 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = 3):
         import orbax.checkpoint as ocp  # takes two seconds, and only trainings need it
 
+        ignore_late_writes()
         self.folder = workdir.make_dir(folder).resolve()
         self.keep = keep
         self.best: int | None = None

@@ -64,6 +64,45 @@ def test_full_while_a_checkpoint_is_written(train, small_disk, tmp_path):
     assert not list((run / "checkpoints").glob("*tmp*"))
 
 
+# Checkpoints of 300 more arrays, as a large network has, of which most are under way
+# when the disk, full from the second epoch on, refuses the first.
+MANY_ARRAYS = """
+import os, resource
+import numpy as np
+from pathlib import Path
+from hiercam_keras.training import checkpoint
+from hiercam_keras.training.saving import Saving
+copy, begin = checkpoint.host_copy, Saving.on_epoch_begin
+def host_copy(model):
+    arrays = copy(model)
+    more = np.random.default_rng(0).random((300, 1024), np.float32)
+    arrays["metrics"] |= {f"more{i:05d}": one for i, one in enumerate(more)}
+    return arrays
+def on_epoch_begin(self, epoch, logs=None):
+    if epoch == 1 and os.environ["MOUNTED"] == "True":
+        status = os.statvfs(os.environ["DISK"])
+        size = status.f_bavail * status.f_frsize - 400_000
+        Path(os.environ["DISK"], "ballast").write_bytes(bytes(size))
+    elif epoch == 1:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+    begin(self, epoch, logs)
+checkpoint.host_copy, Saving.on_epoch_begin = host_copy, on_epoch_begin
+"""
+
+
+def test_a_full_disk_is_told_in_one_line(start, birds, small_disk):
+    """And not once more by each write that was under way."""
+    flags = [*tiny_birds.command_line(birds), f"--workdir={small_disk.path}/run"]
+    where = {"DISK": str(small_disk.path), "MOUNTED": str(small_disk.mounted)}
+    process = start("--mode=train", *flags, hook=MANY_ARRAYS, env=where)
+    said, told = process.communicate(timeout=300)
+    lines = [one for one in told.splitlines() if not one.startswith(("epoch", "Dr"))]
+    assert process.returncode == 1 and said == "", told[-3000:]
+    assert lines[0].startswith("training tiny") and lines[1].startswith("each epoch")
+    assert len(lines) == 3, told[:3000]
+    assert lines[2].startswith("error: cannot write a checkpoint in ")
+
+
 def test_full_while_maps_are_written(birds, small_disk, tmp_path):
     config = tiny_birds.make_config(tmp_path, birds)
     config.train.epochs = 1
