@@ -217,7 +217,7 @@ class Interrupts:
         if not place.exists() and mode != "train":
             self._copy_runs(place)
         had = _kept(mode, place)
-        delay = self.random.uniform(0, 1.1 * self.seconds[mode])
+        delay = self.random.uniform(0, self.seconds[mode])
         ended = start(self.command(mode, place), delay, self.env)
         found.guarded.append(ended.guarded)
         if ended.stopping is None or ended.status == 0:

@@ -232,7 +232,10 @@ def _handle(number, frame) -> None:
         return
     stop = Stopped(_state.message(), STATUS[_state.received])
     _state.raised, _state.raised_at = weakref.ref(stop), time.monotonic()
-    raise stop
+    try:
+        raise stop
+    finally:
+        del stop  # its traceback holds this frame, which would keep it alive
 
 
 def _watch(read: int) -> None:
