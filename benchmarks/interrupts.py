@@ -92,6 +92,12 @@ class Ended:
     said: str
     told: str
 
+    def is_noisy(self) -> bool:
+        """Whether it wrote more than what an interrupted process should."""
+        last = (self.told.splitlines() or [""])[-1]
+        strange = re.search(r"Traceback|Error|Exception|Fatal", self.told)
+        return bool(self.said or strange) or not last.startswith("stopped: Ctrl-C")
+
 
 @dataclass
 class Found:
@@ -184,7 +190,7 @@ class Interrupts:
         command = [self.python, str(ROOT / "main.py")]
         command += [f"--{name}={value}" for name, value in flags.items()]
         command += [f"--config.{name}={value}" for name, value in fields.items()]
-        return command + (["--resume"] if "train" in flags.values() else [])
+        return command + (["--resume"] if flags["mode"] == "train" else [])
 
     def undisturbed(self) -> None:
         """The runs that all others have to equal, and how long each mode takes."""
@@ -226,12 +232,9 @@ class Interrupts:
         found.interrupts += 1
         found.stopping.append(ended.stopping)
         found.lost += not _keeps(mode, place, had)
-        lines = ended.told.splitlines() or [""]
-        noisy = not lines[-1].startswith("stopped: Ctrl-C") or bool(ended.said)
-        noisy |= bool(re.search(r"Traceback|Error|Exception|Fatal", ended.told))
-        found.noise += noisy
+        found.noise += ended.is_noisy()
         found.wrong_status += ended.status != 130
-        if noisy or ended.status != 130:
+        if ended.is_noisy() or ended.status != 130:
             _tell(mode, ended)
         return True
 

@@ -94,7 +94,8 @@ _ROOT = Path(__file__).parent.parent
 MAIN = f"""
 import sys
 sys.path[:0] = [{str(_ROOT)!r}, {str(_ROOT / "tests")!r}]
-from hiercam_keras import runtime
+from hiercam_keras import runtime, signals
+signals.hold()
 prepare = runtime.prepare_process
 def prepare_and_register():
     prepare()
