@@ -132,10 +132,10 @@ def orderly(say: bool = True) -> Iterator[None]:
     background of a shell.
 
     Args:
-      say: writes one line to stderr at a stop.
+      say: writes one line to stderr at a stop, and one if it takes long.
     """
     try:
-        _install()
+        _install(say)
         yield
     except BaseException as error:
         # What fails after a signal, fails because of it: C++ turns a Stopped that comes
@@ -195,7 +195,7 @@ def postponed() -> Iterator[None]:
         raise Stopped(_state.message(), STATUS[found])
 
 
-def _install() -> None:
+def _install(say: bool) -> None:
     for number in STATUS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _handle)
@@ -206,7 +206,7 @@ def _install() -> None:
         read, _state.pipe = os.pipe()
         os.set_blocking(_state.pipe, False)
         signal.set_wakeup_fd(_state.pipe, warn_on_full_buffer=False)
-        watch = threading.Thread(target=_watch, args=(read,), daemon=True)
+        watch = threading.Thread(target=_watch, args=(read, say), daemon=True)
         watch.name = "signals"
         watch.start()
     unhold()
@@ -238,11 +238,12 @@ def _handle(number, frame) -> None:
         del stop  # its traceback holds this frame, which would keep it alive
 
 
-def _watch(read: int) -> None:
+def _watch(read: int, say: bool) -> None:
     """Repeats the signal until the process ends; ends it at a second Ctrl-C.
 
     Args:
       read: pipe with a byte for each signal, from Python's own C handler.
+      say: says so when a stop takes long.
     """
     main = threading.main_thread().ident
     asked = pressed = noticed = None  # when
@@ -261,7 +262,7 @@ def _watch(read: int) -> None:
                 os._exit(STATUS[signal.SIGINT])
         if asked is None or ready:
             continue
-        if now - asked > _NOTICE and not noticed:
+        if say and now - asked > _NOTICE and not noticed:
             noticed = now
             _say("stopping as soon as possible; Ctrl-C once more stops at once")
         if not _state.postponed:

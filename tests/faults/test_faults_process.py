@@ -15,6 +15,7 @@ import tiny_birds
 from array_loader import ArrayLoader, make_images
 
 from hiercam_keras.errors import UserError, explain_out_of_memory
+from hiercam_keras.modes import usage
 from hiercam_keras.training import predict
 
 # Sends itself a signal before a step: AT_STEP is "step signal".
@@ -81,8 +82,8 @@ def test_sigterm_outside_of_the_steps_says_again(start, flags, tmp_path, mode, c
     stopped = start(*asked, hook=AT_CALL, env={"AT_CALL": call})
     said, told = stopped.communicate(timeout=300)
     assert (stopped.returncode, said) == (75, ""), told
-    last = told.splitlines()[-1]
-    assert last.startswith("stopped: SIGTERM. Nothing that was done is lost: ")
+    kept = usage.USAGE[mode].after_stop
+    assert told.splitlines()[-1] == f"stopped: SIGTERM. {kept}"
     assert "Traceback" not in told and not (run / "model.keras").exists()
     if "save_model" not in call:
         return
