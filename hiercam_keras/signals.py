@@ -88,10 +88,10 @@ def unhold() -> None:
 
 @contextlib.contextmanager
 def children_hold() -> Iterator[None]:
-    """Processes that the block starts through multiprocessing begin with `hold`.
+    """Processes that the block starts through multiprocessing begin without Ctrl-C.
 
-    A terminal sends Ctrl-C to all processes, also to those that still import Python's
-    own modules. The child calls `orderly` or `leave_to_parent`.
+    A terminal sends it to all processes, also to those that still import Python's own
+    modules. The child calls `orderly` or `leave_to_parent`. SIGTERM ends it until then.
     """
     if not _POSIX:
         yield
@@ -99,7 +99,7 @@ def children_hold() -> Iterator[None]:
     from multiprocessing import resource_tracker
 
     resource_tracker.ensure_running()  # when it starts it unblocks the signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STATUS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ import time
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
+NOTICE = "stopping as soon as possible; Ctrl-C once more stops at once\n"
 BEGIN = """
 import ctypes, gc, os, signal, sys, threading, time
 from hiercam_keras import signals
@@ -53,7 +54,8 @@ def start(tmp_path):
 def end(process, status=130, told="stopped: Ctrl-C. Try again.\n"):
     """Waits for the end of a process and returns what it printed."""
     said, found = process.communicate(timeout=60)
-    assert (process.returncode, found) == (status, told)
+    # A busy machine may take long enough for the notice.
+    assert (process.returncode, found.replace(NOTICE, "")) == (status, told)
     return said
 
 
@@ -127,7 +129,7 @@ def test_the_main_thread_waits_for_a_lock(start):
                     "lock.acquire()\nlock.acquire()")  # fmt: skip
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    end(process)
+    assert end(process) == ""
 
 
 def test_cleanup_is_not_broken_by_the_repetitions(start):
@@ -161,10 +163,7 @@ clean()""".strip()
     said, told = process.communicate(timeout=60)
     assert said == "finally\ngenerator\ndestructor\n"
     assert process.returncode == 130
-    assert told.splitlines() == [
-        "stopping as soon as possible; Ctrl-C once more stops at once",
-        "stopped: Ctrl-C. Try again.",
-    ]
+    assert told == f"{NOTICE}stopped: Ctrl-C. Try again.\n"
 
 
 def test_a_second_ctrl_c_ends_native_code(start):
