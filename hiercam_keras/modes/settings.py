@@ -84,8 +84,8 @@ class Settings:
           default_config: path of the config file where --config was not given.
 
         Raises:
-          UserError: --rank names no rank, a batch has no images, or the mode does not use
-            a flag.
+          UserError: --rank names no rank, a batch has no images, or a flag is not of
+            the mode.
         """
         given = {name for name in usage.FLAGS if flags[name].present}
         usage.check_flags(flags.mode, given)

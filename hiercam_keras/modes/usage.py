@@ -12,7 +12,15 @@ from hiercam_keras.errors import UserError
 _FIND_RUN = frozenset({"data_dir", "workdir"})  # of modes that take a finished run
 _ASK = frozenset({"target", "target_rank", "method"})  # what is asked of it, and how
 # Fields that choose the run, and those that say how its images are read.
-_RUN = ("name", "seed", "runs_dir", "data", "distribution", "model.fast_layers")
+_RUN = (
+    "name",
+    "seed",
+    "runs_dir",
+    "data",
+    "distribution",
+    "model.fast_layers",
+    "model.modules",
+)
 _MAPS = ("cam.method", "cam.layer", "cam.batch_size", "cam.score")
 # Fields of `data` that count at the training alone.
 _TRAINING_ONLY = (
