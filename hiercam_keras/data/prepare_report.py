@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hiercam_keras import wording
+
 _SHOWN = 8  # files named in a summary
 
 
@@ -42,8 +44,9 @@ class PrepareReport:
         """A few lines for people."""
         counts = self.counts
         lines = [
-            f"{self.num_files} image files: {counts['ok']} fine as they are, "
-            f"{counts['converted']} converted, {counts['unreadable']} left out."
+            f"{wording.count(self.num_files, 'image file')}: {counts['ok']} fine as "
+            f"they are, {counts['converted']} converted, {counts['unreadable']} left "
+            "out."
         ]
         if self.added or self.changed or self.removed:
             lines.append(

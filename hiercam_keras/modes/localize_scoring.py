@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hiercam_keras import wording
 from hiercam_keras.cam import heatmaps, profiles, store
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.localization_tally import Looked, Tally
@@ -63,7 +64,8 @@ def score_store(
     if not ids:
         example = next(iter(maps.example_ids), "none")
         raise UserError(
-            f"none of the {len(maps)} maps in {folder} is of one of the {len(marked)} "
+            f"none of {wording.count(len(maps), 'map')} in {folder} is of one of the "
+            f"{len(marked)} "
             f"images with a box or a mask: the store has {example!r}, the truth "
             f"{next(iter(marked))!r}. Are the image ids those of this data set?"
         )

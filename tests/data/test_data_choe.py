@@ -303,7 +303,7 @@ def test_wrong_folders_and_files_are_told(tmp_path, images, data_config):
     with pytest.raises(UserError, match="localization.txt, line 2"):
         choe.read_metadata(folder)
     make_role(folder)
-    with pytest.raises(UserError, match="none of the 3 images"):
+    with pytest.raises(UserError, match="none of 3 images"):
         sources.load(config_with(data_config, folder), str(tmp_path / "empty"))
     with pytest.raises(UserError, match="data.choe.metadata is empty"):
         sources.load(config_with(data_config, ""), str(images))

@@ -157,7 +157,7 @@ def test_images_may_lie_elsewhere(folder, data_config, tmp_path):
     data_config.source, data_config.table = "csv_table", str(tmp_path / "list.csv")
     (record,) = sources.load(data_config, str(folder)).records
     assert record.path == folder / "scans" / "a.png"
-    with pytest.raises(UserError, match="none of the 1 images .*the file is missing"):
+    with pytest.raises(UserError, match="none of 1 image .*the file is missing"):
         sources.load(data_config)
     del data_config.table
     with pytest.raises(UserError, match=r"expected one table .* found none"):

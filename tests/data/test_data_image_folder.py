@@ -160,7 +160,7 @@ def test_no_readable_image_left(data_config, tmp_path, class_names):
     folder = tmp_path / "bad" / class_names[0]
     folder.mkdir(parents=True)
     (folder / "a.jpg").write_text("no image")
-    with pytest.raises(UserError, match=r"none of the 1 .*a\.jpg: not an image"):
+    with pytest.raises(UserError, match=r"none of 1 image file .*a\.jpg: not an image"):
         load(data_config, tmp_path / "bad")
 
 

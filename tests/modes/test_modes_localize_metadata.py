@@ -199,7 +199,7 @@ def test_what_does_not_fit_is_told(config, tmp_path):
         ({"maps": empty, "metadata": metadata}, "store.json is missing"),
         (
             {"maps": make_store(tmp_path / "b", ("x/1.jpg",)), "metadata": metadata},
-            "none of the 1 maps .* 6 images with a box or a mask: .*'x/1.jpg'",
+            "none of 1 map .* 6 images with a box or a mask: .*'x/1.jpg'",
         ),
         (
             {

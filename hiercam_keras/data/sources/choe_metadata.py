@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hiercam_keras import wording
 from hiercam_keras.data import decode, geometry
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.records import Box, Record
@@ -139,7 +140,8 @@ def read_source(request: Request) -> Reading:
     if not there:
         name = next(iter(listed))
         raise UserError(
-            f"none of the {len(listed)} images of {metadata_folder} is in {root}; the "
+            f"none of {wording.count(len(listed), 'image')} of {metadata_folder} is "
+            f"in {root}; the "
             f"first would be {listed[name]}. Check --data_dir (or data.root)."
         )
     ignored = Counter(
@@ -174,7 +176,8 @@ def read_source(request: Request) -> Reading:
     if not records:
         name, why = scanned.report.unreadable[0]
         raise UserError(
-            f"none of the {len(there)} images in {root} can be read; the first is "
+            f"none of {wording.count(len(there), 'image')} in {root} can be read; "
+            "the first is "
             f"{name}: {why}."
         )
     return Reading(root, records, scanned.report)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from hiercam_keras import wording
 from hiercam_keras.data import decode
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.index import Entry
@@ -102,7 +103,8 @@ def read_table(
     if not records:
         name, why = found.report.unreadable[0]
         raise UserError(
-            f"none of the {len(files)} images of {table} can be read; the first is "
+            f"none of {wording.count(len(files), 'image')} of {table} can be read; the "
+            "first is "
             f"{files[name]}: {why}.{_like(files[name])} Its paths are relative to "
             f"{root}; data.root or --data_dir changes that."
         )

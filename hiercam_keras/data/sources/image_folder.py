@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from hiercam_keras import wording
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import annotations, boxes, folder_names
@@ -388,6 +389,6 @@ def _nothing(data_dir, images):
 def _none_left(images, report):
     name, why = report.unreadable[0]
     return (
-        f"none of the {report.num_files} image files in "
+        f"none of {wording.count(report.num_files, 'image file')} in "
         f"{index_lib.printable(str(images))} can be read; the first is {name}: {why}."
     )

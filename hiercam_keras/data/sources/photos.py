@@ -6,6 +6,7 @@ from pathlib import Path
 
 from absl import logging
 
+from hiercam_keras import wording
 from hiercam_keras.cache_folder import cache_folder
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.records import Record
@@ -62,8 +63,9 @@ def load_photos(
     if not records:
         first = next(iter(files))
         raise UserError(
-            f"none of the {len(files)} files of --image={pattern} is an image that can "
-            f"be read; the first is {first}: {found.entries[first].reason}."
+            f"none of {wording.count(len(files), 'file')} of --image={pattern} is an "
+            f"image that can be read; the first is {first}: "
+            f"{found.entries[first].reason}."
         )
     return records
 
