@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from hiercam_keras.cam import arrays, graph, methods, targets
+from hiercam_keras.cam import arrays, graph, layer_choice, methods, targets
 from hiercam_keras.cam.explanation import Explanation
 from hiercam_keras.cam.inputs import Inputs
 from hiercam_keras.cam.outputs import Outputs
@@ -190,38 +190,18 @@ class Explainer:
         if self._paths:  # of images of another size: the same calls, by their paths
             by_path = {call.path: call for call in calls}
             return tuple(by_path[path] for path in self._paths)
-        blind: list[graph.Call] = []  # those that see other inputs only
-        if len(self._inputs) > 1:
-            seen = graph.calls_that_see(
-                self.model, lambda x: self._inputs.pack(x, _zeros(others)), image
-            )
-            if seen:
-                blind = [c for c in calls if (id(c.layer), c.index) not in seen]
-                calls = [c for c in calls if (id(c.layer), c.index) in seen]
-        asked = self._asked_layers
-        if asked is None:
-            found = graph.last_activation(calls)
+        seeing, blind = layer_choice.split(
+            self.model, self._inputs, calls, image, others
+        )
+        if self._asked_layers is None:
+            found = graph.last_activation(seeing)
             size = "x".join(map(str, found.shape[1:]))
             logging.info("explaining the layer %s, %s", found.path, size)
             return (found,)
-        several = isinstance(asked, (list, tuple))
-        found = []
-        for one in asked if several else [asked]:
-            call = graph.find_call([*calls, *blind], one)
-            if call in blind:
-                raise UserError(
-                    f"the layer {call.path!r} does not depend on the image "
-                    f"{self._inputs.image_name!r}, but on other inputs; "
-                    f"{graph.would_do(calls)}"
-                )
-            if call.shape[0] != 2 or (len(call.shape) != 4 and not self._reshape):
-                raise UserError(
-                    f"layer {call.path!r} gives an array of shape "
-                    f"{('batch', *call.shape[1:])}, not a batch of maps; "
-                    f"{graph.would_do(calls)}. For tokens, give reshape="
-                )
-            found.append(call)
-        return tuple(found)
+        several = isinstance(self._asked_layers, (list, tuple))
+        asked = self._asked_layers if several else [self._asked_layers]
+        tokens = self._reshape is not None
+        return tuple(layer_choice.find(seeing, blind, one, tokens) for one in asked)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -415,10 +395,6 @@ class Explainer:
 def _shapes(images: Any, others: tuple) -> tuple:
     """What a program depends on: the shapes of one image and its other inputs."""
     return tuple(None if x is None else tuple(x.shape[1:]) for x in (images, *others))
-
-
-def _zeros(specs: tuple) -> tuple:
-    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), specs)
 
 
 def _spec_of_two(array: Any) -> jax.ShapeDtypeStruct:

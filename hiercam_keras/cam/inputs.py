@@ -103,11 +103,6 @@ class Inputs:
         return len(self._inputs)
 
     @property
-    def image_name(self) -> Any:
-        """Name, dict key or place of the image input."""
-        return self._inputs[self._image].names[0]
-
-    @property
     def image_shape(self) -> tuple[int | None, ...] | None:
         """(H, W, C) of the image input, None where it is not known."""
         return self._inputs[self._image].shape if self._inputs else None

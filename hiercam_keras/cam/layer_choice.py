@@ -1,0 +1,72 @@
+"""Which layer calls of a model can be explained, and which one a user means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+
+from hiercam_keras.cam import graph
+from hiercam_keras.cam.inputs import Inputs
+from hiercam_keras.errors import UserError
+
+
+def split(
+    model: keras.Model,
+    inputs: Inputs,
+    calls: Sequence[graph.Call],
+    image: jax.ShapeDtypeStruct,
+    others: tuple,
+) -> tuple[list[graph.Call], list[graph.Call]]:
+    """The calls that depend on the image, and those that depend on other inputs only.
+
+    Args:
+      inputs: of the model; with a single one all calls depend on it.
+      calls: of `graph.record`.
+      image, others: `jax.ShapeDtypeStruct`s of a batch.
+    """
+    if len(inputs) == 1:
+        return list(calls), []
+    fixed = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), others)
+    seen = graph.calls_that_see(model, lambda x: inputs.pack(x, fixed), image)
+    if not seen:  # the model rounds its image
+        return list(calls), []
+    parts: tuple[list, list] = ([], [])
+    for call in calls:
+        parts[(id(call.layer), call.index) not in seen].append(call)
+    return parts
+
+
+def find(
+    seeing: Sequence[graph.Call],
+    blind: Sequence[graph.Call],
+    layer: Any,
+    tokens: bool,
+) -> graph.Call:
+    """The call that a user means, see `graph.find_call`.
+
+    Args:
+      seeing, blind: see `split`.
+      layer: a layer object, a name or a path.
+      tokens: whether outputs of other than four axes will be folded to maps.
+
+    Raises:
+      UserError: no such layer, one that does not depend on the image, or one without
+        maps; the message names those that would do.
+    """
+    call = graph.find_call([*seeing, *blind], layer)
+    if call in blind:
+        raise UserError(
+            f"the layer {call.path!r} does not depend on the image, but on other "
+            f"inputs; {graph.would_do(seeing)}"
+        )
+    if call.shape[0] != 2 or (len(call.shape) != 4 and not tokens):
+        raise UserError(
+            f"layer {call.path!r} gives an array of shape "
+            f"{('batch', *call.shape[1:])}, not a batch of maps; "
+            f"{graph.would_do(seeing)}. For tokens, give reshape="
+        )
+    return call
