@@ -117,6 +117,7 @@ def test_functions_of_other_packages_are_not_known(tmp_path, monkeypatch, regist
         "from user_networks import Block, twice\ndef mine(x):\n    return x\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
+    registry.pop("twice", None)
     user_code.use_modules(("with_imports",))
     assert {"mine", "Block"} <= registry.keys()
     assert not {"system", "rmtree", "twice"} & registry.keys()
