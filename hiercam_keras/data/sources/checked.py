@@ -52,7 +52,8 @@ def check(path: Path, sha256: str, cache: Path | None = None) -> Path:
 def remember(path: Path, sha256: str, cache: Path | None = None) -> None:
     """Notes that a file has this SHA-256; until its size or time changes."""
     try:
-        workdir.write_json(_note(path, cache), _state(path, sha256))
+        note = _note(path, cache)
+        workdir.write_json(note, _state(path, sha256), workdir.CACHE_FLAG)
     except UserError as error:
         logging.warning("%s; %s is checked again by the next run", error, path)
 
