@@ -26,6 +26,7 @@ _MAPS = ("cam.method", "cam.layer", "cam.batch_size", "cam.score")
 _TRAINING_ONLY = (
     "data.image_size",
     "data.fractions",
+    "data.homonyms",
     "data.split_seed",
     "data.sampling",
     "data.sampling_rank",
