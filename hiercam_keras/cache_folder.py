@@ -1,6 +1,5 @@
 """Where indexes, copies of images, downloads and compiled programs are kept."""
 
-import atexit
 import functools
 import shutil
 import tempfile
@@ -9,6 +8,7 @@ from pathlib import Path
 import platformdirs
 from absl import logging
 
+from hiercam_keras import signals
 from hiercam_keras.errors import UserError
 
 _NAME = "hiercam_keras"
@@ -98,7 +98,7 @@ def _writable(folder: str) -> bool:
 @functools.cache
 def _temporary() -> Path:
     folder = Path(tempfile.mkdtemp(prefix=f"{_NAME}-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    signals.at_exit(functools.partial(shutil.rmtree, folder, ignore_errors=True))
     logging.warning(
         "There is no cache folder that can be written (no home, or a read-only one): "
         "indexes and converted images are kept in %s until this program ends. Set "

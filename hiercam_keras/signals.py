@@ -7,6 +7,7 @@ exception travels. And no handler runs while the main thread is in native code, 
 may compile for minutes; so the same thread ends the process at a second Ctrl-C.
 """
 
+import atexit
 import contextlib
 import os
 import select
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from hiercam_keras.errors import TRY_AGAIN, Stopped
 
@@ -40,6 +41,7 @@ class _State:
       postponed: whether signals only leave a note.
       installed: whether `orderly` has set the handlers.
       pipe: where a byte wakes the watching thread.
+      cleanups: what `at_exit` has registered.
       raised, raised_at: weak reference to the last Stopped, and when it was raised.
     """
 
@@ -49,6 +51,7 @@ class _State:
         self.postponed = False
         self.installed = False
         self.pipe: int | None = None
+        self.cleanups: list[Callable[[], None]] = []
         self.raised = lambda: None
         self.raised_at = 0.0
 
@@ -122,13 +125,20 @@ def advise(words: str) -> None:
     _state.advice = words
 
 
+def at_exit(function: Callable[[], None]) -> None:
+    """Calls a function when the process ends, as `atexit` does, also after a stop."""
+    atexit.register(function)
+    _state.cleanups.append(function)
+
+
 @contextlib.contextmanager
 def orderly(say: bool = True) -> Iterator[None]:
     """The block of a whole program: a signal raises Stopped in it and ends the process.
 
     The process ends with the status in `STATUS`, without Python's own shutdown: threads
     of XLA and of thread pools may still be at work, and crash when the interpreter is
-    taken down below them. Signals that are ignored stay ignored, as for a job in the
+    taken down below them. So functions of `atexit` are not called, only those of
+    `at_exit`. Signals that are ignored stay ignored, as for a job in the
     background of a shell.
 
     Args:
@@ -285,6 +295,9 @@ def _end(status: int) -> None:
 
         for child in multiprocessing.active_children():
             child.terminate()
+    for function in _state.cleanups:
+        with contextlib.suppress(Exception):
+            function()
     os._exit(status)
 
 

@@ -233,6 +233,12 @@ def test_what_is_done_is_done(start):
     assert process.returncode == 1 and told.endswith("RuntimeError: a fault\n")
 
 
+def test_what_was_registered_is_called_once_at_any_end(start):
+    code = "signals.at_exit(lambda: print('cleaned', flush=True))\n"
+    assert end(start(code + "interrupt()\nwork()")) == "cleaned\n"
+    assert end(start(code + "pass"), 0, "") == "cleaned\n"
+
+
 CHILD = """
 from hiercam_keras.data.sources.synthetic_birds.workers import OrderedSteps
 def step(number):

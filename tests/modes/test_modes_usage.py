@@ -65,7 +65,8 @@ def test_every_field_has_a_reader_and_no_name_is_stale():
 def test_no_mode_with_a_run_reads_what_only_a_training_does(mode):
     for field in FIELDS:
         if field.startswith(("train.", "augment.", "model.", "study.", "pretrain.")):
-            assert usage.USAGE[mode].reads(field) == (field == "model.fast_layers")
+            loading = field in ("model.fast_layers", "model.modules")
+            assert usage.USAGE[mode].reads(field) == loading
     assert usage.USAGE[mode].reads("data.root")
     assert not usage.USAGE[mode].reads("data.fractions")
 
