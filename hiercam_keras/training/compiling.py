@@ -92,10 +92,12 @@ def training_batch(
 
     Returns:
       The images (B, S, S, 3), mixed if so asked; labels by rank, or of the only one:
-      int (B,), or float32 (B, labels) where they are smoothed or mixed; weights of the
+      int32 (B,), or float32 (B, labels) where they are smoothed or mixed; weights of the
       images' losses in the same form, float32 (B,), where the batch has some.
     """
-    images, labels = batch.images, {rank: batch.labels[rank] for rank in num_labels}
+    images = batch.images
+    # JAX computes in 32 bits; Keras asks it for the type that the labels have.
+    labels = {rank: np.asarray(batch.labels[rank], np.int32) for rank in num_labels}
     weights = batch.weights and {rank: batch.weights[rank] for rank in num_labels}
     if objective.is_soft(options):
         labels = {

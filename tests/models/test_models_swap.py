@@ -173,7 +173,8 @@ def test_file_of_keras_own_checkpoint_holds_stock_layers(small_model, images, tm
     )
     path = tmp_path / "checkpoint.keras"
     callback = keras.callbacks.ModelCheckpoint(path, monitor="loss")
-    small_model.fit(images, np.arange(4) % 3, verbose=0, callbacks=[callback])
+    labels = np.arange(4, dtype=np.int32) % 3
+    small_model.fit(images, labels, verbose=0, callbacks=[callback])
     with zipfile.ZipFile(path) as file:
         text = file.read("config.json").decode()
     assert "hiercam" not in text and "Pointwise" not in text

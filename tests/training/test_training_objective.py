@@ -204,3 +204,16 @@ def test_a_model_without_maps_has_no_filter_loss():
     model.cam_layer = "logits_species"
     with pytest.raises(UserError, match="a layer that gives maps, found 'logits_sp"):
         compiling.compile_model(model, LABELS, options(filter_loss=1.0), 3, PARENTS)
+
+
+@pytest.mark.parametrize("kind", ["int32", "int64", "uint8"])
+@pytest.mark.parametrize("ranks", [("species",), ("family", "species")])
+def test_keras_gets_labels_that_jax_does_not_truncate(kind, ranks):
+    labels = {rank: values.astype(kind) for rank, values in make_data(0)[1].items()}
+    batch = SimpleNamespace(images=0, labels=labels, example_ids=[], weights=None)
+    counts = {rank: LABELS[rank] for rank in ranks}
+    _, truth = compiling.training_batch(batch, counts, options(), 0)
+    found = truth if len(ranks) > 1 else {"species": truth}
+    for rank, values in found.items():
+        assert values.dtype == np.int32
+        np.testing.assert_array_equal(values, labels[rank])

@@ -10,7 +10,7 @@ from hiercam_keras.training import compiling, rates
 from hiercam_keras.training.optimizers import make_optimizer
 
 X = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
-Y = np.random.default_rng(1).integers(0, 2, 64)
+Y = np.random.default_rng(1).integers(0, 2, 64, np.int32)
 
 
 def options(**fields) -> ConfigDict:
