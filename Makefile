@@ -1,27 +1,31 @@
 # make demo   the whole study on procedural birds, about 12 minutes of processor time
 # make test   all tests but the slow ones
+# make test PYTHON=python3.13 VENV=.venv313   the same with another Python
+# make test PYTHON=python3.11 VENV=.venv-oldest CONSTRAINTS=requirements-oldest.txt
 PYTHON ?= python3
 VENV ?= .venv
+CONSTRAINTS ?=
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet $(CONSTRAINTS:%=--constraint %)
 RUN := $(BIN)/python main.py
 PYTEST := $(BIN)/python -m pytest
 # Two processes keep two cores busy; each would otherwise wait for its own compilations.
 JOBS ?= 2
 
-.PHONY: bench study study-small curves granularity demo test test-slow lint pictures pretrain install install-dev clean
+.PHONY: bench study study-small curves granularity demo test test-slow lint pictures pretrain install install-dev install-parity clean
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: requirements.txt
+$(VENV)/.installed: requirements.txt $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(INSTALL) -r requirements.txt
 	@touch $@
 
 install-dev: $(VENV)/.installed-dev
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	$(INSTALL) -r requirements-dev.txt
 	@touch $@
 
 demo: install
@@ -42,6 +46,14 @@ curves: install
 granularity: install
 	$(RUN) --mode=granularity --out=docs
 
+# What the parity tests compare with; grad-cam's own requirements would bring CUDA.
+install-parity: $(VENV)/.installed-parity
+
+$(VENV)/.installed-parity: $(VENV)/.installed-dev requirements-parity.txt
+	$(INSTALL) -r requirements-parity.txt
+	$(INSTALL) --no-deps grad-cam==1.5.7
+	@touch $@
+
 test: install-dev
 	$(PYTEST) -n $(JOBS) --dist=loadfile -q
 
@@ -49,8 +61,8 @@ test-slow: install-dev
 	$(PYTEST) -m slow -q
 
 bench: install
-	$(BIN)/python -m pip install --quiet -r requirements-bench.txt
-	$(BIN)/python -m pip install --quiet --no-deps grad-cam==1.5.7
+	$(INSTALL) -r requirements-bench.txt
+	$(INSTALL) --no-deps grad-cam==1.5.7
 	$(BIN)/python -m benchmarks.run
 
 lint: install-dev

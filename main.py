@@ -59,6 +59,7 @@ flags.DEFINE_enum("overlay_format", None, ["jpg", "png"], "Format of the overlay
 flags.DEFINE_bool("resume", False, "Go on with a training that was stopped.")
 flags.DEFINE_bool("multihost", False, "This process is one of several; see SCALING.md.")
 flags.DEFINE_bool("overwrite", False, "Replace the run that the run folder holds.")
+flags.DEFINE_bool("version", False, "Print the versions that a bug report needs.")
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -80,6 +81,9 @@ def _parse(argv: list[str]) -> list[str]:
         _fail(f"{words} (--help lists the flags)")
     if len(rest) > 1:
         _fail(f"{rest[1]!r} is no flag. Flags look like --mode=train; see --help.")
+    if FLAGS.version:
+        print(*(" ".join(pair) for pair in runtime.versions().items()), sep="\n")
+        sys.exit(0)
     return rest
 
 

@@ -4,6 +4,7 @@
 config is known.
 """
 
+import contextlib
 import logging as python_logging
 import os
 import sys
@@ -24,6 +25,23 @@ _KEEP_MEMORY = (
 )
 _ROOMY = 20 * 10**9  # bytes of memory from which on a process may keep what it freed
 _RELAUNCHED = "HIERCAM_RELAUNCHED"
+# What `versions` calls a package, and the distributions that it may come from.
+_VERSIONS = {
+    "keras": ("keras",),
+    "jax": ("jax",),
+    "jaxlib": ("jaxlib",),
+    "jax-cuda12-plugin": ("jax-cuda12-plugin",),
+    "jax-cuda13-plugin": ("jax-cuda13-plugin",),
+    "libtpu": ("libtpu",),
+    "tensorflow": ("tensorflow", "tensorflow-cpu"),
+    "tensorflow-datasets": ("tensorflow-datasets",),
+    "orbax-checkpoint": ("orbax-checkpoint",),
+    "numpy": ("numpy",),
+    "scipy": ("scipy",),
+    "pillow": ("pillow",),
+    "opencv": ("opencv-python-headless", "opencv-python"),
+    "matplotlib": ("matplotlib",),
+}
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 # What a container may have, in its second and in its first form.
 _LIMITS = (
@@ -257,23 +275,22 @@ def _num_sharing() -> int:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on, and the machine's platform."""
+    """Versions of what a result depends on, and the machine's platform.
+
+    They are read from the metadata of what is installed, so nothing is imported and no
+    device is asked. What is not installed is left out.
+    """
     import platform
     from importlib import metadata
 
-    names = ("hiercam_keras", "keras", "jax", "jaxlib", "tensorflow", "numpy", "pillow")
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            if name == "tensorflow":
-                try:
-                    found[name] = metadata.version("tensorflow-cpu")
-                except metadata.PackageNotFoundError:
-                    pass
     from hiercam_keras import __version__
 
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name, distributions in _VERSIONS.items():
+        for distribution in distributions:
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                found[name] = metadata.version(distribution)
+                break
     return {**found, "hiercam_keras": __version__}
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -162,6 +163,20 @@ def test_no_print_in_the_package():
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
     ]
     assert not calls
+
+
+def test_jpegs_are_decoded_by_the_accurate_transform():
+    """TensorFlow's default differs from Pillow's by up to 20 levels."""
+    calls = [
+        (f"{path.relative_to(ROOT)}:{node.lineno}", ast.unparse(node))
+        for path in [*FILES, *(ROOT / "benchmarks").rglob("*.py")]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and re.search(r"\.decode_(\w*jpeg|image)$", ast.unparse(node.func))
+    ]
+    assert calls
+    wrong = [place for place, text in calls if "'INTEGER_ACCURATE'" not in text]
+    assert not wrong
 
 
 def _modules_after(code):

@@ -1,7 +1,9 @@
 """The command line: help, one clear line for what is wrong, and no chatter."""
 
+import importlib.metadata
 import os
 import pathlib
+import platform
 import re
 import resource
 import subprocess
@@ -12,6 +14,7 @@ import pytest
 import tiny_birds
 from PIL import Image
 
+from hiercam_keras import runtime
 from hiercam_keras.modes.usage import MODES
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -88,6 +91,19 @@ def test_help_and_wrong_flags_answer_at_once(main, flag):
     assert seconds_of_children() - before < 5
     assert "Traceback" not in done.stderr
     assert done.stdout.endswith("IMPORTED []\n")
+
+
+def test_version_prints_what_a_bug_report_needs_and_imports_nothing(main):
+    done = main("--version", telling=True)
+    assert done.returncode == 0 and done.stderr == ""
+    *lines, imported = done.stdout.splitlines()
+    assert imported == "IMPORTED []"
+    found = dict(line.split(" ", 1) for line in lines)
+    assert found == runtime.versions()
+    assert found["python"] == platform.python_version()
+    for name in ("jax", "keras", "numpy", "scipy"):
+        assert found[name] == importlib.metadata.version(name)
+    assert {"platform", "hiercam_keras", "jaxlib", "orbax-checkpoint"} <= found.keys()
 
 
 def test_help_lists_every_flag_and_how_to_begin(main):

@@ -1,5 +1,6 @@
 """The process: when it starts over, and what the libraries find set."""
 
+import importlib.metadata
 import json
 import logging
 import os
@@ -162,6 +163,20 @@ def test_versions_name_what_a_result_depends_on():
         versions
     )
     assert all(isinstance(value, str) and value for value in versions.values())
+
+
+def test_versions_know_packages_by_either_of_their_distributions(monkeypatch):
+    installed = {"tensorflow-cpu": "2.1", "opencv-python": "5.0", "libtpu": "0.1"}
+
+    def version(name):
+        if name not in installed:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    found = runtime.versions()
+    assert found["tensorflow"] == "2.1" and found["opencv"] == "5.0"
+    assert found["libtpu"] == "0.1" and "jax" not in found
 
 
 @pytest.fixture

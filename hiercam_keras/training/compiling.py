@@ -92,8 +92,8 @@ def training_batch(
 
     Returns:
       The images (B, S, S, 3), mixed if so asked; labels by rank, or of the only one:
-      int32 (B,), or float32 (B, labels) where they are smoothed or mixed; weights of the
-      images' losses in the same form, float32 (B,), where the batch has some.
+      int32 (B,), or float32 (B, labels) where they are smoothed or mixed; weights of
+      the images' losses in the same form, float32 (B,), where the batch has some.
     """
     images = batch.images
     # JAX computes in 32 bits; Keras asks it for the type that the labels have.

@@ -78,6 +78,23 @@ def test_the_whole_is_what_pillow_makes_of_it(tmp_path):
     np.testing.assert_array_equal(found, expected[:, ::-1])
 
 
+@pytest.mark.parametrize("quality", [30, 90])
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_tensorflow_decodes_jpegs_as_pillow_does(tmp_path, quality, subsampling):
+    """With the accurate transform; the default one differs by several levels."""
+    tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    path = tmp_path / "x.jpg"
+    options = {"quality": quality, "subsampling": subsampling}
+    Image.fromarray(picture(96, 96)).save(path, **options)
+    where = windows.plan([as_record(path, 96, 96)], 96, "localization")
+    with Image.open(path) as image:
+        expected = np.asarray(image)
+    found = tf_read(path, where, (0, 0), (96, 96), False)
+    np.testing.assert_array_equal(found, expected)
+    other = tf.io.decode_jpeg(path.read_bytes(), 3, dct_method="INTEGER_FAST").numpy()
+    assert np.abs(other.astype(int) - expected).max() > 2
+
+
 def test_cut_by_hand():
     # 400 x 300 to a short side of 150: two decoded pixels a step. The part begins at
     # output pixel 10 + 3 across, whose center is at 27 decoded pixels; the kernel
