@@ -1,0 +1,300 @@
+"""Every use of an experimental or private name of a library, and the test of it.
+
+Such names may change in any release. `RELIED_ON` is the one list of them; a test reads
+the sources with ast and fails when the list is incomplete or out of date.
+"""
+
+import ast
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import jax
+import keras
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+HERE = "tests/test_upstream.py"
+SOURCES = ["main.py", "hiercam_keras", "configs", "benchmarks"]
+
+_ALLGATHER = "jax.experimental.multihost_utils.process_allgather"
+_BARRIER = "jax.experimental.multihost_utils.sync_global_devices"
+_PREEMPTION = "jax.experimental.multihost_utils.reached_preemption_sync_point"
+_TWO = f"{HERE}::test_two_processes_agree"
+_DECAY = f"{HERE}::test_optimizers_decay_weights_by_a_private_method"
+_AVERAGES = f"{HERE}::test_optimizers_keep_averages_in_private_lists"
+_STEP = f"{HERE}::test_a_train_step_can_be_compiled_without_a_call_of_fit"
+
+# (file, name) -> the test that fails when the library changes what we rely on.
+RELIED_ON = {
+    ("hiercam_keras/hosts.py", _ALLGATHER): _TWO,
+    ("hiercam_keras/hosts.py", _BARRIER): _TWO,
+    ("hiercam_keras/training/forward.py", _ALLGATHER): _TWO,
+    ("hiercam_keras/training/stopping.py", _PREEMPTION): _TWO,
+    ("hiercam_keras/data/pipeline.py", "tf.experimental.dlpack.from_dlpack"): (
+        f"{HERE}::test_tensorflow_shares_memory_by_dlpack"
+    ),
+    ("hiercam_keras/cam/graph.py", "_flatten_layers"): (
+        "tests/cam/test_cam_graph.py::test_what_we_rely_on_in_keras"
+    ),
+    ("hiercam_keras/models/xla_layers/swap.py", "_flatten_layers"): (
+        "tests/cam/test_cam_graph.py::test_what_we_rely_on_in_keras"
+    ),
+    ("hiercam_keras/models/custom.py", "_keras_history"): (
+        f"{HERE}::test_tensors_name_the_operation_that_made_them"
+    ),
+    ("hiercam_keras/training/rates.py", "_use_weight_decay"): _DECAY,
+    ("hiercam_keras/training/rates.py", "_apply_weight_decay"): _DECAY,
+    ("hiercam_keras/training/rates.py", "_trainable_variables"): _AVERAGES,
+    ("hiercam_keras/training/rates.py", "_model_variables_moving_average"): _AVERAGES,
+    ("benchmarks/limits.py", "_inbound_nodes"): (
+        f"{HERE}::test_layers_that_are_part_of_a_graph_have_inbound_nodes"
+    ),
+    ("benchmarks/scaling.py", "_symbolic_build"): _STEP,
+    ("benchmarks/scaling.py", "_get_jax_state"): _STEP,
+}
+
+# Public in spite of the underscore: namedtuple's methods, and os._exit.
+_PUBLIC = {"_asdict", "_exit", "_fields", "_make", "_replace"}
+_UNSTABLE = {"experimental", "src"}
+_BY_NAME = {"getattr", "setattr", "hasattr", "delattr"}
+
+
+def _is_private(part: str) -> bool:
+    return part.startswith("_") and not part.startswith("__") and part not in _PUBLIC
+
+
+def _own_names(tree: ast.Module) -> set[str]:
+    """Names that a file itself defines: functions, classes, variables, attributes."""
+    own = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            own.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            own.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            if ast.unparse(node.value) in ("self", "cls"):
+                own.add(node.attr)
+    return own
+
+
+def unstable_names(source: str) -> set[str]:
+    """Experimental and private names of other packages that a file uses.
+
+    A module's name is dotted and ends with what is used of it, as in
+    jax.experimental.multihost_utils.process_allgather; an attribute is its own name.
+    """
+    tree = ast.parse(source)
+    own, modules, found = _own_names(tree), {}, set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            prefix = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            for alias in node.names:
+                parts = f"{prefix}{alias.name}".split(".")
+                if parts[0] == "hiercam_keras":
+                    continue
+                if _UNSTABLE & {*parts} or any(map(_is_private, parts)):
+                    modules[alias.asname or parts[-1]] = ".".join(parts)
+    used = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            text = ast.unparse(node)
+            first, *rest = text.split(".")
+            dotted = text.replace(".", "").isidentifier()
+            if first in modules and dotted:
+                used.add(first)
+                found.add(".".join([modules[first], *rest]))
+            elif _UNSTABLE & {*rest} and dotted:
+                found.add(text)
+            elif _is_private(node.attr) and node.attr not in own:
+                found.add(node.attr)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in _BY_NAME:
+            for argument in node.args[1:2]:
+                name = getattr(argument, "value", None)
+                if isinstance(name, str) and _is_private(name) and name not in own:
+                    found.add(name)
+    found |= {name for alias, name in modules.items() if alias not in used}
+    return {x for x in found if not any(y.startswith(f"{x}.") for y in found)}
+
+
+def _sources():
+    for name in SOURCES:
+        path = ROOT / name
+        yield from [path] if path.is_file() else sorted(path.rglob("*.py"))
+
+
+def test_the_list_is_complete_and_nothing_on_it_is_gone():
+    found = {
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in _sources()
+        for name in unstable_names(path.read_text(encoding="utf-8"))
+    }
+    assert found - RELIED_ON.keys() == set(), "add them to RELIED_ON with a test"
+    assert RELIED_ON.keys() - found == set(), "no longer used: remove from RELIED_ON"
+
+
+@pytest.mark.parametrize(("use", "test"), RELIED_ON.items(), ids="-".join)
+def test_each_is_covered_by_a_test_that_names_it(use, test):
+    file, function = test.split("::")
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    (found,) = [x for x in tree.body if getattr(x, "name", "") == function]
+    assert use[1].split(".")[-1] in ast.unparse(found)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (
+            "from jax.experimental import multihost_utils as m\nm.f(m.g(1))",
+            {
+                "jax.experimental.multihost_utils.f",
+                "jax.experimental.multihost_utils.g",
+            },
+        ),
+        (
+            "from jax.experimental.mesh_utils import f",
+            {"jax.experimental.mesh_utils.f"},
+        ),
+        ("import keras.src.layers", {"keras.src.layers"}),
+        ("from jax._src import core\ncore.x", {"jax._src.core.x"}),
+        (
+            "import jax\njax.experimental.io_callback(f)",
+            {"jax.experimental.io_callback"},
+        ),
+        ("x.a._deep(1)", {"_deep"}),
+        ("getattr(model, '_layers', 1)", {"_layers"}),
+        ("class A:\n  def f(self):\n    self._mine = 1\n    return other._mine", set()),
+        ("row._replace(a=1)\nx.__class__\nimport os\nos._exit(1)", set()),
+        ("from hiercam_keras.data import _x", set()),
+    ],
+)
+def test_names_are_found_however_they_are_used(source, expected):
+    assert unstable_names(source) == expected
+
+
+def test_tensors_name_the_operation_that_made_them():
+    layer = keras.layers.Dense(2)
+    tensor = layer(keras.Input((3,)))
+    assert tensor._keras_history.operation is layer
+
+
+def test_optimizers_decay_weights_by_a_private_method():
+    """`apply` calls _apply_weight_decay, _use_weight_decay says for which variables."""
+    kernel, bias = keras.Variable(np.ones(2), name="kernel"), keras.Variable(1.0)
+    optimizer = keras.optimizers.SGD(0.5, weight_decay=0.1)
+    optimizer.exclude_from_weight_decay(var_list=[bias])
+    optimizer.build([kernel, bias])
+    assert optimizer._use_weight_decay(kernel)
+    assert not optimizer._use_weight_decay(bias)
+    zeros = [np.zeros(2, np.float32), np.float32(0)]
+    optimizer.apply(zeros)
+    np.testing.assert_allclose(kernel, 0.95)  # 1 - 0.5 * 0.1
+    assert float(bias.value) == 1
+    asked = []
+    optimizer._apply_weight_decay = asked.append
+    optimizer.apply(zeros)
+    np.testing.assert_allclose(kernel, 0.95)
+    assert [list(variables) for variables in asked] == [[kernel, bias]]
+
+
+def test_optimizers_keep_averages_in_private_lists():
+    """Those of _trainable_variables are _model_variables_moving_average, in order."""
+    variables = [keras.Variable(np.ones(2)), keras.Variable(np.zeros((3, 1)))]
+    optimizer = keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.75)
+    optimizer.build(variables)
+    optimizer.apply([np.ones(2, np.float32), np.zeros((3, 1), np.float32)])
+    optimizer.apply([np.ones(2, np.float32), np.zeros((3, 1), np.float32)])
+    found = optimizer._trainable_variables
+    assert [id(variable) for variable in found] == [id(one) for one in variables]
+    first, second = optimizer._model_variables_moving_average
+    # The weight after the first step, 0.5, then 0.75 of it and 0.25 of the next, 0.
+    np.testing.assert_allclose(first, 0.375)
+    np.testing.assert_array_equal(second, np.zeros((3, 1)))
+
+
+def test_layers_that_are_part_of_a_graph_have_inbound_nodes():
+    layer, other = keras.layers.Dense(2), keras.layers.Dense(2)
+    keras.Model(inputs := keras.Input((3,)), layer(inputs))
+    assert len(layer._inbound_nodes) == 1 and not other._inbound_nodes
+
+
+def test_a_train_step_can_be_compiled_without_a_call_of_fit():
+    """_symbolic_build makes losses and metrics, _get_jax_state the state of a step."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.optimizer.build(model.trainable_variables)
+    batch = np.ones((4, 3), np.float32), np.zeros(4, np.int32)
+    model._symbolic_build(data_batch=batch)
+    state = model._get_jax_state(
+        trainable_variables=True,
+        non_trainable_variables=True,
+        optimizer_variables=True,
+        metrics_variables=True,
+    )
+    logits = np.asarray(model(batch[0]), np.float64)
+    expected = (np.log(np.exp(logits).sum(1)) - logits[:, 0]).mean()
+    logs, (weights, *_) = jax.jit(model.train_step)(state, batch)
+    assert float(logs["loss"]) == pytest.approx(expected, rel=1e-5)
+    assert len(weights) == 2
+
+
+def test_tensorflow_shares_memory_by_dlpack():
+    tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    room = np.zeros(64 + 16, np.uint8)
+    start = -room.ctypes.data % 64  # from_dlpack may refuse what is not aligned
+    array = room[start : start + 16]
+    tensor = tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    array[3] = 7
+    assert tensor.numpy().tolist() == [0, 0, 0, 7, *[0] * 12]
+
+
+_TWO_PROCESSES = """
+import sys
+import numpy as np
+from hiercam_keras import hosts, runtime
+runtime.prepare_process()
+hosts.join("train")
+import jax
+from jax.experimental import multihost_utils
+from hiercam_keras.training import forward, stopping
+me = hosts.part()[0]
+hosts.barrier("begin")
+assert hosts.all_of(True) and not hosts.all_of(me == 0)
+rows = forward.gather([np.array([[me, k]]) for k in range(2)])
+assert rows.tolist() == [[0, 0], [1, 0], [0, 1], [1, 1]], rows
+texts = forward.gather_text([[f"of {me}", "é" * me], ["x", "y"]])
+assert texts == ["of 0", "", "of 1", "é", "x", "y", "x", "y"], texts
+stopping.StopSignals().check(step=3)  # no signal came: nothing is raised
+hosts.barrier("end")
+print("agreed", me, flush=True)
+"""
+
+
+def test_two_processes_agree():
+    """process_allgather, sync_global_devices and reached_preemption_sync_point."""
+    with socket.socket() as one:
+        one.bind(("localhost", 0))
+        port = one.getsockname()[1]
+    common = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
+        "JAX_NUM_PROCESSES": "2",
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _TWO_PROCESSES],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**common, "JAX_PROCESS_ID": str(number)},
+        )
+        for number in range(2)
+    ]
+    for number, process in enumerate(processes):
+        out, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error[-3000:]
+        assert f"agreed {number}" in out
