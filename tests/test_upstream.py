@@ -295,6 +295,6 @@ def test_two_processes_agree():
         for number in range(2)
     ]
     for number, process in enumerate(processes):
-        out, error = process.communicate(timeout=120)
+        out, error = process.communicate(timeout=300)
         assert process.returncode == 0, error[-3000:]
         assert f"agreed {number}" in out
