@@ -26,6 +26,8 @@ _PREEMPTION = "jax.experimental.multihost_utils.reached_preemption_sync_point"
 _TWO = f"{HERE}::test_two_processes_agree"
 _DECAY = f"{HERE}::test_optimizers_decay_weights_by_a_private_method"
 _AVERAGES = f"{HERE}::test_optimizers_keep_averages_in_private_lists"
+_INSIDE = f"{HERE}::test_layers_inside_a_layer"
+_MADE_BY = f"{HERE}::test_tensors_name_the_operation_that_made_them"
 _STEP = f"{HERE}::test_a_train_step_can_be_compiled_without_a_call_of_fit"
 
 # (file, name) -> the test that fails when the library changes what we rely on.
@@ -40,12 +42,13 @@ RELIED_ON = {
     ("hiercam_keras/cam/graph.py", "_flatten_layers"): (
         "tests/cam/test_cam_graph.py::test_what_we_rely_on_in_keras"
     ),
-    ("hiercam_keras/models/xla_layers/swap.py", "_flatten_layers"): (
-        "tests/cam/test_cam_graph.py::test_what_we_rely_on_in_keras"
+    ("hiercam_keras/models/layers.py", "_flatten_layers"): _INSIDE,
+    ("hiercam_keras/models/layers.py", "_nodes_by_depth"): (
+        f"{HERE}::test_nodes_of_a_graph_are_its_calls"
     ),
-    ("hiercam_keras/models/custom.py", "_keras_history"): (
-        f"{HERE}::test_tensors_name_the_operation_that_made_them"
-    ),
+    ("hiercam_keras/cam/inputs.py", "_keras_history"): _MADE_BY,
+    ("hiercam_keras/models/backbones.py", "_keras_history"): _MADE_BY,
+    ("hiercam_keras/models/custom.py", "_keras_history"): _MADE_BY,
     ("hiercam_keras/training/rates.py", "_use_weight_decay"): _DECAY,
     ("hiercam_keras/training/rates.py", "_apply_weight_decay"): _DECAY,
     ("hiercam_keras/training/rates.py", "_trainable_variables"): _AVERAGES,
@@ -173,6 +176,29 @@ def test_each_is_covered_by_a_test_that_names_it(use, test):
 )
 def test_names_are_found_however_they_are_used(source, expected):
     assert unstable_names(source) == expected
+
+
+def test_layers_inside_a_layer():
+    """_flatten_layers: those at any depth, or the direct ones alone."""
+    deep = keras.layers.Dense(2)
+    inner = keras.Sequential([keras.Input((4,)), deep])
+    model = keras.Sequential([keras.Input((4,)), inner])
+    found = model._flatten_layers(include_self=False)
+    assert deep in found and inner in found and model not in found
+    direct = model._flatten_layers(include_self=False, recursive=False)
+    assert inner in direct and deep not in direct
+
+
+def test_nodes_of_a_graph_are_its_calls():
+    """_nodes_by_depth: one node for each call of a layer that the model contains."""
+    shared = keras.layers.Dense(3)
+    first, second = keras.Input((3,)), keras.Input((3,))
+    model = keras.Model([first, second], shared(first) + shared(second))
+    shared(keras.Input((3,)))  # a call that is not the model's
+    nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes]
+    calls = [node for node in nodes if node.operation is shared]
+    assert len(calls) == 2
+    assert {node.input_tensors[0] is first for node in calls} == {True, False}
 
 
 def test_tensors_name_the_operation_that_made_them():

@@ -5,8 +5,8 @@ function that records its output and adds a delta to it. With a delta of zeros t
 computes what it always does, and the derivative in the delta is the derivative in the
 layer's activations: exact whether or not the layer cuts the graph in two, the same for
 Functional, Sequential, subclassed and nested models, and the backward pass goes no
-further down than the layer. `_flatten_layers` is the only private name of Keras that
-is used (there is no public way to the layers inside a layer), in this file alone.
+further down than the layer. `_flatten_layers` is a private name of Keras: there is no
+public way to the layers inside a layer.
 """
 
 from __future__ import annotations
