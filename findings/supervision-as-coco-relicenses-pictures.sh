@@ -13,7 +13,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --no-compile --disable-pip-version-check \
-    "supervision==0.31.2" "opencv-python-headless==4.14.0.94" "numpy==2.4.6" "pillow==13.0.0"
+    "supervision==0.31.2" "opencv-python-headless==4.14.0.94" "numpy==2.4.6" \
+    "pillow==13.0.0"
 cd "$work"
 "$work/venv/bin/python" - <<'EOF'
 import importlib.metadata
