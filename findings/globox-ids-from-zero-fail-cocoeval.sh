@@ -5,7 +5,7 @@
 #   matched id of 0 means "not matched". The first box of the file is never found: AP 0.0 with
 #   one box, 0.64 with five, 0.96 with fifty, so in a large file it hides and in a rare class it
 #   decides. Each of the two is right alone (COCO asks for no positive ids).
-# Seen with: globox 2.9.0, pycocotools 2.0.11. (faster-coco-eval 1.8.0 scores alike, with a warning.)
+# Seen with: globox 2.9.0, pycocotools 2.0.11 (faster-coco-eval 1.8.0: alike, with a warning).
 # Hits: who converts YOLO, VOC or CSV boxes by globox, or numbers annotations by enumerate(),
 #   and evaluates with pycocotools.
 set -euo pipefail

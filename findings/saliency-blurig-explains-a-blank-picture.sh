@@ -5,8 +5,8 @@
 #   that darkens towards its edges, so a blank picture gets a map that holds most of the score
 #   at its default max_sigma=50, and at max_sigma=10 the map is a bright frame.
 # Seen with: saliency 0.2.1 (PAIR), SciPy 1.17.1, NumPy 2.4.6.
-# Hits: XAI studies with BlurIG on small pictures or crops: border artifacts, and scores of
-#   deletion and pointing that depend on the mean color.
+# Hits: XAI studies with BlurIG on small pictures or crops: border artifacts, and maps whose
+#   energy follows the mean color of the picture.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
