@@ -5,7 +5,7 @@
 #   records 2 and 5, SequentialSampler never visits 8 and 9; over many epochs of IndexSampler it
 #   is the last epoch that is cut. So drop_remainder=False loses as many as True does, and only
 #   moves the hole. No warning; MapDataset's slice ds[host::hosts] visits all of them.
-# Seen with: grain 0.2.18.
+# Seen with: grain 0.2.13 to 0.2.18; 0.2.10 to 0.2.12 visit every record.
 # Hits: evaluation and prediction on several hosts or processes by grain.DataLoader: up to
 #   hosts - 1 pictures are missing from the result, the same ones each time.
 set -euo pipefail

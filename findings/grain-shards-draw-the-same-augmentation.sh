@@ -5,7 +5,7 @@
 #   pipeline. After the usual ds[host::hosts] the n-th record of every host has the same crop,
 #   flip and mixing weight; placed before the slice, random_map gives each record its own. A
 #   record's augmentation thus depends on the number of hosts, too. Nothing is logged.
-# Seen with: grain 0.2.18.
+# Seen with: grain 0.2.10 and 0.2.18.
 # Hits: data parallel training: a global batch of 32 on 8 hosts holds 4 different augmentations,
 #   and a run continued on another number of hosts is another run.
 set -euo pipefail

@@ -4,7 +4,7 @@
 # Instead: when the reduced axis is divided among devices, the maximum and minimum over devices
 #   skip NaN: [1 .. NaN .. 1] has the maximum NaN on one device and 1.0 on four, all-NaN gives
 #   -inf, and jnp.linalg.norm(x, inf) and lax.pmax do the same. sum, isnan().any() are right.
-# Seen with: jax 0.10.2 and 0.12.0.1 (jaxlib of the same versions), virtual CPU devices; float32,
+# Seen with: jax 0.7.0, 0.10.2 and 0.12.0.1 (and jaxlib), virtual CPU devices; float32,
 #   bfloat16 and float16, in jit and in eager calls.
 # Hits: checks for NaN by the largest gradient, activation or loss in data parallel runs and in
 #   tests on virtual devices: a diverged step looks finite, only when sharded.

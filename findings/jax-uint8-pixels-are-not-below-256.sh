@@ -5,7 +5,7 @@
 #   256 values, `pixels > -1` too, `labels == 300` finds class 44, `labels != -1` drops class 255,
 #   and jnp.clip(x, 0, 300) cuts at 44. With jnp.int8, x < 200 is never true. No warning, while
 #   jnp.asarray(300, jnp.uint8) raises, and so does a number beyond int32 for an int32 array.
-# Seen with: jax 0.10.2 and 0.12.0.1, NumPy 2.4.6 as the reference; eager and in jit.
+# Seen with: jax 0.7.0, 0.10.2 and 0.12.0.1, NumPy 2.4.6 as the reference; eager and in jit.
 # Hits: masks and label maps in uint8 moved from NumPy to JAX: thresholds at 256, ignore index -1,
 #   ids beyond 255.
 set -euo pipefail

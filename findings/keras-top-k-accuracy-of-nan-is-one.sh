@@ -5,7 +5,7 @@
 #   the NaN of the true class becomes -inf and nothing is greater. On both backends a tie is a
 #   hit: equal logits have top-1 "accuracy" 1.0, and a softmax that saturated at one wrong class
 #   has top-5 accuracy 1.0 with top-1 accuracy 0.0, as the zeros tie.
-# Seen with: keras 3.15.1, jax 0.10.2 and 0.12.0.1.
+# Seen with: keras 3.10.0 and 3.15.1, jax 0.7.0, 0.10.2 and 0.12.0.1.
 # Hits: checkpoints and early stopping by top-5 accuracy on JAX: a diverged run has the best
 #   epoch of all. Sharp networks and half precision (tails of exact zeros) are overrated.
 set -euo pipefail

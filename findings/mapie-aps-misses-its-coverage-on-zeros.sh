@@ -6,7 +6,7 @@
 #   add up to it, and the rest is left out. Asked for 90 %: 0.78 for an overconfident float32
 #   softmax over 100 classes, 0.59 if it was rounded to 3 decimals, 0.43 for hard labels.
 #   include_last_label="randomized" does not mend it. LAC answers all classes and holds.
-# Seen with: MAPIE 1.6.0, scikit-learn 1.9.1, NumPy 2.4.6.
+# Seen with: MAPIE 1.0.1 and 1.6.0, scikit-learn 1.6.1 and 1.9.1.
 # Hits: who conformalizes probabilities read from a file (camera-trap JSON and CSV hold 2 to 4
 #   decimals), or those of a sharp network with many species.
 set -euo pipefail

@@ -5,7 +5,7 @@
 #   there is for a difference. Edwards' correction takes 1 from |b - c| without stopping at 0, so
 #   that b = c gets (0 - 1)**2 / (b + c): p = 0.48 for 1 and 1, 0.75 for 5 and 5, and 0 for 0 and
 #   0. NumPy warns of a division; correction=False says NaN, exact=True (the default) 1.0.
-# Seen with: statsmodels 0.15.0, SciPy 1.17.1.
+# Seen with: statsmodels 0.14.4 and 0.15.0.
 # Hits: comparisons rank by rank or species by species with exact=False for speed or by habit:
 #   where both models are right on everything, Holm's method starts from p = 0.
 set -euo pipefail

@@ -5,7 +5,7 @@
 #   CC BY-NC-ND photograph is published as CC BY. The date of capture becomes the time of the
 #   export, category ids and supercategories (the taxonomy, in many files) are replaced, and
 #   further fields (location, seq_id) are dropped. No argument changes it, nothing is logged.
-# Seen with: supervision 0.31.2.
+# Seen with: supervision 0.25.1 and 0.31.2.
 # Hits: camera-trap and iNaturalist pictures, whose licenses differ picture by picture and whose
 #   split by location or time needs those fields.
 set -euo pipefail
