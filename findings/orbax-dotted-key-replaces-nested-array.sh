@@ -4,7 +4,7 @@
 # Instead: both leaves are written under the one name "head.kernel". Saving and restoring
 #   succeed without a word, both keys are there, and both hold the same array: the other is lost.
 #   ("head/kernel" next to "head" is kept apart.)
-# Seen with: orbax-checkpoint 0.12.8, jax 0.10.2 and 0.12.0.1; NumPy and JAX arrays alike.
+# Seen with: orbax-checkpoint 0.11.25 and 0.12.8, jax 0.7.0 to 0.12.0.1; NumPy and JAX arrays.
 # Hits: who keeps flat names (an imported PyTorch state dict, EMA or optimizer statistics by
 #   parameter name) in one tree with nested Flax or Keras parameters.
 set -euo pipefail

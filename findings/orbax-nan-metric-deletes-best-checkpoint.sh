@@ -5,7 +5,7 @@
 #   0.5, 0.9, NaN, 0.6, 0.7 and max_to_keep=2 the step with 0.9 has been deleted from disk and
 #   best_step() answers 0.7; after 0.9, NaN and max_to_keep=1 only the NaN step is left. No
 #   error and no warning. With max_to_keep=None the files survive, but best_step() is as wrong.
-# Seen with: orbax-checkpoint 0.12.8, jax 0.10.2 and 0.12.0.1.
+# Seen with: orbax-checkpoint 0.11.25 and 0.12.8, jax 0.7.0 to 0.12.0.1.
 # Hits: who selects checkpoints by a metric that can be NaN: a diverged epoch, or a mean over
 #   classes, sites or tags that have no example in one evaluation.
 set -euo pipefail

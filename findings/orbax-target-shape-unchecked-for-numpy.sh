@@ -4,7 +4,7 @@
 # Instead: whether the shape is checked depends on what was SAVED. A leaf saved as a
 #   jax.Array raises; the same leaf saved as a NumPy array comes back in its stored shape, and
 #   the target's shape is ignored. Its dtype is not: 300 read as int8 is 44, 0.9 as int32 is 0.
-# Seen with: orbax-checkpoint 0.12.8, jax 0.10.2 and 0.12.0.1, one device, no sharding given.
+# Seen with: orbax-checkpoint 0.12.8, jax 0.10.2, 0.12.0.1, no sharding given (0.11.25 checks neither).
 # Hits: checkpoints of weights taken out with get_weights() or np.asarray: a head of 10
 #   classes is restored into a program that asked for 8, and fails later or broadcasts.
 set -euo pipefail
