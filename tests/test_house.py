@@ -70,7 +70,9 @@ ROOMS = {
     "run_folder": {"taxonomy"},
     "run_lock": set(),
     "hosts": set(),
+    "evaluation": {"taxonomy", "data", "cam", "metrics"},
     "modes": {
+        "evaluation",
         "taxonomy",
         "data",
         "models",
@@ -84,6 +86,7 @@ ROOMS = {
         "runtime",
     },
     "experiments": {
+        "evaluation",
         "modes",
         "taxonomy",
         "data",

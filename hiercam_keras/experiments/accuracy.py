@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments.evidence import Models
-from hiercam_keras.experiments.looks import Looks
+from hiercam_keras.experiments.results import Result, number, told
 from hiercam_keras.experiments.seen import Pool, Seen, paired
-from hiercam_keras.experiments.tables import Table, number, told
 from hiercam_keras.metrics import classification, resampling
 from hiercam_keras.metrics.resampling import Estimate
 
@@ -19,39 +19,27 @@ from hiercam_keras.metrics.resampling import Estimate
 _FLOOR = -20.0
 
 
-def accuracy(pool: Pool, rank: str) -> Estimate:
-    """Share of right answers at a rank."""
-    return pool.mean(pool.of_rank("predicted", rank) == pool.of_rank("true", rank))
-
-
 def accuracy_gap(first: Sequence[Seen], second: Sequence[Seen], rank: str) -> Estimate:
     """Accuracy of the first at a rank minus that of the second, image by image."""
 
-    def value(*several: Looks) -> np.ndarray:
-        right = [
-            looks.predicted[:, place] == looks.true[:, place]
-            for looks in several
-            for place in [looks.rank_at(rank)]
-        ]
-        return right[0].astype(float) - right[1]
+    def value(*tables: Table) -> np.ndarray:
+        one, two = (table.right(f"asked-{rank}") for table in tables)
+        return one.astype(float) - two
 
     return paired([first, second], value)
 
 
 def each_seed(seen: Sequence[Seen], rank: str) -> str:
     """The accuracy of each seed, as text."""
-    found = []
-    for one in seen:
-        place = one.looks.rank_at(rank)
-        right = one.looks.predicted[:, place] == one.looks.true[:, place]
-        found.append(f"{right.mean():.3f}")
-    return ", ".join(found)
+    shares = [one.table.right(f"asked-{rank}").mean() for one in seen]
+    return ", ".join(f"{share:.3f}" for share in shares)
 
 
 def kappa(pool: Pool, rank: str, num_labels: int) -> Estimate:
     """Cohen's kappa (1960, doi:10.1177/001316446002000104): (p - c) / (1 - c), where c
     is how often two who know only how often each taxon is named would agree."""
-    true, predicted = pool.of_rank("true", rank), pool.of_rank("predicted", rank)
+    question = f"asked-{rank}"
+    true, predicted = pool.of("true", question), pool.of("predicted", question)
     sums, (seeds, groups) = kappa_sums(
         true, predicted, pool.seeds, pool.groups, num_labels
     )
@@ -64,20 +52,21 @@ def kappa_sums(
     seeds: np.ndarray,
     groups: np.ndarray,
     num_labels: int,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """What `kappa_of` takes sums of, (cells, 2 + 2 labels), and each cell's seed and
-    group, (2, cells); all arguments are (N,).
+    group, (cells,) each; all arguments are (N,).
 
     By group and seed: an indicator for every image would be too large.
     """
-    cells, place = np.unique(np.stack([seeds, groups]), axis=1, return_inverse=True)
+    names, group = np.unique(groups, return_inverse=True)
+    cells, place = np.unique(np.stack([seeds, group]), axis=1, return_inverse=True)
     place = place.ravel()
     sums = np.zeros((cells.shape[1], 2 + 2 * num_labels))
     np.add.at(sums[:, 0], place, 1.0)
     np.add.at(sums[:, 1], place, true == predicted)
     np.add.at(sums, (place, 2 + true), 1.0)
     np.add.at(sums, (place, 2 + num_labels + predicted), 1.0)
-    return sums, cells
+    return sums, (cells[0], names[cells[1]])
 
 
 def kappa_of(sums: np.ndarray) -> np.ndarray:
@@ -96,9 +85,9 @@ def bits(pool: Pool, rank: str, train_labels: np.ndarray, num_labels: int) -> Es
     number of taxa if they are equally common), and below 0 for one that is sure of
     wrong answers. No image counts for less than -20 bits.
     """
-    prior = log2_prior(train_labels, num_labels)
-    true = pool.of_rank("true", rank)
-    return pool.mean(gained_bits(pool.of_rank("log2_true", rank), true, prior))
+    prior, question = log2_prior(train_labels, num_labels), f"asked-{rank}"
+    true = pool.of("true", question)
+    return pool.mean(gained_bits(pool.of("log2_true", question), true, prior))
 
 
 def log2_prior(train_labels: np.ndarray, num_labels: int) -> np.ndarray:
@@ -123,7 +112,7 @@ def most_bits(train_labels: np.ndarray, num_labels: int) -> float:
 
 def accuracy_table(
     models: Models, train_labels: Mapping[str, np.ndarray], counts: Mapping[str, int]
-) -> Table:
+) -> Result:
     """Every model at every rank that it can answer.
 
     Args:
@@ -134,7 +123,7 @@ def accuracy_table(
     rows = []
     for ranks, condition, seen in models:
         pool = Pool(seen)
-        for rank in map(str, seen[0].looks.ranks):
+        for rank in dict.fromkeys(seen[0].table.ranks):
             labels, count = train_labels[rank], counts[rank]
             rows.append(
                 (
@@ -143,16 +132,16 @@ def accuracy_table(
                     rank if rank in ranks else f"{rank} (rolled up)",
                     count,
                     classification.majority_chance(
-                        labels, pool.of_rank("true", rank), count
+                        labels, pool.of("true", f"asked-{rank}"), count
                     ),
-                    accuracy(pool, rank),
+                    pool.accuracy(rank),
                     each_seed(seen, rank),
                     kappa(pool, rank, count),
                     bits(pool, rank, labels, count),
                     most_bits(labels, count),
                 )
             )
-    return Table(
+    return Result(
         name="accuracy",
         title="Accuracy",
         claim="At equal epochs the family model reaches a higher accuracy than the "
@@ -188,7 +177,7 @@ def _short(models: Models, counts: Mapping[str, int]) -> str:
     for ranks, condition, seen in models:
         if len(ranks) == 1:
             pool, (rank,) = Pool(seen), ranks
-            right, beyond = accuracy(pool, rank), kappa(pool, rank, counts[rank])
+            right, beyond = pool.accuracy(rank), kappa(pool, rank, counts[rank])
             found.append(
                 f"{rank} ({condition}) {number(right.value)}, {number(beyond.value)}"
             )
@@ -202,7 +191,7 @@ def _answer(models: Models) -> str:
         for others, same, rival in models:
             if len(ranks) > 1 or same != condition or others == ranks:
                 continue
-            if ranks[0] not in rival[0].looks.ranks:
+            if ranks[0] not in rival[0].table.ranks:
                 continue
             name = f"the {'+'.join(others)} model"
             found.append(

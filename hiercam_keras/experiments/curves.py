@@ -22,8 +22,8 @@ from hiercam_keras.experiments import (
 )
 from hiercam_keras.experiments.evidence import by_model
 from hiercam_keras.experiments.pieces import Condition, Piece
+from hiercam_keras.experiments.results import ORIGINAL, Result
 from hiercam_keras.experiments.seen import Seen
-from hiercam_keras.experiments.tables import ORIGINAL, Table
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import curves as learning
 from hiercam_keras.report.tables import read_log
@@ -72,7 +72,7 @@ def run(settings: Settings) -> str:
     for name, png in figures.curves({one.name: one for one in found}).items():
         figures.save(folder / name, png)
     about = page.about(
-        settings, wanted, "python main.py --mode=curves", len(seen[0].looks.group)
+        settings, wanted, "python main.py --mode=curves", len(seen[0].table)
     )
     intro = f"{INTRO}\n\n![Learning curves](curves/curves.png)"
     page.write(out / "CURVES.md", "Learning curves by rank", intro, found, about)
@@ -107,7 +107,7 @@ def _variants(
     return found
 
 
-def _routes(seen, ranks, multi, names, several, taxonomy) -> list[Table]:
+def _routes(seen, ranks, multi, names, several, taxonomy) -> list[Result]:
     """One table for each of the conditions."""
     found = []
     for number, (condition, words) in enumerate(names.items()):
@@ -123,7 +123,7 @@ def _routes(seen, ranks, multi, names, several, taxonomy) -> list[Table]:
     return found
 
 
-def curves_png(wanted: Sequence[Piece], table: Table) -> bytes:
+def curves_png(wanted: Sequence[Piece], table: Result) -> bytes:
     """Learning curves of the models, means over the seeds."""
     logs: dict[str, list[dict]] = {}
     for piece in wanted:

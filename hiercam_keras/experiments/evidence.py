@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from hiercam_keras import wording
-from hiercam_keras.experiments.seen import Pool, Seen, pick
-from hiercam_keras.experiments.tables import ORIGINAL, Table, joined, text, told
+from hiercam_keras.experiments.results import ORIGINAL, Result, joined, text, told
+from hiercam_keras.experiments.seen import BACKGROUND, OBJECT, Pool, Seen, pick
 
 Evidence = Mapping[str, tuple[str, int]]  # rank -> (name of the part, its label)
 # A model: its ranks, the condition in words, its pieces.
@@ -18,22 +18,27 @@ LIFT = (
 )
 
 
-def own_rank_table(models: Models, evidence: Evidence) -> Table:
+def own_rank_table(models: Models, evidence: Evidence) -> Result:
     """Does a model look at the part of its own rank? Maps of its own question."""
     rows, answers, missing = [], [], []
     for ranks, condition, seen in models:
         rank = ranks[-1]
         pool = Pool(seen)
         key = f"asked-{rank}"
-        num_parts = pool.area.shape[1]
-        lifts = [pool.lift(key, [label]) for _, label in evidence.values()]
-        bird = pool.lift(key, range(1, num_parts))
-        rows.append((rank, condition, *lifts, bird, pool.lift(key, [0])))
+        lifts = [pool.lift(key, part) for part in parts_of(evidence)]
+        rows.append(
+            (
+                rank,
+                condition,
+                *lifts,
+                pool.lift(key, OBJECT),
+                pool.lift(key, BACKGROUND),
+            )
+        )
         if rank not in evidence:
             continue
-        part, label = evidence[rank]
-        others = [other for _, other in evidence.values() if other != label]
-        own = pool.specificity(key, label, others)
+        part, _ = evidence[rank]
+        own = pool.specificity(key, *own_and_others(evidence, rank))
         if own.verdict < 1 and not own.too_few:
             missing.append(
                 f"asked for its own rank, the {rank} model ({condition}) does not "
@@ -41,7 +46,7 @@ def own_rank_table(models: Models, evidence: Evidence) -> Table:
             )
         answers.append(
             f"{rank} model, {condition}: its lift on {in_words(part)} is "
-            f"{text(pool.lift(key, [label]))}, which is "
+            f"{text(pool.lift(key, own_and_others(evidence, rank)[0]))}, which is "
             + told(
                 own,
                 "above the mean of the other parts",
@@ -50,7 +55,7 @@ def own_rank_table(models: Models, evidence: Evidence) -> Table:
             )
         )
     header = ("model", "data", *_part_titles(evidence), "whole bird", "background")
-    return Table(
+    return Result(
         name="own-rank",
         title="Where a model looks, asked for the rank that it was trained at",
         claim="From such maps one could learn which part of a bird marks a species: "
@@ -65,18 +70,18 @@ def own_rank_table(models: Models, evidence: Evidence) -> Table:
     )
 
 
-def steps_table(models: Models, evidence: Evidence) -> Table:
+def steps_table(models: Models, evidence: Evidence) -> Result:
     """Lift of every question of a model on every part."""
     rows = []
     for ranks, condition, seen in models:
         pool = Pool(seen)
-        for key in map(str, seen[0].looks.keys):
+        for key in seen[0].table.questions:
             kind, rank = key.split("-", 1)
-            lifts = [pool.lift(key, [label]) for _, label in evidence.values()]
+            lifts = [pool.lift(key, part) for part in parts_of(evidence)]
             name = f"{'step to' if kind == 'step' else 'asked for'} {rank}"
-            bird = pool.lift(key, range(1, pool.area.shape[1]))
-            rows.append(("+".join(ranks), condition, name, *lifts, bird))
-    return Table(
+            on_object = pool.lift(key, OBJECT)
+            rows.append(("+".join(ranks), condition, name, *lifts, on_object))
+    return Result(
         name="parts",
         title="Every question on every part",
         claim="What do the maps of one model lie on, asked at each rank, and asked for "
@@ -127,18 +132,18 @@ def _count_highest(rows: Sequence[tuple], evidence: Evidence) -> dict[str, list[
     return counts
 
 
-def specificity_table(models: Models, evidence: Evidence) -> Table:
+def specificity_table(models: Models, evidence: Evidence) -> Result:
     """Own part against the other parts, steps against plain maps."""
     rows = []
     better, worse, same, few = [], [], [], []
     for ranks, condition, seen in models:
         pool = Pool(seen)
-        for rank, (part, label) in evidence.items():
+        for rank, (part, _) in evidence.items():
             step, asked = f"step-{rank}", f"asked-{rank}"
-            if step not in seen[0].looks.keys:
+            if step not in seen[0].table.questions:
                 continue
-            others = [other for _, other in evidence.values() if other != label]
-            gain = pool.gain(step, asked, label, others)
+            own = own_and_others(evidence, rank)
+            gain = pool.gain(step, asked, *own)
             if not math.isfinite(gain.value):
                 continue  # every child of this rank is an only child
             rows.append(
@@ -147,15 +152,15 @@ def specificity_table(models: Models, evidence: Evidence) -> Table:
                     condition,
                     rank,
                     in_words(part),
-                    pool.specificity(asked, label, others),
-                    pool.specificity(step, label, others),
+                    pool.specificity(asked, *own),
+                    pool.specificity(step, *own),
                     gain,
                 )
             )
             name = f"{rank} ({'+'.join(ranks)} model, {condition})"
             way = {1: better, -1: worse, 0: same}[gain.verdict]
             (few if gain.too_few else way).append(name)
-    return Table(
+    return Result(
         name="specificity",
         title="Do steps point at the part that carries the trait of their rank?",
         claim="Do the step CAMs point at the part that carries the trait of their rank "
@@ -214,6 +219,20 @@ def _summary(better: list, worse: list, same: list, few: list) -> str:
         if names:
             parts.append(f"steps to {joined(names)} {words}")
     return _capital("; ".join(parts)) + "." if parts else "There was no step to ask."
+
+
+def parts_of(evidence: Evidence) -> list[str]:
+    """The parts as tables name them, "part_<rank>"."""
+    return [f"part_{rank}" for rank in evidence]
+
+
+def own_and_others(evidence: Evidence, rank: str) -> tuple[str, list[str]]:
+    """The part that carries a rank, and the parts that carry the others."""
+    label = evidence[rank][1]
+    others = {
+        other: f"part_{name}" for name, (_, other) in evidence.items() if other != label
+    }
+    return f"part_{rank}", list(others.values())
 
 
 def _part_titles(evidence: Evidence) -> list[str]:

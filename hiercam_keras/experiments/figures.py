@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from hiercam_keras.experiments.tables import Cell, Table
+from hiercam_keras.experiments.results import Cell, Result
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.report import dots, style
 
@@ -17,7 +17,7 @@ def point(cell: Cell) -> tuple[float, float, float] | None:
 
 
 def by_series(
-    table: Table, row: Sequence[int], series: int, value: int
+    table: Result, row: Sequence[int], series: int, value: int
 ) -> tuple[list[str], dict[str, list]]:
     """Rows and series of a dot plot from the columns of a table.
 
@@ -35,7 +35,7 @@ def by_series(
     return names, found
 
 
-def accuracy(table: Table) -> bytes:
+def accuracy(table: Result) -> bytes:
     """Accuracy of each model at each rank, beside guessing."""
     rows, series = by_series(table, (0, 2), 1, 5)
     chance = {f"{r[0]}, {r[2]}": r[4] for r in table.rows}
@@ -44,7 +44,7 @@ def accuracy(table: Table) -> bytes:
     )
 
 
-def curves(found: Mapping[str, Table]) -> dict[str, bytes]:
+def curves(found: Mapping[str, Result]) -> dict[str, bytes]:
     """PNG bytes by file name."""
     figures = {"accuracy.png": accuracy(found["accuracy"])}
     for table in found.values():
@@ -58,7 +58,7 @@ def curves(found: Mapping[str, Table]) -> dict[str, bytes]:
     return figures
 
 
-def granularity(table: Table) -> bytes:
+def granularity(table: Result) -> bytes:
     """MaxBoxAccV2 by rank, PxAP where there are no boxes, one series a stride."""
     column = 4 if any(row[4] is not None for row in table.rows) else 7
     names = list(dict.fromkeys(str(row[0]) for row in table.rows))

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments import accuracy
 from hiercam_keras.experiments.evidence import Models
-from hiercam_keras.experiments.looks import Looks, same_images
-from hiercam_keras.experiments.seen import Seen, paired
-from hiercam_keras.experiments.tables import ORIGINAL, Table, told
+from hiercam_keras.experiments.results import ORIGINAL, Result, told
+from hiercam_keras.experiments.seen import Seen, matched, paired
 from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.resampling import Estimate
 
@@ -22,7 +22,7 @@ def gaps_table(
     train_labels: Mapping[str, np.ndarray],
     counts: Mapping[str, int],
     order: Sequence[str],
-) -> Table:
+) -> Result:
     """Each coarser single-rank model minus the finest one.
 
     Args:
@@ -58,7 +58,7 @@ def gaps_table(
                 for name, one in zip(names, found, strict=True)
             )
             answers.append(f"{rank} against {finest}, {words}: {what}")
-    return Table(
+    return Result(
         name="gaps",
         title="Each rank by its own model, against the finest",
         source=ORIGINAL,
@@ -76,15 +76,13 @@ def gaps_table(
     )
 
 
-def _right(looks: Looks, rank: str) -> np.ndarray:
-    place = looks.rank_at(rank)
-    return (looks.true[:, place] == looks.predicted[:, place]).astype(float)
-
-
 def _accuracy(first, second, ranks) -> Estimate:
-    def value(*several: Looks) -> np.ndarray:
-        one, two = map(_right, several, ranks)
-        return one - two
+    def value(*tables: Table) -> np.ndarray:
+        one, two = (
+            table.right(f"asked-{rank}")
+            for table, rank in zip(tables, ranks, strict=True)
+        )
+        return one.astype(float) - two
 
     return paired([first, second], value)
 
@@ -92,16 +90,16 @@ def _accuracy(first, second, ranks) -> Estimate:
 def _bits(first, second, ranks, priors, most) -> Estimate:
     """Bits over chance, each divided by its `most`."""
 
-    def value(*several: Looks) -> np.ndarray:
+    def value(*tables: Table) -> np.ndarray:
         one, two = (
             accuracy.gained_bits(
-                looks.log2_true[:, looks.rank_at(rank)],
-                looks.true[:, looks.rank_at(rank)],
+                table.of("log2_true", f"asked-{rank}"),
+                table.of("true", f"asked-{rank}"),
                 prior,
             )
             / total
-            for looks, rank, prior, total in zip(
-                several, ranks, priors, most, strict=True
+            for table, rank, prior, total in zip(
+                tables, ranks, priors, most, strict=True
             )
         )
         return one - two
@@ -117,21 +115,15 @@ def _kappa(
 ) -> Estimate:
     """Cohen's kappa of the first at its rank minus that of the second at its own."""
     answers, groups, seeds = [], [], []
-    for seed in sorted({s.piece.seed for s in first} & {s.piece.seed for s in second}):
-        pair = same_images(
-            *(
-                next(one.looks for one in seen if one.piece.seed == seed)
-                for seen in (first, second)
-            )
-        )
+    for seed, pair in matched([first, second]):
         said = [
-            getattr(looks, name)[:, looks.rank_at(rank)]
-            for looks, rank in zip(pair, ranks, strict=True)
+            table.of(name, f"asked-{rank}")
+            for table, rank in zip(pair, ranks, strict=True)
             for name in ("true", "predicted")
         ]
         answers.append(np.stack(said))
-        groups.append(pair[0].group)
-        seeds.append(np.full(len(pair[0].group), seed))
+        groups.append(pair[0].groups)
+        seeds.append(np.full(len(pair[0]), seed))
     if not answers:
         return Estimate(float("nan"))
     said = np.concatenate(answers, axis=1)

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hiercam_keras.experiments.accuracy import accuracy, accuracy_gap
-from hiercam_keras.experiments.looks import Looks
-from hiercam_keras.experiments.seen import Pool, Seen, paired
-from hiercam_keras.experiments.tables import Table, text, told
+from hiercam_keras.evaluation.table import Table
+from hiercam_keras.experiments.accuracy import accuracy_gap
+from hiercam_keras.experiments.results import Result, text, told
+from hiercam_keras.experiments.seen import BACKGROUND, OBJECT, Pool, Seen, paired
 from hiercam_keras.metrics.resampling import Estimate
 
 
 def background_table(
     cells: dict[tuple[str, float], list[Seen]], habitats: Sequence[float]
-) -> Table:
+) -> Result:
     """Share of the energy on the background, by model and habitat.
 
     Args:
@@ -29,7 +29,7 @@ def background_table(
     rows, answers, missing = [], [], []
     for rank in ranks:
         pools = [Pool(cells[rank, habitat]) for habitat in habitats]
-        shares = [pool.mean(pool.energy(f"asked-{rank}")[:, 0]) for pool in pools]
+        shares = [pool.mean(pool.of(BACKGROUND, f"asked-{rank}")) for pool in pools]
         rise = difference([(rank, high, 1), (rank, low, -1)], cells)
         rows.append((f"{rank} model", *shares, rise))
         if rise.verdict < 1 and not rise.too_few:
@@ -47,7 +47,7 @@ def background_table(
             )
         )
     pools = [Pool(cells[ranks[0], habitat]) for habitat in habitats]
-    area = [pool.mean(pool.area[:, 0]) for pool in pools]
+    area = [pool.mean(pool.area(BACKGROUND)) for pool in pools]
     rows.append(("share of the picture", *area, None))
     if {"family", "species"} <= set(ranks):
         row, answer = _family_against_species(cells, habitats)
@@ -58,7 +58,7 @@ def background_table(
                 "the habitat does not draw the family model's maps to the background "
                 f"more than the species model's: {text(row[-1])}."
             )
-    return Table(
+    return Result(
         name="background",
         title="The background, and whether it tells",
         claim="Does the family model look at the background more than the species "
@@ -121,10 +121,10 @@ def difference(
       cells: as for `background_table`.
     """
 
-    def value(*several: Looks) -> np.ndarray:
+    def value(*tables: Table) -> np.ndarray:
         shares = [
-            sign * looks.energy[:, looks.at(f"asked-{rank}"), 0].astype(np.float64)
-            for (rank, _, sign), looks in zip(terms, several, strict=True)
+            sign * (1 - table.of(OBJECT, f"asked-{rank}"))
+            for (rank, _, sign), table in zip(terms, tables, strict=True)
         ]
         return np.sum(shares, axis=0)
 
@@ -133,7 +133,7 @@ def difference(
 
 def transfer_table(
     cells: dict[tuple[str, float, float], list[Seen]], coarse: str
-) -> Table:
+) -> Result:
     """Accuracy of models on the same birds in habitats that tell otherwise.
 
     Args:
@@ -148,8 +148,8 @@ def transfer_table(
                 f"{rank} model",
                 f"{trained:g}",
                 f"{tested:g}",
-                accuracy(pool, rank),
-                accuracy(pool, coarse) if coarse in seen[0].looks.ranks else None,
+                pool.accuracy(rank),
+                pool.accuracy(coarse) if coarse in seen[0].table.ranks else None,
             )
         )
         if trained != tested:
@@ -164,7 +164,7 @@ def transfer_table(
                     "no significant change",
                 )
             )
-    return Table(
+    return Result(
         name="transfer",
         title="The same birds in other habitats",
         claim="Does a model lean on the habitat? One trained where it tells the family "

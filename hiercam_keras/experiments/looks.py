@@ -1,34 +1,32 @@
-"""experiments: what a trained model says about each test image, and where it looks.
+"""Predictions and CAM statistics per image and question, measured in one pass.
 
-Images stream through; what stays are a few numbers for each image and question, and of
-the maps that are compared between models a small copy. All of it lies beside the model
-(runs/.../looks/), so that a second call asks only for what is missing.
+Images stream through the model once for many questions, methods and layers. Only
+numbers stay, and a small copy of each map for the comparison between models. They are
+stored next to the model (runs/.../looks/), so a second call measures what is missing.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from hiercam_keras import workdir
-from hiercam_keras.cam import Target, heatmaps, targets
-from hiercam_keras.data import geometry
+from hiercam_keras.cam import Target, targets
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources.annotations import label_cells
 from hiercam_keras.errors import UserError
+from hiercam_keras.evaluation import measures, regions
+from hiercam_keras.evaluation.measures import Maps
+from hiercam_keras.evaluation.table import Table, joined
+from hiercam_keras.evaluation.tabulate import Answer, Chunk, tabulate
 from hiercam_keras.maps import HOT, SIDE
-from hiercam_keras.metrics import concentration
-from hiercam_keras.modes.eval import answers
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.progress import progress
-from hiercam_keras.taxonomy.scores import log_softmax
+from hiercam_keras.taxonomy.scores import log_softmax, rank_scores
 from hiercam_keras.taxonomy.tree import Taxonomy
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class View(NamedTuple):
@@ -39,72 +37,9 @@ class View(NamedTuple):
     method: str
 
 
-@dataclass(frozen=True)
-class Looks:
-    """N images, K questions, P parts (0 the background), R ranks that were answered.
-
-    Attributes:
-      example_ids: (N,) text.
-      group: int32 (N,), the true species (the finest rank there is).
-      keys: (K,) names of the questions.
-      energy: float32 (N, K, P), share of the energy on each part; NaN where nothing
-        was asked (a step into an only child).
-      area: float32 (N, P), share of the picture.
-      hot: float32 (N, K), share of the picture above HOT.
-      degenerate: bool (N, K), no heatmap; its energy counts as uniform.
-      ranks: (R,) text.
-      true, predicted: int32 (N, R), by the rank's own head where there is one.
-      rolled: int32 (N, R), predicted by the finest head's marginals.
-      log2_true: float32 (N, R), log2 of the true taxon's probability.
-      maps: float16 (N, A, h, w), normalized energies of the questions "asked-*", in
-        the order of `keys`.
-    """
-
-    example_ids: np.ndarray
-    group: np.ndarray
-    keys: np.ndarray
-    energy: np.ndarray
-    area: np.ndarray
-    hot: np.ndarray
-    degenerate: np.ndarray
-    ranks: np.ndarray
-    true: np.ndarray
-    predicted: np.ndarray
-    rolled: np.ndarray
-    log2_true: np.ndarray
-    maps: np.ndarray
-
-    def take(self, rows: Sequence[int]) -> "Looks":
-        """These images only."""
-        rows = np.asarray(rows)
-        per_image = {
-            field.name: getattr(self, field.name)[rows]
-            for field in fields(self)
-            if field.name not in ("keys", "ranks")
-        }
-        return replace(self, **per_image)
-
-    def with_maps(self, maps: np.ndarray) -> "Looks":
-        """The same answers with other maps."""
-        return replace(self, maps=maps)
-
-    def at(self, key: str) -> int:
-        """Place of a question."""
-        return int(np.flatnonzero(self.keys == key)[0])
-
-    def rank_at(self, rank: str) -> int:
-        """Place of a rank."""
-        return int(np.flatnonzero(self.ranks == rank)[0])
-
-    def map_of(self, rank: str) -> np.ndarray:
-        """Energies (N, h, w) of the question "asked-<rank>"."""
-        asked = [key for key in self.keys if key.startswith("asked-")]
-        return self.maps[:, asked.index(f"asked-{rank}")].astype(np.float64)
-
-
 def questions(finest: str, taxonomy: Taxonomy) -> dict[str, Target]:
-    """What a model is asked: at each rank the predicted taxon ("asked-family"), and
-    what chose it among its siblings ("step-family"), coarse to fine."""
+    """Questions by name, coarse to fine: at each rank the predicted taxon
+    ("asked-family"), and its choice among its siblings ("step-family")."""
     ranks = [
         rank
         for rank in taxonomy.ranks[: taxonomy.ranks.index(finest) + 1]
@@ -120,148 +55,102 @@ def look(
     split: str,
     asked: dict[str, Target],
     methods: Sequence[str],
-) -> dict[tuple[str, str], Looks]:
+) -> dict[tuple[str, str], Table]:
     """Asks every image of a split all questions, by every method, at every layer.
 
     Args:
       explain: an Explainer of several layers.
       data: the images.
       split: train, val or test.
-      asked: by name of the question.
+      asked: by name of the question, "asked-<rank>" or "step-<rank>".
       methods: CAM methods.
 
     Returns:
-      By (method, layer).
+      A table for each (method, layer). Its values are those of `tabulate`, with "true",
+      "rolled" (predicted by the finest head's marginals), "log2_true" (log2 of the true
+      taxon's probability) and "map" (h, w), the energy at the layer's own resolution.
 
     Raises:
       UserError: an image has neither parts nor a mask.
     """
     records = {record.example_id: record for record in data.records(split)}
-    num_parts = num_parts_of(data)
-    chunks: dict[tuple[str, str], list[dict]] = {}
-    loader = data.loader(split, data.config.cam.batch_size)
-    with loader:
-        for batch in progress(
+    parts = {
+        f"part_{rank}": label
+        for rank, (_, label) in (data.source.evidence or {}).items()
+    }
+    for record in records.values():
+        _check_regions(record, bool(parts))
+    ranks = {name: name.partition("-")[2] for name in asked}
+    measured = {"map": _small_map}
+    for name in ("heatmap_area", "energy_on_object"):
+        measured[name] = measures.MEASURES[name].compute
+    pieces: dict[tuple[str, str], list[Table]] = {}
+    with data.loader(split, data.config.cam.batch_size) as loader:
+        batches = progress(
             loader.epoch(0), len(records), "looks", count=lambda b: b.mask.sum()
-        ):
+        )
+        for batch in batches:
             rows = np.flatnonzero(batch.mask)
             if not rows.size:
                 continue
             found = explain(batch.images, list(asked.values()), list(methods))
-            seen = [records[batch.example_ids[row]] for row in rows]
-            parts = np.stack(
-                [
-                    _parts(record, batch.geometry[row], num_parts)
-                    for record, row in zip(seen, rows, strict=True)
-                ]
+            chunks = _chunks(
+                found, batch, rows, records, ranks, bool(parts), data.taxonomy
             )
-            shared = _answers(next(iter(found.values())), batch, rows, data)
-            for key, result in found.items():
-                own = _energies(result, rows, parts, num_parts, list(asked))
-                chunks.setdefault(key, []).append(shared | own)
-    return {key: _joined(rows, list(asked)) for key, rows in chunks.items()}
+            for key, chunk in chunks:
+                table = tabulate([chunk], data.taxonomy, ranks, parts, measured)
+                pieces.setdefault(key, []).append(table)
+    return {key: joined(tables) for key, tables in pieces.items()}
 
 
-def _answers(result: Any, batch: Any, rows: np.ndarray, data: RunData) -> dict:
-    """What the model said, at every rank that it can answer."""
-    heads = {rank: result.head_logits(rank)[rows] for rank in result.space.heads}
-    said = answers(heads, data.taxonomy)
-    finest = result.space.finest
-    rolled = answers({finest: heads[finest]}, data.taxonomy)
-    true = np.stack([batch.labels[rank][rows] for rank in said], axis=1)
-    chosen = [
-        np.take_along_axis(log_softmax(logits), true[:, [place]], axis=1)[:, 0]
-        for place, logits in enumerate(said.values())
-    ]
-    return {
-        "example_ids": np.array([batch.example_ids[row] for row in rows]),
-        "group": batch.labels[data.taxonomy.ranks[-1]][rows],
-        "ranks": np.array(list(said)),
-        "true": true,
-        "predicted": np.stack([one.argmax(-1) for one in said.values()], axis=1),
-        "rolled": np.stack([one.argmax(-1) for one in rolled.values()], axis=1),
-        "log2_true": np.stack(chosen, axis=1) / np.log(2),
-    }
+def _chunks(
+    found, batch, rows, records, ranks, parts, taxonomy
+) -> Iterator[tuple[Any, Chunk]]:
+    """The answers of a batch by (method, layer)."""
+    shown = [records[batch.example_ids[row]] for row in rows]
+    known = regions.of_pictures(shown, [batch.geometry[row] for row in rows], parts)
+    first = next(iter(found.values()))
+    heads = {rank: first.head_logits(rank)[rows] for rank in first.space.heads}
+    own = rank_scores(heads, taxonomy)
+    finest = first.space.finest
+    rolled = rank_scores({finest: heads[finest]}, taxonomy)
+    numbers = {}
+    for rank in dict.fromkeys(ranks.values()):
+        true = batch.labels[rank][rows, None]
+        chosen = np.take_along_axis(log_softmax(own[rank]), true, axis=1)[:, 0]
+        numbers[rank] = {
+            "predicted": own[rank].argmax(-1),
+            "rolled": rolled[rank].argmax(-1),
+            "log2_true": chosen / np.log(2),
+        }
+    for key, result in found.items():
+        answers = {
+            name: Answer(
+                result.cams[rows, place],
+                result.degenerate[rows, place],
+                result.trivial[rows, place],
+                numbers[rank],
+            )
+            for place, (name, rank) in enumerate(ranks.items())
+        }
+        yield key, Chunk(shown, known, answers)
 
 
-def _energies(
-    result: Any, rows: np.ndarray, parts: np.ndarray, num_parts: int, keys: list[str]
-) -> dict:
-    """Shares of each map's energy and area on each part."""
-    cams = result.cams[rows]
-    count, num_keys = cams.shape[:2]
-    held, pixels = concentration.part_energy(
-        heatmaps.energy(cams, SIDE).reshape(-1, SIDE, SIDE),
-        np.repeat(parts, num_keys, axis=0),
-        num_parts,
-    )
-    held = held.reshape(count, num_keys, num_parts)
-    held[result.trivial[rows]] = np.nan
-    own = [place for place, key in enumerate(keys) if key.startswith("asked-")]
-    small = np.maximum(cams[:, own].astype(np.float64), 0)
-    total = small.sum((-2, -1), keepdims=True)
-    return {
-        "energy": held,
-        "area": pixels.reshape(count, num_keys, num_parts)[:, 0],
-        "hot": concentration.area_above(heatmaps.heatmap(cams, SIDE), HOT),
-        "degenerate": result.degenerate[rows],
-        "maps": np.divide(small, total, out=np.zeros_like(small), where=total > 0),
-    }
+def _small_map(maps: Maps) -> np.ndarray:
+    """float16 (n, h, w): the energy of each map at its layer's resolution."""
+    positive = np.maximum(maps.cams.astype(np.float64), 0)
+    total = positive.sum((-2, -1), keepdims=True)
+    energy = np.divide(positive, total, out=np.zeros_like(positive), where=total > 0)
+    return energy.astype(np.float16)
 
 
-def num_parts_of(data: RunData) -> int:
-    """Labels of the parts: background 0, those of the evidence, and all others of the
-    animal as one more; background and animal where only masks are known."""
-    labels = [label for _, label in (data.source.evidence or {}).values()]
-    return max(labels) + 2 if labels else 2
-
-
-def _parts(record: Record, row: np.ndarray, num_parts: int) -> np.ndarray:
-    """Part labels (SIDE, SIDE) of what the model sees of an image."""
-    path = record.parts_path if num_parts > 2 else record.mask_path
-    if path is None:
+def _check_regions(record: Record, parts: bool) -> None:
+    if (record.parts_path if parts else record.mask_path) is None:
         raise UserError(
-            f"{record.example_id} has no {'parts' if num_parts > 2 else 'mask'} beside "
-            "it, so where a model looks cannot be measured. See docs/USAGE.md for the "
-            "folders masks/ and parts/."
+            f"{record.example_id} has no {'parts' if parts else 'mask'} next to it, so "
+            "where a model looks cannot be measured. See docs/USAGE.md for the folders "
+            "masks/ and parts/."
         )
-    cells = label_cells(path, geometry.Geometry.from_row(row), SIDE)
-    return np.minimum(cells, num_parts - 1)
-
-
-def _joined(chunks: list[dict], keys: list[str]) -> Looks:
-    found = {"keys": np.array(keys), "ranks": chunks[0]["ranks"]}
-    types = {"float64": np.float32, "int64": np.int32}
-    for name in chunks[0].keys() - found.keys():
-        array = np.concatenate([chunk[name] for chunk in chunks])
-        found[name] = array.astype(types.get(str(array.dtype), array.dtype))
-    return Looks(**found | {"maps": found["maps"].astype(np.float16)})
-
-
-def same_images(*several: Looks) -> list[Looks]:
-    """The looks cut to the images that all of them have, in one order."""
-    common = set(several[0].example_ids)
-    for one in several[1:]:
-        common &= set(one.example_ids)
-    cut = []
-    for one in several:
-        order = np.argsort(one.example_ids, kind="stable")
-        cut.append(one.take([row for row in order if one.example_ids[row] in common]))
-    return cut
-
-
-def save(path: Path, looks: Looks) -> None:
-    """Writes arrays that `numpy.load` reads without pickle, atomically."""
-    with workdir.atomic_path(path) as temporary:
-        np.savez_compressed(
-            temporary, **{field.name: getattr(looks, field.name) for field in _FIELDS}
-        )
-
-
-def load(path: Path) -> Looks:
-    """Reads what `save` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        return Looks(**{field.name: file[field.name] for field in _FIELDS})
 
 
 def identity(model_path: Path, example_ids: Sequence[str], **rest: Any) -> str:
@@ -270,6 +159,3 @@ def identity(model_path: Path, example_ids: Sequence[str], **rest: Any) -> str:
     about = [SCHEMA_VERSION, SIDE, HOT, list(example_ids), rest]
     digest.update(json.dumps(about, sort_keys=True).encode())
     return digest.hexdigest()[:16]
-
-
-_FIELDS = fields(Looks)

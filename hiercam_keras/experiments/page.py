@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hiercam_keras import run_folder, runtime, wording, workdir
-from hiercam_keras.experiments import tables
+from hiercam_keras.experiments import results
 from hiercam_keras.experiments.pieces import Piece
-from hiercam_keras.experiments.tables import Table
+from hiercam_keras.experiments.results import Result
 from hiercam_keras.modes.settings import Settings
 
 
@@ -16,7 +16,7 @@ def write(
     path: Path,
     title: str,
     intro: str,
-    found: Sequence[Table],
+    found: Sequence[Result],
     about: Sequence[str],
     command: str = "",
 ) -> None:
@@ -31,7 +31,7 @@ def write(
     """
     folder = path.parent / path.stem.lower()
     for table in found:
-        tables.write(table, folder)
+        results.write(table, folder)
     parts = [f"# {title}", intro, "\n".join(f"- {line}" for line in about)]
     short = [f"- {table.short}" for table in found if table.short]
     if short:
@@ -43,8 +43,8 @@ def write(
         f"; `{command}` makes it again from the models that are kept" if command else ""
     )
     for table in found:
-        files = f"Table: `{folder.name}/{table.name}.csv`, `.json`{made}."
-        parts.append(f"{tables.markdown(table)}\n\n{files}")
+        files = f"Result: `{folder.name}/{table.name}.csv`, `.json`{made}."
+        parts.append(f"{results.markdown(table)}\n\n{files}")
     workdir.write_text(path, "\n\n".join(parts) + "\n")
 
 

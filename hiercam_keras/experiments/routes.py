@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from hiercam_keras import wording
-from hiercam_keras.experiments.looks import Looks, same_images
+from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments.pieces import Condition
-from hiercam_keras.experiments.seen import Pool, Seen, paired, pick
-from hiercam_keras.experiments.tables import Table, joined, told
+from hiercam_keras.experiments.results import Result, joined, told
+from hiercam_keras.experiments.seen import Pool, Seen, matched, paired, pick
 from hiercam_keras.metrics import hierarchy, resampling
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -71,12 +71,13 @@ def routes_table(
     taxonomy: Taxonomy,
     words: str = "",
     name: str = "routes",
-) -> Table:
+) -> Result:
     """One row a route; `words` tell the data, `name` the file."""
     rows, answers = [], []
     for title, route in routes.items():
         several = list(zip(ranks, route.models, strict=True))
-        cells = [_right(model, rank, route.rolled) for rank, model in several]
+        name_ = "rolled" if route.rolled else "predicted"
+        cells = [Pool(model).accuracy(rank, name_) for rank, model in several]
         consistent, path = _paths(route, ranks, taxonomy)
         severity = _severity([route.models[-1]], ranks[-1], taxonomy)
         rows.append((title, *cells, consistent, path, severity))
@@ -92,7 +93,7 @@ def routes_table(
             " And what do losses over the tree, a term between the heads, and chained "
             "heads change?"
         )
-    return Table(
+    return Result(
         name=name,
         title="Single-rank, rolled-up and multi-rank models"
         + (f" ({words})" if words else ""),
@@ -145,35 +146,31 @@ def _against(title, route, base, ranks, taxonomy) -> str:
     return f"{title}, against {route.against}: {', '.join(words)}"
 
 
-def _said(looks: Looks, rank: str, rolled: bool) -> np.ndarray:
-    chosen = looks.rolled if rolled else looks.predicted
-    return chosen[:, looks.rank_at(rank)]
+def _said(table: Table, rank: str, rolled: bool) -> np.ndarray:
+    return table.of("rolled" if rolled else "predicted", f"asked-{rank}")
 
 
-def _right(model: Sequence[Seen], rank: str, rolled: bool) -> Estimate:
-    pool = Pool(model)
-    name = "rolled" if rolled else "predicted"
-    return pool.mean(pool.of_rank(name, rank) == pool.of_rank("true", rank))
+def _right(table: Table, rank: str, rolled: bool) -> np.ndarray:
+    return _said(table, rank, rolled) == table.of("true", f"asked-{rank}")
 
 
 def _gap(first, second, rank: str, *rolled: bool) -> Estimate:
     """Accuracy of a route at a rank minus that of another, image by image."""
 
-    def value(one: Looks, two: Looks) -> np.ndarray:
-        true = one.true[:, one.rank_at(rank)]
-        right = [
-            _said(looks, rank, roll) == true
-            for looks, roll in zip((one, two), rolled, strict=True)
-        ]
-        return right[0].astype(float) - right[1]
+    def value(*tables: Table) -> np.ndarray:
+        one, two = (
+            _right(table, rank, roll)
+            for table, roll in zip(tables, rolled, strict=True)
+        )
+        return one.astype(float) - two
 
     return paired([first, second], value)
 
 
 def _on_path(several, ranks, rolled, taxonomy) -> np.ndarray:
     said = {
-        rank: _said(looks, rank, rolled)
-        for rank, looks in zip(ranks, several, strict=True)
+        rank: _said(table, rank, rolled)
+        for rank, table in zip(ranks, several, strict=True)
     }
     return hierarchy.path_consistency(said, taxonomy)
 
@@ -181,24 +178,19 @@ def _on_path(several, ranks, rolled, taxonomy) -> np.ndarray:
 def _paths(route: Route, ranks, taxonomy) -> tuple[Estimate, Estimate]:
     """Shares of images with answers on one path, and with all answers right."""
 
-    def consistent(*several: Looks) -> np.ndarray:
-        return _on_path(several, ranks, route.rolled, taxonomy)
+    def consistent(*tables: Table) -> np.ndarray:
+        return _on_path(tables, ranks, route.rolled, taxonomy)
 
-    def right(*several: Looks) -> np.ndarray:
-        return np.all(
-            [
-                _said(looks, rank, route.rolled) == looks.true[:, looks.rank_at(rank)]
-                for rank, looks in zip(ranks, several, strict=True)
-            ],
-            axis=0,
-        )
+    def right(*tables: Table) -> np.ndarray:
+        pairs = zip(tables, ranks, strict=True)
+        return np.all([_right(*pair, route.rolled) for pair in pairs], axis=0)
 
     return paired(route.models, consistent), paired(route.models, right)
 
 
 def _path_gap(route: Route, base: Route, ranks, taxonomy) -> Estimate:
-    def value(*several: Looks) -> np.ndarray:
-        own, other = several[: len(ranks)], several[len(ranks) :]
+    def value(*tables: Table) -> np.ndarray:
+        own, other = tables[: len(ranks)], tables[len(ranks) :]
         one = _on_path(own, ranks, route.rolled, taxonomy)
         return one.astype(float) - _on_path(other, ranks, base.rolled, taxonomy)
 
@@ -209,21 +201,16 @@ def _severity(
     models: Sequence[Sequence[Seen]], rank: str, taxonomy: Taxonomy
 ) -> Estimate:
     """Mean height of a model's mistakes; of two, the first's minus the second's."""
-    seeds = set.intersection(*({one.piece.seed for one in seen} for seen in models))
     columns, groups, repeats = [], [], []
-    for seed in sorted(seeds):
-        looks = same_images(
-            *(next(s.looks for s in seen if s.piece.seed == seed) for seen in models)
-        )
+    for seed, tables in matched(models):
         found = []
-        for one in looks:
-            place = one.rank_at(rank)
-            truth, said = one.true[:, place], one.predicted[:, place]
-            height = taxonomy.lca_height(rank, truth, said)
+        for table in tables:
+            said = (table.of(name, f"asked-{rank}") for name in ("true", "predicted"))
+            height = taxonomy.lca_height(rank, *said)
             found += [height, height > 0]
         columns.append(np.stack(found, axis=1).astype(np.float64))
-        groups.append(looks[0].group)
-        repeats.append(np.full(len(looks[0].group), seed))
+        groups.append(tables[0].groups)
+        repeats.append(np.full(len(tables[0]), seed))
     if not columns:
         return Estimate(float("nan"))
 

@@ -4,17 +4,20 @@ Two trainings that differ in the seed alone give maps that differ: that is the n
 floor, and only what agrees less than it is another map.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from hiercam_keras.experiments.looks import Looks, same_images
+from hiercam_keras.evaluation.table import Table, same_pictures
+from hiercam_keras.experiments.results import Result, joined, text, told
 from hiercam_keras.experiments.seen import Seen, pick
-from hiercam_keras.experiments.tables import Table, joined, text, told
 from hiercam_keras.metrics import agreement, resampling
 from hiercam_keras.metrics.resampling import Estimate
 
+# Two tables and the rank asked for in each.
+Pair = tuple[Table, str, Table, str]
 MEASURES = {
     "Pearson": agreement.pearson,
     "Spearman": agreement.spearman,
@@ -22,7 +25,9 @@ MEASURES = {
 }
 
 
-def agreement_table(seen: Sequence[Seen], names: dict, fine: str, coarse: str) -> Table:
+def agreement_table(
+    seen: Sequence[Seen], names: dict, fine: str, coarse: str
+) -> Result:
     """Trained at `coarse` against trained at `fine` and asked for `coarse`.
 
     Args:
@@ -56,7 +61,7 @@ def agreement_table(seen: Sequence[Seen], names: dict, fine: str, coarse: str) -
                     "as much as two seeds at one rank do",
                 )
             )
-    return Table(
+    return Result(
         name="agreement",
         title=f"Trained at {coarse}, or trained at {fine} and asked for {coarse}",
         claim=f"Does asking a {fine} model for the {coarse} give the same map as "
@@ -90,10 +95,10 @@ def same_map(words: str, rows: Sequence[tuple], fine: str, coarse: str) -> list[
 
 def _kinds(
     fines: Sequence[Seen], coarses: Sequence[Seen], fine: str, coarse: str
-) -> dict[str, list[tuple[Looks, str, Looks, str]]]:
-    """Pairs of maps (looks, rank asked for) by what they tell."""
-    by_seed = {one.piece.seed: one.looks for one in fines}
-    same = [(one.looks, by_seed.get(one.piece.seed)) for one in coarses]
+) -> dict[str, list[Pair]]:
+    """Pairs of maps by what they show."""
+    by_seed = {one.piece.seed: one.table for one in fines}
+    same = [(one.table, by_seed.get(one.piece.seed)) for one in coarses]
     return {
         f"{coarse} model and {fine} model asked for {coarse}, one seed": [
             (a, coarse, b, coarse) for a, b in same if b is not None
@@ -102,37 +107,39 @@ def _kinds(
         f"two {fine} models asked for {coarse}, two seeds": _two(fines, coarse),
         f"two {fine} models asked for {fine}, two seeds": _two(fines, fine),
         f"one {fine} model asked for {coarse} and for {fine}": [
-            (one.looks, coarse, one.looks, fine) for one in fines
+            (one.table, coarse, one.table, fine) for one in fines
         ],
         f"one {coarse} model, two different images": [
-            (one.looks, coarse, _shifted(one.looks), coarse) for one in coarses
+            (one.table, coarse, _shifted(one.table), coarse) for one in coarses
         ],
     }
 
 
-def _two(seen: Sequence[Seen], rank: str) -> list[tuple[Looks, str, Looks, str]]:
-    return [(a.looks, rank, b.looks, rank) for a, b in itertools.combinations(seen, 2)]
+def _two(seen: Sequence[Seen], rank: str) -> list[Pair]:
+    return [(a.table, rank, b.table, rank) for a, b in itertools.combinations(seen, 2)]
 
 
-def _shifted(looks: Looks) -> Looks:
+def _shifted(table: Table) -> Table:
     """The same example_ids with the maps of images half the split away."""
-    order = np.argsort(looks.example_ids, kind="stable")
-    other = looks.take(np.roll(order, len(order) // 2))
-    return looks.take(order).with_maps(other.maps)
+    order = np.argsort(table.example_ids, kind="stable")
+    maps = table.values["map"][np.roll(order, len(order) // 2)]
+    ordered = table.take(order)
+    return dataclasses.replace(ordered, values={**ordered.values, "map": maps})
 
 
 def _agree(
-    pairs: Iterable[tuple[Looks, str, Looks, str]],
+    pairs: Iterable[Pair],
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """By measure: (values, species, example_ids), the pairs one after the other."""
     found = {name: [] for name in MEASURES}
     groups, ids = [], []
     for first, rank, second, other in pairs:
-        one, two = same_images(first, second)
-        a, b = one.map_of(rank), two.map_of(other)
+        one, two = same_pictures(first, second)
+        a = one.of("map", f"asked-{rank}").astype(np.float64)
+        b = two.of("map", f"asked-{other}").astype(np.float64)
         for name, measure in MEASURES.items():
             found[name].append(measure(a, b))
-        groups.append(one.group)
+        groups.append(one.groups)
         ids.append(one.example_ids)
     groups, ids = np.concatenate(groups), np.concatenate(ids)
     return {name: (np.concatenate(v), groups, ids) for name, v in found.items()}
@@ -151,12 +158,12 @@ def _gap(question: dict, floor: dict) -> Estimate:
     return resampling.mean(delta, [first[name][1] for name in common])
 
 
-def _by_image(values: tuple) -> dict[str, tuple[float, int]]:
+def _by_image(values: tuple) -> dict[str, tuple[float, str]]:
     """example_id -> (mean over the pairs of models, species)."""
     numbers, groups, ids = values
     names, first, place = np.unique(ids, return_index=True, return_inverse=True)
     means = np.bincount(place, numbers) / np.bincount(place)
     return {
-        str(name): (float(mean), int(groups[row]))
+        str(name): (float(mean), str(groups[row]))
         for name, mean, row in zip(names, means, first, strict=True)
     }

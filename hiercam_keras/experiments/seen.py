@@ -1,23 +1,25 @@
-"""experiments: the looks of several seeds of one model, put together for a table."""
+"""Tables of several seeds of one model, pooled for an estimate."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hiercam_keras.experiments.looks import Looks, same_images
+from hiercam_keras.evaluation.table import Table, same_pictures
 from hiercam_keras.experiments.pieces import Condition, Piece
 from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.resampling import Estimate
 
+OBJECT, BACKGROUND = "energy_on_object", "background"
+
 
 @dataclass(frozen=True)
 class Seen:
-    """A piece and what it looks at."""
+    """A training and the table of its answers."""
 
     piece: Piece
-    looks: Looks
+    table: Table
 
 
 def pick(
@@ -38,122 +40,109 @@ def pick(
 def paired(
     several: Sequence[Sequence[Seen]], value: Callable[..., np.ndarray]
 ) -> Estimate:
-    """Mean of a figure of several models' looks at one image, as their difference.
+    """Mean over pictures and seeds of a figure of several models at one picture.
 
     Args:
-      several: pieces of each model; seeds and images that all have are taken.
-      value: looks of each model at the same N images -> (N,).
+      several: trainings of each model; seeds and pictures that all have are taken.
+      value: tables of each model with the same N pictures -> (N,).
     """
-    common = set.intersection(*({one.piece.seed for one in seen} for seen in several))
-    values, groups, seeds = [], [], []
-    for seed in sorted(common):
-        chosen = [
-            next(one.looks for one in seen if one.piece.seed == seed)
-            for seen in several
-        ]
-        looks = same_images(*chosen)
-        values.append(np.asarray(value(*looks), np.float64))
-        groups.append(looks[0].group)
-        seeds.append(np.full(len(values[-1]), seed))
-    if not values:
+    cells = list(matched(several))
+    if not cells:
         return Estimate(float("nan"))
+    values = [np.asarray(value(*tables), np.float64) for _, tables in cells]
+    groups = [tables[0].groups for _, tables in cells]
+    seeds = [np.full(len(tables[0]), seed) for seed, tables in cells]
     return resampling.mean(*map(np.concatenate, (values, groups, seeds)))
 
 
+def matched(
+    several: Sequence[Sequence[Seen]],
+) -> Iterator[tuple[int, list[Table]]]:
+    """(seed, a table of each model with the same pictures) for the common seeds."""
+    common = set.intersection(*({one.piece.seed for one in seen} for seen in several))
+    for seed in sorted(common):
+        chosen = [
+            next(one.table for one in seen if one.piece.seed == seed)
+            for seen in several
+        ]
+        yield seed, same_pictures(*chosen)
+
+
 class Pool:
-    """Images of several seeds, one after the other.
+    """Pictures of several seeds, one after the other.
 
     Args:
-      seen: pieces that differ in their seed only.
-      rank_right: keep only images whose answer at this rank is right.
+      seen: trainings that differ in their seed only.
     """
 
-    def __init__(self, seen: Sequence[Seen], rank_right: str | None = None):
-        several = [one.looks for one in seen]
-        if rank_right is not None:
-            several = [_right(one, rank_right) for one in several]
-        self._several = several
-        self.groups = np.concatenate([one.group for one in several])
-        self.seeds = np.concatenate(
-            [
-                np.full(len(one.group), piece.piece.seed)
-                for one, piece in zip(several, seen, strict=True)
-            ]
+    def __init__(self, seen: Sequence[Seen]):
+        self._tables = [one.table for one in seen]
+        self.groups = np.concatenate([table.groups for table in self._tables])
+        self.seeds = np.repeat(
+            [one.piece.seed for one in seen], [len(one.table) for one in seen]
         )
-        self.area = np.concatenate([one.area for one in several])
 
-    def energy(self, key: str) -> np.ndarray:
-        """Shares of the energy (N, P) for a question."""
-        return np.concatenate([one.energy[:, one.at(key)] for one in self._several])
+    def of(self, name: str, question: str) -> np.ndarray:
+        """A value under a question: (N,); "background" is the energy off the object."""
+        if name == BACKGROUND:
+            return 1 - self.of(OBJECT, question)
+        return np.concatenate([table.of(name, question) for table in self._tables])
 
-    def hot(self, key: str) -> np.ndarray:
-        """Share of the picture (N,) that is hot for a question."""
-        return np.concatenate([one.hot[:, one.at(key)] for one in self._several])
-
-    def of_rank(self, name: str, rank: str) -> np.ndarray:
-        """true, predicted or log2_true (N,) at a rank."""
-        return np.concatenate(
-            [getattr(one, name)[:, one.rank_at(rank)] for one in self._several]
-        )
+    def area(self, part: str) -> np.ndarray:
+        """Share of each picture (N,) that a part, object or background fills."""
+        if part == BACKGROUND:
+            return 1 - self.area(OBJECT)
+        name = "object_area" if part == OBJECT else f"{part}_area"
+        return np.concatenate([table.pictures[name] for table in self._tables])
 
     def mean(self, values: Any) -> Estimate:
         """Mean with its interval over species and seeds."""
         return resampling.mean(values, self.groups, self.seeds)
 
-    def lift(self, key: str, parts: Sequence[int]) -> Estimate:
-        """Lift of a question's maps on some parts together."""
-        parts = list(parts)
-        energy, kept = self._known(key)
+    def accuracy(self, rank: str, predicted: str = "predicted") -> Estimate:
+        """Share of right answers at a rank, of those named "predicted" or "rolled"."""
+        question = f"asked-{rank}"
+        return self.mean(self.of(predicted, question) == self.of("true", question))
+
+    def lift(self, question: str, part: str) -> Estimate:
+        """Lift of a question's maps on a part, the object or the background."""
+        energy = self.of(part, question)
+        kept = np.isfinite(energy)
         return resampling.lift(
-            energy[:, parts].sum(1),
-            self.area[kept][:, parts].sum(1),
-            self.groups[kept],
-            self.seeds[kept],
+            energy[kept], self.area(part)[kept], self.groups[kept], self.seeds[kept]
         )
 
-    def specificity(self, key: str, part: int, others: Sequence[int]) -> Estimate:
+    def specificity(self, question: str, part: str, others: Sequence[str]) -> Estimate:
         """Lift on a part minus the mean of the lifts on the other parts."""
-        energy, kept = self._known(key)
-        order = [part, *others]
-        columns = np.concatenate([energy[:, order], self.area[kept][:, order]], axis=1)
-        return resampling.of_sums(
-            columns, self.groups[kept], _own_minus_others, self.seeds[kept]
-        )
+        return self._sums([question], [part, *others], _own_minus_others)
 
-    def gain(self, key: str, base: str, part: int, others: Sequence[int]) -> Estimate:
-        """Specificity of one question minus that of another, on the same images."""
-        order = [part, *others]
-        first, kept = self._known(key)
-        second, also = self._known(base)
-        both = kept & also
-        columns = np.concatenate(
+    def gain(
+        self, question: str, base: str, part: str, others: Sequence[str]
+    ) -> Estimate:
+        """Specificity of one question minus that of another, on the same pictures."""
+
+        def statistic(sums: np.ndarray) -> np.ndarray:
+            first, second = np.split(sums, 2, axis=1)
+            return _own_minus_others(first) - _own_minus_others(second)
+
+        return self._sums([question, base], [part, *others], statistic)
+
+    def _sums(self, questions, parts, statistic) -> Estimate:
+        """A statistic of the energies, then the areas, of the parts, by question, over
+        the pictures on which every question was asked."""
+        areas = [self.area(part) for part in parts]
+        columns = np.stack(
             [
-                self.energy(key)[both][:, order],
-                self.area[both][:, order],
-                self.energy(base)[both][:, order],
-                self.area[both][:, order],
+                column
+                for question in questions
+                for column in [*(self.of(part, question) for part in parts), *areas]
             ],
             axis=1,
         )
-        half = 2 * len(order)
-
-        def statistic(sums):
-            return _own_minus_others(sums[:, :half]) - _own_minus_others(sums[:, half:])
-
+        kept = np.isfinite(columns).all(axis=1)
         return resampling.of_sums(
-            columns, self.groups[both], statistic, self.seeds[both]
+            columns[kept], self.groups[kept], statistic, self.seeds[kept]
         )
-
-    def _known(self, key: str) -> tuple[np.ndarray, np.ndarray]:
-        """Energies of the images where something was asked, and which they are."""
-        energy = self.energy(key)
-        kept = np.isfinite(energy).all(axis=1)
-        return energy[kept], kept
-
-
-def _right(looks: Looks, rank: str) -> Looks:
-    place = looks.rank_at(rank)
-    return looks.take(np.flatnonzero(looks.predicted[:, place] == looks.true[:, place]))
 
 
 def _own_minus_others(sums: np.ndarray) -> np.ndarray:

@@ -24,8 +24,8 @@ from hiercam_keras.experiments import (
 )
 from hiercam_keras.experiments.looks import View
 from hiercam_keras.experiments.pieces import Condition, Piece
+from hiercam_keras.experiments.results import ORIGINAL, Result
 from hiercam_keras.experiments.seen import Seen, pick
-from hiercam_keras.experiments.tables import ORIGINAL, Table
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import style
@@ -67,7 +67,7 @@ def run(settings: Settings) -> str:
     for name, png in study_figures.draw(found, data.source.evidence).items():
         style.save_png(folder / name, png)
     command = "python main.py --mode=study"
-    about = page.about(settings, wanted, command, len(seen[0].looks.group))
+    about = page.about(settings, wanted, command, len(seen[0].table))
     about += seeds_note(len(study.seeds))
     page_path = out / "STUDY.md"
     command = page.command_line(settings, command)
@@ -107,7 +107,7 @@ def _tables(
     seen: list[Seen],
     done: list[Run],
     data: RunData,
-) -> dict[str, Table]:
+) -> dict[str, Result]:
     study = settings.config.study
     order = data.taxonomy.ranks.index
     ranks = sorted(study.ranks, key=order)
@@ -147,7 +147,7 @@ def _tables(
     return {table.name: table for table in found}
 
 
-def for_weights(table: Table, study, weights: str | None) -> Table:
+def for_weights(table: Result, study, weights: str | None) -> Result:
     """The table of models that began with these weights, by name and title apart from
     those of the first ones."""
     several = tuple(study.weights)
@@ -165,7 +165,7 @@ def for_weights(table: Table, study, weights: str | None) -> Table:
     )
 
 
-def _close_tables(settings, names, seen, done, ranks, marks) -> list[Table]:
+def _close_tables(settings, names, seen, done, ranks, marks) -> list[Result]:
     """Parts, steps and background again, at an earlier layer."""
     study = settings.config.study
     if not study.close:
@@ -203,7 +203,7 @@ def _close_tables(settings, names, seen, done, ranks, marks) -> list[Table]:
     ]
 
 
-def _views_table(settings, names, seen, done, rank: str, marks: dict) -> Table:
+def _views_table(settings, names, seen, done, rank: str, marks: dict) -> Result:
     """The finest model of the first condition and seed in all views."""
     study, first = settings.config.study, next(iter(names))
     all_views = [
@@ -215,10 +215,9 @@ def _views_table(settings, names, seen, done, rank: str, marks: dict) -> Table:
         for one, run_ in zip(seen, done, strict=True)
         if (one.piece.ranks, one.piece.condition) == ((rank,), first)
     )
-    keys = (f"asked-{rank}", f"step-{rank}")
-    found = views.look_at(piece, run_, settings, views=all_views, keys=keys)
+    found = views.look_at(piece, run_, settings, views=all_views, rank=rank)
     by_view = {
-        view: [Seen(piece, looks)] for view, looks in zip(all_views, found, strict=True)
+        view: [Seen(piece, table)] for view, table in zip(all_views, found, strict=True)
     }
     return view_tables.views_table(by_view, rank, marks)
 
@@ -257,6 +256,5 @@ def _habitat_cells(
 
 
 def _elsewhere(piece: Piece, run_: Run, settings: Settings, images_of: Run) -> Seen:
-    key = f"asked-{piece.ranks[-1]}"
-    found = views.look_at(piece, run_, settings, images_of=images_of, keys=(key,))
+    found = views.look_at(piece, run_, settings, images_of=images_of, kinds=("asked",))
     return Seen(piece, found[0])

@@ -8,13 +8,13 @@ import numpy as np
 
 from hiercam_keras.experiments import figures
 from hiercam_keras.experiments.figures import by_series, point
-from hiercam_keras.experiments.tables import Table
+from hiercam_keras.experiments.results import Result
 from hiercam_keras.report import dots, matrix
 
 Evidence = Mapping[str, tuple[str, int]]
 
 
-def draw(found: Mapping[str, Table], evidence: Evidence) -> dict[str, bytes]:
+def draw(found: Mapping[str, Result], evidence: Evidence) -> dict[str, bytes]:
     """PNG bytes by file name."""
     drawn = {}
     for name, table in found.items():
@@ -35,7 +35,7 @@ def draw(found: Mapping[str, Table], evidence: Evidence) -> dict[str, bytes]:
     return drawn
 
 
-def _explained(table: Table) -> Table:
+def _explained(table: Result) -> Result:
     rows = [(row[0], explained(row[1]), *row[2:]) for row in table.rows]
     return dataclasses.replace(table, rows=rows)
 
@@ -50,7 +50,7 @@ def explained(condition: str) -> str:
     return re.sub(r"\bhabitat ([\d.]+)", word, condition)
 
 
-def _parts(table: Table, evidence: Evidence) -> bytes:
+def _parts(table: Result, evidence: Evidence) -> bytes:
     """The finest model's lifts, each with its interval."""
     finest = table.rows[0][0]
     chosen = [row for row in table.rows if row[0] == finest]
@@ -81,7 +81,7 @@ def _parts(table: Table, evidence: Evidence) -> bytes:
     )
 
 
-def _views(table: Table) -> bytes:
+def _views(table: Result) -> bytes:
     """Views whose accuracy is far below the best stand there pale."""
     rows = [f"stride {row[0]}, {row[1]}, {row[3]}" for row in table.rows]
     pale = [place for place, row in enumerate(table.rows) if row[-1] == "no"]
@@ -90,7 +90,7 @@ def _views(table: Table) -> bytes:
     return dots.dots_png(rows, series, label, reference=1.0, pale=pale)
 
 
-def _background(table: Table) -> bytes:
+def _background(table: Result) -> bytes:
     rows = [row for row in table.rows if row[0].endswith(" model")]
     places = range(1, len(table.header) - 1)
     series = {
@@ -108,7 +108,7 @@ def _background(table: Table) -> bytes:
     )
 
 
-def _agreement(table: Table) -> bytes:
+def _agreement(table: Result) -> bytes:
     rows, series = by_series(table, (1,), 0, 2)
     series = {explained(name): points for name, points in series.items()}
     return dots.dots_png(rows, series, "Pearson correlation of the maps")

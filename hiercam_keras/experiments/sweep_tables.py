@@ -12,7 +12,7 @@ import numpy as np
 from hiercam_keras import wording
 from hiercam_keras.experiments import boxes
 from hiercam_keras.experiments.boxes import Found
-from hiercam_keras.experiments.tables import Table, told
+from hiercam_keras.experiments.results import Result, told
 from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes.load import RunData
@@ -30,7 +30,7 @@ class Cell(NamedTuple):
 Counts = dict[Cell, list[tuple[Found | None, Found]]]
 
 
-def sweep_table(counts: Counts, data: RunData, split: str) -> Table:
+def sweep_table(counts: Counts, data: RunData, split: str) -> Result:
     """MaxBoxAccV2 and PxAP of each rank, training and map size."""
     order = data.taxonomy.ranks.index
     cells = sorted(counts, key=lambda cell: order(cell.rank))  # strides as they come
@@ -52,7 +52,7 @@ def sweep_table(counts: Counts, data: RunData, split: str) -> Table:
         )
     trained = tuple(dict.fromkeys(cell.trained for cell in counts))
     one = counts[cells[0]][0][1]
-    return Table(
+    return Result(
         name="granularity",
         title="Localization against training rank",
         source="Cole et al. 2022, in our words",

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments.accuracy import accuracy_gap
-from hiercam_keras.experiments.evidence import Evidence
-from hiercam_keras.experiments.looks import Looks
+from hiercam_keras.experiments.evidence import Evidence, own_and_others
 from hiercam_keras.experiments.pieces import Condition
-from hiercam_keras.experiments.seen import Seen, paired, pick
-from hiercam_keras.experiments.tables import Table, told
+from hiercam_keras.experiments.results import Result, told
+from hiercam_keras.experiments.seen import BACKGROUND, OBJECT, Seen, paired, pick
 from hiercam_keras.metrics.resampling import Estimate
 
 
@@ -19,7 +19,7 @@ def variants_table(
     names: Mapping[Condition, str],
     ranks: Sequence[str],
     evidence: Evidence,
-) -> Table:
+) -> Result:
     """Each override against the same training without it, image by image."""
     rows, answers = [], []
     for condition in names:
@@ -29,9 +29,8 @@ def variants_table(
         plain = replace(condition, overrides=())
         for rank in ranks:
             pair = pick(seen, (rank,), condition), pick(seen, (rank,), plain)
-            label = evidence[rank][1]
-            others = [other for _, other in evidence.values() if other != label]
-            own = energy_gap(*pair, f"asked-{rank}", [label])
+            part, others = own_and_others(evidence, rank)
+            own = energy_gap(*pair, f"asked-{rank}", [part])
             rows.append(
                 (
                     field,
@@ -39,8 +38,8 @@ def variants_table(
                     accuracy_gap(*pair, rank),
                     own,
                     energy_gap(*pair, f"asked-{rank}", others),
-                    energy_gap(*pair, f"asked-{rank}", [0]),
-                    energy_gap(*pair, f"step-{rank}", [label]),
+                    energy_gap(*pair, f"asked-{rank}", [BACKGROUND]),
+                    energy_gap(*pair, f"step-{rank}", [part]),
                 )
             )
             answers.append(
@@ -52,7 +51,7 @@ def variants_table(
                     "no significant change on its own part",
                 )
             )
-    return Table(
+    return Result(
         name="variants",
         title="One changed field of the training",
         claim="Does a change of the training, as a loss on the filters of the last "
@@ -76,15 +75,13 @@ def variants_table(
 
 
 def energy_gap(
-    first: Sequence[Seen], second: Sequence[Seen], key: str, parts: Sequence[int]
+    first: Sequence[Seen], second: Sequence[Seen], key: str, parts: Sequence[str]
 ) -> Estimate:
     """Share of the energy on some parts, of the first minus of the second."""
 
-    def value(one: Looks, two: Looks) -> np.ndarray:
-        shares = [
-            looks.energy[:, looks.at(key)][:, list(parts)].sum(1, dtype=np.float64)
-            for looks in (one, two)
-        ]
-        return shares[0] - shares[1]
+    def value(one: Table, two: Table) -> np.ndarray:
+        if list(parts) == [BACKGROUND]:
+            return two.of(OBJECT, key) - one.of(OBJECT, key)
+        return sum(one.of(part, key) - two.of(part, key) for part in parts)
 
     return paired([first, second], value)

@@ -3,36 +3,39 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from hiercam_keras.experiments.evidence import LIFT, Evidence, in_words
-from hiercam_keras.experiments.seen import Pool, Seen
-from hiercam_keras.experiments.tables import Table, joined, text
+from hiercam_keras.experiments.evidence import (
+    LIFT,
+    Evidence,
+    in_words,
+    own_and_others,
+)
+from hiercam_keras.experiments.results import Result, joined, text
+from hiercam_keras.experiments.seen import OBJECT, Pool, Seen
 from hiercam_keras.metrics.resampling import Estimate
 
 
 def views_table(
     seen_by_view: Mapping[tuple, list[Seen]], rank: str, evidence: Evidence
-) -> Table:
+) -> Result:
     """Map size, layer and method, with the same weights."""
-    part, label = evidence[rank]
-    others = [other for _, other in evidence.values() if other != label]
+    part, (own, others) = evidence[rank][0], own_and_others(evidence, rank)
     rows = []
     for (stride, layer, method), seen in seen_by_view.items():
         pool = Pool(seen)
         asked, step = f"asked-{rank}", f"step-{rank}"
-        side = seen[0].looks.maps.shape[-1]
-        right = pool.mean(pool.of_rank("predicted", rank) == pool.of_rank("true", rank))
+        side = seen[0].table.values["map"].shape[-1]
         rows.append(
             (
                 stride,
                 layer or "last activation",
                 f"{side} x {side}",
                 method,
-                right,
-                pool.lift(asked, [label]),
-                pool.lift(step, [label]),
-                pool.specificity(step, label, others),
-                pool.lift(asked, range(1, pool.area.shape[1])),
-                pool.mean(pool.hot(asked)),
+                pool.accuracy(rank),
+                pool.lift(asked, own),
+                pool.lift(step, own),
+                pool.specificity(step, own, others),
+                pool.lift(asked, OBJECT),
+                pool.mean(pool.of("heatmap_area", asked)),
             )
         )
     same = comparable([row[4] for row in rows])
@@ -44,7 +47,7 @@ def views_table(
         f"{row[3]} on {row[2]} cells of {row[1]}, stride {row[0]}: {text(row[6])}"
         for row in (best, least)
     ]
-    return Table(
+    return Result(
         name="views",
         title=f"Map size, layer and method, for the {rank} model",
         claim="How do map size, layer and method change where the maps lie?",

@@ -15,8 +15,10 @@ from ml_collections import ConfigDict
 
 from hiercam_keras import file_names, runtime
 from hiercam_keras.cam import Explainer
+from hiercam_keras.evaluation import table as tables
+from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments import looks
-from hiercam_keras.experiments.looks import Looks, View
+from hiercam_keras.experiments.looks import View
 from hiercam_keras.experiments.pieces import Piece
 from hiercam_keras.models import files, heads, stride, xla_layers
 from hiercam_keras.modes import train
@@ -40,8 +42,9 @@ def look_at(
     *,
     views: Sequence[View] = (),
     images_of: Run | None = None,
-    keys: Sequence[str] | None = None,
-) -> list[Looks]:
+    kinds: Sequence[str] = ("asked", "step"),
+    rank: str | None = None,
+) -> list[Table]:
     """The looks of a finished piece, from disk where they are there.
 
     Args:
@@ -49,7 +52,8 @@ def look_at(
       settings: of the experiment; its `split` is looked at.
       views: how; default the usual view.
       images_of: another run with the same split on other pictures of the same birds.
-      keys: only these questions.
+      kinds: of the questions: asked, step.
+      rank: only questions at this rank.
 
     Returns:
       One for each view.
@@ -61,7 +65,12 @@ def look_at(
         data = replace(data, source=opened(images_of, settings).source)
     finest = max(run.ranks, key=data.taxonomy.ranks.index)
     asked = looks.questions(finest, data.taxonomy)
-    asked = {key: target for key, target in asked.items() if key in (keys or asked)}
+    asked = {
+        key: target
+        for key, target in asked.items()
+        for kind, _, of in [key.partition("-")]
+        if kind in kinds and rank in (None, of)
+    }
     ids = getattr(data.split, settings.split)
     places = {}
     for view in views:
@@ -78,7 +87,7 @@ def look_at(
             "looking through %s at stride %d (%s)", run.path, step, _told(chosen)
         )
         _look(data, settings.split, step, chosen, asked, places)
-    return [looks.load(places[view]) for view in views]
+    return [tables.load(places[view]) for view in views]
 
 
 def _told(views: Sequence[View]) -> str:
@@ -136,7 +145,7 @@ def _look(
     by_layer = dict(zip(layers, explain.layers, strict=True))
     for view in views:
         key = view.method, by_layer[view.layer or usual_layer]
-        looks.save(places[view], found[key])
+        tables.save(places[view], found[key])
 
 
 def usual_layer_of(run: Run) -> str:

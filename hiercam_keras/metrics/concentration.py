@@ -93,39 +93,6 @@ def area_share(masks: Any) -> np.ndarray:
     return _as_masks(masks, np.shape(masks)).mean(axis=(-2, -1))
 
 
-def part_energy(maps: Any, parts: Any, num_parts: int) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of the energy and of the area on each part of a label image.
-
-    Args:
-      maps: (N, h, w).
-      parts: (N, h, w) integers 0 .. num_parts - 1, 0 being the background.
-      num_parts: number of labels, background included.
-
-    Returns:
-      (energy, area), each (N, num_parts), rows sum to 1. Their quotient is the lift.
-
-    Raises:
-      ValueError: shapes differ, or a label is out of range.
-    """
-    values = energy(maps)
-    parts = np.asarray(parts)
-    if values.ndim != 3 or parts.shape != values.shape:
-        raise ValueError(
-            f"maps {values.shape} and parts {parts.shape}, expected (N, h, w) twice"
-        )
-    if parts.size and (parts.min() < 0 or parts.max() >= num_parts):
-        raise ValueError(
-            f"part labels are {parts.min()} .. {parts.max()}, expected 0 .. "
-            f"{num_parts - 1}"
-        )
-    count = len(values)
-    slots = (np.arange(count)[:, None, None] * num_parts + parts).ravel().astype(int)
-    size = count * num_parts
-    held = np.bincount(slots, values.ravel(), size).reshape(count, num_parts)
-    pixels = np.bincount(slots, minlength=size).reshape(count, num_parts)
-    return held, pixels / (values.shape[-2] * values.shape[-1])
-
-
 def shape_measures(maps: Any, threshold: float = 0.5) -> dict[str, np.ndarray]:
     """Everything about the shape of each map, by name; one value per map.
 

@@ -8,6 +8,7 @@ index.html that opens from disk.
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,33 +16,25 @@ from hiercam_keras import file_names, run_folder, runtime, workdir
 from hiercam_keras.cam import methods
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.coherence import COHERENT, INCOHERENT
-from hiercam_keras.modes import compare_page, comparison, faithful, overlays
-from hiercam_keras.modes.comparison import Column, ask
+from hiercam_keras.modes import compare_page, faithful, overlays
+from hiercam_keras.modes.comparison import differences, measure, questions
+from hiercam_keras.modes.comparison.columns import Column
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import tables
 from hiercam_keras.run_folder import Run
 
-SUMMARY = (
-    "model",
-    "rank",
-    "taxa",
-    "accuracy",
-    "low",
-    "high",
-    "chance",
-    "heatmap_area",
-    "energy_on_bird",
-    "bird_area",
-    "coherent",
-    "incoherent",
-    "asked_of",
-    "method",
-    "run",
-    "pictures",
-    "species",
-    "object_pictures",
-)
+# Columns of the summary that are printed, and what they are called there.
+SHOWN = {
+    "model": "model",
+    "taxa": "taxa",
+    "accuracy": "accuracy",
+    "pictures": "pictures",
+    "heatmap_area": "heatmap area",
+    "energy_on_bird": "energy on bird",
+    "bird_area": "bird area",
+    "coherent": "coherent",
+}
 
 
 def run(settings: Settings) -> str:
@@ -55,35 +48,25 @@ def run(settings: Settings) -> str:
     choices = faithful.choices_of(settings.config.faithfulness)
     for method in settings.config.compare.methods:
         methods.get_methods(method)
-    chosen = ask.chosen_records(opened[0], settings)
+    chosen = questions.chosen_records(opened[0], settings)
     columns = []
     for data, (_, rank) in zip(opened, runs, strict=True):
         ranks = [rank for _, rank in runs]
-        columns += ask.ask(data, rank, settings, ranks, choices, chosen)
-    columns = ask.told_apart(columns)
+        columns += questions.ask(data, rank, settings, ranks, choices, chosen)
+    columns = questions.unique(columns)
     columns.sort(key=lambda column: (column.asked_of is not None, column.depth))
-    numbers = comparison.measure(columns, settings.split, thresholds)
+    compared = measure.measure(columns, settings.split, thresholds)
     out = Path(settings.out or _default_out(runs, opened[0]))
     workdir.make_dir(out)
-    comparison.write_numbers(out / "numbers.csv", columns, numbers)
-    comparison.write_agreement(out / "agreement.csv", numbers)
-    found = comparison.differences(columns, numbers, settings.config.seed)
-    comparison.write_differences(out, found)
-    rows = [summary_row(column, numbers) for column in columns]
-    tables.write_csv(out / "summary.csv", SUMMARY, rows)
-    page = compare_page.write(out, columns, settings)
-    shown = [[row[0], *row[2:4], row[15], *row[7:11]] for row in rows]
-    header = (
-        "model",
-        "taxa",
-        "accuracy",
-        "pictures",
-        "heatmap area",
-        "energy on bird",
-        "bird area",
-        "coherent",
-    )
-    return f"{tables.format_table(header, shown)}\nreport: {page}"
+    measure.write_numbers(out / "numbers.csv", compared)
+    measure.write_agreement(out / "agreement.csv", compared.table)
+    tested = differences.differences(columns, compared, settings.config.seed)
+    differences.write_differences(out, tested)
+    summary = [summary_row(column, compared) for column in columns]
+    tables.write_csv(out / "summary.csv", tuple(summary[0]), summary)
+    page = compare_page.write(out, columns, compared, summary, tested, settings)
+    rows = [[row[name] for name in SHOWN] for row in summary]
+    return f"{tables.format_table(tuple(SHOWN.values()), rows)}\nreport: {page}"
 
 
 def _find(settings: Settings) -> list[tuple[Run, str]]:
@@ -124,30 +107,37 @@ def _check_same_split(opened: Sequence[RunData], split: str) -> None:
             )
 
 
-def summary_row(column: Column, numbers: comparison.Numbers) -> list:
-    """One row of `SUMMARY`: means over the pictures of which each is known."""
-    one = numbers.by_column[column.name]
-    accuracy = one.accuracy
-    return [
-        column.name,
-        column.rank,
-        column.data.taxonomy.num_labels(column.rank),
-        accuracy.value,
-        accuracy.low,
-        accuracy.high,
-        one.chance,
-        float(one.heatmap_area.mean()),
-        comparison.mean_or_none(one.energy_on_bird),
-        comparison.mean_or_none(numbers.bird_area),
-        float(np.mean(one.coherence.verdict == COHERENT)),
-        float(np.mean(one.coherence.verdict == INCOHERENT)),
-        column.asked_of or "",
-        column.method,
-        str(column.data.run.path),
-        accuracy.n,
-        accuracy.groups,
-        int(np.isfinite(one.energy_on_bird).sum()),
-    ]
+def summary_row(column: Column, compared: measure.Compared) -> dict[str, Any]:
+    """One row of summary.csv: means over the pictures of which each is known."""
+    table, name = compared.table, column.name
+    accuracy = compared.accuracy(name)
+    on_object = table.of("energy_on_object", name)
+    verdict = table.of("coherence", name)
+    return {
+        "model": name,
+        "rank": column.rank,
+        "taxa": column.data.taxonomy.num_labels(column.rank),
+        "accuracy": accuracy.value,
+        "low": accuracy.low,
+        "high": accuracy.high,
+        "chance": compared.chance[name],
+        "heatmap_area": float(table.of("heatmap_area", name).mean()),
+        "energy_on_bird": _mean_or_none(on_object),
+        "bird_area": _mean_or_none(table.pictures["object_area"]),
+        "coherent": float(np.mean(verdict == COHERENT)),
+        "incoherent": float(np.mean(verdict == INCOHERENT)),
+        "asked_of": column.asked_of or "",
+        "method": column.method,
+        "run": str(column.data.run.path),
+        "pictures": accuracy.n,
+        "species": accuracy.groups,
+        "object_pictures": int(np.isfinite(on_object).sum()),
+    }
+
+
+def _mean_or_none(values: np.ndarray) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else None
 
 
 def _default_out(runs: Sequence[tuple[Run, str]], first: RunData) -> Path:

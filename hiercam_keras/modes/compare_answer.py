@@ -7,19 +7,18 @@ the numbers. Significant is what the test says that is corrected for the number 
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from hiercam_keras import wording
 from hiercam_keras.metrics import resampling
-from hiercam_keras.modes import compare_claims, compare_table
+from hiercam_keras.modes import compare_claims
 from hiercam_keras.modes.compare_claims import Tested
 from hiercam_keras.modes.compare_lifts import Lift
-from hiercam_keras.modes.compare_table import Numbers
+from hiercam_keras.modes.comparison.measure import Compared
 from hiercam_keras.modes.parts import word
 
-_OBJECT = ("energy_on_object", "energy_on_bird")
-_CHANCE = ("chance", "bird_area")
 # What the models know of the pictures of a split.
 _SEEN = {
     "train": "that the models had learned from",
@@ -27,12 +26,25 @@ _SEEN = {
     "test": "that no model had learned from",
 }
 
-Row = Mapping[str, str]
+Row = Mapping[str, Any]
+
+
+def own_rows(summary: Sequence[Row]) -> list[Row]:
+    """The rows of models that are asked for a rank that they were trained at."""
+    return [row for row in summary if not row["asked_of"]]
+
+
+def answers(summary: Sequence[Row]) -> list[Row]:
+    """One row for each run and rank: maps by another method give no other answer."""
+    first: dict[tuple[str, str], Row] = {}
+    for row in summary:
+        first.setdefault((row["run"], row["rank"]), row)
+    return list(first.values())
 
 
 def question(summary: Sequence[Row]) -> str:
     """What was asked, by the ranks of the models."""
-    ranks = dict.fromkeys(row["rank"] for row in compare_table.own(summary))
+    ranks = dict.fromkeys(row["rank"] for row in own_rows(summary))
     first, *others = ranks
     if not others:
         return (
@@ -46,7 +58,7 @@ def question(summary: Sequence[Row]) -> str:
 
 
 def sentences(
-    numbers: Numbers,
+    compared: Compared,
     summary: Sequence[Row],
     lifts: Sequence[Lift],
     split: str = "test",
@@ -55,28 +67,28 @@ def sentences(
     """Three sentences: how right the models are, where they look, what the steps say.
 
     Args:
-      numbers: of all pictures.
+      compared: the numbers of all pictures.
       summary: rows of summary.csv, the models trained at their rank first.
       lifts: of the plain maps and the steps.
       split: of the pictures.
-      statistics: rows of statistics.csv.
+      statistics: rows of `comparison.differences`.
     """
-    own, tested = compare_table.own(summary), Tested(statistics)
+    own, tested = own_rows(summary), Tested(statistics)
     found = (
-        accuracy_sentence(numbers, summary, split, tested),
-        place_sentence(numbers, summary, tested),
-        steps_sentence(lifts, _model(own[0], own)) or agreement_sentence(numbers),
+        accuracy_sentence(compared, summary, split, tested),
+        place_sentence(compared, summary, tested),
+        steps_sentence(lifts, _model(own[0], own)) or agreement_sentence(compared),
     )
     return tuple(dict.fromkeys(filter(None, found)))
 
 
 def accuracy_sentence(
-    numbers: Numbers, summary: Sequence[Row], split: str, tested: Tested
+    compared: Compared, summary: Sequence[Row], split: str, tested: Tested
 ) -> str:
     """How often each model is right; a model that is there by two methods, once."""
-    rows = compare_table.answers(summary)
-    own = compare_table.own(rows)
-    text = f"Of {wording.count(len(numbers.example_ids), 'picture')} {_SEEN[split]}, "
+    rows = answers(summary)
+    own = own_rows(rows)
+    text = f"Of {wording.count(len(compared.table), 'picture')} {_SEEN[split]}, "
     text += " and ".join(
         f"{_model(row, own)} names the right {row['rank']} in {_accuracy(row)}"
         for row in own
@@ -86,9 +98,9 @@ def accuracy_sentence(
         if row in own or trained is None:
             continue
         found = tested.difference("correct", row["model"], trained["model"])
-        text += f"; the {row['model']} is right in {_percent(float(row['accuracy']))}, "
+        text += f"; the {row['model']} is right in {_percent(row['accuracy'])}, "
         text += compare_claims.points(found)
-    groups = _groups(numbers)
+    groups = len(np.unique(compared.table.groups))
     if groups < resampling.MIN_GROUPS:
         text += f"; too few species for intervals (n = {groups})"
     return text + "."
@@ -96,15 +108,11 @@ def accuracy_sentence(
 
 def _accuracy(row: Row) -> str:
     """`90.0 % (85.0 % to 94.0 %; guessing: 10.0 %)`."""
-    low, high = (100 * compare_claims.number(row[name]) for name in ("low", "high"))
+    low, high = (100 * row[name] for name in ("low", "high"))
     span = wording.interval(low, high, "{:.1f} %").strip(" ()")
     beside = [span] if span else []
-    beside.append(f"guessing: {_percent(float(row['chance']))}")
-    return f"{_percent(float(row['accuracy']))} ({'; '.join(beside)})"
-
-
-def _groups(numbers: Numbers) -> int:
-    return len(np.unique(numbers.species))
+    beside.append(f"guessing: {_percent(row['chance'])}")
+    return f"{_percent(row['accuracy'])} ({'; '.join(beside)})"
 
 
 def _model(row: Row, rows: Sequence[Row]) -> str:
@@ -118,40 +126,39 @@ def _asked(row: Row, rows: Sequence[Row]) -> str:
     return f"when asked for the {row['rank']}" if alone else f"by {row['model']}"
 
 
-def place_sentence(numbers: Numbers, summary: Sequence[Row], tested: Tested) -> str:
+def place_sentence(compared: Compared, summary: Sequence[Row], tested: Tested) -> str:
     """Where the plain maps lie; "" where that is not known."""
-    own = compare_table.own(summary)
-    inside, area = numbers.first(*_OBJECT), numbers.first("heatmap_area")
-    measure = "heatmap_area" if inside is None else "energy_on_object"
-    if inside is not None:
-        of = inside
-        share = _percent(np.nanmean(numbers.of_picture(*_CHANCE)))
+    own = own_rows(summary)
+    table = compared.table
+    inside = compared.known("energy_on_object")
+    measure = "energy_on_object" if inside else "heatmap_area"
+    if inside:
+        share = _percent(np.nanmean(table.pictures["object_area"]))
         text = f"On the bird, which fills {share} of the picture, lie "
         what = "of the evidence"
-    elif area is not None:
-        of = area
+    elif compared.known(measure):
         text, what = "The hot part of the heatmap covers ", "of the picture"
     else:
         return ""
-    base = of[own[0]["model"]]
+    base = table.of(measure, own[0]["model"])
     text += f"{_percent(np.nanmean(base))} {what} {_asked(own[0], own)}"
     for row in own[1:]:
-        mean = _percent(np.nanmean(of[row["model"]]))
+        mean = _percent(np.nanmean(table.of(measure, row["model"])))
         found = tested.difference(measure, row["model"], own[0]["model"])
         text += f", and {mean} {_asked(row, own)}: {compare_claims.points(found)}"
     known = np.isfinite(base)
-    groups = len(np.unique(numbers.species[known]))
+    groups = len(np.unique(table.groups[known]))
     counted = f"{wording.count(int(known.sum()), 'picture')} of "
     return f"{text} (means over {counted}{wording.count(groups, 'species')})."
 
 
-def agreement_sentence(numbers: Numbers) -> str:
+def agreement_sentence(compared: Compared) -> str:
     """How alike the models' heatmaps are; "" where no two can be compared."""
-    values = numbers.of_picture("agreement")
+    values = compared.table.pictures["agreement"]
     known = values[np.isfinite(values)]
     if not known.size:
         return ""
-    found = resampling.mean(values, numbers.species)
+    found = resampling.mean(values, compared.table.groups)
     span = wording.interval(found.low, found.high, "{:.2f}")
     if found.too_few:
         span = f" (interval: {wording.too_few(found.groups)})"

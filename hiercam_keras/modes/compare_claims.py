@@ -5,8 +5,8 @@ never the interval of a single difference. With too few groups there is no claim
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hiercam_keras import wording
 from hiercam_keras.metrics.resampling import Estimate
@@ -20,10 +20,10 @@ class Tested:
     """Differences of statistics.csv by their two models, in either order.
 
     Args:
-      rows: of statistics.csv, as text.
+      rows: of `comparison.differences`.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, str]]):
+    def __init__(self, rows: Sequence[Mapping[str, Any]]):
         self._found = {
             (row["model_a"], row["model_b"], row["measure"]): _estimate(row)
             for row in rows
@@ -76,16 +76,6 @@ def span(low: float, high: float, digits: str) -> str:
     return wording.interval(*sorted((abs(low), abs(high))), f"{{:{digits}}}")
 
 
-def _estimate(row: Mapping[str, str]) -> Estimate:
-    values = (number(row[name]) for name in ("difference", "low", "high"))
-    return Estimate(
-        *values, int(row["count"]), int(row["groups"]), number(row["p_holm"])
-    )
-
-
-def number(cell: str | None) -> float:
-    """A cell of a table; NaN where it is empty or no number."""
-    try:
-        return float(cell or "nan")
-    except ValueError:
-        return math.nan
+def _estimate(row: Mapping[str, Any]) -> Estimate:
+    names = ("difference", "low", "high", "count", "groups", "p_holm")
+    return Estimate(*(row[name] for name in names))

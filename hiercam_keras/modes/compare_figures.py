@@ -1,39 +1,36 @@
-"""The figures of the compare page, drawn from summary.csv and lifts.csv alone."""
+"""The figures of the compare page, drawn from its summary and its lifts."""
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
 from hiercam_keras import wording
-from hiercam_keras.modes import compare_lifts, compare_table
-from hiercam_keras.modes.compare_claims import number
+from hiercam_keras.modes.compare_answer import answers
 from hiercam_keras.modes.compare_lifts import Lift
 from hiercam_keras.modes.parts import word
 from hiercam_keras.report import intervals, schema
 
-Row = Mapping[str, str]
+Row = Mapping[str, Any]
 
 
-def draw(out: Path) -> tuple[schema.Figure, ...]:
-    """All figures from the tables in a folder."""
-    summary = compare_table.read_optional(out / "summary.csv")
+def draw(summary: Sequence[Row], lifts: Sequence[Lift]) -> tuple[schema.Figure, ...]:
+    """All figures."""
     figures = (accuracy(summary),)
-    lifts = compare_lifts.read(out / "lifts.csv")
     return (*figures, on_parts(lifts)) if lifts else figures
 
 
 def accuracy(summary: Sequence[Row]) -> schema.Figure:
     """Accuracy of each model; the methods of one model have one accuracy."""
-    rows = compare_table.answers(summary)
+    rows = answers(summary)
     values = {
-        row["model"]: tuple(number(row[name]) for name in ("accuracy", "low", "high"))
+        row["model"]: tuple(row[name] for name in ("accuracy", "low", "high"))
         for row in rows
     }
-    chances = {row["model"]: float(row["chance"]) for row in rows}
+    chances = {row["model"]: row["chance"] for row in rows}
     known = any(math.isfinite(low) for _, low, _ in values.values())
     xlabel = "accuracy, 95 % interval" if known else "accuracy"
     png = intervals.intervals_png({"Accuracy": values}, xlabel, chances, percent=True)
-    counted = wording.count(int(rows[0]["pictures"]), "picture")
+    counted = wording.count(rows[0]["pictures"], "picture")
     alt = "; ".join(f"{name} {value[0]:.1%}" for name, value in values.items())
     return schema.Figure(
         "Accuracy",

@@ -1,8 +1,7 @@
-"""Where plain maps and steps lie on the bird: lifts with intervals, in lifts.csv.
+"""Lifts of plain maps and steps on the parts, with intervals, in lifts.csv.
 
 A lift is a map's energy on a part over the part's share of the picture: 1 is chance.
-All of it follows from numbers.csv and steps.csv, and the report's figure and third
-sentence are made of lifts.csv alone.
+All of it follows from numbers.csv and steps.csv.
 """
 
 import dataclasses
@@ -15,7 +14,8 @@ import numpy as np
 from hiercam_keras import workdir
 from hiercam_keras.metrics import resampling, statistics
 from hiercam_keras.metrics.resampling import Estimate
-from hiercam_keras.modes.compare_table import Numbers
+from hiercam_keras.modes.compare_steps import Steps
+from hiercam_keras.modes.comparison.measure import Compared
 from hiercam_keras.report import tables
 
 Evidence = Mapping[str, tuple[str, int]]  # rank -> (part, label)
@@ -70,36 +70,30 @@ class Lift:
         )
 
 
-_COUNTS = ("pictures", "species", "gain_pictures", "gain_species")
 _FIELDS = tuple(field.name for field in dataclasses.fields(Lift))
 
 
-def measure(
-    numbers: Numbers, steps: Sequence[Mapping[str, str]], evidence: Evidence
-) -> list[Lift]:
+def measure(compared: Compared, steps: Steps, evidence: Evidence) -> list[Lift]:
     """The lifts of all maps on all parts: the plain maps first, then the steps.
 
     Args:
-      numbers: of all pictures.
-      steps: rows of steps.csv, of one model; none without steps.
+      compared: the numbers of all pictures.
+      steps: of one model.
       evidence: which part carries which rank.
     """
-    found = []
-    for model in numbers.models:
+    table, found = compared.table, []
+    for model in table.questions:
         for rank, (part, _) in evidence.items():
-            by_model = numbers.measures.get(f"part_{rank}")
-            if by_model is None:
+            if not compared.known(f"part_{rank}"):
                 continue
-            shares = by_model[model]
-            kept = np.isfinite(shares)
-            over = np.where(kept, numbers.of_picture(f"part_{rank}_area"), np.nan)
-            found.append(
-                _with_counts(
-                    Lift(model, "", rank, part, 0, *[math.nan] * 3),
-                    resampling.lift(shares, over, numbers.species),
-                )
+            lift = resampling.lift(
+                table.of(f"part_{rank}", model),
+                table.pictures[f"part_{rank}_area"],
+                table.groups,
             )
-    found += _of_steps(numbers, steps, evidence)
+            empty = Lift(model, "", rank, part, 0, *[math.nan] * 3)
+            found.append(_with_counts(empty, lift))
+    found += _of_steps(compared, steps, evidence)
     adjusted = statistics.holm([one.gain_p for one in found])
     return [
         dataclasses.replace(one, gain_p_holm=float(p))
@@ -118,26 +112,24 @@ def _with_counts(empty: Lift, found: Estimate) -> Lift:
     )
 
 
-def _of_steps(numbers, steps, evidence) -> list[Lift]:
-    place = {example_id: i for i, example_id in enumerate(numbers.example_ids)}
-    found = []
-    for into in dict.fromkeys(row["rank"] for row in steps):
-        rows = [row for row in steps if row["rank"] == into]
-        at = [place[row["example_id"]] for row in rows]
-        model = rows[0]["model"]
+def _of_steps(compared: Compared, steps: Steps, evidence: Evidence) -> list[Lift]:
+    table, found = compared.table, []
+    place = {example_id: i for i, example_id in enumerate(table.example_ids)}
+    at = [place[example_id] for example_id in steps.table.example_ids]
+    for into in steps.ranks:
         for rank, (part, _) in evidence.items():
-            by_model = numbers.measures.get(f"part_{rank}")
-            if by_model is None or f"part_{rank}" not in rows[0]:
+            name = f"part_{rank}"
+            if name not in steps.parts or not compared.known(name):
                 continue
-            shares = np.full(len(numbers.example_ids), np.nan)
-            shares[at] = [float(row[f"part_{rank}"] or "nan") for row in rows]
+            shares = np.full(len(table), np.nan)
+            shares[at] = steps.table.of(name, into)
             if not np.isfinite(shares).any():
                 continue  # only children: nothing was chosen
-            area, species = numbers.of_picture(f"part_{rank}_area"), numbers.species
+            area, species = table.pictures[f"{name}_area"], table.groups
             over = np.where(np.isfinite(shares), area, np.nan)
             # Both lifts are over the same areas, so that their difference is the
             # quotient of the paired differences.
-            more = shares - by_model[model]
+            more = shares - table.of(name, steps.model)
             both = np.where(np.isfinite(more), area, np.nan)
             gain = resampling.lift(more, both, species)
             step = Lift(
@@ -170,20 +162,3 @@ def write(out: Path, lifts: Sequence[Lift]) -> None:
         for row in rows
     ]
     workdir.write_json(out / "lifts.json", plain)
-
-
-def read(path: Path) -> list[Lift]:
-    """Reads lifts.csv."""
-    columns = tables.read_csv(path)
-    texts = ("map", "step", "rank", "part")
-    found = []
-    for cells in zip(*(columns[name] for name in _FIELDS), strict=True):
-        row = dict(zip(_FIELDS, cells, strict=True))
-        numbers = {
-            name: float(cell or "nan")
-            for name, cell in row.items()
-            if name not in texts
-        }
-        numbers |= {name: int(numbers[name]) for name in _COUNTS}
-        found.append(Lift(**{name: row[name] for name in texts}, **numbers))
-    return found

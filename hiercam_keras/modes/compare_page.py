@@ -11,50 +11,65 @@ import numpy as np
 from hiercam_keras import runtime, wording
 from hiercam_keras.cam import heatmaps, store
 from hiercam_keras.data.sources.credits import read_credits
+from hiercam_keras.evaluation.table import Table
+from hiercam_keras.metrics.coherence import COHERENT, INCOHERENT
 from hiercam_keras.modes import (
     compare_answer,
     compare_figures,
     compare_lifts,
     compare_steps,
-    compare_table,
     compare_tables,
 )
-from hiercam_keras.modes.comparison import Column
+from hiercam_keras.modes.comparison.columns import Column
+from hiercam_keras.modes.comparison.measure import Compared
 from hiercam_keras.modes.load import make_loader
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.progress import progress
 from hiercam_keras.report import page, schema, sheets, strips, tables
 
 _SHEET_PICTURES = 48  # of a section, on its sheets
+_COHERENT = {COHERENT: True, INCOHERENT: False}  # else undecided
 _STRIP_PICTURES = 5  # of taxa that differ, with all steps
 
 
-def write(out: Path, columns: list[Column], settings: Settings) -> Path:
-    """Writes index.html and the sheets from the tables in `out`; returns the page.
+def write(
+    out: Path,
+    columns: list[Column],
+    compared: Compared,
+    summary: Sequence[Mapping[str, Any]],
+    tested: Sequence[Mapping[str, Any]],
+    settings: Settings,
+) -> Path:
+    """Writes index.html, the sheets, steps.csv and lifts.csv; returns the page.
 
     Pictures stream through, in the order of the split; those of the sheets are kept.
+
+    Args:
+      out: the folder.
+      columns: what is compared.
+      compared: the numbers of all pictures.
+      summary: rows of summary.csv.
+      tested: rows of statistics.csv.
+      settings: the command's.
     """
-    numbers = compare_table.read(out / "numbers.csv")
-    summary = compare_table.read_optional(out / "summary.csv")
     models = [_model(row) for row in summary]
     own = [column for column in columns if column.asked_of is None]
     data = columns[0].data
     evidence = data.source.evidence or {}
-    sections = choose_sections(numbers, settings)
+    sections = choose_sections(compared.table, settings)
     wanted = {one for section in sections for one in section.example_ids}
     records = [r for r in data.records(settings.split) if r.example_id in wanted]
     steps = compare_steps.make(own[0].name, own[0].data, settings.split, records)
-    compare_steps.write_table(out / "steps.csv", steps, data.taxonomy)
-    rows = compare_table.read_optional(out / "steps.csv")
-    compare_lifts.write(out, compare_lifts.measure(numbers, rows, evidence))
-    lifts = compare_lifts.read(out / "lifts.csv")
+    compare_steps.write_table(out / "steps.csv", steps)
+    lifts = compare_lifts.measure(compared, steps, evidence)
+    compare_lifts.write(out, lifts)
     on_sheets = {
         name: section.example_ids[:_SHEET_PICTURES]
         for name, section in zip(("chosen", "most", "least"), sections, strict=True)
     }
     kept: dict[str, schema.Picture] = {}
     streamed = _keep(
-        _pictures(records, columns, numbers, steps, settings),
+        _pictures(records, columns, compared, steps, settings),
         {one for ids in on_sheets.values() for one in ids},
         kept,
     )
@@ -62,11 +77,7 @@ def write(out: Path, columns: list[Column], settings: Settings) -> Path:
         title=f"{data.run.data_name}: {' and '.join(c.name for c in own)}",
         question=compare_answer.question(summary),
         sentences=compare_answer.sentences(
-            numbers,
-            summary,
-            lifts,
-            settings.split,
-            compare_table.read_optional(out / "statistics.csv"),
+            compared, summary, lifts, settings.split, tested
         ),
         ranks=data.taxonomy.ranks,
         models=tuple(models),
@@ -74,8 +85,8 @@ def write(out: Path, columns: list[Column], settings: Settings) -> Path:
         sections=tuple(sections),
         **_curves(own, summary),
         agreement_name="heatmap correlation",
-        tables=compare_tables.make(out, numbers, lifts, evidence),
-        figures=compare_figures.draw(out),
+        tables=compare_tables.make(compared, tested, lifts, evidence),
+        figures=compare_figures.draw(summary, lifts),
         steps_of=steps.model,
         facts=_facts(columns, settings),
     )
@@ -100,34 +111,29 @@ def _keep(
         yield picture
 
 
-def _model(row: Mapping[str, str]) -> schema.Model:
-    def known(*names: str) -> float | None:
-        return next((float(row[name]) for name in names if row.get(name)), None)
-
-    interval = (known("low"), known("high"))
+def _model(row: Mapping[str, Any]) -> schema.Model:
+    interval = (row["low"], row["high"])
     return schema.Model(
         name=row["model"],
         rank=row["rank"],
-        num_classes=int(row["taxa"]),
-        accuracy=float(row["accuracy"]),
-        accuracy_interval=None if None in interval else interval,
-        chance=float(row["chance"]),
-        pictures=int(row["pictures"]),
-        pictures_with_object=int(row["object_pictures"]),
-        heatmap_area=known("heatmap_area"),
-        energy_on_bird=known("energy_on_object", "energy_on_bird"),
-        bird_area=known("object_area", "bird_area"),
+        num_classes=row["taxa"],
+        accuracy=row["accuracy"],
+        accuracy_interval=interval if np.isfinite(interval).all() else None,
+        chance=row["chance"],
+        pictures=row["pictures"],
+        pictures_with_object=row["object_pictures"],
+        heatmap_area=row["heatmap_area"],
+        energy_on_bird=row["energy_on_bird"],
+        bird_area=row["bird_area"],
         numbers={
-            f"{name} maps, %": 100 * float(row[name])
-            for name in ("coherent", "incoherent")
-            if row.get(name)
+            f"{name} maps, %": 100 * row[name] for name in ("coherent", "incoherent")
         },
     )
 
 
-def _curves(own: Sequence[Column], summary: Sequence[Mapping[str, str]]) -> dict:
+def _curves(own: Sequence[Column], summary: Sequence[Mapping[str, Any]]) -> dict:
     """`curves` and `chances` of the page: each run once, whatever is asked of it."""
-    chance = {row["model"]: float(row["chance"]) for row in summary}
+    chance = {row["model"]: row["chance"] for row in summary}
     by_run: dict[Path, list[Column]] = {}
     for column in own:
         by_run.setdefault(column.data.run.path, []).append(column)
@@ -144,13 +150,11 @@ def _curves(own: Sequence[Column], summary: Sequence[Mapping[str, str]]) -> dict
     return {"curves": curves, "chances": chances}
 
 
-def choose_sections(
-    numbers: compare_table.Numbers, settings: Settings
-) -> list[schema.Section]:
+def choose_sections(table: Table, settings: Settings) -> list[schema.Section]:
     """By the seed, in the order drawn, and where heatmaps agree most and least."""
     config = settings.config
-    ids = np.array(numbers.example_ids, object)
-    agreement = numbers.of_picture("agreement")
+    ids = table.example_ids.astype(object)
+    agreement = table.pictures["agreement"]
     rng = np.random.default_rng(config.seed)
     count = len(ids) if config.compare.num_images < 0 else config.compare.num_images
     count = min(count, len(ids))
@@ -182,21 +186,19 @@ def choose_sections(
 def _pictures(
     records: list,
     columns: list[Column],
-    numbers: compare_table.Numbers,
+    compared: Compared,
     steps: compare_steps.Steps,
     settings: Settings,
 ) -> Iterator[schema.Picture]:
     """The pictures of the page, one at a time."""
-    data = columns[0].data
+    data, table = columns[0].data, compared.table
     known = {record.example_id: record for record in records}
     readers = [store.open(column.maps) for column in columns]
-    position = {example_id: i for i, example_id in enumerate(numbers.example_ids)}
+    position = {example_id: i for i, example_id in enumerate(table.example_ids)}
     of_steps = {record.example_id: i for i, record in enumerate(steps.records)}
-    areas = numbers.of_picture("chance", "bird_area")
-    agreement = numbers.of_picture("agreement")
+    areas, agreement = table.pictures["object_area"], table.pictures["agreement"]
     credits = read_credits(data.source.root)
     evidence = data.source.evidence or {}
-    inside = numbers.first("energy_on_object", "energy_on_bird")
     size = min(32, len(records))
     with make_loader(
         records, data.taxonomy, data.config, batch_size=size, once=True
@@ -216,13 +218,7 @@ def _pictures(
                     true=record.lineage.taxa,
                     true_name=record.lineage.display_name(data.taxonomy.finest),
                     views=tuple(
-                        _view(
-                            column,
-                            reader.get(record.example_id),
-                            numbers,
-                            number,
-                            inside,
-                        )
+                        _view(column, reader.get(record.example_id), compared, number)
                         for column, reader in zip(columns, readers, strict=True)
                     ),
                     agreement=_known(agreement[number]),
@@ -235,41 +231,35 @@ def _pictures(
                 )
 
 
-def _view(
-    column: Column,
-    entry: Any,
-    numbers: compare_table.Numbers,
-    number: int,
-    inside: Mapping[str, np.ndarray] | None,
-) -> schema.View:
-    taxonomy, name = column.data.taxonomy, column.name
+def _view(column: Column, entry: Any, compared: Compared, number: int) -> schema.View:
+    taxonomy, table = column.data.taxonomy, compared.table
     evidence = column.data.source.evidence or {}
-    label = int(numbers.predicted[name][number])
-    told = {
-        compare_tables.title(measure, evidence): float(by_model[name][number])
-        for measure, by_model in numbers.measures.items()
-        if np.isfinite(by_model[name][number])
-        and measure not in ("energy_on_object", "energy_on_bird")
+    place = table.questions.index(column.name)
+    value = {name: array[number, place] for name, array in table.values.items()}
+    shown = {
+        compare_tables.title(measure, evidence): float(value[measure])
+        for measure in compared.measures
+        if measure != "energy_on_object" and np.isfinite(value[measure])
     }
-    coherent = numbers.coherent.get(name)
+    label = int(value["predicted"])
     # Four times the map's own cells: enough for a browser to smooth on.
     side = 4 * max(entry.cam.shape[-2:])
     return schema.View(
-        model=name,
+        model=column.name,
         predicted=taxonomy.prefixes(column.rank)[label],
         predicted_name=taxonomy.names(column.rank)[label],
-        probability=float(numbers.probability[name][number]),
-        correct=bool(numbers.correct[name][number]),
+        probability=float(value["probability"]),
+        correct=bool(value["predicted"] == value["true"]),
         heatmap=heatmaps.heatmap(entry.cam[0], side),
-        degenerate=bool(numbers.degenerate[name][number]),
-        energy_on_bird=None if inside is None else _known(inside[name][number]),
-        numbers=told,
-        coherent=coherent[number] if coherent else None,
+        degenerate=bool(value["degenerate"]),
+        energy_on_bird=_known(value["energy_on_object"]),
+        numbers=shown,
+        coherent=_COHERENT.get(str(value["coherence"])),
     )
 
 
 def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return float(value) if np.isfinite(value) else None
 
 
 def _facts(columns: list[Column], settings: Settings) -> dict[str, str]:

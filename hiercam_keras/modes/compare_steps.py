@@ -4,7 +4,7 @@ A step is what chose a taxon among its siblings; those of one picture, from the 
 the predicted leaf, come from one forward pass (`cam.targets.path`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +14,15 @@ from absl import logging
 from hiercam_keras import wording
 from hiercam_keras.cam import heatmaps, store, targets
 from hiercam_keras.data.records import Record
-from hiercam_keras.maps import SIDE
-from hiercam_keras.metrics import planted
+from hiercam_keras.evaluation.table import Table
+from hiercam_keras.evaluation.tabulate import stored, tabulate
 from hiercam_keras.models import files
-from hiercam_keras.modes import parts
 from hiercam_keras.modes.export import store_maps
 from hiercam_keras.modes.load import RunData
+from hiercam_keras.modes.parts import word
 from hiercam_keras.report import schema, tables
 from hiercam_keras.taxonomy.tree import Taxonomy
 
-_CHUNK = 256  # pictures at a time
 _KEYS = (
     "example_id",
     "model",
@@ -45,16 +44,17 @@ class Steps:
       ranks: R, into which the steps lead, coarse to fine.
       maps: the store.
       records: the pictures that have a map.
-      held: rank that a part carries -> (N, R), share of each step's energy on that
-        part, NaN for a step into an only child, which asks nothing; a map that shows
-        nothing is at chance. Empty where no parts are known.
+      table: a question a step, named by its rank; with the share of its energy on each
+        part.
+      parts: names of these, as "part_family".
     """
 
     model: str
     ranks: tuple[str, ...]
     maps: store.Reader
     records: tuple[Record, ...]
-    held: dict[str, np.ndarray]
+    table: Table
+    parts: tuple[str, ...]
 
 
 def choices(taxonomy: Taxonomy, finest: str) -> tuple[str, ...]:
@@ -64,10 +64,10 @@ def choices(taxonomy: Taxonomy, finest: str) -> tuple[str, ...]:
 
 
 def make(name: str, data: RunData, split: str, records: list[Record]) -> Steps:
-    """Makes the steps of these pictures, and what they have on the parts.
+    """Makes the steps of these pictures and measures their energy on the parts.
 
     Args:
-      name: of the model, to be told.
+      name: of the model.
       data: the run of the finest model.
       split: of the records.
       records: the pictures.
@@ -82,48 +82,40 @@ def make(name: str, data: RunData, split: str, records: list[Record]) -> Steps:
     folder, _ = store_maps(model, data, split, records, asked, question)
     reader = store.open(folder)
     known = tuple(record for record in records if record.example_id in reader)
-    held = _on_parts(reader, known, data.source.evidence or {})
-    return Steps(name, ranks, reader, known, held)
+    parts = {}
+    if all(record.parts_path for record in known):
+        evidence = data.source.evidence or {}
+        parts = {f"part_{rank}": label for rank, (_, label) in evidence.items()}
+    table = tabulate(
+        stored({rank: (reader, k) for k, rank in enumerate(ranks)}, known, bool(parts)),
+        data.taxonomy,
+        {rank: rank for rank in ranks},
+        parts,
+        measured={},
+    )
+    return Steps(name, ranks, reader, known, table, tuple(parts))
 
 
-def _on_parts(reader, records: Sequence[Record], evidence) -> dict[str, np.ndarray]:
-    labels = {rank: label for rank, (_, label) in evidence.items()}
-    if not labels or not all(record.parts_path for record in records):
-        return {}
-    found: dict[str, list[np.ndarray]] = {rank: [] for rank in labels}
-    for start in range(0, len(records), _CHUNK):
-        chunk = records[start : start + _CHUNK]
-        entries = [reader.get(record.example_id) for record in chunk]
-        rows = [entry.geometry for entry in entries]
-        seen = parts.label_maps(chunk, rows, "parts_path")
-        cams = np.stack([entry.cam for entry in entries], axis=1)  # (R, n, h, w)
-        energy = heatmaps.energy(cams, SIDE)
-        trivial = np.stack([entry.trivial for entry in entries])
-        for rank, shares in planted.part_shares(energy, seen, labels).energy.items():
-            found[rank].append(np.where(trivial, np.nan, shares.T))
-    return {rank: np.concatenate(shares) for rank, shares in found.items() if shares}
-
-
-def write_table(path: Path, steps: Steps, taxonomy: Taxonomy) -> None:
+def write_table(path: Path, steps: Steps) -> None:
     """Writes steps.csv: one row for each picture and step."""
-    rows = []
-    for number, record in enumerate(steps.records):
-        entry = steps.maps.get(record.example_id)
-        for k, rank in enumerate(steps.ranks):
-            rows.append(
-                (
-                    record.example_id,
-                    steps.model,
-                    rank,
-                    int(entry.label[k]),
-                    _probability(entry.score[k]),
-                    bool(entry.label[k] == taxonomy.label(record.lineage, rank)),
-                    bool(entry.degenerate[k]),
-                    bool(entry.trivial[k]),
-                    *(float(shares[number, k]) for shares in steps.held.values()),
-                )
-            )
-    tables.write_csv(path, (*_KEYS, *(f"part_{rank}" for rank in steps.held)), rows)
+    table = steps.table
+    rows = [
+        (
+            example_id,
+            steps.model,
+            rank,
+            int(value["predicted"]),
+            _probability(value["score"]),
+            bool(value["predicted"] == value["true"]),
+            bool(value["degenerate"]),
+            bool(value["trivial"]),
+            *(float(value[part]) for part in steps.parts),
+        )
+        for n, example_id in enumerate(table.example_ids)
+        for k, rank in enumerate(steps.ranks)
+        for value in [{name: array[n, k] for name, array in table.values.items()}]
+    ]
+    tables.write_csv(path, (*_KEYS, *steps.parts), rows)
 
 
 def _probability(score: float) -> float:
@@ -132,29 +124,30 @@ def _probability(score: float) -> float:
 
 
 def shown(
-    steps: Steps, number: int, taxonomy: Taxonomy, evidence
+    steps: Steps, number: int, taxonomy: Taxonomy, evidence: Mapping
 ) -> tuple[schema.Step, ...]:
     """The steps of picture `number` of `steps.records`, for the page."""
-    record = steps.records[number]
-    entry = steps.maps.get(record.example_id)
+    entry = steps.maps.get(steps.records[number].example_id)
     side = 4 * max(entry.cam.shape[-2:])
     heat = heatmaps.heatmap(entry.cam, side)
-    return tuple(
-        schema.Step(
-            rank=rank,
-            name=taxonomy.names(rank)[int(entry.label[k])],
-            probability=_probability(entry.score[k]),
-            correct=int(entry.label[k]) == taxonomy.label(record.lineage, rank),
-            heatmap=None if entry.trivial[k] else heat[k],
-            degenerate=bool(entry.degenerate[k]),
-            numbers={
-                f"energy on the {parts.word(evidence[carried][0])}": float(shares[k])
-                for carried, shares in _row(steps, number).items()
-            },
+    found = []
+    for k, rank in enumerate(steps.ranks):
+        value = {name: array[number, k] for name, array in steps.table.values.items()}
+        words = {
+            part: word(evidence[part.removeprefix("part_")][0]) for part in steps.parts
+        }
+        found.append(
+            schema.Step(
+                rank=rank,
+                name=taxonomy.names(rank)[int(value["predicted"])],
+                probability=_probability(value["score"]),
+                correct=bool(value["predicted"] == value["true"]),
+                heatmap=None if value["trivial"] else heat[k],
+                degenerate=bool(value["degenerate"]),
+                numbers={
+                    f"energy on the {words[part]}": float(value[part])
+                    for part in steps.parts
+                },
+            )
         )
-        for k, rank in enumerate(steps.ranks)
-    )
-
-
-def _row(steps: Steps, number: int) -> dict[str, np.ndarray]:
-    return {rank: shares[number] for rank, shares in steps.held.items()}
+    return tuple(found)

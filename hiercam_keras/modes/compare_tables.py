@@ -1,32 +1,51 @@
-"""The tables that the compare page shows, from those in its folder."""
+"""The tables that the compare page shows."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hiercam_keras import wording
+from hiercam_keras.evaluation.measures import MEASURES
 from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.resampling import Estimate
-from hiercam_keras.modes import compare_table
-from hiercam_keras.modes.compare_claims import number
 from hiercam_keras.modes.compare_lifts import Evidence, Lift
-from hiercam_keras.modes.compare_table import Numbers
+from hiercam_keras.modes.comparison.measure import Compared
 from hiercam_keras.modes.parts import word
 from hiercam_keras.report import schema
 
 _SHARES = ("increase",)  # measures that are 0 or 1 for a picture
+_FAITHFULNESS = {
+    "drop": "average drop",
+    "increase": "increase in confidence",
+    "deletion_gain": "deletion, gain over chance",
+    "insertion_gain": "insertion, gain over chance",
+    "road_gain": "ROAD, gain over chance",
+    "drop_gain": "average drop, gain over chance",
+    "aopc_morf": "AOPC, most relevant first",
+    "aopc_lerf": "AOPC, least relevant first",
+    "aopc_random": "AOPC, random order",
+}
 
 
 def make(
-    out: Path, numbers: Numbers, lifts: Sequence[Lift], evidence: Evidence
+    compared: Compared,
+    tested: Sequence[Mapping[str, Any]],
+    lifts: Sequence[Lift],
+    evidence: Evidence,
 ) -> tuple[schema.Table, ...]:
-    """All tables that have rows."""
-    rows = compare_table.read_optional(out / "statistics.csv")
+    """All tables that have rows.
+
+    Args:
+      compared: the numbers.
+      tested: rows of `comparison.differences`.
+      lifts: of plain maps and steps.
+      evidence: which part carries which rank.
+    """
     made = (
         lift_table(lifts),
-        measure_table(numbers, evidence),
-        statistics_table(rows, evidence),
+        measure_table(compared, evidence),
+        statistics_table(tested, evidence),
     )
     return tuple(table for table in made if table.rows)
 
@@ -63,20 +82,18 @@ def _lift_cell(one: Lift | None, rank: str) -> str | None:
     return cell
 
 
-def measure_table(numbers: Numbers, evidence: Evidence) -> schema.Table:
+def measure_table(compared: Compared, evidence: Evidence) -> schema.Table:
     """Mean of every measure for every model, with intervals."""
-    rows, groups = [], []
-    for name, by_model in numbers.measures.items():
-        if not any(np.isfinite(values).any() for values in by_model.values()):
-            continue
+    rows, groups, table = [], [], compared.table
+    for name in filter(compared.known, compared.measures):
         mean = resampling.share if name in _SHARES else resampling.mean
-        found = [mean(values, numbers.species) for values in by_model.values()]
+        found = [mean(table.of(name, one), table.groups) for one in table.questions]
         cells = [with_interval(one, "{:.3g}") for one in found]
         rows.append((title(name, evidence), _range(one.n for one in found), *cells))
         groups += [one.groups for one in found if one.n]
     return schema.Table(
         "The measures",
-        ("mean over the pictures", "pictures", *numbers.models),
+        ("mean over the pictures", "pictures", *table.questions),
         tuple(rows),
         f"{_intervals(groups)} docs/METRICS.md has the definitions.",
     )
@@ -106,26 +123,24 @@ def title(measure: str, evidence: Evidence) -> str:
     rank = measure.removeprefix("part_")
     if measure.startswith("part_") and rank in evidence:
         return f"energy on the {word(evidence[rank][0])}"
-    return compare_table.title(measure)
+    if measure in MEASURES:
+        return MEASURES[measure].title.format(noun="bird")
+    return _FAITHFULNESS.get(measure, measure.replace("_", " "))
 
 
-def statistics_table(rows: Sequence[Mapping[str, str]], evidence) -> schema.Table:
+def statistics_table(rows: Sequence[Mapping[str, Any]], evidence) -> schema.Table:
     """The paired differences of statistics.csv, where it was written."""
     told = []
     for row in rows:
-        if row.get("comparison") not in ("rank", "asked"):
+        if row["comparison"] not in ("rank", "asked"):
             continue
-        low, high = number(row.get("low")), number(row.get("high"))
-        mean = number(row.get("difference"))
+        found = Estimate(row["difference"], row["low"], row["high"])
         told.append(
             (
                 title(row["measure"], evidence),
                 f"{row['model_a']} − {row['model_b']}",
-                with_interval(Estimate(mean, low, high), "{:+.3g}"),
-                row.get("count"),
-                row.get("groups"),
-                number(row.get("p_holm")),
-                number(row.get("effect_size")),
+                with_interval(found, "{:+.3g}"),
+                *(row[name] for name in ("count", "groups", "p_holm", "effect_size")),
             )
         )
     header = (
@@ -137,7 +152,7 @@ def statistics_table(rows: Sequence[Mapping[str, str]], evidence) -> schema.Tabl
         "p (Holm)",
         "effect size",
     )
-    groups = [int(row[4]) for row in told if row[4]]
+    groups = [row[4] for row in told]
     caption = (
         f"Differences on the same picture. {_intervals(groups)} p of a sign-flip test "
         "over species, corrected for the number of tests; effect size: mean over "

@@ -13,7 +13,7 @@ from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.multi_rank import write_paths
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import confusion, tables
-from hiercam_keras.taxonomy.scores import marginal_logits, softmax
+from hiercam_keras.taxonomy.scores import rank_scores, softmax
 from hiercam_keras.training.predict import Predictions, predict_logits
 
 HEADER = (
@@ -68,7 +68,7 @@ def write_tables(folder: Path, data: RunData, found: Predictions) -> list[list[A
     groups = found.labels[max(found.labels, key=taxonomy.ranks.index)]
     train = data.split.select(data.source.records, "train")[0]
     columns = {"example_id": found.example_ids}
-    for rank, logits in answers(found.logits, taxonomy).items():
+    for rank, logits in rank_scores(found.logits, taxonomy).items():
         truth, predicted = found.labels[rank], logits.argmax(-1)
         rows.append(_accuracy_row(rank, logits, truth, groups, train, taxonomy))
         names = np.array(taxonomy.names(rank), object)
@@ -97,31 +97,12 @@ def write_trust(
     Returns:
       Figures of the hierarchy and rows of the calibration.
     """
-    scores = answers(found.logits, taxonomy)
+    scores = rank_scores(found.logits, taxonomy)
     tree = eval_hierarchy.write(folder, scores, found.labels, taxonomy)
     val = (None, None)
     if fitted is not None:
-        val = answers(fitted.logits, taxonomy), fitted.labels
+        val = rank_scores(fitted.logits, taxonomy), fitted.labels
     return tree, eval_calibration.write(folder, scores, found.labels, *val)
-
-
-def answers(logits: dict[str, np.ndarray], taxonomy: Any) -> dict[str, np.ndarray]:
-    """Scores (N, taxa) at every rank that can be asked, coarse to fine.
-
-    A rank with a head of its own gets that head's logits, a coarser one the marginal
-    of the finest head; ranks with a single taxon are left out.
-    """
-    finest = max(logits, key=taxonomy.ranks.index)
-    found = {}
-    for rank in taxonomy.ranks[: taxonomy.ranks.index(finest) + 1]:
-        if taxonomy.num_labels(rank) == 1:
-            continue
-        found[rank] = (
-            logits[rank]
-            if rank in logits
-            else marginal_logits(logits[finest], taxonomy, finest, rank)
-        )
-    return found
 
 
 def _accuracy_row(

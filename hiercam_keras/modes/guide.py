@@ -137,12 +137,14 @@ def _sentences(
         f"from its siblings in: {told}."
     )
     sentences = [first]
-    known = evidence.off_object[np.isfinite(evidence.off_object)]
+    off = np.stack([evidence.of("off_object", rank) for rank in evidence.ranks])
+    known = off[np.isfinite(off)]
     if known.size:
-        on, area = np.nanmean(evidence.on_object), np.nanmean(evidence.object_area)
+        inside = [evidence.of("energy_on_object", rank) for rank in evidence.ranks]
+        area = np.nanmean(evidence.table.pictures["object_area"])
         sentences.append(
-            f"{percent(on)} of the evidence lies on the bird, which fills "
-            f"{percent(area)} of the picture; in {percent(known.mean())} of "
+            f"{percent(np.nanmean(inside))} of the evidence is on the bird, which "
+            f"fills {percent(area)} of the picture; in {percent(known.mean())} of "
             f"{wording.count(known.size, 'step')} the hottest point is off it."
         )
     if checked:
@@ -210,8 +212,8 @@ def _write_table(path: Path, pages: Pages, named: dict, planted: dict) -> None:
     """taxa.csv: one row a taxon, what the pages say in numbers."""
     evidence, rows = pages.evidence, []
     for (rank, label), part in named.items():
-        mine, step = pages.rows(rank, label), evidence.ranks.index(rank)
-        off = evidence.off_object[step, mine]
+        mine = pages.rows(rank, label)
+        off = evidence.of("off_object", rank)[mine]
         rows.append(
             {
                 "rank": rank,

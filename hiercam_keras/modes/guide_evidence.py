@@ -1,70 +1,69 @@
-"""What the steps of a model say of every picture: the evidence of the field guide.
+"""The evidence of the field guide: step maps of every picture, and what they measure.
 
-For each picture and each rank: the step map into its true taxon (what tells that taxon
-from its siblings), the window that the map points at most, how sure the model is of the
-taxon within its parent, and where on the bird the energy lies.
+For each picture and each rank: the step map into its true taxon (the choice of that
+taxon among its siblings), the window with the most energy, the probability of the taxon
+within its parent, and where on the object the energy is.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from hiercam_keras.cam import heatmaps, store, targets
-from hiercam_keras.data import geometry
+from hiercam_keras.cam import store, targets
 from hiercam_keras.data.records import Record
-from hiercam_keras.maps import SIDE
-from hiercam_keras.metrics import concentration, patches, planted
-from hiercam_keras.metrics.maps import box_coverage
-from hiercam_keras.modes import parts
+from hiercam_keras.evaluation.measures import MEASURES, Maps
+from hiercam_keras.evaluation.table import Table
+from hiercam_keras.evaluation.tabulate import stored, tabulate
+from hiercam_keras.metrics import patches
 from hiercam_keras.modes.export import store_maps
 from hiercam_keras.modes.load import RunData
-from hiercam_keras.progress import progress
 from hiercam_keras.taxonomy.scores import marginal_probabilities, softmax
 from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training.predict import predict_logits
 
-_CHUNK = 256  # pictures at a time
-
 
 @dataclass(frozen=True)
 class Evidence:
-    """Of N pictures and R steps, coarse to fine; NaN where something is not known.
+    """Of N pictures and the steps into R ranks.
 
     Attributes:
       records: N.
-      ranks: R, into which the steps lead.
+      ranks: R, coarse to fine.
       taxonomy: of the model.
       maps: the store of the step maps.
-      labels: rank -> (N,) true labels.
       within: rank -> (N, labels), probability of each taxon within the true parent;
         0 for those that are no siblings.
-      boxes: (R, N, 4), the window, x0, y0, x1, y1 in 0 .. 1 of the model's input.
-      held: (R, N), share of the energy in the window.
-      blank: bool (R, N), the map says nothing or there was no choice.
-      off_object: (R, N), 1 where the map's hottest point is not on the bird.
-      on_object, object_area: (R, N) share of the energy on the bird; (N,) of picture.
-      part_energy: part -> (R, N).  part_area: part -> (N,).
+      parts: names of the parts that are measured.
+      table: a question a step, named by its rank. Values: "window" (5), x0, y0, x1, y1
+        in 0 .. 1 of the model's input and the share of the energy inside, "off_object",
+        1 where the hottest point is off the object, "energy_on_object", and the share
+        of the energy on each part.
     """
 
     records: list[Record]
     ranks: tuple[str, ...]
     taxonomy: Taxonomy
     maps: store.Reader
-    labels: dict[str, np.ndarray]
     within: dict[str, np.ndarray]
-    boxes: np.ndarray
-    held: np.ndarray
-    blank: np.ndarray
-    off_object: np.ndarray
-    on_object: np.ndarray
-    object_area: np.ndarray
-    part_energy: dict[str, np.ndarray]
-    part_area: dict[str, np.ndarray]
+    parts: tuple[str, ...]
+    table: Table
+
+    def labels(self, rank: str) -> np.ndarray:
+        """(N,) true labels."""
+        return self.table.of("true", rank)
+
+    def blank(self, rank: str) -> np.ndarray:
+        """bool (N,): the map is degenerate, or there was nothing to choose."""
+        return self.table.of("degenerate", rank) | self.table.of("trivial", rank)
+
+    def of(self, name: str, rank: str) -> np.ndarray:
+        """(N,) a measure of the step maps into a rank, NaN where they are blank."""
+        return np.where(self.blank(rank), np.nan, self.table.of(name, rank))
 
     def sure(self, rank: str) -> np.ndarray:
         """(N,) probability of the true taxon within its parent."""
         every = np.arange(len(self.records))
-        return self.within[rank][every, self.labels[rank]]
+        return self.within[rank][every, self.labels(rank)]
 
     def chosen(self, rank: str) -> np.ndarray:
         """bool (N,): the true taxon has siblings that it could be taken for."""
@@ -72,17 +71,17 @@ class Evidence:
             self.taxonomy.is_only_child(rank, label)
             for label in range(self.taxonomy.num_labels(rank))
         ]
-        return ~np.array(alone)[self.labels[rank]]
+        return ~np.array(alone)[self.labels(rank)]
 
     def right(self, rank: str) -> np.ndarray:
         """bool (N,): the true taxon is the most probable among its siblings."""
-        return self.within[rank].argmax(1) == self.labels[rank]
+        return self.within[rank].argmax(1) == self.labels(rank)
 
 
 def collect(
     model, data: RunData, split: str, ranks: tuple[str, ...], patch: float
 ) -> Evidence:
-    """Makes the step maps that are missing and reads all of them once.
+    """Makes the step maps that are missing and measures all of them.
 
     Args:
       model: the run's.
@@ -109,20 +108,49 @@ def collect(
     kept = [r for r in records if r.example_id in reader and r.example_id in place]
     rows = [place[record.example_id] for record in kept]
     chances = softmax(said.logits[finest][rows].astype(np.float64))
-    labels = {rank: said.labels[rank][rows] for rank in ranks}
-    measured = _measured(reader, kept, data, ranks, patch)
+    parts = dict((data.source.evidence or {}).values())
+    table = tabulate(
+        stored(
+            {rank: (reader, k) for k, rank in enumerate(ranks)},
+            kept,
+            bool(parts),
+            "evidence",
+        ),
+        data.taxonomy,
+        {rank: rank for rank in ranks},
+        parts,
+        {
+            "window": lambda maps: _window(maps, patch),
+            "off_object": _off_object,
+            "energy_on_object": MEASURES["energy_on_object"].compute,
+        },
+    )
     return Evidence(
         records=kept,
         ranks=ranks,
         taxonomy=data.taxonomy,
         maps=reader,
-        labels=labels,
         within={
-            rank: _within(chances, labels[rank], data.taxonomy, finest, rank)
+            rank: _within(chances, table.of("true", rank), data.taxonomy, finest, rank)
             for rank in ranks
         },
-        **measured,
+        parts=tuple(part for part in parts if np.isfinite(table.values[part]).any()),
+        table=table,
     )
+
+
+def _window(maps: Maps, patch: float) -> np.ndarray:
+    """(n, 5): the window with the most energy, and its share of the energy."""
+    boxes, held = patches.best_windows(maps.energy, patch)
+    return np.concatenate([boxes, held[:, None]], axis=1)
+
+
+def _off_object(maps: Maps) -> np.ndarray:
+    """1 where the cell with the most energy is off the object, NaN if unknown."""
+    objects = maps.regions.objects.reshape(len(maps.cams), -1)
+    hottest = maps.energy.reshape(len(objects), -1).argmax(-1)
+    hit = np.take_along_axis(objects, hottest[:, None], -1)[:, 0]
+    return np.where(np.isfinite(hit), hit < 0.5, np.nan)
 
 
 def _within(
@@ -136,89 +164,3 @@ def _within(
         mass = np.where(above[None] == above[labels][:, None], mass, 0.0)
     total = mass.sum(1, keepdims=True)
     return np.divide(mass, total, out=np.zeros_like(mass), where=total > 0)
-
-
-def _measured(reader, records, data, ranks, patch) -> dict:
-    evidence = data.source.evidence or {}
-    names = {part: label for part, label in evidence.values()}
-    chunks = [records[i : i + _CHUNK] for i in range(0, len(records), _CHUNK)]
-    made = [
-        _measure_chunk(reader, chunk, names, ranks, patch)
-        for chunk in progress(chunks, len(records), "evidence", count=len)
-    ]
-
-    def joined(name: str, axis: int) -> np.ndarray:
-        return np.concatenate([one[name] for one in made], axis)
-
-    known = [part for part in names if all(part in one["part_energy"] for one in made)]
-    return {
-        "boxes": joined("boxes", 1),
-        "held": joined("held", 1),
-        "blank": joined("blank", 1),
-        "off_object": joined("off_object", 1),
-        "on_object": joined("on_object", 1),
-        "object_area": joined("object_area", 0),
-        "part_energy": {
-            part: np.concatenate([one["part_energy"][part] for one in made], 1)
-            for part in known
-        },
-        "part_area": {
-            part: np.concatenate([one["part_area"][part] for one in made])
-            for part in known
-        },
-    }
-
-
-def _measure_chunk(reader, records, names, ranks, patch) -> dict:
-    entries = [reader.get(record.example_id) for record in records]
-    cams = np.stack([entry.cam for entry in entries], axis=1)  # (R, N, h, w)
-    blank = np.stack([e.degenerate | e.trivial for e in entries], axis=1)
-    energy = heatmaps.energy(cams, SIDE)
-    boxes, held = patches.best_windows(energy, patch)
-    rows = [entry.geometry for entry in entries]
-    seen = objects(records, rows)
-    off, on = np.full(blank.shape, np.nan), np.full(blank.shape, np.nan)
-    area = np.full(len(records), np.nan)
-    if seen is not None:
-        area = seen.mean((1, 2))
-        flat = energy.reshape(*energy.shape[:2], -1)
-        hottest = flat.argmax(-1)
-        hit = np.take_along_axis(
-            seen.reshape(len(records), -1)[None], hottest[..., None], -1
-        )[..., 0]
-        off = np.where(blank, np.nan, hit < 0.5)
-        on = np.where(blank, np.nan, concentration.energy_inside(energy, seen))
-    labels = parts.label_maps(records, rows, "parts_path") if names else None
-    part_energy, part_area = {}, {}
-    if labels is not None:
-        found = planted.part_shares(energy, labels, names)
-        part_energy = {
-            part: np.where(blank, np.nan, values)
-            for part, values in found.energy.items()
-        }
-        part_area = found.area
-    return {
-        "boxes": boxes,
-        "held": held,
-        "blank": blank,
-        "off_object": off,
-        "on_object": on,
-        "object_area": area,
-        "part_energy": part_energy,
-        "part_area": part_area,
-    }
-
-
-def objects(records, rows) -> np.ndarray | None:
-    """Where the bird is, (N, SIDE, SIDE) in 0 .. 1: by masks, else by boxes."""
-    masks = parts.label_maps(records, rows, "mask_path")
-    if masks is not None:
-        return (masks > 0).astype(float)
-    if not all(record.boxes for record in records):
-        return None
-    found = []
-    for record, row in zip(records, rows, strict=True):
-        seen = geometry.Geometry.from_row(row)
-        boxes = seen.to_input(np.array(record.boxes)) * SIDE / seen.size
-        found.append(box_coverage(boxes, (SIDE, SIDE)).max(0))
-    return np.stack(found)

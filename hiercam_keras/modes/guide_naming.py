@@ -55,9 +55,10 @@ class Check:
 def lifts(evidence: Evidence, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Lift of every step on every part over some pictures: part -> (R,)."""
     found = {}
-    for part, energy in evidence.part_energy.items():
-        held = energy[:, rows]
-        area = np.where(np.isfinite(held), evidence.part_area[part][rows], 0.0)
+    for part in evidence.parts:
+        held = np.stack([evidence.of(part, rank)[rows] for rank in evidence.ranks])
+        area = evidence.table.pictures[f"{part}_area"][rows]
+        area = np.where(np.isfinite(held), area, 0.0)
         total = area.sum(1)
         found[part] = np.divide(
             np.nansum(held, 1), total, out=np.full(len(held), np.nan), where=total > 0
@@ -65,15 +66,15 @@ def lifts(evidence: Evidence, rows: np.ndarray) -> dict[str, np.ndarray]:
     return found
 
 
-def special(evidence: Evidence, rows: np.ndarray, step: int) -> dict[str, float]:
+def special(evidence: Evidence, rows: np.ndarray, rank: str) -> dict[str, float]:
     """How much more a step lifts each part than the steps do on average: 1 is as much.
 
     Args:
       evidence: of all pictures.
       rows: the taxon's pictures.
-      step: number of the step.
+      rank: into which the step leads.
     """
-    found = {}
+    found, step = {}, evidence.ranks.index(rank)
     for part, by_step in lifts(evidence, rows).items():
         known = by_step[np.isfinite(by_step) & (by_step > 0)]
         if np.isfinite(by_step[step]) and by_step[step] > 0:
@@ -81,9 +82,9 @@ def special(evidence: Evidence, rows: np.ndarray, step: int) -> dict[str, float]
     return found
 
 
-def name_part(evidence: Evidence, rows: np.ndarray, step: int) -> str | None:
+def name_part(evidence: Evidence, rows: np.ndarray, rank: str) -> str | None:
     """The part that the step looks at more than the other steps do; None if unknown."""
-    found = special(evidence, rows, step)
+    found = special(evidence, rows, rank)
     return max(found, key=found.get) if found else None
 
 

@@ -43,20 +43,19 @@ class Pages:
         known = []
         for rank in self.evidence.ranks:
             prefixes = self.taxonomy.prefixes(rank)
-            present = np.unique(self.evidence.labels[rank])
+            present = np.unique(self.evidence.labels(rank))
             known += [(prefixes[label], rank, int(label)) for label in present]
         return [(rank, label) for _, rank, label in sorted(known)]
 
     def rows(self, rank: str, label: int) -> np.ndarray:
         """The pictures of a taxon."""
-        return np.flatnonzero(self.evidence.labels[rank] == label)
+        return np.flatnonzero(self.evidence.labels(rank) == label)
 
     def named(self, rank: str, label: int) -> str | None:
         """The part that is named for a taxon; None where nothing is chosen or known."""
         if self.taxonomy.is_only_child(rank, label):
             return None
-        step = self.evidence.ranks.index(rank)
-        return guide_naming.name_part(self.evidence, self.rows(rank, label), step)
+        return guide_naming.name_part(self.evidence, self.rows(rank, label), rank)
 
     def make(self, chosen: list[tuple[str, int]]) -> Iterator[TaxonPage]:
         """The pages of these taxa, in order."""
@@ -65,8 +64,7 @@ class Pages:
             yield self._page(rank, label)
 
     def _page(self, rank: str, label: int) -> TaxonPage:
-        found, step = self.evidence, self.evidence.ranks.index(rank)
-        rows = self.rows(rank, label)
+        found, rows = self.evidence, self.rows(rank, label)
         siblings = self.taxonomy.siblings(rank, label)
         prefix = self.taxonomy.prefixes(rank)[label]
         sure = found.sure(rank)[rows]
@@ -81,9 +79,9 @@ class Pages:
             count=len(rows),
             sure=float(sure.mean()),
             right=_share(found.right(rank)[rows]),
-            off=_share(found.off_object[step, rows]),
-            on_object=self._on_object(step, rows),
-            parts=self._parts(rank, step, rows) if len(siblings) else (),
+            off=_share(found.of("off_object", rank)[rows]),
+            on_object=self._on_object(rank, rows),
+            parts=self._parts(rank, rows) if len(siblings) else (),
             patches=self._patches(rank, label, self._config.num_patches)
             if len(siblings)
             else (),
@@ -113,15 +111,16 @@ class Pages:
             if (below, int(one)) in self._chosen
         )
 
-    def _on_object(self, step: int, rows: np.ndarray) -> tuple[float, float] | None:
-        values = self.evidence.on_object[step, rows]
+    def _on_object(self, rank: str, rows: np.ndarray) -> tuple[float, float] | None:
+        values = self.evidence.of("energy_on_object", rank)[rows]
         if not np.isfinite(values).any():
             return None
-        area = self.evidence.object_area[rows]
+        area = self.evidence.table.pictures["object_area"][rows]
         return float(np.nanmean(values)), float(np.nanmean(area))
 
-    def _parts(self, rank: str, step: int, rows: np.ndarray) -> tuple[Part, ...]:
-        special = guide_naming.special(self.evidence, rows, step)
+    def _parts(self, rank: str, rows: np.ndarray) -> tuple[Part, ...]:
+        step = self.evidence.ranks.index(rank)
+        special = guide_naming.special(self.evidence, rows, rank)
         lifts = guide_naming.lifts(self.evidence, rows)
         planted = self._planted.get(rank, ("",))[0]
         return tuple(
@@ -149,10 +148,9 @@ class Pages:
         What is weighed is the share of the energy in the window times the probability
         within the parent. The finest taxa take turns, so that a family shows them all.
         """
-        found, step = self.evidence, self.evidence.ranks.index(rank)
-        rows = self.rows(rank, label)
-        rows = rows[found.right(rank)[rows] & ~found.blank[step, rows]]
-        weight = found.held[step, rows] * found.sure(rank)[rows]
+        found, rows = self.evidence, self.rows(rank, label)
+        rows = rows[found.right(rank)[rows] & ~found.blank(rank)[rows]]
+        weight = found.table.of("window", rank)[rows, 4] * found.sure(rank)[rows]
         turn: collections.Counter[str] = collections.Counter()
         ordered = []
         for row, strength in sorted(
@@ -162,16 +160,17 @@ class Pages:
             ordered.append((turn[species], -strength, row))
             turn[species] += 1
         chosen = [row for _, _, row in sorted(ordered)[:count]]
-        return tuple(self._patch(rank, step, row) for row in chosen)
+        return tuple(self._patch(rank, row) for row in chosen)
 
-    def _patch(self, rank: str, step: int, row: int) -> Patch:
+    def _patch(self, rank: str, row: int) -> Patch:
+        step = self.evidence.ranks.index(rank)
         record = self.evidence.records[row]
         entry = self.evidence.maps.get(record.example_id)
         seen = geometry.Geometry.from_row(entry.geometry)
         image = self._image(row)
         scale = np.array([image.width / seen.width, image.height / seen.height] * 2)
         whole = seen.to_original(np.array([0.0, 0.0, seen.size, seen.size])) * scale
-        box = self.evidence.boxes[step, row]
+        box = self.evidence.table.of("window", rank)[row, :4]
         inner = seen.to_original(box * seen.size) * scale
         side = 4 * max(entry.cam.shape[-2:])
         return Patch(

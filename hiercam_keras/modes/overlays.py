@@ -19,13 +19,14 @@ from hiercam_keras import file_names, workdir
 from hiercam_keras.cam import heatmaps, store
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.maps import SIDE
+from hiercam_keras.evaluation.measures import MEASURES
+from hiercam_keras.evaluation.tabulate import stored, tabulate
 from hiercam_keras.metrics import coherence
-from hiercam_keras.modes import objects
 from hiercam_keras.modes.faithful import Rows
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
 from hiercam_keras.report import overlay, tables
+from hiercam_keras.taxonomy.tree import Taxonomy
 
 _HEADER = ("example_id", "coherence", "coherence_basis", "excess", "gain")
 
@@ -69,7 +70,7 @@ def draw(
     records = [record for record in records if record.example_id in maps]
     if not records:
         return dict.fromkeys(coherence.VERDICTS, 0)
-    found = sort_maps(maps, records, thresholds, faithfulness or {})
+    found = sort_maps(maps, records, data.taxonomy, thresholds, faithfulness or {})
     paths = {}
     for record, verdict in zip(records, found.verdict, strict=True):
         paths[record.example_id] = _settle(
@@ -90,19 +91,17 @@ def draw(
 def sort_maps(
     maps: store.Reader,
     records: Sequence[Record],
+    taxonomy: Taxonomy,
     thresholds: coherence.Thresholds,
     faithfulness: Rows,
 ) -> coherence.Coherence:
     """The verdict on the first map of each record, in order."""
-    energies, chances, degenerate = [], [], []
-    for record in records:  # one after another: all of a data set may be asked for
-        entry = maps.get(record.example_id)
-        object_maps, _ = objects.object_maps([record], [entry.geometry], SIDE)
-        energy = heatmaps.energy(entry.cam[:1], SIDE)
-        inside, area = objects.energy_on(energy, object_maps)
-        energies.append(inside[0])
-        chances.append(area[0])
-        degenerate.append(bool(entry.degenerate[0]))
+    table = tabulate(
+        stored({"map": (maps, 0)}, records),
+        taxonomy,
+        {"map": maps.ranks[0]},
+        measured={name: MEASURES[name].compute for name in ("energy_on_object",)},
+    )
     gains = [
         [
             faithfulness.get(record.example_id, {}).get(name, np.nan)
@@ -111,7 +110,11 @@ def sort_maps(
         for name in ("deletion_gain", "insertion_gain")
     ]
     return coherence.coherence(
-        degenerate, energies, chances, *gains, thresholds=thresholds
+        table.of("degenerate", "map"),
+        table.of("energy_on_object", "map"),
+        table.pictures["object_area"],
+        *gains,
+        thresholds=thresholds,
     )
 
 

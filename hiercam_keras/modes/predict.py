@@ -10,11 +10,10 @@ from hiercam_keras.data import loader
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import photos
 from hiercam_keras.models import files
-from hiercam_keras.modes.eval import answers
 from hiercam_keras.modes.load import find_runs, open_run, with_fields
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import tables
-from hiercam_keras.taxonomy.scores import softmax
+from hiercam_keras.taxonomy.scores import rank_scores, softmax
 from hiercam_keras.training.predict import Predictions, predict_logits
 
 HEADER = ("example_id", "rank", "place", "taxon", "lineage", "probability")
@@ -56,7 +55,7 @@ def photo_loader(records: list[Record], config: Any) -> loader.Loader:
 def prediction_rows(found: Predictions, taxonomy: Any, top_k: int) -> list[list[Any]]:
     """Rows of `HEADER`: for each image and rank its `top_k` taxa, the best first."""
     rows = []
-    for rank, logits in answers(found.logits, taxonomy).items():
+    for rank, logits in rank_scores(found.logits, taxonomy).items():
         probability = softmax(logits)
         best = np.argsort(-logits, axis=-1, kind="stable")[:, :top_k]
         names, prefixes = taxonomy.names(rank), taxonomy.prefixes(rank)

@@ -1,9 +1,10 @@
-"""taxonomy: scores of a fine head read at a coarser rank.
+"""Scores of a fine head read at a coarser rank.
 
 A node n has the score s_n = logsumexp of the logits of its descendants, so that
 softmax over the nodes of a rank gives the sums of the descendants' probabilities.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +55,31 @@ def marginal_probabilities(
     parents = taxonomy.parents(fine, coarse)
     starts = np.searchsorted(parents, np.arange(taxonomy.num_labels(coarse)))
     return np.add.reduceat(values, starts, axis=-1).astype(dtype)
+
+
+def rank_scores(
+    logits: Mapping[str, np.ndarray], taxonomy: "Taxonomy"
+) -> dict[str, np.ndarray]:
+    """Scores at every rank that a model can be asked for, coarse to fine.
+
+    A rank with a head of its own has that head's logits, a coarser one the marginal of
+    the finest head. Ranks with a single taxon are left out.
+
+    Args:
+      logits: rank of a head -> (N, labels).
+      taxonomy: the tree.
+
+    Returns:
+      rank -> (N, labels).
+    """
+    finest = max(logits, key=taxonomy.ranks.index)
+    return {
+        rank: logits[rank]
+        if rank in logits
+        else marginal_logits(logits[finest], taxonomy, finest, rank)
+        for rank in taxonomy.ranks[: taxonomy.ranks.index(finest) + 1]
+        if taxonomy.num_labels(rank) > 1
+    }
 
 
 def log_softmax(logits: Any, axis: int = -1) -> np.ndarray:

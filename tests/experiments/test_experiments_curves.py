@@ -197,8 +197,8 @@ def test_images_without_parts_are_refused(studied, monkeypatch):
     data = views.opened(run, settings, piece)
     bare = tuple(replace(record, parts_path=None) for record in data.source.records)
     data = replace(data, source=replace(data.source, records=bare))
-    with pytest.raises(UserError, match="has no parts beside it"):
-        looks._parts(data.source.records[0], None, 6)
+    with pytest.raises(UserError, match="has no parts next to it"):
+        looks.look(None, data, "test", {"asked-species": None}, ["gradcam"])
 
 
 def test_figures_of_sums_by_hand():

@@ -281,8 +281,8 @@ def test_a_network_of_the_users_is_swept_at_the_strides_it_is_trained_at(
     piece = pieces.make_piece(settings, ("family",), 0, condition)
     (run,) = runs.train_missing([piece], settings)
     assert views.usual_layer_of(run) == "mine"
-    (found,) = views.look_at(piece, run, settings, keys=("asked-family",))
-    assert found.energy.shape[:2] == (9, 1)
+    (found,) = views.look_at(piece, run, settings, kinds=("asked",), rank="family")
+    assert found.values["energy_on_object"].shape == (9, 1)
 
 
 def test_strides_that_a_network_cannot_have_are_told_before_training(

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny_looks import make_looks
+from tiny_tables import make_table
 
 from hiercam_keras.experiments import gaps, routes
 from hiercam_keras.experiments.pieces import Condition, Piece
@@ -20,7 +20,7 @@ TRUE = np.array([[0, 0], [0, 1], [1, 2], [1, 3]], np.int32)
 
 def seen(ranks, predicted, rolled=None, condition=None, bits=None):
     count = len(TRUE)
-    one = make_looks(
+    one = make_table(
         np.full((count, 2, 3), 1 / 3),
         true=TRUE,
         predicted=np.array(predicted, np.int32),

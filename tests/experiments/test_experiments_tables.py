@@ -6,41 +6,42 @@ import json
 
 import numpy as np
 import pytest
-from tiny_looks import make_looks
+from tiny_tables import make_table
 
+from hiercam_keras.evaluation import table as table_lib
+from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments import (
     accuracy,
     evidence,
     habitat,
     looks,
     page,
+    results,
     same_maps,
     study,
     study_figures,
-    tables,
     variants,
     view_tables,
 )
-from hiercam_keras.experiments.looks import Looks
 from hiercam_keras.experiments.pieces import Condition, Piece
-from hiercam_keras.experiments.seen import Pool, Seen, paired
+from hiercam_keras.experiments.seen import OBJECT, Pool, Seen, paired
 from hiercam_keras.metrics.resampling import Estimate
 
 EVIDENCE = {"family": ("bill_tail", 1), "species": ("patch", 2)}
 
 
-def make_seen(one: Looks, ranks=("species",), seed=0, habitat_=None) -> Seen:
+def make_seen(one: Table, ranks=("species",), seed=0, habitat_=None) -> Seen:
     return Seen(Piece(ranks, seed, Condition(habitat_), None, None), one)
 
 
 def test_lifts_and_specificity_by_hand():
-    one = make_looks([[[0.3, 0.3, 0.4], [0.1, 0.3, 0.6]]] * 12)
+    one = make_table([[[0.3, 0.3, 0.4], [0.1, 0.3, 0.6]]] * 12)
     pool = Pool([make_seen(one)])
-    assert pool.lift("asked-species", [2]).value == pytest.approx(0.4 / 0.2)
-    assert pool.lift("asked-species", [1, 2]).value == pytest.approx(0.7 / 0.5)
-    plain = pool.specificity("asked-species", 2, [1])
+    assert pool.lift("asked-species", "part_species").value == pytest.approx(0.4 / 0.2)
+    assert pool.lift("asked-species", OBJECT).value == pytest.approx(0.7 / 0.5)
+    plain = pool.specificity("asked-species", "part_species", ["part_family"])
     assert plain.value == pytest.approx(0.4 / 0.2 - 0.3 / 0.3)
-    gain = pool.gain("step-species", "asked-species", 2, [1])
+    gain = pool.gain("step-species", "asked-species", "part_species", ["part_family"])
     assert gain.value == pytest.approx((0.6 - 0.4) / 0.2)
     assert gain.verdict == 1
 
@@ -48,10 +49,10 @@ def test_lifts_and_specificity_by_hand():
 def test_a_step_into_an_only_child_is_left_out():
     energy = np.full((3, 2, 3), 1 / 3)
     energy[0, 1] = np.nan
-    pool = Pool([make_seen(make_looks(energy))])
-    assert pool.lift("step-species", [2]).value == pytest.approx(1 / 3 / 0.2)
+    pool = Pool([make_seen(make_table(energy))])
+    assert pool.lift("step-species", "part_species").value == pytest.approx(1 / 3 / 0.2)
     energy[:, 1] = np.nan
-    nothing = [(("species",), "all", [make_seen(make_looks(energy))])]
+    nothing = [(("species",), "all", [make_seen(make_table(energy))])]
     assert evidence.specificity_table(nothing, EVIDENCE).rows == []
     assert "0 of 0 step maps" in evidence.steps_table(nothing, EVIDENCE).answer
 
@@ -61,11 +62,11 @@ def test_kappa_and_bits_by_hand():
     true = np.array([[0, 0], [0, 0], [1, 1], [1, 1]], np.int32)
     said = np.array([[0, 0], [0, 0], [0, 0], [1, 1]], np.int32)
     sure = np.log2([[1.0] * 2, [0.5] * 2, [0.25] * 2, [1.0] * 2])
-    one = make_looks(
+    one = make_table(
         np.full((4, 2, 3), 1 / 3), true=true, predicted=said, log2_true=sure
     )
     pool = Pool([make_seen(one)])
-    assert accuracy.accuracy(pool, "species").value == 0.75
+    assert pool.accuracy("species").value == 0.75
     # By chance: 1/2 x 3/4 + 1/2 x 1/4.
     assert accuracy.kappa(pool, "species", 2).value == pytest.approx(0.5)
     # Shares of the training images, one added to each: 3/4 and 1/4.
@@ -77,7 +78,7 @@ def test_kappa_and_bits_by_hand():
 
 
 def test_paired_takes_the_images_and_seeds_that_all_have():
-    first = make_looks(np.full((4, 2, 3), 1 / 3))
+    first = make_table(np.full((4, 2, 3), 1 / 3))
     second = first.take([3, 1])
     several = [
         [make_seen(first, seed=0), make_seen(first, seed=1)],
@@ -85,9 +86,9 @@ def test_paired_takes_the_images_and_seeds_that_all_have():
     ]
     met = []
 
-    def value(*looks):
-        met.append([one.example_ids.tolist() for one in looks])
-        return np.ones(len(looks[0].group))
+    def value(*several):
+        met.append([one.example_ids.tolist() for one in several])
+        return np.ones(len(several[0]))
 
     assert paired(several, value).value == 1.0
     assert met == [[["01.jpg", "03.jpg"]] * 2]
@@ -98,9 +99,7 @@ def test_the_background_by_hand():
 
     def cell(rank, share, place):
         energy = np.tile([share, 1 - share, 0], (12, 1, 1))
-        return make_seen(
-            make_looks(energy, keys=np.array([f"asked-{rank}"])), (rank,), 0, place
-        )
+        return make_seen(make_table(energy, keys=[f"asked-{rank}"]), (rank,), 0, place)
 
     cells = {
         (rank, place): [cell(rank, share, place)]
@@ -131,9 +130,9 @@ def test_agreement_is_held_against_the_noise_floor():
     def model(rank, maps, seed):
         keys = [f"asked-{one}" for one in ("family", "species")]
         return make_seen(
-            make_looks(
+            make_table(
                 np.repeat(energy, 2, axis=1),
-                keys=np.array(keys),
+                keys=keys,
                 maps=np.repeat(maps + noise, 2, axis=1),
             ),
             (rank,),
@@ -155,8 +154,8 @@ def test_agreement_is_held_against_the_noise_floor():
 
 def test_a_changed_field_is_held_against_the_same_training_without_it():
     plain, changed = Condition(0.0), Condition(0.0, None, (("train.filter_loss", 0.1),))
-    before = make_looks([[[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]] * 4)
-    after = make_looks(
+    before = make_table([[[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]] * 4)
+    after = make_table(
         [[[0.3, 0.3, 0.4], [0.5, 0.4, 0.1]]] * 4, predicted=np.ones((4, 2), np.int32)
     )
     seen = [
@@ -170,14 +169,21 @@ def test_a_changed_field_is_held_against_the_same_training_without_it():
     assert values == pytest.approx([-1.0, 0.2, 0.0, -0.2, -0.1])
 
 
-def test_looks_survive_the_disk(tmp_path):
-    one = make_looks(np.full((3, 2, 3), 1 / 3))
-    looks.save(tmp_path / "one.npz", one)
-    again = looks.load(tmp_path / "one.npz")
-    for field in dataclasses.fields(Looks):
-        np.testing.assert_array_equal(
-            getattr(again, field.name), getattr(one, field.name)
-        )
+def test_tables_survive_the_disk(tmp_path):
+    one = make_table(np.full((3, 2, 3), 1 / 3))
+    pairs = {("asked-species", "asked-family"): {"pearson": np.arange(3.0)}}
+    one = dataclasses.replace(one, pairs=pairs)
+    table_lib.save(tmp_path / "one.npz", one)
+    again = table_lib.load(tmp_path / "one.npz")
+    assert again.questions == one.questions and again.ranks == one.ranks
+    np.testing.assert_array_equal(again.example_ids, one.example_ids)
+    np.testing.assert_array_equal(again.groups, one.groups)
+    np.testing.assert_equal(again.values, one.values)
+    np.testing.assert_equal(again.pictures, one.pictures)
+    np.testing.assert_equal(again.pairs, one.pairs)
+
+
+def test_what_measurements_depend_on(tmp_path):
     model = tmp_path / "model.keras"
     model.write_bytes(b"one")
     first = looks.identity(model, ["a"], view=[16, "", "gradcam"])
@@ -188,8 +194,8 @@ def test_looks_survive_the_disk(tmp_path):
 
 
 @pytest.fixture
-def table() -> tables.Table:
-    return tables.Table(
+def table() -> results.Result:
+    return results.Result(
         name="one",
         title="One",
         claim="Is it so?",
@@ -229,7 +235,7 @@ def test_a_table_tells_whose_question_it_is_what_failed_and_its_command(
     table, tmp_path
 ):
     theirs = dataclasses.replace(
-        table, source=tables.ORIGINAL, missing=("It is not so.",)
+        table, source=results.ORIGINAL, missing=("It is not so.",)
     )
     command = "python main.py --mode=study --out=docs"
     page.write(tmp_path / "PAGE.md", "Page", "Intro.", [table, theirs], [], command)
@@ -239,14 +245,14 @@ def test_a_table_tells_whose_question_it_is_what_failed_and_its_command(
     _, _, after = text.partition("## What did not come out")
     assert after.split("## One")[0].strip() == "- It is not so."
     about = json.loads((tmp_path / "page/one.json").read_text())
-    assert about["source"] == tables.ORIGINAL
+    assert about["source"] == results.ORIGINAL
 
 
 def test_the_command_names_every_flag_that_was_given():
     from hiercam_keras.modes.settings import Settings
 
     settings = Settings(
-        "study", None, {"train.epochs": 3}, config_file="configs/study.py", out="a b"
+        "study", {}, {"train.epochs": 3}, config_file="configs/study.py", out="a b"
     )
     assert page.command_line(settings, "python main.py --mode=study") == (
         "python main.py --mode=study --config=configs/study.py '--out=a b' "
@@ -271,12 +277,12 @@ def views_of(rights, steps):
     found = {}
     for stride, (right, energy) in enumerate(zip(rights, steps, strict=True), 1):
         said = np.repeat(np.int32([[0], [1]]), [right, 20 - right], axis=0)
-        looks_ = make_looks(
+        one = make_table(
             [[[0.5, 0.3, 0.2], [0.5, 0.5 - energy, energy]]] * 20,
             true=np.zeros((20, 2), np.int32),
             predicted=np.repeat(said, 2, axis=1),
         )
-        found[(stride, "", "gradcam")] = [make_seen(looks_)]
+        found[(stride, "", "gradcam")] = [make_seen(one)]
     return found
 
 
@@ -292,8 +298,8 @@ def test_the_best_view_is_one_of_those_that_compare():
 
 def test_what_did_not_come_out_follows_from_the_intervals():
     better, same = (
-        make_looks([[[0.5, 0.3, 0.2], [0.5, 0.1, 0.4]]] * 12),
-        make_looks([[[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]] * 12),
+        make_table([[[0.5, 0.3, 0.2], [0.5, 0.1, 0.4]]] * 12),
+        make_table([[[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]] * 12),
     )
     models = [(("species",), "all", [make_seen(better)])]
     assert evidence.specificity_table(models, EVIDENCE).missing == ()
@@ -308,7 +314,7 @@ def test_what_did_not_come_out_follows_from_the_intervals():
     (said,) = evidence.own_rank_table(models, EVIDENCE).missing
     assert "the species model (all) does not prefer patch" in said
     assert said.endswith("0.000 (0.000 to 0.000).")
-    less = make_looks([[[0.5, 0.1, 0.4], [0.5, 0.3, 0.2]]] * 12)
+    less = make_table([[[0.5, 0.1, 0.4], [0.5, 0.3, 0.2]]] * 12)
     models = [(("species",), "all", [make_seen(less)])]
     (said,) = evidence.specificity_table(models, EVIDENCE).missing
     assert "prefer their part less than plain maps" in said
@@ -316,7 +322,7 @@ def test_what_did_not_come_out_follows_from_the_intervals():
 
 def test_of_few_species_nothing_is_claimed():
     """Neither that a step prefers its part nor that it does not."""
-    more = make_looks([[[0.5, 0.3, 0.2], [0.5, 0.1, 0.4]]] * 5)
+    more = make_table([[[0.5, 0.3, 0.2], [0.5, 0.1, 0.4]]] * 5)
     models = [(("species",), "all", [make_seen(more)])]
     table = evidence.specificity_table(models, EVIDENCE)
     assert table.answer == (
@@ -324,7 +330,7 @@ def test_of_few_species_nothing_is_claimed():
     )
     assert "0 do not differ significantly, 1 have too few species" in table.short
     assert table.missing == evidence.own_rank_table(models, EVIDENCE).missing == ()
-    assert tables.text(table.rows[0][-1]) == "1.67 (n = 5)"
+    assert results.text(table.rows[0][-1]) == "1.67 (n = 5)"
 
 
 def test_every_kind_of_weights_has_its_table(table):
@@ -377,4 +383,4 @@ def test_conditions_are_explained_in_figures():
     ],
 )
 def test_words_follow_the_interval(estimate, words):
-    assert tables.told(estimate, "more", "less", "same") == words
+    assert results.told(estimate, "more", "less", "same") == words

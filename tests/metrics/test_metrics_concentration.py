@@ -107,18 +107,6 @@ def test_box_coverage():
         box_coverage([1, 2, 3], (3, 4))
 
 
-def test_part_energy():
-    maps = np.array([[[1.0, 2.0], [3.0, 4.0]], [[0, 0], [0, 0]]])
-    parts = np.array([[[0, 1], [1, 2]], [[0, 0], [0, 2]]])
-    held, area = con.part_energy(maps, parts, 4)
-    np.testing.assert_allclose(held, [[0.1, 0.5, 0.4, 0], [0.75, 0, 0.25, 0]])
-    np.testing.assert_allclose(area, [[0.25, 0.5, 0.25, 0], [0.75, 0, 0.25, 0]])
-    with pytest.raises(ValueError, match="expected 0 .. 1"):
-        con.part_energy(maps, parts, 2)
-    with pytest.raises(ValueError, match="twice"):
-        con.part_energy(maps[0], parts[0], 4)
-
-
 def test_shape_measures_has_one_value_per_map():
     table = con.shape_measures(STACK)
     assert set(table) == {

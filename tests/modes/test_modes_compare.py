@@ -1,6 +1,7 @@
 """The same pictures through several models: page, sheets and numbers."""
 
 import base64
+import dataclasses
 import html.parser
 import json
 import re
@@ -16,6 +17,7 @@ from hiercam_keras.cam import store
 from hiercam_keras.data import splits
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import compare_figures
+from hiercam_keras.modes.compare_lifts import Lift
 from hiercam_keras.report import tables
 
 
@@ -112,13 +114,20 @@ def test_the_summary_is_printed_and_written(compared):
 
 
 def test_most_and_least_agreeing_are_sorted(trained, compared):
-    from hiercam_keras.modes import compare_page, compare_table
+    from hiercam_keras.evaluation.table import Table
+    from hiercam_keras.modes import compare_page
     from hiercam_keras.modes.settings import Settings
 
     _, out = compared
-    numbers = compare_table.read(out / "numbers.csv")
-    ids = numbers.example_ids
-    agreement = dict(zip(ids, numbers.shared["agreement"], strict=True))
+    rows = tables.read_csv(out / "numbers.csv")
+    agreement = dict(
+        zip(rows["example_id"], map(float, rows["agreement"]), strict=True)
+    )
+    ids = list(agreement)
+    numbers = Table(
+        np.array(ids), np.array(ids), (), (), {},
+        {"agreement": np.array(list(agreement.values()))},
+    )  # fmt: skip
     settings = Settings("compare", trained.config)
     chosen, most, least = compare_page.choose_sections(numbers, settings)
     ordered = sorted(ids, key=agreement.get)
@@ -202,24 +211,30 @@ def test_the_page_is_one_file_and_shows_what_was_asked(trained, compared):
         assert image.width > 3 * tiny_birds.SIZE
 
 
-def test_the_figures_come_from_the_tables_alone(compared, tmp_path):
-    """What is drawn again from copies of the CSV files is in the page, bit for bit."""
+def test_the_figures_show_the_rows_of_the_tables(compared):
+    """Drawn again from summary.csv and lifts.csv they are in the page, bit for bit."""
     _, out = compared
-    for name in ("summary.csv", "lifts.csv"):
-        shutil.copy(out / name, tmp_path / name)
-    figures = compare_figures.draw(tmp_path)
+    texts = {"model", "rank", "run", "asked_of", "method", "map", "step", "part"}
+
+    def rows(name):
+        columns = tables.read_csv(out / name)
+        for cells in zip(*columns.values(), strict=True):
+            row = dict(zip(columns, cells, strict=True))
+            numbers = {k: float(v or "nan") for k, v in row.items() if k not in texts}
+            yield row | numbers
+
+    summary = [row | {"pictures": int(row["pictures"])} for row in rows("summary.csv")]
+    lifts = [
+        Lift(**row | {"pictures": int(row["pictures"])}) for row in rows("lifts.csv")
+    ]
+    figures = compare_figures.draw(summary, lifts)
     assert [one.title for one in figures] == ["Accuracy", "Where the evidence lies"]
     text = (out / "index.html").read_text("utf-8")
     for figure in figures:
         assert base64.b64encode(figure.png).decode("ascii") in text
     # Another figure in the table is another picture.
-    rows = tables.read_csv(tmp_path / "lifts.csv")
-    rows["lift"][0] = str(float(rows["lift"][0]) + 0.5)
-    tables.write_csv(
-        tmp_path / "lifts.csv", list(rows), list(zip(*rows.values(), strict=True))
-    )
-    changed = compare_figures.draw(tmp_path)[1].png
-    assert base64.b64encode(changed).decode("ascii") not in text
+    other = dataclasses.replace(lifts[0], lift=lifts[0].lift + 0.5)
+    assert compare_figures.on_parts([other, *lifts[1:]]).png != figures[1].png
 
 
 def test_lifts_follow_from_numbers_and_steps(compared):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from hiercam_keras.evaluation.table import Table
 from hiercam_keras.metrics import statistics
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes import (
@@ -13,39 +14,51 @@ from hiercam_keras.modes import (
     compare_claims,
     compare_figures,
     compare_lifts,
-    compare_table,
     compare_tables,
 )
 from hiercam_keras.modes.compare_lifts import Lift
+from hiercam_keras.modes.compare_steps import Steps
+from hiercam_keras.modes.comparison.measure import Compared
 from hiercam_keras.report import intervals, tables
 
 MODELS = ("species", "family", "species asked for family")
 EVIDENCE = {"family": ("bill_tail", 2), "species": ("patch", 4)}
 
 
-def write(path, energy, right, part=lambda n: 0.1, pictures=40, species=10):
-    """numbers.csv; `energy` and `right` by the model."""
-    header = ("example_id", "species", "model", "predicted_label", "probability",
-              "correct", "degenerate", "energy_on_object", "chance", "agreement",
-              "part_species", "part_species_area", "coherence")  # fmt: skip
-    rows = []
-    for n in range(pictures):
-        for model in MODELS:
-            rows.append(
-                (f"{n}.jpg", f"s{n % species}", model, n, 0.5, right[model](n), 0,
-                 energy[model](n), 0.3, 0.2 + 0.01 * n, part(n), 0.05,
-                 "coherent" if n % 2 else "undecided")
-            )  # fmt: skip
-    tables.write_csv(path / "numbers.csv", header, rows)
-    return compare_table.read(path / "numbers.csv")
+def compare(energy, right, part=lambda n: 0.1, pictures=40, species=10):
+    """Numbers of made pictures; `energy` and `right` by the model."""
+    every = range(pictures)
+
+    def values(of):
+        return np.array([[of(model, n) for model in MODELS] for n in every])
+
+    table = Table(
+        example_ids=np.array([f"{n}.jpg" for n in every]),
+        groups=np.array([f"s{n % species}" for n in every]),
+        questions=MODELS,
+        ranks=("species", "family", "family"),
+        values={
+            "true": values(lambda model, n: n),
+            "predicted": values(lambda model, n: n if right[model](n) else -1),
+            "energy_on_object": values(lambda model, n: energy[model](n)),
+            "part_species": values(lambda model, n: part(n)),
+        },
+        pictures={
+            "object_area": np.full(pictures, 0.3),
+            "agreement": np.array([0.2 + 0.01 * n for n in every]),
+            "part_species_area": np.full(pictures, 0.05),
+        },
+    )
+    measures = ("heatmap_area", "energy_on_object", "part_species")
+    return Compared(table, measures, ("part_species_area",))
 
 
-def row(model, rank, run="", asked_of="", accuracy="0.9"):
+def row(model, rank, run="", asked_of="", accuracy=0.9):
     return {
-        "model": model, "rank": rank, "accuracy": accuracy, "low": "0.85",
-        "high": "0.94", "chance": "0.1", "asked_of": asked_of, "method": "gradcam",
-        "run": run or rank, "pictures": "40", "species": "10",
-        "object_pictures": "40",
+        "model": model, "rank": rank, "accuracy": accuracy, "low": 0.85,
+        "high": 0.94, "chance": 0.1, "asked_of": asked_of, "method": "gradcam",
+        "run": run or rank, "pictures": 40, "species": 10,
+        "object_pictures": 40,
     }  # fmt: skip
 
 
@@ -57,17 +70,23 @@ SUMMARY = [
 
 
 def rows_of(numbers, *kinds):
-    """Rows of statistics.csv as text: (comparison, model_a, model_b) each."""
-    rows = []
+    """Rows of statistics.csv: (comparison, model_a, model_b) each."""
+    rows, table = [], numbers.table
+
+    def measures(model):
+        found = {"correct": table.right(model).astype(float)}
+        return found | {
+            name: table.of(name, model) for name in ("energy_on_object", "part_species")
+        }
+
     for kind, a, b in kinds:
-        pairs = {"correct": numbers.correct, **numbers.measures}
-        table = statistics.compare_all(
-            {name: (by[a], by[b]) for name, by in pairs.items()}, numbers.species
+        first, second = measures(a), measures(b)
+        tested = statistics.compare_all(
+            {name: (first[name], second[name]) for name in first}, table.groups
         )
         rows += [
-            {"comparison": kind, "model_a": a, "model_b": b, "measure": name}
-            | {key: str(value) for key, value in figures.items()}
-            for name, figures in table.items()
+            {"comparison": kind, "model_a": a, "model_b": b, "measure": name} | figures
+            for name, figures in tested.items()
         ]
     return rows
 
@@ -85,7 +104,7 @@ def sentences(numbers):
 
 
 @pytest.fixture
-def numbers(tmp_path):
+def numbers():
     def wave(n):
         return 0.02 * (-1) ** n
 
@@ -99,7 +118,7 @@ def numbers(tmp_path):
         "family": lambda n: n % 2,
         "species asked for family": lambda n: (n // 2) % 2,
     }
-    return write(tmp_path, energy, right)
+    return compare(energy, right)
 
 
 def test_a_difference_is_told_with_its_interval(numbers):
@@ -137,7 +156,7 @@ def test_a_model_by_two_methods_is_right_once(numbers):
     )
     assert first.count("names the right") == 2
     assert first.count("names the right species") == 1
-    assert len(compare_table.answers(summary)) == 2
+    assert len(compare_answer.answers(summary)) == 2
     # Where the maps lie differs by the method: each has its part.
     rows = rows_of(numbers, ("method", "species", "species asked for family"))
     second = compare_answer.place_sentence(
@@ -197,14 +216,15 @@ def test_differences_are_found_in_either_order(numbers):
     assert rows.difference("energy_on_object", "family", "nobody") is None
 
 
-def test_few_species_give_no_claim_and_no_interval(tmp_path):
+def test_few_species_give_no_claim_and_no_interval():
     """6 pictures of 5 species differ by 20.9 points: nobody may conclude from them."""
     right = {name: lambda n: 1 for name in MODELS}
     energy = {name: lambda n: 0.5 + 0.01 * n for name in MODELS}
     energy["family"] = lambda n: 0.291 + 0.012 * n
-    numbers = write(tmp_path, energy, right, pictures=6, species=5)
+    numbers = compare(energy, right, pictures=6, species=5)
     rows = rows_of(numbers, *KINDS)
-    few = [one | {"low": "", "high": "", "pictures": "6"} for one in SUMMARY]
+    nan = float("nan")
+    few = [one | {"low": nan, "high": nan, "pictures": 6} for one in SUMMARY]
     told = compare_answer.sentences(numbers, few, [], statistics=rows)
     for sentence in told:
         assert "too few species to say (n = 5)" in sentence
@@ -212,7 +232,7 @@ def test_few_species_give_no_claim_and_no_interval(tmp_path):
     assert "names the right species in 90.0 % (guessing: 10.0 %)" in told[0]
     assert "(means over 6 pictures of 5 species)" in told[1]
     assert "in 100.0 % of the 6 pictures" in told[2]
-    lifts = compare_lifts.measure(numbers, step_rows([0.2] * 6), EVIDENCE)
+    lifts = compare_lifts.measure(numbers, make_steps([0.2] * 6), EVIDENCE)
     assert all(math.isnan(one.low) and one.species == 5 for one in lifts)
     said = compare_answer.steps_sentence(lifts, "the species model")
     assert "too few species to say (n = 5). It looks at 4.00 times chance" in said
@@ -241,9 +261,12 @@ def test_how_alike_the_maps_are(numbers):
     assert told.startswith("On the same picture the heatmaps of the models correlate")
     assert "correlate at 0.40 on average (0." in told or "at 0.39 on average" in told
     assert told.endswith("at less than 0.5 in 75.0 % of the 40 pictures.")
-    numbers.shared["agreement"][:] = np.nan
+    numbers.table.pictures["agreement"][:] = np.nan
     assert compare_answer.agreement_sentence(numbers) == ""
-    numbers.shared["agreement"][:2] = 0.4, 0.6  # of one picture in two that are known
+    numbers.table.pictures["agreement"][:2] = (
+        0.4,
+        0.6,
+    )
     told = compare_answer.agreement_sentence(numbers)
     assert "in 50.0 % of the 2 pictures" in told
 
@@ -287,12 +310,17 @@ def test_a_lift_above_chance_is_not_yet_more_than_the_plain_map():
     assert "plain map does at 0 of 1 rank: 1.40" in told
 
 
-def step_rows(shares):
-    return [
-        {"example_id": f"{n}.jpg", "model": "species", "rank": "species",
-         "part_species": "" if share is None else str(share)}
-        for n, share in enumerate(shares)
-    ]  # fmt: skip
+def make_steps(shares):
+    """Steps of the species model into the species, with the energy on the patch."""
+    table = Table(
+        example_ids=np.array([f"{n}.jpg" for n in range(len(shares))]),
+        groups=np.arange(len(shares)),
+        questions=("species",),
+        ranks=("species",),
+        values={"part_species": np.array(shares, float)[:, None]},
+        pictures={},
+    )
+    return Steps("species", ("species",), None, (), table, ("part_species",))
 
 
 def test_lifts_and_gains_follow_from_the_tables(tmp_path):
@@ -303,9 +331,9 @@ def test_lifts_and_gains_follow_from_the_tables(tmp_path):
         return 0.1 + 0.02 * (n % 2)
 
     energy = {name: lambda n: 0.5 for name in MODELS}
-    numbers = write(tmp_path, energy, {name: lambda n: 1 for name in MODELS}, part)
-    rows = step_rows([part(n) + 0.04 if n > 1 else None for n in range(40)])
-    found = compare_lifts.measure(numbers, rows, EVIDENCE)
+    numbers = compare(energy, {name: lambda n: 1 for name in MODELS}, part)
+    steps = make_steps([part(n) + 0.04 if n > 1 else None for n in range(40)])
+    found = compare_lifts.measure(numbers, steps, EVIDENCE)
     assert [one.map for one in found] == [*MODELS, "step to the species"]
     plain, step = found[0], found[-1]  # and no bill_tail, which has no column
     assert (plain.pictures, step.pictures) == (40, 38)
@@ -318,21 +346,21 @@ def test_lifts_and_gains_follow_from_the_tables(tmp_path):
     assert step.gain_p == step.gain_p_holm == 2 / 2**10
     assert (step.species, step.gain_pictures, plain.gain_pictures) == (10, 38, 0)
     compare_lifts.write(tmp_path, found)
-    again = compare_lifts.read(tmp_path / "lifts.csv")
-    assert [one.map for one in again] == [one.map for one in found]
-    assert again[-1].gain == pytest.approx(0.8) and math.isnan(again[0].gain)
+    written = tables.read_csv(tmp_path / "lifts.csv")
+    assert written["map"] == [one.map for one in found]
+    assert written["gain"] == ["", "", "", "0.8"]
     as_json = json.loads((tmp_path / "lifts.json").read_text())
     assert as_json[0]["gain"] is None and as_json[-1]["part"] == "patch"
-    table = compare_tables.lift_table(again)
+    table = compare_tables.lift_table(found)
     assert table.header == ("map", "pictures", "patch (tells the species)")
     assert [row[1] for row in table.rows] == ["40", "40", "40", "38"]
     assert table.rows[-1][2].endswith("+0.80 (+0.80 to +0.80) to the plain map")
 
 
-def test_only_children_have_no_lift(tmp_path):
+def test_only_children_have_no_lift():
     energy = {name: lambda n: 0.5 for name in MODELS}
-    numbers = write(tmp_path, energy, {name: lambda n: 1 for name in MODELS})
-    found = compare_lifts.measure(numbers, step_rows([None] * 40), EVIDENCE)
+    numbers = compare(energy, {name: lambda n: 1 for name in MODELS})
+    found = compare_lifts.measure(numbers, make_steps([None] * 40), EVIDENCE)
     assert [one.step for one in found] == ["", "", ""]
 
 
@@ -365,16 +393,14 @@ def test_measures_that_are_there_are_shown(numbers):
         "energy on the bird", "energy on the patch",
     ]  # fmt: skip
     assert table.rows[0][1:3] == ("40", "0.5 (0.5 to 0.5)")
-    assert numbers.coherent["family"][:2] == [None, True]
-    assert numbers.shared["chance"][0] == 0.3
 
 
 def test_paired_differences_are_shown_as_the_file_has_them():
     found = {
         "comparison": "rank", "model_a": "family", "model_b": "species",
-        "measure": "energy_on_object", "difference": "0.05", "low": "0.03",
-        "high": "0.07", "p_holm": "0.001", "effect_size": "0.8", "count": "40",
-        "groups": "10",
+        "measure": "energy_on_object", "difference": 0.05, "low": 0.03,
+        "high": 0.07, "p_holm": 0.001, "effect_size": 0.8, "count": 40,
+        "groups": 10,
     }  # fmt: skip
     other = found | {"comparison": "random"}
     table = compare_tables.statistics_table([found, other], EVIDENCE)
@@ -383,8 +409,8 @@ def test_paired_differences_are_shown_as_the_file_has_them():
             "energy on the bird",
             "family − species",
             "+0.05 (+0.03 to +0.07)",
-            "40",
-            "10",
+            40,
+            10,
             0.001,
             0.8,
         ),

@@ -2,7 +2,6 @@
 
 import html.parser
 import importlib
-import types
 
 import numpy as np
 import pytest
@@ -11,8 +10,10 @@ from ml_collections import ConfigDict
 
 from hiercam_keras import run_folder
 from hiercam_keras.errors import UserError
+from hiercam_keras.evaluation.table import Table
 from hiercam_keras.models import backbones
 from hiercam_keras.modes import guide, guide_naming, guide_view
+from hiercam_keras.modes.guide_evidence import Evidence
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.report import tables
 
@@ -112,10 +113,20 @@ def test_a_coarser_run_ends_at_its_rank(trained, tmp_path):
 
 def made_evidence(energy):
     """Two steps, three pictures, two parts of areas 0.2 and 0.1."""
-    return types.SimpleNamespace(
-        part_energy={name: np.array(values) for name, values in energy.items()},
-        part_area={"wing": np.full(3, 0.2), "patch": np.full(3, 0.1)},
+    ranks, nothing = ("order", "family"), np.zeros((3, 2), bool)
+    table = Table(
+        example_ids=np.array(["a", "b", "c"]),
+        groups=np.arange(3),
+        questions=ranks,
+        ranks=ranks,
+        values={
+            **{name: np.transpose(values) for name, values in energy.items()},
+            "degenerate": nothing,
+            "trivial": nothing,
+        },
+        pictures={"wing_area": np.full(3, 0.2), "patch_area": np.full(3, 0.1)},
     )
+    return Evidence([], ranks, None, None, {}, ("wing", "patch"), table)
 
 
 def test_a_part_is_named_for_what_is_special_about_the_step():
@@ -127,9 +138,9 @@ def test_a_part_is_named_for_what_is_special_about_the_step():
     lifts = guide_naming.lifts(evidence, rows)
     np.testing.assert_allclose(lifts["patch"], [4, 3])
     np.testing.assert_allclose(lifts["wing"], [1, 2])
-    assert guide_naming.name_part(evidence, rows, 0) == "patch"
-    assert guide_naming.name_part(evidence, rows, 1) == "wing"
-    special = guide_naming.special(evidence, rows, 1)
+    assert guide_naming.name_part(evidence, rows, "order") == "patch"
+    assert guide_naming.name_part(evidence, rows, "family") == "wing"
+    special = guide_naming.special(evidence, rows, "family")
     assert special["wing"] == pytest.approx(2 / np.sqrt(2))
 
 
@@ -141,7 +152,7 @@ def test_pictures_without_a_map_do_not_count():
     lifts = guide_naming.lifts(evidence, np.arange(3))
     assert lifts["wing"][0] == pytest.approx(0.6 / 0.4)
     assert np.isnan(lifts["patch"]).all()
-    assert guide_naming.name_part(evidence, np.arange(3), 1) is None
+    assert guide_naming.name_part(evidence, np.arange(3), "family") is None
 
 
 def test_how_often_the_planted_part_is_named():

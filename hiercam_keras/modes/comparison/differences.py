@@ -1,4 +1,4 @@
-"""comparison: paired differences between questions, in statistics.csv and .json.
+"""Paired differences between questions, in statistics.csv and .json.
 
 Kinds of pairs, each a question of its own:
 
@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras import workdir
+from hiercam_keras.evaluation.table import Table
 from hiercam_keras.metrics import statistics
 from hiercam_keras.metrics.coherence import COHERENT
-from hiercam_keras.modes.comparison.columns import Column, Numbers
-from hiercam_keras.modes.comparison.numbers_table import measures_of
+from hiercam_keras.modes.comparison.columns import Column
+from hiercam_keras.modes.comparison.measure import Compared
 from hiercam_keras.report import tables
 
 KEYS = ("comparison", "model_a", "model_b", "measure")
@@ -61,7 +62,7 @@ def kind_of(first: Column, second: Column) -> str | None:
     return "asked" if one_asked and first.rank == second.rank else None
 
 
-def differences(columns: list[Column], numbers: Numbers, seed: int = 0) -> list[Row]:
+def differences(columns: list[Column], compared: Compared, seed: int = 0) -> list[Row]:
     """All rows of statistics.csv, sorted by comparison.
 
     Holm's correction is over all rows of a comparison: the more measures and pairs it
@@ -69,10 +70,11 @@ def differences(columns: list[Column], numbers: Numbers, seed: int = 0) -> list[
 
     Args:
       columns: the questions, finer ranks first.
-      numbers: theirs.
+      compared: their numbers.
       seed: of the bootstrap and the test.
     """
-    measures = {c.name: _measures(c, columns, numbers) for c in columns}
+    table = compared.table
+    measures = {column.name: _measures(column.name, compared) for column in columns}
     jobs: dict[str, list[tuple[str, str, str, np.ndarray, np.ndarray]]] = {}
     pairs: dict[str, list[tuple[Column, Column]]] = {}
     for first, second in itertools.combinations(columns, 2):
@@ -93,23 +95,23 @@ def differences(columns: list[Column], numbers: Numbers, seed: int = 0) -> list[
         jobs["random"].append(
             (RANDOM, name, "aopc_morf", own["aopc_random"], own["aopc_morf"])
         )
-    agreements = _agreements(pairs, numbers)
+    agreements = _agreements(pairs, table)
     if agreements:
         jobs["agreement"] = agreements
     rows = []
     for kind, several in jobs.items():
-        table = statistics.compare_all(
-            {job[:3]: job[3:] for job in several}, numbers.species, seed=seed
+        tested = statistics.compare_all(
+            {job[:3]: job[3:] for job in several}, table.groups, seed=seed
         )
         rows += [
             dict(zip(KEYS, (kind, *key), strict=True)) | figures
-            for key, figures in table.items()
+            for key, figures in tested.items()
             if figures["count"]
         ]
     return rows
 
 
-def _agreements(pairs: dict[str, list[tuple[Column, Column]]], numbers: Numbers):
+def _agreements(pairs: dict[str, list[tuple[Column, Column]]], table: Table):
     """Jobs: how alike the maps of a pair are, against those of two seeds."""
     across = [*pairs.get("rank", []), *pairs.get("asked", [])]
     jobs = []
@@ -127,22 +129,20 @@ def _agreements(pairs: dict[str, list[tuple[Column, Column]]], numbers: Numbers)
                 " ~ ".join(others),
                 measure,
                 values,
-                numbers.pairs[others][measure],
+                table.pairs[others][measure],
             )
-            for measure, values in numbers.pairs[names].items()
+            for measure, values in table.pairs[names].items()
         ]
     return jobs
 
 
-def _measures(
-    column: Column, columns: list[Column], numbers: Numbers
-) -> dict[str, np.ndarray]:
-    one = numbers.by_column[column.name]
-    return {
-        "correct": (one.true == one.predicted).astype(float),
-        "coherent": (one.coherence.verdict == COHERENT).astype(float),
-        **measures_of(column, columns, numbers),
+def _measures(column: str, compared: Compared) -> dict[str, np.ndarray]:
+    table = compared.table
+    found = {
+        "correct": table.right(column).astype(float),
+        "coherent": (table.of("coherence", column) == COHERENT).astype(float),
     }
+    return found | {name: table.of(name, column) for name in compared.measures}
 
 
 def write_differences(folder: Path, rows: list[Row]) -> None:

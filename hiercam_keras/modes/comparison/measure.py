@@ -1,45 +1,59 @@
-"""comparison: reads the maps of all columns once, a few hundred pictures at a time."""
+"""The numbers of a comparison: one table over the pictures, one column a question."""
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from hiercam_keras.cam import heatmaps, store
+from hiercam_keras.cam import store
 from hiercam_keras.errors import UserError
-from hiercam_keras.maps import HOT, SIDE
-from hiercam_keras.metrics import (
-    agreement,
-    classification,
-    coherence,
-    concentration,
-    planted,
-    resampling,
-)
+from hiercam_keras.evaluation.measures import MEASURES
+from hiercam_keras.evaluation.table import Table
+from hiercam_keras.evaluation.tabulate import stored, tabulate
+from hiercam_keras.metrics import classification, coherence, resampling
 from hiercam_keras.metrics.faithfulness.measure import NAMES as FAITHFULNESS
-from hiercam_keras.modes import objects, parts
-from hiercam_keras.modes.comparison.columns import Column, ColumnNumbers, Numbers
-from hiercam_keras.modes.load import RunData
-from hiercam_keras.progress import progress
+from hiercam_keras.metrics.resampling import Estimate
+from hiercam_keras.modes.comparison.columns import Column
+from hiercam_keras.report import tables
 
-_CHUNK = 256  # pictures at a time
-# Columns of numbers.csv: what `shape_measures` calls them.
-SHAPES = {
-    "area_at_50": "area_at_energy",
-    "entropy": "entropy",
-    "gini": "gini",
-    "num_blobs": "blobs",
-    "centroid_x": "centroid_x",
-    "centroid_y": "centroid_y",
-}
+
+@dataclass(frozen=True)
+class Compared:
+    """What was measured of all columns over the same N pictures.
+
+    Attributes:
+      table: a question for each column. Besides the values of `tabulate`: "background"
+        (share of the energy off the object), those of faithfulness, "coherence" and
+        "coherence_basis" (text). Pictures have "agreement", the mean Pearson
+        correlation between the heatmaps of two models, each asked for its own rank by
+        the method of the first column.
+      measures: names of the values that are measures of a map, in the tables' order.
+      areas: names of the areas of parts, among the pictures' values.
+      chance: column -> accuracy of always the commonest taxon of the training images.
+    """
+
+    table: Table
+    measures: tuple[str, ...]
+    areas: tuple[str, ...] = ()
+    chance: dict[str, float] | None = None
+
+    def accuracy(self, column: str) -> Estimate:
+        """Share of right answers, species resampled."""
+        return resampling.share(self.table.right(column), self.table.groups)
+
+    def known(self, measure: str) -> bool:
+        """Whether a measure is known of any picture under any question."""
+        values = self.table.values.get(measure)
+        return values is not None and bool(np.isfinite(values).any())
 
 
 def measure(
-    columns: list[Column],
+    columns: Sequence[Column],
     split: str,
     thresholds: coherence.Thresholds | None = None,
-) -> Numbers:
+) -> Compared:
     """All numbers of all columns, over the pictures that each has a map of.
 
     Args:
@@ -50,157 +64,132 @@ def measure(
     Raises:
       UserError: there is no such picture.
     """
-    readers = [store.open(column.maps) for column in columns]
-    known = {record.example_id: record for record in columns[0].data.records(split)}
-    ids = [one for one in known if all(one in reader for reader in readers)]
-    if not ids:
-        raise UserError(f"there is no picture of the {split} split with a map of each.")
-    chunks = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
-    pieces = [
-        _measure_chunk([known[one] for one in chunk], readers, columns)
-        for chunk in progress(chunks, len(ids), "numbers", count=len)
+    data = columns[0].data
+    readers = {column.name: (store.open(column.maps), 0) for column in columns}
+    records = [
+        record
+        for record in data.records(split)
+        if all(record.example_id in reader for reader, _ in readers.values())
     ]
-    shared = _joined([shared for shared, _ in pieces])
-    records = [known[one] for one in ids]
-    species = np.array(["/".join(record.lineage.taxa) for record in records])
-    by_column = {
-        column.name: _column_numbers(
-            column,
-            records,
-            _joined([own[i] for _, own in pieces]),
-            species,
-            shared["bird_area"],
+    if not records:
+        raise UserError(f"there is no picture of the {split} split with a map of each.")
+    parts = {}
+    if all(record.parts_path for record in records):
+        evidence = data.source.evidence or {}
+        parts = {f"part_{rank}": label for rank, (_, label) in evidence.items()}
+    table = tabulate(
+        stored(readers, records, bool(parts), "numbers"),
+        data.taxonomy,
+        {column.name: column.rank for column in columns},
+        parts,
+        pairs=True,
+    )
+    values = dict(table.values)
+    values["background"] = 1 - values["energy_on_object"]
+    for name in FAITHFULNESS:
+        rows = [
+            [column.faithfulness.get(one, {}).get(name, np.nan) for column in columns]
+            for one in table.example_ids
+        ]
+        values[name] = np.array(rows)
+    verdicts = [
+        coherence.coherence(
+            values["degenerate"][:, k],
+            values["energy_on_object"][:, k],
+            table.pictures["object_area"],
+            values["deletion_gain"][:, k],
+            values["insertion_gain"][:, k],
             thresholds,
         )
-        for i, column in enumerate(columns)
-    }
-    pairs: dict = {}
-    for name, values in shared.items():
-        if isinstance(name, tuple):
-            pairs.setdefault(name[:2], {})[name[2]] = values
-    return Numbers(
-        example_ids=ids,
-        by_column=by_column,
-        bird_area=shared["bird_area"],
-        part_area=_by_part(shared),
-        agreement=shared["agreement"],
-        species=species,
-        object_kind=shared["object_kind"],
-        pairs=pairs,
-    )
-
-
-def _joined(parts: list[dict[Any, np.ndarray]]) -> dict[Any, np.ndarray]:
-    names = dict.fromkeys(name for part in parts for name in part)
-    return {name: np.concatenate([part[name] for part in parts]) for name in names}
-
-
-def _by_part(arrays: Mapping[Any, np.ndarray]) -> dict[int, np.ndarray]:
-    return {name: values for name, values in arrays.items() if isinstance(name, int)}
-
-
-def _measure_chunk(records: list, readers: list, columns: list[Column]) -> tuple:
-    """Arrays over one chunk: those that all columns share, and those of each."""
-    rows = [readers[0].get(record.example_id).geometry for record in records]
-    object_maps, kinds = objects.object_maps(records, rows, SIDE)
-    part_maps, labels = _part_maps(records, rows, columns[0].data)
-    shared: dict[Any, np.ndarray] = {"object_kind": kinds}
-    own, energies = [], []
-    for reader in readers:
-        entries = [reader.get(record.example_id) for record in records]
-        cams = np.stack([entry.cam[0] for entry in entries])
-        degenerate = np.array([entry.degenerate[0] for entry in entries])
-        heat = heatmaps.heatmap(cams, SIDE)
-        energy = heatmaps.energy(cams, SIDE)
-        energy[degenerate] = 1 / SIDE**2  # as on the device: no noise to correlate
-        energies.append(energy)
-        on_object, shared["bird_area"] = objects.energy_on(energy, object_maps)
-        shapes = concentration.shape_measures(energy)
-        arrays = {
-            "predicted": np.array([entry.label[0] for entry in entries]),
-            "probability": np.array([entry.probability[0] for entry in entries]),
-            "degenerate": degenerate,
-            "heatmap_area": concentration.area_above(heat, HOT),
-            "energy_on_bird": on_object,
-        }
-        arrays |= {name: shapes[shape] for name, shape in SHAPES.items()}
-        on_parts = planted.part_shares(energy, part_maps, labels)
-        shared |= on_parts.area
-        own.append(arrays | on_parts.energy)
-    shared |= _pair_measures(energies, columns)
-    correlations = [
-        shared[first.name, second.name, "pearson"]
-        for first, second in itertools.combinations(columns, 2)
-        if first.asked_of is None
-        and second.asked_of is None
-        and first.method == second.method == columns[0].method
+        for k in range(len(columns))
     ]
-    nothing = np.full(len(records), np.nan)
-    shared["agreement"] = np.mean(correlations, axis=0) if correlations else nothing
-    return shared, own
-
-
-def _pair_measures(
-    energies: Sequence[np.ndarray], columns: Sequence[Column]
-) -> dict[Any, np.ndarray]:
-    """(name, name, measure) -> (N,) of every two columns, the finer one first.
-
-    Of energies: what is compared after min-max or by order is the same of heatmaps.
-    """
-    named = zip([column.name for column in columns], energies, strict=True)
-    found = {}
-    for (first, a), (second, b) in itertools.combinations(named, 2):
-        measures = agreement.agreement_measures(a, b)
-        measures["earth_mover"] = agreement.earth_movers_distance(a, b)
-        found |= {(first, second, name): v for name, v in measures.items()}
-    return found
-
-
-def _part_maps(
-    records: list, rows: list, data: RunData
-) -> tuple[np.ndarray, dict[int, int]]:
-    """Part labels (N, side, side), and which of them carry a rank, by themselves.
-
-    Where a picture has none there are no such labels.
-    """
-    found = parts.label_maps(records, rows, "parts_path")
-    if found is None:
-        return np.zeros((len(records), SIDE, SIDE), int), {}
-    evidence = data.source.evidence or {}
-    labels = sorted({label for _, label in evidence.values()})
-    return found, {label: label for label in labels}
-
-
-def _column_numbers(
-    column: Column,
-    records: list,
-    arrays: dict[Any, np.ndarray],
-    species: np.ndarray,
-    area: np.ndarray,
-    thresholds: coherence.Thresholds | None,
-) -> ColumnNumbers:
-    taxonomy, rank = column.data.taxonomy, column.rank
-    true = taxonomy.labels([record.lineage for record in records], rank)
-    accuracy = resampling.share(arrays["predicted"] == true, species)
-    train = taxonomy.labels([r.lineage for r in column.data.records("train")], rank)
-    measures = {name: arrays.pop(name) for name in SHAPES}
-    rows = [column.faithfulness.get(record.example_id, {}) for record in records]
-    for name in FAITHFULNESS:
-        measures[name] = np.array([row.get(name, np.nan) for row in rows])
-    fields = {name: values for name, values in arrays.items() if isinstance(name, str)}
-    return ColumnNumbers(
-        true=true,
-        part_energy=_by_part(arrays),
-        measures=measures,
-        coherence=coherence.coherence(
-            arrays["degenerate"],
-            arrays["energy_on_bird"],
-            area,
-            measures["deletion_gain"],
-            measures["insertion_gain"],
-            thresholds,
-        ),
-        accuracy=accuracy,
-        chance=classification.majority_chance(train, true, taxonomy.num_labels(rank)),
-        **fields,
+    values["coherence"] = np.stack([one.verdict for one in verdicts], axis=1)
+    values["coherence_basis"] = np.stack([one.basis for one in verdicts], axis=1)
+    pictures = {**table.pictures, "agreement": _agreement(columns, table)}
+    return Compared(
+        replace(table, values=values, pictures=pictures),
+        (*MEASURES, *parts, "background", *FAITHFULNESS),
+        tuple(f"{name}_area" for name in parts),
+        {column.name: _chance(column, table) for column in columns},
     )
+
+
+def _agreement(columns: Sequence[Column], table: Table) -> np.ndarray:
+    own = [
+        column.name
+        for column in columns
+        if column.asked_of is None and column.method == columns[0].method
+    ]
+    found = [table.pairs[pair]["pearson"] for pair in itertools.combinations(own, 2)]
+    return np.mean(found, axis=0) if found else np.full(len(table), np.nan)
+
+
+def _chance(column: Column, table: Table) -> float:
+    taxonomy, rank = column.data.taxonomy, column.rank
+    train = [record.lineage for record in column.data.records("train")]
+    return classification.majority_chance(
+        taxonomy.labels(train, rank),
+        table.of("true", column.name),
+        taxonomy.num_labels(rank),
+    )
+
+
+def write_numbers(path: Path, compared: Compared) -> None:
+    """Writes numbers.csv: one row for each picture and question."""
+    table = compared.table
+    header = (
+        "example_id",
+        "species",
+        "model",
+        "rank",
+        "true_label",
+        "predicted_label",
+        "probability",
+        "correct",
+        "degenerate",
+        *compared.measures,
+        "object",
+        "chance",
+        *compared.areas,
+        "coherence",
+        "coherence_basis",
+        "agreement",
+    )
+    answers = ("true", "predicted", "probability")
+    ends = ("coherence", "coherence_basis")
+    shared = ("object", "object_area", *compared.areas)
+    rows = []
+    for n, k in itertools.product(range(len(table)), range(len(table.questions))):
+        value = {name: array[n, k] for name, array in table.values.items()}
+        rows.append(
+            [
+                table.example_ids[n],
+                table.groups[n],
+                table.questions[k],
+                table.ranks[k],
+                *(value[name] for name in answers),
+                bool(value["true"] == value["predicted"]),
+                bool(value["degenerate"]),
+                *(value[name] for name in compared.measures),
+                *(table.pictures[name][n] for name in shared),
+                *(value[name] for name in ends),
+                table.pictures["agreement"][n],
+            ]
+        )
+    tables.write_csv(path, header, rows)
+
+
+def write_agreement(path: Path, table: Table) -> None:
+    """Writes agreement.csv: one row for each picture and two of the questions."""
+    if not table.pairs:
+        return
+    names = tuple(next(iter(table.pairs.values())))
+    rows = [
+        [example_id, species, *pair, *(found[name][n] for name in names)]
+        for n, (example_id, species) in enumerate(
+            zip(table.example_ids, table.groups, strict=True)
+        )
+        for pair, found in table.pairs.items()
+    ]
+    header = ("example_id", "species", "model_a", "model_b", *names)
+    tables.write_csv(path, header, rows)

@@ -23,7 +23,7 @@ Cell = str | int | float | Estimate | None
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class Result:
     """Rows of cells; an `Estimate` becomes five columns in CSV.
 
     Attributes:
@@ -52,7 +52,7 @@ class Table:
     missing: tuple[str, ...] = ()
 
 
-def write(table: Table, folder: Path) -> None:
+def write(table: Result, folder: Path) -> None:
     """Writes <name>.csv and <name>.json."""
     wide = [
         column
@@ -84,7 +84,7 @@ def write(table: Table, folder: Path) -> None:
     workdir.write_json(folder / f"{table.name}.json", about)
 
 
-def _has(table: Table, place: int) -> bool:
+def _has(table: Result, place: int) -> bool:
     return any(isinstance(row[place], Estimate) for row in table.rows)
 
 
@@ -102,7 +102,7 @@ def _json(cell: Cell) -> Any:
     return cell
 
 
-def markdown(table: Table) -> str:
+def markdown(table: Result) -> str:
     """The table under its title, with claim, answer and note."""
     said = f"*{table.source[:1].upper()}{table.source[1:]}:* {table.claim}"
     lines = [f"## {table.title}", "", said, ""]

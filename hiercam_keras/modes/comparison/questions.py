@@ -1,4 +1,4 @@
-"""comparison: puts the questions to the models, and makes the maps that are missing."""
+"""Asks the models that are compared, and makes the maps that are missing."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -100,7 +100,7 @@ def _with_method(data: RunData, method: str) -> RunData:
     return replace(data, config=FrozenConfigDict(config))
 
 
-def told_apart(columns: list[Column]) -> list[Column]:
+def unique(columns: list[Column]) -> list[Column]:
     """Drops repeated columns; one question to several runs gets the runs' names."""
     columns = list({(column.name, column.maps): column for column in columns}.values())
     times = Counter(column.name for column in columns)

@@ -1,0 +1,136 @@
+"""Numbers of the same pictures under several questions."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from hiercam_keras import workdir
+
+
+@dataclass(frozen=True)
+class Table:
+    """N pictures, K questions.
+
+    Attributes:
+      example_ids: (N,) text, unique.
+      groups: (N,), the finest true taxon: what intervals resample.
+      questions: K names, unique.
+      ranks: K, the rank that each question asks for.
+      values: name -> (N, K, ...), what was answered and what was measured on the maps;
+        NaN where it is unknown.
+      pictures: name -> (N, ...), what holds for a picture under every question.
+      pairs: two questions -> measure -> (N,), how alike their maps are.
+    """
+
+    example_ids: np.ndarray
+    groups: np.ndarray
+    questions: tuple[str, ...]
+    ranks: tuple[str, ...]
+    values: dict[str, np.ndarray]
+    pictures: dict[str, np.ndarray]
+    pairs: dict[tuple[str, str], dict[str, np.ndarray]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.example_ids)
+
+    def __repr__(self) -> str:
+        return (
+            f"Table({len(self)} pictures, questions: {', '.join(self.questions)}; "
+            f"values: {', '.join(self.values)}; pictures: {', '.join(self.pictures)})"
+        )
+
+    def of(self, name: str, question: str) -> np.ndarray:
+        """One value under one question: (N, ...).
+
+        Raises:
+          KeyError: no such value or question.
+        """
+        if question not in self.questions:
+            raise KeyError(f"{question!r}, expected one of {', '.join(self.questions)}")
+        return self.values[name][:, self.questions.index(question)]
+
+    def right(self, question: str) -> np.ndarray:
+        """bool (N,): the predicted taxon is the true one."""
+        return self.of("predicted", question) == self.of("true", question)
+
+    def take(self, rows: Sequence[int]) -> "Table":
+        """These pictures, in this order."""
+        rows = np.asarray(rows)
+
+        def cut(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {name: array[rows] for name, array in arrays.items()}
+
+        return replace(
+            self,
+            example_ids=self.example_ids[rows],
+            groups=self.groups[rows],
+            values=cut(self.values),
+            pictures=cut(self.pictures),
+            pairs={pair: cut(found) for pair, found in self.pairs.items()},
+        )
+
+
+def joined(tables: Sequence[Table]) -> Table:
+    """The pictures of several tables with the same questions, one after another."""
+
+    def join(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        return {
+            name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+        }
+
+    return replace(
+        tables[0],
+        example_ids=np.concatenate([table.example_ids for table in tables]),
+        groups=np.concatenate([table.groups for table in tables]),
+        values=join([table.values for table in tables]),
+        pictures=join([table.pictures for table in tables]),
+        pairs={
+            pair: join([table.pairs[pair] for table in tables])
+            for pair in tables[0].pairs
+        },
+    )
+
+
+def same_pictures(*tables: Table) -> list[Table]:
+    """The tables cut to the pictures that all of them have, sorted by example_id."""
+    common = set.intersection(*(set(table.example_ids) for table in tables))
+    cut = []
+    for table in tables:
+        order = np.argsort(table.example_ids, kind="stable")
+        cut.append(table.take([i for i in order if table.example_ids[i] in common]))
+    return cut
+
+
+def save(path: Path, table: Table) -> None:
+    """Writes a table as arrays that `numpy.load` reads without pickle, atomically."""
+    arrays = {
+        "example_ids": table.example_ids,
+        "groups": table.groups,
+        "about": np.array(json.dumps([table.questions, table.ranks])),
+    }
+    arrays |= {f"value/{name}": array for name, array in table.values.items()}
+    arrays |= {f"picture/{name}": array for name, array in table.pictures.items()}
+    for pair, found in table.pairs.items():
+        arrays |= {f"pair/{json.dumps([*pair, m])}": v for m, v in found.items()}
+    with workdir.atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def load(path: Path) -> Table:
+    """Reads what `save` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    questions, ranks = json.loads(str(arrays.pop("about")))
+    ids, groups = arrays.pop("example_ids"), arrays.pop("groups")
+    values, pictures, pairs = {}, {}, {}
+    for name, array in arrays.items():
+        kind, _, name = name.partition("/")
+        if kind == "pair":
+            first, second, measure = json.loads(name)
+            pairs.setdefault((first, second), {})[measure] = array
+        else:
+            (values if kind == "value" else pictures)[name] = array
+    return Table(ids, groups, tuple(questions), tuple(ranks), values, pictures, pairs)
