@@ -17,7 +17,7 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from hiercam_keras import hosts, runtime
+from hiercam_keras import multihost, runtime
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.modes.usage import MODES, USAGE
@@ -89,7 +89,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 def _fail(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
-    hosts.leave(1)
+    multihost.leave(1)
 
 
 def main(_: list[str]) -> None:
@@ -97,15 +97,15 @@ def main(_: list[str]) -> None:
     try:
         runtime.prepare_process()
         if FLAGS.multihost:
-            hosts.join(FLAGS.mode)
+            multihost.join(FLAGS.mode)
         signals.advise(USAGE[FLAGS.mode].after_stop)
         settings = Settings.from_flags(FLAGS, _DEFAULT_CONFIG)
         mode = importlib.import_module(settings.module)
         settings.use_modules()
-        with hosts.as_one():
+        with multihost.as_one():
             said = mode.run(settings)
         signals.ignore()  # all is done
-        if hosts.is_primary():
+        if multihost.is_primary():
             print(said, flush=True)
     except UserError as error:
         _fail(str(error))

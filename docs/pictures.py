@@ -16,7 +16,7 @@ from PIL import Image
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from hiercam_keras.data.sources import synthetic_birds  # noqa: E402
+from hiercam_keras import birds  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 RUNS = ROOT / "runs" / "synthetic_birds"
@@ -140,9 +140,9 @@ def screenshots() -> None:
 def main() -> None:
     """Contact sheet, the sheet of steps, one photo, and the screenshots."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    tree = synthetic_birds.default_tree()
-    birds = synthetic_birds.tree_sheet(tree, columns=12, size=128, seed=11)
-    save_jpeg(birds, "birds.jpg", 1300)
+    tree = birds.default_tree()
+    sheet = birds.tree_sheet(tree, columns=12, size=128, seed=11)
+    save_jpeg(sheet, "birds.jpg", 1300)
     sheet = Image.open(COMPARE / "steps.png")
     save_jpeg(sheet, "compare.jpg", sheet.width)
     save_jpeg(Image.open(FIGURE), "one_photo.jpg", 1400)

@@ -7,7 +7,7 @@ import pytest
 from hiercam_keras import maps
 from hiercam_keras.cam import heatmaps
 from hiercam_keras.metrics import agreement, concentration
-from hiercam_keras.metrics.localization_tally import Tally
+from hiercam_keras.metrics.localization_accumulator import Tally
 from hiercam_keras.report import overlay
 
 RAMP = np.arange(16.0).reshape(4, 4)

@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from hiercam_keras import run_folder, workdir
+from hiercam_keras import workdir
 from hiercam_keras.errors import UserError
+from hiercam_keras.runs import run_folder
 from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
 from hiercam_keras.taxonomy.tree import Taxonomy
 

@@ -240,7 +240,7 @@ def test_what_was_registered_is_called_once_at_any_end(start):
 
 
 CHILD = """
-from hiercam_keras.data.sources.synthetic_birds.workers import OrderedSteps
+from hiercam_keras.birds.workers import OrderedSteps
 def step(number):
     import time
     time.sleep(0.05)

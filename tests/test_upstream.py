@@ -32,8 +32,8 @@ _STEP = f"{HERE}::test_a_train_step_can_be_compiled_without_a_call_of_fit"
 
 # (file, name) -> the test that fails when the library changes what we rely on.
 RELIED_ON = {
-    ("hiercam_keras/hosts.py", _ALLGATHER): _TWO,
-    ("hiercam_keras/hosts.py", _BARRIER): _TWO,
+    ("hiercam_keras/multihost.py", _ALLGATHER): _TWO,
+    ("hiercam_keras/multihost.py", _BARRIER): _TWO,
     ("hiercam_keras/training/forward.py", _ALLGATHER): _TWO,
     ("hiercam_keras/training/stopping.py", _PREEMPTION): _TWO,
     ("hiercam_keras/data/pipeline.py", "tf.experimental.dlpack.from_dlpack"): (

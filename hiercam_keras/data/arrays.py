@@ -10,8 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from hiercam_keras.data import augment, decode, disk_cache, windows
-from hiercam_keras.data.plans import Job, Plan
+from hiercam_keras.data import augment, decode, disk_cache, resize_windows
+from hiercam_keras.data.batch_plan import Job, Plan
 from hiercam_keras.progress import progress
 
 _AHEAD = 256  # examples that are read before they are asked for, in whole batches
@@ -128,4 +128,6 @@ class ArrayReader:
     def _read(self, index, first=(0, 0), count=None, flip=(False, False)):
         job = self._job
         path = job.paths[index]
-        return windows.read(path, job.windows, index, first, count, job.reduce, flip)
+        return resize_windows.read(
+            path, job.windows, index, first, count, job.reduce, flip
+        )

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from hiercam_keras.data import windows
-from hiercam_keras.data.plans import Job, Plan, Planner, Reader
+from hiercam_keras.data import resize_windows
+from hiercam_keras.data.batch_plan import Job, Plan, Planner, Reader
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 
@@ -150,7 +150,7 @@ class Loader:
             labels={rank: v[plan.indices] for rank, v in self._labels.items()},
             example_ids=[self._ids[index] for index in plan.indices],
             mask=plan.mask,
-            geometry=windows.geometry_rows(
+            geometry=resize_windows.geometry_rows(
                 where, plan.indices, plan.crop, plan.drawn.flip
             ),
             weights=self._weights

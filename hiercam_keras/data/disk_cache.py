@@ -25,7 +25,7 @@ from absl import logging
 
 from hiercam_keras import workdir
 from hiercam_keras.cache_folder import cache_folder, expanded
-from hiercam_keras.data import disk_lock, windows
+from hiercam_keras.data import disk_lock, resize_windows
 from hiercam_keras.errors import UserError
 
 SCHEMA_VERSION = 1
@@ -85,7 +85,7 @@ def folder_of(setting: str, cache_dir: str, num_bytes: int, memory: int) -> Path
 def open_or_make(
     folder: Path,
     paths: list[str],
-    where: windows.Windows,
+    where: resize_windows.Windows,
     settings: dict[str, Any],
     fill: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> Windows:

@@ -7,9 +7,9 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import wording
-from hiercam_keras.data import augment, disk_cache, geometry, sampling, windows
+from hiercam_keras.data import augment, disk_cache, geometry, resize_windows, sampling
+from hiercam_keras.data.batch_plan import Job, Planner, Reader, Shard
 from hiercam_keras.data.batches import Batch, Loader
-from hiercam_keras.data.plans import Job, Planner, Reader, Shard
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 
@@ -54,11 +54,11 @@ def make_loader(
     part = Shard(*shard)
     part.rows(batch_size)
     jitter = augment_config.get("crop_jitter", 0.0) if augment_config else 0.0
-    where = windows.plan(records, size, layout, jitter)
+    where = resize_windows.plan(records, size, layout, jitter)
     cache_bytes = int(data_config.get("cache_mb", 512)) * 2**20
     job = Job(
         paths=[str(record.path) for record in records],
-        windows=where,
+        resize_windows=where,
         recolor=augment.changes_color(augment_config),
         workers=int(data_config.get("workers", 0)),
         cache_bytes=cache_bytes,

@@ -17,14 +17,14 @@ from absl import logging
 from hiercam_keras.data import (
     augment,
     augment_tf,
-    cuts,
     decode,
+    decode_regions,
     disk_cache,
     pipeline_window,
-    windows,
+    resize_windows,
 )
 from hiercam_keras.data.arrays import ArrayReader
-from hiercam_keras.data.plans import Job, Plan
+from hiercam_keras.data.batch_plan import Job, Plan
 from hiercam_keras.progress import progress
 
 # After so many batches that only Pillow could read it reads the rest as well: its files
@@ -136,7 +136,7 @@ class TfReader:
         where = self._job.windows
         shown = where.extent[index] if count is None else count
         first = np.zeros((len(index), 2), int) if first is None else first
-        parts = cuts.of(where, index, first, shown, self._job.reduce)
+        parts = decode_regions.of(where, index, first, shown, self._job.reduce)
         branches = np.unique(parts.branch).tolist()
         columns = {"path": self._paths[index], **parts._asdict()}
         return columns, lambda example: pipeline_window.read(example, branches, count)
@@ -203,7 +203,9 @@ class TfReader:
     def _rescue(self, index):
         job = self._job
         try:
-            return windows.read(job.paths[index], job.windows, index, reduce=job.reduce)
+            return resize_windows.read(
+                job.paths[index], job.windows, index, reduce=job.reduce
+            )
         except decode.BadImage:
             return None
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from hiercam_keras.data import decode, windows
+from hiercam_keras.data import decode, resize_windows
 
 
 def read(
@@ -44,7 +44,7 @@ def read(
     across = tf.transpose(tf.reshape(tall, (height, -1)))
     across = tf.reshape(across, tf.stack([tf.shape(image)[1], -1, 1]))
     wide = tf.reshape(_resize_rows(across, scale[1], shift[1], width), (-1, height))
-    pixels = tf.transpose(tf.cast(wide + windows.ROUNDING, tf.uint8))
+    pixels = tf.transpose(tf.cast(wide + resize_windows.ROUNDING, tf.uint8))
     return tf.reshape(pixels, tf.stack([height, width, 3]))
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments.evidence import Models
+from hiercam_keras.experiments.pooling import Pool, Seen, paired
 from hiercam_keras.experiments.results import Result, number, told
-from hiercam_keras.experiments.seen import Pool, Seen, paired
 from hiercam_keras.metrics import classification, resampling
 from hiercam_keras.metrics.resampling import Estimate
 

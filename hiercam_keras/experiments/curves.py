@@ -12,21 +12,21 @@ import numpy as np
 
 from hiercam_keras.experiments import (
     accuracy,
+    accuracy_gaps,
     figures,
-    gaps,
+    map_settings,
     page,
-    pieces,
-    routes,
+    prediction_strategies,
     runs,
-    views,
+    training_grid,
 )
 from hiercam_keras.experiments.evidence import by_model
-from hiercam_keras.experiments.pieces import Condition, Piece
+from hiercam_keras.experiments.pooling import Seen
 from hiercam_keras.experiments.results import ORIGINAL, Result
-from hiercam_keras.experiments.seen import Seen
+from hiercam_keras.experiments.training_grid import Condition, Piece
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import curves as learning
-from hiercam_keras.report.tables import read_log
+from hiercam_keras.tables import read_log
 
 INTRO = (
     "Is family learned better than species, or is it only easier to guess? Models of "
@@ -38,30 +38,32 @@ INTRO = (
 def run(settings: Settings) -> str:
     """Trains what is missing and writes CURVES.md."""
     config = settings.config.curves
-    views.check_strides(settings, [settings.config.model.output_stride])
+    map_settings.check_strides(settings, [settings.config.model.output_stride])
     names = _conditions(settings)
     heads = [(rank,) for rank in config.ranks]
     multi = tuple(config.ranks) if config.multi_rank and len(heads) > 1 else None
     several = _variants(settings, names) if multi else {}
-    wanted = pieces.every(settings, heads, config.seeds, list(names))
+    wanted = training_grid.every(settings, heads, config.seeds, list(names))
     if multi:
         heads.append(multi)
         seeds = tuple(config.multi_seeds) or config.seeds
-        wanted += pieces.every(settings, [multi], seeds, [*names, *several])
+        wanted += training_grid.every(settings, [multi], seeds, [*names, *several])
     done = runs.train_missing(wanted, settings)
     seen = [
-        Seen(piece, views.look_at(piece, run_, settings)[0])
+        Seen(piece, map_settings.look_at(piece, run_, settings)[0])
         for piece, run_ in zip(wanted, done, strict=True)
     ]
-    data = views.opened(done[0], settings)
+    data = map_settings.opened(done[0], settings)
     order = data.taxonomy.ranks.index
     heads.sort(key=lambda ranks: (len(ranks), order(ranks[0])))
     models = by_model(seen, names | several, heads)
-    labels, counts = views.train_labels(data)
+    labels, counts = map_settings.train_labels(data)
     table = accuracy.accuracy_table(models, labels, counts)
     found = [replace(table, figure="curves/accuracy.png", source=ORIGINAL)]
     if len(config.ranks) > 1:
-        found.append(gaps.gaps_table(models, labels, counts, data.taxonomy.ranks))
+        found.append(
+            accuracy_gaps.gaps_table(models, labels, counts, data.taxonomy.ranks)
+        )
         ranks = sorted(config.ranks, key=order)
         found += _routes(seen, ranks, multi, names, several, data.taxonomy)
     out = page.out_folder(settings)
@@ -83,12 +85,12 @@ def run(settings: Settings) -> str:
 
 def _conditions(settings: Settings) -> dict[Condition, str]:
     """The first habitat, at the weights of config.curves.weights."""
-    first, words = next(iter(pieces.conditions(settings).items()))
+    first, words = next(iter(training_grid.conditions(settings).items()))
     weights = tuple(settings.config.curves.weights)
     if not weights:
         return {first: words}
     return {
-        replace(first, weights=one): pieces.in_words(first.habitat, one)
+        replace(first, weights=one): training_grid.in_words(first.habitat, one)
         for one in weights
     }
 
@@ -116,10 +118,12 @@ def _routes(seen, ranks, multi, names, several, taxonomy) -> list[Result]:
             for variant, told in several.items()
             if replace(variant, overrides=()) == condition
         }
-        made = routes.routes_of(seen, ranks, condition, multi, variants)
+        made = prediction_strategies.routes_of(seen, ranks, condition, multi, variants)
         name = f"routes-{number + 1}" if number else "routes"
         shown = words if len(names) > 1 else ""
-        found.append(routes.routes_table(made, ranks, taxonomy, shown, name))
+        found.append(
+            prediction_strategies.routes_table(made, ranks, taxonomy, shown, name)
+        )
     return found
 
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from hiercam_keras import wording
+from hiercam_keras.experiments.pooling import BACKGROUND, OBJECT, Pool, Seen, pick
 from hiercam_keras.experiments.results import ORIGINAL, Result, joined, text, told
-from hiercam_keras.experiments.seen import BACKGROUND, OBJECT, Pool, Seen, pick
 
 Evidence = Mapping[str, tuple[str, int]]  # rank -> (name of the part, its label)
 # A model: its ranks, the condition in words, its pieces.

@@ -14,23 +14,23 @@ from absl import logging
 from hiercam_keras.cam import Explainer, targets
 from hiercam_keras.errors import UserError
 from hiercam_keras.experiments import (
-    boxes,
     figures,
-    looks,
+    granularity_tables,
+    localization_counts,
+    map_settings,
+    measurements,
     page,
-    pieces,
     runs,
-    sweep_tables,
-    views,
+    training_grid,
 )
-from hiercam_keras.experiments.boxes import Found
-from hiercam_keras.experiments.pieces import Condition, Piece
-from hiercam_keras.experiments.sweep_tables import Cell, Counts
+from hiercam_keras.experiments.granularity_tables import Cell, Counts
+from hiercam_keras.experiments.localization_counts import Found
+from hiercam_keras.experiments.training_grid import Condition, Piece
 from hiercam_keras.models import custom
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.localize import marked_by_run
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.run_folder import Run
+from hiercam_keras.runs.run_folder import Run
 
 INTRO = (
     "Does the rank of the labels change how well a model's maps find the animal? The "
@@ -44,10 +44,10 @@ TARGETS = ("true", "predicted")
 def run(settings: Settings) -> str:
     """Trains what is missing and writes GRANULARITY.md."""
     sweep = settings.config.sweep
-    condition = next(iter(pieces.conditions(settings)))
+    condition = next(iter(training_grid.conditions(settings)))
     plan = _plan(settings)
     ranks = tuple(sweep.ranks) or _trainable(settings, condition)
-    wanted = pieces.every(
+    wanted = training_grid.every(
         settings,
         [(rank,) for rank in ranks],
         sweep.seeds,
@@ -61,8 +61,8 @@ def run(settings: Settings) -> str:
             found = _counted(piece, run_, settings, stride)
             cell = Cell(piece.ranks[0], trained, stride)
             counts.setdefault(cell, []).append(found)
-    data = views.opened(done[0], settings, wanted[0])
-    table = sweep_tables.sweep_table(counts, data, settings.split)
+    data = map_settings.opened(done[0], settings, wanted[0])
+    table = granularity_tables.sweep_table(counts, data, settings.split)
     out = page.out_folder(settings)
     png = figures.granularity(table)
     figures.save(out / "granularity" / "granularity.png", png)
@@ -94,7 +94,9 @@ def _plan(settings: Settings) -> dict[int, tuple[int, ...]]:
         one: tuple(dict.fromkeys((one, *asked)))
         for one in tuple(sweep.train_strides) or (model.output_stride,)
     }
-    views.check_strides(settings, [one for several in plan.values() for one in several])
+    map_settings.check_strides(
+        settings, [one for several in plan.values() for one in several]
+    )
     return plan
 
 
@@ -114,7 +116,7 @@ def _trainable(settings: Settings, condition: Any) -> tuple[str, ...]:
     """Ranks with two taxa or more in the images."""
     from hiercam_keras.modes.load import load_source, taxonomy_of
 
-    piece = pieces.make_piece(settings, ("any",), 0, condition)
+    piece = training_grid.make_piece(settings, ("any",), 0, condition)
     source = load_source(piece.config, settings.data_dir)
     return taxonomy_of(source, piece.config).trainable_ranks()
 
@@ -123,24 +125,26 @@ def _counted(
     piece: Piece, run_: Run, settings: Settings, stride: int
 ) -> tuple[Found | None, Found]:
     """Counts of val, if such images have boxes, and of the evaluated split."""
-    data = views.opened(run_, settings, piece)
+    data = map_settings.opened(run_, settings, piece)
     splits = [settings.split]
     if settings.split != "val" and _has_boxes(data, "val"):
         splits.append("val")
     target, rank = settings.config.sweep.target, piece.ranks[0]
-    layer = data.config.cam.layer or views.usual_layer_of(run_)
+    layer = data.config.cam.layer or map_settings.usual_layer_of(run_)
     options = data.config.localize
     view = [stride, layer, data.config.cam.method, target]
     view += [options.size, options.profile, options.metadata]
     places = {}
     for split in splits:
-        digest = looks.identity(run_.model_path, getattr(data.split, split), boxes=view)
+        digest = measurements.identity(
+            run_.model_path, getattr(data.split, split), boxes=view
+        )
         places[split] = run_.path / "looks" / f"boxes-{split}-s{stride}-{digest}.npz"
     missing = [split for split in splits if not places[split].exists()]
     if missing:
         logging.info("localizing with %s at stride %d", run_.path, stride)
         explain = Explainer(
-            views.model_at(data, stride),
+            map_settings.model_at(data, stride),
             layer,
             taxonomy=data.taxonomy,
             rank=rank,
@@ -148,11 +152,11 @@ def _counted(
         )
         method = data.config.cam.method
         for split in missing:
-            found = boxes.count(
+            found = localization_counts.count(
                 explain, _question(target, rank), data, split, method, rank
             )
-            boxes.save(places[split], found)
-    found = {split: boxes.load(path) for split, path in places.items()}
+            localization_counts.save(places[split], found)
+    found = {split: localization_counts.load(path) for split, path in places.items()}
     return found.get("val"), found[settings.split]
 
 

@@ -5,11 +5,12 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from hiercam_keras import run_folder, runtime, wording, workdir
+from hiercam_keras import runtime, wording, workdir
 from hiercam_keras.experiments import results
-from hiercam_keras.experiments.pieces import Piece
 from hiercam_keras.experiments.results import Result
+from hiercam_keras.experiments.training_grid import Piece
 from hiercam_keras.modes.settings import Settings
+from hiercam_keras.runs import run_folder
 
 
 def write(

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hiercam_keras import wording, workdir
+from hiercam_keras import tables, wording, workdir
 from hiercam_keras.metrics.resampling import Estimate
-from hiercam_keras.report import tables
 
 OURS, ORIGINAL = "our question", "the original study, in our words"
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from absl import logging
 
-from hiercam_keras import run_folder, runtime, signals
+from hiercam_keras import runtime, signals
 from hiercam_keras.errors import UserError
-from hiercam_keras.experiments.pieces import Piece, settings_for
+from hiercam_keras.experiments.training_grid import Piece, settings_for
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.run_folder import Run
+from hiercam_keras.runs import run_folder
+from hiercam_keras.runs.run_folder import Run
 
 # What a trained model depends on; how fast it came about is no matter.
 _TRAINING = ("seed", "data", "augment", "model", "train")

@@ -9,27 +9,27 @@ from dataclasses import replace
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.experiments import (
+    ablations,
     accuracy,
+    accuracy_gaps,
+    background_shift,
     evidence,
-    gaps,
-    habitat,
+    map_agreement,
+    map_settings,
     page,
-    pieces,
     runs,
-    same_maps,
     study_figures,
-    variants,
+    training_grid,
     view_tables,
-    views,
 )
-from hiercam_keras.experiments.looks import View
-from hiercam_keras.experiments.pieces import Condition, Piece
+from hiercam_keras.experiments.measurements import View
+from hiercam_keras.experiments.pooling import Seen, pick
 from hiercam_keras.experiments.results import ORIGINAL, Result
-from hiercam_keras.experiments.seen import Seen, pick
+from hiercam_keras.experiments.training_grid import Condition, Piece
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import style
-from hiercam_keras.run_folder import Run
+from hiercam_keras.runs.run_folder import Run
 
 INTRO = (
     "What does a network look at when it is asked for the species, and what when it is "
@@ -50,16 +50,16 @@ _CHOSEN = (
 def run(settings: Settings) -> str:
     """Trains what is missing, looks, and writes STUDY.md."""
     study = settings.config.study
-    names = pieces.conditions(settings)
-    views.check_strides(settings, study.strides)
+    names = training_grid.conditions(settings)
+    map_settings.check_strides(settings, study.strides)
     heads = [(rank,) for rank in study.ranks]
-    wanted = pieces.every(settings, heads, study.seeds, list(names))
+    wanted = training_grid.every(settings, heads, study.seeds, list(names))
     done = runs.train_missing(wanted, settings)
     seen = [
-        Seen(piece, views.look_at(piece, run, settings)[0])
+        Seen(piece, map_settings.look_at(piece, run, settings)[0])
         for piece, run in zip(wanted, done, strict=True)
     ]
-    data = views.opened(done[0], settings)
+    data = map_settings.opened(done[0], settings)
     _check(data)
     out = page.out_folder(settings)
     found = _tables(settings, names, seen, done, data)
@@ -113,7 +113,7 @@ def _tables(
     ranks = sorted(study.ranks, key=order)
     models = evidence.by_model(seen, names, [(rank,) for rank in ranks[::-1]])
     marks = data.source.evidence
-    labels, counts = views.train_labels(data)
+    labels, counts = map_settings.train_labels(data)
     found = [
         replace(
             accuracy.accuracy_table(models, labels, counts),
@@ -122,7 +122,9 @@ def _tables(
         )
     ]
     if len(ranks) > 1:
-        found.append(gaps.gaps_table(models, labels, counts, data.taxonomy.ranks))
+        found.append(
+            accuracy_gaps.gaps_table(models, labels, counts, data.taxonomy.ranks)
+        )
     found += [
         evidence.own_rank_table(models, marks),
         evidence.steps_table(models, marks),
@@ -136,14 +138,18 @@ def _tables(
             cells, moved = _habitat_cells(settings, seen, done, weights)
             coarse = ranks[-2] if ranks[1:] else ranks[0]
             found += [
-                for_weights(habitat.background_table(cells, habitats), study, weights),
-                for_weights(habitat.transfer_table(moved, coarse), study, weights),
+                for_weights(
+                    background_shift.background_table(cells, habitats), study, weights
+                ),
+                for_weights(
+                    background_shift.transfer_table(moved, coarse), study, weights
+                ),
             ]
     if study.overrides:
-        found.append(variants.variants_table(seen, names, ranks, marks))
+        found.append(ablations.variants_table(seen, names, ranks, marks))
     if len(ranks) > 1:
         coarse = "family" if "family" in ranks[:-1] else ranks[-2]
-        found.append(same_maps.agreement_table(seen, names, ranks[-1], coarse))
+        found.append(map_agreement.agreement_table(seen, names, ranks[-1], coarse))
     return {table.name: table for table in found}
 
 
@@ -153,7 +159,7 @@ def for_weights(table: Result, study, weights: str | None) -> Result:
     several = tuple(study.weights)
     if len(several) < 2:
         return table
-    words = pieces.weights_words(weights)
+    words = training_grid.weights_words(weights)
     suffix = "" if weights == several[0] else f"-{words.rpartition(' ')[2]}"
     return replace(
         table,
@@ -172,7 +178,9 @@ def _close_tables(settings, names, seen, done, ranks, marks) -> list[Result]:
         return []
     view = View(settings.config.model.output_stride, *study.close)
     close = [
-        Seen(one.piece, views.look_at(one.piece, run_, settings, views=[view])[0])
+        Seen(
+            one.piece, map_settings.look_at(one.piece, run_, settings, views=[view])[0]
+        )
         for one, run_ in zip(seen, done, strict=True)
     ]
     models = evidence.by_model(close, names, [(rank,) for rank in ranks[::-1]])
@@ -186,7 +194,7 @@ def _close_tables(settings, names, seen, done, ranks, marks) -> list[Result]:
             for rank in study.ranks
             for place in sorted(study.habitats)
         }
-        table = habitat.background_table(cells, sorted(study.habitats))
+        table = background_shift.background_table(cells, sorted(study.habitats))
         found.append(for_weights(table, study, weights))
     where = f"{study.close[1]} at {study.close[0]}"
     return [
@@ -215,7 +223,7 @@ def _views_table(settings, names, seen, done, rank: str, marks: dict) -> Result:
         for one, run_ in zip(seen, done, strict=True)
         if (one.piece.ranks, one.piece.condition) == ((rank,), first)
     )
-    found = views.look_at(piece, run_, settings, views=all_views, rank=rank)
+    found = map_settings.look_at(piece, run_, settings, views=all_views, rank=rank)
     by_view = {
         view: [Seen(piece, table)] for view, table in zip(all_views, found, strict=True)
     }
@@ -256,5 +264,7 @@ def _habitat_cells(
 
 
 def _elsewhere(piece: Piece, run_: Run, settings: Settings, images_of: Run) -> Seen:
-    found = views.look_at(piece, run_, settings, images_of=images_of, kinds=("asked",))
+    found = map_settings.look_at(
+        piece, run_, settings, images_of=images_of, kinds=("asked",)
+    )
     return Seen(piece, found[0])

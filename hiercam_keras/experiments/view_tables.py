@@ -9,8 +9,8 @@ from hiercam_keras.experiments.evidence import (
     in_words,
     own_and_others,
 )
+from hiercam_keras.experiments.pooling import OBJECT, Pool, Seen
 from hiercam_keras.experiments.results import Result, joined, text
-from hiercam_keras.experiments.seen import OBJECT, Pool, Seen
 from hiercam_keras.metrics.resampling import Estimate
 
 

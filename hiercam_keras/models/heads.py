@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import keras
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import chain, custom
+from hiercam_keras.models import chained_heads, custom
 from hiercam_keras.models.backbones import (
     BACKBONES,
     HEAD_DROPOUT,
@@ -96,7 +96,9 @@ def build_model(
     maps = backbone.output
     features = drop(pool(maps) if len(maps.shape) == 4 else maps)
     with numpy_initializers():
-        logits = chain.rank_logits(features, num_labels, head_features, head_chain)
+        logits = chained_heads.rank_logits(
+            features, num_labels, head_features, head_chain
+        )
     outputs = next(iter(logits.values())) if len(logits) == 1 else logits
     name = backbone_name.replace(":", ".")
     try:

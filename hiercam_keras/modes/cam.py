@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from hiercam_keras import file_names, hosts, runtime, wording, workdir
+from hiercam_keras import file_names, multihost, runtime, tables, wording, workdir
 from hiercam_keras.cam import Explainer, heatmaps, store, targets
 from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
@@ -21,7 +21,7 @@ from hiercam_keras.modes.export import (
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.predict import photo_loader
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.report import overlay, single, tables
+from hiercam_keras.report import overlay, photo_figure
 from hiercam_keras.report.schema import ONLY_CHILD
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -65,7 +65,7 @@ def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
         f"them made now, {degenerate} without a heatmap"
     )
     shown = data.records(settings.split)[: None if number < 0 else number]
-    if shown and hosts.is_primary():
+    if shown and multihost.is_primary():
         most = config.coherence.faithfulness_images
         scores = faithful.measured(
             faithful.make_scorer(model, data),
@@ -78,7 +78,7 @@ def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
         counts = overlays.draw(folder, shown, data, thresholds, scores, out)
         sorted_ = ", ".join(f"{count} {name}" for name, count in counts.items())
         said += f"; overlays{f' in {out}' if out else ''}: {sorted_}"
-    if config.sanity.order and hosts.is_primary():
+    if config.sanity.order and multihost.is_primary():
         said += f"; {sanity.check(model, data, folder, data.records(settings.split))}"
     return f"{said}: {folder}"
 
@@ -154,11 +154,11 @@ def explain_photo(
     rows = [[a.rank, a.name, a.probability, a.true_name or ""] for a in answers]
     last = 2 * len(ranks)
     second = answers[-1].others[0]
-    single.save_single(
+    photo_figure.save_single(
         path,
         image,
         answers,
-        contrast=single.Contrast(*second, heat[last]),
+        contrast=photo_figure.Contrast(*second, heat[last]),
         title=Path(record.example_id).name,
     )
     text = tables.format_table(("rank", "predicted", "probability", "true"), rows)
@@ -184,14 +184,14 @@ def _answer(
     rank: str,
     own: int,
     step: int,
-) -> single.RankAnswer:
+) -> photo_figure.RankAnswer:
     """What was said at one rank; `own` and `step` are the places of its two targets."""
     taxonomy = explain.space.taxonomy
     names = taxonomy.names(rank)
     probability = result.rank_probabilities(rank)[0]
     order = np.argsort(-probability, kind="stable")
     trivial = bool(result.trivial[0, step])
-    return single.RankAnswer(
+    return photo_figure.RankAnswer(
         rank=rank,
         name=names[order[0]],
         probability=float(probability[order[0]]),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import file_names, run_folder, runtime, workdir
+from hiercam_keras import file_names, runtime, tables, workdir
 from hiercam_keras.cam import methods
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.coherence import COHERENT, INCOHERENT
@@ -21,8 +21,8 @@ from hiercam_keras.modes.comparison import differences, measure, questions
 from hiercam_keras.modes.comparison.columns import Column
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.report import tables
-from hiercam_keras.run_folder import Run
+from hiercam_keras.runs import run_folder
+from hiercam_keras.runs.run_folder import Run
 
 # Columns of the summary that are printed, and what they are called there.
 SHOWN = {

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hiercam_keras import workdir
+from hiercam_keras import tables, workdir
 from hiercam_keras.metrics import resampling, statistics
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes.compare_steps import Steps
 from hiercam_keras.modes.comparison.measure import Compared
-from hiercam_keras.report import tables
 
 Evidence = Mapping[str, tuple[str, int]]  # rank -> (part, label)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import runtime, wording
+from hiercam_keras import runtime, tables, wording
 from hiercam_keras.cam import heatmaps, store
 from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.evaluation.table import Table
@@ -25,7 +25,7 @@ from hiercam_keras.modes.comparison.measure import Compared
 from hiercam_keras.modes.load import make_loader
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.progress import progress
-from hiercam_keras.report import page, schema, sheets, strips, tables
+from hiercam_keras.report import page, schema, sheets, step_strips
 
 _SHEET_PICTURES = 48  # of a section, on its sheets
 _COHERENT = {COHERENT: True, INCOHERENT: False}  # else undecided
@@ -96,8 +96,8 @@ def write(
         sheets.write_sheets(out, chosen, models, section.title, name)
     drawn = [kept[one] for one in on_sheets["chosen"] if one in kept]
     depth = data.taxonomy.ranks.index(own[-1].rank)
-    shown = strips.of_different_taxa(drawn, depth, _STRIP_PICTURES)
-    strips.write_strips(out / "steps.png", shown, models, steps.model)
+    shown = step_strips.of_different_taxa(drawn, depth, _STRIP_PICTURES)
+    step_strips.write_strips(out / "steps.png", shown, models, steps.model)
     return out / "index.html"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from hiercam_keras import wording
+from hiercam_keras import tables, wording
 from hiercam_keras.cam import heatmaps, store, targets
 from hiercam_keras.data.records import Record
 from hiercam_keras.evaluation.table import Table
@@ -20,7 +20,7 @@ from hiercam_keras.models import files
 from hiercam_keras.modes.export import store_maps
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.parts import word
-from hiercam_keras.report import schema, tables
+from hiercam_keras.report import schema
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 _KEYS = (

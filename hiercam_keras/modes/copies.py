@@ -6,10 +6,10 @@ from pathlib import Path
 
 from absl import logging
 
+from hiercam_keras import tables
 from hiercam_keras.data import duplicates, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.report import tables
 from hiercam_keras.workdir import CACHE_FLAG
 
 FILE = "duplicates.csv"

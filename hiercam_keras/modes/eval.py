@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import file_names, runtime
+from hiercam_keras import file_names, runtime, tables
 from hiercam_keras.metrics import classification, hierarchy, resampling
 from hiercam_keras.models import files
 from hiercam_keras.modes import eval_calibration, eval_hierarchy
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.multi_rank import write_paths
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.report import confusion, tables
+from hiercam_keras.report import confusion
 from hiercam_keras.taxonomy.scores import rank_scores, softmax
 from hiercam_keras.training.predict import Predictions, predict_logits
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import file_names, workdir
+from hiercam_keras import file_names, tables, workdir
 from hiercam_keras.metrics import calibration
-from hiercam_keras.report import reliability, tables
+from hiercam_keras.report import reliability
 
 HEADER = (
     "rank",

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import workdir
+from hiercam_keras import tables, workdir
 from hiercam_keras.metrics import hierarchy
-from hiercam_keras.report import tables
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 HEADER = (

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from hiercam_keras import hosts, run_lock
+from hiercam_keras import multihost
 from hiercam_keras.cam import Explainer, methods, store, targets
 from hiercam_keras.data.geometry import Layout
 from hiercam_keras.data.loader import Batch
@@ -20,6 +20,7 @@ from hiercam_keras.errors import UserError, explain_out_of_memory
 from hiercam_keras.models import files
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
+from hiercam_keras.runs import run_lock
 
 PREDICTED, TRUE = "predicted", "true"
 
@@ -156,23 +157,23 @@ def store_maps(
             "split": split,
             "question": question.rsplit(":", 1)[0],
         },
-        part=hosts.part(),
+        part=multihost.part(),
     )
     made = len(writer.missing(everywhere=True))
-    hosts.barrier("maps counted")  # by all, before one of them makes the first
+    multihost.barrier("maps counted")  # by all, before one of them makes the first
     missing = set(writer.missing())
     with _alone(writer.folder) if made else contextlib.nullcontext():
         if missing:
             todo = [record for record in records if record.example_id in missing]
             ask = asks or (lambda batch: asked)
             _explain(explain, data, todo, ask, writer, layout)
-        hosts.barrier("maps written")
+        multihost.barrier("maps written")
         return writer.close(), made
 
 
 def _alone(folder: Path) -> contextlib.AbstractContextManager:
     """Nobody else may write in a store: who ends first removes what is half written."""
-    if hosts.is_primary():
+    if multihost.is_primary():
         return run_lock.hold(folder, "its maps are made")
     return contextlib.nullcontext()
 

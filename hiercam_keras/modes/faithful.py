@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from hiercam_keras import tables
 from hiercam_keras.cam import heatmaps, store
 from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.data.records import Record
@@ -25,7 +26,6 @@ from hiercam_keras.metrics.faithfulness import order
 from hiercam_keras.metrics.faithfulness.measure import NAMES, Choices, measure
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
-from hiercam_keras.report import tables
 
 _HEADER = ("example_id", *NAMES)
 _WRITE_SECONDS = 20.0

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from hiercam_keras import run_folder, runtime, wording, workdir
+from hiercam_keras import runtime, tables, wording, workdir
 from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.resampling import MIN_GROUPS
 from hiercam_keras.models import files
-from hiercam_keras.modes import guide_evidence, guide_naming, guide_view
+from hiercam_keras.modes import guide_evidence, guide_view, part_naming
 from hiercam_keras.modes.compare_steps import choices
 from hiercam_keras.modes.export import PREDICTED, TRUE
 from hiercam_keras.modes.guide_pages import Pages
@@ -23,10 +23,10 @@ from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.parts import word
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import guide as report
-from hiercam_keras.report import tables
 from hiercam_keras.report.guide_schema import Guide
 from hiercam_keras.report.style import percent
-from hiercam_keras.run_folder import Run
+from hiercam_keras.runs import run_folder
+from hiercam_keras.runs.run_folder import Run
 
 QUESTION = "Which part of the bird marks a taxon?"
 
@@ -47,7 +47,7 @@ def run(settings: Settings) -> str:
     pages = Pages(evidence, planted, read_credits(data.source.root), fields)
     chosen = _chosen(settings, pages)
     named = {place: pages.named(*place) for place in pages.taxa()}
-    checked = guide_naming.check(named, planted)
+    checked = part_naming.check(named, planted)
     out = Path(settings.out or data.run.path / "guide")
     workdir.make_dir(out)
     content = Guide(
@@ -114,7 +114,7 @@ def _chosen(settings: Settings, pages: Pages) -> list[tuple[str, int]]:
 
 def _sentences(
     evidence: guide_evidence.Evidence,
-    checked: guide_naming.Check | None,
+    checked: part_naming.Check | None,
     split: str,
 ) -> tuple[str, ...]:
     """What the guide rests on, how far it can be trusted, what it names."""
@@ -152,7 +152,7 @@ def _sentences(
     return tuple(sentences)
 
 
-def naming_sentence(checked: guide_naming.Check) -> str:
+def naming_sentence(checked: part_naming.Check) -> str:
     """How often the guide is right, against the two ways of being right for free."""
     taxa, mean = checked.taxa, checked.mean
     named = wording.count(taxa.taxa, "taxon")
@@ -175,7 +175,7 @@ def naming_sentence(checked: guide_naming.Check) -> str:
     )
 
 
-def _against(named: guide_naming.Named) -> str:
+def _against(named: part_naming.Named) -> str:
     """The share against that of the best constant answer."""
     if named.low > named.constant:
         return "more than"
@@ -185,7 +185,7 @@ def _against(named: guide_naming.Named) -> str:
 
 
 def _check_rows(
-    checked: guide_naming.Check | None, planted: dict
+    checked: part_naming.Check | None, planted: dict
 ) -> tuple[tuple[str, ...], ...]:
     if not checked:
         return ()
@@ -234,7 +234,7 @@ def _write_table(path: Path, pages: Pages, named: dict, planted: dict) -> None:
     tables.write_csv(path, header, rows)
 
 
-def _write_check(path: Path, checked: guide_naming.Check) -> None:
+def _write_check(path: Path, checked: part_naming.Check) -> None:
     """check.csv: how often the planted part is named, and what is right for free."""
     every = {**checked.ranks, "all taxa": checked.taxa, "mean of ranks": checked.mean}
     rows = [{"over": name, **asdict(one)} for name, one in every.items()]

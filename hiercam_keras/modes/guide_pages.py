@@ -9,7 +9,7 @@ from PIL import Image
 from hiercam_keras.cam import heatmaps
 from hiercam_keras.data import decode, geometry
 from hiercam_keras.metrics.classification import wilson_interval
-from hiercam_keras.modes import guide_naming
+from hiercam_keras.modes import part_naming
 from hiercam_keras.modes.guide_evidence import Evidence
 from hiercam_keras.modes.parts import word
 from hiercam_keras.report.guide import rank_slug
@@ -55,7 +55,7 @@ class Pages:
         """The part that is named for a taxon; None where nothing is chosen or known."""
         if self.taxonomy.is_only_child(rank, label):
             return None
-        return guide_naming.name_part(self.evidence, self.rows(rank, label), rank)
+        return part_naming.name_part(self.evidence, self.rows(rank, label), rank)
 
     def make(self, chosen: list[tuple[str, int]]) -> Iterator[TaxonPage]:
         """The pages of these taxa, in order."""
@@ -120,8 +120,8 @@ class Pages:
 
     def _parts(self, rank: str, rows: np.ndarray) -> tuple[Part, ...]:
         step = self.evidence.ranks.index(rank)
-        special = guide_naming.special(self.evidence, rows, rank)
-        lifts = guide_naming.lifts(self.evidence, rows)
+        special = part_naming.special(self.evidence, rows, rank)
+        lifts = part_naming.lifts(self.evidence, rows)
         planted = self._planted.get(rank, ("",))[0]
         return tuple(
             Part(word(part), float(lifts[part][step]), special[part], part == planted)

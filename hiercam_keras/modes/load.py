@@ -9,12 +9,13 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from hiercam_keras import hosts, run_folder, wording
+from hiercam_keras import multihost, wording
 from hiercam_keras.data import geometry, loader, sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.run_folder import Run
+from hiercam_keras.runs import run_folder
+from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.taxonomy import homonyms
 from hiercam_keras.taxonomy.ranks import check_rank
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -30,7 +31,7 @@ def data_name(settings: Settings) -> str | None:
 
 def load_source(config: Any, data_dir: str | None) -> Any:
     """The images of a config, readable ones only; makes embedded data if missing."""
-    with hosts.primary_first("data"):
+    with multihost.primary_first("data"):
         return sources.load(config.data, data_dir or None, name=config.name)
 
 
@@ -153,7 +154,7 @@ class RunData:
             self.config,
             batch_size=batch_size,
             once=True,
-            shard=hosts.part(),
+            shard=multihost.part(),
         )
 
 

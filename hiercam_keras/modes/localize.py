@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from hiercam_keras import runtime, wording
+from hiercam_keras import runtime, tables, wording
 from hiercam_keras.cam import heatmaps, profiles, store
 from hiercam_keras.data import decode
 from hiercam_keras.errors import UserError
@@ -25,7 +25,6 @@ from hiercam_keras.modes.localize_scoring import Scored, score_store
 from hiercam_keras.modes.localize_truth import Marked
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import localization as figures
-from hiercam_keras.report import tables
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from hiercam_keras import wording
 from hiercam_keras.cam import heatmaps, profiles, store
 from hiercam_keras.errors import UserError
-from hiercam_keras.metrics.localization_tally import Looked, Tally
+from hiercam_keras.metrics.localization_accumulator import Looked, Tally
 from hiercam_keras.modes.localize_truth import Marked, check_sizes, in_map
 from hiercam_keras.progress import progress
 from hiercam_keras.taxonomy.tree import Taxonomy

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import file_names, workdir
+from hiercam_keras import file_names, tables, workdir
 from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.localization import IOU_THRESHOLDS, mean_by_group
-from hiercam_keras.metrics.localization_tally import Tally, pxap_of
+from hiercam_keras.metrics.localization_accumulator import Tally, pxap_of
 from hiercam_keras.modes.localize_scoring import Scored
 from hiercam_keras.modes.localize_truth import Marked
-from hiercam_keras.report import tables
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 HEADER = (

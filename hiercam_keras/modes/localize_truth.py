@@ -14,7 +14,7 @@ from hiercam_keras.data.sources.choe_metadata_files import Masks, SafeFolder
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.boxes import resize_boxes
 from hiercam_keras.metrics.localization import IGNORED
-from hiercam_keras.metrics.localization_tally import Truth
+from hiercam_keras.metrics.localization_accumulator import Truth
 from hiercam_keras.taxonomy.lineage import Lineage
 
 

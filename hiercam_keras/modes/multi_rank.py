@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from hiercam_keras import tables
 from hiercam_keras.data import sources
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics import hierarchy
 from hiercam_keras.modes.load import load_source, taxonomy_of
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.report import tables
-from hiercam_keras.run_folder import ALL
+from hiercam_keras.runs.run_folder import ALL
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 PATHS_HEADER = ("head", "consistent", "right_path", "images")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import file_names, workdir
+from hiercam_keras import file_names, tables, workdir
 from hiercam_keras.cam import heatmaps, store
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
@@ -25,7 +25,7 @@ from hiercam_keras.metrics import coherence
 from hiercam_keras.modes.faithful import Rows
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
-from hiercam_keras.report import overlay, tables
+from hiercam_keras.report import overlay
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 _HEADER = ("example_id", "coherence", "coherence_basis", "excess", "gain")

@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import runtime, wording
+from hiercam_keras import runtime, tables, wording
 from hiercam_keras.data import loader
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import photos
 from hiercam_keras.models import files
 from hiercam_keras.modes.load import find_runs, open_run, with_fields
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.report import tables
 from hiercam_keras.taxonomy.scores import rank_scores, softmax
 from hiercam_keras.training.predict import Predictions, predict_logits
 

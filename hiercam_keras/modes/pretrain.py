@@ -13,12 +13,13 @@ import keras
 import numpy as np
 from absl import logging
 
-from hiercam_keras import run_lock, runtime, workdir
-from hiercam_keras.data.sources.synthetic_birds.stream import PretrainStream
+from hiercam_keras import runtime, workdir
+from hiercam_keras.birds.stream import PretrainStream
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import backbones, weights
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.modes.train import build
+from hiercam_keras.runs import run_lock
 from hiercam_keras.training import pretrain
 from hiercam_keras.training.checkpoint import Checkpoints
 

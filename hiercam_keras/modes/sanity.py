@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hiercam_keras import workdir
+from hiercam_keras import tables, workdir
 from hiercam_keras.cam import randomization, store, targets
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
@@ -23,7 +23,6 @@ from hiercam_keras.metrics.sanity import sanity_table
 from hiercam_keras.modes.export import make_explainer
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
-from hiercam_keras.report import tables
 
 HEADER = ("stage", "layer", "measure", "mean", "low", "high", "count")
 

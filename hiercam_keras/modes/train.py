@@ -9,7 +9,7 @@ from typing import Any
 
 from absl import logging
 
-from hiercam_keras import hosts, run_folder, run_lock, runtime, wording, workdir
+from hiercam_keras import multihost, runtime, tables, wording, workdir
 from hiercam_keras.data import duplicates, sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
@@ -19,8 +19,9 @@ from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.modes.train_statistics import plain_batches
-from hiercam_keras.report import curves, tables
-from hiercam_keras.run_folder import Run
+from hiercam_keras.report import curves
+from hiercam_keras.runs import run_folder, run_lock
+from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training import fit, trial
 
@@ -53,7 +54,7 @@ def run(settings: Settings) -> str:
     # A place that cannot be written shows before the work.
     with contextlib.ExitStack() as stack:
         stack.enter_context(workdir.made_dir(folder))
-        if hosts.is_primary():
+        if multihost.is_primary():
             stack.enter_context(run_lock.hold(folder))
         return _run(settings, name, folder, source)
 
@@ -82,7 +83,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
         training=True,
         batch_size=batch_size,
         ranks=settings.rank,
-        shard=hosts.part(),
+        shard=multihost.part(),
     )
     validation = None
     if split.val:
@@ -93,7 +94,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
             config,
             batch_size=batch_size,
             ranks=settings.rank,
-            shard=hosts.part(),
+            shard=multihost.part(),
         )
     num_labels = {rank: taxonomy.num_labels(rank) for rank in settings.rank}
     coarse_to_fine = [rank for rank in taxonomy.ranks if rank in num_labels]
@@ -102,8 +103,8 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
     parents = tree_arrays(taxonomy, settings.rank)
     steps = training.num_batches
     fit.compile_model(model, num_labels, config.train, steps, parents)
-    hosts.barrier("checked")  # by all, before one of them writes
-    if before and settings.overwrite and hosts.is_primary():
+    multihost.barrier("checked")  # by all, before one of them writes
+    if before and settings.overwrite and multihost.is_primary():
         _clear(folder)  # only now, when nothing more can be wrong with the flags
     this = _open(folder, settings, name, taxonomy, split, batch_size)
     logging.info(
@@ -116,14 +117,14 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
         ),
         folder,
     )
-    hosts.barrier("begun")
+    multihost.barrier("begun")
     resume = settings.resume
     rows = fit.train(
         model, training, validation, num_labels, config, folder, resume, plain, begun
     )
     for loader in filter(None, (training, validation)):
         loader.close()
-    if hosts.is_primary():
+    if multihost.is_primary():
         _save(this, model, taxonomy, config, modules)
     columns = tables.read_log(folder / "log.csv")
     curves.save_learning_curves(

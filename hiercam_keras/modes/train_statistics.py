@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import hosts
+from hiercam_keras import multihost
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.modes.load import make_loader
@@ -31,7 +31,7 @@ def plain_batches(
         config,
         batch_size=batch_size,
         once=True,
-        shard=hosts.part(),
+        shard=multihost.part(),
     )
     with loader:
         yield from loader.epoch(0)

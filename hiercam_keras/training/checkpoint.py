@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from hiercam_keras import hosts, workdir
+from hiercam_keras import multihost, workdir
 from hiercam_keras.errors import UserError
 from hiercam_keras.training.checkpoint_damage import first_line, is_damage, set_aside
 from hiercam_keras.training.late_writes import ignore_late_writes
@@ -193,7 +193,7 @@ class Checkpoints:
                 raise ValueError("its sum is wrong")
             saved, why = Saved(path, everything["meta"], arrays), ""
         except Exception as error:  # Orbax and TensorStore raise many kinds
-            if told := hosts.lost(error):
+            if told := multihost.lost(error):
                 raise told from error
             if not is_damage(error):
                 raise UserError(
@@ -203,7 +203,7 @@ class Checkpoints:
                     "away, and the one before it is used."
                 ) from error
             saved, why = None, first_line(error)
-        if not hosts.all_of(saved is not None):
+        if not multihost.all_of(saved is not None):
             self._set_aside(path, why or "another process cannot read it")
             return None
         self.best = everything["best"]
@@ -211,7 +211,7 @@ class Checkpoints:
 
     def _set_aside(self, path: Path, why: str) -> None:
         """By one process, while the others wait: they share the folder."""
-        if hosts.is_primary():
+        if multihost.is_primary():
             target = set_aside(path)
             logging.warning(
                 "the checkpoint %s is damaged (%s): it is set aside as %s, and the one "
@@ -220,14 +220,14 @@ class Checkpoints:
                 why,
                 target.name,
             )
-        hosts.barrier(f"set aside {path.name}")
+        multihost.barrier(f"set aside {path.name}")
         self._manager.reload()
 
     def _guarded(self, act: Any) -> None:
         try:
             act()
         except Exception as error:
-            raise hosts.lost(error) or UserError(
+            raise multihost.lost(error) or UserError(
                 f"cannot write a checkpoint in {self.folder}: {first_line(error)}. "
                 "Free some space, or choose another folder with --workdir; the "
                 "checkpoints before it are whole, and --resume goes on from them."

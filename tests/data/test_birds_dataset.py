@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hiercam_keras.data.sources.synthetic_birds import (
+from hiercam_keras.birds import (
     DatasetSettings,
     is_complete,
     write_dataset,
 )
-from hiercam_keras.data.sources.synthetic_birds import dataset as dataset_module
+from hiercam_keras.birds import dataset as dataset_module
 from hiercam_keras.errors import UserError
 
 SMALL = {
@@ -165,7 +165,7 @@ def test_a_failing_write_leaves_nothing(tmp_path, monkeypatch):
 def test_a_killed_run_leaves_nothing_that_is_taken_for_data(tmp_path):
     script = tmp_path / "write.py"
     script.write_text(
-        "from hiercam_keras.data.sources.synthetic_birds import write_dataset\n"
+        "from hiercam_keras.birds import write_dataset\n"
         "if __name__ == '__main__':\n"
         f"    write_dataset({str(tmp_path / 'out' / 'data')!r}, workers=1,\n"
         "                  images_per_species=40, image_size=(64, 80),\n"

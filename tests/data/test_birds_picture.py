@@ -5,12 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from hiercam_keras.data.sources.synthetic_birds import default_tree, render, traits
-from hiercam_keras.data.sources.synthetic_birds.anatomy import Posture, build
-from hiercam_keras.data.sources.synthetic_birds.habitats import HABITATS
-from hiercam_keras.data.sources.synthetic_birds.patch import PATCH_SHAPE, patch_outline
-from hiercam_keras.data.sources.synthetic_birds.sheet import contact_sheet, tree_sheet
-from hiercam_keras.data.sources.synthetic_birds.traits import Look
+from hiercam_keras.birds import default_tree, render, traits
+from hiercam_keras.birds.anatomy import Posture, build
+from hiercam_keras.birds.habitats import HABITATS
+from hiercam_keras.birds.patch import PATCH_SHAPE, patch_outline
+from hiercam_keras.birds.sheet import contact_sheet, tree_sheet
+from hiercam_keras.birds.traits import Look
 
 SIZE = 146  # the short side from which 128 pixels are cropped
 EDGE = (SIZE - 128) // 2

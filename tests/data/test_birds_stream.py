@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from hiercam_keras.data.sources.synthetic_birds import PretrainStream
-from hiercam_keras.data.sources.synthetic_birds.workers import OrderedSteps
+from hiercam_keras.birds import PretrainStream
+from hiercam_keras.birds.workers import OrderedSteps
 from hiercam_keras.errors import UserError
 
 ARGS = (5, 6, 64, 4)  # seed, trees, image size, batch size
@@ -119,7 +119,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
         "import time, multiprocessing\n"
-        "from hiercam_keras.data.sources.synthetic_birds import PretrainStream\n"
+        "from hiercam_keras.birds import PretrainStream\n"
         "if __name__ == '__main__':\n"
         "    stream = PretrainStream(0, 2, 64, 2, workers=1)\n"
         "    next(stream)\n"

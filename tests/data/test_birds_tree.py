@@ -5,13 +5,13 @@ import itertools
 import numpy as np
 import pytest
 
-from hiercam_keras.data.sources.synthetic_birds import (
+from hiercam_keras.birds import (
     default_tree,
     random_tree,
     render,
     traits,
 )
-from hiercam_keras.data.sources.synthetic_birds.tree import EVIDENCE, RANKS
+from hiercam_keras.birds.tree import EVIDENCE, RANKS
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.lineage import parse_class_name
 

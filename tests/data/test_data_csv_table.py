@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from hiercam_keras.data import sources, splits
-from hiercam_keras.data.sources import annotations, inside
+from hiercam_keras.data.sources import annotations, safe_paths
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -242,13 +242,13 @@ def test_boxes_and_masks_turn_with_the_photo(read, folder):
 @pytest.mark.parametrize("name", ["a/../../b", "..", "/a", "", "a/ /b", "\udce9.jpg"])
 def test_no_name_leads_out(name):
     with pytest.raises(UserError) as raised:
-        inside.relative(name)
+        safe_paths.relative(name)
     str(raised.value).encode("utf-8")
 
 
 def test_names_that_stay_inside():
-    assert inside.relative("a//./b.jpg") == "a/b.jpg"
-    assert inside.relative("..a/b..jpg") == "..a/b..jpg"
+    assert safe_paths.relative("a//./b.jpg") == "a/b.jpg"
+    assert safe_paths.relative("..a/b..jpg") == "..a/b..jpg"
 
 
 def test_a_mask_of_another_shape_is_told(read, folder):

@@ -206,11 +206,11 @@ def test_classes_of_copies():
 
 
 def test_drawn_birds_are_no_copies(data_config, tmp_path):
-    from hiercam_keras.data.sources import synthetic_birds
+    from hiercam_keras import birds
 
     root = tmp_path / "birds"
     shape = {"orders": 1, "families": 1, "genera": 1, "species": 2}
-    synthetic_birds.write_dataset(
+    birds.write_dataset(
         root,
         workers=0,
         images_per_species=12,

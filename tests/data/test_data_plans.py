@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hiercam_keras.data import loader, plans, sources, windows
+from hiercam_keras.data import batch_plan, loader, resize_windows, sources
 from hiercam_keras.errors import UserError
 
 
 def planner(count, batch_size, training=False, shard=(0, 1), seed=3):
     extent = np.tile(np.int32([[9, 12]]), (count, 1))
-    where = windows.Windows(extent, extent, np.zeros_like(extent), extent, 8)
+    where = resize_windows.Windows(extent, extent, np.zeros_like(extent), extent, 8)
     config = {"horizontal_flip": True, "erasing_probability": 0.5}
     config["erasing_area"] = (0.02, 0.3)
-    part = plans.Shard(*shard)
-    return plans.Planner(where, config, batch_size, seed, training, part)
+    part = batch_plan.Shard(*shard)
+    return batch_plan.Planner(where, config, batch_size, seed, training, part)
 
 
 def join(rows):
@@ -43,7 +43,7 @@ def test_processes_read_the_rows_of_the_same_batches(count, part, number, train,
     for batch, *shares in zip(batches, *(p.epoch(epoch) for p in parts), strict=True):
         joined = [join([s[field] for s in shares]) for field in range(3)]
         drawn = [join([s.drawn[k] for s in shares]) for k in range(len(batch.drawn))]
-        assert_same(batch, plans.Plan(*joined, batch.drawn._make(drawn)))
+        assert_same(batch, batch_plan.Plan(*joined, batch.drawn._make(drawn)))
     real = [i for b in batches for i in b.indices[b.mask]]
     # Nothing twice; nothing lost but, in training, the incomplete batch of all.
     assert len(set(real)) == len(real)
@@ -65,9 +65,9 @@ def test_an_epoch_is_entered_at_any_step(count, batch_size, train, data):
 def test_steps_that_are_left_out_cost_nothing(monkeypatch):
     found = planner(10_000, 10, training=True)
     drawn = []
-    draw = plans.augment.draw
+    draw = batch_plan.augment.draw
     monkeypatch.setattr(
-        plans.augment, "draw", lambda *a: drawn.append(a[2]) or draw(*a)
+        batch_plan.augment, "draw", lambda *a: drawn.append(a[2]) or draw(*a)
     )
     assert len(list(found.epoch(1, 998))) == 2
     assert len(drawn) == 2

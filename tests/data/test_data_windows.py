@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hiercam_keras.data import cuts, decode, geometry, windows
+from hiercam_keras.data import decode, decode_regions, geometry, resize_windows
 from hiercam_keras.data.records import Record
 
 
@@ -31,7 +31,9 @@ def tf_read(path, where, first, count, reduce):
     tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
     from hiercam_keras.data import pipeline_window
 
-    parts = cuts.of(where, np.array([0]), np.array([first]), np.array([count]), reduce)
+    parts = decode_regions.of(
+        where, np.array([0]), np.array([first]), np.array([count]), reduce
+    )
     example = {key: tf.constant(value[0]) for key, value in parts._asdict().items()}
     example["path"] = tf.constant(str(path))
     return pipeline_window.read(example, parts.branch.tolist()).numpy()
@@ -47,11 +49,11 @@ def test_a_part_has_the_pixels_of_the_whole(tmp_path, width, height, size, layou
     sampling = 0 if width == 331 else 2
     image = Image.fromarray(picture(width, height))
     image.save(path, quality=90, subsampling=sampling)
-    where = windows.plan([as_record(path, width, height)], size, layout, 1.0)
+    where = resize_windows.plan([as_record(path, width, height)], size, layout, 1.0)
     extent = where.extent[0]
     for read, most, share in (
         # Pillow takes the box of a part in single precision and rounds twice.
-        (lambda *part: windows.read(path, where, 0, *part), 2, 0.15),
+        (lambda *part: resize_windows.read(path, where, 0, *part), 2, 0.15),
         (lambda *part: tf_read(path, where, *part, True), 1, 0.001),
     ):
         whole = read((0, 0), extent)
@@ -69,12 +71,12 @@ def test_the_whole_is_what_pillow_makes_of_it(tmp_path):
     """Where a window is the whole image, nothing but Pillow's own resize is seen."""
     path = tmp_path / "x.jpg"
     Image.fromarray(picture(300, 200)).save(path, quality=90)
-    where = windows.plan([as_record(path, 300, 200)], 64, "localization")
+    where = resize_windows.plan([as_record(path, 300, 200)], 64, "localization")
     with Image.open(path) as image:
         expected = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR))
-    found = windows.read(path, where, 0, reduce=False, flip=(True, False))
+    found = resize_windows.read(path, where, 0, reduce=False, flip=(True, False))
     np.testing.assert_array_equal(found, expected[::-1])
-    found = windows.read(path, where, 0, reduce=False, flip=(False, True))
+    found = resize_windows.read(path, where, 0, reduce=False, flip=(False, True))
     np.testing.assert_array_equal(found, expected[:, ::-1])
 
 
@@ -86,7 +88,7 @@ def test_tensorflow_decodes_jpegs_as_pillow_does(tmp_path, quality, subsampling)
     path = tmp_path / "x.jpg"
     options = {"quality": quality, "subsampling": subsampling}
     Image.fromarray(picture(96, 96)).save(path, **options)
-    where = windows.plan([as_record(path, 96, 96)], 96, "localization")
+    where = resize_windows.plan([as_record(path, 96, 96)], 96, "localization")
     with Image.open(path) as image:
         expected = np.asarray(image)
     found = tf_read(path, where, (0, 0), (96, 96), False)
@@ -100,7 +102,7 @@ def test_cut_by_hand():
     # output pixel 10 + 3 across, whose center is at 27 decoded pixels; the kernel
     # reaches 2 to the left of it, and 4 are decoded besides: from 21 on. At 21 the
     # output would be -2.5 px left of the part: 21 / 2 - 13.
-    where = windows.Windows(
+    where = resize_windows.Windows(
         original=np.array([[300, 400]], np.int32),
         resized=np.array([[150, 200]], np.int32),
         start=np.array([[0, 10]], np.int32),
@@ -108,21 +110,23 @@ def test_cut_by_hand():
         size=100,
     )
     part = (where, np.array([0]), np.array([[0, 3]]), np.array([[100, 100]]))
-    found = cuts.of(*part, False)
+    found = decode_regions.of(*part, False)
     # Across it ends with output pixel 112, center 225, and 2 + 4 behind it.
     assert found.place[0].tolist() == [300, 400, 0, 21, 205, 210]
     np.testing.assert_allclose(found.fit[0], [0.5, 0.5, 0, -2.5])
     assert decode.REDUCTIONS[found.branch[0]] == 1
-    found = cuts.of(*part, True)  # decoded at half its size: one pixel a step
+    found = decode_regions.of(*part, True)  # decoded at half its size: one pixel a step
     assert decode.REDUCTIONS[found.branch[0]] == 2
     assert found.place[0].tolist() == [300, 400, 0, 8, 105, 110]
     np.testing.assert_allclose(found.fit[0], [1, 1, 0, -5])
 
 
 def test_large_files_are_read_from_their_copies():
-    where = windows.plan([as_record(Path("x.jpg"), 9000, 3000)], 224, "classification")
+    where = resize_windows.plan(
+        [as_record(Path("x.jpg"), 9000, 3000)], 224, "classification"
+    )
     first, count = np.zeros((1, 2), int), where.extent
-    found = cuts.of(where, np.array([0]), first, count, False)
+    found = decode_regions.of(where, np.array([0]), first, count, False)
     assert found.place[0, :2].tolist() == [1365, 4096]
 
 
@@ -130,10 +134,12 @@ def test_large_files_are_read_from_their_copies():
 def test_reduced_decoding_shows_the_same_picture(tmp_path, width, height, size):
     path = tmp_path / "x.jpg"
     Image.fromarray(picture(width, height)).save(path, quality=90)
-    where = windows.plan([as_record(path, width, height)], size, "classification", 1.0)
+    where = resize_windows.plan(
+        [as_record(path, width, height)], size, "classification", 1.0
+    )
     extent = where.extent[0]
-    full = windows.read(path, where, 0, reduce=False).astype(float)
-    reduced = windows.read(path, where, 0).astype(float)
+    full = resize_windows.read(path, where, 0, reduce=False).astype(float)
+    reduced = resize_windows.read(path, where, 0).astype(float)
     times = decode.reduction(width, height, tuple(where.resized[0][::-1].tolist()))
     assert times == {999: 4, 512: 4}.get(width, 1)
     error = np.mean((full - reduced) ** 2)

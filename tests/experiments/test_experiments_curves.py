@@ -10,7 +10,13 @@ from PIL import Image
 from tiny_study import make_settings
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.experiments import boxes, curves, granularity, looks, runs
+from hiercam_keras.experiments import (
+    curves,
+    granularity,
+    localization_counts,
+    measurements,
+    runs,
+)
 
 
 def read(path: Path) -> list[dict]:
@@ -134,7 +140,7 @@ def test_the_sweep_is_done_once(studied, monkeypatch, tmp_path):
     def refuse(*_, **__):
         raise AssertionError("work is done again")
 
-    monkeypatch.setattr(boxes, "count", refuse)
+    monkeypatch.setattr(localization_counts, "count", refuse)
     granularity.run(settings)
 
 
@@ -166,39 +172,41 @@ def test_a_run_from_before_a_field_is_viewed_at_another_stride(studied, monkeypa
     """Its record lacks the field; the network is built anew with today's default."""
     from dataclasses import replace
 
-    from hiercam_keras.experiments import pieces, views
+    from hiercam_keras.experiments import map_settings, training_grid
 
     config, _ = studied
     settings = make_settings(config)
-    condition = next(iter(pieces.conditions(settings)))
-    piece = pieces.make_piece(settings, ("species",), 0, condition)
+    condition = next(iter(training_grid.conditions(settings)))
+    piece = training_grid.make_piece(settings, ("species",), 0, condition)
     (run,) = runs.train_missing([piece], settings)
     record = json.loads(json.dumps(run.record))
     del record["config"]["model"]["dropout"]
     old = replace(run, record=record)
-    monkeypatch.setattr(views.stride, "copy_weights", lambda *_: None)
+    monkeypatch.setattr(map_settings.stride, "copy_weights", lambda *_: None)
     met = []
-    monkeypatch.setattr(views.train, "build", lambda c, _: met.append(c.model) or 1)
-    monkeypatch.setattr(views.xla_layers, "accelerate", lambda model, _: model)
-    views.model_at(views.opened(old, settings, piece), 16)
+    monkeypatch.setattr(
+        map_settings.train, "build", lambda c, _: met.append(c.model) or 1
+    )
+    monkeypatch.setattr(map_settings.xla_layers, "accelerate", lambda model, _: model)
+    map_settings.model_at(map_settings.opened(old, settings, piece), 16)
     assert met[0].dropout == config.model.dropout and met[0].output_stride == 16
 
 
 def test_images_without_parts_are_refused(studied, monkeypatch):
     from dataclasses import replace
 
-    from hiercam_keras.experiments import pieces, views
+    from hiercam_keras.experiments import map_settings, training_grid
 
     config, _ = studied
     settings = make_settings(config)
-    condition = next(iter(pieces.conditions(settings)))
-    piece = pieces.make_piece(settings, ("species",), 0, condition)
+    condition = next(iter(training_grid.conditions(settings)))
+    piece = training_grid.make_piece(settings, ("species",), 0, condition)
     (run,) = runs.train_missing([piece], settings)
-    data = views.opened(run, settings, piece)
+    data = map_settings.opened(run, settings, piece)
     bare = tuple(replace(record, parts_path=None) for record in data.source.records)
     data = replace(data, source=replace(data.source, records=bare))
     with pytest.raises(UserError, match="has no parts next to it"):
-        looks.look(None, data, "test", {"asked-species": None}, ["gradcam"])
+        measurements.look(None, data, "test", {"asked-species": None}, ["gradcam"])
 
 
 def test_figures_of_sums_by_hand():
@@ -206,10 +214,14 @@ def test_figures_of_sums_by_hand():
     best = np.zeros((2, 3, 3), int)
     best[0, :, 1] = 2
     best[1, 0] = [2, 1, 0]
-    found = boxes.Found(best, np.array([2, 2]), *[np.zeros((2, 1))] * 2, np.zeros(2))
-    sums = boxes.columns(found, "boxes").sum(0, keepdims=True)
+    found = localization_counts.Found(
+        best, np.array([2, 2]), *[np.zeros((2, 1))] * 2, np.zeros(2)
+    )
+    sums = localization_counts.columns(found, "boxes").sum(0, keepdims=True)
     # IoU 0.3: 2, 3, 0 of 4 images; IoU 0.5 and 0.7: 0, 2, 0.
-    assert boxes.max_box_acc_v2(sums)[0] == pytest.approx((3 / 4 + 2 / 4 + 2 / 4) / 3)
-    chosen = boxes.at_thresholds(np.array([0, 1, 2]))(sums)
+    assert localization_counts.max_box_acc_v2(sums)[0] == pytest.approx(
+        (3 / 4 + 2 / 4 + 2 / 4) / 3
+    )
+    chosen = localization_counts.at_thresholds(np.array([0, 1, 2]))(sums)
     assert chosen[0] == pytest.approx((2 / 4 + 2 / 4 + 0) / 3)
-    assert boxes.best_thresholds(found).tolist() == [1, 1, 1]
+    assert localization_counts.best_thresholds(found).tolist() == [1, 1, 1]

@@ -17,10 +17,16 @@ import tiny_birds
 from PIL import Image
 from tiny_study import make_settings
 
+from hiercam_keras import tables
 from hiercam_keras.errors import UserError
-from hiercam_keras.experiments import boxes, granularity, pieces, runs, views
+from hiercam_keras.experiments import (
+    granularity,
+    localization_counts,
+    map_settings,
+    runs,
+    training_grid,
+)
 from hiercam_keras.metrics.localization import PixelCounts
-from hiercam_keras.report import tables
 
 RANDOM = np.random.default_rng(0).normal(size=(64, 1, 6, 6)).astype(np.float32)
 
@@ -40,10 +46,10 @@ def opened(studied):
     """Settings and the images of the species model."""
     config, _ = studied
     settings = make_settings(config, "granularity")
-    condition = next(iter(pieces.conditions(settings)))
-    piece = pieces.make_piece(settings, ("species",), 0, condition)
+    condition = next(iter(training_grid.conditions(settings)))
+    piece = training_grid.make_piece(settings, ("species",), 0, condition)
     (run,) = runs.train_missing([piece], settings)
-    return settings, views.opened(run, settings, piece)
+    return settings, map_settings.opened(run, settings, piece)
 
 
 @pytest.mark.parametrize("target", ["true", "predicted"])
@@ -76,7 +82,11 @@ def test_the_sweep_is_that_of_localize(studied, opened, tmp_path, target):
     (counted,) = {
         path
         for path in (opened[1].run.path / "looks").glob("boxes-test-*.npz")
-        if boxes.pxap(boxes.columns(boxes.load(path), "pixels").sum(0, keepdims=True))
+        if localization_counts.pxap(
+            localization_counts.columns(localization_counts.load(path), "pixels").sum(
+                0, keepdims=True
+            )
+        )
         == pytest.approx(float(by_name["PxAP"]), abs=1e-5)
     }
     assert counted.is_file()
@@ -101,14 +111,24 @@ def test_one_missing_mask_costs_one_image_and_boxes_may_be_missing(opened):
         for path in [record.mask_path]
     ]
     data = replace(data, source=replace(data.source, records=tuple(changed)))
-    found = boxes.count(explain, lambda b: None, data, "test", "gradcam", "species")
+    found = localization_counts.count(
+        explain, lambda b: None, data, "test", "gradcam", "species"
+    )
     assert found.images.sum() == 0 and found.masked.sum() == len(test) - 1
-    assert 0 < boxes.pxap(boxes.columns(found, "pixels").sum(0, keepdims=True))[0] < 1
-    assert np.isnan(boxes.whole_image_box(data, "test"))
+    assert (
+        0
+        < localization_counts.pxap(
+            localization_counts.columns(found, "pixels").sum(0, keepdims=True)
+        )[0]
+        < 1
+    )
+    assert np.isnan(localization_counts.whole_image_box(data, "test"))
     bare = tuple(replace(one, mask_path=None) for one in changed)
     data = replace(data, source=replace(data.source, records=bare))
     with pytest.raises(UserError, match="has a box or a mask"):
-        boxes.count(explain, lambda b: None, data, "test", "gradcam", "species")
+        localization_counts.count(
+            explain, lambda b: None, data, "test", "gradcam", "species"
+        )
 
 
 def write(folder, name, rows):
@@ -146,11 +166,15 @@ def write_metadata(folder, data, form):
 
 def test_choe_lists_score_as_the_birds_own_boxes_and_masks(opened, tmp_path):
     _, data = opened
-    own = boxes.count(explain, lambda b: None, data, "test", "gradcam", "species")
+    own = localization_counts.count(
+        explain, lambda b: None, data, "test", "gradcam", "species"
+    )
     config = data.config.copy_and_resolve_references()
     config.localize.metadata = str(write_metadata(tmp_path / "boxes", data, "boxes"))
     listed = replace(data, config=config)
-    found = boxes.count(explain, lambda b: None, listed, "test", "gradcam", "species")
+    found = localization_counts.count(
+        explain, lambda b: None, listed, "test", "gradcam", "species"
+    )
     np.testing.assert_array_equal(found.best, own.best)
     np.testing.assert_array_equal(found.images, own.images)
     assert found.masked.sum() == 0 and own.masked.sum() == len(data.split.test)
@@ -160,7 +184,9 @@ def test_choe_lists_score_as_the_birds_own_boxes_and_masks(opened, tmp_path):
     if not Path(config.localize.images).is_dir():
         config.localize.images = str(Path(data.source.root) / "masks")
     listed = replace(data, config=config)
-    found = boxes.count(explain, lambda b: None, listed, "test", "gradcam", "species")
+    found = localization_counts.count(
+        explain, lambda b: None, listed, "test", "gradcam", "species"
+    )
     np.testing.assert_array_equal(found.inside, own.inside)
     np.testing.assert_array_equal(found.outside, own.outside)
     assert found.images.sum() == 0
@@ -277,11 +303,13 @@ def test_a_network_of_the_users_is_swept_at_the_strides_it_is_trained_at(
     assert (folder.parent / "mini-h0-output_stride16/family/seed0/model.keras").exists()
     # Every other experiment looks through the layer that the model file names, too.
     settings = make_settings(own_network)
-    condition = next(iter(pieces.conditions(settings)))
-    piece = pieces.make_piece(settings, ("family",), 0, condition)
+    condition = next(iter(training_grid.conditions(settings)))
+    piece = training_grid.make_piece(settings, ("family",), 0, condition)
     (run,) = runs.train_missing([piece], settings)
-    assert views.usual_layer_of(run) == "mine"
-    (found,) = views.look_at(piece, run, settings, kinds=("asked",), rank="family")
+    assert map_settings.usual_layer_of(run) == "mine"
+    (found,) = map_settings.look_at(
+        piece, run, settings, kinds=("asked",), rank="family"
+    )
     assert found.values["energy_on_object"].shape == (9, 1)
 
 
@@ -313,10 +341,13 @@ def test_pixels_by_hand():
     counts = [PixelCounts([0.0, 0.5]), PixelCounts([0.0, 0.5])]
     counts[0].add(np.array([[1.0, 0.6]]), np.array([[1, 0]]))
     counts[1].add(np.array([[0.7, 0.2]]), np.array([[1, 0]]))
-    sides = [np.array([getattr(one, s) for one in counts]) for s in boxes._SIDES]
+    sides = [
+        np.array([getattr(one, s) for one in counts])
+        for s in localization_counts._SIDES
+    ]
     nothing = np.zeros((2, 3, 2), int), np.zeros(2, int)
-    found = boxes.Found(*nothing, *sides, np.ones(2, int))
+    found = localization_counts.Found(*nothing, *sides, np.ones(2, int))
     total = counts[0] + counts[1]
-    assert boxes.pxap(boxes.columns(found, "pixels").sum(0, keepdims=True))[0] == (
-        pytest.approx(total.pxap())
-    )
+    assert localization_counts.pxap(
+        localization_counts.columns(found, "pixels").sum(0, keepdims=True)
+    )[0] == (pytest.approx(total.pxap()))

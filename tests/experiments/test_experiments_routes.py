@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tiny_tables import make_table
 
-from hiercam_keras.experiments import gaps, routes
-from hiercam_keras.experiments.pieces import Condition, Piece
-from hiercam_keras.experiments.seen import Seen
+from hiercam_keras.experiments import accuracy_gaps, prediction_strategies
+from hiercam_keras.experiments.pooling import Seen
+from hiercam_keras.experiments.training_grid import Condition, Piece
 from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -41,14 +41,16 @@ def test_routes_by_hand():
         # The same two images, both within the family.
         seen(RANKS, [[0, 0], [0, 0], [1, 3], [1, 3]], condition=changed),
     ]
-    made = routes.routes_of(all_seen, RANKS, Condition(), RANKS, {changed: "hxe"})
-    table = routes.routes_table(made, RANKS, TAXONOMY)
+    made = prediction_strategies.routes_of(
+        all_seen, RANKS, Condition(), RANKS, {changed: "hxe"}
+    )
+    table = prediction_strategies.routes_table(made, RANKS, TAXONOMY)
     rows = {row[0]: [cell.value for cell in row[1:]] for row in table.rows}
-    assert rows[routes.SINGLE][:4] == [1, 1, 1, 1]
-    assert np.isnan(rows[routes.SINGLE][4])  # there are no mistakes
-    assert rows[routes.HEADS] == pytest.approx([1, 0.5, 0.75, 0.5, 1.5])
+    assert rows[prediction_strategies.SINGLE][:4] == [1, 1, 1, 1]
+    assert np.isnan(rows[prediction_strategies.SINGLE][4])  # there are no mistakes
+    assert rows[prediction_strategies.HEADS] == pytest.approx([1, 0.5, 0.75, 0.5, 1.5])
     assert rows["heads, hxe"] == pytest.approx([1, 0.5, 1, 0.5, 1])
-    assert made["heads, hxe"].against == routes.HEADS
+    assert made["heads, hxe"].against == prediction_strategies.HEADS
     assert len(table.rows) == 6
 
 
@@ -63,12 +65,12 @@ def test_a_rank_against_the_finest_by_hand():
     models = [(("family",), "all", [family]), (("species",), "all", [species])]
     labels = {"family": np.array([0, 1]), "species": np.arange(4)}
     counts = {"family": 2, "species": 4}
-    table = gaps.gaps_table(models, labels, counts, RANKS)
+    table = accuracy_gaps.gaps_table(models, labels, counts, RANKS)
     ((name, _, *cells),) = table.rows
     assert name == "family at family, species at species"
     # Kappa: 1 against (1/2 - 1/4) / (3/4). Bits: 1 of 1 against 2 - 1 of 2.
     expected = [0.5, 1 - 1 / 3, 0.0, 0.5]
     assert [cell.value for cell in cells] == pytest.approx(expected)
     assert "accuracy" in table.answer and "share of most bits" in table.answer
-    alone = gaps.gaps_table(models[1:], labels, counts, RANKS)
+    alone = accuracy_gaps.gaps_table(models[1:], labels, counts, RANKS)
     assert alone.rows == [] and "compared with none" in alone.answer

@@ -9,21 +9,23 @@ from ml_collections import ConfigDict
 from tiny_study import make_settings, train_here
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.experiments import pieces, runs
-from hiercam_keras.experiments.pieces import Condition
+from hiercam_keras.experiments import runs, training_grid
+from hiercam_keras.experiments.training_grid import Condition
 
 
 def test_pieces_lie_where_train_puts_them(tiny):
     settings = make_settings(tiny)
-    plain = pieces.make_piece(settings, ("family",), 3)
+    plain = training_grid.make_piece(settings, ("family",), 3)
     assert plain.path == Path(tiny.runs_dir) / "mini/family/seed3"
     assert plain.config.seed == 3 and plain.config.data.split_seed == 0
     assert "study" not in plain.config
-    other = pieces.make_piece(settings, ("species",), 0, Condition(0.5, "synthetic"))
+    other = training_grid.make_piece(
+        settings, ("species",), 0, Condition(0.5, "synthetic")
+    )
     assert other.path == Path(tiny.runs_dir) / "mini-h0.5-synthetic/species/seed0"
     assert other.config.data.synthetic.habitat_correlation == 0.5
     assert other.config.data.root == tiny.data.root + "-h0.5"
-    both = pieces.make_piece(settings, ("species",), 0, Condition(1.0, "none"))
+    both = training_grid.make_piece(settings, ("species",), 0, Condition(1.0, "none"))
     assert both.config.name == "mini-h1"  # the config's own weights need no name
 
 
@@ -31,18 +33,20 @@ def test_an_override_is_a_condition_of_its_own(tiny):
     config = tiny.copy_and_resolve_references()
     config.study.overrides = (("train.label_smoothing", 0.2),)
     settings = make_settings(config)
-    found = pieces.conditions(settings)
+    found = training_grid.conditions(settings)
     assert list(found.values()) == [
         "habitat 0",
         "habitat 1",
         "habitat 0, train.label_smoothing=0.2",
     ]
-    piece = pieces.make_piece(settings, ("family",), 0, list(found)[2])
+    piece = training_grid.make_piece(settings, ("family",), 0, list(found)[2])
     assert piece.path.parts[-3] == "mini-h0-label_smoothing0.2"
     assert piece.config.train.label_smoothing == 0.2
     for wrong in (("train.no_such", 1), ("train.epochs", "many")):
         with pytest.raises(UserError, match=f"overrides have '{wrong[0]}'"):
-            pieces.make_piece(settings, ("family",), 0, Condition(overrides=(wrong,)))
+            training_grid.make_piece(
+                settings, ("family",), 0, Condition(overrides=(wrong,))
+            )
 
 
 def test_what_several_heads_have_is_left_out_of_one(tiny):
@@ -51,16 +55,16 @@ def test_what_several_heads_have_is_left_out_of_one(tiny):
     config.train.update({"consistency": 1.0, "loss_weights": (0.5, 2.0)})
     config.model.update({"head_chain": "on", "head_features": 4})
     settings = make_settings(config)
-    several = pieces.make_piece(settings, ("family", "species"), 0).config
+    several = training_grid.make_piece(settings, ("family", "species"), 0).config
     assert several.train.consistency == 1.0 and several.model.head_chain == "on"
-    one = pieces.make_piece(settings, ("species",), 0).config
+    one = training_grid.make_piece(settings, ("species",), 0).config
     assert one.train.consistency == 0 and one.train.loss_weights == ()
     assert one.model.head_chain == "none" and one.model.head_features == 4
     asked = Condition(overrides=(("train.consistency", 2.0),))
     with pytest.raises(UserError, match=r"consistency=2.0 is of models with several"):
-        pieces.make_piece(settings, ("species",), 0, asked)
+        training_grid.make_piece(settings, ("species",), 0, asked)
     both = asked.overrides + (("train.hierarchical", "hxe"),)
-    made = pieces.make_piece(
+    made = training_grid.make_piece(
         settings, ("family", "species"), 0, Condition(None, None, both)
     )
     assert made.path.parts[-3] == "mini-consistency2.0-hierarchicalhxe"
@@ -69,7 +73,7 @@ def test_what_several_heads_have_is_left_out_of_one(tiny):
 
 def test_every_combination_first_seed_first(tiny):
     settings, heads = make_settings(tiny), [("order",), ("family",)]
-    found = pieces.every(settings, heads, (1, 2), [Condition(0)])
+    found = training_grid.every(settings, heads, (1, 2), [Condition(0)])
     assert [(one.seed, one.name) for one in found] == [
         (1, "order"),
         (1, "family"),
@@ -77,11 +81,11 @@ def test_every_combination_first_seed_first(tiny):
         (2, "family"),
     ]
     with pytest.raises(UserError, match="seeds are .* each once"):
-        pieces.every(settings, heads, (1, 1))
+        training_grid.every(settings, heads, (1, 1))
     with pytest.raises(UserError, match="'famly'.*Did you mean 'family'"):
-        pieces.every(settings, [("famly",)], (1,))
+        training_grid.every(settings, [("famly",)], (1,))
     with pytest.raises(UserError, match="ranks are empty"):
-        pieces.every(settings, [], (1,))
+        training_grid.every(settings, [], (1,))
 
 
 @pytest.fixture
@@ -96,7 +100,7 @@ def test_a_stopped_piece_goes_on_and_a_finished_one_is_kept(alone, monkeypatch):
     from hiercam_keras.modes import train
 
     settings = make_settings(alone)
-    piece = pieces.make_piece(settings, ("family",), 0)
+    piece = training_grid.make_piece(settings, ("family",), 0)
     log = piece.path / "log.csv"
 
     def stop(*_):
@@ -123,7 +127,7 @@ def test_a_stopped_piece_goes_on_and_a_finished_one_is_kept(alone, monkeypatch):
 def test_a_run_with_other_settings_is_refused(studied):
     config, _ = studied
     settings = make_settings(config)
-    piece = pieces.make_piece(settings, ("species",), 0, Condition(0.0))
+    piece = training_grid.make_piece(settings, ("species",), 0, Condition(0.0))
     assert runs.train_missing([piece], settings, None)
     other = piece.config.to_dict()
     other["data"]["workers"] = 7  # how fast is no matter
@@ -139,6 +143,6 @@ def test_a_run_with_other_settings_is_refused(studied):
 def test_the_error_of_a_process_of_its_own_is_told(alone):
     """Spawned for real: the tiny backbone is not known there."""
     settings = make_settings(alone)
-    piece = pieces.make_piece(settings, ("family",), 0)
+    piece = training_grid.make_piece(settings, ("family",), 0)
     with pytest.raises(UserError, match="seed0: backbone 'tiny' is not known"):
         runs.train_missing([piece], settings)

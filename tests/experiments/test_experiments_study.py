@@ -79,7 +79,7 @@ def test_accuracy_is_that_of_eval(studied):
 
 
 def test_a_second_call_trains_and_looks_at_nothing(studied, monkeypatch):
-    from hiercam_keras.experiments import looks
+    from hiercam_keras.experiments import measurements
 
     config, out = studied
     before = (out / "STUDY.md").read_text()
@@ -88,7 +88,7 @@ def test_a_second_call_trains_and_looks_at_nothing(studied, monkeypatch):
         raise AssertionError("work is done again")
 
     monkeypatch.setattr(runs, "in_own_process", refuse)
-    monkeypatch.setattr(looks, "look", refuse)
+    monkeypatch.setattr(measurements, "look", refuse)
     study.run(make_settings(config, out=str(out)))
     assert (out / "STUDY.md").read_text() == before
 

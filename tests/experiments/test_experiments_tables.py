@@ -11,20 +11,20 @@ from tiny_tables import make_table
 from hiercam_keras.evaluation import table as table_lib
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments import (
+    ablations,
     accuracy,
+    background_shift,
     evidence,
-    habitat,
-    looks,
+    map_agreement,
+    measurements,
     page,
     results,
-    same_maps,
     study,
     study_figures,
-    variants,
     view_tables,
 )
-from hiercam_keras.experiments.pieces import Condition, Piece
-from hiercam_keras.experiments.seen import OBJECT, Pool, Seen, paired
+from hiercam_keras.experiments.pooling import OBJECT, Pool, Seen, paired
+from hiercam_keras.experiments.training_grid import Condition, Piece
 from hiercam_keras.metrics.resampling import Estimate
 
 EVIDENCE = {"family": ("bill_tail", 1), "species": ("patch", 2)}
@@ -110,7 +110,7 @@ def test_the_background_by_hand():
             ("species", 1.0, 0.2),
         )
     }
-    table = habitat.background_table(cells, (0.0, 1.0))
+    table = background_shift.background_table(cells, (0.0, 1.0))
     rows = {row[0]: [cell and cell.value for cell in row[1:]] for row in table.rows}
     assert rows["family model"] == pytest.approx([0.2, 0.5, 0.3])
     assert rows["species model"] == pytest.approx([0.2, 0.2, 0.0])
@@ -145,7 +145,9 @@ def test_agreement_is_held_against_the_noise_floor():
         model("family", left[..., ::-1], 1),
         model("species", left[..., ::-1], 1),
     ]
-    table = same_maps.agreement_table(seen, {Condition(): "all"}, "species", "family")
+    table = map_agreement.agreement_table(
+        seen, {Condition(): "all"}, "species", "family"
+    )
     by_kind = {row[1]: row[2].value for row in table.rows}
     assert by_kind["family model and species model asked for family, one seed"] > 0.99
     assert by_kind["two family models, two seeds"] < -0.9
@@ -163,7 +165,7 @@ def test_a_changed_field_is_held_against_the_same_training_without_it():
         for condition, one in ((plain, before), (changed, after))
     ]
     names = {plain: "plain", changed: "changed"}
-    (row,) = variants.variants_table(seen, names, ["species"], EVIDENCE).rows
+    (row,) = ablations.variants_table(seen, names, ["species"], EVIDENCE).rows
     assert row[:2] == ("train.filter_loss=0.1", "species")
     values = [cell.value for cell in row[2:]]
     assert values == pytest.approx([-1.0, 0.2, 0.0, -0.2, -0.1])
@@ -186,11 +188,11 @@ def test_tables_survive_the_disk(tmp_path):
 def test_what_measurements_depend_on(tmp_path):
     model = tmp_path / "model.keras"
     model.write_bytes(b"one")
-    first = looks.identity(model, ["a"], view=[16, "", "gradcam"])
-    assert looks.identity(model, ["a"], view=[8, "", "gradcam"]) != first
-    assert looks.identity(model, ["b"], view=[16, "", "gradcam"]) != first
+    first = measurements.identity(model, ["a"], view=[16, "", "gradcam"])
+    assert measurements.identity(model, ["a"], view=[8, "", "gradcam"]) != first
+    assert measurements.identity(model, ["b"], view=[16, "", "gradcam"]) != first
     model.write_bytes(b"two")
-    assert looks.identity(model, ["a"], view=[16, "", "gradcam"]) != first
+    assert measurements.identity(model, ["a"], view=[16, "", "gradcam"]) != first
 
 
 @pytest.fixture

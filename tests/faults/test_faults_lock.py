@@ -9,8 +9,8 @@ import sys
 import pytest
 import tiny_birds
 
-from hiercam_keras import run_lock
 from hiercam_keras.errors import UserError
+from hiercam_keras.runs import run_lock
 from hiercam_keras.training.saving import Saving
 
 CODE = (

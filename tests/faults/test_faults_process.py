@@ -72,7 +72,7 @@ setattr(module, name, killed)
     [
         ("train", "hiercam_keras.data.sources load"),  # nothing has begun
         ("train", "hiercam_keras.models.files save_model"),  # all steps are done
-        ("predict", "hiercam_keras.run_folder read_finished"),
+        ("predict", "hiercam_keras.runs.run_folder read_finished"),
     ],
 )
 def test_sigterm_outside_of_the_steps_says_again(start, flags, tmp_path, mode, call):

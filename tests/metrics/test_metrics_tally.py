@@ -7,7 +7,7 @@ import pytest
 
 from hiercam_keras.metrics import boxes as box_lib
 from hiercam_keras.metrics.localization import BoxCounts, PixelCounts, pointing_game
-from hiercam_keras.metrics.localization_tally import Tally, Truth, pxap_of
+from hiercam_keras.metrics.localization_accumulator import Tally, Truth, pxap_of
 
 SIZE = 24
 

@@ -9,7 +9,7 @@ import pytest
 
 from hiercam_keras.cam import Explainer, targets
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import chain, files, heads
+from hiercam_keras.models import chained_heads, files, heads
 
 
 def maps(image_size):
@@ -222,6 +222,6 @@ def test_a_chain_of_ranks_of_one_size_goes_in_the_order_given():
 def test_wrong_chains_are_told():
     features = keras.Input((4,))
     with pytest.raises(UserError, match="head_chain is 'off', expected one of none"):
-        chain.rank_logits(features, LABELS, 0, "off")
+        chained_heads.rank_logits(features, LABELS, 0, "off")
     with pytest.raises(UserError, match="head_features is -1"):
-        chain.rank_logits(features, LABELS, -1, "on")
+        chained_heads.rank_logits(features, LABELS, -1, "on")

@@ -12,13 +12,12 @@ import pytest
 import tiny_birds
 from PIL import Image
 
-from hiercam_keras import maps
+from hiercam_keras import maps, tables
 from hiercam_keras.cam import store
 from hiercam_keras.data import splits
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import compare_figures
 from hiercam_keras.modes.compare_lifts import Lift
-from hiercam_keras.report import tables
 
 
 @pytest.fixture(scope="module")

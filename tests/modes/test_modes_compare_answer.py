@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from hiercam_keras import tables
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.metrics import statistics
 from hiercam_keras.metrics.resampling import Estimate
@@ -19,7 +20,7 @@ from hiercam_keras.modes import (
 from hiercam_keras.modes.compare_lifts import Lift
 from hiercam_keras.modes.compare_steps import Steps
 from hiercam_keras.modes.comparison.measure import Compared
-from hiercam_keras.report import intervals, tables
+from hiercam_keras.report import intervals
 
 MODELS = ("species", "family", "species asked for family")
 EVIDENCE = {"family": ("bill_tail", 2), "species": ("patch", 4)}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tiny_birds
 
+from hiercam_keras import tables
 from hiercam_keras.data import splits
 from hiercam_keras.errors import UserError
-from hiercam_keras.report import tables
 
 MODELS = ("species", "family", "species asked for family")
 

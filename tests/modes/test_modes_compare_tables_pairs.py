@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny_birds
 
-from hiercam_keras.report import tables
+from hiercam_keras import tables
 
 
 def test_two_seeds_are_the_noise_floor(trained, tmp_path):

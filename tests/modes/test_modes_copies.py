@@ -9,10 +9,10 @@ import pytest
 import tiny_birds
 from PIL import Image
 
+from hiercam_keras import tables
 from hiercam_keras.data import sources, splits
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import train
-from hiercam_keras.report import tables
 
 CLASSES = [
     f"{k:05d}_Animalia_Chordata_Aves_O{k % 2}_F{k % 2}_G{k}_s{k}" for k in range(4)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import tiny_birds
 
+from hiercam_keras import tables
 from hiercam_keras.cam import store
 from hiercam_keras.errors import UserError
-from hiercam_keras.report import tables
 
 
 @pytest.fixture(scope="module")

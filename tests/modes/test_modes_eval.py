@@ -8,9 +8,9 @@ import pytest
 import tiny_birds
 from PIL import Image
 
+from hiercam_keras import tables
 from hiercam_keras.data import splits
 from hiercam_keras.errors import UserError
-from hiercam_keras.report import tables
 from hiercam_keras.taxonomy.lineage import parse_class_name
 from hiercam_keras.taxonomy.tree import Taxonomy
 

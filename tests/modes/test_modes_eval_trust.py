@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hiercam_keras import tables
 from hiercam_keras.modes import eval_calibration, eval_hierarchy
-from hiercam_keras.report import tables
 from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.tree import Taxonomy
 

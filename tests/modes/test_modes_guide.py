@@ -8,14 +8,14 @@ import pytest
 import tiny_birds
 from ml_collections import ConfigDict
 
-from hiercam_keras import run_folder
+from hiercam_keras import tables
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.models import backbones
-from hiercam_keras.modes import guide, guide_naming, guide_view
+from hiercam_keras.modes import guide, guide_view, part_naming
 from hiercam_keras.modes.guide_evidence import Evidence
 from hiercam_keras.modes.load import RunData
-from hiercam_keras.report import tables
+from hiercam_keras.runs import run_folder
 
 
 @pytest.fixture(scope="module")
@@ -135,12 +135,12 @@ def test_a_part_is_named_for_what_is_special_about_the_step():
         {"wing": [[0.2] * 3, [0.4] * 3], "patch": [[0.4] * 3, [0.3] * 3]}
     )
     rows = np.arange(3)
-    lifts = guide_naming.lifts(evidence, rows)
+    lifts = part_naming.lifts(evidence, rows)
     np.testing.assert_allclose(lifts["patch"], [4, 3])
     np.testing.assert_allclose(lifts["wing"], [1, 2])
-    assert guide_naming.name_part(evidence, rows, "order") == "patch"
-    assert guide_naming.name_part(evidence, rows, "family") == "wing"
-    special = guide_naming.special(evidence, rows, "family")
+    assert part_naming.name_part(evidence, rows, "order") == "patch"
+    assert part_naming.name_part(evidence, rows, "family") == "wing"
+    special = part_naming.special(evidence, rows, "family")
     assert special["wing"] == pytest.approx(2 / np.sqrt(2))
 
 
@@ -149,17 +149,17 @@ def test_pictures_without_a_map_do_not_count():
     evidence = made_evidence(
         {"wing": [[0.2, nan, 0.4], [nan] * 3], "patch": [[nan] * 3, [nan] * 3]}
     )
-    lifts = guide_naming.lifts(evidence, np.arange(3))
+    lifts = part_naming.lifts(evidence, np.arange(3))
     assert lifts["wing"][0] == pytest.approx(0.6 / 0.4)
     assert np.isnan(lifts["patch"]).all()
-    assert guide_naming.name_part(evidence, np.arange(3), "family") is None
+    assert part_naming.name_part(evidence, np.arange(3), "family") is None
 
 
 def test_how_often_the_planted_part_is_named():
     planted = {"genus": ("wing", 3), "species": ("patch", 4)}
     named = {("genus", 0): "wing", ("genus", 1): "patch", ("species", 0): "patch",
              ("species", 1): None, ("order", 0): "wing"}  # fmt: skip
-    found = guide_naming.check(named, planted)
+    found = part_naming.check(named, planted)
     assert (found.taxa.right, found.taxa.taxa, found.taxa.chance) == (2, 3, 0.5)
     assert found.taxa.low < 2 / 3 == found.taxa.share < found.taxa.high
     assert (found.ranks["genus"].right, found.ranks["genus"].taxa) == (1, 2)
@@ -167,7 +167,7 @@ def test_how_often_the_planted_part_is_named():
     assert (found.taxa.always, found.taxa.constant) == ("wing", 2 / 3)
     assert found.mean.share == (1 / 2 + 1) / 2
     assert found.mean.constant == found.mean.chance == 0.5
-    assert guide_naming.check({("genus", 0): None}, planted) is None
+    assert part_naming.check({("genus", 0): None}, planted) is None
 
 
 def checked(*right):
@@ -180,7 +180,7 @@ def checked(*right):
         )
         for label in range(taxa)
     }
-    return guide_naming.check(named, planted)
+    return part_naming.check(named, planted)
 
 
 def test_a_guide_that_always_says_the_same_is_no_better_than_that():

@@ -7,12 +7,12 @@ import pytest
 import tiny_birds
 from PIL import Image
 
+from hiercam_keras import tables
 from hiercam_keras.cam import heatmaps, profiles, store
 from hiercam_keras.data import geometry, splits
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.boxes import resize_boxes
 from hiercam_keras.metrics.localization import BoxCounts, PixelCounts
-from hiercam_keras.report import tables
 
 FAST = {"localize.resamples": 50, "localize.size": 64, "localize.num_pictures": 4}
 

@@ -10,10 +10,10 @@ import pytest
 import tiny_birds
 from PIL import Image
 
+from hiercam_keras import tables
 from hiercam_keras.cam import store
 from hiercam_keras.data import geometry
 from hiercam_keras.errors import UserError
-from hiercam_keras.report import tables
 
 REAL = os.environ.get("HIERCAM_REAL_DATA", "")
 FAST = {"localize.resamples": 50, "localize.size": 64, "localize.num_pictures": 4}

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tiny_birds
 
-from hiercam_keras import run_folder
+from hiercam_keras import tables
 from hiercam_keras.cam import Explainer, graph, store, targets
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files
 from hiercam_keras.modes.multi_rank import tree_arrays, write_paths
-from hiercam_keras.report import tables
+from hiercam_keras.runs import run_folder
 from hiercam_keras.taxonomy.lineage import parse_class_name
 from hiercam_keras.taxonomy.tree import Taxonomy
 

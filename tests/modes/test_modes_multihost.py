@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import tiny_birds
 
+from hiercam_keras import tables
 from hiercam_keras.cam import store
-from hiercam_keras.report import tables
 
 ROOT = Path(__file__).parent.parent.parent
 # argv: folder of the runs, of the birds, and JSON: modes, flags, and the step before

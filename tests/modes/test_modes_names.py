@@ -6,10 +6,10 @@ import shutil
 import pytest
 import tiny_birds
 
-from hiercam_keras import run_folder
 from hiercam_keras.cam import store
 from hiercam_keras.data import index
 from hiercam_keras.modes.localize_question import Question
+from hiercam_keras.runs import run_folder
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tiny_birds
 
+from hiercam_keras import tables
 from hiercam_keras.cam import store
 from hiercam_keras.errors import UserError
-from hiercam_keras.report import tables
 
 FIELDS = {"cam.method": "hirescam", "cam.num_overlays": 9}
 

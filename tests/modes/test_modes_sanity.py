@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tiny_birds
 
+from hiercam_keras import tables
 from hiercam_keras.cam import store
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.sanity import similarity
 from hiercam_keras.modes import sanity
-from hiercam_keras.report import tables
 
 
 def run(trained, **fields):

@@ -11,9 +11,9 @@ import pytest
 import tiny_birds
 from absl import logging as absl_logging
 
+from hiercam_keras import tables
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import train
-from hiercam_keras.report import tables
 from hiercam_keras.training import fit
 
 

@@ -9,10 +9,11 @@ import pytest
 import tiny_birds
 from ml_collections import FrozenConfigDict
 
-from hiercam_keras import hosts, run_folder
+from hiercam_keras import multihost
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import usage
 from hiercam_keras.modes.settings import Settings
+from hiercam_keras.runs import run_folder
 from hiercam_keras.taxonomy.lineage import parse_class_name
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -34,7 +35,7 @@ def test_every_mode_is_a_module_and_says_what_a_stop_leaves():
         assert path.is_file() and usage.USAGE[mode].after_stop.endswith(".")
     assert usage.EXPERIMENTS == ("study", "curves", "granularity")
     several = {mode for mode in usage.MODES if "multihost" in usage.USAGE[mode].flags}
-    assert several == set(hosts.MODES)
+    assert several == set(multihost.MODES)
 
 
 def fields_of(config, path=""):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from PIL import Image
 
-from hiercam_keras.report import schema, strips
+from hiercam_keras.report import schema, step_strips
 
 
 def stepped(make, number, **changes):
@@ -31,10 +31,10 @@ def cells(path, columns, rows):
 def test_one_picture_of_each_taxon_in_order(make):
     pictures = [make.picture(n, {}) for n in range(8)]
     # The families of the birds by turns are Picidae twice, Tytonidae, Strigidae.
-    found = strips.of_different_taxa(pictures, make.RANKS.index("family"), 5)
+    found = step_strips.of_different_taxa(pictures, make.RANKS.index("family"), 5)
     assert [one.example_id[:4] for one in found] == ["0000", "0002", "0003"]
-    assert len(strips.of_different_taxa(pictures, 0, 5)) == 1
-    assert len(strips.of_different_taxa(pictures, 4, 2)) == 2
+    assert len(step_strips.of_different_taxa(pictures, 0, 5)) == 1
+    assert len(step_strips.of_different_taxa(pictures, 4, 2)) == 2
 
 
 def test_models_and_steps_stand_side_by_side(tmp_path, make):
@@ -42,7 +42,7 @@ def test_models_and_steps_stand_side_by_side(tmp_path, make):
         stepped(make, 0, image=np.full((32, 32, 3), (10, 200, 10), np.uint8)),
         make.picture(1, {}),  # no steps were made of it
     ]
-    path = strips.write_strips(tmp_path / "s.png", shown, make.models())
+    path = step_strips.write_strips(tmp_path / "s.png", shown, make.models())
     found = cells(path, columns=6, rows=2)
     assert np.abs(found[0, 0].astype(int) - (10, 200, 10)).max() <= 1
     # The last step is no choice: the picture is gray there.
@@ -58,7 +58,7 @@ def test_a_wrong_step_is_told_in_red(tmp_path, make):
         steps = tuple(dataclasses.replace(s, correct=right) for s in picture.steps)
         views = tuple(dataclasses.replace(v, correct=right) for v in picture.views)
         one = dataclasses.replace(picture, steps=steps, views=views)
-        path = strips.write_strips(tmp_path / "s.png", [one], make.models())
+        path = step_strips.write_strips(tmp_path / "s.png", [one], make.models())
         pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
         return (np.abs(pixels - (0xC2, 0x41, 0x0C)).max(-1) < 8).sum()
 
@@ -66,7 +66,7 @@ def test_a_wrong_step_is_told_in_red(tmp_path, make):
 
 
 def test_no_pictures_are_no_sheet(tmp_path, make):
-    assert strips.write_strips(tmp_path / "s.png", [], make.models()) is None
+    assert step_strips.write_strips(tmp_path / "s.png", [], make.models()) is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -77,7 +77,7 @@ def test_an_only_child_is_neither_right_nor_wrong(tmp_path, make):
         picture = stepped(make, 0)
         only = schema.Step("genus", "three", probability, right, None)
         one = dataclasses.replace(picture, steps=(*picture.steps[:2], only))
-        path = strips.write_strips(tmp_path / "s.png", [one], make.models())
+        path = step_strips.write_strips(tmp_path / "s.png", [one], make.models())
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
 
@@ -95,7 +95,7 @@ def test_long_names_wrap(tmp_path, make):
     long = dataclasses.replace(short, true_name="Verylonggenus epithetus " * 4)
     heights = []
     for one in (short, long):
-        path = strips.write_strips(tmp_path / "s.png", [one], make.models())
+        path = step_strips.write_strips(tmp_path / "s.png", [one], make.models())
         with Image.open(path) as image:
             heights.append(image.height)
     assert heights[1] >= heights[0] + 17

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.report.tables import (
+from hiercam_keras.tables import (
     format_table,
     read_csv,
     read_log,

@@ -5,8 +5,8 @@ import logging
 import numpy as np
 import pytest
 
+from hiercam_keras import tables
 from hiercam_keras.errors import UserError
-from hiercam_keras.report import tables
 from hiercam_keras.training import callbacks, fit
 from hiercam_keras.training.predict import predict_logits
 

@@ -297,8 +297,8 @@ def test_one_process_alone_renames_what_is_damaged(train, tmp_path, monkeypatch)
     folder = tmp_path / "run" / "checkpoints"
     (folder / "2" / "meta" / "metadata").write_text("")
     waited = []
-    monkeypatch.setattr("hiercam_keras.hosts.is_primary", lambda: False)
-    monkeypatch.setattr("hiercam_keras.hosts.barrier", waited.append)
+    monkeypatch.setattr("hiercam_keras.multihost.is_primary", lambda: False)
+    monkeypatch.setattr("hiercam_keras.multihost.barrier", waited.append)
     assert Checkpoints(folder).latest().path.name == "1"
     assert (folder / "2").is_dir() and waited == ["set aside 2"]
 
@@ -310,7 +310,7 @@ def test_what_another_process_cannot_read_is_damaged_for_all(
     state = Checkpoints(tmp_path / "run" / "checkpoints")
     answers = iter([False, True])
     monkeypatch.setattr(
-        "hiercam_keras.hosts.all_of", lambda mine: mine and next(answers)
+        "hiercam_keras.multihost.all_of", lambda mine: mine and next(answers)
     )
     assert state.latest().path.name == "1"
 

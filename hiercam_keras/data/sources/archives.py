@@ -16,7 +16,7 @@ from pathlib import Path
 
 from absl import logging
 
-from hiercam_keras.data.sources import inside
+from hiercam_keras.data.sources import safe_paths
 from hiercam_keras.data.sources.image_folder import SUFFIXES
 from hiercam_keras.errors import UserError
 
@@ -41,25 +41,25 @@ def images(path: Path) -> Iterator[tuple[str, bytes]]:
             continue
         if size > _LARGEST:
             raise UserError(
-                f"{path}: {inside.shown(name)} has {size / 1e6:.0f} MB, too much for "
-                "an image. Use the archive as it was published."
+                f"{path}: {safe_paths.shown(name)} has {size / 1e6:.0f} MB, too much "
+                "for an image. Use the archive as it was published."
             )
         with _told(path):
             data = read()
-        yield inside.relative(name), data
+        yield safe_paths.relative(name), data
 
 
 def names(path: Path) -> Iterator[str]:
     """Names of the image files, without reading them; see `images`."""
     for name, _, _ in _members(path):
         if _wanted(path, name):
-            yield inside.relative(name)
+            yield safe_paths.relative(name)
 
 
 def _wanted(path, name):
     """Whether a member is an image that can be named; what leads out raises."""
     try:
-        inside.relative(name)
+        safe_paths.relative(name)
     except UserError as error:
         if "UTF-8" not in str(error):
             raise UserError(f"{path} is not to be trusted: {error}") from None
@@ -139,6 +139,6 @@ def _tar(path):
 
 def _linked(path, name):
     return (
-        f"{path} is not to be trusted: {inside.shown(name)} is a link. Use the archive "
-        "as it was published."
+        f"{path} is not to be trusted: {safe_paths.shown(name)} is a link. Use the "
+        "archive as it was published."
     )

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from absl import logging
 
 from hiercam_keras import workdir
-from hiercam_keras.data.sources import checked
+from hiercam_keras.data.sources import checksums
 from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
 
@@ -53,7 +53,7 @@ def fetch(
         file, or another process is downloading it.
     """
     if path.is_file() and path.stat().st_size == size:
-        return checked.check(path, sha256, cache)
+        return checksums.check(path, sha256, cache)
     workdir.make_dir(path.parent)
     part = path.with_name(f"{path.name}.part")
     try:
@@ -71,7 +71,7 @@ def fetch(
             os.replace(part, path)
     except OSError as error:
         raise UserError(f"cannot write {part}: {error.strerror or error}.") from error
-    checked.remember(path, sha256, cache)
+    checksums.remember(path, sha256, cache)
     return path
 
 

@@ -16,7 +16,7 @@ from absl import logging
 from hiercam_keras import csv_files
 from hiercam_keras.csv_files import Table
 from hiercam_keras.data.records import Box
-from hiercam_keras.data.sources import boxes, inside, rank_columns, split_words
+from hiercam_keras.data.sources import boxes, rank_columns, safe_paths, split_words
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.ranks import check_ranks
@@ -92,8 +92,9 @@ def read_rows(path: Path, ranks: Sequence[str] = ()) -> Rows:
         before = lines.setdefault(row.example_id, line)
         if before != line:
             raise UserError(
-                f"{path}, line {line}: the example_id {inside.shown(row.example_id)} "
-                f"occurs in line {before} already. One row an image."
+                f"{path}, line {line}: the example_id "
+                f"{safe_paths.shown(row.example_id)} occurs in line {before} already. "
+                "One row an image."
             )
         rows.append(row)
     return Rows(rows, layout.box.convention if layout.box else "xyxy")
@@ -140,8 +141,9 @@ def choose_ranks(
     for rank in choice.ranks:
         if not _RANK.fullmatch(rank):
             raise UserError(
-                f"{table.path}, line 1: {inside.shown(rank)} cannot name a rank: use "
-                "letters, digits, spaces, dots, - and _. data.ranks chooses columns."
+                f"{table.path}, line 1: {safe_paths.shown(rank)} cannot name a rank: "
+                "use letters, digits, spaces, dots, - and _. data.ranks chooses "
+                "columns."
             )
     logging.info("%s: %s", table.path, line)
     if others and wanted:
@@ -186,7 +188,7 @@ def _row(
             raise UserError(
                 f"the column {name!r} is empty. Fill it in, or drop the row."
             )
-    path = inside.relative(cells[layout.path])
+    path = safe_paths.relative(cells[layout.path])
     name = layout.example_id and cells[layout.example_id]
     taxa = tuple(cells[rank] for rank in layout.ranks)
     if taxa not in lineages:
@@ -202,10 +204,10 @@ def _row(
     mask = layout.mask and cells[layout.mask]
     return Row(
         line,
-        inside.relative(name) if name else path,
+        safe_paths.relative(name) if name else path,
         path,
         lineages[taxa],
         layout.box.numbers(table, cells) if layout.box else None,
-        inside.relative(mask) if mask else "",
+        safe_paths.relative(mask) if mask else "",
         split,
     )

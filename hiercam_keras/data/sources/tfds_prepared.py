@@ -25,7 +25,7 @@ from PIL import Image
 
 from hiercam_keras import cache_folder, file_names, workdir
 from hiercam_keras.data.records import Box
-from hiercam_keras.data.sources import download, inside, split_words
+from hiercam_keras.data.sources import download, safe_paths, split_words
 from hiercam_keras.data.sources.table import BOX
 from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
@@ -229,7 +229,7 @@ def unpack(builder: Any, folder: Path, convert: Callable[[dict], Item]) -> None:
             unknown[item.group] += 1
             continue
         ranks = ranks or item.lineage.ranks
-        name = inside.relative(item.example_id)
+        name = safe_paths.relative(item.example_id)
         if name in seen:
             raise UserError(f"{builder.name} has two examples named {name}.")
         seen.add(name)

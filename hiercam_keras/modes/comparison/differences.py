@@ -20,13 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import workdir
+from hiercam_keras import tables, workdir
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.metrics import statistics
 from hiercam_keras.metrics.coherence import COHERENT
 from hiercam_keras.modes.comparison.columns import Column
 from hiercam_keras.modes.comparison.measure import Compared
-from hiercam_keras.report import tables
 
 KEYS = ("comparison", "model_a", "model_b", "measure")
 FIGURES = (

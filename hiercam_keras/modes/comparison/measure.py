@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hiercam_keras import tables
 from hiercam_keras.cam import store
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.measures import MEASURES
@@ -16,7 +17,6 @@ from hiercam_keras.metrics import classification, coherence, resampling
 from hiercam_keras.metrics.faithfulness.measure import NAMES as FAITHFULNESS
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes.comparison.columns import Column
-from hiercam_keras.report import tables
 
 
 @dataclass(frozen=True)

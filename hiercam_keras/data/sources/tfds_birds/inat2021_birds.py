@@ -19,7 +19,7 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras.cache_folder import cache_folder
-from hiercam_keras.data.sources import archives, checked, download, tfds_prepared
+from hiercam_keras.data.sources import archives, checksums, download, tfds_prepared
 from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
 from hiercam_keras.taxonomy.lineage import parse_class_name
@@ -140,7 +140,7 @@ class Inat2021Birds(tfds.core.GeneratorBasedBuilder):
                 info.size,
             )
         else:
-            checked.check(path, info.checksum, self.notes)
+            checksums.check(path, info.checksum, self.notes)
 
     def _download_all(self, wanted: dict[str, str], folder: Path) -> dict[str, Path]:
         """Archives by split; their sum is told, and room for it found, beforehand."""

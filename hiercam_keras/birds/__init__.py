@@ -5,18 +5,18 @@ the genus, and the place of a bright patch the species; every trait is reused un
 every parent. NumPy and Pillow only.
 """
 
-from hiercam_keras.data.sources.synthetic_birds.dataset import (
+from hiercam_keras.birds.dataset import (
     is_complete,
     write_dataset,
 )
-from hiercam_keras.data.sources.synthetic_birds.picture import Rendered, render
-from hiercam_keras.data.sources.synthetic_birds.settings import DatasetSettings
-from hiercam_keras.data.sources.synthetic_birds.sheet import contact_sheet, tree_sheet
-from hiercam_keras.data.sources.synthetic_birds.stream import (
+from hiercam_keras.birds.picture import Rendered, render
+from hiercam_keras.birds.settings import DatasetSettings
+from hiercam_keras.birds.sheet import contact_sheet, tree_sheet
+from hiercam_keras.birds.stream import (
     PretrainBatch,
     PretrainStream,
 )
-from hiercam_keras.data.sources.synthetic_birds.tree import (
+from hiercam_keras.birds.tree import (
     EVIDENCE,
     PretrainTree,
     SyntheticSpecies,

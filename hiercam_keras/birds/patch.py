@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from hiercam_keras.data.sources.synthetic_birds.anatomy import Anatomy, turned
-from hiercam_keras.data.sources.synthetic_birds.traits import PatchPlace
+from hiercam_keras.birds.anatomy import Anatomy, turned
+from hiercam_keras.birds.traits import PatchPlace
 
 PATCH_SHAPE = 1.2 * 0.85 * math.pi  # area / radius**2
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from hiercam_keras.data.sources.synthetic_birds import draw, plumage, scene
-from hiercam_keras.data.sources.synthetic_birds.anatomy import (
+from hiercam_keras.birds import draw, plumage, scene
+from hiercam_keras.birds.anatomy import (
     Anatomy,
     build,
     random_posture,
 )
-from hiercam_keras.data.sources.synthetic_birds.habitats import HABITATS
-from hiercam_keras.data.sources.synthetic_birds.patch import PATCH_SHAPE, patch_outline
-from hiercam_keras.data.sources.synthetic_birds.traits import Look
+from hiercam_keras.birds.habitats import HABITATS
+from hiercam_keras.birds.patch import PATCH_SHAPE, patch_outline
+from hiercam_keras.birds.traits import Look
 
 CROP = 224 / 256  # share of the side that resize + center crop keeps
 AREA = (0.34, 0.48)  # share of that crop aimed at, of a rough and so larger outline

@@ -17,14 +17,14 @@ from hiercam_keras import file_names, runtime
 from hiercam_keras.cam import Explainer
 from hiercam_keras.evaluation import table as tables
 from hiercam_keras.evaluation.table import Table
-from hiercam_keras.experiments import looks
-from hiercam_keras.experiments.looks import View
-from hiercam_keras.experiments.pieces import Piece
+from hiercam_keras.experiments import measurements
+from hiercam_keras.experiments.measurements import View
+from hiercam_keras.experiments.training_grid import Piece
 from hiercam_keras.models import files, heads, stride, xla_layers
 from hiercam_keras.modes import train
 from hiercam_keras.modes.load import RunData, open_run
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.run_folder import Run
+from hiercam_keras.runs.run_folder import Run
 
 _NAME_BYTES = 120  # of a view in the name of its file
 
@@ -64,7 +64,7 @@ def look_at(
     if images_of is not None:
         data = replace(data, source=opened(images_of, settings).source)
     finest = max(run.ranks, key=data.taxonomy.ranks.index)
-    asked = looks.questions(finest, data.taxonomy)
+    asked = measurements.questions(finest, data.taxonomy)
     asked = {
         key: target
         for key, target in asked.items()
@@ -75,7 +75,7 @@ def look_at(
     places = {}
     for view in views:
         about = {"view": list(view), "keys": list(asked), "images": images.data_name}
-        digest = looks.identity(run.model_path, ids, **about)
+        digest = measurements.identity(run.model_path, ids, **about)
         text = "-".join(filter(None, (settings.split, f"s{view.stride}", *view[1:])))
         safe = re.sub(r"[^\w+-]+", "_", text.replace("++", "pp"))
         safe = file_names.readable(safe, _NAME_BYTES)  # a layer's may be long
@@ -141,7 +141,7 @@ def _look(
         rank=ranks[0] if len(ranks) == 1 else None,
         batch_size=data.config.cam.batch_size,
     )
-    found = looks.look(explain, data, split, asked, methods)
+    found = measurements.look(explain, data, split, asked, methods)
     by_layer = dict(zip(layers, explain.layers, strict=True))
     for view in views:
         key = view.method, by_layer[view.layer or usual_layer]

@@ -7,8 +7,8 @@ patches are strewn only when `distractors` asks for them.
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from hiercam_keras.data.sources.synthetic_birds import plumage
-from hiercam_keras.data.sources.synthetic_birds.habitats import (
+from hiercam_keras.birds import plumage
+from hiercam_keras.birds.habitats import (
     HSV,
     Ground,
     Habitat,

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from hiercam_keras.data.sources.synthetic_birds.picture import render
-from hiercam_keras.data.sources.synthetic_birds.traits import Look
-from hiercam_keras.data.sources.synthetic_birds.tree import SyntheticSpecies
+from hiercam_keras.birds.picture import render
+from hiercam_keras.birds.traits import Look
+from hiercam_keras.birds.tree import SyntheticSpecies
 
 PART_COLORS = np.array(
     [

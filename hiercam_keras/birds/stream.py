@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from hiercam_keras.data.sources.synthetic_birds.habitats import HABITATS
-from hiercam_keras.data.sources.synthetic_birds.picture import CROP, render
-from hiercam_keras.data.sources.synthetic_birds.tree import PretrainTree, random_tree
-from hiercam_keras.data.sources.synthetic_birds.workers import OrderedSteps
+from hiercam_keras.birds.habitats import HABITATS
+from hiercam_keras.birds.picture import CROP, render
+from hiercam_keras.birds.tree import PretrainTree, random_tree
+from hiercam_keras.birds.workers import OrderedSteps
 
 # First words of all seeds here: no generator of the embedded data starts like this.
 _TREES, _PICTURES = 0x7EEE, 0x91C7

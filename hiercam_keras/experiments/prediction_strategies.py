@@ -12,9 +12,9 @@ import numpy as np
 
 from hiercam_keras import wording
 from hiercam_keras.evaluation.table import Table
-from hiercam_keras.experiments.pieces import Condition
+from hiercam_keras.experiments.pooling import Pool, Seen, matched, paired, pick
 from hiercam_keras.experiments.results import Result, joined, told
-from hiercam_keras.experiments.seen import Pool, Seen, matched, paired, pick
+from hiercam_keras.experiments.training_grid import Condition
 from hiercam_keras.metrics import hierarchy, resampling
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.taxonomy.tree import Taxonomy

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ImageDraw
 
-from hiercam_keras.data.sources.synthetic_birds import plumage
+from hiercam_keras.birds import plumage
 
 HSV = tuple[float, float, float]
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from hiercam_keras.evaluation.table import Table, same_pictures
+from hiercam_keras.experiments.pooling import Seen, pick
 from hiercam_keras.experiments.results import Result, joined, text, told
-from hiercam_keras.experiments.seen import Seen, pick
 from hiercam_keras.metrics import agreement, resampling
 from hiercam_keras.metrics.resampling import Estimate
 

@@ -34,15 +34,15 @@ def ensure(root: Path, synthetic: Mapping[str, object]) -> None:
         something else.
     """
     # Drawing needs no import when every run but the first starts.
-    from hiercam_keras.data.sources import synthetic_birds
+    from hiercam_keras import birds
 
     settings = dict(synthetic)
-    if synthetic_birds.is_complete(root, settings):
+    if birds.is_complete(root, settings):
         return
     logging.info("Drawing procedural birds into %s, once", root)
     start = time.monotonic()
     total = []
-    synthetic_birds.write_dataset(root, progress=_log_progress(total), **settings)
+    birds.write_dataset(root, progress=_log_progress(total), **settings)
     seconds = time.monotonic() - start
     logging.info("Drew %d birds in %.0f s", max(total, default=0), seconds)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from hiercam_keras.data import augment, sampling, windows
+from hiercam_keras.data import augment, resize_windows, sampling
 from hiercam_keras.errors import UserError
 
 
@@ -53,7 +53,7 @@ class Job(NamedTuple):
     """
 
     paths: list[str]
-    windows: windows.Windows
+    windows: resize_windows.Windows
     recolor: bool
     workers: int
     cache_bytes: int
@@ -111,7 +111,7 @@ class Planner:
 
     def __init__(
         self,
-        where: windows.Windows,
+        where: resize_windows.Windows,
         augment_config: Any | None,
         batch_size: int,
         seed: int,

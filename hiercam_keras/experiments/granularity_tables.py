@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hiercam_keras import wording
-from hiercam_keras.experiments import boxes
-from hiercam_keras.experiments.boxes import Found
+from hiercam_keras.experiments import localization_counts
+from hiercam_keras.experiments.localization_counts import Found
 from hiercam_keras.experiments.results import Result, told
 from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.resampling import Estimate
@@ -84,7 +84,7 @@ def sweep_table(counts: Counts, data: RunData, split: str) -> Result:
 def _note(one: Found, data: RunData, split: str) -> str:
     words = []
     if one.images.sum():
-        box = boxes.whole_image_box(data, split)
+        box = localization_counts.whole_image_box(data, split)
         words.append(
             f"MaxBoxAccV2 is of {wording.count(int(one.images.sum()), 'image')} with a "
             "box; a box around the "
@@ -95,7 +95,7 @@ def _note(one: Found, data: RunData, split: str) -> str:
         words.append(
             f"PxAP is of {wording.count(int(one.masked.sum()), 'image')} with a mask; "
             "a constant map scores "
-            f"{boxes.prevalence(one):.3f}."
+            f"{localization_counts.prevalence(one):.3f}."
         )
     words.append(
         "Where the strides of training and map differ, the weights are used at a "
@@ -142,12 +142,15 @@ def _answer(counts: Counts, cells: Sequence[Cell], trained: Sequence[int]) -> st
     return text if what == "boxes" else f"By PxAP, as there are no boxes. {text}"
 
 
-_FIGURES = {"boxes": boxes.max_box_acc_v2, "pixels": boxes.pxap}
+_FIGURES = {
+    "boxes": localization_counts.max_box_acc_v2,
+    "pixels": localization_counts.pxap,
+}
 
 
 def _stack(several: Sequence[Found], what: str) -> tuple[np.ndarray, ...]:
     """Columns, species and seed numbers of several seeds."""
-    tables = [boxes.columns(one, what) for one in several]
+    tables = [localization_counts.columns(one, what) for one in several]
     groups = [np.arange(len(one)) for one in tables]
     seeds = [np.full(len(one), number) for number, one in enumerate(tables)]
     return tuple(map(np.concatenate, (tables, groups, seeds)))
@@ -168,7 +171,9 @@ def _each(several: Sequence[Found]) -> str:
     if not several[0].images.sum():
         return ""
     values = [
-        boxes.max_box_acc_v2(boxes.columns(one, "boxes").sum(0, keepdims=True))[0]
+        localization_counts.max_box_acc_v2(
+            localization_counts.columns(one, "boxes").sum(0, keepdims=True)
+        )[0]
         for one in several
     ]
     return ", ".join(f"{value:.3f}" for value in values)
@@ -180,7 +185,7 @@ def _chosen(several: Sequence[tuple[Found | None, Found]]) -> Estimate | None:
         return None
     total = sum(val.best for val, _ in several)
     chosen = total.sum(axis=0).argmax(axis=1)
-    figure = boxes.at_thresholds(chosen)
+    figure = localization_counts.at_thresholds(chosen)
     return _estimate([test for _, test in several], "boxes", figure)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments.accuracy import accuracy_gap
+from hiercam_keras.experiments.pooling import BACKGROUND, OBJECT, Pool, Seen, paired
 from hiercam_keras.experiments.results import Result, text, told
-from hiercam_keras.experiments.seen import BACKGROUND, OBJECT, Pool, Seen, paired
 from hiercam_keras.metrics.resampling import Estimate
 
 

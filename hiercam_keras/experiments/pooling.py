@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras.evaluation.table import Table, same_pictures
-from hiercam_keras.experiments.pieces import Condition, Piece
+from hiercam_keras.experiments.training_grid import Condition, Piece
 from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.resampling import Estimate
 

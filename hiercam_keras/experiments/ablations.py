@@ -8,9 +8,9 @@ import numpy as np
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments.accuracy import accuracy_gap
 from hiercam_keras.experiments.evidence import Evidence, own_and_others
-from hiercam_keras.experiments.pieces import Condition
+from hiercam_keras.experiments.pooling import BACKGROUND, OBJECT, Seen, paired, pick
 from hiercam_keras.experiments.results import Result, told
-from hiercam_keras.experiments.seen import BACKGROUND, OBJECT, Seen, paired, pick
+from hiercam_keras.experiments.training_grid import Condition
 from hiercam_keras.metrics.resampling import Estimate
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hiercam_keras.data.sources.synthetic_birds import traits
-from hiercam_keras.data.sources.synthetic_birds.habitats import HABITATS
-from hiercam_keras.data.sources.synthetic_birds.traits import CHANNELS, Look
+from hiercam_keras.birds import traits
+from hiercam_keras.birds.habitats import HABITATS
+from hiercam_keras.birds.traits import CHANNELS, Look
 from hiercam_keras.errors import UserError
 
 RANKS = ("order", "family", "genus", "species")

@@ -11,8 +11,8 @@ import numpy as np
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments import accuracy
 from hiercam_keras.experiments.evidence import Models
+from hiercam_keras.experiments.pooling import Seen, matched, paired
 from hiercam_keras.experiments.results import ORIGINAL, Result, told
-from hiercam_keras.experiments.seen import Seen, matched, paired
 from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.resampling import Estimate
 

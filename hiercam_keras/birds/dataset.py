@@ -17,19 +17,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hiercam_keras.data.sources.synthetic_birds.draw import PARTS
-from hiercam_keras.data.sources.synthetic_birds.habitats import HABITATS
-from hiercam_keras.data.sources.synthetic_birds.picture import render
-from hiercam_keras.data.sources.synthetic_birds.settings import (
+from hiercam_keras.birds.draw import PARTS
+from hiercam_keras.birds.habitats import HABITATS
+from hiercam_keras.birds.picture import render
+from hiercam_keras.birds.settings import (
     RENDERER_VERSION,
     SCHEMA_VERSION,
     DatasetSettings,
 )
-from hiercam_keras.data.sources.synthetic_birds.tree import (
+from hiercam_keras.birds.tree import (
     EVIDENCE,
     SyntheticSpecies,
 )
-from hiercam_keras.data.sources.synthetic_birds.workers import OrderedSteps
+from hiercam_keras.birds.workers import OrderedSteps
 from hiercam_keras.errors import UserError
 
 _EMBEDDED = 0xB12D  # first word of the seeds here; pretraining uses others

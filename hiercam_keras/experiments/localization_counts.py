@@ -22,7 +22,7 @@ from hiercam_keras.metrics.localization import (
     PixelCounts,
     localize,
 )
-from hiercam_keras.metrics.localization_tally import pxap_of
+from hiercam_keras.metrics.localization_accumulator import pxap_of
 from hiercam_keras.modes.load import RunData, with_fields
 from hiercam_keras.modes.localize import marked_by_run
 from hiercam_keras.modes.localize_truth import in_map

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hiercam_keras.data import decode, windows
+from hiercam_keras.data import decode, resize_windows
 
 # Chroma is interpolated from its neighbors: the outermost decoded pixels differ.
 _MARGIN = 4
@@ -32,7 +32,7 @@ class Cuts(NamedTuple):
 
 
 def of(
-    where: windows.Windows,
+    where: resize_windows.Windows,
     indices: np.ndarray,
     first: np.ndarray,
     count: np.ndarray,

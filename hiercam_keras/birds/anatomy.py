@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hiercam_keras.data.sources.synthetic_birds.traits import (
+from hiercam_keras.birds.traits import (
     BillTail,
     BodyPlan,
     Look,

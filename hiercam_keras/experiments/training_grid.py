@@ -12,10 +12,10 @@ from typing import Any
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from hiercam_keras import run_folder
 from hiercam_keras.data import sources
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes.settings import Settings
+from hiercam_keras.runs import run_folder
 
 # Sections that say what an experiment consists of, not how one model is trained.
 SECTIONS = ("study", "curves", "sweep")

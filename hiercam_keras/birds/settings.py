@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 
-from hiercam_keras.data.sources.synthetic_birds.tree import (
+from hiercam_keras.birds.tree import (
     SyntheticSpecies,
     default_tree,
 )

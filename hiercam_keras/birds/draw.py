@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from hiercam_keras.data.sources.synthetic_birds.anatomy import Anatomy
-from hiercam_keras.data.sources.synthetic_birds.patch import patch_outline
-from hiercam_keras.data.sources.synthetic_birds.traits import Look, WingPattern
+from hiercam_keras.birds.anatomy import Anatomy
+from hiercam_keras.birds.patch import patch_outline
+from hiercam_keras.birds.traits import Look, WingPattern
 
 SUPERSAMPLE = 2
 

@@ -1,0 +1,1 @@
+"""Run folders: what a training leaves on disk, and the lock on it."""
