@@ -4,8 +4,8 @@
     python main.py --mode=curves --config=configs/curves.py:cub200_2011
 
 Starts from another config, by name after the colon (default synthetic_birds), and keeps
-its name, so that trainings which `--mode=curves` alone has done are kept. Beside the
-plain sum of losses stand hierarchical cross-entropy and soft labels (Bertinetto et al.
+its name, so that trainings which `--mode=curves` alone has done are kept. Besides the
+plain sum of losses it has hierarchical cross-entropy and soft labels (Bertinetto et al.
 2020, arXiv:1912.09393), a consistency term, and chained heads (Chang et al. 2021,
 arXiv:2011.09040): 18 trainings with four ranks and two seeds. None of the values was
 tuned. `--config.curves.weights="('synthetic','none')"` does all of it from our starting

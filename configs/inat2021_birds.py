@@ -5,7 +5,7 @@
 
 The folder holds `bird_train/` (the Kaggle archive inat2021birds), or `train_mini/` or
 `train/` and `val/` (the official archives; all but birds is passed by), or is one of
-them. docs/DATA.md tells where they come from.
+them. docs/DATA.md says where they come from.
 
 EfficientNetB0 at 224 px, Adam 1e-3, 14 epochs, flips, resize 256, center crop 224 and
 random erasing at 0.2, from ImageNet weights (16 MB, downloaded by Keras). The color

@@ -6,7 +6,7 @@ Starts from another config, by name after the colon (default synthetic_birds), a
 the filter loss of arXiv:1710.00935 on the layer that CAMs explain: the weight times the
 sum over the filters. With 0.3 on small drawn birds (docs/filter_loss/STUDY.md, one
 seed) the weighted term was 0.23 of the cross-entropy in the second epoch, and the maps
-lay more on the birds; 10 ruined the training. Nothing between was tried, and the right
+were more on the birds; 10 ruined the training. Nothing between was tried, and the right
 weight hangs on the layer: look at `filter_loss` and `filter_information` in log.csv.
 Without it, the same run is that of the config that it starts from.
 """

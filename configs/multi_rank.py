@@ -1,4 +1,4 @@
-"""One network with a head at every rank, whose heads are made to agree.
+"""One network with a head at every rank, trained so that its heads agree.
 
     python main.py --config=configs/multi_rank.py --mode=train --rank=all
     python main.py --config=configs/multi_rank.py --mode=eval --rank=all
@@ -10,7 +10,7 @@ of each rank has 64 features of its own and sees the next coarser one's, in trai
 without a gradient through them (Chang et al. 2021, arXiv:2011.09040); the heads and the
 finest one's marginals are kept together by their Jensen-Shannon divergence. Bertinetto
 et al. 2020's losses are `--config.train.hierarchical=hxe` or `soft_labels`. None of
-these settings was tuned. `--mode=curves` sets this model beside one for each rank,
+these settings was tuned. `--mode=curves` compares this model with one for each rank,
 which have none of what several heads share; configs/curves.py compares variants of it.
 """
 

@@ -3,9 +3,9 @@
     make pretrain        # python main.py --mode=pretrain --config=configs/pretrain.py
 
 EfficientNetB0 at 128 px and output stride 16 learns the four traits of birds from
-random trees: looks, seeds and the part that carries each rank are drawn anew for every
-tree, and the habitat tells nothing. The figures of the shipped file are in its model
-card, hiercam_keras/assets/README.md.
+random trees: looks, seeds and the part that carries each rank are drawn again for every
+tree, and the habitat carries no information. The figures of the shipped file are in its
+model card, hiercam_keras/assets/README.md.
 """
 
 from configs import synthetic_birds

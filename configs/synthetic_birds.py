@@ -1,10 +1,10 @@
-"""The default: procedural birds, whose evidence is known, in minutes on two cores.
+"""The default: procedural birds with known evidence, in minutes on two cores.
 
     python main.py --rank=family --mode=train
     python main.py --rank=species --mode=train
     python main.py --mode=compare --ranks=species,family
 
-48 species in 4 orders, 8 families and 16 genera; the body plan tells the order, bill
+48 species in 4 orders, 8 families and 16 genera; the body plan shows the order, bill
 and tail the family, the wing pattern the genus and the place of a bright patch the
 species. Fine-tunes the weights that ship with the package; from scratch with
 `--config.model.weights=none`.
@@ -31,7 +31,7 @@ def get_config():
     data.synthetic.species = 3
     data.synthetic.images_per_species = 60
     data.synthetic.image_size = (150, 220)  # px, smallest and largest side
-    data.synthetic.habitat_correlation = 0.8  # P(a bird stands in its family's habitat)
+    data.synthetic.habitat_correlation = 0.8  # P(a bird is in its family's habitat)
     data.synthetic.distractors = False  # strew patches like the species' one about
     data.synthetic.seed = 0
 

@@ -1,4 +1,4 @@
-"""hiercam_keras: what a network looks at, asked for the species or for the family.
+"""What a network looks at, asked for the species or for the family.
 
 Importing this package imports neither keras, jax nor tensorflow; each room is imported
 when it is needed.

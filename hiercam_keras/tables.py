@@ -1,4 +1,4 @@
-"""Room report: tables as CSV files and as text for a terminal.
+"""Tables as CSV files and as text for a terminal.
 
 A spreadsheet runs a cell that starts with = + - or @ as a formula, and taxon names come
 from folders that anyone may name. Such text is written with an apostrophe before it,

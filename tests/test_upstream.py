@@ -280,21 +280,21 @@ def test_tensorflow_shares_memory_by_dlpack():
 _TWO_PROCESSES = """
 import sys
 import numpy as np
-from hiercam_keras import hosts, runtime
+from hiercam_keras import multihost, runtime
 runtime.prepare_process()
-hosts.join("train")
+multihost.join("train")
 import jax
 from jax.experimental import multihost_utils
 from hiercam_keras.training import forward, stopping
-me = hosts.part()[0]
-hosts.barrier("begin")
-assert hosts.all_of(True) and not hosts.all_of(me == 0)
+me = multihost.part()[0]
+multihost.barrier("begin")
+assert multihost.all_of(True) and not multihost.all_of(me == 0)
 rows = forward.gather([np.array([[me, k]]) for k in range(2)])
 assert rows.tolist() == [[0, 0], [1, 0], [0, 1], [1, 1]], rows
 texts = forward.gather_text([[f"of {me}", "é" * me], ["x", "y"]])
 assert texts == ["of 0", "", "of 1", "é", "x", "y", "x", "y"], texts
 stopping.StopSignals().check(step=3)  # no signal came: nothing is raised
-hosts.barrier("end")
+multihost.barrier("end")
 print("agreed", me, flush=True)
 """
 

@@ -1,6 +1,6 @@
-"""data.sources.synthetic_birds: procedural birds, an experiment with a known answer.
+"""Procedural birds, an experiment with a known answer.
 
-The body plan tells the order, the form of bill and tail the family, the wing pattern
+The body plan shows the order, the form of bill and tail the family, the wing pattern
 the genus, and the place of a bright patch the species; every trait is reused under
 every parent. NumPy and Pillow only.
 """

@@ -1,4 +1,4 @@
-"""data.sources.synthetic_birds: from a look to shapes in the bird's own plane.
+"""From a look to shapes in the bird's own plane.
 
 The bird looks to the right, y points up, the middle of its body is the origin, and
 one unit is about the diameter of its body. `build` knows nothing of pixels; `draw`
@@ -120,7 +120,7 @@ class Spine:
 
     @property
     def reach(self) -> float:
-        """Distance from the middle to where the outermost circles stand."""
+        """Distance from the middle to the outermost circles."""
         return self.length / 2.0 - 0.42 * self.radius
 
     def point(self, t: np.ndarray | float) -> np.ndarray:

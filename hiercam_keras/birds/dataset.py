@@ -1,7 +1,7 @@
-"""data.sources.synthetic_birds: the embedded data set, written to disk.
+"""The embedded data set, written to disk.
 
 The layout is that of every image folder in iNat naming, with what a drawing knows
-beside the pictures: masks, parts, boxes, which part carries which rank, and which
+next to the pictures: masks, parts, boxes, which part carries which rank, and which
 habitat was drawn. Every picture has a generator of its own, so that the files are
 the same bytes however many processes write them.
 """
@@ -44,7 +44,7 @@ def write_dataset(
 ) -> Path:
     """Writes the data set, or finds it complete and leaves it.
 
-    Everything is written to a hidden folder beside `root` that takes its name at the
+    Everything is written to a hidden folder next to `root` that takes its name at the
     end, so that a killed run leaves nothing that is taken for data.
 
     Args:
@@ -55,7 +55,7 @@ def write_dataset(
       **settings: fields of `DatasetSettings`.
 
     Returns:
-      `root` as a path; the pictures lie in `root/images`.
+      `root` as a path; the pictures are in `root/images`.
     """
     wanted = DatasetSettings(**settings)
     root = Path(root)

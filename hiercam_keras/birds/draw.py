@@ -1,4 +1,4 @@
-"""data.sources.synthetic_birds: shapes to pixels, colors and part labels.
+"""Shapes to pixels, colors and part labels.
 
 Everything is drawn once, as one image of region numbers at twice the size. Colors
 come from a palette over the regions and are averaged down; the part labels come from
@@ -19,7 +19,7 @@ SUPERSAMPLE = 2
 
 PARTS = ("background", "body", "bill_tail", "wing", "patch", "legs")
 
-# Region -> (number, part). Regions have a color each, parts are what masks tell.
+# Region -> (number, part). Regions have a color each, parts are what masks show.
 _REGIONS = {
     "background": 0,
     "tail": 2,
@@ -91,7 +91,7 @@ def draw_regions(
     canvas.polygon(bird.bill, "bill")
     canvas.line(bird.gape, "gape", line)
     _wing(canvas, bird, look.wing, line)
-    # Feathers stand out a little from the outline, but a patch is no hat.
+    # Feathers extend a little beyond the outline, but a patch is no hat.
     fluffed = canvas.mask()
     outline = patch_outline(bird, look.patch_place, patch_radius)
     apart = np.hypot(*(bird.body[:, :2] - outline.mean(axis=0)).T)

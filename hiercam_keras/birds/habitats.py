@@ -1,4 +1,4 @@
-"""data.sources.synthetic_birds: ten habitats, each a sky, a ground and things there."""
+"""Ten habitats, each a sky, a ground and things there."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

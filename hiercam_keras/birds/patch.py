@@ -1,4 +1,4 @@
-"""data.sources.synthetic_birds: the bright patch, whose place tells the species."""
+"""The bright patch; its place shows the species."""
 
 import math
 
@@ -13,12 +13,12 @@ PATCH_SHAPE = 1.2 * 0.85 * math.pi  # area / radius**2
 def patch_site(
     bird: Anatomy, place: PatchPlace, radius: float
 ) -> tuple[np.ndarray, float]:
-    """Where a patch lies.
+    """Where a patch is.
 
     Args:
       bird: the shapes.
       place: its site on the outline.
-      radius: of the patch in units; it decides how far inside the outline it lies.
+      radius: of the patch in units; it decides how far inside the outline the patch is.
 
     Returns:
       Its middle (x, y) and the direction in which it is longer, in radians.

@@ -1,4 +1,4 @@
-"""data.sources.synthetic_birds: one picture of one bird, with its mask and parts.
+"""One picture of one bird, with its mask and parts.
 
 `render` poses the bird, places it inside the part of the frame that a center crop
 keeps, draws it over its habitat and puts light on both. Everything random comes from
@@ -61,7 +61,7 @@ def render(
       distractors: also strew bright discs over the background.
 
     Returns:
-      The picture, its parts and its box. The bird lies inside the central CROP of
+      The picture, its parts and its box. The bird is inside the central CROP of
       the frame and covers a quarter to a half of it.
     """
     bird, placement, patch_radius = _pose(look, rng, size)
@@ -116,7 +116,7 @@ def _pose(look: Look, rng: np.random.Generator, size: int):
     patch = patch_outline(bird, look.patch_place, patch_radius) @ matrix
     low = np.minimum(low, patch.min(axis=0))
     high = np.maximum(high, patch.max(axis=0))
-    # A crown patch stands out above the head: the bird makes room for it.
+    # A crown patch extends above the head: the bird makes room for it.
     shrink = np.minimum(1.0, crop * (1.0 - 2 * MARGIN) / (high - low))
     matrix, low, high = matrix * shrink, low * shrink, high * shrink
     free = np.maximum(crop * (1.0 - 2 * MARGIN) - (high - low), 0.0)

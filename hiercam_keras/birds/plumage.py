@@ -1,6 +1,6 @@
-"""data.sources.synthetic_birds: colors that carry no label.
+"""Colors that carry no label.
 
-Plumage, bill and legs are muted and drawn anew for each picture; only the patch is
+Plumage, bill and legs are muted and drawn again for each picture; only the patch is
 bright, and its hue is random too.
 """
 
@@ -36,7 +36,7 @@ def random_palette(rng: np.random.Generator) -> dict[str, RGB]:
     pale = rgb(hue + rng.uniform(-0.03, 0.03), 0.5 * saturation, min(1.0, value + 0.25))
     under = mixed(upper, pale, rng.uniform(0.35, 1.0))
     head = mixed(upper, rgb(hue, saturation, rng.uniform(0.25, 0.8)), 0.6)
-    # Marks must stand out whichever of the two is the darker one.
+    # Marks must be visible whichever of the two is the darker one.
     dark_wing = rng.random() < 0.55
     wing_value = rng.uniform(0.2, 0.34) if dark_wing else rng.uniform(0.66, 0.8)
     mark_value = rng.uniform(0.82, 0.97) if dark_wing else rng.uniform(0.12, 0.28)

@@ -1,4 +1,4 @@
-"""data.sources.synthetic_birds: the picture behind the bird.
+"""The picture behind the bird.
 
 Clutter is muted and made of branches, stones and leaves; discs in the colors of
 patches are strewn only when `distractors` asks for them.
@@ -26,8 +26,8 @@ def background(
 ) -> np.ndarray:
     """A picture of the habitat without a bird, float32 (size, size, 3), 0..255.
 
-    `feet` is where the bird stands, x and y as shares of the side: a branch, a stone
-    or a mound is put there whatever the habitat.
+    `feet` is where the bird's feet are, x and y as shares of the side: a branch, a
+    stone or a mound is put there in every habitat.
     """
     # Drawn small and enlarged: out of focus behind the bird, and cheaper.
     side = max(24, round(size * rng.uniform(0.55, 0.8)))

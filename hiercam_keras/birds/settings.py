@@ -1,4 +1,4 @@
-"""data.sources.synthetic_birds: what decides the contents of a data set."""
+"""What decides the contents of a data set."""
 
 import dataclasses
 import hashlib
@@ -22,7 +22,7 @@ class DatasetSettings:
     orders, families, genera, species: children per parent.
     images_per_species: 1 or more.
     image_size: least and greatest side in pixels, both included; pictures are square.
-    habitat_correlation: 0..1, how often a bird stands in the habitat of its family;
+    habitat_correlation: 0..1, how often a bird is in the habitat of its family;
       otherwise the habitat is drawn from all of them.
     distractors: strew bright discs like patches over the background.
     seed: of the pictures; names, looks and habitats do not depend on it.

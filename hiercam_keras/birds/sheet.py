@@ -1,4 +1,4 @@
-"""data.sources.synthetic_birds: a contact sheet of drawn birds."""
+"""A contact sheet of drawn birds."""
 
 from collections.abc import Sequence
 
@@ -69,7 +69,7 @@ def tree_sheet(
       seed: of the pictures.
 
     Returns:
-      An RGB image; every bird stands in the habitat of its family.
+      An RGB image; every bird is in the habitat of its family.
     """
     orders = sorted({leaf.values[0] for leaf in tree})
     rows = []

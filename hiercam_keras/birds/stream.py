@@ -1,4 +1,4 @@
-"""data.sources.synthetic_birds: an endless stream of birds for pretraining.
+"""An endless stream of birds for pretraining.
 
 Each picture belongs to one of many made-up trees; its labels are the child within
 the parent at each rank. Habitats are drawn independently of all labels. A batch is a

@@ -1,8 +1,8 @@
-"""data.sources.synthetic_birds: what a bird looks like, in four separate channels.
+"""What a bird looks like, in four separate channels.
 
 A `Look` has one value in each channel: body plan, form of bill and tail, wing
 pattern, and the place of a bright patch. In the embedded data they carry order,
-family, genus and species; in pretraining their roles are dealt out anew for each
+family, genus and species; in pretraining their roles are dealt out again for each
 tree. The presets are the looks of the embedded data; `random_*` draws looks for
 pretraining that keep away from every preset, so that pretrained weights have not
 seen the traits that the embedded study asks for.
@@ -186,7 +186,7 @@ RANDOM: dict[str, Callable[[np.random.Generator], object]] = {
     "patch_place": random_patch_place,
 }
 
-# Values of one tree must be told apart at 128 px; a value of pretraining must not
+# Values of one tree must be distinguishable at 128 px; a value of pretraining must not
 # be taken for a preset. Sites are few, so their bounds are tighter.
 APART = {"body": 1.3, "bill_tail": 1.6, "wing": 0.9, "patch_place": 0.85}
 AWAY_FROM_PRESETS = {"body": 0.7, "bill_tail": 0.9, "wing": 0.6, "patch_place": 0.55}

@@ -1,8 +1,8 @@
-"""data.sources.synthetic_birds: which look belongs to which taxon.
+"""Which look belongs to which taxon.
 
 The embedded tree reuses the values of each channel under every parent: all families
-of all orders share the same few forms of bill and tail, and so on. So a trait tells
-the child only once the parent is known, and no finer trait tells a coarser taxon.
+of all orders share the same few forms of bill and tail, and so on. So a trait shows
+the child only once the parent is known, and no finer trait shows a coarser taxon.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ _EPITHETS = {
 def default_tree(
     orders: int = 4, families: int = 2, genera: int = 2, species: int = 3
 ) -> list[SyntheticSpecies]:
-    """The embedded tree: names, looks and habitats, fixed whatever the seed.
+    """The embedded tree: names, looks and habitats, the same for every seed.
 
     Args:
       orders, families, genera, species: children per parent, at least 1; at most as

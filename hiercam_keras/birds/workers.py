@@ -1,4 +1,4 @@
-"""data.sources.synthetic_birds: numbered steps shared out among processes.
+"""Numbered steps shared out among processes.
 
 Worker w works out the steps w, w + workers, ... and hands them over through a pipe
 of its own, in which it waits until its result is taken. So results come in order, no

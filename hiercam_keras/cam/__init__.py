@@ -1,4 +1,4 @@
-"""cam: class activation maps for any Keras 3 model on the JAX backend.
+"""Class activation maps for any Keras 3 model on the JAX backend.
 
     from hiercam_keras import cam
     explain = cam.Explainer(model)  # finds the last convolutional activation

@@ -1,4 +1,4 @@
-"""cam room: from a signed map to what people look at. NumPy only.
+"""From a signed map to what people look at. NumPy only.
 
 A cam is signed and as large as its layer; a heatmap is ReLU(cam), resized bilinearly to
 the model's input, then (h - min) / (max - min), within [0, 1]. Resizing has half-pixel

@@ -1,4 +1,4 @@
-"""cam room: attributions to the pixels themselves, which no layer is chosen for.
+"""Attributions to the pixels themselves, which no layer is chosen for.
 
 Functions of `gradient`, which takes float images (B, H, W, 3) to the gradients
 (B, K, H, W, 3) of K scores, so that they know nothing of models. They give maps

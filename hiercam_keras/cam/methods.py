@@ -1,4 +1,4 @@
-"""cam room: class activation maps from activations and gradients.
+"""Class activation maps from activations and gradients.
 
 Every method takes one image and one target: activations A (h, w, C) and g = dy/dA of
 the same shape, both float32 or wider, and gives the signed map (h, w), before any ReLU.

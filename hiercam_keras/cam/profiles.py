@@ -1,4 +1,4 @@
-"""cam room: postprocessing profiles, so that numbers can be set beside published ones.
+"""Postprocessing profiles, for numbers that compare with published ones.
 
 Each takes signed maps (..., h, w) and a size, and gives maps (..., H, W) float32 in
 [0, 1], zeros where there is nothing to show.
@@ -16,7 +16,7 @@ def pytorch_grad_cam(cams: np.ndarray, size: int | tuple[int, int]) -> np.ndarra
     """pytorch-grad-cam 1.5: ReLU; (x - min) / (1e-7 + max) at the layer's resolution;
     bilinear resize; ReLU and (x - min) / (1e-7 + max) again.
 
-    The 1e-7 is not small beside a weak map: maps of another scale look different.
+    The 1e-7 is not small relative to a weak map: maps of another scale look different.
     """
 
     def scale(maps):

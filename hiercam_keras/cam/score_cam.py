@@ -1,4 +1,4 @@
-"""cam room: Score-CAM, which asks the model instead of its gradients."""
+"""Score-CAM, which asks the model instead of its gradients."""
 
 from collections.abc import Callable
 

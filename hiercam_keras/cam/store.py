@@ -1,4 +1,4 @@
-"""cam room: the map store, maps of a whole split on disk. NumPy only.
+"""The map store, maps of a whole split on disk. NumPy only.
 
 A store is one folder, named by a hash of all that its maps depend on, so that maps of
 an older model are never taken for this one's. Shards are written whole or not at all,

@@ -1,4 +1,4 @@
-"""cam room: the name of a map store, a hash of all that its maps depend on."""
+"""The name of a map store, a hash of all that its maps depend on."""
 
 import contextlib
 import hashlib
@@ -49,7 +49,7 @@ def identity(
       weights: `weights_digest`.
       example_ids: the split, in its order.
       method, layer: as in the explanation.
-      targets: what is asked, by names that tell two questions apart.
+      targets: what is asked, by names that differ between questions.
       preprocessing: image size, layout and what else changes pixels.
       **more: method options and the like.
     """

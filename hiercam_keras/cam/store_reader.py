@@ -1,4 +1,4 @@
-"""cam room: reading a map store; `store` tells what it is."""
+"""Reading a map store; `store` describes it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Reader:
     """Maps by example_id. Iterates in the order of the split; `len` counts maps.
 
     Attributes:
-      folder: where it lies.  meta: the JSON.  titles: of the K targets.
+      folder: of the store.  meta: the JSON.  titles: of the K targets.
       ranks: of the K targets.  example_ids: those with a map, in order.
       skipped: example_id -> reason.  complete: whether every shard is there.
     """
@@ -64,7 +64,7 @@ class Reader:
             raise UserError(
                 f"{self.folder / FILE} has schema_version "
                 f"{self.meta.get('schema_version')}, this program reads "
-                f"{SCHEMA_VERSION}: make the maps anew with --mode=cam"
+                f"{SCHEMA_VERSION}: make the maps again with --mode=cam"
             )
         self.titles = tuple(self.meta["targets"])
         self.ranks: tuple[str, ...] = ()

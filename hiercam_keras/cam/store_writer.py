@@ -1,4 +1,4 @@
-"""cam room: writing a map store; `store` tells what it is."""
+"""Writing a map store; `store` describes it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Writer:
         writer.close()
 
     Args:
-      root: where stores lie; the folder is `root / key(identity)`.
+      root: folder of the stores; this one's is `root / key(identity)`.
       identity: see the function of that name.
       example_ids: all examples, in order; what is missing is counted by them.
       titles: short names of the K targets.
       lineages: rank -> lineage path of every label.
       shard_size: examples in a file; a multiple of the batch size keeps the batches of
         a resumed run, and so its last bits, those of an undisturbed one.
-      info: more for the JSON, told and not hashed.
+      info: extra metadata for the JSON, not part of the key.
       part: (process, processes); each writes every so many-th shard.
 
     Raises:
@@ -56,7 +56,7 @@ class Writer:
         if len(set(ids)) != len(ids):
             raise UserError("example_ids repeat: a map store needs unique ones")
         if (self.folder / FILE).exists():
-            # The files there were cut by this size, whatever is asked for now.
+            # The existing files were cut by this size, not by the one asked for now.
             shard_size = workdir.read_json(self.folder / FILE)["shard_size"]
         else:
             meta = {

@@ -1,4 +1,4 @@
-"""Data room: from image files to batches.
+"""From image files to batches.
 
 Reads with NumPy and Pillow. TensorFlow is imported only by `pipeline` and `augment_tf`,
 and only when a loader asks for them.

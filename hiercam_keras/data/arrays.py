@@ -1,4 +1,4 @@
-"""Data room: plans into pixels with Pillow and threads, without TensorFlow.
+"""Plans into pixels with Pillow and threads, without TensorFlow.
 
 Pillow decodes and resizes outside Python's lock, so that threads use all cores.
 """

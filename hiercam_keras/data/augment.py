@@ -1,8 +1,8 @@
-"""Data room: augmentation in NumPy; `augment_tf` computes the same in TensorFlow.
+"""Augmentation in NumPy; `augment_tf` computes the same in TensorFlow.
 
 What happens to an image is drawn first (`draw`), as a stateless function of the seed,
 the epoch and the example's index; `apply` then carries it out. So the same seed gives
-the same batches whatever reads the files, in whatever order.
+the same batches with every reader and in every order of reading.
 """
 
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Data room: `augment.apply` in TensorFlow operations, on what NumPy has drawn."""
+"""`augment.apply` in TensorFlow operations, on what NumPy has drawn."""
 
 import numpy as np
 import tensorflow as tf

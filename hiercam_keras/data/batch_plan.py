@@ -1,4 +1,4 @@
-"""Data room: what each batch holds: which examples, and how they are cut and augmented.
+"""What each batch holds: which examples, and how they are cut and augmented.
 
 A plan is a function of (seed, epoch, step) and of nothing that was read before it, so
 that an epoch can be entered at any step, and several processes can each take their rows
@@ -105,7 +105,7 @@ class Planner:
     Attributes:
       training: whether epochs are shuffled and incomplete batches dropped.
       batch_size: examples in every batch of all processes.
-      num_batches: of an epoch, whatever the number of processes.
+      num_batches: of an epoch, for any number of processes.
       num_rows: rows of each batch that this process reads.
     """
 

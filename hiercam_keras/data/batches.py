@@ -1,4 +1,4 @@
-"""Data room: batches, with labels, and with files that turn bad left out.
+"""Batches, with labels, and with files that turn bad left out.
 
 What a batch holds is planned in NumPy (`plans`): order and augmentation. `pipeline`
 (tf.data) or `arrays` (Pillow) only turn plans into pixels, so that both give the same
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     Attributes:
       images: uint8 (B, S, S, 3), RGB.
       labels: rank -> int32 (B,).
-      example_ids: B of them; a stand-in bears the id of the example that it repeats.
+      example_ids: B of them; a stand-in has the id of the example that it repeats.
       mask: bool (B,); False for what only fills the batch.
       geometry: float32 (B, 7), see `geometry.Geometry.from_row`.
       weights: rank -> float32 (B,) of the losses; None where all weigh the same.
@@ -104,12 +104,12 @@ class Loader:
     def close(self) -> None:
         """Frees the reader's threads and memory; the loader is of no use then.
 
-        What was skipped is told once more, all together.
+        Logs a summary of the skipped images.
         """
         self._reader.close()
         if self.skipped:
             logging.warning(
-                "%s turned bad and stood aside, the first was %s",
+                "%s failed to decode and were skipped, the first is %s",
                 self._share_of_bad(),
                 next(iter(self.skipped)),
             )

@@ -1,4 +1,4 @@
-"""Data room: image files into clean RGB pixels with Pillow, and why that fails.
+"""Image files into clean RGB pixels with Pillow, and why that fails.
 
 A file is *clean* when any decoder gives the same upright RGB pixels for it: an 8-bit
 RGB JPEG or PNG without transparency, without an EXIF rotation and of a sane size.
@@ -26,14 +26,14 @@ REDUCTIONS = (8, 4, 2, 1)
 _TURNED = (5, 6, 7, 8)
 _ORIENTATION = ExifTags.Base.Orientation
 
-# Our own limit above stands in for Pillow's, which warns at one size and fails at
+# Our own limit above replaces Pillow's, which warns at one size and fails at
 # another.
 Image.MAX_IMAGE_PIXELS = None
 _one_large = threading.Lock()
 
 
 class BadImage(Exception):
-    """A file whose pixels cannot be had; the message is the reason, not its name."""
+    """A file that cannot be decoded; the message is the reason, without the name."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Facts:
     Attributes:
       width: pixels as displayed, EXIF rotation applied.
       height: likewise.
-      format: by content, whatever the name says: "JPEG", "PNG", "WEBP", ...
+      format: by content, not by the name: "JPEG", "PNG", "WEBP", ...
       mode: Pillow's mode, with ";16" where a channel has 16 bits.
       orientation: EXIF orientation, 1 (upright) to 8.
       why_convert: empty for a clean file, else what keeps it from being one.
@@ -101,7 +101,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
             values = values >> 8
         image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
     elif image.mode == "F":
-        raise BadImage("floating-point pixels, whose range is not known")
+        raise BadImage("floating-point pixels of an unknown range")
     elif image.has_transparency_data:
         image = image.convert("RGBA")
         page = Image.new("RGBA", image.size, "white")

@@ -1,4 +1,4 @@
-"""Data room: which pixels of its file a part of a window is made of, in NumPy.
+"""Which pixels of its file a part of a window is made of, in NumPy.
 
 tf.data decodes and resizes by these numbers, so that its graph has nothing to decide.
 """

@@ -1,9 +1,9 @@
-"""Data room: decoded windows of all examples in one file on disk.
+"""Decoded windows of all examples in one file on disk.
 
 `<folder>/<key>/pixels.npy` holds the windows one behind the other, uint8, and is mapped
-into memory; `index.json` beside it has checksums of its blocks and the files that could
-not be read. The key is a hash of all inputs (path, size and time of every file) and of
-all settings that the pixels depend on, so that a cache is right or is not found. Both
+into memory; `index.json` next to it has checksums of its blocks and the files that
+could not be read. The key is a hash of all inputs (path, size and time of every file)
+and of all settings that the pixels depend on, so a cache is right or is not found. Both
 files are written under temporary names, the index last, by one process, and others that
 want the same cache wait for it. `checked.json` remembers size and time of the pixels'
 file when they were read back and compared with their checksums.
@@ -59,7 +59,7 @@ def folder_of(setting: str, cache_dir: str, num_bytes: int, memory: int) -> Path
     """The folder of all caches, or None for no cache.
 
     Args:
-      setting: the config's `data.disk_cache`: "" for none, a folder, or "auto": beside
+      setting: the config's `data.disk_cache`: "" for none, a folder, or "auto": next to
         the indexes if the windows do not fit into memory and the disk has room.
       cache_dir: the config's `data.cache_dir`.
       num_bytes: of all windows.
@@ -122,7 +122,7 @@ def open_or_make(
 
 
 def _key(paths, where, settings) -> str:
-    """16 hex digits of a SHA-256 of whatever the pixels depend on."""
+    """16 hex digits of a SHA-256 of everything that the pixels depend on."""
     digest = hashlib.sha256()
     about = {**settings, "schema": SCHEMA_VERSION, "pixels": _PIXELS_VERSION}
     digest.update(json.dumps({**about, "size": where.size}, sort_keys=True).encode())
@@ -153,7 +153,7 @@ def _open(place, starts, num_bytes, just_made=False) -> Windows | None:
         if not just_made:
             _check(place, pixels, about["checksums"])
     except (OSError, ValueError, KeyError, IndexError, TypeError, UserError) as error:
-        logging.warning("The cache %s is damaged and is made anew: %s", place, error)
+        logging.warning("The cache %s is damaged and is made again: %s", place, error)
         return None
     return Windows(pixels, starts, good)
 

@@ -1,4 +1,4 @@
-"""Data room: original pixels <-> model-input pixels; the only converters.
+"""Original pixels <-> model-input pixels; the only converters.
 
 Coordinates are continuous: pixel i covers [i, i + 1), so that its center is i + 0.5.
 Along each axis `input = original * scale + offset`; a mirrored image has a negative
@@ -47,7 +47,7 @@ class Geometry:
         return _map(points, lambda xy: xy * scale + offset)
 
     def to_original(self, points: np.ndarray) -> np.ndarray:
-        """The inverse of `to_input`; what lies outside the original is clipped."""
+        """The inverse of `to_input`; what is outside the original is clipped."""
         scale = np.array([self.scale_x, self.scale_y])
         offset = np.array([self.offset_x, self.offset_y])
         limit = np.array([self.width, self.height])

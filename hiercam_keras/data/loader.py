@@ -1,4 +1,4 @@
-"""Data room: makes loaders of batches (`batches.Loader`) as a config says."""
+"""Makes loaders of batches (`batches.Loader`) as a config says."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

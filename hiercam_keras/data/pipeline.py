@@ -1,4 +1,4 @@
-"""Data room: plans into pixels with tf.data.
+"""Plans into pixels with tf.data.
 
 Files are read, decoded, resized and augmented in the order of the plans, by as many
 threads as there are cores (data.workers); each operation stays on its thread. Where
@@ -28,7 +28,7 @@ from hiercam_keras.data.batch_plan import Job, Plan
 from hiercam_keras.progress import progress
 
 # After so many batches that only Pillow could read it reads the rest as well: its files
-# are of a kind that TensorFlow lacks, and starting anew costs more than decoding.
+# are of a kind that TensorFlow lacks, and starting again costs more than decoding.
 _PATIENCE = 20
 # Plans of so many examples become one tf.data.Dataset; bounds memory, not order.
 _CHUNK = 100_000

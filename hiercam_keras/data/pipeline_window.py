@@ -1,4 +1,4 @@
-"""Data room: parts of windows in TensorFlow operations, as `cuts` has planned them.
+"""Parts of windows in TensorFlow operations, as `cuts` has planned them.
 
 Only what a part shows is decoded, at a reduced scale where that suffices, and only its
 pixels are computed, along one axis and then along the other.

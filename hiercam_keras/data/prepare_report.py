@@ -1,4 +1,4 @@
-"""Data room: what `prepare` found, told to people and to JSON."""
+"""What `prepare` found, as text and as JSON."""
 
 import dataclasses
 from collections import Counter
@@ -23,7 +23,7 @@ class PrepareReport:
       added: files that the index did not know before.
       changed: files whose size or time had changed.
       removed: files of the index that are gone.
-      index_dir: where the index and the copies lie; None where there is none.
+      index_dir: folder of the index and the copies; None where there is none.
     """
 
     counts: Mapping[str, int]

@@ -1,4 +1,4 @@
-"""Data room: the part of each resized image that a model may come to see.
+"""The part of each resized image that a model may come to see.
 
 An image is resized and cut to its *window* in one step. Without augmentation the window
 is the model's input; with random crops it is larger by what they may reach, so that the

@@ -1,4 +1,4 @@
-"""Data room: class imbalance. Examples drawn, or their losses weighted, by class size.
+"""Class imbalance. Examples drawn, or their losses weighted, by class size.
 
 Of the 1,486 bird species of iNaturalist 2021, 678 are of one order. "balanced" gives
 every class the same share, "sqrt" a share by the square root of its size, in between
@@ -63,7 +63,7 @@ def order(
 
     Systematic sampling: an example of weight w comes floor(w) or ceil(w) times, a class
     as often as its weights add up to, give or take one; who comes once more than others
-    is drawn anew each epoch.
+    is drawn again each epoch.
 
     Args:
       seed, epoch: the order is a function of these and of the next two.

@@ -1,4 +1,4 @@
-"""experiments: does one changed field of the training change where a model looks?"""
+"""Does one changed field of the training change where a model looks?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

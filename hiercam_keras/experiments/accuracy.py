@@ -1,4 +1,4 @@
-"""experiments: how well each model answers at each rank, beside chance.
+"""How well each model answers at each rank, beside chance.
 
 147 families are easier to guess than 1,486 species, so accuracy alone cannot tell which
 is learned better. Beside it stand Cohen's kappa and the bits that an answer is worth.

@@ -1,4 +1,4 @@
-"""experiments: a coarser rank against the finest one, each answered by its own model.
+"""A coarser rank against the finest one, each answered by its own model.
 
 "Family trains better than species": the family model's accuracy at family is set beside
 the species model's at species, and so are the figures that chance does not flatter.

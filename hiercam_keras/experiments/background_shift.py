@@ -1,4 +1,4 @@
-"""experiments: is it the habitat that a model looks at, and when?
+"""Is it the habitat that a model looks at, and when?
 
 The same birds in the same poses are drawn once where the habitat tells nothing and once
 where it tells the family, so that pictures pair by example_id.

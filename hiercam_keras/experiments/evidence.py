@@ -1,4 +1,4 @@
-"""experiments: tables on whether a map lies on the part that carries a rank's trait."""
+"""Tables on whether a map lies on the part that carries a rank's trait."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""experiments: the figures of a page, from the cells of its tables."""
+"""The figures of a page, from the cells of its tables."""
 
 from collections.abc import Mapping, Sequence
 

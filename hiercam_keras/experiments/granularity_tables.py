@@ -1,4 +1,4 @@
-"""experiments: the table of the granularity sweep, from counts of models and strides.
+"""The table of the granularity sweep, from counts of models and strides.
 
 MaxBoxAccV2 where there are boxes, PxAP where there are masks; data with masks only is
 compared by PxAP.

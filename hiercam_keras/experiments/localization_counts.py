@@ -1,4 +1,4 @@
-"""experiments: how well the maps of a model find the object, counted by species.
+"""How well the maps of a model find the object, counted by species.
 
 Images are looked at whole, resized without a crop, and their truth is that of
 --mode=localize: boxes, masks, or lists of metadata in the format of Choe et al. Only
@@ -34,7 +34,7 @@ class Found:
     """Counts of G species; T thresholds, 3 IoUs.
 
     Attributes:
-      best: int64 (G, 3, T), images whose best box is right.
+      best: int64 (G, 3, T), images with a right best box.
       images: int64 (G,), with a box.
       inside, outside: int64 (G, bins) pixel histograms of the images with a mask.
       masked: int64 (G,), with a mask.
@@ -59,7 +59,7 @@ def count(
 
     Args:
       explain: an Explainer.
-      ask: the question of a batch, whose labels at `rank` are there.
+      ask: the question of a batch, which has labels at `rank`.
       data: the images.
       split: train, val or test.
       method: of the maps.
@@ -119,7 +119,7 @@ def columns(found: Found, what: str) -> np.ndarray:
 
 def max_box_acc_v2(sums: np.ndarray) -> np.ndarray:
     """Sums (R, 1 + 3 T) of `columns` -> (R,): mean over the IoUs of the best share of
-    images whose best box is right (Choe et al. 2020, arXiv:2001.07437). The thresholds
+    images with a right best box (Choe et al. 2020, arXiv:2001.07437). The thresholds
     are oracles on these very images."""
     shares = sums[:, 1:] / sums[:, :1]
     curves = shares.reshape(len(sums), len(IOU_THRESHOLDS), -1)

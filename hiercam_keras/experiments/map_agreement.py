@@ -1,4 +1,4 @@
-"""experiments: does one question get the same map from two models?
+"""Does one question get the same map from two models?
 
 Two trainings that differ in the seed alone give maps that differ: that is the noise
 floor, and only what agrees less than it is another map.

@@ -1,4 +1,4 @@
-"""experiments: the looks of a piece, made where they are missing.
+"""The looks of a piece, made where they are missing.
 
 One model can be viewed in several ways with the same weights: at another output
 stride, at an earlier layer, by another method, or on the images of another piece.

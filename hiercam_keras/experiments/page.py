@@ -1,4 +1,4 @@
-"""experiments: one Markdown page of tables, with what made them."""
+"""One Markdown page of tables, with what made them."""
 
 import os
 import shlex

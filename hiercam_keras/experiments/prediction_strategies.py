@@ -1,4 +1,4 @@
-"""experiments: ways to an answer at every rank, on the same images.
+"""Ways to an answer at every rank, on the same images.
 
 A model of each rank, the finest one rolled up, one model with a head for each rank, and
 variants of that model. Beside the accuracy stand what losses over the tree are for:

@@ -1,4 +1,4 @@
-"""experiments: a table with intervals, as CSV, as JSON and in Markdown.
+"""A table with intervals, as CSV, as JSON and in Markdown.
 
 Each table says what it tests and what came out. The answer is made from the intervals
 in the table, so it cannot say anything else than they do.

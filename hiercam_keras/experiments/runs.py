@@ -1,4 +1,4 @@
-"""experiments: trains the pieces that are missing, each in a process of its own.
+"""Trains the pieces that are missing, each in a process of its own.
 
 A process of its own gives every training the same start whatever was trained before,
 and its memory back to the machine. A piece that was stopped goes on from its last

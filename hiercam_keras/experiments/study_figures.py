@@ -1,4 +1,4 @@
-"""experiments: the figures of the study's page, from the cells of its tables."""
+"""The figures of the study's page, from the cells of its tables."""
 
 import dataclasses
 import re

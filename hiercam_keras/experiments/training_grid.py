@@ -1,4 +1,4 @@
-"""experiments: a piece is one training, declared before it is done.
+"""A piece is one training, declared before it is done.
 
 Its run folder is where --mode=train would put it, so that every other mode finds it:
 runs/<config.name>[-h<habitat correlation>][-<weights>]/<rank[+rank]>/seed<k>.
@@ -46,7 +46,7 @@ class Condition:
 def conditions(settings: Settings) -> dict[Condition, str]:
     """What models differ in besides rank and seed, in words.
 
-    Each override stands beside the first of the habitats and weights.
+    Each override is tried with the first of the habitats and weights.
     """
     study = settings.config.study
     found = {
@@ -195,7 +195,7 @@ def every(
 
 
 def settings_for(piece: Piece, settings: Settings, mode: str = "train") -> Settings:
-    """What --mode=train, or another mode, is told to work on a piece."""
+    """Settings with which --mode=train, or another mode, works on a piece."""
     return replace(
         settings,
         mode=mode,

@@ -1,4 +1,4 @@
-"""experiments: the table on map size, layer and method, with the same weights."""
+"""The table on map size, layer and method, with the same weights."""
 
 import math
 from collections.abc import Mapping, Sequence

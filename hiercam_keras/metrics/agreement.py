@@ -185,7 +185,7 @@ def _coarsen(maps: np.ndarray, cells: int) -> np.ndarray:
 
 
 def _pooling(size: int, cells: int) -> np.ndarray:
-    """(cells, size): the share of each pixel that lies in each cell."""
+    """(cells, size): the share of each pixel that is in each cell."""
     edges = np.arange(cells + 1) * size / cells
     pixel = np.arange(size)
     over = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)

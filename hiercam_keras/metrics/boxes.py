@@ -1,7 +1,7 @@
-"""metrics: boxes around the regions of a score map, at every threshold.
+"""Boxes around the regions of a score map, at every threshold.
 
 The details are those of the reference evaluator of weakly supervised localization
-(Choe et al. 2020, arXiv:2001.07437), so that figures can be set beside published
+(Choe et al. 2020, arXiv:2001.07437), so that figures compare with published
 ones: the map is cut to 8 bits, a threshold is int(t * max) and strictly exceeded, holes
 give contours too, "largest" is the area of the contour's polygon, which is 0 for a line
 one pixel wide, and a box of w pixels from x on is x, x + w, cut at the last pixel.
@@ -72,7 +72,7 @@ def box_at_threshold(score_map: Any, threshold: float) -> np.ndarray:
 
 
 def box_iou(a: Any, b: Any) -> np.ndarray:
-    """Intersection over union of boxes whose corners are both inside: (N, M).
+    """Intersection over union of boxes that include both corners: (N, M).
 
     A box spans x1 - x0 + 1 pixels. A union without area gives 0.
 

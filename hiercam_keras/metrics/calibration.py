@@ -1,4 +1,4 @@
-"""metrics: whether a probability of 0.8 is right eight times in ten.
+"""Whether a probability of 0.8 is right eight times in ten.
 
 Steps between ranks rest on probabilities, so a model's are measured at every rank,
 and a temperature can be fitted on the validation split.
@@ -38,9 +38,7 @@ def reliability(
         )
     # Float32 softmax may give 1 + 1e-7.
     if confidence.size and (confidence.min() < 0 or confidence.max() > 1 + 1e-5):
-        raise ValueError(
-            "confidence must lie in 0 .. 1: pass probabilities, not logits"
-        )
+        raise ValueError("confidence must be in 0 .. 1: pass probabilities, not logits")
     if bins < 1:
         raise ValueError(f"bins is {bins}, expected at least 1")
     confidence = np.minimum(confidence, 1.0)

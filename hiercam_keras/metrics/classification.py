@@ -1,4 +1,4 @@
-"""metrics: right and wrong answers at a rank, and at every coarser one.
+"""Right and wrong answers at a rank, and at every coarser one.
 
 Functions that take logits give one value per image, so batches can be fed one after
 another; the tables and means at the end take label arrays of the whole split.

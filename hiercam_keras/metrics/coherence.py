@@ -1,8 +1,8 @@
-"""metrics: a rule that sorts maps into coherent and incoherent.
+"""A rule that sorts maps into coherent and incoherent.
 
 Two things are measured of a map, and each may speak for it, against it, or neither:
 
-* place: how much more of its energy lies on the object than chance,
+* place: how much more of its energy is on the object than chance,
   excess = (energy - chance)/(1 - chance), which is 0 for a uniform map and 1 for one
   that is on the object only, however large the object is. For it from `min_excess` on,
   against it at or below `max_stray`.
@@ -38,7 +38,7 @@ class Thresholds:
     """See the module's docstring; fields of `config.coherence`.
 
     Raises:
-      ValueError: a threshold for a map lies below the one against it.
+      ValueError: a threshold for a map is below the one against it.
     """
 
     min_excess: float = 0.15

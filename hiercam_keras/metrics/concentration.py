@@ -1,4 +1,4 @@
-"""metrics: how large a map is, where it lies, and how much of it is on the object.
+"""How large a map is, where it is, and how much of it is on the object.
 
 Every function takes (..., h, w) and gives one value per map, shape (...). What a map
 without energy gives is said in each docstring.
@@ -13,7 +13,7 @@ from hiercam_keras.maps import energy, minmax, positive
 
 
 def area_above(maps: Any, threshold: float = 0.5) -> np.ndarray:
-    """Share of the pixels whose min-max value is above `threshold`: 0 .. 1.
+    """Share of the pixels with a min-max value above `threshold`: 0 .. 1.
 
     The area that the eye sees on an overlay. A constant map gives 0.
     """
@@ -50,7 +50,7 @@ def gini(maps: Any) -> np.ndarray:
 def centroid(maps: Any) -> np.ndarray:
     """Center of the energy as x, y in shares of width and height: (..., 2), 0 .. 1.
 
-    Pixel i of n lies at (i + 0.5)/n. A map without energy has its center at 0.5, 0.5.
+    Pixel i of n is at (i + 0.5)/n. A map without energy has its center at 0.5, 0.5.
     """
     return _centroid(energy(maps))
 
@@ -77,7 +77,7 @@ def energy_inside(maps: Any, masks: Any) -> np.ndarray:
     """Share of the energy inside a mask: 0 .. 1.
 
     With boxes (`maps.box_coverage`) this is the score of the energy pointing game
-    (Wang et al. 2020, Score-CAM, arXiv:1910.01279). Beside it belongs `area_share`,
+    (Wang et al. 2020, Score-CAM, arXiv:1910.01279). Report it with `area_share`,
     which is what a uniform map scores; a map without energy scores just that.
 
     Args:

@@ -1,4 +1,4 @@
-"""metrics: how bad a mistake is on the tree, and whether the ranks agree.
+"""How bad a mistake is on the tree, and whether the ranks agree.
 
 Heights count ranks up to the lowest common ancestor: 0 for the same taxon, 1 for
 siblings, one more per rank (`Taxonomy.lca_height`).
@@ -22,7 +22,7 @@ def mistake_severity(
 
     Returns:
       1 .. depth of the rank; NaN where nothing was wrong. It can fall while the
-      accuracy falls too: read it beside the accuracy.
+      accuracy falls too: read it together with the accuracy.
     """
     height = taxonomy.lca_height(rank, labels, predicted)
     wrong = height[height > 0]
@@ -113,7 +113,7 @@ def hierarchical_precision_recall(
 
 
 def path_consistency(predictions: Mapping[str, Any], taxonomy: Taxonomy) -> np.ndarray:
-    """Whether the answers at all ranks lie on one path of the tree: bool (N,).
+    """Whether the answers at all ranks are on one path of the tree: bool (N,).
 
     Args:
       predictions: rank -> (N,) labels, at least one rank.

@@ -1,7 +1,7 @@
-"""metrics: boxes of all contours of {image > level}, at every level of a map.
+"""Boxes of all contours of {image > level}, at every level of a map.
 
 They follow from `level_sets`, and so does which contour is the largest, nearly always:
-its polygon holds the region's own area and whatever its holes hold, and not more than
+its polygon holds the region's own area and all that its holes hold, and not more than
 its box. Where these bounds do not decide, and in a map of plateaus, OpenCV traces.
 """
 

@@ -1,4 +1,4 @@
-"""metrics: the regions and holes of a map above all levels at once, with their boxes.
+"""The regions and holes of a map above all levels at once, with their boxes.
 
 Nothing is traced. Let every pixel climb to a peak: along its row to the row's next
 peak, from there to the highest neighbor in the rows above and below, and so on. On such
@@ -105,7 +105,7 @@ class _Basins:
             self.label = label.reshape(height, width)
 
     def _climb(self, climbed: np.ndarray) -> np.ndarray:
-        """The stretch at whose peak each stretch ends up."""
+        """The stretch at the peak of which each stretch ends up."""
         height, width = self.image.shape
         ends = self.ends
         row, column = np.divmod(ends, width)
@@ -167,7 +167,7 @@ class _Basins:
         rows = (self.ends // width).astype(np.int16)
         np.minimum.at(found, 4 * at + 1, rows)
         np.minimum.at(found, 4 * at + 3, -rows)
-        # The same of columns, whose stretches are of one basin each.
+        # The same of columns, with stretches of one basin each.
         label = np.ascontiguousarray(self.label.T)
         first = np.ones((width, height), bool)
         np.not_equal(label[:, 1:], label[:, :-1], out=first[:, 1:])

@@ -1,4 +1,4 @@
-"""metrics: how well maps find the object: MaxBoxAcc, V2, PxAP and the pointing game.
+"""How well maps find the object: MaxBoxAcc, V2, PxAP and the pointing game.
 
 Two classes that take one map after another and keep only counts, so that any number
 of maps streams through; parts that were counted apart can be added up. Shares are
@@ -185,7 +185,7 @@ class PixelCounts:
 
         Args:
           score_maps: (..., h, w) in 0 .. 1.
-          masks: same shape; 1 (or True) on the object, 0 beside it, 255 ignored.
+          masks: same shape; 1 (or True) on the object, 0 off it, 255 ignored.
         """
         scores, masks = np.asarray(score_maps), np.asarray(masks)
         if scores.shape != masks.shape:
@@ -252,7 +252,7 @@ def pointing_game(score_maps: Any, masks: Any, tolerance: float = 15.0) -> np.nd
     Args:
       score_maps: (N, h, w).
       masks: (N, h, w) bool; boxes painted by `boxes.box_mask`.
-      tolerance: pixels that the maximum may lie off the object.
+      tolerance: pixels that the maximum may be off the object.
     """
     scores, masks = np.asarray(score_maps), np.asarray(masks, dtype=bool)
     if scores.ndim != 3 or scores.shape != masks.shape:

@@ -1,4 +1,4 @@
-"""metrics: all localization figures in one pass over any number of maps.
+"""All localization figures in one pass over any number of maps.
 
 What stays is counts for each group (the taxa of a rank) and a few numbers for each
 image, so that memory does not grow with the maps.
@@ -27,7 +27,7 @@ class Truth(NamedTuple):
 
     Attributes:
       boxes: int (N, 4) as x0, y0, x1, y1; N may be 0.
-      mask: uint8 (h, w): 1 on the object, 0 beside it, 255 ignored; or None.
+      mask: uint8 (h, w): 1 on the object, 0 off it, 255 ignored; or None.
     """
 
     boxes: np.ndarray
@@ -91,7 +91,7 @@ class Tally:
         self.boxes = BoxCounts(thresholds, IOU_THRESHOLDS, num_groups)
         self.rows: list[ImageRow] = []
         self._bins = PixelCounts(thresholds)
-        shape = (2, num_groups, len(self._bins.inside))  # on the object, beside it
+        shape = (2, num_groups, len(self._bins.inside))  # on the object, off it
         self.box_pixels = np.zeros(shape, np.int64)
         self.mask_pixels = np.zeros(shape, np.int64)
 
@@ -172,7 +172,7 @@ class Tally:
 
 
 def pxap_of(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """PxAP of histograms (R, bins) of pixels on and beside objects: (R,).
+    """PxAP of histograms (R, bins) of pixels on and off objects: (R,).
 
     As `PixelCounts.pxap`; NaN without a pixel on an object.
     """

@@ -40,7 +40,7 @@ def box_coverage(boxes: Any, shape: tuple[int, int]) -> np.ndarray:
 
     Args:
       boxes: (..., 4) as x0, y0, x1, y1 in pixels of the map, where pixel i spans
-        i .. i + 1. What lies outside of the map is cut off.
+        i .. i + 1. What is outside of the map is cut off.
       shape: (h, w) of the map.
 
     Raises:

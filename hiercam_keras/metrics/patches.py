@@ -1,4 +1,4 @@
-"""metrics: the place of a picture that a map points at most."""
+"""The place of a picture that a map points at most."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ def best_windows(maps: Any, share: float) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
       maps: (..., h, w), clipped at 0; h and w are at least 2.
-      share: 0 < share <= 1, the window's side over the map's; it lies inside the map.
+      share: 0 < share <= 1, the window's side over the map's; it is inside the map.
 
     Returns:
       (boxes, held): boxes (..., 4) as x0, y0, x1, y1 in 0 .. 1 of the map, and the
       share of the energy in them, 0 .. 1. Of several windows that hold the same, the
-      one whose center is nearest to the map's; a map without energy gives the middle.
+      one with the center nearest to the map's; a map without energy gives the middle.
 
     Raises:
       ValueError: a share out of range.

@@ -1,4 +1,4 @@
-"""metrics: do maps change when the model's weights are made random?
+"""Do maps change when the model's weights are made random?
 
 Adebayo et al. 2018 ("Sanity checks for saliency maps", arXiv:1810.03292): maps of the
 trained model against those of the same model with layers made random. A method whose

@@ -1,4 +1,4 @@
-"""Room models: backbones, heads, weights, model files, and layers fast under XLA.
+"""Backbones, heads, weights, model files, and layers fast under XLA.
 
 Importing this package imports nothing heavy; import the file that you need.
 """

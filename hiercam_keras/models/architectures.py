@@ -1,9 +1,9 @@
-"""Room models: the networks of keras.applications, with stable names and preprocessing.
+"""The networks of keras.applications, with stable names and preprocessing.
 
 Each function takes a float tensor of RGB images 0..255 and returns a Functional model
-that ends in feature maps. Whatever a network was published to see is computed inside
-with stock layers. Layers that `keras.applications` numbers as they come, and whose
-names this package needs, are named here.
+that ends in feature maps. The preprocessing that a network was published with is
+inside, in stock layers. Layers that `keras.applications` numbers as they come are named here
+where this package needs their names.
 """
 
 from collections.abc import Callable
@@ -82,8 +82,8 @@ def convnext_tiny(image: keras.KerasTensor) -> keras.Model:
 
     Ends in the layer norm of each position, which is what `keras.applications` has
     without the top; the paper's head normalizes after the pooling. Its stochastic depth
-    is a Dropout of whole blocks named `..._drop`, whose rate rises with the depth up to
-    0.2; so it is set as EfficientNet's is.
+    is a Dropout of whole blocks named `..._drop`, with a rate that rises with the depth
+    up to 0.2; so it is set as EfficientNet's is.
     """
     graph = keras.applications.ConvNeXtTiny(
         include_top=False, weights=None, input_tensor=image

@@ -1,8 +1,8 @@
-"""Room models: the heads, and what each sees: pooled features, and a coarser head's.
+"""The heads, and what each sees: pooled features, and a coarser head's.
 
 Today's form of multiple granularities in one network (Wang et al. 2015; with a gate for
 the gradient, Chang et al. 2021, arXiv:2011.09040): a coarse head has features of its
-own, and the next finer head sees them beside what the backbone gives.
+own, and the next finer head sees them next to the backbone's features.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Room models: the files of ImageNet weights that Keras publishes, without their tops.
+"""The files of ImageNet weights that Keras publishes, without their tops.
 
 Downloaded once into Keras' own cache, and checked. What file belongs to which backbone,
 and its checksum, are those of keras.applications.
@@ -17,7 +17,7 @@ _TENSORFLOW = f"{_ROOT}/tensorflow/keras-applications"
 
 
 class ImagenetFile(NamedTuple):
-    """Where a file lies and its checksum, md5 or sha256 by length.
+    """Address of a file and its checksum, md5 or sha256 by length.
 
     `rescaled`: keras.applications divides by sqrt(std) once more for this file.
     """

@@ -1,8 +1,8 @@
-"""Room models: initial values made with NumPy, so that building takes 2 s, not 30.
+"""Initial values made with NumPy, so that building takes 2 s, not 30.
 
 Keras draws every kernel with a jitted sampler and fills every slot of an optimizer with
-a jitted constant, and XLA compiles those anew for each shape: some 150 compilations for
-EfficientNetB0 with Adam, on every start of the program.
+a jitted constant, and XLA compiles those again for each shape: some 150 compilations
+for EfficientNetB0 with Adam, on every start of the program.
 """
 
 import contextlib

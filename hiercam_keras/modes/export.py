@@ -46,7 +46,7 @@ def resolve_target(
 
     Returns:
       The rank, the label of a named taxon (None for predicted and true), and a name
-      that tells this question from others.
+      that identifies this question.
 
     Raises:
       UserError: a taxon that is not known, or a rank that the model cannot answer.
@@ -113,10 +113,10 @@ def store_maps(
     Args:
       model: the run's.
       data: the run's images.
-      split: that the records are of, to be told.
+      split: of the records, for the store's metadata.
       records: the images.
       asked: what is asked of each of them.
-      question: tells this question from others in the store's key.
+      question: identifies this question in the store's key.
       asks: what is asked of a batch, where that hangs on its labels; as many targets
         as `asked`.
       layout: of the pixels, see `data.geometry`.

@@ -46,12 +46,12 @@ def score_store(
     threshold: float = 0.0,
     name: str = "localize",
 ) -> Scored:
-    """Scores every map whose image has a box or a mask; memory stays what it is.
+    """Scores every map of an image with a box or a mask, in constant memory.
 
     Args:
       folder: of a map store; the first of its targets is scored.
       marked: where the objects are.
-      taxonomy: whose finest rank makes the groups.
+      taxonomy: its finest rank makes the groups.
       options: the config's `localize`.
       threshold: at which boxes are predicted.
       name: what the progress says.

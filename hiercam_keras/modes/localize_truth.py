@@ -138,7 +138,7 @@ def check_sizes(marked: Mapping[str, Marked], rows: Mapping[str, np.ndarray]) ->
         whole = geometry.of(place.width, place.height, place.size, "localization")
         if not np.allclose(whole.to_row(), row, rtol=1e-4, atol=1e-3):
             raise UserError(
-                f"the map of {name!r} is of a crop of the image, and an object may lie "
+                f"the map of {name!r} is of a crop of the image, and an object may be "
                 "outside: score maps that --mode=localize has made."
             )
         known += 1
@@ -167,7 +167,7 @@ def _mask_paths(masks: Masks | None, images: SafeFolder | None, options: Any):
         return (), None
     if images is None:
         raise UserError(
-            f"{options.metadata} names masks: say where they lie with "
+            f"{options.metadata} names masks: name their folder with "
             "--config.localize.images=/folder/of/images/and/masks."
         )
     ignored = images.join(masks.ignored) if masks.ignored else None

@@ -2,9 +2,9 @@
 
     <store>/sanity_cascading.csv, .json     and the same of independent
 
-Beside the map store that --mode=cam makes, for some of its pictures. Every stage asks
-for the taxa that the trained model was asked for, else a change of the answer would
-pass for a change of the map.
+Written next to the map store that --mode=cam makes, for some of its pictures. Every
+stage asks for the taxa that the trained model was asked for, else a change of the
+answer would pass for a change of the map.
 """
 
 import math
@@ -48,7 +48,7 @@ def check(
     Args:
       model: the run's; it is not changed.
       data: the run's images.
-      folder: of the map store, whose first target is asked.
+      folder: of the map store; its first target is asked.
       records: of its pictures; `config.sanity.images` of them are drawn by the seed,
         and held in memory.
 

@@ -1,4 +1,4 @@
-"""Room report: writing and pasting on a Pillow image, for the sheets.
+"""Writing and pasting on a Pillow image, for the sheets.
 
 The fonts are those that matplotlib brings, so that a sheet looks the same everywhere.
 """

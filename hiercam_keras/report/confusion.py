@@ -1,4 +1,4 @@
-"""Room report: which taxon is taken for which.
+"""Which taxon is taken for which.
 
 Up to about sixty taxa the whole matrix is drawn, with lines between groups of
 relatives; beyond that it cannot be read, and the most frequent confusions are listed.

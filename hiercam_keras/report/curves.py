@@ -1,4 +1,4 @@
-"""Room report: learning curves, one panel for the loss and one for the accuracy.
+"""Learning curves, one panel for the loss and one for the accuracy.
 
 Columns are those of log.csv: `epoch`, and any of `[val_][rank_]loss` and
 `[val_][rank_]accuracy`. One color per run and rank; validation is the full line,

@@ -1,4 +1,4 @@
-"""Room report: figures with intervals as dots and lines, one row a thing measured."""
+"""Figures with intervals as dots and lines, one row a thing measured."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Room report: the field guide, a folder of pages that opens from disk.
+"""The field guide, a folder of pages that opens from disk.
 
 index.html lists the taxa by lineage, taxa/<key>.html is the page of one taxon, and
 images/ holds patches, pictures and heat. File names are made of numbers: a taxon's name

@@ -1,4 +1,4 @@
-"""Room report: what the field guide is filled with, as plain values."""
+"""What the field guide is filled with, as plain values."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Sibling:
-    """A taxon beside the one that the page is about.
+    """A sibling of the taxon that the page is about.
 
     Attributes:
       key: of its own page, `TaxonPage.key`.
@@ -73,13 +73,13 @@ class TaxonPage:
       key: names the page's file; rank and label, never a name from a folder.
       rank, name: of the taxon.
       path: (key, name) of the taxa above it that have a page, coarse to fine.
-      parent: name of the taxon within which it is told apart.
+      parent: name of the taxon within which it is chosen.
       lineage: all taxa down to this one.
-      num_siblings: taxa that it is told from; 0 for an only child.
+      num_siblings: taxa that it is chosen among; 0 for an only child.
       count: pictures of it.
       sure: mean probability within its parent.
       right: (share, low, high) of the pictures in which it beats its siblings.
-      off: (share, low, high) of the pictures whose hottest point is off the bird; None
+      off: (share, low, high) of the pictures with the hottest point off the bird; None
         where the bird's place is not known.
       on_object: mean share of the energy on the bird, and of the picture that it fills.
       parts: of the step, the named one first; empty where no parts are known.

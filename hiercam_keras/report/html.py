@@ -1,4 +1,4 @@
-"""Room report: what every page that opens from disk is made with.
+"""What every page that opens from disk is made with.
 
 Text reaches a page through Jinja2's autoescape, through `tojson`, or in a script as
 text nodes, and a content security policy lets nothing run but our own script: names

@@ -1,4 +1,4 @@
-"""Room report: values with their intervals, as dots on whiskers, in panels."""
+"""Values with their intervals, as dots on whiskers, in panels."""
 
 import math
 from collections.abc import Mapping, Sequence

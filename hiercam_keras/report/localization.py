@@ -1,4 +1,4 @@
-"""Room report: boxes on pictures, and accuracy against the threshold."""
+"""Boxes on pictures, and accuracy against the threshold."""
 
 import os
 from collections.abc import Mapping, Sequence

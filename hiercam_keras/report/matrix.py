@@ -1,4 +1,4 @@
-"""Room report: small matrices of figures, as lifts of maps on parts.
+"""Small matrices of figures, as lifts of maps on parts.
 
 One panel a model, one color scale for all; the cells that a hypothesis names are
 framed, so that the eye can check it.

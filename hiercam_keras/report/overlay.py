@@ -1,4 +1,4 @@
-"""Room report: a heatmap laid over its picture.
+"""A heatmap laid over its picture.
 
 Color comes from a perceptually uniform colormap, and opacity grows with the heat: where
 the map is cold the picture shows through untouched, so that the bird stays a bird.

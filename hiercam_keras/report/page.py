@@ -1,4 +1,4 @@
-"""Room report: the compare page, one index.html that opens from disk.
+"""The compare page, one index.html that opens from disk.
 
 Style and script are inlined, pictures too as long as they are few; `html` tells how
 names are kept from running, `page_data` what the script reads.

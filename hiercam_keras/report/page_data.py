@@ -1,8 +1,8 @@
-"""Room report: what the script of the compare page reads, as one JSON value.
+"""What the script of the compare page reads, as one JSON value.
 
-Ten thousand pictures have to fit: a lineage stands there once and pictures have its
+Ten thousand pictures have to fit: each lineage is stored once and pictures have its
 number, numbers are lists in the order of one list of labels, and each picture and each
-heat is a file beside the page where there are many.
+heat is a file next to the page where there are many.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -90,7 +90,7 @@ def _check_ids(page: Page, number_of: Mapping[str, int]) -> None:
 
 
 class _Lineages:
-    """Tells lineages apart by numbers; `taxa` are the lineages in that order."""
+    """Numbers lineages; `taxa` are the lineages in that order."""
 
     def __init__(self):
         self.taxa: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""Room report: the figure for one photo.
+"""The figure for one photo.
 
 The photo with its answer on the left; on the right one column per rank, coarse to fine:
 where the network looked for the taxon (marginal), where for the choice of this taxon

@@ -1,4 +1,4 @@
-"""Room report: reliability diagrams, one panel for each rank."""
+"""Reliability diagrams, one panel for each rank."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Room report: what sheets and page are filled with, as plain values.
+"""What sheets and page are filled with, as plain values.
 
 Lineages are tuples of taxon names, coarse to fine; a model at rank family predicts a
 lineage that ends at the family. Names are data from folders: nothing here trusts them.

@@ -1,4 +1,4 @@
-"""Room report: the compare sheet, one PNG that sets the models side by side.
+"""The compare sheet, one PNG that sets the models side by side.
 
 Rows are pictures; columns are the picture with its true lineage, then for every model
 the overlay with what the model said. Drawn pixel by pixel with Pillow, so that a
@@ -75,7 +75,7 @@ def write_sheets(
       The files written; none without pictures.
 
     Raises:
-      UserError: a picture whose views are not those of the models, in order.
+      UserError: a picture's views are not those of the models, in order.
     """
     for picture in pictures:
         check_views(picture, models)
@@ -105,8 +105,8 @@ def check_views(picture: Picture, models: Sequence[Model]) -> None:
 def shared_depth(pictures: Sequence[Picture]) -> int:
     """How many of the coarsest taxa are the same in every lineage, true or predicted.
 
-    They tell nothing (Animalia, Chordata, Aves) and are left out of the texts. The
-    finest taxon of a lineage always stays.
+    They are the same everywhere (Animalia, Chordata, Aves) and are left out of the
+    texts. The finest taxon of a lineage always stays.
     """
     lineages = [p.true for p in pictures]
     lineages += [view.predicted for p in pictures for view in p.views]

@@ -1,4 +1,4 @@
-"""Room report: a few pictures with all their overlays, models and steps, as one PNG.
+"""A few pictures with all their overlays, models and steps, as one PNG.
 
 One row a picture: what it is, where each model looked, and what chose each taxon among
 its siblings. Captions are below the pictures, so that the sheet can be shown small, and
@@ -53,7 +53,7 @@ def write_strips(
       path: of the file.
       pictures: rows, with one view per model and the steps of one of them.
       models: in the order of the views.
-      steps_of: name of the model whose steps they are.
+      steps_of: name of the model of the steps.
     """
     if not pictures:
         return None

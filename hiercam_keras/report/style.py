@@ -1,4 +1,4 @@
-"""Room report: how every figure looks, and how a figure reaches the disk.
+"""How every figure looks, and how a figure reaches the disk.
 
 Figures are made without pyplot, which keeps state and every open figure. Text is never
 read as math markup: a folder may be called `$x$`, and `$\\frac` would be an error.

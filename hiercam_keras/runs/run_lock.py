@@ -58,7 +58,7 @@ def hold(folder: Path, what: str = "a training runs in it") -> Iterator[None]:
 
 
 def _take(path: Path, what: str) -> tuple[int, bytes]:
-    """The descriptor of the file, locked, and what stood in the file before."""
+    """The descriptor of the file, locked, and the file's previous content."""
     import fcntl
 
     while True:

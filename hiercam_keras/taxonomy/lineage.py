@@ -1,4 +1,4 @@
-"""taxonomy: one class's place in the tree, and how a folder name tells it."""
+"""One class's place in the tree, and its parsing from a folder name."""
 
 import dataclasses
 import unicodedata
@@ -23,7 +23,7 @@ class Lineage:
 
     Raises:
       UserError: numbers of taxa and ranks differ, a name is empty or not text, or a
-        rank stands there twice.
+        rank is there twice.
     """
 
     taxa: tuple[str, ...]
@@ -56,7 +56,7 @@ def display_name(prefix: tuple[str, ...], ranks: tuple[str, ...]) -> str:
     """Name of the taxon at the end of a lineage prefix; not always unique.
 
     A species is its genus and its epithet, a subspecies its genus, species and
-    epithet. A table whose species column already holds binomials keeps them.
+    epithet. A table with binomials in its species column keeps them.
     """
     own = prefix[-1]
     named = dict(zip(ranks, prefix, strict=False))

@@ -1,4 +1,4 @@
-"""taxonomy: names that tell taxa apart, and taxa found by name."""
+"""Unique names of taxa, and taxa found by name."""
 
 import collections
 import difflib
@@ -20,7 +20,7 @@ def unique_names(
 ) -> tuple[str, ...]:
     """Display names of the taxa of one rank, no two alike.
 
-    Homonyms get the nearest ancestor that tells all of them apart in brackets,
+    Homonyms get the nearest ancestor that distinguishes all of them in brackets,
     "Morus (Sulidae)" and "Morus (Moraceae)"; where there is none, the whole lineage.
     """
     ranks = tuple(ranks)
@@ -72,7 +72,7 @@ def _paths(taxonomy: "Taxonomy", rank: str) -> Iterable[str]:
 
 
 def _repeated(names: Sequence[str]) -> list[list[int]]:
-    """Groups of positions, each of one name that stands there more than once."""
+    """Groups of positions, each of one name that occurs more than once."""
     places = collections.defaultdict(list)
     for i, name in enumerate(names):
         places[name].append(i)

@@ -1,4 +1,4 @@
-"""taxonomy: the ordered ranks, coarse to fine."""
+"""The ordered ranks, coarse to fine."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ def check_ranks(ranks: Iterable[str]) -> tuple[str, ...]:
     """Ranks of a header, stripped and in lower case, coarse to fine.
 
     Raises:
-      UserError: there is none, one is empty, or one stands there twice.
+      UserError: there is none, one is empty, or one is there twice.
     """
     found = list(ranks)
     names = tuple(str(rank).strip().lower() for rank in found)
@@ -47,7 +47,7 @@ def check_ranks(ranks: Iterable[str]) -> tuple[str, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(
-            f"rank {twice[0]!r} stands twice in {', '.join(names)}. Rename one column."
+            f"rank {twice[0]!r} is twice in {', '.join(names)}. Rename one column."
         )
     return names
 

@@ -1,4 +1,4 @@
-"""taxonomy: the tree of lineages, with an index of labels at every rank."""
+"""The tree of lineages, with an index of labels at every rank."""
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -82,7 +82,7 @@ class Taxonomy:
         return self._prefixes[check_rank(rank, self.ranks)]
 
     def names(self, rank: str) -> tuple[str, ...]:
-        """Display names by label, unique: homonyms are told apart in brackets."""
+        """Display names by label, unique: homonyms have an ancestor in brackets."""
         rank = check_rank(rank, self.ranks)
         if rank not in self._names:
             self._names[rank] = unique_names(self._prefixes[rank], self.ranks)
@@ -102,7 +102,7 @@ class Taxonomy:
             raise UserError(
                 f"{rank} {'/'.join(prefix)!r} is none of the {self.num_labels(rank)} "
                 "of this model or data set. Use the data that it was made from, or "
-                "train anew."
+                "train again."
             ) from None
 
     def labels(self, lineages: Iterable[Lineage | Sequence[str]], rank: str):
@@ -297,5 +297,5 @@ class Taxonomy:
 
 
 def _id_order(lineage: Lineage) -> tuple[bool, str]:
-    """Of duplicates, the one with the smallest id is kept, whatever their order."""
+    """Of duplicates, the one with the smallest id is kept, in any order."""
     return lineage.class_id is None, lineage.class_id or ""

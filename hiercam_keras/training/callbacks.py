@@ -108,7 +108,7 @@ def validate(
 
 
 class EpochLog(keras.callbacks.Callback):
-    """Keeps one row per epoch, writes log.csv whole each time, and tells a person."""
+    """Keeps one row per epoch, rewrites log.csv atomically, and logs a summary."""
 
     def __init__(self, path: Path, rows: list[dict[str, float]], epochs: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a training, written by Orbax beside the training.
+"""Checkpoints: the whole state of a training, written by Orbax in the background.
 
 A checkpoint is a folder, checkpoints/<number>, that holds the weights, the optimizer's
 state, the seed generators, the metrics so far and, as JSON, where the training was. It
@@ -45,7 +45,7 @@ class Saved:
                 self._assign(group, variables)
 
     def assign_running(self, model: keras.Model) -> None:
-        """Puts seeds and metrics into a model whose epoch has just begun."""
+        """Puts seeds and metrics into a model at the beginning of an epoch."""
         groups = _groups(model)
         for group in ("state", METRICS):
             self._assign(group, groups[group])
@@ -65,7 +65,7 @@ class Checkpoints:
     """The checkpoints of one training.
 
     Args:
-      folder: where they lie.
+      folder: of the checkpoints.
       keep: how many of the latest are kept; the best is kept besides.
 
     Raises:
@@ -110,7 +110,7 @@ class Checkpoints:
         Args:
           model: its state is copied to the host before this returns.
           meta: what JSON can hold; comes back with the state.
-          best: none before was better, so keep it whatever follows.
+          best: none before was better, so it is kept.
 
         Returns:
           The folder; None, and nothing is written, where a value is not finite.
@@ -152,7 +152,7 @@ class Checkpoints:
     def latest(self) -> Saved | None:
         """The newest checkpoint that is whole; None if there are none.
 
-        A damaged one is told and set aside under another name.
+        A damaged one is logged and set aside under another name.
 
         Raises:
           UserError: there are some, and all of them are damaged.

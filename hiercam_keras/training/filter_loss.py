@@ -2,7 +2,7 @@
 
 A filter of the last convolution is pushed to fire at one place of the map for the
 images of one category, and nowhere for others: its maps x (n x n, after ReLU) should
-tell much about which template they fit. With T one of n^2 positive templates, a peak at
+depend much on which template they fit. With T one of n^2 positive templates, a peak at
 each position, or the negative one,
 
     p(T_mu) = alpha/n^2,  p(T-) = 1 - alpha,  alpha = n^2/(1 + n^2)
@@ -11,8 +11,8 @@ each position, or the negative one,
 
 Each filter has this loss for itself, as in the paper: what is minimized is their sum,
 so that the gradient of one filter does not hang on how many there are. Layers of a
-thousand filters whose maps are weak have a mutual information (MI) of a few 1e-5 nats a
-filter at first: the weight has to be chosen by the layer. The paper sets it anew after
+thousand filters with weak maps have a mutual information (MI) of a few 1e-5 nats a
+filter at first: the weight has to be chosen by the layer. The paper sets it again after
 each epoch by the size of the maps; here it is a number of the config.
 
 The images are those of the batch. The paper's mask layer, which multiplies each map by
@@ -50,12 +50,12 @@ def filter_loss(maps: Any, labels: Any = None, num_labels: int = 0) -> Any:
     Without labels it is -MI over the batch, with its exact gradient. With labels the
     gradient is the paper's approximation: of all templates only the one that should fit
     counts, which is the best positive one for the images of the filter's category and
-    the negative one for all others; the category of a filter is that whose images it
-    fires for most, here in the batch. The value is the same.
+    the negative one for all others; the category of a filter is the one with the images
+    that it fires for most, here in the batch. The value is the same.
 
     Args:
       maps: (B, n, n, C) activations; what is below 0 counts as 0.
-      labels: int (B,), or distributions (B, N), whose most probable label counts.
+      labels: int (B,), or distributions (B, N), where the most probable label counts.
       num_labels: N.
 
     Raises:

@@ -1,9 +1,9 @@
 """Our own start: a backbone that learned the traits of birds from random trees.
 
 Every random tree assigns the four traits (body plan, bill and tail, wing pattern, place
-of the patch) to the ranks anew. For each tree and each rank the model has a small group
-of logits, one per child of a taxon at the rank above; an image is asked for the child
-at every rank of its own tree only. The loss is the mean of the four cross-entropies:
+of the patch) to the ranks again. For each tree and each rank the model has a small
+group of logits, one per child of a taxon at the rank above; an image is asked for the
+child at every rank of its own tree only. The loss is the mean of the four cross-entropies:
 a dense signal that no single tree, look or rank can satisfy.
 """
 
@@ -21,7 +21,7 @@ from hiercam_keras.progress import progress
 from hiercam_keras.training.checkpoint import Checkpoints
 from hiercam_keras.training.stopping import StopSignals
 
-NUM_CHANNELS = 4  # traits, and ranks that they tell apart
+NUM_CHANNELS = 4  # traits, and ranks that they distinguish
 _FAR = -1e9  # the logit of a child that a tree does not have
 
 

@@ -13,7 +13,7 @@ from hiercam_keras.training.stopping import StopSignals
 
 
 class LossWatch(keras.callbacks.Callback):
-    """Notes the first step of an epoch whose loss is no number.
+    """Records the first step of an epoch with a NaN loss.
 
     Keras calls the ends of batches in threads of their own, so this costs the training
     nothing; `Saving` asks for the note before the next step.
@@ -35,13 +35,13 @@ class LossWatch(keras.callbacks.Callback):
 class Saving(keras.callbacks.Callback):
     """Saves every so many steps and minutes, at the end of each epoch, and at a stop.
 
-    It stands before the callback of the validation and `end` after that of the log.
+    It comes before the callback of the validation and `end` after that of the log.
 
     Attributes:
       epoch, step: where the training is: `step` steps of epoch `epoch` (from 0) are
         done. With `step` that of a whole epoch its validation is still to come.
       rows: the log so far.
-      figures: of the training part of an epoch whose validation is to come.
+      figures: of the training part of an epoch, before its validation.
       end: the callback for the end of an epoch.
     """
 
@@ -101,14 +101,14 @@ class Saving(keras.callbacks.Callback):
             self.refuse(self.step)
 
     def save_at_stop(self) -> str:
-        """Saves unless that was just done; tells where the training stopped."""
+        """Saves unless that was just done; logs where the training stopped."""
         if self._told != self.position():
             self.save()
         self.checkpoints.wait()
         return f"stopped at step {self.step} of epoch {self.epoch + 1}"
 
     def refuse(self, step: int) -> None:
-        """Ends a training whose loss is no number."""
+        """Ends a training with a NaN loss."""
         epoch, good = self._told
         raise UserError(
             f"the loss became nan or infinite at step {step} of epoch "
@@ -118,7 +118,7 @@ class Saving(keras.callbacks.Callback):
         )
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Puts back what a new epoch would begin anew."""
+        """Restores what a new epoch would reset."""
         self.epoch, self._first = epoch, self.step
         self.watch.first_bad = None
         if self._resumed is not None and self.step:

@@ -11,9 +11,9 @@ from hiercam_keras import runtime
 runtime.prepare_process()
 import tiny_birds
 tiny_birds.register()
-from hiercam_keras import run_folder
+from hiercam_keras.runs import run_folder
 from hiercam_keras.errors import Stopped, UserError
-from hiercam_keras.report import tables
+from hiercam_keras import tables
 from hiercam_keras.training.saving import Saving
 
 place, begin = Path(sys.argv[1]), Saving.on_train_batch_begin

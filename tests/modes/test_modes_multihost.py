@@ -24,10 +24,10 @@ ROOT = Path(__file__).parent.parent.parent
 CODE = """
 import json, os, signal, sys, time
 from pathlib import Path
-from hiercam_keras import hosts, runtime
+from hiercam_keras import multihost, runtime
 runtime.prepare_process()
 folder, data, asked = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
-hosts.join("train")
+multihost.join("train")
 import tiny_birds
 tiny_birds.register()
 from hiercam_keras.errors import Stopped, UserError
@@ -35,7 +35,7 @@ from hiercam_keras.training.saving import Saving
 begin = Saving.on_train_batch_begin
 def on_train_batch_begin(self, batch, logs=None):
     at = self.epoch * self.num_batches + self._first + batch
-    if at == asked["step"] and hosts.part()[0] in asked["who"]:
+    if at == asked["step"] and multihost.part()[0] in asked["who"]:
         self.checkpoints.wait()
         os.kill(os.getpid(), getattr(signal, asked["signal"]))
     if at >= asked["step"] and asked["signal"] == "SIGTERM":
@@ -50,16 +50,16 @@ try:
         fields = {"cam.batch_size": 2} if mode == "cam" else {}
         if mode == "cam":
             flags["split"] = "train"
-        with hosts.as_one():  # as main.py does
+        with multihost.as_one():  # as main.py does
             said = tiny_birds.run(mode, config, fields=fields, **flags)
-        if hosts.is_primary():
+        if multihost.is_primary():
             print(said, flush=True)
 except UserError as error:
     print("error:", error, flush=True)
-    hosts.leave(1)
+    multihost.leave(1)
 except Stopped as stop:
     print("stopped:", stop, flush=True)
-    hosts.leave(stop.status)
+    multihost.leave(stop.status)
 """
 
 

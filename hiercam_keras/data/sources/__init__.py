@@ -1,4 +1,4 @@
-"""Data room: where records come from.
+"""Where records come from.
 
 Every source is a module with a `read_source` (see `reading.SourceModule`), imported
 only when a config asks for it, so that one may need TensorFlow and the others not.

@@ -1,4 +1,4 @@
-"""Data room: image files inside a zip or tar archive, or a folder, one after another.
+"""Image files inside a zip or tar archive, or a folder, one after another.
 
 Nothing is written, so that no name of an archive can become a path by itself; names
 that lead out of the archive are refused all the same, since who made them means harm
@@ -29,7 +29,7 @@ def images(path: Path) -> Iterator[tuple[str, bytes]]:
     """(name, encoded bytes) of the image files, in the order of the archive.
 
     Args:
-      path: a zip or tar archive, or a folder; archives may lie in a bucket, as the
+      path: a zip or tar archive, or a folder; archives may be in a bucket, as the
         paths of TFDS (`etils.epath`) name them.
 
     Raises:

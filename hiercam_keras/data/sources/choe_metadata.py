@@ -1,4 +1,4 @@
-"""Data room: images whose metadata have the format of Choe et al. 2020.
+"""Images whose metadata have the format of Choe et al. 2020.
 
     metadata/train/   image_ids.txt, class_labels[_RANK].txt; no boxes
     metadata/val/     the same, image_sizes.txt and localization.txt

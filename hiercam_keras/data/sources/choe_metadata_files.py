@@ -1,4 +1,4 @@
-"""Data room: the text files of a metadata folder in the format of Choe et al. 2020.
+"""The text files of a metadata folder in the format of Choe et al. 2020.
 
     image_ids.txt            path
     class_labels.txt         path,label

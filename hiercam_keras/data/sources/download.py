@@ -1,6 +1,6 @@
-"""Data room: one file from the web, with resume, its size told and its sum checked.
+"""One file from the web: resumed, with its size logged and its sum checked.
 
-What is there of a file lies beside its place as `<name>.part`, and the next call goes
+A partial download is kept next to its place as `<name>.part`, and the next call goes
 on from there; the file takes its name only when its SHA-256 is right.
 """
 
@@ -164,7 +164,7 @@ def _start_anew(file):
 def _blocks(
     url: str, file: BinaryIO, size: int, retries: int, have: int
 ) -> Iterator[tuple[int, bytes]]:
-    """(place, block) to the file's end; place 0 again where a server begins anew."""
+    """(place, block) to the file's end; place 0 again where a server starts over."""
     failed, first = 0, have
     while have < size:
         before = have

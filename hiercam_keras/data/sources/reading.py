@@ -1,4 +1,4 @@
-"""Data room: what every source is asked, and what it gives back."""
+"""What every source is asked, and what it gives back."""
 
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -42,7 +42,7 @@ class Reading(NamedTuple):
     """The images of one data set.
 
     Attributes:
-      root: where they lie, for messages.
+      root: their folder, for messages.
       records: readable images, sorted by example_id.
       report: what was found, converted and left out.
       evidence: rank -> (part, label in the part images), where the data set knows.

@@ -1,6 +1,6 @@
-"""Data room: names from tables, archives and data sets that become paths.
+"""Names from tables, archives and data sets that become paths.
 
-Whoever wrote them need not mean well: a name stays below its root, whatever it says.
+Their authors may be hostile: a name never leads out of its root.
 """
 
 import unicodedata
@@ -33,6 +33,6 @@ def relative(name: str) -> str:
 
 
 def shown(name: str) -> str:
-    """The name in quotes, printable whatever it holds, at most 80 characters."""
+    """The name in quotes, unprintable characters escaped, at most 80 characters."""
     text = ascii(name) if not name.isprintable() else repr(name)
     return text if len(text) <= 80 else f"{text[:76]}...'"

@@ -1,4 +1,4 @@
-"""Data room: the procedural birds are drawn when they are missing."""
+"""The procedural birds are drawn when they are missing."""
 
 import time
 from collections.abc import Callable, Mapping

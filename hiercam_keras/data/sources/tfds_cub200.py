@@ -1,4 +1,4 @@
-"""Data room: CUB-200-2011 through TFDS `caltech_birds2011`, with lineages of our own.
+"""CUB-200-2011 through TFDS `caltech_birds2011`, with lineages of our own.
 
 11,788 photographs of 200 classes with a box and a mask each, and the official split
 (Wah et al. 2011, CNS-TR-2011-001). The data set knows no lineages: those of 191 classes

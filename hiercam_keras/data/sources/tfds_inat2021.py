@@ -1,4 +1,4 @@
-"""Data room: iNat2021 birds from the sharded files of our TFDS builder (`tfds_birds`).
+"""iNat2021 birds from the sharded files of our TFDS builder (`tfds_birds`).
 
 For those who keep data sets in a TFDS folder or a bucket; who has the image folders at
 hand reads them with data.source=inat2021, without a copy.
@@ -20,7 +20,7 @@ def read_source(request: Request) -> Reading:
     """The data set, prepared and unpacked first where it is not.
 
     --data_dir or data.root is a TFDS folder or the folder of the prepared version
-    itself, on disk or in a bucket; data.manual_dir is where the archives lie.
+    itself, on disk or in a bucket; data.manual_dir is the folder of the archives.
 
     Raises:
       UserError: an archive is damaged, or cannot be downloaded or written.

@@ -1,4 +1,4 @@
-"""Data room: a TFDS data set, unpacked once into files that every mode can read.
+"""A TFDS data set, unpacked once into files that every mode can read.
 
 Modes, splits and map stores know an image by its path, and Pillow reads paths where
 TensorFlow is not installed. So the examples are written as the encoded bytes they are

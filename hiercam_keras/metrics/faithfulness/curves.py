@@ -1,4 +1,4 @@
-"""faithfulness: scores of pictures that lose, or gain, their pixels in an order.
+"""Scores of pictures that lose, or gain, their pixels in an order.
 
 Pictures are changed on the device, where the model is; one step at a time, so that
 memory does not grow with the number of steps. A score is any function from pictures

@@ -1,9 +1,9 @@
-"""faithfulness: what is put in the place of pixels that are taken away.
+"""What is put in the place of pixels that are taken away.
 
 Nothing is neutral. Black is a color like others in 0 .. 255; the mean color keeps the
 light; a blur keeps the rough scene; noise is what no picture has; and the noisy linear
 filling of ROAD looks like a picture, so that neither the edges of the hole nor the
-unusual color tell the model anything.
+unusual color carry information.
 """
 
 from typing import Any
@@ -61,7 +61,7 @@ def linear_fill(
 
     Rong et al. 2022 (ROAD, arXiv:2202.00449, section 4.2): every missing pixel is the
     weighted mean of its neighbors, 1/6 for those at an edge and 1/12 for those at a
-    corner, over the neighbors that lie in the picture; that is one sparse linear
+    corner, over the neighbors inside the picture; that is one sparse linear
     system. Then Gaussian noise, so that smoothness does not give the hole away. Where
     all pixels are gone, nothing determines them: they get the picture's mean color.
 

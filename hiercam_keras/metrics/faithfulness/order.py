@@ -1,4 +1,4 @@
-"""faithfulness: in which order the pixels of a picture are taken away. NumPy only.
+"""In which order the pixels of a picture are taken away. NumPy only.
 
 An order is a whole number for each pixel: its place, 0 for the one that goes first. A
 step takes all places below a count, so that exactly so many pixels (or regions) go,
@@ -56,7 +56,7 @@ def region_positions(maps: Any, side: int = 9) -> np.ndarray:
 def random_maps(seeds: Any, shape: tuple[int, int]) -> np.ndarray:
     """Maps of independent normal values, the chance level of any order: (N, h, w).
 
-    To be fair they need the resolution of the maps that they stand beside, and their
+    For a fair comparison they need the resolution of the maps, and their
     resizing: noise of single pixels harms a picture more than blobs of the same area.
 
     Args:

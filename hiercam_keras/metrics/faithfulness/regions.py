@@ -1,4 +1,4 @@
-"""faithfulness: region perturbation, square by square, in three orders side by side."""
+"""Region perturbation, square by square, in three orders side by side."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def region_curves(
     Args:
       score: pictures -> (B,), see `curves`.
       images: (B, H, W, C), 0 .. 255.
-      fill: (B, H, W, C), what stands where a region is gone.
+      fill: (B, H, W, C), what replaces a removed region.
       maps: (B, H, W), signed.
       random_maps: (B, H, W), see `order.random_maps`.
       side: of a region, pixels.

@@ -1,4 +1,4 @@
-"""faithfulness: from curves of scores to numbers. NumPy only.
+"""From curves of scores to numbers. NumPy only.
 
 P(order) is never below P(species), so raw drops cannot be compared across ranks. A
 curve is therefore put on a scale on which the whole picture has 1 and the picture

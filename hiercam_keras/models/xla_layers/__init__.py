@@ -1,4 +1,4 @@
-"""Room models: layers that compute what Keras' own do, fast under XLA."""
+"""Layers that compute what Keras' own do, fast under XLA."""
 
 from hiercam_keras.models.xla_layers.swap import (
     KINDS,

@@ -1,4 +1,4 @@
-"""Room models: swish that keeps one array for its gradient.
+"""Swish that keeps one array for its gradient.
 
     y = x s,   s = 1/(1 + exp(-x)),   dx = dy s (1 + x (1 - s))
 

@@ -1,4 +1,4 @@
-"""Room models: batch normalization with a written-out gradient.
+"""Batch normalization with a written-out gradient.
 
 With n values per channel, xhat = (x - m) inv, inv = 1/sqrt(v + eps) (Ioffe and Szegedy
 2015, arXiv:1502.03167):

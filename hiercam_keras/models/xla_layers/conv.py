@@ -1,4 +1,4 @@
-"""Room models: convolutions that are matrix products, with their own gradient.
+"""Convolutions that are matrix products, with their own gradient.
 
 A 1x1 convolution is one product of (pixels, channels) with the kernel. The stem, which
 has few input channels, becomes one after its taps are laid side by side (im2col). The

@@ -1,4 +1,4 @@
-"""Room models: depthwise convolution as shifted multiply-adds, with its own gradient.
+"""Depthwise convolution as shifted multiply-adds, with its own gradient.
 
 XLA:CPU lowers a grouped convolution and its two gradients to scalar loops. Here every
 kernel tap is one slice of the padded input times one row of channels, which XLA turns
@@ -151,7 +151,7 @@ def _input_gradient(dyp, w, rows, cols):
 
 
 def _images_at_once(batch: int) -> int:
-    """Images whose products are summed in registers: the most that divide the batch."""
+    """Images summed in registers at a time: the most that divide the batch."""
     return max(n for n in range(1, _MAX_IMAGES + 1) if batch % n == 0)
 
 

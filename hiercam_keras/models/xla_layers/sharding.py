@@ -1,4 +1,4 @@
-"""Room models: weight gradients that stay on their shard under data parallelism.
+"""Weight gradients that stay on their shard under data parallelism.
 
 XLA cannot partition a loop that indexes the batch axis: left alone it gathers the whole
 activations on every device, and each device does all the work. So where a distribution

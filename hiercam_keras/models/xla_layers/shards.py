@@ -1,4 +1,4 @@
-"""Room models: batches shared among the devices of the active distribution.
+"""Batches shared among the devices of the active distribution.
 
 Keras' data parallelism takes only batches that its devices can share evenly. Here a
 batch is padded with its last image, shared, and the padding cut off what comes back, so

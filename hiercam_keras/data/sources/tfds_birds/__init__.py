@@ -1,1 +1,1 @@
-"""Data room: iNat2021 birds as sharded files with random access, made by TFDS."""
+"""iNat2021 birds as sharded files with random access, made by TFDS."""

@@ -1,12 +1,12 @@
-"""Data room: a TFDS builder of iNat2021's birds, with their lineages.
+"""A TFDS builder of iNat2021's birds, with their lineages.
 
     tfds build hiercam_keras/data/sources/tfds_birds/inat2021_birds.py \
         --file_format=array_record --data_dir=gs://bucket/tfds --manual_dir=/archives
 
 `i_naturalist2021` of TFDS 4.9.10 cannot be built (its list of labels is not packaged)
-and knows no lineages. In the manual folder may lie: bird_train.zip (or .tar, .tar.gz;
+and knows no lineages. The manual folder may hold bird_train.zip (or .tar, .tar.gz;
 archive.zip is Kaggle's own name) or bird_train/ unpacked; or train_mini.tar.gz or
-train.tar.gz, and val.tar.gz, or these unpacked. Where none of them lies there, the
+train.tar.gz, and val.tar.gz, or these unpacked. Where it holds none of them, the
 official train_mini and val are downloaded (54 GB), with resume, their sums checked.
 """
 
@@ -131,7 +131,7 @@ class Inat2021Birds(tfds.core.GeneratorBasedBuilder):
         if info is None or path.is_dir():
             return  # Kaggle publishes no sums; zip and gzip have sums of their own
         if tfds_prepared.is_remote(str(path)):
-            logging.info("%s lies in a bucket and is not compared with its sum", path)
+            logging.info("%s is in a bucket and is not compared with its sum", path)
         elif path.stat().st_size != info.size:
             logging.warning(
                 "%s has %d bytes, the published one %d: it is read as it is",
@@ -143,7 +143,7 @@ class Inat2021Birds(tfds.core.GeneratorBasedBuilder):
             checksums.check(path, info.checksum, self.notes)
 
     def _download_all(self, wanted: dict[str, str], folder: Path) -> dict[str, Path]:
-        """Archives by split; their sum is told, and room for it found, beforehand."""
+        """Archives by split; their sum is logged and the free space checked first."""
         infos = {name: self.url_infos[URL + name] for name in wanted.values()}
         need = sum(
             info.size - _size_there(folder / name) for name, info in infos.items()
