@@ -58,7 +58,7 @@ def make_loader(
     cache_bytes = int(data_config.get("cache_mb", 512)) * 2**20
     job = Job(
         paths=[str(record.path) for record in records],
-        resize_windows=where,
+        windows=where,
         recolor=augment.changes_color(augment_config),
         workers=int(data_config.get("workers", 0)),
         cache_bytes=cache_bytes,

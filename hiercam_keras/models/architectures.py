@@ -2,8 +2,8 @@
 
 Each function takes a float tensor of RGB images 0..255 and returns a Functional model
 that ends in feature maps. The preprocessing that a network was published with is
-inside, in stock layers. Layers that `keras.applications` numbers as they come are named here
-where this package needs their names.
+inside, in stock layers. Layers that `keras.applications` numbers as they come are named
+here where this package needs their names.
 """
 
 from collections.abc import Callable

@@ -3,8 +3,8 @@
 Every random tree assigns the four traits (body plan, bill and tail, wing pattern, place
 of the patch) to the ranks again. For each tree and each rank the model has a small
 group of logits, one per child of a taxon at the rank above; an image is asked for the
-child at every rank of its own tree only. The loss is the mean of the four cross-entropies:
-a dense signal that no single tree, look or rank can satisfy.
+child at every rank of its own tree only. The loss is the mean of the four
+cross-entropies: a dense signal that no single tree, look or rank can satisfy.
 """
 
 import time

@@ -14,7 +14,8 @@ from hiercam_keras.runs import run_lock
 from hiercam_keras.training.saving import Saving
 
 CODE = (
-    "import sys, time; from pathlib import Path; from hiercam_keras.runs import run_lock\n"
+    "import sys, time; from pathlib import Path\n"
+    "from hiercam_keras.runs import run_lock\n"
     "with run_lock.hold(Path(sys.argv[1])):\n"
     "    print('holds', flush=True); time.sleep(60)"
 )

@@ -26,7 +26,7 @@ from hiercam_keras.taxonomy.ranks import check_rank
 # data.source -> its module in this folder.
 MODULES = {
     "image_folder": "image_folder",
-    "synthetic_birds": "embedded",
+    "synthetic_birds": "synthetic_source",
     "choe": "choe_metadata",
     "csv_table": "csv_table",
     "inat2021": "inat2021",
