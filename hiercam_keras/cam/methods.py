@@ -66,6 +66,12 @@ def layercam(activations: jax.Array, grads: jax.Array) -> Map:
     return (jax.nn.relu(grads) * activations).sum(-1)
 
 
+def gradcam_elementwise(activations: jax.Array, grads: jax.Array) -> Map:
+    """sum_k relu(g_k A_k), cell by cell: HiResCAM without the channels that speak
+    against the target (pytorch-grad-cam's GradCAMElementWise)."""
+    return jax.nn.relu(grads * activations).sum(-1)
+
+
 def eigencam(activations: jax.Array, grads: jax.Array | None = None) -> Map:
     """The centered activations on their first right-singular vector. Asks for no class:
     a control across ranks. Muhammad and Yeasin 2020, arXiv:2008.00299.
@@ -136,6 +142,7 @@ METHODS: dict[str, Method] = {
         Method("hirescam", "layer", hirescam),
         Method("xgradcam", "layer", xgradcam),
         Method("layercam", "layer", layercam),
+        Method("gradcam_elementwise", "layer", gradcam_elementwise, signed=False),
         Method("eigencam", "layer", eigencam, gradients=False),
         Method("eigengradcam", "layer", eigengradcam),
         Method("scorecam", "masking", gradients=False),

@@ -91,6 +91,23 @@ def entropy(maps: Maps) -> np.ndarray:
     return maps.shape["entropy"]
 
 
+@measure("softmax_entropy", "entropy of the map's softmax")
+def softmax_entropy(maps: Maps) -> np.ndarray:
+    """Entropy of the softmax over the signed map's cells, over log of their number.
+
+    The map is scaled to a largest absolute value of 1 first, so it does not depend on
+    the unit of the score. 1 for a constant map. In contrast to `entropy`, evidence
+    against the target counts.
+    """
+    cells = maps.cams.reshape(len(maps.cams), -1).astype(np.float64)
+    cells = np.where(np.isfinite(cells).all(1, keepdims=True), cells, 0.0)
+    scale = np.abs(cells).max(1, keepdims=True)
+    cells = cells / np.where(scale > 0, scale, 1.0)
+    shares = np.exp(cells - cells.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    return -(shares * np.log(shares)).sum(1) / np.log(max(cells.shape[1], 2))
+
+
 @measure("gini", "gini")
 def gini(maps: Maps) -> np.ndarray:
     """Gini coefficient of the energy: 0 for a uniform map."""

@@ -33,6 +33,8 @@ def reference(name, a, g):
             cam += gk.sum() / (h * w) * ak
         elif name == "hirescam":
             cam += gk * ak
+        elif name == "gradcam_elementwise":
+            cam += np.maximum(gk * ak, 0)
         elif name == "layercam":
             cam += np.where(gk > 0, gk, 0) * ak
         elif name == "xgradcam":

@@ -32,6 +32,7 @@ NAMES = {
     "hirescam": "HiResCAM",
     "layercam": "LayerCAM",
     "xgradcam": "XGradCAM",
+    "gradcam_elementwise": "GradCAMElementWise",
     "eigencam": "EigenCAM",
 }
 LABELS = [0, 3, 6, 2, 2]

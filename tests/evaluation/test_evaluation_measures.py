@@ -94,3 +94,14 @@ def test_every_measure_gives_one_number_for_each_map(regions):
         values = measure.compute(maps)
         assert values.shape == (2,) and np.isfinite(values).all(), name
         assert measure.title.format(noun="bird")
+
+
+def test_the_entropy_of_the_softmax_by_hand():
+    """Two cells of 1 and 0 in every unit; a constant map has the entropy of uniform."""
+    regions = Regions(np.full((3, SIDE, SIDE), np.nan), np.array([""] * 3), None)
+    cams = np.array([[[1.0, 0.0]], [[20.0, 0.0]], [[5.0, 5.0]]])
+    maps = Maps(cams, np.zeros(3, bool), regions)
+    share = np.e / (np.e + 1)
+    entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share)) / np.log(2)
+    found = MEASURES["softmax_entropy"].compute(maps)
+    assert found == pytest.approx([entropy, entropy, 1])
