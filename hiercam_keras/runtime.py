@@ -108,6 +108,8 @@ def prepare_process() -> None:
     if cache_folder.home() is None:  # TensorFlow would make a folder with the name "~"
         place = cache_folder.user_cache() or Path(tempfile.gettempdir())
         os.environ.setdefault("KERAS_HOME", str(place / ".keras"))
+        # matplotlib 3.10 looks for a home when Keras imports it.
+        os.environ.setdefault("MPLCONFIGDIR", str(place / "matplotlib"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

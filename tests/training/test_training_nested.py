@@ -47,7 +47,8 @@ def test_the_filter_loss_sees_the_maps_of_a_nested_model(loaders, config, tmp_pa
     first = next(layer for layer in model.layers if "conv2d" in layer.name)
     maps = model.get_layer("inner")(first(images / np.float32(255)))
     found = -float(filter_loss(maps)) / maps.shape[-1]
-    np.testing.assert_allclose(row["filter_information"], found, rtol=1e-4)
+    # A sum of float32 logarithms that nearly cancel.
+    np.testing.assert_allclose(row["filter_information"], found, rtol=1e-3)
 
 
 def test_a_layer_that_is_called_twice_gives_no_single_map(config):

@@ -202,7 +202,9 @@ def test_wrong_values_are_told(fields, ranks, words):
 def test_a_model_without_maps_has_no_filter_loss():
     model = make_model()
     model.cam_layer = "logits_species"
-    with pytest.raises(UserError, match="a layer that gives maps, found 'logits_sp"):
+    with pytest.raises(
+        UserError, match="a layer that gives maps once, found 'logits_sp"
+    ):
         compiling.compile_model(model, LABELS, options(filter_loss=1.0), 3, PARENTS)
 
 
