@@ -48,8 +48,8 @@ def settings_of(config, modules):
 def test_the_message_names_the_module_and_it_helps(run, new_process):
     config, folder = run
     words = (
-        r"model.keras: Keras .* layer 'block(_\d+)?' is of the class user_networks.Block. "
-        r".*"
+        r"model.keras: Keras .* layer 'block(_\d+)?' is of the class "
+        r"user_networks.Block. .*"
         r"--config.model.modules=user_networks or model.modules in your --config"
     )
     for mode in ("eval", "cam"):
