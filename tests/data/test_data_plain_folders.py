@@ -1,6 +1,7 @@
 """Class folders with plain names, official splits, and the table of their lineages."""
 
 import logging
+import unicodedata
 
 import pytest
 from PIL import Image
@@ -177,3 +178,13 @@ def test_boxes_and_masks_of_split_folders(data_config, kaggle):
     assert by_id["train/ALBATROSS/1.jpg"].boxes == ((2, 3, 10, 12),)
     assert by_id["train/ALBATROSS/1.jpg"].mask_path == place / "1.png"
     assert by_id["test/ALBATROSS/1.jpg"].mask_path is None
+
+
+def test_folders_of_macos_are_found_in_the_table(data_config, tmp_path):
+    """There file names have their accents as letters of their own (NFD)."""
+    name = "Ål"
+    root = fill(tmp_path / "fish", unicodedata.normalize("NFD", name), "Wren")
+    text = f"folder,family,species\n{name},A,a b\nWren,B,c d\n"
+    (root / "taxa.csv").write_text(text, encoding="utf-8")
+    source = load(data_config, root, lineages="taxa.csv")
+    assert {r.lineage.taxa for r in source.records} == {("A", "a b"), ("B", "c d")}

@@ -7,6 +7,7 @@ The key is the name of a class folder, or a label of metadata. A column `class` 
 rank; it is the key only where it is the first column and no other key is there.
 """
 
+import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,8 +37,8 @@ class Lineages(NamedTuple):
     def find(self, *names: str) -> Lineage | None:
         """The lineage of the first of these names that the table has.
 
-        The exact spelling wins; otherwise letter case, blanks and underscores do not
-        matter.
+        The exact spelling wins; otherwise letter case, blanks, underscores and how
+        accents are encoded do not matter.
         """
         for name in names:
             if name in self.by_key:
@@ -96,4 +97,5 @@ def _key(table: Table) -> str:
 
 
 def _spelled(name: str) -> str:
+    name = unicodedata.normalize("NFC", name)  # macOS has folders in NFD
     return " ".join(name.replace("_", " ").casefold().split())
