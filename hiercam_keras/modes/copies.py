@@ -6,7 +6,7 @@ from pathlib import Path
 
 from absl import logging
 
-from hiercam_keras import tables
+from hiercam_keras import tables, wording
 from hiercam_keras.data import duplicates, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
@@ -39,8 +39,8 @@ def report(records: Sequence[Record], folder: Path) -> list[str]:
     lines = []
     if exact:
         lines.append(
-            f"{len(exact)} images are there more than once, in {_files(exact)} files; "
-            "splits that are made here keep the files of one together"
+            f"{_there_twice(exact)}; splits that are made here keep the files of one "
+            "together"
         )
     lines += [
         line
@@ -49,8 +49,8 @@ def report(records: Sequence[Record], folder: Path) -> list[str]:
     ]
     if near:
         lines.append(
-            f"{len(near)} images look like another one (near copies); splits do not "
-            "keep them together"
+            f"{_images(len(near), 'looks', 'look')} like another one (near copies); "
+            "splits do not keep them together"
         )
     try:
         tables.write_csv(path, _HEADER, rows)
@@ -68,9 +68,7 @@ def warn(records: Sequence[Record], split: splits.Split) -> None:
     """Logs what copies do to a training on `split`."""
     exact = duplicates.exact_copies(records)
     if exact:
-        logging.info(
-            "%d images are there more than once, in %d files", len(exact), _files(exact)
-        )
+        logging.info("%s", _there_twice(exact))
     for line in (_of_several_classes(exact), _divided(split, exact)):
         if line:
             logging.warning("%s. --mode=prepare lists all copies", line)
@@ -88,8 +86,14 @@ def _taxon(record: Record) -> str:
     return "/".join(record.lineage.taxa) if record.lineage else ""
 
 
-def _files(exact: Sequence[Sequence[Record]]) -> int:
-    return sum(len(found) for found in exact)
+def _there_twice(exact: Sequence[Sequence[Record]]) -> str:
+    files = sum(len(found) for found in exact)
+    return f"{_images(len(exact), 'is', 'are')} there more than once, in {files} files"
+
+
+def _images(number: int, one: str, several: str) -> str:
+    """`1 image is`, `2 images are`."""
+    return f"{wording.count(number, 'image')} {one if number == 1 else several}"
 
 
 def _of_several_classes(exact: Sequence[Sequence[Record]]) -> str:
@@ -98,8 +102,8 @@ def _of_several_classes(exact: Sequence[Sequence[Record]]) -> str:
         return ""
     first = {record.example_id: _taxon(record) for record in wrong[0]}
     return (
-        f"{len(wrong)} images have copies under different taxa, so that labels are "
-        f"wrong: {_named(first)}"
+        f"{_images(len(wrong), 'has', 'have')} copies under different taxa, so that "
+        f"labels are wrong: {_named(first)}"
     )
 
 
@@ -109,8 +113,8 @@ def _divided(split: splits.Split, exact: Sequence[Sequence[Record]]) -> str:
     if not divided:
         return ""
     return (
-        f"the splits divide {len(divided)} images that are there more than once: "
-        f"{_named(next(iter(divided.values())))}"
+        f"the splits divide {_images(len(divided), 'that is', 'that are')} there more "
+        f"than once: {_named(next(iter(divided.values())))}"
     )
 
 

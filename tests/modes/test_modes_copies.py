@@ -50,7 +50,7 @@ def test_prepare_lists_them(own):
     config, data = own
     said = tiny_birds.run("prepare", config)
     assert "3 images are there more than once, in 6 files" in said
-    assert "1 images have copies under different taxa, so that labels are wrong" in said
+    assert "1 image has copies under different taxa, so that labels are wrong" in said
     assert f"{CLASSES[2]}/0.jpg (Animalia/Chordata/Aves/O0/F0/G2/s2)" in said
     path = Path(said.rsplit("all copies: ", 1)[1].split("\n")[0])
     rows = tables.read_csv(path)
@@ -87,7 +87,7 @@ def test_a_split_that_is_made_here_keeps_them_together(own, caplog):
     config.seed = 0
     with caplog.at_level(logging.INFO, logger="absl"):
         tiny_birds.run("train", config, rank=("family",))
-    assert "1 images have copies under different taxa" in caplog.text
+    assert "1 image has copies under different taxa" in caplog.text
     assert "3 images are there more than once, in 6 files" in caplog.text
     assert "the splits divide" not in caplog.text
 
