@@ -64,12 +64,12 @@ def check_images(
     if len(found) != 4 or not found[0]:
         hint = ""
         if len(found) == 3:
-            gray = shape is not None and _fits(found[1:], shape[:2])
+            single = shape is None or _fits(found, shape)
             hint = (
-                ". For gray images repeat the channel: np.repeat(images[..., None], 3, "
-                "axis=-1)"
-                if gray
-                else ". For a single image give images[None]"
+                ". For a single image give images[None]"
+                if single or not _fits(found[1:], shape[:2])
+                else ". For gray images repeat the channel: np.repeat(images[..., "
+                "None], 3, axis=-1)"
             )
         raise UserError(
             f"images are a batch {wanted} with at least one image; found an array of "

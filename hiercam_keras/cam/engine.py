@@ -355,7 +355,17 @@ class Explainer:
         maps, degenerate, shared, extras = jax.tree.map(
             lambda *arrays: np.concatenate(arrays)[:count], *pieces
         )
-        if not self._doubted:
+        unsure = np.isnan(shared["logits"]).any(1)
+        if unsure.any():
+            logging.warning(
+                "the network's outputs for %d of %d images are NaN, the first is "
+                "number %d: they have no scores and no heatmaps. Look for NaN in its "
+                "weights and in other inputs",
+                unsure.sum(),
+                count,
+                np.flatnonzero(unsure)[0],
+            )
+        elif not self._doubted:
             self._doubted = True
             for doubt in self._outputs.doubts(shared["logits"]):
                 logging.warning("%s", doubt)

@@ -288,7 +288,7 @@ def last_activation(calls: Sequence[Call]) -> Call:
     Raises:
       UserError: the model has no convolution, or no 4-D map after one.
     """
-    convolved, found = False, None
+    convolved, found, cell = False, None, ""
     for call in calls:
         kind = type(call.layer).__name__
         convolved = convolved or "Conv" in kind
@@ -297,6 +297,14 @@ def last_activation(calls: Sequence[Call]) -> Call:
             passing = False
         if convolved and call.spatial and call.same_as is None and not passing:
             found = call
+        if "Conv" in kind and call.same_as is None and len(call.shape or ()) == 4:
+            cell = call.path
+    if found is None and cell:
+        raise UserError(
+            f"the layer {cell!r} gives maps of one cell, which mark the whole image, "
+            "and no other layer has finer ones. Give larger images to a network that "
+            "is built for them, or use one with a finer output stride"
+        )
     if found is None:
         raise UserError(
             "no convolutional activation found in the model; name one with layer=. "

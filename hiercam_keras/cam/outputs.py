@@ -95,11 +95,11 @@ class Outputs:
           UserError: outputs that are no logits (batch, labels), or an activation that
             contradicts the model's own.
         """
-        picked, ends = self._pick(recorded.outputs), self._pick(recorded.ends)
+        picked, calls = self._pick(recorded.outputs), self._pick(recorded.ends)
         self._keyed = isinstance(picked, Mapping)
         if not self._keyed:
-            picked, ends = {None: picked}, {None: ends}
-        readings = {}
+            picked, calls = {None: picked}, {None: calls}
+        widths, ends = {}, {}
         for rank, array in picked.items():
             if len(array.shape) != 2:
                 raise UserError(
@@ -108,7 +108,12 @@ class Outputs:
                 )
             width = array.shape[1]
             name = self._rank_of(max(width, 2)) if rank is None else rank
-            readings[name] = self._reading(name, width, ends[rank])
+            widths[name] = width
+            hidden = self._probabilities is False
+            ends[name] = None if hidden else end_activation.find(calls[rank])
+        readings = {
+            name: self._reading(name, width, ends) for name, width in widths.items()
+        }
         if isinstance(self._activation, Mapping):
             for rank in self._activation.keys() - readings.keys():
                 raise UserError(
@@ -119,13 +124,16 @@ class Outputs:
         self.space = ScoreSpace(heads, self._taxonomy, self._names)
         self._readings = readings
 
-    def _reading(self, rank: str, width: int, call: graph.Call | None) -> _Reading:
-        asked = self._activation
+    def _reading(
+        self,
+        rank: str,
+        width: int,
+        ends: Mapping[str, EndActivation | None],
+    ) -> _Reading:
+        """Of one output; `ends` are those of all."""
+        end, asked = ends[rank], self._activation
         if isinstance(asked, Mapping):
             asked = asked.get(rank, "auto")
-        end = None
-        if self._probabilities is not False:
-            end = end_activation.find(call)
         kind = end.kind if end else asked
         if width == 1 and kind == SOFTMAX:
             raise UserError(
@@ -137,14 +145,14 @@ class Outputs:
             raise UserError(
                 f"activation={asked!r}, but the output {rank!r} ends in a {end.kind} "
                 f"(layer {end.call.path!r}): leave activation= out, or say "
-                f"activation={end.kind!r}"
+                f"activation={_advised(ends, asked)}"
             )
         if kind == SIGMOID and asked == "auto" and width > 1:
             raise UserError(
                 f"the output {rank!r} is {width} sigmoids (layer {end.call.path!r}). "
                 "If each label is a question of its own (multi-label), say "
-                "activation='sigmoid'. If the labels exclude one another, explain the "
-                "network without its last activation"
+                f"activation={_advised(ends, asked)}. If the labels exclude one "
+                "another, explain the network without its last activation"
             )
         if width == 1:
             head = Head(2, SIGMOID, one_logit=True)
@@ -258,6 +266,17 @@ class Outputs:
             "taken for logits: pass probabilities=True, for several independent labels "
             "with activation='sigmoid', or probabilities=False if they are logits"
         )
+
+
+def _advised(ends: Mapping[str, EndActivation | None], asked: str) -> str:
+    """The `activation=` that fits what all outputs end in, where one was refused.
+
+    An output that shows no end keeps what was asked of it.
+    """
+    kinds = {rank: end.kind if end else asked for rank, end in ends.items()}
+    if len(set(kinds.values())) == 1:
+        return repr(next(iter(kinds.values())))
+    return repr({rank: SIGMOID for rank, kind in kinds.items() if kind == SIGMOID})
 
 
 def _describe(outputs) -> str:

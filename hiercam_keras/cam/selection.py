@@ -136,10 +136,13 @@ def _head_columns(space):
 
 
 def masked_logsumexp(z, mask):
-    """logsumexp over a set of columns and the softmax within it; 0 for no columns."""
+    """logsumexp over a set of columns and the softmax within it; 0 for no columns.
+
+    NaN among the columns gives NaN, and logits that are all -inf give -inf.
+    """
     top = jnp.max(jnp.where(mask, z, -jnp.inf), axis=-1, keepdims=True)
-    top = jnp.where(jnp.isfinite(top), top, 0.0)
+    top = jnp.where(top == -jnp.inf, 0.0, top)
     weights = jnp.where(mask, jnp.exp(jnp.minimum(z - top, 0.0)), 0.0)
     total = weights.sum(-1, keepdims=True)
-    total = jnp.where(total > 0, total, 1.0)
-    return (top + jnp.log(total))[..., 0], weights / total
+    found = jnp.where(mask.any(-1, keepdims=True), top + jnp.log(total), 0.0)
+    return found[..., 0], weights / jnp.where(total == 0, 1.0, total)

@@ -253,6 +253,50 @@ def test_dense_activation_and_heads_of_several_kinds(pictures):
     close(result.probabilities[:, 2], expit(expected[:, 2]))
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_activation_that_a_message_names_is_taken(size):
+    """Heads that end in different activations need a dict."""
+    _, plain = network(lambda z: z, size=5)
+    x = plain.layers[-2].output
+    heads = {
+        "thing": layers.Dense(4, activation="softmax")(x),
+        "look": layers.Dense(size, activation="sigmoid")(x),
+        "traits": layers.Dense(3, activation="sigmoid")(x),
+    }
+    model = keras.Model(plain.input, heads)
+    right = {"look": "sigmoid", "traits": "sigmoid"}
+    for asked in ("auto", "sigmoid", "softmax", {"look": "sigmoid"}):
+        with pytest.raises(UserError, match=re.escape(f"activation={right}")):
+            cam.Explainer(model, activation=asked)
+    space = cam.Explainer(model, activation=right).space
+    assert space.head_of["traits"].independent
+
+
+def test_outputs_that_are_nan_have_no_score(pictures, caplog):
+    """One NaN bias: its class is NaN, other classes keep their scores."""
+    model, plain = network(lambda z: z)
+    bias = np.float32([np.nan, 1, -np.inf])
+    model.get_layer("logits").bias.assign(bias)
+    with caplog.at_level("WARNING", logger="absl"):
+        result = cam.Explainer(model, "conv")(
+            pictures, [targets.label(0), targets.label(1), targets.label(2)]
+        )
+    assert "outputs for 4 of 4 images are NaN, the first is number 0" in caplog.text
+    assert np.isnan(result.scores[:, 0]).all()
+    assert np.isfinite(result.scores[:, 1]).all()
+    assert np.isneginf(result.scores[:, 2]).all()
+    assert np.isnan(result.probabilities).all()
+    assert result.degenerate[:, 0].all()
+
+
+def test_a_class_that_is_ruled_out_has_the_probability_zero(pictures):
+    model, plain = network(lambda z: z)
+    model.get_layer("logits").bias.assign(np.float32([0, 1, -np.inf]))
+    result = cam.Explainer(model, "conv")(pictures, [2] * 4)
+    assert np.isneginf(result.scores).all() and (result.probabilities == 0).all()
+    assert np.isfinite(result.cams).all()
+
+
 def test_layers_after_the_activation_still_see_probabilities(pictures):
     """A head that is read before its softmax, and another one that uses the softmax."""
     _, plain = network(lambda z: z, size=4)

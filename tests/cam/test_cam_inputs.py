@@ -237,6 +237,14 @@ def test_images_that_do_not_fit(explain, kind):
         explain(images)
 
 
+def test_one_image_of_a_network_of_any_size_is_not_gray():
+    explain = cam.Explainer(small((None, None, 3)))
+    with pytest.raises(UserError, match="single image give images\\[None\\]"):
+        explain(PHOTOS[0])
+    with pytest.raises(UserError, match="np.repeat\\(images\\[..., None\\], 3"):
+        explain(PHOTOS[..., 0])
+
+
 def test_channels_last_images_of_a_channels_first_network():
     model = small((3, 8, 6), data_format="channels_first")
     explain = cam.Explainer(model, "conv", data_format="channels_first")
@@ -399,6 +407,14 @@ def test_maps_of_one_cell_are_refused():
     one = lambda x: x.reshape(-1, 1, 1, 4)  # noqa: E731
     with pytest.raises(UserError, match="reshape= turns"):
         cam.Explainer(small(), "top", reshape=one)
+
+
+def test_a_network_of_one_cell_alone():
+    inputs = keras.Input((4, 4, 3))
+    x = layers.Conv2D(2, 3, 4, "same", name="only")(inputs)
+    x = layers.GlobalAveragePooling2D()(layers.BatchNormalization()(x))
+    with pytest.raises(UserError, match="'only' gives maps of one cell.*larger images"):
+        cam.Explainer(keras.Model(inputs, layers.Dense(2)(x)))
 
 
 def test_the_size_that_does_is_more_than_twice_the_size():
