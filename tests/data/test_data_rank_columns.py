@@ -130,6 +130,16 @@ def test_epithets_that_repeat_are_the_finest():
     assert chosen(columns).ranks == ("genus", "species")
 
 
+@pytest.mark.parametrize("coarse", ["genus", "family"])
+def test_names_that_repeat_in_single_taxa_are_the_finest(coarse):
+    """Each genus has one epithet, so genera nest below epithets."""
+    columns = {
+        coarse: ["Corvus", "Pica", "Larus", "Sterna"],
+        "species": ["minor", "minor", "major", "minor"],
+    }
+    assert chosen(columns).ranks == (coarse, "species")
+
+
 def test_a_scientific_name_is_finer_than_a_genus():
     columns = {
         "scientific_name": ["Anas crecca", "Picus canus"],

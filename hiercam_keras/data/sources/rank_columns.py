@@ -42,6 +42,8 @@ _LEVELS = (
     ("form",),
 )
 _LEVEL = {name: level for level, names in enumerate(_LEVELS) for name in names}
+# Known ranks that are words of other meanings, too: `class` is what a network answers.
+_EVERYDAY = ("domain", "division", "class", "order", "tribe", "variety", "form")
 _NAMES_OF_TAXA = ("label", "labels", "taxon", "common name")
 _SPLIT_NAMES = ("split", "data set", "dataset", "subset", "fold", "partition", "set")
 
@@ -287,8 +289,10 @@ def _ordered(
 ) -> tuple[str, ...]:
     """Coarse to fine; where nothing decides, in the order given.
 
-    Nesting decides first, then the order of known ranks. What crosses a known rank
-    comes after it, where it does not divide that rank's taxa.
+    The order of known ranks decides first: an epithet may be in several genera that
+    have no other. Of ranks with an everyday name (`_EVERYDAY`) and of unknown ones
+    nesting decides first. What crosses a known rank comes after it, where it does not
+    divide that rank's taxa.
     """
     edges: dict[str, set[str]] = defaultdict(set)  # name -> what must come later
 
@@ -310,11 +314,18 @@ def _ordered(
         coarse, fine = _LEVEL.get(_spaced(one)), _LEVEL.get(_spaced(other))
         return coarse is not None and fine is not None and coarse < fine
 
+    def sure_levels(one: str, other: str) -> bool:
+        everyday = _spaced(one) in _EVERYDAY or _spaced(other) in _EVERYDAY
+        return levels(one, other) and not everyday
+
+    def below(one: str, other: str) -> bool:
+        return table.is_below(other, one)
+
     def crosses(one: str, other: str) -> bool:
         apart = one in known and other not in known
         return apart and not table.nests(one, other) and not table.nests(other, one)
 
-    for rule in (lambda one, other: table.is_below(other, one), levels, crosses):
+    for rule in (sure_levels, below, levels, crosses):
         add(rule)
     left, order = list(names), []
     while left:
