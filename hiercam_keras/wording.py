@@ -2,7 +2,13 @@
 
 import math
 
-_IRREGULAR = {"genus": "genera", "phylum": "phyla", "taxon": "taxa", "class": "classes"}
+_IRREGULAR = {
+    "genus": "genera",
+    "phylum": "phyla",
+    "taxon": "taxa",
+    "class": "classes",
+    "epoch": "epochs",
+}
 _INVARIANT = ("species", "series")
 
 

@@ -24,6 +24,7 @@ from hiercam_keras import wording
         ("box", "boxes"),
         ("new batch", "new batches"),
         ("process", "processes"),
+        ("epoch", "epochs"),
     ],
 )
 def test_counts(noun, several):

@@ -227,15 +227,18 @@ def _go_on(run: Run, epochs: int) -> Run:
     if epochs == before:
         return run
     logging.info(
-        "%s was begun for %d epochs and goes on to %d", run.path, before, epochs
+        "%s was begun for %s and goes on to %d",
+        run.path,
+        wording.count(before, "epoch"),
+        epochs,
     )
     stale = [name for name in _RESULTS if (run.path / name).is_dir()]
     if stale:
         logging.warning(
-            "%s in %s are of the model of %d epochs until their modes run again",
+            "%s in %s are of the model of %s until their modes run again",
             ", ".join(stale),
             run.path,
-            before,
+            wording.count(before, "epoch"),
         )
     return run_folder.extend(run, epochs)
 

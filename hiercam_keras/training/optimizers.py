@@ -6,6 +6,7 @@ import keras
 from absl import logging
 from ml_collections import ConfigDict
 
+from hiercam_keras import wording
 from hiercam_keras.errors import UserError
 
 
@@ -64,12 +65,12 @@ def tell_other_schedule(
     old, new = (make_schedule(options, steps_per_epoch) for options in (before, train))
     logging.warning(
         "from here the schedule (%s) is that of %d epochs: the next learning rate is "
-        "%.3g, where that of %d epochs has %.3g. The result is another one than that "
-        "of %d epochs in one training",
+        "%.3g, where that of %s has %.3g. The result is another one than that of %d "
+        "epochs in one training",
         train.schedule,
         train.epochs,
         float(new(step)),
-        begun,
+        wording.count(begun, "epoch"),
         float(old(step)),
         train.epochs,
     )
