@@ -1,6 +1,7 @@
 """Boxes of tables and of boxes.csv: conventions, units, images that they must fit."""
 
 import logging
+import unicodedata
 
 import pytest
 from ml_collections import ConfigDict
@@ -164,6 +165,40 @@ def test_ids_without_suffix_say_what_was_compared(data_config, folder, caplog):
     (folder / "boxes.csv").write_text("image,x0,y0,x1,y1\n2.jpg,1,1,9,9\n")
     _, said = warnings(data_config, folder, caplog)
     assert "compared '2.jpg' (line 2) with ids such as 'a/2.jpg'" in said
+
+
+def test_ids_of_macos_are_those_of_the_table(data_config, folder, caplog):
+    """The folder's name is in NFD, the table's in NFC."""
+    name = "Åse"
+    (folder / "images" / "a").rename(
+        folder / "images" / unicodedata.normalize("NFD", name)
+    )
+    text = f"example_id,x0,y0,x1,y1\n{name}/1.jpg,1,1,9,9\n"
+    (folder / "boxes.csv").write_text(text, encoding="utf-8")
+    records, said = warnings(data_config, folder, caplog)
+    assert [record.boxes for record in records] == [((1, 1, 9, 9),), ()] and not said
+
+
+def test_boxes_of_folders_that_are_not_read_are_counted(data_config, folder, caplog):
+    text = "example_id,x0,y0,x1,y1\na/1.jpg,1,1,9,9\nother/1.jpg,1,1,9,9\n"
+    (folder / "boxes.csv").write_text(text)
+    with caplog.at_level("INFO", logger="absl"):
+        _, said = warnings(data_config, folder, caplog)
+    assert "1 of 2 boxes are in folders that are not read, such as 'other'" in (
+        caplog.text
+    )
+    assert not said
+
+
+def test_a_few_boxes_from_another_corner_do_not_turn_the_others():
+    """Three of 31 have x1 < x0 and y1 < y0, and all 31 fit as x,y,width,height."""
+    numbers = [(25, 22, 15, 12)] * 3 + [(10, 12, 30, 32)] * 28
+    rows = [boxes.Row(i, str(i), one) for i, one in enumerate(numbers)]
+    sizes = {row.example_id: (80, 64) for row in rows}
+    with pytest.raises(UserError, match="3 of 31 boxes do not fit.*convention=xywh"):
+        boxes.in_pixels(rows, sizes, boxes.AUTO, "xyxy", "boxes.csv")
+    found = boxes.in_pixels(rows[:30], sizes, boxes.AUTO, "xyxy", "boxes.csv")
+    assert found[-1] == (10, 12, 40, 44)
 
 
 def test_a_spreadsheet_wrote_the_boxes(data_config, folder, caplog):

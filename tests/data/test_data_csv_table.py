@@ -251,6 +251,13 @@ def test_names_that_stay_inside():
     assert safe_paths.relative("..a/b..jpg") == "..a/b..jpg"
 
 
+def test_a_jpeg_is_no_mask(read, folder):
+    """Its pixels around the object are above 0: 9 % more area for a disk."""
+    Image.new("L", (20, 10)).save(folder / "masks" / "a.JPG")
+    with pytest.raises(UserError, match="line 2: the mask .*a.JPG is a JPEG.*PNG"):
+        read("path,kind,mask\nscans/a.png,x,masks/a.JPG\nscans/b.png,y,\n")
+
+
 def test_a_mask_of_another_shape_is_told(read, folder):
     Image.new("L", (10, 20)).save(folder / "masks" / "b.png")
     text = "path,kind,mask\nscans/a.png,x,masks/a.png\nscans/b.png,y,masks/b.png\n"

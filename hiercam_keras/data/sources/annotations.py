@@ -10,6 +10,7 @@ They are drawn on the stored pixels; where a photo's EXIF data turns it, they tu
 
 import hashlib
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -206,6 +207,8 @@ def read_boxes(
             f"{','.join(table.columns)}."
         )
     rows = []
+    # macOS has file names in NFD, tables mostly are in NFC.
+    ids_of = {unicodedata.normalize("NFC", name): name for name in stored}
     for line, cells in table.rows():
         try:
             numbers = columns.numbers(table, cells)
@@ -214,6 +217,7 @@ def read_boxes(
         if not cells[ids[0]] or numbers is None:
             raise UserError(f"{path}, line {line}: the id or the box is empty.")
         name = cells[ids[0]].removeprefix("./").removeprefix("images/")
+        name = ids_of.get(unicodedata.normalize("NFC", name), name)
         rows.append(boxes_lib.Row(line, name, numbers))
     _warn_unknown(path, rows, stored)
     in_pixels = boxes_lib.in_pixels(
@@ -227,11 +231,19 @@ def read_boxes(
 
 
 def _warn_unknown(path, rows, stored):
-    """Names rows of no image, unless their folder is not read at all."""
+    """Names rows of no image; counts those whose folder is not read at all."""
     folders = {os.path.dirname(name) for name in stored}
     lost = [row for row in rows if row.example_id not in stored]
     own = [row for row in lost if os.path.dirname(row.example_id) in folders]
-    if lost and (own or len(lost) == len(rows)):
+    if lost and not own and len(lost) < len(rows):
+        logging.info(
+            "%s: %d of %d boxes are in folders that are not read, such as %r",
+            path,
+            len(lost),
+            len(rows),
+            os.path.dirname(lost[0].example_id),
+        )
+    elif lost:
         row = (own or lost)[0]
         stem = os.path.basename(os.path.splitext(row.example_id)[0])
         like = (name for name in stored if f"/{stem}." in f"/{name}")

@@ -37,7 +37,9 @@ _COLUMNS = {
 _WORDS = {"xyxy": "x0,y0,x1,y1", "xywh": "x,y,width,height"}
 _SLACK = 1.0  # px that a box may extend over the edge: conventions differ by one
 _SHARE_SLACK = 0.01  # the same for shares of a side
-_CERTAIN = 3  # boxes that must contradict the header before another reading is taken
+# Boxes that must contradict the header before another reading is taken: fewer may be
+# boxes that were drawn from another corner.
+_CERTAIN, _CERTAIN_SHARE = 3, 0.1
 
 
 class Options(NamedTuple):
@@ -153,7 +155,8 @@ def in_pixels(
     convention = options.convention if options.convention != "auto" else named
     wrong = _misfits(known, sizes, convention, units)
     other = next(one for one in CONVENTIONS if one != convention)
-    if len(wrong) >= _CERTAIN and options.convention == "auto":
+    certain = len(wrong) >= max(_CERTAIN, _CERTAIN_SHARE * len(known))
+    if certain and options.convention == "auto":
         if not _misfits(known, sizes, other, units):
             convention, wrong = other, []
     if wrong:

@@ -21,6 +21,7 @@ from hiercam_keras.data.sources.reading import Reading, Request
 from hiercam_keras.data.sources.table import Row, read_rows
 from hiercam_keras.errors import UserError
 
+_BLURRED = (".jpg", ".jpeg")
 _CHECKED = 50  # masks whose sizes are looked at; others are when they are used
 
 
@@ -185,6 +186,11 @@ def _mask(
         return None
     if not mask.is_file():
         raise UserError(f"there is no mask {mask}.")
+    if mask.suffix.lower() in _BLURRED:
+        raise UserError(
+            f"the mask {mask} is a JPEG, in which pixels around the object are not 0. "
+            "Save masks as PNG."
+        )
     if entry.orientation != 1:
         mask = annotations.turned(mask, _stored(entry), entry.orientation, cache)
     if check_size:
