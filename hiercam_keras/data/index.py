@@ -5,6 +5,7 @@ that are new or whose size or time changed; copies of files that are not clean
 (see `decode`) are in the folder of the index.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -19,6 +20,7 @@ from absl import logging
 
 from hiercam_keras import file_names, workdir
 from hiercam_keras.data import decode, fingerprints, prepare_report
+from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
 
 SCHEMA_VERSION = 2
@@ -102,6 +104,8 @@ def scan(
 ) -> Index:
     """Looks at every file that is new or changed, and at no other.
 
+    What was read before an interrupt is kept; a kill loses at most `_SAVE_EVERY` files.
+
     Args:
       root: folder that the files belong to; it names the index and is not written to.
       cache_dir: the index's folder is made in here.
@@ -136,16 +140,23 @@ def scan(
     found = _for_each(
         todo, lambda name: _examine(name, files[name], stats[name], folder), workers
     )
-    for count, (name, entry) in enumerate(
-        progress(found, total=len(todo), desc="prepare", unit="img"), start=1
-    ):
-        entries[name] = entry
-        if count % _SAVE_EVERY == 0:
-            _save(folder, root, {**known, **entries})
-    digests = _digests(entries, files, workers)
-    for name, digest in digests.items():
-        entries[name] = dataclasses.replace(entries[name], pixels=digest)
-    if todo or gone or digests:
+    digested = 0
+    try:
+        for count, (name, entry) in enumerate(
+            progress(found, total=len(todo), desc="prepare", unit="img"), start=1
+        ):
+            entries[name] = entry
+            if count % _SAVE_EVERY == 0:
+                _save(folder, root, {**known, **entries})
+        for name, digest in _digests(entries, files, workers):
+            entries[name] = dataclasses.replace(entries[name], pixels=digest)
+            digested += 1
+    except BaseException:  # a stop, most of all
+        if todo or digested:
+            with contextlib.suppress(UserError):  # the first error says more
+                _save(folder, root, {**known, **entries})
+        raise
+    if todo or gone or digested:
         kept = {name: known[name] for name in known.keys() - gone} | entries
         _drop_copies(folder, known, kept)
         _save(folder, root, kept)
@@ -191,8 +202,8 @@ def _for_each(
 
 def _digests(
     entries: Mapping[str, Entry], files: Mapping[str, Path], workers: int
-) -> dict[str, str]:
-    """Digests of all pixels, where a sketch is that of two files or more."""
+) -> Iterator[tuple[str, str]]:
+    """(name, digest of all pixels), where a sketch is that of two files or more."""
     count = Counter(entry.sketch for entry in entries.values() if entry.sketch)
     todo = [
         name
@@ -202,7 +213,7 @@ def _digests(
     if len(todo) >= _MANY:
         logging.info("Comparing all pixels of %d files that look the same", len(todo))
     found = _for_each(todo, lambda name: _digest(files[name]), workers)
-    return {name: digest for name, digest in found if digest}
+    return ((name, digest) for name, digest in found if digest)
 
 
 def _digest(path):

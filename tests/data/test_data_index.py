@@ -127,8 +127,10 @@ def test_damaged_index_is_made_anew(data_config, bird_folder, damage):
     assert second.records == first.records and second.report.added == 12
 
 
-def test_killed_scan_goes_on(data_config, bird_folder, monkeypatch):
-    monkeypatch.setattr(index, "_SAVE_EVERY", 4)
+@pytest.mark.parametrize(("every", "left"), [(4, 6), (5000, 6)])
+def test_interrupted_scan_goes_on(data_config, bird_folder, monkeypatch, every, left):
+    """However few were read: the next saving may be thousands of files away."""
+    monkeypatch.setattr(index, "_SAVE_EVERY", every)
     examine, seen = decode.examine, []
 
     def dies(path):
@@ -143,7 +145,30 @@ def test_killed_scan_goes_on(data_config, bird_folder, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         sources.load(data_config, str(bird_folder))
     monkeypatch.setattr(decode, "examine", examine)
-    assert sources.load(data_config, str(bird_folder)).report.added == 8
+    assert sources.load(data_config, str(bird_folder)).report.added == left
+
+
+def test_digests_before_an_interrupt_are_kept(data_config, bird_folder, monkeypatch):
+    for path in sorted(bird_folder.rglob("*.jpg")):
+        path.with_suffix(".png").write_bytes(path.read_bytes())  # a copy
+    digest, seen = index._digest, []
+
+    def dies(path):
+        seen.append(path)
+        if len(seen) > 6:
+            raise KeyboardInterrupt
+        return digest(path)
+
+    data_config.workers = 1
+    monkeypatch.setattr(index, "_digest", dies)
+    monkeypatch.setattr(index, "_BLOCK", 2)
+    with pytest.raises(KeyboardInterrupt):
+        sources.load(data_config, str(bird_folder))
+    before = len(seen)
+    monkeypatch.setattr(index, "_digest", lambda path: seen.append(path) or "x")
+    found = sources.load(data_config, str(bird_folder))
+    total = sum(bool(record.pixels) for record in found.records)
+    assert total >= 24 and len(seen) - before == total - 6
 
 
 def test_workers_do_not_matter(data_config, mixed_folder, tmp_path):
