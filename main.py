@@ -75,6 +75,7 @@ def _parse(argv: list[str]) -> list[str]:
     except (AttributeError, KeyError) as error:
         words = " ".join(re.sub(r"""[\\'"]+n?\\?""", " ", str(error)).split())
         words = words.replace(" Did", ". Did").replace(" ?", "?")
+        words += "" if words.endswith("?") else "."
         _fail(f"the config has no field {words} configs/default.py lists all fields.")
     except _WRONG as error:
         words = " ".join(str(error).rpartition("failure to load:")[2].split())

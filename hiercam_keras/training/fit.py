@@ -201,6 +201,6 @@ def _tell_left_out(loader: Any) -> None:
     left_out = loader.num_examples - loader.num_batches * loader.batch_size
     if left_out:
         logging.info(
-            "each epoch leaves out %d images of an incomplete last batch, drawn anew",
-            left_out,
+            "each epoch leaves out %s of an incomplete last batch, drawn anew",
+            wording.count(left_out, "image"),
         )

@@ -115,6 +115,21 @@ def test_a_spreadsheet_with_columns_that_are_no_ranks(read, folder, caplog):
     assert "--config.data.ranks=\"('genus','species','location')\"" in caplog.text
 
 
+@pytest.mark.parametrize("chosen", [(), ("species",)])
+def test_ids_of_events_are_a_finer_rank_with_a_warning(read, folder, caplog, chosen):
+    """Two images of each event show one species, as those of a burst do."""
+    text = "path,species,event\n"
+    for i in range(8):
+        Image.new("RGB", (20, 10), (9 * i, 0, 0)).save(folder / "scans" / f"{i}.png")
+        text += f"scans/{i}.png,{'ab'[i // 4]},E{i // 2}\n"
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        source = read(text, ranks=chosen)
+    assert source.records[0].lineage.ranks == (chosen or ("species", "event"))
+    said = "event: each value occurs with one species only" in caplog.text
+    assert said == (not chosen)
+    assert not said or "--config.data.ranks=\"('species',)\"" in caplog.text
+
+
 def test_the_table_of_a_kaggle_data_set(read, folder):
     """As it comes with folders of train, test and valid."""
     text = "class id,filepaths,labels,data set,scientific name\n"

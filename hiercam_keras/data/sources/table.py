@@ -146,6 +146,18 @@ def choose_ranks(
                 "columns."
             )
     logging.info("%s: %s", table.path, line)
+    known = [rank for rank in choice.ranks if rank_columns.is_known(rank)]
+    below = choice.ranks[choice.ranks.index(known[-1]) + 1 :] if known else ()
+    if below and not wanted:
+        logging.warning(
+            "%s: %s: each value occurs with one %s only, so it is taken as a finer "
+            "rank. If it is none (as ids of events or places), name the ranks: "
+            '--config.data.ranks="%s"',
+            table.path,
+            ", ".join(below),
+            known[-1],
+            f"({','.join(map(repr, known))},)",
+        )
     if others and wanted:
         logging.info("%s: not ranks: %s", table.path, "; ".join(others))
     elif others:
