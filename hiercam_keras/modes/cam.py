@@ -1,5 +1,6 @@
 """--mode=cam: maps of a split into the map store, or one figure for each photo."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,10 @@ def explain_photo(
         _answer(explain, result, heat, record, rank, k, k + len(ranks))
         for k, rank in enumerate(ranks)
     ]
+    for k in range(1, len(ranks)):
+        coarse, fine = (result.labels[0, at] for at in (k - 1, k))
+        parent = taxonomy.parents(ranks[k], ranks[k - 1])[fine]
+        answers[k] = dataclasses.replace(answers[k], nested=bool(parent == coarse))
     rows = [[a.rank, a.name, a.probability, a.true_name or ""] for a in answers]
     last = 2 * len(ranks)
     second = answers[-1].others[0]
@@ -201,6 +206,7 @@ def _answer(
         step=None if trivial else heat[step],
         step_degenerate=bool(result.degenerate[0, step]),
         step_note=ONLY_CHILD if trivial else "",
+        step_name=result.names[0][step],
         true_name=_true_name(record, taxonomy, rank),
     )
 

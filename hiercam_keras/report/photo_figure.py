@@ -1,8 +1,12 @@
 """The figure for one photo.
 
 The photo with its answer on the left; on the right one column per rank, coarse to fine:
-where the network looked for the taxon (marginal), where for the choice of this taxon
-within its parent (step), and how sure it is, with those that came second.
+where the network looked for the most probable taxon of the rank (marginal), where for
+the choice within its parent (step), and how sure it is, with those that came second.
+
+The steps are those on the way to the answer at the finest rank. The most probable taxa
+of coarser ranks need not lie on this way: the most probable species can belong to
+another family than the most probable family. The figure then names the step's taxon.
 """
 
 import dataclasses
@@ -34,6 +38,8 @@ class RankAnswer:
       step: float (h, w) in [0, 1] of the step from the parent taxon, or None.
       step_degenerate: that map says nothing.
       step_note: shown in place of a step that is None (`schema.ONLY_CHILD`).
+      step_name: display name of the taxon that the step chose; "" for `name`.
+      nested: the taxon belongs to the one of the column before.
       true_name: display name of the true taxon where it is known.
     """
 
@@ -46,6 +52,8 @@ class RankAnswer:
     step: np.ndarray | None = None
     step_degenerate: bool = False
     step_note: str = ""
+    step_name: str = ""
+    nested: bool = True
     true_name: str | None = None
 
 
@@ -75,6 +83,7 @@ _HEIGHT = 7.3
 _ROW_TOPS = (0.95, 3.4)  # of the two rows of maps, from the top
 _BARS_TOP = 5.78
 _MAX_BARS = 3
+_NO_HEATMAP = "no place speaks for it"
 
 
 def single_png(
@@ -110,7 +119,9 @@ def single_png(
         _draw_photo(figure, image, ranks, contrast, title, alpha)
         for column, answer in enumerate(ranks):
             left = _MARGIN + _PHOTO + 0.55 + column * _COLUMN
-            _draw_rank(figure, image, answer, left, column, alpha)
+            if column and answer.nested:
+                _write(figure, left - 0.21, 0.75, "›", 13, style.MUTED)
+            _draw_rank(figure, image, answer, left, alpha)
         return style.to_png(figure, dpi)
 
 
@@ -173,32 +184,37 @@ def _draw_rank(
     image: np.ndarray,
     answer: RankAnswer,
     left: float,
-    column: int,
     alpha: float,
 ) -> None:
     _write(figure, left, 0.44, answer.rank, 9, style.MUTED)
     sizes = ((12, 1), (10, 1), (8, 2), (6, 3))
     _write_lines(figure, left, 0.75, answer.name, _CELL, sizes, weight="bold")
-    if column:
-        _write(figure, left - 0.21, 0.75, "›", 13, style.MUTED)
     heat = overlay(image, answer.heatmap, alpha, degenerate=answer.degenerate)
     _show(figure, heat, left, _ROW_TOPS[0], _CELL)
+    if answer.degenerate:
+        _write(figure, left, _ROW_TOPS[0] + _CELL + 0.13, _NO_HEATMAP, 8, style.MUTED)
     step_top = _ROW_TOPS[1]
+    caption = _step_caption(answer)
     if answer.step is not None:
         degenerate = answer.step_degenerate
         step = overlay(image, answer.step, alpha, degenerate=degenerate)
         _show(figure, step, left, step_top, _CELL)
-        _write(figure, left, step_top - 0.14, _step_caption(answer), 8, style.MUTED)
+        sizes = ((8, 1), (7, 1), (5.5, 1))
+        _write_lines(figure, left, step_top - 0.1, caption, _CELL, sizes, style.MUTED)
     else:
-        _empty(figure, left, step_top, answer.step_note or "no step")
+        _empty(figure, left, step_top, caption)
     axes = _axes(figure, left, _BARS_TOP, _CELL, 1.2)
     _draw_bars(axes, answer)
 
 
 def _step_caption(answer: RankAnswer) -> str:
+    other = answer.step_name if answer.step_name != answer.name else ""
+    if answer.step is None:
+        note = answer.step_note or "no step"
+        return f"{other}: {note}" if other else note
     if answer.step_degenerate:
-        return "step: the map says nothing"
-    return f"step: why this {answer.rank}?"
+        return f"step to {other or answer.name}: {_NO_HEATMAP}"
+    return f"step: why {other or f'this {answer.rank}'}?"
 
 
 def _draw_bars(axes: Axes, answer: RankAnswer) -> None:

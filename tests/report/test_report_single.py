@@ -5,6 +5,8 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 
 from hiercam_keras.errors import UserError
@@ -68,6 +70,39 @@ def test_a_missing_step_a_degenerate_map_and_a_contrast_are_drawn_apart():
     for i, one in enumerate(figures):
         for other in figures[:i]:
             assert np.any(one != other)
+
+
+def test_a_step_to_another_taxon_than_the_column_s_is_named(monkeypatch):
+    """The best species need not be of the best family: the step leads to the former."""
+    written = _written(monkeypatch)
+    other = dataclasses.replace(ANSWER, step_name="Strigidae", degenerate=True)
+    only = dataclasses.replace(other, step=None, step_note="only child", nested=False)
+    single_png(IMAGE, [ANSWER, dataclasses.replace(other, step_name="Picidae"), other])
+    said = " ".join(written)
+    assert said.count("step: why this family?") == 2
+    assert said.count("step: why Strigidae?") == 1
+    assert said.count("no place speaks for it") == 2
+    assert written.count("›") == 2
+    written.clear()
+    single_png(IMAGE, [ANSWER, only])
+    assert "›" not in written  # as Picidae would hold Picidae
+    assert any("Strigidae" in text and "only child" in text for text in written)
+
+
+def _written(monkeypatch) -> list[str]:
+    """All that is written into figures from now on."""
+    texts = []
+
+    def noted(wrapped, at):
+        def write(self, *args, **options):
+            texts.append(args[at])
+            return wrapped(self, *args, **options)
+
+        return write
+
+    monkeypatch.setattr(Figure, "text", noted(Figure.text, 2))
+    monkeypatch.setattr(Axes, "text", noted(Axes.text, 2))
+    return texts
 
 
 def test_file_is_written_whole_whatever_the_names(tmp_path):
