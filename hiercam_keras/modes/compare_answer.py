@@ -13,7 +13,7 @@ import numpy as np
 
 from hiercam_keras import wording
 from hiercam_keras.metrics import resampling
-from hiercam_keras.modes import compare_claims
+from hiercam_keras.modes import compare_claims, unseen
 from hiercam_keras.modes.compare_claims import Tested
 from hiercam_keras.modes.compare_lifts import Lift
 from hiercam_keras.modes.comparison.measure import Compared
@@ -98,12 +98,15 @@ def accuracy_sentence(
         if row in own or trained is None:
             continue
         found = tested.difference("correct", row["model"], trained["model"])
-        text += f"; the {row['model']} is right in {_percent(row['accuracy'])}, "
+        whose, _, asked = row["model"].partition(" asked for ")
+        name = f"the {whose} model asked for the {asked}" if asked else whose
+        text += f"; {name} is right in {_percent(row['accuracy'])}, "
         text += compare_claims.points(found)
     groups = len(np.unique(compared.table.groups))
     if groups < resampling.MIN_GROUPS:
         text += f"; too few species for intervals (n = {groups})"
-    return text + "."
+    blind = unseen.sentence(compared.unseen or {}, len(compared.table))
+    return f"{text}. {blind}".strip()
 
 
 def _accuracy(row: Row) -> str:

@@ -140,7 +140,8 @@ def statistics_table(rows: Sequence[Mapping[str, Any]], evidence) -> schema.Tabl
                 title(row["measure"], evidence),
                 f"{row['model_a']} − {row['model_b']}",
                 with_interval(found, "{:+.3g}"),
-                *(row[name] for name in ("count", "groups", "p_holm", "effect_size")),
+                *(row[name] for name in ("count", "groups", "p_holm")),
+                row["effect_size"] if row["groups"] >= resampling.MIN_GROUPS else None,
             )
         )
     header = (
@@ -156,7 +157,7 @@ def statistics_table(rows: Sequence[Mapping[str, Any]], evidence) -> schema.Tabl
     caption = (
         f"Differences on the same picture. {_intervals(groups)} p of a sign-flip test "
         "over species, corrected for the number of tests; effect size: mean over "
-        "standard deviation of the differences."
+        "standard deviation of the differences, where there is an interval."
     )
     return schema.Table("Paired differences", header, tuple(told), caption)
 

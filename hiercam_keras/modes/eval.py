@@ -8,7 +8,7 @@ import numpy as np
 from hiercam_keras import file_names, runtime, tables
 from hiercam_keras.metrics import classification, hierarchy, resampling
 from hiercam_keras.models import files
-from hiercam_keras.modes import eval_calibration, eval_hierarchy
+from hiercam_keras.modes import eval_calibration, eval_hierarchy, unseen
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.multi_rank import write_paths
 from hiercam_keras.modes.settings import Settings
@@ -46,15 +46,26 @@ def run(settings: Settings) -> str:
     rows = write_tables(folder, data, found)
     write_paths(folder / "paths.csv", found.logits, found.labels, data.taxonomy)
     tree, trust = write_trust(folder, data.taxonomy, found, fitted)
+    told = unseen.of_split(
+        data.records("train"),
+        data.records(settings.split),
+        [row[0] for row in rows],
+        data.taxonomy,
+        f"{settings.split} image",
+    )
     lines = [
         f"{this.path}, {settings.split} split, 95 % intervals",
         tables.format_table(HEADER, rows),
+        *filter(None, [told]),
         "",
         tables.format_table(eval_calibration.HEADER, trust),
-        f"answers on one path of the tree: {tree['path_consistency']:.3f}, right at "
-        f"every rank: {tree['full_path_accuracy']:.3f}",
-        f"tables: {folder}",
     ]
+    if len(rows) > 1:
+        lines.append(
+            f"answers on one path of the tree: {tree['path_consistency']:.3f}, right "
+            f"at every rank: {tree['full_path_accuracy']:.3f}"
+        )
+    lines.append(f"tables: {folder}")
     return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.resampling import MIN_GROUPS
 from hiercam_keras.models import files
-from hiercam_keras.modes import guide_evidence, guide_view, part_naming
+from hiercam_keras.modes import guide_evidence, guide_view, part_naming, unseen
 from hiercam_keras.modes.compare_steps import choices
 from hiercam_keras.modes.export import PREDICTED, TRUE
 from hiercam_keras.modes.guide_pages import Pages
@@ -53,7 +53,7 @@ def run(settings: Settings) -> str:
     content = Guide(
         title=f"{data.run.data_name}: a field guide by {finest}",
         question=QUESTION,
-        sentences=_sentences(evidence, checked, settings.split),
+        sentences=_sentences(data, evidence, checked, settings.split),
         ranks=ranks,
         check=_check_rows(checked, planted),
         facts=_facts(data, settings),
@@ -113,6 +113,7 @@ def _chosen(settings: Settings, pages: Pages) -> list[tuple[str, int]]:
 
 
 def _sentences(
+    data: RunData,
     evidence: guide_evidence.Evidence,
     checked: part_naming.Check | None,
     split: str,
@@ -121,22 +122,19 @@ def _sentences(
     count = len(evidence.records)
     seen = "that the model learned from" if split == "train" else "new to the model"
     right = {
-        rank: (
-            evidence.right(rank)[evidence.chosen(rank)].mean(),
-            int(evidence.chosen(rank).sum()),
-        )
+        rank: evidence.right(rank)[evidence.chosen(rank)]
         for rank in evidence.ranks
         if evidence.chosen(rank).any()
     }
-    told = ", ".join(
-        f"{rank} {percent(share)} of {wording.count(number, 'picture')}"
-        for rank, (share, number) in right.items()
-    )
+    told = ", ".join(f"{rank} {_share(answers)}" for rank, answers in right.items())
     first = (
         f"Made of {wording.count(count, 'picture')} {seen}, which tells a taxon "
         f"from its siblings in: {told}."
     )
-    sentences = [first]
+    finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
+    train = data.records("train")
+    blind = unseen.of_split(train, evidence.records, [finest], data.taxonomy)
+    sentences = [first, *filter(None, [blind])]
     off = np.stack([evidence.of("off_object", rank) for rank in evidence.ranks])
     known = off[np.isfinite(off)]
     if known.size:
@@ -150,6 +148,14 @@ def _sentences(
     if checked:
         sentences.append(naming_sentence(checked))
     return tuple(sentences)
+
+
+def _share(answers: np.ndarray) -> str:
+    """`67 % of 30 pictures`; of fewer than ten the count: `4 of 6 pictures`."""
+    of = f"of {wording.count(len(answers), 'picture')}"
+    if len(answers) < MIN_GROUPS:
+        return f"{int(answers.sum())} {of}"
+    return f"{percent(answers.mean())} {of}"
 
 
 def naming_sentence(checked: part_naming.Check) -> str:

@@ -14,7 +14,7 @@ from hiercam_keras.data import duplicates, sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files, heads, user_code, xla_layers
-from hiercam_keras.modes import copies
+from hiercam_keras.modes import copies, unseen
 from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
@@ -72,6 +72,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
     if split.note:
         logging.info("%s", split.note)
     copies.warn(source.records, split)
+    _warn_of_unseen(split, source.records, taxonomy, settings.rank)
     runtime.start(config.seed, config.model.dtype, config.distribution.devices)
     records, _ = split.select(source.records, "train")
     batch_size = _batch_size(folder, settings, len(records))
@@ -266,6 +267,21 @@ def _differences(before: Any, now: Any, path: str = "config") -> list[str]:
             found += _differences(before.get(name), now.get(name), f"{path}.{name}")
         return found
     return [] if before == now else [path]
+
+
+def _warn_of_unseen(
+    split: splits.Split,
+    records: Sequence[Record],
+    taxonomy: Taxonomy,
+    ranks: Sequence[str],
+) -> None:
+    """Logs how many images of val and test no model of this training can name."""
+    train, _ = split.select(records, "train")
+    for name in ("val", "test"):
+        asked, _ = split.select(records, name)
+        told = unseen.of_split(train, asked, ranks, taxonomy, f"{name} image")
+        if told:
+            logging.warning("%s", told)
 
 
 def _as_json(value: Any) -> Any:

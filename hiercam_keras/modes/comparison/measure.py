@@ -16,6 +16,7 @@ from hiercam_keras.evaluation.tabulate import stored, tabulate
 from hiercam_keras.metrics import classification, coherence, resampling
 from hiercam_keras.metrics.faithfulness.measure import NAMES as FAITHFULNESS
 from hiercam_keras.metrics.resampling import Estimate
+from hiercam_keras.modes import unseen
 from hiercam_keras.modes.comparison.columns import Column
 
 
@@ -32,12 +33,14 @@ class Compared:
       measures: names of the values that are measures of a map, in the tables' order.
       areas: names of the areas of parts, among the pictures' values.
       chance: column -> accuracy of always the commonest taxon of the training images.
+      unseen: rank -> pictures whose taxon no training image shows.
     """
 
     table: Table
     measures: tuple[str, ...]
     areas: tuple[str, ...] = ()
     chance: dict[str, float] | None = None
+    unseen: dict[str, int] | None = None
 
     def accuracy(self, column: str) -> Estimate:
         """Share of right answers, species resampled."""
@@ -111,6 +114,10 @@ def measure(
         (*MEASURES, *parts, "background", *FAITHFULNESS),
         tuple(f"{name}_area" for name in parts),
         {column.name: _chance(column, table) for column in columns},
+        {
+            rank: unseen.count(data.records("train"), records, rank, data.taxonomy)
+            for rank in dict.fromkeys(column.rank for column in columns)
+        },
     )
 
 

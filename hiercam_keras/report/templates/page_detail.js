@@ -63,7 +63,7 @@ function steps(picture) {
                    ...picture.steps.map((step) => stepFigure(picture, step)));
   const title = make("h3", "", "The steps");
   const note = make("p", "note",
-    `What made the model ${data.stepsOf} choose each taxon among its siblings; the ` +
+    `What made the ${data.stepsOf} model choose each taxon among its siblings; the ` +
     "share is its probability within its parent.");
   const parts = [title, note, row];
   if (data.labels.step.length) {
