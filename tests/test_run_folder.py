@@ -135,6 +135,16 @@ def test_the_remedy_is_the_run_that_is_missing(tmp_path, make):
         run_folder.find(str(tmp_path), [("species",)], 1)
 
 
+def test_the_remedy_names_the_images_of_the_other_runs(tmp_path, make):
+    """Without --data_dir the command would train on the embedded birds."""
+    path = make("species")
+    record = workdir.read_json(path / "config.json")
+    workdir.write_json(path / "config.json", {**record, "data_dir": "/my photos"})
+    words = f"--rank=family --data_dir='/my photos'` and the other flags of {path}"
+    with pytest.raises(UserError, match=words):
+        run_folder.find(str(tmp_path), [("species",), ("family",)], 0)
+
+
 def test_no_training_at_a_rank_that_the_data_lack_is_advised(tmp_path):
     """compare asks for species and family where nothing else is said."""
     path = run_folder.path_for(str(tmp_path), "skin", ("diagnosis",), 0)

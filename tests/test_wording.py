@@ -23,6 +23,7 @@ from hiercam_keras import wording
         ("taxon", "taxa"),
         ("box", "boxes"),
         ("new batch", "new batches"),
+        ("epoch", "epochs"),
         ("process", "processes"),
         ("epoch", "epochs"),
     ],

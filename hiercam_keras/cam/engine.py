@@ -93,6 +93,11 @@ class Explainer:
                 f"Keras runs on {keras.backend.backend()}, the CAM engine needs jax: "
                 "set KERAS_BACKEND=jax before keras is imported"
             )
+        if not isinstance(model, keras.Layer):
+            raise UserError(
+                f"expected a Keras 3 model, found {type(model).__name__}: read a file "
+                "with keras.saving.load_model(path, compile=False)"
+            )
         self.model = model
         self.options = options or Options()
         self.batch_size = batch_size

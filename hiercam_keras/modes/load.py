@@ -91,9 +91,12 @@ def _of_one_rank(
     if not settings.chosen_rank and list(wanted) == [settings.rank]:
         logging.info("the data have one rank, which is used: --rank=%s", *rank)
         return [rank]
+    use = f"Use --rank={rank[0]}"
+    if len(wanted) > 1:
+        use = "Two runs of one rank are compared with --runs=FOLDER,FOLDER"
     raise UserError(
         f"the data of {runs[0].path} have one rank, {rank[0]}, and none called "
-        f"{', '.join(sorted(asked))}. Use --rank={rank[0]}; for several ranks train on "
+        f"{', '.join(sorted(asked))}. {use}; for several ranks train on "
         "data with lineages (--config.data.lineages=taxa.csv for class folders)."
     )
 

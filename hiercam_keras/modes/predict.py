@@ -41,6 +41,8 @@ def run(settings: Settings) -> str:
     shown = [row for row in rows if row[0] == found.example_ids[0] and row[2] == 1]
     text = tables.format_table(("rank", "taxon", "probability"), _brief(shown))
     images = wording.count(len(found.example_ids), "image")
+    if len(found.example_ids) > 1:
+        images += ", the first of them above"
     return f"{found.example_ids[0]}\n{text}\n{images}: {path}"
 
 

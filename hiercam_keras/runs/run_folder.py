@@ -8,6 +8,7 @@ runs/<data name>/<rank[+rank]>/seed<k>/
   checkpoints/ log.csv maps/ eval/
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -218,11 +219,18 @@ def _remedy(runs: list[Run], wanted: Sequence[tuple[str, ...]], seed: int) -> st
         if run.data_name == last.data_name and run.path.name == f"seed{seed}"
     ]
     missing = [ranks for ranks in wanted if not _best(own, ranks)]
-    return f"{_training((missing or wanted)[0])}, or name a run with --workdir."
+    return f"{_training((missing or wanted)[0], last)}, or name a run with --workdir."
 
 
-def _training(ranks: tuple[str, ...]) -> str:
-    return f"Train one with `--mode=train --rank={','.join(ranks)}`"
+def _training(ranks: tuple[str, ...], like: Run | None = None) -> str:
+    """The command of a training, on the data of another run where there is one."""
+    command = f"--mode=train --rank={','.join(ranks)}"
+    if like is None or not like.data_dir:
+        return f"Train one with `{command}`"
+    return (
+        f"Train one with `{command} --data_dir={shlex.quote(like.data_dir)}` and the "
+        f"other flags of {like.path}"
+    )
 
 
 def _paths(runs: Sequence[Run]) -> str:

@@ -248,3 +248,8 @@ def test_degenerate_where_nothing_is_positive(small_model, tree, images):
 def test_errors(explain, images, images_of, asked, method, part):
     with pytest.raises(UserError, match=part):
         explain(images_of(images), asked, method)
+
+
+def test_a_path_in_place_of_a_model():
+    with pytest.raises(UserError, match="found str: read a file with keras.saving"):
+        cam.Explainer("model.keras")

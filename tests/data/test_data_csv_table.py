@@ -189,7 +189,7 @@ WRONG = {
     "path,kind\nscans/a.png,x\n\nscans/./a.png,y\n": "line 4: .*occurs in line 2",
     "path,kind\nscans/a.png,x,y\n": r"line 2: 3 cells, expected 2 \(path,kind\)",
     "path,kind,kind\nscans/a.png,x,y\n": "line 1: the column 'kind' occurs twice",
-    "bird,kind\nscans/a.png,x\n": "expected one column of path, image.*found none",
+    "bird,kind\nscans/a.png,x\n": "of path, image.*found none.*Rename .* to path",
     "path,image,kind\na,b,c\n": "found path, image",
     "path kind\nscans/a.png x\n": "found none in path kind",
     "path\nscans/a.png\n": "no column for a rank",

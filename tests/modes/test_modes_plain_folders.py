@@ -51,8 +51,13 @@ def test_the_single_rank_is_the_default_of_all_modes(config, birds, caplog):
         ("eval", {"rank": ("family",), "chosen_rank": True}),
         ("compare", {}),
     ):
-        with pytest.raises(UserError, match="have one rank, label, and none called .*"):
+        with pytest.raises(
+            UserError, match="one rank, label, and none called"
+        ) as error:
             tiny_birds.run(mode, config, **flags)
+        assert ("Use --rank=label" in str(error.value)) is (mode == "eval")
+        # compare takes no --rank, and two ranks at least
+        assert ("with --runs=" in str(error.value)) is (mode == "compare")
 
 
 def test_another_rank_is_an_error_that_names_the_one_there_is(config, birds):

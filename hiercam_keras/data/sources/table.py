@@ -177,7 +177,8 @@ def _layout(table: Table, wanted: Sequence[str]) -> _Layout:
     if len(paths) != 1:
         raise UserError(
             f"{table.path}, line 1: expected one column of {', '.join(_PATHS)}, found "
-            f"{', '.join(paths) or 'none'} in {','.join(table.columns)}."
+            f"{', '.join(paths) or 'none'} in {','.join(table.columns)}. Rename the "
+            "column of the image files in the header to path."
         )
     box = boxes.find_columns(table)
     mask, example_id = (next(iter(table.find([name])), None) for name in _OTHERS)
