@@ -190,7 +190,11 @@ def fit_stream(
             ).history
             figures = {name: values[-1] for name, values in history.items()}
             rows.append({"step": start + count, **figures})
-            logging.info("step %d: loss %.4f, accuracy %.4f", *rows[-1].values())
+            logging.info(
+                # By name: Keras gives the accuracy first.
+                "step %(step)d: loss %(loss).4f, accuracy %(accuracy).4f",
+                rows[-1],
+            )
         if last_step > keep.saved_step:
             keep.save(last_step)
         checkpoints.wait()

@@ -124,11 +124,14 @@ def stream(first_step=0):
         step += 1
 
 
-def test_fit_stream_learns_and_tells(tmp_path):
+def test_fit_stream_learns_and_tells(tmp_path, caplog):
+    caplog.set_level("INFO", logger="absl")
     model = stream_model()
     state = Checkpoints(tmp_path)
     rows = pretrain.fit_stream(model, stream(), 0, 60, state, 60, report_every=20)
     assert [row["step"] for row in rows] == [20, 40, 60]
+    last = "step {step}: loss {loss:.4f}, accuracy {accuracy:.4f}".format(**rows[-1])
+    assert last in caplog.messages
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
     assert rows[-1]["accuracy"] > rows[0]["accuracy"]
     assert state.latest().meta == {"step": 60}
