@@ -105,6 +105,14 @@ def accuracy_sentence(
     groups = len(np.unique(compared.table.groups))
     if groups < resampling.MIN_GROUPS:
         text += f"; too few species for intervals (n = {groups})"
+    constant = [
+        _model(row, own)
+        for row in own
+        if len(compared.table) > 1
+        and len(np.unique(compared.table.of("predicted", row["model"]))) == 1
+    ]
+    if constant:
+        text += f"; {' and '.join(constant)} gave all of them one answer"
     blind = unseen.sentence(compared.unseen or {}, len(compared.table))
     return f"{text}. {blind}".strip()
 

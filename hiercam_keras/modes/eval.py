@@ -56,7 +56,7 @@ def run(settings: Settings) -> str:
     lines = [
         f"{this.path}, {settings.split} split, 95 % intervals",
         tables.format_table(HEADER, rows),
-        *filter(None, [told]),
+        *filter(None, [told, one_answer(found, data.taxonomy)]),
         "",
         tables.format_table(eval_calibration.HEADER, trust),
     ]
@@ -67,6 +67,21 @@ def run(settings: Settings) -> str:
         )
     lines.append(f"tables: {folder}")
     return "\n".join(lines)
+
+
+def one_answer(found: Predictions, taxonomy: Any) -> str:
+    """Says that a model has not learned to tell images apart; "" where it has."""
+    told = []
+    for rank, logits in found.logits.items():
+        answers = np.unique(logits.argmax(-1))
+        if len(answers) == 1 and len(logits) > 1:
+            told.append(f"{taxonomy.names(rank)[answers[0]]} ({rank})")
+    if not told:
+        return ""
+    return (
+        f"All images get one answer: {', '.join(told)}. A model that does not tell "
+        "images apart has maps that mean little: train it longer or on more images."
+    )
 
 
 def write_tables(folder: Path, data: RunData, found: Predictions) -> list[list[Any]]:

@@ -1,5 +1,6 @@
 """What the compare page says of made numbers, worked out by hand."""
 
+import dataclasses
 import json
 import math
 
@@ -165,6 +166,19 @@ def test_a_model_by_two_methods_is_right_once(numbers):
     )
     assert "by species, and 50.0 % by species asked for family: no sig" in second
     assert "when asked for the family" in second
+
+
+def test_one_answer_for_all_and_unseen_taxa_are_said(numbers):
+    nothing = compare_claims.Tested([])
+    first = compare_answer.accuracy_sentence(numbers, SUMMARY, "test", nothing)
+    assert "one answer" not in first and "training image" not in first
+    values = dict(numbers.table.values)
+    values["predicted"] = np.zeros_like(values["predicted"])
+    table = dataclasses.replace(numbers.table, values=values)
+    same = dataclasses.replace(numbers, table=table, unseen={"species": 3})
+    first = compare_answer.accuracy_sentence(same, SUMMARY, "test", nothing)
+    assert "the species model and the family model gave all of them one" in first
+    assert "Of 40 pictures, 3 at species cannot be answered right" in first
 
 
 def test_two_runs_of_one_rank_are_told_apart(numbers):

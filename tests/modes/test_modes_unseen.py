@@ -2,13 +2,16 @@
 
 import logging as std_logging
 
+import numpy as np
 import pytest
 import tiny_birds
 
 from hiercam_keras.data.records import Record
+from hiercam_keras.modes import eval as eval_mode
 from hiercam_keras.modes import unseen
 from hiercam_keras.taxonomy.lineage import parse_class_name
 from hiercam_keras.taxonomy.tree import Taxonomy
+from hiercam_keras.training.predict import Predictions
 
 NISUS, GENTILIS, BUTEO, TYTO = (
     f"0000{i}_Animalia_Chordata_Aves_{name}"
@@ -49,6 +52,11 @@ def test_what_no_training_image_shows(taxonomy):
     )
 
 
+def test_ranks_are_listed():
+    said = unseen.sentence({"order": 1, "family": 0, "genus": 2, "species": 3}, 4)
+    assert "Of 4 pictures, 1 at order, 2 at genus and 3 at species cannot be" in said
+
+
 def test_nothing_is_said_where_all_taxa_were_trained_on(taxonomy):
     train, asked = records(NISUS, TYTO), records(TYTO)
     assert unseen.of_split(train, asked, ["species"], taxonomy) == ""
@@ -66,3 +74,19 @@ def test_one_image_a_species(tmp_path, caplog, birds, trained):
     said = tiny_birds.run("eval", config, rank=("species",))
     assert "1 at species cannot be answered right: no training image" in said
     assert "cannot be answered" not in tiny_birds.run("eval", trained.config)
+
+
+def test_a_model_that_answers_all_images_alike(taxonomy):
+    """Maps of it hardly differ between images, so that eval says so."""
+    logits = np.zeros((3, 4), np.float32)
+    logits[:, taxonomy.find("Tyto alba")[1]] = (1, 2, 3)
+    labels = {"species": np.arange(3)}
+
+    def said(logits):
+        found = Predictions(list("abc"[: len(logits)]), {"species": logits}, labels)
+        return eval_mode.one_answer(found, taxonomy)
+
+    assert said(logits).startswith("All images get one answer: Tyto alba (species).")
+    assert said(logits[:1]) == ""  # of one image it is no news
+    logits[0] = np.roll(logits[0], 1)
+    assert said(logits) == ""
