@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 
 # Before anything imports keras or tensorflow.
 os.environ["KERAS_BACKEND"] = "jax"
@@ -15,6 +16,11 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 import pytest  # noqa: E402
+
+# A shell starts what it puts into the background with Ctrl-C ignored, and processes of
+# the tests would begin so.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -229,12 +229,12 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from hiercam_keras import workdir
-from hiercam_keras.data import disk_cache, windows
+from hiercam_keras.data import disk_cache, resize_windows
 
 workdir.write_nothing()  # as every process but the first of several
 folder, log = map(Path, sys.argv[1:])
 two = np.full((1, 2), 2, np.int32)
-where = windows.Windows(two, two, 0 * two, two, 2)
+where = resize_windows.Windows(two, two, 0 * two, two, 2)
 
 def fill(pixels, starts):
     with open(log, "a") as file:

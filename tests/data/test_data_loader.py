@@ -285,7 +285,7 @@ def test_what_was_skipped_is_told_at_the_end(records, data_config, bird_folder, 
         list(found.epoch(0))
         assert len(told) == 2
     assert told[2:] == [
-        "2 of 12 image files turned bad and stood aside, the first was "
+        "2 of 12 image files failed to decode and were skipped, the first is "
         f"{records[3].example_id}"
     ]
 

@@ -124,7 +124,7 @@ def test_lists_of_masks_with_pixels_that_do_not_count(config, tmp_path):
     ids = tuple(SIZES)
     make_masks(tmp_path / "test", ids)
     fields = {"metadata": tmp_path / "test", "maps": make_store(tmp_path / "maps")}
-    with pytest.raises(UserError, match="names masks: say where they lie with"):
+    with pytest.raises(UserError, match="names masks: name their folder with"):
         score(config, tmp_path / "out", **fields)
     score(config, tmp_path / "out", **fields, images=tmp_path / "masks")
     rows = read(tmp_path / "out")

@@ -106,7 +106,7 @@ def test_lineage_refuses_what_does_not_fit():
         Lineage(("a",), ("family", "species"))
     with pytest.raises(UserError, match="empty species"):
         Lineage(("a", " "), ("family", "species"))
-    with pytest.raises(UserError, match="stands twice"):
+    with pytest.raises(UserError, match="is twice"):
         Lineage(("a", "b"), ("family", "Family"))
 
 
