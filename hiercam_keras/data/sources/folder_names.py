@@ -6,8 +6,9 @@ from pathlib import Path
 from absl import logging
 
 from hiercam_keras.data import index as index_lib
-from hiercam_keras.data.sources import lineage_table, split_words
+from hiercam_keras.data.sources import lineage_table
 from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy import split_words
 from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
 
 LABEL = "label"  # the single rank of folders with plain names

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from hiercam_keras.data.sources import split_words
+from hiercam_keras.taxonomy import split_words
 
 # Level of each known rank, coarse to fine; names of one level have no order.
 _LEVELS = (
