@@ -104,6 +104,12 @@ def is_known(name: str) -> bool:
     return _spaced(name) in _LEVEL or _spaced(name) in _NAMES_OF_TAXA
 
 
+def level(name: str) -> int | None:
+    """Depth of a taxonomic rank among all there are, one for all names of a rank
+    ("epithet" is "species"); None for a name that is no rank."""
+    return _LEVEL.get(_spaced(name))
+
+
 class _Columns:
     """Distinct rows of a table by column, with what is asked about pairs of them."""
 
