@@ -171,8 +171,8 @@ class RunData:
             f"{wording.count(len(records), 'image')} at any rank. Its ranks are "
             f"{', '.join(self.taxonomy.ranks)}, and a {rank} is "
             f"{self.taxonomy.names(rank)[0]!r}; the images have "
-            f"{', '.join(lineage.ranks)}, and {'/'.join(lineage.taxa)!r}. --mode=predict "
-            "and --mode=cam need no known taxa."
+            f"{', '.join(lineage.ranks)}, and {'/'.join(lineage.taxa)!r}. Modes "
+            "predict and cam need no known taxa."
         )
 
     def training_records(self) -> list[Record] | None:
