@@ -197,4 +197,7 @@ def _load_imported(run: Run, config: Any) -> Network:
     path = labels_path(run.path)
     labels = Labels.from_json(workdir.read_json(path), str(path))
     model = imported.read(run.model_path)
-    return from_elsewhere(model, labels, about["image_size"], about["layer"], config)
+    # The last activation is found again: names of layers in a class of the user's may
+    # be other ones in each process.
+    layer = about["layer_asked"] or ""
+    return from_elsewhere(model, labels, about["image_size"], layer, config)
