@@ -53,11 +53,15 @@ class Steps:
 
     model: str
     ranks: tuple[str, ...]
-    maps: store.Reader
+    maps: store.Reader | None
     records: tuple[Record, ...]
     table: Table
     parts: tuple[str, ...]
     taxonomy: Taxonomy | None = None
+
+
+# Of models whose labels are independent: nothing is chosen among siblings.
+NONE = Steps("", (), None, (), Table(np.array([]), np.array([]), (), (), {}, {}), ())
 
 
 def choices(taxonomy: Taxonomy, finest: str) -> tuple[str, ...]:
