@@ -188,6 +188,7 @@ def test_left_out_and_merged_columns(end, pictures):
         within([1, 5]),
         within([5]) - within([1, 5]),
     ]
+    assert result.names[0] == ["g x", "g x", "B", "c"]
     for k, weights in enumerate(gradients):
         close(result.cams[:, k], maps_of(plain, pictures, weights))
 
@@ -214,6 +215,7 @@ def test_logarithms_of_probabilities_are_of_the_kept_columns(end, pictures):
     p = softmax(z, axis=1)
     expected = np.stack([p[:, 0] + p[:, 1], p[:, 2], p[:, 3]], 1)
     close(result.rank_probabilities(), expected)
+    assert (result.labels[:, 0] == expected.argmax(1)).all()
     if end:
         close(result.logits, np.log(expected))
 
