@@ -17,11 +17,12 @@ import keras
 import numpy as np
 from absl import logging
 
-from hiercam_keras.cam import arrays, graph, layer_choice, methods, targets
+from hiercam_keras.cam import arrays, graph, layer_choice, targets
 from hiercam_keras.cam.explanation import Explanation
 from hiercam_keras.cam.inputs import Inputs
+from hiercam_keras.cam.methods import Method, get_methods
 from hiercam_keras.cam.outputs import Outputs
-from hiercam_keras.cam.program import INPUT, Options, Program
+from hiercam_keras.cam.program import Options, Program
 from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
 from hiercam_keras.models.xla_layers import shards
@@ -61,6 +62,7 @@ class Explainer:
       image_input: name, dict key or place of the image among several inputs.
       data_format: of the layer, where the model does not tell.
       reshape: turns the layer's output into (B, h, w, C), for maps that are tokens.
+      method: a name in METHODS, of the calls that name none.
       batch_size: larger input is cut to this, the last piece padded, so that nothing
         is compiled twice. None takes the input as it comes.
       options: see `Options`.
@@ -85,6 +87,7 @@ class Explainer:
         image_input: str | int | None = None,
         data_format: str | None = None,
         reshape: Callable | None = None,
+        method: str = "gradcam",
         batch_size: int | None = None,
         options: Options | None = None,
     ):
@@ -100,6 +103,7 @@ class Explainer:
             )
         self.model = model
         self.options = options or Options()
+        (self.method,) = _one_method(method)
         self.batch_size = batch_size
         self._asked_layers = layer
         self._inputs = Inputs(model, image_input)
@@ -222,33 +226,31 @@ class Explainer:
         self,
         images,
         asked: Any = None,
-        method: str | Sequence[str] = "gradcam",
+        method: str | None = None,
         *,
         other_inputs: Any = None,
         seeds: Sequence[int] | None = None,
         variables: tuple[list, list] | None = None,
-    ) -> Explanation | dict[Any, Explanation]:
-        """Explains a batch.
+    ) -> Explanation:
+        """Explains a batch by one method at one layer.
 
         Args:
           images: (B, H, W, C), as the model takes them (uint8 or float), an array of
             any library; or all inputs of the model, a dict or list as Keras takes it.
           asked: targets: None (the predicted class), integer labels (B,) or (B, K), a
             Target or a sequence of Targets. See `targets`.
-          method: a name in METHODS, or several, which share the forward pass.
+          method: a name in METHODS; None is the explainer's own.
           other_inputs: of a model of several inputs, held fixed: a dict by name, a list
             in the model's order without the image, or the array of the only one. One
             row for each image, or one for all.
           seeds: one integer an image, for methods that draw; default its position.
           variables: weights in place of the model's own, see `randomization`.
 
-        Returns:
-          An Explanation. For several methods a dict by method, for several layers by
-          layer path, for several of both by (method, layer path).
-
         Raises:
           UserError: images or other inputs that the model cannot take, NaN among them,
-            a wrong method, target, or number of targets.
+            a wrong method, target, or number of targets; several methods, or a method
+            of the layer where the explainer has several layers: those are asked with
+            `explain_many`.
         """
         return self.submit(
             images,
@@ -263,18 +265,55 @@ class Explainer:
         self,
         images,
         asked: Any = None,
-        method: str | Sequence[str] = "gradcam",
+        method: str | None = None,
         *,
         other_inputs: Any = None,
         seeds: Sequence[int] | None = None,
         variables: tuple[list, list] | None = None,
-    ) -> Callable[[], Explanation | dict[Any, Explanation]]:
+    ) -> Callable[[], Explanation]:
         """Starts the work and returns at once; calling the result waits for it.
 
         So the device computes while the host decodes the next batch. Arguments are
         those of `__call__`.
         """
-        chosen = methods.get_methods(method)
+        chosen = _one_method(method) if method is not None else (self.method,)
+        wait = self._start(images, asked, chosen, other_inputs, seeds, variables)
+        if len(self.layers) > 1 and chosen[0].source != "input":
+            raise UserError(
+                f"one call explains one layer, and this explainer has "
+                f"{', '.join(self.layers)}: use explain_many(images, asked, "
+                f"[{chosen[0].name!r}]), which returns a dict by (method, layer)"
+            )
+        return lambda: next(iter(wait().values()))
+
+    def explain_many(
+        self,
+        images,
+        asked: Any = None,
+        methods: str | Sequence[str] | None = None,
+        *,
+        other_inputs: Any = None,
+        seeds: Sequence[int] | None = None,
+        variables: tuple[list, list] | None = None,
+    ) -> dict[tuple[str, str], Explanation]:
+        """Explains a batch by several methods, at all layers, in one forward pass.
+
+        Args:
+          methods: one or several names in METHODS; None is the explainer's own.
+          images, asked, other_inputs, seeds, variables: as for `__call__`.
+
+        Returns:
+          (method, layer path) -> Explanation, in the order of `methods` and `layers`.
+          The layer of methods that explain the input (saliency, smoothgrad,
+          integrated_gradients) is "input".
+        """
+        chosen = (self.method,) if methods is None else get_methods(methods)
+        return self._start(images, asked, chosen, other_inputs, seeds, variables)()
+
+    def _start(
+        self, images, asked, chosen, other_inputs, seeds, variables
+    ) -> Callable[[], dict[tuple[str, str], Explanation]]:
+        """Starts the work of `chosen` methods; calling the result waits for it."""
         images, others = self._given(images, other_inputs)
         program = self._program(images, others)
         self._check_range(images)
@@ -291,7 +330,8 @@ class Explainer:
             run(variables, *piece)
             for piece in self._pieces(images, others, codes, seeds.astype(np.uint32))
         ]
-        return functools.partial(self._collect, pieces, count, chosen, asked, method)
+        size = _picture_size(images, program.image_layout)
+        return functools.partial(self._collect, pieces, count, chosen, asked, size)
 
     def _given(self, images, other_inputs) -> tuple[Any, tuple]:
         """The checked image array (B, H, W, C), and the other inputs' (B, ...)."""
@@ -354,8 +394,12 @@ class Explainer:
             self._compiled[key] = jax.jit(functools.partial(program.run, chosen))
         return self._compiled[key]
 
-    def _collect(self, pieces, count, chosen, asked, method):
-        """Waits for the pieces, joins them, cuts the padding off."""
+    def _collect(self, pieces, count, chosen, asked, size):
+        """Waits for the pieces, joins them, cuts the padding off.
+
+        Returns:
+          (method, layer) -> Explanation, in the order asked for.
+        """
         pieces = jax.device_get(pieces)
         maps, degenerate, shared, extras = jax.tree.map(
             lambda *arrays: np.concatenate(arrays)[:count], *pieces
@@ -383,7 +427,7 @@ class Explainer:
             (name, layer), _ = item
             return order[name], places.get(layer, 0)
 
-        found = {
+        return {
             key: Explanation(
                 cams=cams,
                 degenerate=degenerate[key],
@@ -391,20 +435,29 @@ class Explainer:
                 method=key[0],
                 layer=key[1],
                 space=self.space,
+                image_size=size,
                 extras=extras.get(key, {}),
                 **shared,
             )
             for key, cams in sorted(maps.items(), key=rank_of)
         }
-        many_methods = not isinstance(method, str)
-        many_layers = isinstance(self._asked_layers, (list, tuple))
-        if many_methods and many_layers:
-            return found
-        if many_methods:
-            return {name: value for (name, _), value in found.items()}
-        if many_layers and INPUT not in {layer for _, layer in found}:
-            return {layer: value for (_, layer), value in found.items()}
-        return next(iter(found.values()))
+
+
+def _picture_size(images: Any, layout: str) -> tuple[int, int]:
+    """(height, width) of a batch of images."""
+    first = layout == "channels_first"
+    height, width = images.shape[2:] if first else images.shape[1:3]
+    return int(height), int(width)
+
+
+def _one_method(name: Any) -> tuple[Method]:
+    if not isinstance(name, str):
+        raise UserError(
+            f"one call explains by one method, found {name!r}: give a name, or use "
+            "explain_many(images, asked, methods), which returns a dict by (method, "
+            "layer)"
+        )
+    return get_methods(name)
 
 
 def _shapes(images: Any, others: tuple) -> tuple:
