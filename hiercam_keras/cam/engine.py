@@ -24,6 +24,7 @@ from hiercam_keras.cam.methods import Method, get_methods
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import Options, Program
 from hiercam_keras.cam.score_space import ScoreSpace
+from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.errors import UserError
 from hiercam_keras.models.xla_layers import shards
 
@@ -221,6 +222,20 @@ class Explainer:
     def space(self) -> ScoreSpace:
         """What the model can be asked; known once it has seen an image's shape."""
         return self._outputs.space
+
+    def scorer(self) -> Scorer:
+        """What asks the model about changed images, reading it as the maps are made.
+
+        Raises:
+          UserError: the model has not seen an image yet and does not say the shapes of
+            its inputs.
+        """
+        if self.space is None:
+            raise UserError(
+                "the model does not say the shapes of its inputs: explain some images "
+                "before you ask for a scorer"
+            )
+        return Scorer.of_parts(self.model, self._inputs, self._outputs)
 
     def __call__(
         self,

@@ -51,13 +51,21 @@ class Scorer:
         probabilities: bool | None = None,
         image_input: str | int | None = None,
     ):
-        self.model = model
-        self._inputs = Inputs(model, image_input)
+        outputs = Outputs(taxonomy, rank, output, probabilities, activation, names)
+        outputs.prepare(graph.record(model, known_specs(model, 2)))
+        self._bind(model, Inputs(model, image_input), outputs)
+
+    @classmethod
+    def of_parts(cls, model: keras.Model, inputs: Inputs, outputs: Outputs) -> Scorer:
+        """A scorer that reads inputs and outputs as an Explainer does, which has read
+        the outputs once."""
+        scorer = cls.__new__(cls)
+        scorer._bind(model, inputs, outputs)
+        return scorer
+
+    def _bind(self, model: keras.Model, inputs: Inputs, outputs: Outputs) -> None:
+        self.model, self._inputs, self._outputs = model, inputs, outputs
         self._first = graph.image_layout(model) == "channels_first"
-        self._outputs = Outputs(
-            taxonomy, rank, output, probabilities, activation, names
-        )
-        self._outputs.prepare(graph.record(model, known_specs(model, 2)))
         self._run = jax.jit(self._log_odds)
 
     @property
