@@ -62,17 +62,17 @@ def test_the_first_name_that_needs_keras_chooses_jax(chosen, found):
 
 def test_a_run_knows_its_network_and_images(run, trained):
     assert run.ranks == ("species",) and run.finest == "species"
-    assert run.taxonomy.ranks == RANKS and run.image_size == tiny_birds.SIZE
+    assert run.taxonomy.ranks[3:] == RANKS and run.image_size == tiny_birds.SIZE
     assert repr(run).endswith(
-        "tiny, images of 48 px, heads for species (8 taxa); ranks order, family, "
-        "genus, species>"
+        ": tiny, images of 48 px, heads for species (8 taxa); ranks kingdom, phylum, "
+        "class, order, family, genus, species>"
     )
     assert run.model is run.model and run.layer == "last_activation"
     records = run.records("test")
-    assert records and records[0].lineage.ranks == RANKS
+    assert records and records[0].lineage.ranks[3:] == RANKS
     explain = run.explainer(method="hirescam")
     images = run.images([records[0], records[1].path])
-    result = explain(images, hc.targets.path())
+    result = explain(images, hc.targets.path(ranks=RANKS))
     assert (result.method, result.layer) == ("hirescam", "last_activation")
     assert result.ranks == RANKS and result.heatmap.shape == (2, 4, 48, 48)
     assert run.explainer(layer=["conv1", "conv2"]).layers == ("conv1", "conv2")
