@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from hiercam_keras.cam import arrays, graph, selection, targets
+from hiercam_keras.cam import arrays, graph, keras_network, selection, targets
 from hiercam_keras.cam.inputs import Inputs, known_specs
+from hiercam_keras.cam.keras_network import KerasNetwork
+from hiercam_keras.cam.network import CHANNELS_FIRST
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
@@ -52,18 +54,17 @@ class Scorer:
         image_input: str | int | None = None,
     ):
         self.model = model
+        outputs = Outputs(taxonomy, rank, output, probabilities, activation, names)
+        recorded = graph.record(model, known_specs(model, 2))
+        keras_network.prepare_outputs(outputs, recorded)
         self._inputs = Inputs(model, image_input)
-        self._first = graph.image_layout(model) == "channels_first"
-        self._outputs = Outputs(
-            taxonomy, rank, output, probabilities, activation, names
-        )
-        self._outputs.prepare(graph.record(model, known_specs(model, 2)))
+        self._network = KerasNetwork(model, self._inputs, outputs)
         self._run = jax.jit(self._log_odds)
 
     @property
     def space(self) -> ScoreSpace:
         """What the model can be asked."""
-        return self._outputs.space
+        return self._network.outputs.space
 
     def rows(
         self, labels: Any, rank: str | None = None, score: str = "own"
@@ -99,10 +100,9 @@ class Scorer:
         if not keras.backend.is_float_dtype(dtype):
             images = jnp.clip(jnp.round(images.astype(jnp.float32)), 0, 255)
         images = images.astype(dtype)
-        if self._first:
+        if self._network.image_layout == CHANNELS_FIRST:
             images = jnp.moveaxis(images, -1, 1)
-        given = self._inputs.pack(images, others)
-        logits = self._outputs.apply(self.model, variables, given)
+        logits, _ = self._network(variables, images, others)
         owner = jnp.asarray(self.space.owner)[jnp.asarray(self.space.group_of)[rows]]
         mine = owner == rows[:, None]  # (B, C)
         rest = (owner >= 0) & ~mine
