@@ -13,19 +13,18 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras.cam import arrays, graph, keras_network, layer_choice
-from hiercam_keras.cam.explanation import Explanation
+from hiercam_keras.cam.base_explainer import BaseExplainer
 from hiercam_keras.cam.inputs import Inputs
 from hiercam_keras.cam.keras_network import KerasNetwork
 from hiercam_keras.cam.network import CHANNELS_FIRST
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import Options, Program
-from hiercam_keras.cam.runner import Runner
 from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
 from hiercam_keras.models.xla_layers import shards
 
 
-class Explainer(Runner):
+class Explainer(BaseExplainer):
     """Explains any Keras 3 model on the JAX backend.
 
         explain = Explainer(model, layer="top_activation", taxonomy=taxonomy)
@@ -59,6 +58,7 @@ class Explainer(Runner):
       image_input: name, dict key or place of the image among several inputs.
       data_format: of the layer, where the model does not tell.
       reshape: turns the layer's output into (B, h, w, C), for maps that are tokens.
+      method: a name in METHODS, for the calls that name none.
       batch_size: larger input is cut to this, the last piece padded, so that nothing
         is compiled twice. None takes the input as it comes.
       options: see `Options`.
@@ -83,6 +83,7 @@ class Explainer(Runner):
         image_input: str | int | None = None,
         data_format: str | None = None,
         reshape: Callable | None = None,
+        method: str = "gradcam",
         batch_size: int | None = None,
         options: Options | None = None,
     ):
@@ -96,9 +97,8 @@ class Explainer(Runner):
                 f"expected a Keras 3 model, found {type(model).__name__}: read a file "
                 "with keras.saving.load_model(path, compile=False)"
             )
-        super().__init__(batch_size, isinstance(layer, (list, tuple)))
+        super().__init__(method, batch_size, options)
         self.model = model
-        self.options = options or Options()
         self._asked_layers = layer
         self._inputs = Inputs(model, image_input)
         self._outputs = Outputs(
@@ -209,70 +209,14 @@ class Explainer(Runner):
         """What the model can be asked; known once it has seen an image's shape."""
         return self._outputs.space
 
-    def __call__(
-        self,
-        images,
-        asked: Any = None,
-        method: str | Sequence[str] = "gradcam",
-        *,
-        other_inputs: Any = None,
-        seeds: Sequence[int] | None = None,
-        variables: tuple[list, list] | None = None,
-    ) -> Explanation | dict[Any, Explanation]:
-        """Explains a batch.
-
-        Args:
-          images: (B, H, W, C), as the model takes them (uint8 or float), an array of
-            any library; or all inputs of the model, a dict or list as Keras takes it.
-          asked: targets: None (the predicted class), integer labels (B,) or (B, K), a
-            Target or a sequence of Targets. See `targets`.
-          method: a name in METHODS, or several, which share the forward pass.
-          other_inputs: of a model of several inputs, held fixed: a dict by name, a list
-            in the model's order without the image, or the array of the only one. One
-            row for each image, or one for all.
-          seeds: one integer an image, for methods that draw; default its position.
-          variables: weights in place of the model's own, see `randomization`.
-
-        Returns:
-          An Explanation. For several methods a dict by method, for several layers by
-          layer path, for several of both by (method, layer path).
-
-        Raises:
-          UserError: images or other inputs that the model cannot take, NaN among them,
-            a wrong method, target, or number of targets.
-        """
-        return self.submit(
-            images,
-            asked,
-            method,
-            other_inputs=other_inputs,
-            seeds=seeds,
-            variables=variables,
-        )()
-
-    def submit(
-        self,
-        images,
-        asked: Any = None,
-        method: str | Sequence[str] = "gradcam",
-        *,
-        other_inputs: Any = None,
-        seeds: Sequence[int] | None = None,
-        variables: tuple[list, list] | None = None,
-    ) -> Callable[[], Explanation | dict[Any, Explanation]]:
-        """Starts the work and returns at once; calling the result waits for it.
-
-        So the device computes while the host decodes the next batch. Arguments are
-        those of `__call__`.
-        """
+    def _open(self, images, other_inputs) -> tuple[Program, Any, tuple]:
         images, others = self._given(images, other_inputs)
         program = self._program(images, others)
         self._check_range(images)
-        if variables is None:
-            variables = graph.variables_of(self.model)
-        return self.start_program(
-            program, variables, images, others, asked, method, seeds
-        )
+        return program, images, others
+
+    def _weights(self) -> tuple[list, list]:
+        return graph.variables_of(self.model)
 
     def _given(self, images, other_inputs) -> tuple[Any, tuple]:
         """The checked image array (B, H, W, C), and the other inputs' (B, ...)."""
