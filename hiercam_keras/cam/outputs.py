@@ -13,20 +13,19 @@ seven digits are clipped, and their gradients are 0.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import keras
 import numpy as np
 
-from hiercam_keras.cam import end_activation, graph
-from hiercam_keras.cam.end_activation import EndActivation
 from hiercam_keras.cam.score_space import LABEL, SIGMOID, SOFTMAX, Head, ScoreSpace
 from hiercam_keras.errors import UserError
+
+if TYPE_CHECKING:
+    from hiercam_keras.cam.end_activation import EndActivation
 
 ACTIVATIONS = ("auto", SOFTMAX, SIGMOID)
 
@@ -61,7 +60,12 @@ class _Reading:
 
 
 class Outputs:
-    """How the outputs of one model are read; see `Explainer` for the arguments."""
+    """How the outputs of one model are read; see `Explainer` for the arguments.
+
+    Attributes:
+      space: what can be asked, known after `prepare`.
+      ends: the activations whose inputs are read in place of outputs.
+    """
 
     def __init__(
         self,
@@ -87,18 +91,24 @@ class Outputs:
         self._names = names
         self._readings: dict[str, _Reading] = {}
         self.space: ScoreSpace | None = None
+        self.ends: tuple[EndActivation, ...] = ()
 
-    def prepare(self, recorded: graph.Pass) -> None:
-        """Reads the heads off one recorded pass.
+    def prepare(self, outputs: Any, ends: Any) -> None:
+        """Finds the heads.
+
+        Args:
+          outputs: arrays or `jax.ShapeDtypeStruct`s of a batch, in the structure that
+            the network returns.
+          ends: in the same structure, the activation that ends each output, or None.
 
         Raises:
           UserError: outputs that are no logits (batch, labels), or an activation that
             contradicts the model's own.
         """
-        picked, calls = self._pick(recorded.outputs), self._pick(recorded.ends)
+        picked, found = self._pick(outputs), self._pick(ends)
         self._keyed = isinstance(picked, Mapping)
         if not self._keyed:
-            picked, calls = {None: picked}, {None: calls}
+            picked, found = {None: picked}, {None: found}
         widths, ends = {}, {}
         for rank, array in picked.items():
             if len(array.shape) != 2:
@@ -110,7 +120,7 @@ class Outputs:
             name = self._rank_of(max(width, 2)) if rank is None else rank
             widths[name] = width
             hidden = self._probabilities is False
-            ends[name] = None if hidden else end_activation.find(calls[rank])
+            ends[name] = None if hidden else found[rank]
         readings = {
             name: self._reading(name, width, ends) for name, width in widths.items()
         }
@@ -123,6 +133,7 @@ class Outputs:
         heads = {rank: reading.head for rank, reading in readings.items()}
         self.space = ScoreSpace(heads, self._taxonomy, self._names)
         self._readings = readings
+        self.ends = tuple(dict.fromkeys(filter(None, ends.values())))
 
     def _reading(
         self,
@@ -192,33 +203,23 @@ class Outputs:
             )
         return fits[-1]
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[Callable[[Any], jax.Array]]:
-        """Gives the function from the outputs of a pass within the context to logits
-        (B, C), float32 or wider: all heads side by side, in the space's order."""
-        ends = [reading.end for reading in self._readings.values() if reading.end]
-        ends = list(dict.fromkeys(ends))
-        with end_activation.logits_of(ends) as before:
+    def logits(self, outputs: Any, before: Sequence[jax.Array] = ()) -> jax.Array:
+        """Logits (B, C), float32 or wider: all heads side by side, in the order of the
+        space.
 
-            def logits(outputs: Any) -> jax.Array:
-                picked = self._pick(outputs)
-                heads = []
-                for rank in self.space.heads:
-                    reading = self._readings[rank]
-                    output = picked[rank] if self._keyed else picked
-                    if reading.end:
-                        output = before[ends.index(reading.end)]
-                    heads.append(reading.logits(output))
-                return jnp.concatenate(heads, axis=1)
-
-            yield logits
-
-    def apply(
-        self, model: keras.Model, variables: tuple[list, list], inputs: Any
-    ) -> jax.Array:
-        """Logits (B, C) of the model in inference; pure in `variables` and `inputs`."""
-        with self.reading() as read:
-            return read(graph.apply(model, variables, inputs))
+        Args:
+          outputs: of a pass of the network.
+          before: the inputs of `ends` in that pass.
+        """
+        picked = self._pick(outputs)
+        heads = []
+        for rank in self.space.heads:
+            reading = self._readings[rank]
+            output = picked[rank] if self._keyed else picked
+            if reading.end:
+                output = before[self.ends.index(reading.end)]
+            heads.append(reading.logits(output))
+        return jnp.concatenate(heads, axis=1)
 
     def doubts(self, logits: np.ndarray) -> list[str]:
         """What speaks against the reading, in words to warn a user with.
