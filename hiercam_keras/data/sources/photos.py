@@ -6,7 +6,7 @@ from pathlib import Path
 
 from absl import logging
 
-from hiercam_keras import wording
+from hiercam_keras import file_names, wording
 from hiercam_keras.cache_folder import cache_folder
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.records import Record
@@ -38,8 +38,8 @@ def load_photos(
     base, files = _find(os.path.expanduser(pattern))
     if not files:
         raise UserError(
-            f"--image={index_lib.printable(pattern)} matches no image file: give a "
-            "file, a folder or a quoted glob."
+            f"--image={index_lib.printable(file_names.in_full(pattern))} matches no "
+            "image file: give a file, a folder or a quoted glob."
         )
     cache = cache_folder(cache_dir) / "photos"
     found = index_lib.scan(base, cache, files, workers, partial=True)
