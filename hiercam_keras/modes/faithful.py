@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from hiercam_keras import tables
@@ -77,13 +76,6 @@ def choices_of(config: Any) -> Choices:
         score=config.score,
         min_range=config.min_range or None,
     )
-
-
-def make_scorer(model: keras.Model, data: RunData) -> Scorer:
-    """What asks the run's model about changed pictures."""
-    ranks = data.run.ranks
-    rank = ranks[0] if len(ranks) == 1 else None
-    return Scorer(model, taxonomy=data.taxonomy, rank=rank)
 
 
 def measured(
