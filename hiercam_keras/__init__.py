@@ -28,6 +28,7 @@ _NAMES = {
     "Lineage": "taxonomy.lineage",
     "Taxonomy": "taxonomy.tree",
     "Run": "api",
+    "load_config": "api",
     "load_run": "api",
     "load_model": "api",
     "train": "api",

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from hiercam_keras import config_files
 from hiercam_keras.cam import Explainer
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import photos
@@ -41,8 +42,9 @@ class Run:
         self._data: dict[str | None, RunData] = {}
         self.path = folder.path
         self.ranks = folder.ranks
-        config = ConfigDict(folder.record["config"])
-        settings = Settings(mode="cam", config=FrozenConfigDict(config))
+        # Of a run that was trained before there was a field: the default.
+        defaults = FrozenConfigDict(config_files.load("default"))
+        settings = Settings(mode="cam", config=defaults)
         self.config = settings.config_of(folder.record["config"])
         self.taxonomy: Taxonomy = folder.taxonomy()
 
@@ -153,6 +155,19 @@ def load_model(path: str | os.PathLike, fast_layers: str = "auto") -> keras.Mode
     return xla_layers.accelerate(files.read_keras(path), fast_layers)
 
 
+def load_config(name: str | os.PathLike) -> ConfigDict:
+    """The settings of an experiment, every field of configs/default.py.
+
+    Args:
+      name: of an experiment that ships with the package, as "synthetic_birds", or the
+        path of a Python file with a function `get_config`.
+
+    Raises:
+      UserError: there is none of this name; the message lists those that there are.
+    """
+    return config_files.load(os.fspath(name))
+
+
 def train(
     config: Any,
     rank: str | Sequence[str],
@@ -165,7 +180,7 @@ def train(
     """Trains a network, as --mode=train does, and opens the run.
 
     Args:
-      config: a ConfigDict with the fields of configs/default.py.
+      config: what `load_config` returns, with changes.
       rank: that is trained, or several: a network with a head for each.
       data_dir: folder of the images; default config.data.root.
       workdir: the run folder; default <config.runs_dir>/<data>/<rank>/seed<k>.

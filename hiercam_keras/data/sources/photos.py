@@ -10,7 +10,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from hiercam_keras import wording
+from hiercam_keras import file_names, wording
 from hiercam_keras.cache_folder import cache_folder
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data import loader
@@ -43,8 +43,8 @@ def load_photos(
     base, files = _find(os.path.expanduser(pattern))
     if not files:
         raise UserError(
-            f"--image={index_lib.printable(pattern)} matches no image file: give a "
-            "file, a folder or a quoted glob."
+            f"--image={index_lib.printable(file_names.in_full(pattern))} matches no "
+            "image file: give a file, a folder or a quoted glob."
         )
     cache = cache_folder(cache_dir) / "photos"
     found = index_lib.scan(base, cache, files, workers, partial=True)
