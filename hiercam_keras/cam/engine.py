@@ -20,6 +20,7 @@ from hiercam_keras.cam.network import CHANNELS_FIRST
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import Options, Program
 from hiercam_keras.cam.score_space import ScoreSpace
+from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.errors import UserError
 from hiercam_keras.models.xla_layers import shards
 
@@ -208,6 +209,25 @@ class Explainer(BaseExplainer):
     def space(self) -> ScoreSpace:
         """What the model can be asked; known once it has seen an image's shape."""
         return self._outputs.space
+
+    def scorer(self) -> Scorer:
+        """What asks the model about changed images, reading it as the maps are made.
+
+        Raises:
+          UserError: the model has not seen an image yet and does not say the shapes of
+            its inputs.
+        """
+        if self.space is None:
+            raise UserError(
+                "the model does not say the shapes of its inputs: explain some images "
+                "before you ask for a scorer"
+            )
+        network = KerasNetwork(
+            self.model, self._inputs, self._outputs, data_format=self._data_format
+        )
+        return Scorer.of_network(
+            network, lambda: graph.variables_of(self.model), self._inputs.others
+        )
 
     def _open(self, images, other_inputs, variables):
         images, others = self._given(images, other_inputs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,9 @@ from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import Options, Program
 from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
+
+if TYPE_CHECKING:
+    from hiercam_keras.cam.scorer import Scorer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -144,12 +147,27 @@ class FunctionExplainer(BaseExplainer):
         """What the network can be asked; known once the first images were explained."""
         return self._outputs.space
 
-    def _open(self, images, other_inputs, variables):
-        if other_inputs is not None:
+    def scorer(self) -> Scorer:
+        """What asks the network about changed images, see `hc.faithfulness`.
+
+        Raises:
+          UserError: no images were explained yet, so the outputs are not known.
+        """
+        # It imports keras, which the maps do without.
+        from hiercam_keras.cam.scorer import Scorer
+
+        if self.space is None:
             raise UserError(
-                "f takes images alone, found other_inputs=: let f and g close over "
-                "what is the same for all images"
+                "the outputs of g are not known: explain some images before you ask "
+                "for a scorer"
             )
+        network = FunctionNetwork(
+            self._f, self._g, (), self._outputs, self._data_format
+        )
+        return Scorer.of_network(network, lambda: self._variables, _no_others)
+
+    def _open(self, images, other_inputs, variables):
+        _no_others(other_inputs, len(images))
         if variables is not None and self._variables is None:
             raise UserError(
                 "f and g were given without variables=, so they take no weights: make "
@@ -230,6 +248,16 @@ def explain_function(
     """
     explain = FunctionExplainer(f, g, variables=variables, method=method, **settings)
     return explain(images, asked, seeds=seeds)
+
+
+def _no_others(other_inputs: Any, count: int) -> tuple:
+    """The other inputs of `count` images: none."""
+    if other_inputs is not None:
+        raise UserError(
+            "f takes images alone, found other_inputs=: let f and g close over what is "
+            "the same for all images"
+        )
+    return ()
 
 
 def _checked(variables: Any) -> Any:

@@ -5,7 +5,7 @@ The faithfulness metrics ask this thousands of times: one forward pass, no gradi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ import numpy as np
 from hiercam_keras.cam import arrays, graph, keras_network, selection, targets
 from hiercam_keras.cam.inputs import Inputs, known_specs
 from hiercam_keras.cam.keras_network import KerasNetwork
-from hiercam_keras.cam.network import CHANNELS_FIRST
+from hiercam_keras.cam.network import CHANNELS_FIRST, Network
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
@@ -53,12 +53,30 @@ class Scorer:
         probabilities: bool | None = None,
         image_input: str | int | None = None,
     ):
-        self.model = model
         outputs = Outputs(taxonomy, rank, output, probabilities, activation, names)
         recorded = graph.record(model, known_specs(model, 2))
         keras_network.prepare_outputs(outputs, recorded)
-        self._inputs = Inputs(model, image_input)
-        self._network = KerasNetwork(model, self._inputs, outputs)
+        inputs = Inputs(model, image_input)
+        network = KerasNetwork(model, inputs, outputs)
+        self._bind(network, lambda: graph.variables_of(model), inputs.others)
+
+    @classmethod
+    def of_network(
+        cls, network: Network, weights: Callable[[], Any], others: Callable
+    ) -> Scorer:
+        """A scorer of what an explainer explains.
+
+        Args:
+          network: with outputs that were read once.
+          weights: gives the network's own.
+          others: other inputs as the user gives them, number of images -> the arrays.
+        """
+        scorer = cls.__new__(cls)
+        scorer._bind(network, weights, others)
+        return scorer
+
+    def _bind(self, network, weights, others) -> None:
+        self._network, self._weights, self._others = network, weights, others
         self._run = jax.jit(self._log_odds)
 
     @property
@@ -92,14 +110,15 @@ class Scorer:
           other_inputs: as for `Explainer.__call__`.
         """
         images = arrays.as_array(images, "images")
-        others = self._inputs.others(other_inputs, len(images))
-        return self._run(graph.variables_of(self.model), images, others, rows)
+        others = self._others(other_inputs, len(images))
+        return self._run(self._weights(), images, others, rows)
 
     def _log_odds(self, variables, images, others, rows):
-        dtype = self._inputs.image_dtype
-        if not keras.backend.is_float_dtype(dtype):
-            images = jnp.clip(jnp.round(images.astype(jnp.float32)), 0, 255)
-        images = images.astype(dtype)
+        dtype = self._network.image_dtype
+        if dtype is not None:
+            if not keras.backend.is_float_dtype(dtype):
+                images = jnp.clip(jnp.round(images.astype(jnp.float32)), 0, 255)
+            images = images.astype(dtype)
         if self._network.image_layout == CHANNELS_FIRST:
             images = jnp.moveaxis(images, -1, 1)
         logits, _ = self._network(variables, images, others)

@@ -39,13 +39,16 @@ class Network:
         """The finest rank that the model has a head for."""
         return max(self.ranks, key=self.taxonomy.ranks.index)
 
-    def explainer(self, layers: str | Sequence[str] = "") -> Explainer:
-        """What explains the model, at its own layer or at those named."""
+    def explainer(
+        self, layers: str | Sequence[str] = "", method: str = "gradcam"
+    ) -> Explainer:
+        """What explains the model by a method, at its own layer or at those named."""
         return Explainer(
             self.model,
             layers or self.layer,
             taxonomy=self.taxonomy,
             rank=self._rank,
+            method=method,
             batch_size=self.batch_size,
         )
 
