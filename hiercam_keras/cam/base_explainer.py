@@ -45,12 +45,12 @@ class BaseExplainer:
         """Names of the layers that are explained."""
         raise NotImplementedError
 
-    def _open(self, images: Any, other_inputs: Any) -> tuple[Program, Any, tuple]:
-        """The program for a user's images, the checked images and other inputs."""
-        raise NotImplementedError
-
-    def _weights(self) -> Any:
-        """The network's own weights."""
+    def _open(
+        self, images: Any, other_inputs: Any, variables: Any
+    ) -> tuple[Program, Any, Any, tuple]:
+        """What a call needs: the program for images of this shape, the weights
+        (`variables`, or the network's own for None), the checked images, and the other
+        inputs."""
         raise NotImplementedError
 
     def __call__(
@@ -145,7 +145,7 @@ class BaseExplainer:
         self, images, asked, chosen, other_inputs, seeds, variables
     ) -> Callable[[], dict[tuple[str, str], Explanation]]:
         """Starts the work of `chosen` methods; calling the result waits for it."""
-        program, images, others = self._open(images, other_inputs)
+        program, variables, images, others = self._open(images, other_inputs, variables)
         network = program.network
         asked = targets.expand(asked, network.outputs.space)
         count = len(images)
@@ -154,8 +154,6 @@ class BaseExplainer:
         if seeds.shape != (count,):
             raise UserError(f"expected {count} seeds, found shape {seeds.shape}")
         run = self._function(program, chosen)
-        if variables is None:
-            variables = self._weights()
         pieces = [
             run(variables, *piece)
             for piece in self._pieces(images, others, codes, seeds.astype(np.uint32))

@@ -225,16 +225,17 @@ class Explainer(BaseExplainer):
         network = KerasNetwork(
             self.model, self._inputs, self._outputs, data_format=self._data_format
         )
-        return Scorer.of_network(network, self._weights, self._inputs.others)
+        return Scorer.of_network(
+            network, lambda: graph.variables_of(self.model), self._inputs.others
+        )
 
-    def _open(self, images, other_inputs) -> tuple[Program, Any, tuple]:
+    def _open(self, images, other_inputs, variables):
         images, others = self._given(images, other_inputs)
         program = self._program(images, others)
         self._check_range(images)
-        return program, images, others
-
-    def _weights(self) -> tuple[list, list]:
-        return graph.variables_of(self.model)
+        if variables is None:
+            variables = graph.variables_of(self.model)
+        return program, variables, images, others
 
     def _given(self, images, other_inputs) -> tuple[Any, tuple]:
         """The checked image array (B, H, W, C), and the other inputs' (B, ...)."""

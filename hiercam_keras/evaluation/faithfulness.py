@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras.cam import Explainer, Explanation, heatmaps
+from hiercam_keras.cam import Explanation, heatmaps
+from hiercam_keras.cam.base_explainer import BaseExplainer
 from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.faithfulness import order
@@ -111,7 +112,7 @@ def faithfulness(
 
 
 def _scorer(model: Any, result: Explanation) -> Scorer:
-    if isinstance(model, Explainer):
+    if isinstance(model, BaseExplainer):
         return model.scorer()
     space = result.space
     scorer = Scorer(
