@@ -11,19 +11,15 @@ from hiercam_keras import file_names, multihost, runtime, tables, wording, workd
 from hiercam_keras.cam import Explainer, heatmaps, store, targets
 from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import files
 from hiercam_keras.modes import faithful, overlays, sanity
-from hiercam_keras.modes.export import (
-    TRUE,
-    export_maps,
-    make_explainer,
-    resolve_target,
-)
 from hiercam_keras.modes.load import RunData, find_runs, open_run
+from hiercam_keras.modes.make_maps import TRUE, make_maps, resolve_target
 from hiercam_keras.modes.predict import photo_loader
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import overlay, photo_figure
 from hiercam_keras.report.schema import ONLY_CHILD
+from hiercam_keras.runs import network as networks
+from hiercam_keras.runs.network import Network
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 
@@ -38,14 +34,14 @@ def run(settings: Settings) -> str:
         data = open_run(settings, this)
     devices = settings.config.distribution.devices
     runtime.start(config.seed, config.model.dtype, devices, alone=True)
-    model, _ = files.load_model(this.model_path, config.model.fast_layers)
+    network = networks.load(this, config)
     if settings.image:
         out = Path(settings.out or this.path / "cam")
-        return _explain_photos(model, data, records, settings, out)
-    return _explain_split(model, data, settings)
+        return _explain_photos(network, data, records, settings, out)
+    return _explain_split(network, data, settings)
 
 
-def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
+def _explain_split(network: Network, data: RunData, settings: Settings) -> str:
     config = data.config
     number = config.cam.num_overlays
     if settings.out and not number:
@@ -56,8 +52,8 @@ def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
     thresholds = overlays.thresholds_of(config.coherence)
     choices = faithful.choices_of(config.faithfulness)
     sanity.check_options(config.sanity)
-    folder, made = export_maps(
-        model, data, settings.split, settings.target, settings.target_rank
+    folder, made = make_maps(
+        network, data, settings.split, settings.target, settings.target_rank
     )
     maps = store.open(folder)
     degenerate = int(np.sum(maps.column("degenerate")))
@@ -69,7 +65,7 @@ def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
     if shown and multihost.is_primary():
         most = config.coherence.faithfulness_images
         scores = faithful.measured(
-            faithful.make_scorer(model, data),
+            network.scorer(),
             data,
             folder,
             shown[: None if most < 0 else most],
@@ -80,14 +76,14 @@ def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
         sorted_ = ", ".join(f"{count} {name}" for name, count in counts.items())
         said += f"; overlays{f' in {out}' if out else ''}: {sorted_}"
     if config.sanity.order and multihost.is_primary():
-        said += f"; {sanity.check(model, data, folder, data.records(settings.split))}"
+        said += f"; {sanity.check(network, data, folder, data.records(settings.split))}"
     return f"{said}: {folder}"
 
 
 def _explain_photos(
-    model: Any, data: RunData, records: list, settings: Settings, out: Path
+    network: Network, data: RunData, records: list, settings: Settings, out: Path
 ) -> str:
-    explain = make_explainer(model, data)
+    explain = network.explainer(data.config.cam.layer)
     rank, label, _ = resolve_target(settings.target, settings.target_rank, data)
     by_id = {record.example_id: record for record in records}
     nameless = [name for name, record in by_id.items() if record.lineage is None]

@@ -7,14 +7,14 @@ import numpy as np
 
 from hiercam_keras import file_names, runtime, tables
 from hiercam_keras.metrics import classification, hierarchy, resampling
-from hiercam_keras.models import files
 from hiercam_keras.modes import eval_calibration, eval_hierarchy, unseen
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.multi_rank import write_paths
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import confusion
+from hiercam_keras.runs import network as networks
 from hiercam_keras.taxonomy.scores import rank_scores, softmax
-from hiercam_keras.training.predict import Predictions, predict_logits
+from hiercam_keras.training.predict import Predictions
 
 HEADER = (
     "rank",
@@ -35,13 +35,13 @@ def run(settings: Settings) -> str:
     data = open_run(settings, this)
     devices = settings.config.distribution.devices
     runtime.start(data.config.seed, data.config.model.dtype, devices)
-    model, _ = files.load_model(this.model_path, data.config.model.fast_layers)
+    network = networks.load(this, data.config)
     with data.loader(settings.split) as loader:
-        found = predict_logits(model, loader, this.ranks, f"eval {settings.split}")
+        found = network.predict(loader, f"eval {settings.split}")
     fitted = None
     if settings.split != "val" and data.has_images("val"):
         with data.loader("val") as loader:
-            fitted = predict_logits(model, loader, this.ranks, "eval val")
+            fitted = network.predict(loader, "eval val")
     folder = Path(settings.out or this.path / "eval" / settings.split)
     rows = write_tables(folder, data, found)
     write_paths(folder / "paths.csv", found.logits, found.labels, data.taxonomy)

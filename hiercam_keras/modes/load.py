@@ -162,9 +162,20 @@ class RunData:
 
 
 def open_run(settings: Settings, run: Run) -> RunData:
-    """Opens a run's images with the split that it froze; new files stay out of it."""
+    """Opens the images of a run that the command line names."""
     config = settings.config_of(run.record["config"])
-    source = _load_images(settings, run, config)
+    return open_images(run, config, settings.data_dir)
+
+
+def open_images(run: Run, config: Any, data_dir: str | None = None) -> RunData:
+    """Opens a run's images with the split that it froze; new files stay out of it.
+
+    Args:
+      run: the run.
+      config: the run's, or with other values of how images are read.
+      data_dir: folder of the images; None is where the run was trained.
+    """
+    source = _load_images(data_dir, run, config)
     split = splits.load(run.path / "split")
     new = split.unknown(source.records)
     if new:
@@ -177,15 +188,15 @@ def open_run(settings: Settings, run: Run) -> RunData:
     return RunData(run, config, run.taxonomy(), source, split)
 
 
-def _load_images(settings: Settings, run: Run, config: Any) -> Any:
-    """The images of --data_dir, else those where the run was trained.
+def _load_images(data_dir: str | None, run: Run, config: Any) -> Any:
+    """The images of `data_dir`, else those where the run was trained.
 
     Raises:
       UserError: they cannot be read; if their folder is gone, the message says so, as
         it is not of this command line.
     """
-    if settings.data_dir:
-        return load_source(config, settings.data_dir)
+    if data_dir:
+        return load_source(config, data_dir)
     try:
         return load_source(config, run.data_dir)
     except UserError as error:

@@ -9,11 +9,11 @@ from hiercam_keras import runtime, tables, wording
 from hiercam_keras.data import loader
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import photos
-from hiercam_keras.models import files
 from hiercam_keras.modes.load import find_runs, open_run, with_fields
 from hiercam_keras.modes.settings import Settings
+from hiercam_keras.runs import network as networks
 from hiercam_keras.taxonomy.scores import rank_scores, softmax
-from hiercam_keras.training.predict import Predictions, predict_logits
+from hiercam_keras.training.predict import Predictions
 
 HEADER = ("example_id", "rank", "place", "taxon", "lineage", "probability")
 
@@ -32,9 +32,9 @@ def run(settings: Settings) -> str:
         default = Path(this.path / "predict" / f"{settings.split}.csv")
     devices = settings.config.distribution.devices
     runtime.start(config.seed, config.model.dtype, devices)
-    model, _ = files.load_model(this.model_path, config.model.fast_layers)
+    network = networks.load(this, config)
     with batches:
-        found = predict_logits(model, batches, this.ranks, "predict")
+        found = network.predict(batches, "predict")
     rows = prediction_rows(found, taxonomy, settings.top_k)
     path = Path(settings.out) if settings.out else default
     tables.write_csv(path, HEADER, rows)

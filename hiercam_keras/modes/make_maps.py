@@ -1,4 +1,4 @@
-"""Maps of a whole split into a map store; used by cam and compare.
+"""Makes the maps of a whole split into a map store.
 
 While the device explains one batch, the next one is decoded.
 """
@@ -9,34 +9,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from hiercam_keras import multihost
 from hiercam_keras.cam import Explainer, methods, store, targets
 from hiercam_keras.data.geometry import Layout
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError, explain_out_of_memory
-from hiercam_keras.models import files
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
 from hiercam_keras.runs import run_lock
+from hiercam_keras.runs.network import Network
 
 PREDICTED, TRUE = "predicted", "true"
-
-
-def make_explainer(model: keras.Model, data: RunData) -> Explainer:
-    """An explainer of the run's model at the layer of the config."""
-    config = data.config
-    layer = config.cam.layer or files.read_metadata(data.run.model_path)["cam_layer"]
-    ranks = data.run.ranks
-    return Explainer(
-        model,
-        layer,
-        taxonomy=data.taxonomy,
-        rank=ranks[0] if len(ranks) == 1 else None,
-        batch_size=config.cam.batch_size,
-    )
 
 
 def resolve_target(
@@ -66,8 +50,8 @@ def resolve_target(
     return rank, label, f"{rank}:{name}"
 
 
-def export_maps(
-    model: keras.Model,
+def make_maps(
+    network: Network,
     data: RunData,
     split: str,
     target: str = PREDICTED,
@@ -77,7 +61,7 @@ def export_maps(
     """Makes the maps of a split that are missing.
 
     Args:
-      model: the run's.
+      network: the run's.
       data: the run's images.
       split: train, val or test.
       target, target_rank: as --target and --target_rank.
@@ -95,11 +79,11 @@ def export_maps(
         asks = lambda batch: targets.label(batch.labels[rank], rank, score)  # noqa: E731
     records = data.records(split)
     question = f"{question}:{config.score}"
-    return store_maps(model, data, split, records, asked, question, asks, layout)
+    return store_maps(network, data, split, records, asked, question, asks, layout)
 
 
 def store_maps(
-    model: keras.Model,
+    network: Network,
     data: RunData,
     split: str,
     records: list[Record],
@@ -111,7 +95,7 @@ def store_maps(
     """Makes those maps of some records that are missing.
 
     Args:
-      model: the run's.
+      network: the run's.
       data: the run's images.
       split: of the records, for the store's metadata.
       records: the images.
@@ -124,11 +108,11 @@ def store_maps(
     Returns:
       The folder of the map store, and how many maps were made now.
     """
-    explain = make_explainer(model, data)
     config = data.config.cam
+    explain = network.explainer(config.layer)
     ids = [record.example_id for record in records]
     identity = store.identity(
-        weights=store.weights_digest(model.weights),
+        weights=store.weights_digest(network.model.weights),
         example_ids=ids,
         method=config.method,
         layer=explain.layers[0],
