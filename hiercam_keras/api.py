@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -42,19 +43,19 @@ class Run:
         self._data: dict[str | None, RunData] = {}
         self.path = folder.path
         self.ranks = folder.ranks
-        # Of a run that was trained before there was a field: the default.
+        # Fields that came after the training of the run have their defaults.
         defaults = FrozenConfigDict(config_files.load("default"))
-        settings = Settings(mode="cam", config=defaults)
-        self.config = settings.config_of(folder.record["config"])
+        self._settings = Settings(mode="eval", config=defaults)
+        self.config = load.config_of(self._settings, folder)
         self.taxonomy: Taxonomy = folder.taxonomy()
 
     def __repr__(self) -> str:
         heads = ", ".join(
             f"{rank} ({self.taxonomy.num_labels(rank)} taxa)" for rank in self.ranks
         )
+        network = self.config.model.backbone or "imported"
         return (
-            f"<Run {self.path}: {self.config.model.backbone}, images of "
-            f"{self.image_size} px, heads for {heads}; ranks "
+            f"<Run {self.path}: {network}, images of {self.image_size} px, heads for {heads}; ranks "
             f"{', '.join(self.taxonomy.ranks)}>"
         )
 
@@ -109,7 +110,8 @@ class Run:
         """
         place = data_dir or self._data_dir
         if place not in self._data:
-            self._data[place] = load.open_images(self._folder, self.config, place)
+            settings = replace(self._settings, data_dir=place)
+            self._data[place] = load.open_run(settings, self._folder)
         return self._data[place]
 
     def records(self, split: str = "test", data_dir: str | None = None) -> list[Record]:

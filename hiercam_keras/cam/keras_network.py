@@ -79,7 +79,9 @@ class KerasNetwork:
 def prepare_outputs(outputs: Outputs, recorded: graph.Pass) -> None:
     """Reads the heads off one recorded pass; see `Outputs.prepare`."""
     ends = keras.tree.map_structure(end_activation.find, recorded.ends)
-    names = keras.tree.map_structure(lambda call: call and call.name, recorded.ends)
+    names = keras.tree.map_structure(
+        lambda call: getattr(call, "name", None), recorded.ends
+    )
     outputs.prepare(recorded.outputs, ends, names)
 
 

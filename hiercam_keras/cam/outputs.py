@@ -112,14 +112,14 @@ class Outputs:
           outputs: arrays or `jax.ShapeDtypeStruct`s of a batch, in the structure that
             the network returns.
           ends: in the same structure, the activation that ends each output, or None.
-          names: in the same structure, of the layers that end the outputs; None where
-            there are no layers.
+          names: in the same structure, of the layer that ends each output, by which
+            labels may call it; None for a network without such names.
 
         Raises:
           UserError: outputs that are no logits (batch, labels), an activation that
             contradicts the model's own, or labels of other outputs than the model has.
         """
-        shapes, found = {}, {}
+        shapes, ended = {}, {}
         for rank, path in self._found(outputs, names).items():
             array = _at(outputs, path)
             if len(array.shape) != 2:
@@ -130,9 +130,9 @@ class Outputs:
             name = self._rank_of(max(array.shape[1], 2)) if rank is None else rank
             shapes[name] = path, array.shape[1]
             hidden = self._probabilities is False
-            found[name] = None if hidden else _at(ends, path)
+            ended[name] = None if hidden else _at(ends, path)
         readings = {
-            name: self._reading(name, path, width, found)
+            name: self._reading(name, path, width, ended)
             for name, (path, width) in shapes.items()
         }
         if isinstance(self._activation, Mapping):
@@ -144,7 +144,7 @@ class Outputs:
         heads = {rank: reading.head for rank, reading in readings.items()}
         self.space = ScoreSpace(heads, self._taxonomy, self._names)
         self._readings = readings
-        self.ends = tuple(dict.fromkeys(filter(None, found.values())))
+        self.ends = tuple(dict.fromkeys(filter(None, ended.values())))
 
     def _reading(
         self,
@@ -246,23 +246,23 @@ class Outputs:
             f"{_describe(outputs)}"
         )
 
-    def _place(self, name: str, outputs: Any, layers: Any) -> tuple:
+    def _place(self, name: str, outputs: Any, names: Any) -> tuple:
         """The key of the output that labels call by `name`: a key of a dict, a place in
         a list, or the layer that ends it."""
         if not isinstance(outputs, (Mapping, list, tuple)):
             if len(self.labels.heads) == 1:
                 return ()
-            outputs, layers = [outputs], None if layers is None else [layers]
+            outputs, names = [outputs], names and [names]
         keyed = isinstance(outputs, Mapping)
         keys = list(outputs) if keyed else list(range(len(outputs)))
-        by_layer = {layers[key]: key for key in keys} if layers is not None else {}
-        by_name = by_layer | {str(key): key for key in keys}
-        if name in by_name:
-            return (by_name[name],)
-        known = ", ".join(repr(one) for one in by_name if one)
+        last = {key: names and names[key] for key in keys}
+        for known in ({str(key): key for key in keys}, {last[k]: k for k in keys}):
+            if name in known:
+                return (known[name],)
+        have = ", ".join(f"{key!r}" + f" ({last[key]})" * (not keyed) for key in keys)
         raise UserError(
             f"{self.labels.source} names the output {name!r}, and the model has "
-            f"{known}. Correct the column output"
+            f"{have}. Correct the column output"
         )
 
     def _rank_of(self, size: int) -> str:

@@ -135,9 +135,11 @@ def _pair(table: Table, first: str, second: str) -> dict[str, np.ndarray]:
 def _differences(
     table: Table, first: str, second: str, seed: int
 ) -> dict[str, Estimate]:
-    pairs = {
-        "correct": tuple(table.right(name).astype(float) for name in (first, second))
+    right = {
+        name: np.where(table.of("true", name) < 0, np.nan, table.right(name))
+        for name in (first, second)
     }
+    pairs = {"correct": (right[first], right[second])}
     for name, values in table.values.items():
         if values.ndim == 2 and name not in _LABELS and values.dtype.kind == "f":
             pairs[name] = table.of(name, first), table.of(name, second)

@@ -9,9 +9,16 @@ import numpy as np
 from hiercam_keras.cam.explanation import Explanation
 from hiercam_keras.cam.methods import get_methods
 from hiercam_keras.cam.program import INPUT
-from hiercam_keras.evaluation.question import Question, by_name
+from hiercam_keras.cam.targets import Target
+from hiercam_keras.evaluation.question import TRUE, Question, by_name
 from hiercam_keras.evaluation.table import Table, joined
-from hiercam_keras.evaluation.tabulate import Numbers, streamed, tabulate
+from hiercam_keras.evaluation.tabulate import (
+    Answer,
+    Chunk,
+    Numbers,
+    streamed,
+    tabulate,
+)
 from hiercam_keras.taxonomy.ranks import check_rank
 
 
@@ -37,6 +44,7 @@ def evaluate(
       question's rank), "label" (that was asked for), "probability" and "score" of it,
       "degenerate", "trivial", all of `MEASURES`, and "part_<rank>", the share of the
       energy on the part that carries the trait of a rank, where part images are known.
+      A true taxon that an imported network does not know has the label -1, and no map.
       Pictures have "object", "object_area" and "part_<rank>_area". `pairs` compares the
       maps of every two questions.
 
@@ -64,15 +72,19 @@ def evaluate(
             explain,
             loader,
             records,
-            lambda batch: {name: one.asks(batch.labels) for name, one in asked.items()},
+            functools.partial(_asks, asked),
             list(dict.fromkeys(method for method, _ in places.values())),
             functools.partial(_numbers, asked),
             bool(parts),
             "evaluate",
         ):
-            answers = {name: chunks[key].answers[name] for name, key in places.items()}
-            chunk = next(iter(chunks.values()))._replace(answers=answers)
-            tables.append(tabulate([chunk], data.taxonomy, ranks, parts, pairs=True))
+            first = next(iter(chunks.values()))
+            answers = {
+                name: _known(asked[name], chunks[key].answers[name], first, data)
+                for name, key in places.items()
+            }
+            chunk = first._replace(answers=answers)
+            tables.append(tabulate([chunk], data.truth, ranks, parts, pairs=True))
     return joined(tables)
 
 
@@ -81,6 +93,21 @@ def _place(one: Question, run: Any, paths: Mapping[str, str]) -> tuple[str, str]
     (method,) = get_methods(one.method or run.method)
     layer = INPUT if method.source == "input" else paths[one.layer or run.layer]
     return method.name, layer
+
+
+def _asks(asked: Mapping[str, Question], batch: Any) -> dict[str, Target]:
+    """The targets of a batch. A taxon that the network does not know has the label -1:
+    any other is asked for, and `_known` takes the answer out."""
+    labels = {rank: np.maximum(values, 0) for rank, values in batch.labels.items()}
+    return {name: one.asks(labels) for name, one in asked.items()}
+
+
+def _known(one: Question, answer: Answer, chunk: Chunk, data: Any) -> Answer:
+    """Without the answers about true taxa that the network does not know."""
+    if one.target != TRUE:
+        return answer
+    unknown = np.asarray(data.labels(chunk.records, one.rank)) < 0
+    return answer._replace(trivial=answer.trivial | unknown)
 
 
 def _numbers(
