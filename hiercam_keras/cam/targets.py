@@ -318,7 +318,8 @@ def _encode_one(target: Target, space: ScoreSpace, batch: int) -> tuple:
 
 def _check_exclusive(target, score: str, space) -> None:
     """Refuses questions about sums of probabilities of independent labels."""
-    simple = target.kind == "contrast" and target.against != "siblings"
+    siblings = isinstance(target.against, str) and target.against == "siblings"
+    simple = target.kind == "contrast" and not siblings  # against may be an array
     if score == "marginal" and not simple and space.head_of[space.finest].independent:
         raise UserError(
             f"{target.title}: steps, paths, marginals, log_probability and contrasts "
