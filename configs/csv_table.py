@@ -17,7 +17,7 @@ the log lists them; --config.data.ranks="('organ','diagnosis')" chooses by hand.
 docs/DATA.md has the rules.
 """
 
-from configs import default
+from . import default
 
 
 def get_config():

@@ -110,7 +110,9 @@ def test_help_lists_every_flag_and_how_to_begin(main):
     done = main("--help")
     assert done.returncode == 0 and done.stderr == ""
     assert "python main.py --mode=train --rank=family" in done.stdout
-    defined = re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", (ROOT / "main.py").read_text())
+    defined = re.findall(
+        r"DEFINE_\w+\(\s*\"(\w+)\"", (ROOT / "hiercam_keras" / "cli.py").read_text()
+    )
     assert {"config", "mode", "rank", "ranks", "workdir", "multihost"} <= set(defined)
     for flag in defined:
         assert f"--{flag}:" in done.stdout or f"--[no]{flag}:" in done.stdout
@@ -143,9 +145,15 @@ def test_a_wrong_command_is_one_line(main, tmp_path, args, words):
         assert word in line
 
 
-def test_a_missing_data_dir(main):
+def test_a_missing_data_dir(main, tmp_path):
+    """The folder that was searched is named, for who thinks to be in another one."""
     line = error_line(main("--mode=prepare", "--data_dir=nowhere"))
-    assert "--data_dir nowhere does not exist" in line
+    assert f"--data_dir nowhere (in {tmp_path}) does not exist" in line
+
+
+def test_missing_runs_name_the_folder_that_was_searched(main, tmp_path):
+    line = error_line(main("--mode=eval"))
+    assert f"under runs (in {tmp_path})" in line
 
 
 def test_an_empty_data_dir(main, tmp_path):

@@ -18,6 +18,7 @@ import h5py
 import keras
 import numpy as np
 
+from hiercam_keras import file_names
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import custom, efficientnet_lite, files, imagenet
 from hiercam_keras.models.layers import (
@@ -94,7 +95,7 @@ def _load_file(model: keras.Model, path: pathlib.Path, backbone: str) -> None:
     if not path.is_file():
         raise UserError(
             f"model.weights={str(path)!r}: expected 'none', 'imagenet', 'synthetic' or "
-            "a file, and there is no such file."
+            f"a file, and there is no file {file_names.in_full(path)}."
         )
     if path.suffix == ".npz":
         _load_npz(model, path, backbone)

@@ -1,6 +1,6 @@
 """What a person asked for on the command line, as one frozen value.
 
-Only main.py reads flags; every mode takes `Settings`. Imports nothing heavy, so that
+Only cli.py reads flags; every mode takes `Settings`. Imports nothing heavy, so that
 `--help` answers at once.
 """
 
@@ -79,11 +79,11 @@ class Settings:
 
     @classmethod
     def from_flags(cls, flags: Any, default_config: str) -> "Settings":
-        """Reads the parsed absl flags of main.py.
+        """Reads the parsed absl flags of cli.py.
 
         Args:
           flags: parsed.
-          default_config: path of the config file where --config was not given.
+          default_config: the config where --config was not given.
 
         Raises:
           UserError: --rank names no rank, a batch has no images, or a flag is not of

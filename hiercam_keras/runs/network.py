@@ -54,10 +54,17 @@ class Network:
         """The finest rank that the model has a head for."""
         return max(self.ranks, key=self.taxonomy.ranks.index)
 
-    def explainer(self, layers: str | Sequence[str] = "") -> Explainer:
-        """What explains the model, at its own layer or at those named."""
-        layers = layers or self.layer or None
-        return Explainer(self.model, layers, batch_size=self.batch_size, **self._asked)
+    def explainer(
+        self, layers: str | Sequence[str] = "", method: str = "gradcam"
+    ) -> Explainer:
+        """What explains the model by a method, at its own layer or at those named."""
+        return Explainer(
+            self.model,
+            layers or self.layer or None,
+            method=method,
+            batch_size=self.batch_size,
+            **self._asked,
+        )
 
     def scorer(self) -> Scorer:
         """What asks the model about changed pictures."""

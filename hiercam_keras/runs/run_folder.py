@@ -151,8 +151,8 @@ def read(path: str | Path) -> Run:
     path = Path(path)
     if not (path / "config.json").is_file():
         raise UserError(
-            f"{path} holds no run (config.json is missing). Train one with "
-            f"`--mode=train --workdir={path}`, or name another folder."
+            f"{file_names.in_full(path)} holds no run (config.json is missing). Train "
+            f"one with `--mode=train --workdir={path}`, or name another folder."
         )
     record = workdir.read_json(path / "config.json")
     if record.get("schema_version") != SCHEMA_VERSION:
@@ -233,7 +233,8 @@ def find(
     runs = [run for run in present if data_name in (None, run.data_name)]
     runs = [run for run in runs if not run.imported]
     raise UserError(
-        f"found no model trained at {asked} with seed {seed}{on} under {runs_dir}. "
+        f"found no model trained at {asked} with seed {seed}{on} under "
+        f"{file_names.in_full(runs_dir)}. "
         f"Runs there: {names}. {_remedy(runs, wanted, seed)}"
     )
 

@@ -21,8 +21,8 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 RUN_MODES = [mode for mode in usage.MODES if usage.USAGE[mode].takes_run]
 
 
-def test_every_flag_of_main_is_in_the_table():
-    text = (ROOT / "main.py").read_text("utf-8")
+def test_every_flag_is_in_the_table():
+    text = (ROOT / "hiercam_keras" / "cli.py").read_text("utf-8")
     defined = set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", text))
     assert {"mode", "config", "rank", "multihost"} < defined
     assert usage.FLAGS == defined - {"mode", "config", "version"}

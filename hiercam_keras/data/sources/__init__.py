@@ -83,8 +83,8 @@ def load(
     given = data_dir or not root or data_config.source not in _FOLDERS
     if not given and not expanded(root).exists():
         raise UserError(
-            f"config.data.root is {root}, which does not exist. Name the folder of the "
-            "images with --data_dir or --config.data.root."
+            f"config.data.root is {file_names.in_full(root)}, which does not exist. "
+            "Name the folder of the images with --data_dir or --config.data.root."
         )
     module = importlib.import_module(f"{__name__}.{MODULES[data_config.source]}")
     read = module.read_source(Request(data_config, data_dir or None, cache))
