@@ -4,14 +4,37 @@ Keras downloads without a time limit: on a machine without a network, or behind 
 firewall that drops packets, it would wait for minutes.
 """
 
+import contextlib
+import os
+import pathlib
+import socket
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 
 from hiercam_keras.errors import UserError
 
 HOST = "https://storage.googleapis.com/"
 PATIENCE = 6.0  # seconds, the lookup of the name included
+STALLED = 10.0  # seconds without a byte, after which a download has failed
+
+
+def cache_folders() -> list[pathlib.Path]:
+    """Folders in which Keras keeps the weights that it has downloaded."""
+    homes = (os.environ.get("KERAS_HOME", "~/.keras"), "/tmp/.keras")
+    return [pathlib.Path(home).expanduser() / "models" for home in homes]
+
+
+@contextlib.contextmanager
+def limited() -> Iterator[None]:
+    """In the block a connection that is silent for STALLED seconds is an OSError."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALLED)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def check_connection(flag: str, cached: bool, alternatives: str) -> None:

