@@ -188,7 +188,8 @@ def test_prepare_has_no_chatter_and_needs_no_network(main, folder, tmp_path):
 OURS = re.compile(
     r"Drawing procedural birds|Drew \d+|Looking at \d+ image files|\d+ of \d+ species"
     r"|network tiny at|training tiny on|each epoch leaves out|epoch \d+/\d+: "
-    r"|kept epoch|going on after|\d+ devices share each batch|.*boxes.csv: \d+ boxes are read as"
+    r"|kept epoch|going on after|\d+ devices share each batch"
+    r"|.*boxes.csv: \d+ boxes are read as"
     r"|(prepare|maps|overlays|eval \w+): \d+/\d+, "
 )
 
