@@ -116,7 +116,7 @@ def _measure(scorer, data, maps, todo, choices, rows, path) -> None:
     score = "own" if config.cam.score == "auto" else config.cam.score
     size = min(config.cam.batch_size, len(todo))
     written = time.monotonic()
-    with make_loader(todo, data.taxonomy, config, batch_size=size, once=True) as loader:
+    with make_loader(todo, data.truth, config, batch_size=size, once=True) as loader:
         batches = progress(
             loader.epoch(0), len(todo), "faithfulness", count=lambda b: b.mask.sum()
         )

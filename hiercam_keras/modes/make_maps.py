@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hiercam_keras import multihost
+from absl import logging
+
+from hiercam_keras import multihost, wording
 from hiercam_keras.cam import Explainer, methods, store, targets
 from hiercam_keras.data.geometry import Layout
 from hiercam_keras.data.loader import Batch
@@ -43,7 +45,7 @@ def resolve_target(
     known = data.taxonomy.ranks[: data.taxonomy.ranks.index(finest) + 1]
     if rank not in known:
         raise UserError(
-            f"the model of {data.run.path} was trained at {'+'.join(data.run.ranks)} "
+            f"the model of {data.run.path} {data.run.heads} "
             f"and cannot answer for {rank!r}. It can for {', '.join(known)}."
         )
     name = asked if label is None else "/".join(data.taxonomy.prefixes(rank)[label])
@@ -78,8 +80,32 @@ def make_maps(
     if target == TRUE:
         asks = lambda batch: targets.label(batch.labels[rank], rank, score)  # noqa: E731
     records = data.records(split)
+    if target == TRUE:
+        records = known_records(data, records, rank)
     question = f"{question}:{config.score}"
     return store_maps(network, data, split, records, asked, question, asks, layout)
+
+
+def known_records(data: RunData, records: list[Record], rank: str) -> list[Record]:
+    """The records with a taxon that the network has at `rank`.
+
+    Raises:
+      UserError: there is none.
+    """
+    known = data.labels(records, rank) >= 0
+    if not known.any():
+        raise UserError(
+            f"the network of {data.run.path} knows the {rank} of none of "
+            f"{wording.count(len(records), 'image')}, so their true taxon cannot be "
+            "asked for. Use --target=predicted, or a coarser --target_rank."
+        )
+    if not known.all():
+        logging.warning(
+            "%s left out: the network does not know their %s",
+            wording.count(int((~known).sum()), "image"),
+            rank,
+        )
+    return [one for one, mine in zip(records, known, strict=True) if mine]
 
 
 def store_maps(
@@ -170,7 +196,7 @@ def _explain(explain, data, records, asks, writer, layout) -> None:
     config = data.config.cam
     loader = make_loader(
         records,
-        data.taxonomy,
+        data.truth,
         data.config,
         batch_size=config.batch_size,
         once=True,

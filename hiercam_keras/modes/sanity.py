@@ -96,7 +96,7 @@ def _images(records: list[Record], data: RunData) -> tuple[np.ndarray, list[str]
     size = min(data.config.cam.batch_size, len(records))
     images, ids = [], []
     with make_loader(
-        records, data.taxonomy, data.config, batch_size=size, once=True
+        records, data.truth, data.config, batch_size=size, once=True
     ) as loader:
         for batch in loader.epoch(0):
             rows = np.flatnonzero(batch.mask)
