@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from hiercam_keras import file_names, runtime, wording, workdir
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import imported, named, preprocessing
+from hiercam_keras.models import imported, named, preprocessing, user_code
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs import run_folder, run_lock
@@ -153,7 +153,7 @@ def _import(
             "image_size": size,
             "layer": layer,
             "layer_asked": config.cam.layer or None,
-            "modules": imported.modules_of(given.path),
+            "modules": _modules(settings, given),
         },
     }
     this = run_folder.create(folder, record, labels.taxonomy)
@@ -196,6 +196,12 @@ def _try(network: networks.Network, size: int) -> str:
             "needs another --config.model.preprocessing."
         )
     return explain.layers[0]
+
+
+def _modules(settings: Settings, given: Given) -> list[str]:
+    """Modules that later calls have to be given, for messages."""
+    said = user_code.split_names(settings.config.model.modules)
+    return list(dict.fromkeys([*said, *imported.modules_of(given.path)]))
 
 
 def _record(

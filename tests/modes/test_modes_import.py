@@ -219,7 +219,7 @@ def test_a_network_that_ends_in_a_softmax(config, tmp_path, species, drawn):
     right = (names == found["true_species"]).mean()
     row = accuracy["rank"].tolist().index("species")
     assert float(accuracy["accuracy"][row]) == pytest.approx(right, abs=1e-6)
-    assert accuracy["chance"].tolist() == [""] * 3  # nobody knows the training
+    assert set(accuracy["chance"]) == {""}  # nobody knows the training
 
 
 def test_an_application_with_its_own_order_of_labels(config, tmp_path, species, drawn):
