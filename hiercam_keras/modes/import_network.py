@@ -14,7 +14,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from absl import logging
 from ml_collections import ConfigDict
 
 from hiercam_keras import file_names, runtime, wording, workdir
@@ -247,7 +246,6 @@ def _said(
     )
     outputs = sum(len(head.columns) for head in labels.heads.values())
     used = sum(int((head.columns >= 0).sum()) for head in labels.heads.values())
-    logging.info("imported %s, %d bytes", given.name, this.model_path.stat().st_size)
     return (
         f"imported {given.name}: {counted}; {used} of {outputs} outputs have a "
         f"lineage\nimages of {size} px, preprocessing: {config.model.preprocessing}; "
