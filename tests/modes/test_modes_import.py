@@ -505,3 +505,34 @@ def test_the_images_of_a_table(config, tmp_path, species, drawn):
     ]
     # The network's tree says the order of a species, which the table does not.
     assert found["true_order"].tolist() == [one.taxa[3] for one in expected]
+
+
+class Shares(keras.layers.Layer):
+    """Ends in probabilities by code that no layer shows."""
+
+    def call(self, x):
+        shares = keras.ops.exp(x)
+        return shares / keras.ops.sum(shares, axis=-1, keepdims=True)
+
+
+def test_probabilities_that_no_softmax_layer_shows(
+    config, tmp_path, species, drawn, new_process
+):
+    """They are taken for what they are where that is said, and never guessed."""
+    new_process["Shares"] = Shares
+    keras.utils.set_random_seed(4)
+    image, x = features()
+    scores = keras.layers.Dense(len(species))(x)
+    model = keras.Model(image, Shares()(scores))
+    with pytest.raises(UserError, match="add up to 1.*--config.model.activation=soft"):
+        imported(config, tmp_path / "a", model, species)
+    fields = {"model.activation": "softmax"}
+    run = imported(config, tmp_path / "a", model, species, **fields)
+    asked("eval", config, run, drawn)
+    _, images = pixels(config, run, drawn)
+    expected = model.predict(images, verbose=0)
+    np.testing.assert_allclose(
+        columns_of(run, "predictions.csv")["probability_species"].astype(float),
+        expected.max(-1),
+        atol=1e-5,
+    )
