@@ -14,7 +14,7 @@ import urllib.request
 from hiercam_keras.errors import UserError
 
 HOST = "https://storage.googleapis.com/"  # of all weights of keras.applications
-PATIENCE = 6.0  # seconds, the lookup of the name included
+PATIENCE = 4.0  # seconds, the lookup of the name included
 
 
 def cached_files() -> list[pathlib.Path]:

@@ -125,7 +125,7 @@ def photograph(path, side):
 
 
 def test_orders_and_families_of_real_photographs(lite0, real_data):
-    """24 photographs of families that ImageNet has; 21 and 20 of them were right."""
+    """24 photographs of families that ImageNet has; 22 and 21 of them were right."""
     with open(lite0.labels, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["family"]]
     families = {row["family"] for row in rows}
@@ -146,7 +146,7 @@ def test_orders_and_families_of_real_photographs(lite0, real_data):
         )
         for rank, field in (("order", 4), ("family", 5))
     }
-    assert right["order"] >= 18 and right["family"] >= 17, right
+    assert right["order"] >= 19 and right["family"] >= 18, right
 
 
 def test_it_is_a_backbone_with_these_weights(lite0):
