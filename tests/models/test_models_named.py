@@ -101,7 +101,7 @@ def test_an_answer_of_the_host_is_an_answer(monkeypatch):
 
 
 def serve(monkeypatch, build):
-    """Stands in for keras.applications.EfficientNetB0, with weights that are there."""
+    """Replaces keras.applications.EfficientNetB0, with weights that are there."""
     monkeypatch.setattr(downloads, "check_connection", lambda *a: None)
     monkeypatch.setattr(keras.applications, "EfficientNetB0", build)
 
