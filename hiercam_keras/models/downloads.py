@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from hiercam_keras.errors import UserError
 
 HOST = "https://storage.googleapis.com/"  # of all weights of keras.applications
-PATIENCE = 6.0  # seconds, the lookup of the name included
+PATIENCE = 4.0  # seconds, the lookup of the name included
 STALLED = 10.0  # seconds without a byte, after which a download has failed
 
 
@@ -68,7 +68,7 @@ def _unreachable(url: str) -> str | None:
             urllib.request.urlopen(request, timeout=PATIENCE).close()
         except urllib.error.HTTPError:
             reasons.append(None)  # an answer; the download says what is wrong
-        except Exception as error:  # whatever a proxy or a firewall answers
+        except Exception as error:  # proxies and firewalls answer in many ways
             reasons.append(str(getattr(error, "reason", error)))
         else:
             reasons.append(None)

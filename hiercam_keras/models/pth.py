@@ -83,7 +83,7 @@ class _Tensor:
 
 
 class _Rebuild:
-    """Stands in for `torch._utils._rebuild_tensor_v2`; a pickle cannot change it."""
+    """Replaces `torch._utils._rebuild_tensor_v2`; a pickle cannot change it."""
 
     __slots__ = ()
 

@@ -125,7 +125,7 @@ def photograph(path, side):
 
 
 def test_orders_and_families_of_real_photographs(lite0, real_data):
-    """24 photographs of families that ImageNet has; 21 and 20 of them were right."""
+    """24 photographs of families that ImageNet has; 22 and 21 of them were right."""
     with open(lite0.labels, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["family"]]
     families = {row["family"] for row in rows}
@@ -146,7 +146,7 @@ def test_orders_and_families_of_real_photographs(lite0, real_data):
         )
         for rank, field in (("order", 4), ("family", 5))
     }
-    assert right["order"] >= 18 and right["family"] >= 17, right
+    assert right["order"] >= 19 and right["family"] >= 18, right
 
 
 def test_it_is_a_backbone_with_these_weights(lite0):
@@ -198,8 +198,12 @@ def test_without_the_package_it_is_one_line(monkeypatch):
 
 def test_the_file_of_another_network_does_not_fit(lite0, monkeypatch):
     """Lite2 has other widths: shapes are compared before anything is assigned."""
-    values = efficientnet_lite.weights(LITE0)
+    values, path = (
+        efficientnet_lite.weights(LITE0),
+        efficientnet_lite.weights_file(LITE0),
+    )
     monkeypatch.setattr(efficientnet_lite, "weights", lambda name: values)
+    monkeypatch.setattr(efficientnet_lite, "weights_file", lambda name: path)
     model = backbones.build_backbone("efficientnet_lite2", 32)
     before = model.get_weights()
     with pytest.raises(UserError, match="missing .*of another shape"):
