@@ -15,7 +15,8 @@ def get_config() -> ConfigDict:
     config.runs_dir = "runs"  # where run folders lie
 
     config.data = data = ConfigDict()
-    data.source = "image_folder"  # a name in hiercam_keras/data/sources/__init__.py
+    data.source = "image_folder"  # a name in hiercam_keras/data/sources/__init__.py,
+    # or auto: csv_table where a table is given, else image_folder
     data.root = ""  # where the data are; --data_dir beats it
     data.keep_lineage = ""  # "Animalia/Chordata/Aves" leaves out all else; "": nothing
     data.parts = ()  # inat2021: folders to read; (): bird_train|train_mini|train, val
@@ -65,7 +66,7 @@ def get_config() -> ConfigDict:
     model.activation = "auto"  # of --mode=import, of the outputs: softmax | sigmoid
     model.output = ""  # of --mode=import, name or place of one output; "": all
     model.other = "leave_out"  # of --mode=import, outputs without lineage: or keep
-    model.weights = "imagenet"  # none | imagenet | synthetic | a file
+    model.weights = "imagenet"  # none | imagenet | synthetic | auto | a file
     model.output_stride = 32  # 32 | 16 | 8: image pixels per cell of the map
     model.dropout = 0.2  # before the head, 0..1
     model.drop_connect = 0.2  # of whole residual blocks, at the deepest, 0..1

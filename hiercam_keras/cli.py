@@ -8,6 +8,7 @@ import importlib
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
@@ -19,7 +20,8 @@ from hiercam_keras.modes.settings import Settings
 from hiercam_keras.modes.usage import MODES, USAGE
 
 FLAGS = flags.FLAGS
-_DEFAULT_CONFIG = "synthetic_birds"
+_DRAWN, _PHOTOS = "synthetic_birds", "photos"
+_DATA = re.compile(r"--?(data_dir|config\.data\.(table|source=(?!synthetic_)))")
 _WRONG = (flags.Error, ImportError, OSError, SyntaxError, TypeError, ValueError)
 _HELP = """What does a network look at, asked for the species and asked for the family?
 
@@ -52,7 +54,9 @@ flags.DEFINE_list(
 flags.DEFINE_list(
     "ranks", ["species", "family"], "Ranks that compare sets side by side."
 )
-flags.DEFINE_string("data_dir", None, "Folder of class folders in iNat naming.")
+flags.DEFINE_string("data_dir", None, "Your images: class folders, or a CSV table.")
+flags.DEFINE_string("model", None, "What import takes: a .keras file, or a name.")
+flags.DEFINE_string("labels", None, "What its outputs mean: CSV, one row an output.")
 flags.DEFINE_string("workdir", None, "Run folder; default runs/<data>/<rank>/seed<k>.")
 flags.DEFINE_list("runs", [], "Run folders that compare uses instead of --ranks.")
 flags.DEFINE_string("out", None, "Where results are written; has a default.")
@@ -80,13 +84,27 @@ def program() -> str:
     return f"python {script.name}" if script.suffix == ".py" else script.name
 
 
+def default_config(argv: Sequence[str]) -> str | None:
+    """The experiment where --config is not given: of photographs if any are named.
+
+    Args:
+      argv: a command line.
+
+    Returns:
+      Its name; None where --config is given.
+    """
+    if any(arg.split("=")[0] in ("--config", "-config") for arg in argv):
+        return None
+    return _PHOTOS if any(map(_DATA.match, argv)) else _DRAWN
+
+
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; a wrong one is one line, help is ours and no error."""
     if {"--help", "-h", "-help", "--helpshort", "help"} & set(argv[1:]):
         print(_HELP.format(program=program()), FLAGS.module_help(__name__), sep="\n")
         sys.exit(0)
-    if not any(arg.split("=")[0] in ("--config", "-config") for arg in argv):
-        argv = [argv[0], f"--config={_DEFAULT_CONFIG}", *argv[1:]]
+    if default := default_config(argv):
+        argv = [argv[0], f"--config={default}", *argv[1:]]
     try:
         rest = FLAGS(argv)
     except (AttributeError, KeyError) as error:
@@ -117,7 +135,7 @@ def _main(_: list[str]) -> None:
         if FLAGS.multihost:
             multihost.join(FLAGS.mode)
         signals.advise(USAGE[FLAGS.mode].after_stop)
-        settings = Settings.from_flags(FLAGS, _DEFAULT_CONFIG)
+        settings = Settings.from_flags(FLAGS, default_config(sys.argv) is None)
         mode = importlib.import_module(settings.module)
         settings.use_modules()
         with multihost.as_one():

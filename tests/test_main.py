@@ -187,8 +187,9 @@ def test_prepare_has_no_chatter_and_needs_no_network(main, folder, tmp_path):
 
 OURS = re.compile(
     r"Drawing procedural birds|Drew \d+|Looking at \d+ image files|\d+ of \d+ species"
-    r"|training tiny on|each epoch leaves out|epoch \d+/\d+: |kept epoch|going on after"
-    r"|\d+ devices share each batch|.*boxes.csv: \d+ boxes are read as"
+    r"|network tiny at|training tiny on|each epoch leaves out|epoch \d+/\d+: "
+    r"|kept epoch|going on after|\d+ devices share each batch"
+    r"|.*boxes.csv: \d+ boxes are read as"
     r"|(prepare|maps|overlays|eval \w+): \d+/\d+, "
 )
 
@@ -224,6 +225,12 @@ def test_a_training_says_only_what_is_ours(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("wrote runs/synthetic_birds/order/seed0/model.keras")
     assert "best of 1 epoch is 1: accuracy" in done.stdout
+    first, *others = done.stderr.splitlines()
+    assert first == (
+        "network tiny at 32 px, output stride 32, from weights 'none'; 1 epoch"
+    )
+    (line,) = [one for one in others if one.startswith("training tiny")]
+    assert re.search(r"\d taxa at order \(\d+ (to \d+ )?images of each", line)
     strange = [line for line in done.stderr.splitlines() if not OURS.match(line)]
     assert strange == []
 

@@ -13,7 +13,7 @@ from hiercam_keras.data import sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files, heads, user_code, xla_layers
-from hiercam_keras.modes import copies, unseen
+from hiercam_keras.modes import copies, train_plan, unseen
 from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
@@ -66,6 +66,8 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     config = settings.config
     before = _check_free(folder, settings)
     begun = _epochs_of(run_folder.read(folder)) if before and settings.resume else 0
+    weights = train_plan.starting_weights(folder, config, settings.resume)
+    train_plan.say_network(config, weights)
     source = source or load_source(config, settings.data_dir)
     taxonomy = taxonomy_of(source, config)
     _check_single(taxonomy, settings.rank)
@@ -77,11 +79,11 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     copies.warn(source.records, split)
     _warn_of_unseen(split, source.records, taxonomy, settings.rank)
     runtime.start(config.seed, config.model.dtype, config.distribution.devices)
-    records, _ = split.select(source.records, "train")
-    batch_size = _batch_size(folder, settings, len(records))
-    plain = plain_batches(records, taxonomy, config, batch_size)  # made when asked for
+    seen, _ = split.select(source.records, "train")
+    batch_size = _batch_size(folder, settings, len(seen))
+    plain = plain_batches(seen, taxonomy, config, batch_size)  # made when asked for
     training = make_loader(
-        records,
+        seen,
         taxonomy,
         config,
         training=True,
@@ -102,7 +104,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
         )
     num_labels = {rank: taxonomy.num_labels(rank) for rank in settings.rank}
     coarse_to_fine = [rank for rank in taxonomy.ranks if rank in num_labels]
-    model = _build(config, {rank: num_labels[rank] for rank in coarse_to_fine})
+    model = _build(config, {rank: num_labels[rank] for rank in coarse_to_fine}, weights)
     modules = _try_to_load(model, config)
     parents = tree_arrays(taxonomy, settings.rank)
     steps = training.num_batches
@@ -111,17 +113,8 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     if before and settings.overwrite and multihost.is_primary():
         # Only now, when nothing more can be wrong with the flags.
         run_folder.clear(folder)
-    this = _open(folder, settings, name, taxonomy, split, batch_size)
-    logging.info(
-        "training %s on %s, %s, in %s",
-        config.model.backbone,
-        wording.count(len(split.train), "image"),
-        ", ".join(
-            f"{wording.count(count, 'taxon')} at {rank}"
-            for rank, count in num_labels.items()
-        ),
-        folder,
-    )
+    this = _open(folder, settings, name, taxonomy, split, batch_size, weights)
+    train_plan.say_data(config, seen, taxonomy, num_labels, folder)
     multihost.barrier("begun")
     resume = settings.resume
     rows = fit.train(
@@ -274,18 +267,28 @@ def _as_json(value: Any) -> Any:
     return [_as_json(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _build(config: Any, num_labels: dict[str, int]) -> Any:
+def _build(config: Any, num_labels: dict[str, int], weights: str) -> Any:
     """The model of `build`, refused where its maps would be a single cell."""
-    model = build(config, num_labels)
+    model = build(config, num_labels, weights=weights)
     size, stride = config.data.image_size, config.model.output_stride
     heads.check_cells(model, config.model.backbone, size, stride)
     return model
 
 
 def build(
-    config: Any, num_labels: dict[str, int], image_size: int | None = None
+    config: Any,
+    num_labels: dict[str, int],
+    image_size: int | None = None,
+    weights: str | None = None,
 ) -> Any:
-    """A new model with a head for each rank, its layers fast under XLA."""
+    """A new model with a head for each rank, its layers fast under XLA.
+
+    Args:
+      config: of the experiment.
+      num_labels: by rank, coarse to fine.
+      image_size: in pixels; None: that of the config.
+      weights: to start from; None: those of the config.
+    """
     model = heads.build_model(
         config.model.backbone,
         image_size or config.data.image_size,
@@ -294,7 +297,7 @@ def build(
         output_stride=config.model.output_stride,
         bn_momentum=config.model.bn_momentum,
         drop_connect=config.model.drop_connect,
-        weights=config.model.weights,
+        weights=weights or config.model.weights,
         head_features=config.model.head_features,
         head_chain=config.model.head_chain,
     )
@@ -308,6 +311,7 @@ def _open(
     taxonomy: Taxonomy,
     split: splits.Split,
     batch_size: int,
+    weights: str,
 ) -> Run:
     """A new run folder, or the one that is gone on with."""
     if settings.resume and (folder / "config.json").exists():
@@ -319,6 +323,7 @@ def _open(
         "data_name": name,
         "data_dir": data_dir,
         "batch_size": batch_size,  # what the devices made of data.batch_size
+        "weights": weights,  # what was chosen for model.weights=auto
         "config": _as_json(settings.config.to_dict()),
         "overrides": _as_json(dict(settings.overrides)),
         "versions": runtime.versions(),

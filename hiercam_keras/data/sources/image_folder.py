@@ -260,7 +260,7 @@ def _images_folder(data_dir):
     if data_dir.suffix.lower() == ".csv" and data_dir.is_file():
         raise UserError(
             f"--data_dir {index_lib.printable(str(data_dir))} is a table of images: "
-            "add --config=configs/csv_table.py, or --config.data.source=csv_table."
+            "use --config.data.source=csv_table, or leave --config out."
         )
     if not data_dir.is_dir():
         raise UserError(
