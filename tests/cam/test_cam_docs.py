@@ -5,6 +5,7 @@ import pathlib
 import re
 
 import pytest
+from PIL import Image
 
 from hiercam_keras import cam
 from hiercam_keras.cam import methods, profiles, targets
@@ -40,14 +41,35 @@ def test_blocks_keep_their_lines():
     ]
 
 
-@pytest.mark.slow  # a stock network of keras.applications compiles
-def test_the_code_of_the_page_runs(text):
+def test_the_page_begins_with_twelve_lines_and_one_import(text):
+    first = BLOCK.search(text)[1].strip().splitlines()
+    lines = [line for line in first if line and not line.startswith("#")]
+    assert len(lines) <= 12
+    assert [line for line in lines if "import" in line] == [
+        "import hiercam_keras as hc"
+    ]
+    for name in ("overlay", "faithfulness", "compare"):
+        assert f"hc.{name}(" in text[: BLOCK.search(text).end()]
+
+
+def test_the_plain_gradcam_has_thirty_lines_and_needs_no_engine(text):
+    (block,) = (b[1] for b in BLOCK.finditer(text) if "def plain_gradcam" in b[1])
+    plain, engine = block.split("result = hc.Explainer")
+    assert "jax.grad(" in plain and "hc." not in plain and "assert_allclose" in engine
+    assert len([line for line in plain.splitlines() if line]) <= 30
+
+
+@pytest.mark.slow  # two networks of EfficientNetB0's size compile, one is trained
+def test_the_code_of_the_page_runs(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     program = compile(code(text), str(PAGE), "exec")
     names = {"__name__": "api_page"}
     exec(program, names)
     # It did run to its end, and what it made is there.
     assert names["together"].shape == (4, 1, 7, 7)
     assert names["arrays"]["cam"].shape == (2, 2, 7, 7)
+    with Image.open(tmp_path / "overlay.png") as picture:
+        assert picture.size == (64, 64)
 
 
 def test_the_page_names_every_method_profile_and_target(text):
