@@ -35,29 +35,6 @@ def predict_at_rank(
     raise ValueError(f"score is {score!r}, expected 'marginal' or 'parent'")
 
 
-def accuracy_by_rank(
-    logits: Any, labels: Any, taxonomy: Taxonomy, fine: str
-) -> dict[str, dict[str, float]]:
-    """Accuracy at `fine` and every coarser rank.
-
-    Args:
-      logits: (N, num_fine).
-      labels: (N,) true labels at `fine`.
-
-    Returns:
-      rank -> {"marginal": accuracy, "parent": accuracy}, coarse to fine.
-    """
-    labels = _labels(labels, taxonomy.num_labels(fine))
-    result = {}
-    for rank in taxonomy.ranks[: taxonomy.ranks.index(fine) + 1]:
-        truth = taxonomy.parents(fine, rank)[labels]
-        result[rank] = {
-            score: accuracy(truth, predict_at_rank(logits, taxonomy, fine, rank, score))
-            for score in ("marginal", "parent")
-        }
-    return result
-
-
 def accuracy(labels: Any, predicted: Any) -> float:
     """Share of equal labels; NaN if there are none."""
     labels, predicted = np.asarray(labels), np.asarray(predicted)
