@@ -13,7 +13,7 @@ from hiercam_keras.data import sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files, heads, user_code, xla_layers
-from hiercam_keras.modes import copies, train_plan, unseen
+from hiercam_keras.modes import copies, train_plan, untrained
 from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
@@ -69,15 +69,17 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     weights = train_plan.starting_weights(folder, config, settings.resume)
     train_plan.say_network(config, weights)
     source = source or load_source(config, settings.data_dir)
-    taxonomy = taxonomy_of(source, config)
-    _check_single(taxonomy, settings.rank)
-    for rank in settings.rank:
-        taxonomy.check_trainable(rank)
+    everything = taxonomy_of(source, config)
+    _check_single(everything, settings.rank)
     split = _split_of(folder, settings, source.records)
     if split.note:
         logging.info("%s", split.note)
     copies.warn(source.records, split)
-    _warn_of_unseen(split, source.records, taxonomy, settings.rank)
+    taxonomy, truth = untrained.taxonomy_of(
+        source.records, split, everything, settings.rank, config.data.untrained_taxa
+    )
+    for rank in settings.rank:
+        taxonomy.check_trainable(rank)
     runtime.start(config.seed, config.model.dtype, config.distribution.devices)
     seen, _ = split.select(source.records, "train")
     batch_size = _batch_size(folder, settings, len(seen))
@@ -92,11 +94,11 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
         shard=multihost.part(),
     )
     validation = None
-    if split.val:
-        records, _ = split.select(source.records, "val")
+    records, _ = split.select(source.records, "val")
+    if records := untrained.known(records, truth, settings.rank):
         validation = make_loader(
             records,
-            taxonomy,
+            truth,
             config,
             batch_size=batch_size,
             ranks=settings.rank,
@@ -128,7 +130,8 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     curves.save_learning_curves(
         folder / "curves.png", {"+".join(settings.rank): columns}
     )
-    return this.finish(), f"wrote {this.model_path}\n{_best(rows)}"
+    chosen = fit.keeps_best(config.train, validation)
+    return this.finish(), f"wrote {this.model_path}\n{_kept(rows, chosen)}"
 
 
 def _check_single(taxonomy: Taxonomy, ranks: Sequence[str]) -> None:
@@ -245,21 +248,6 @@ def _differences(before: Any, now: Any, path: str = "config") -> list[str]:
     return [] if before == now else [path]
 
 
-def _warn_of_unseen(
-    split: splits.Split,
-    records: Sequence[Record],
-    taxonomy: Taxonomy,
-    ranks: Sequence[str],
-) -> None:
-    """Logs how many images of val and test no model of this training can name."""
-    train, _ = split.select(records, "train")
-    for name in ("val", "test"):
-        asked, _ = split.select(records, name)
-        told = unseen.of_split(train, asked, ranks, taxonomy, f"{name} image")
-        if told:
-            logging.warning("%s", told)
-
-
 def _as_json(value: Any) -> Any:
     """Tuples as lists, as the run's record has them."""
     if isinstance(value, dict):
@@ -365,14 +353,20 @@ def _save(
     files.save_model(this.model_path, model, metadata)
 
 
-def _best(rows: list[dict[str, float]]) -> str:
-    """One line on the epoch that was kept."""
+def _kept(rows: list[dict[str, float]], chosen: bool) -> str:
+    """One line on the epoch that was kept.
+
+    Args:
+      rows: of the log.
+      chosen: whether the validation chose it; else it is the last one.
+    """
+    epochs = wording.count(len(rows), "epoch")
     if "val_loss" not in rows[-1]:
-        return f"{wording.count(len(rows), 'epoch')}; there was no validation split"
-    best = min(rows, key=lambda row: row["val_loss"])
+        return f"{epochs}; there was no validation split"
+    row = min(rows, key=lambda row: row["val_loss"]) if chosen else rows[-1]
     shown = ", ".join(
-        f"{name} {value:.3f}" for name, value in best.items() if "accuracy" in name
+        f"{name} {value:.3f}" for name, value in row.items() if "accuracy" in name
     )
-    return (
-        f"best of {wording.count(len(rows), 'epoch')} is {best['epoch']:.0f}: {shown}"
-    )
+    if chosen:
+        return f"best of {epochs} is {row['epoch']:.0f}: {shown}"
+    return f"the last of {epochs} was kept: {shown}"
