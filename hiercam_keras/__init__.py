@@ -23,7 +23,6 @@ _NAMES = {
     "Explainer": "cam.engine",
     "Explanation": "cam.explanation",
     "FunctionExplainer": "cam.function",
-    "FunctionExplainer": "cam.function",
     "explain_function": "cam.function",
     "Options": "cam.program",
     "Scorer": "cam.scorer",
