@@ -259,7 +259,10 @@ class Outputs:
         for known in ({str(key): key for key in keys}, {last[k]: k for k in keys}):
             if name in known:
                 return (known[name],)
-        have = ", ".join(f"{key!r}" + f" ({last[key]})" * (not keyed) for key in keys)
+        layer = {
+            key: f" ({last[key]})" if last[key] and not keyed else "" for key in keys
+        }
+        have = ", ".join(f"{str(key)!r}{layer[key]}" for key in keys)
         raise UserError(
             f"{self.labels.source} names the output {name!r}, and the model has "
             f"{have}. Correct the column output"

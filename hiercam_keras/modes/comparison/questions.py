@@ -74,6 +74,7 @@ def ask(
                 data=data,
                 maps=folder,
                 faithfulness=scores,
+                has_steps=network.finest not in network.independent,
             )
         )
     return columns
