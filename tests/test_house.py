@@ -31,7 +31,7 @@ EXTERNAL = {
         "runtime.py",
         "multihost.py",
     ),
-    "keras": ("models/", "training/", "cam/", "modes/", "runtime.py"),
+    "keras": ("models/", "training/", "cam/", "modes/", "runtime.py", "api.py"),
     "cv2": ("metrics/",),
     "absl.flags": ("cli.py",),
     "torch": (),
@@ -51,6 +51,7 @@ _BASE = {
 }
 # Room -> the rooms that it may import, besides the base.
 ROOMS = {
+    "api": {"cam", "config_files", "data", "models", "modes", "runs", "taxonomy"},
     "__main__": {"cli"},
     "cli": {"config_files", "modes", "multihost", "runtime"},
     "config_files": set(),

@@ -138,9 +138,7 @@ def _import(
     size = _size(model, given, settings)
     network = networks.from_elsewhere(model, labels, size, config.cam.layer, config)
     network.scorer()  # refuses outputs that do not fit the labels
-    (layer,) = network.explainer().layers
-    network = networks.from_elsewhere(model, labels, size, layer, config)
-    _try(network, size)
+    layer = _try(network, size)
     run_folder.clear(folder)
     imported.keep(given.path, folder / "model.keras")
     if imported.digest(folder / "model.keras") != digest:
@@ -154,6 +152,7 @@ def _import(
             "labels": str(settings.labels or given.labels.name),
             "image_size": size,
             "layer": layer,
+            "layer_asked": config.cam.layer or None,
             "modules": imported.modules_of(given.path),
         },
     }
@@ -176,11 +175,16 @@ def _size(model: keras.Model, given: Given, settings: Settings) -> int:
     return size
 
 
-def _try(network: networks.Network, size: int) -> None:
-    """Explains one gray image: what cannot be explained shows before it is kept."""
+def _try(network: networks.Network, size: int) -> str:
+    """Explains one gray image: what cannot be explained shows before it is kept.
+
+    Returns:
+      The path of the layer that is explained.
+    """
     image = np.full((1, size, size, 3), 127, np.uint8)
     try:
-        result = network.explainer()(image)
+        explain = network.explainer()
+        result = explain(image)
     except UserError:
         raise
     except Exception as error:  # of the network's own code
@@ -191,6 +195,7 @@ def _try(network: networks.Network, size: int) -> None:
             "the network answers NaN for a gray image: its weights are damaged, or it "
             "needs another --config.model.preprocessing."
         )
+    return explain.layers[0]
 
 
 def _record(

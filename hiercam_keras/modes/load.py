@@ -287,7 +287,7 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
         source = load_source(config, settings.data_dir)
         split = imported.split_of(settings, config, source.records)
         return RunData(run, config, run.taxonomy(), source, split)
-    source = _load_images(settings, run, config)
+    source = _load_images(settings.data_dir, run, config)
     split = splits.load(run.path / "split")
     new = split.unknown(source.records)
     if new:
@@ -300,15 +300,15 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
     return RunData(run, config, run.taxonomy(), source, split)
 
 
-def _load_images(settings: Settings, run: Run, config: Any) -> Any:
-    """The images of --data_dir, else those where the run was trained.
+def _load_images(data_dir: str | None, run: Run, config: Any) -> Any:
+    """The images of `data_dir`, else those where the run was trained.
 
     Raises:
       UserError: they cannot be read; if their folder is gone, the message says so, as
         it is not of this command line.
     """
-    if settings.data_dir:
-        return load_source(config, settings.data_dir)
+    if data_dir:
+        return load_source(config, data_dir)
     try:
         return load_source(config, run.data_dir)
     except UserError as error:

@@ -41,6 +41,11 @@ _FREE = (
 
 def run(settings: Settings) -> str:
     """Trains the ranks of --rank and writes the run folder."""
+    return train(settings)[1]
+
+
+def train(settings: Settings) -> tuple[Run, str]:
+    """Trains the ranks of --rank: the finished run, and what is said about it."""
     settings, source = with_ranks_of_data(settings)
     config = settings.config
     sources.check_drawn_ranks(config.data, settings.data_dir, settings.rank)
@@ -57,7 +62,7 @@ def run(settings: Settings) -> str:
         return _run(settings, name, folder, source)
 
 
-def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
+def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run, str]:
     config = settings.config
     before = _check_free(folder, settings)
     begun = _epochs_of(run_folder.read(folder)) if before and settings.resume else 0
@@ -125,9 +130,8 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
     curves.save_learning_curves(
         folder / "curves.png", {"+".join(settings.rank): columns}
     )
-    this.finish()
     chosen = fit.keeps_best(config.train, validation)
-    return f"wrote {this.model_path}\n{_kept(rows, chosen)}"
+    return this.finish(), f"wrote {this.model_path}\n{_kept(rows, chosen)}"
 
 
 def _check_single(taxonomy: Taxonomy, ranks: Sequence[str]) -> None:

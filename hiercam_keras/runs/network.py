@@ -54,10 +54,17 @@ class Network:
         """The finest rank that the model has a head for."""
         return max(self.ranks, key=self.taxonomy.ranks.index)
 
-    def explainer(self, layers: str | Sequence[str] = "") -> Explainer:
-        """What explains the model, at its own layer or at those named."""
-        layers = layers or self.layer or None
-        return Explainer(self.model, layers, batch_size=self.batch_size, **self._asked)
+    def explainer(
+        self, layers: str | Sequence[str] = "", method: str = "gradcam"
+    ) -> Explainer:
+        """What explains the model by a method, at its own layer or at those named."""
+        return Explainer(
+            self.model,
+            layers or self.layer or None,
+            method=method,
+            batch_size=self.batch_size,
+            **self._asked,
+        )
 
     def scorer(self) -> Scorer:
         """What asks the model about changed pictures."""
@@ -197,4 +204,7 @@ def _load_imported(run: Run, config: Any) -> Network:
     path = labels_path(run.path)
     labels = Labels.from_json(workdir.read_json(path), str(path))
     model = imported.read(run.model_path)
-    return from_elsewhere(model, labels, about["image_size"], about["layer"], config)
+    # The last activation is found again: names of layers in a class of the user's may
+    # be other ones in each process.
+    layer = about["layer_asked"] or ""
+    return from_elsewhere(model, labels, about["image_size"], layer, config)
