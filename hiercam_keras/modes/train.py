@@ -131,7 +131,8 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
         folder / "curves.png", {"+".join(settings.rank): columns}
     )
     chosen = fit.keeps_best(config.train, validation)
-    return this.finish(), f"wrote {this.model_path}\n{_kept(rows, chosen)}"
+    kept = _kept(rows, chosen, bool(split.val))
+    return this.finish(), f"wrote {this.model_path}\n{kept}"
 
 
 def _check_single(taxonomy: Taxonomy, ranks: Sequence[str]) -> None:
@@ -353,16 +354,18 @@ def _save(
     files.save_model(this.model_path, model, metadata)
 
 
-def _kept(rows: list[dict[str, float]], chosen: bool) -> str:
+def _kept(rows: list[dict[str, float]], chosen: bool, has_val: bool) -> str:
     """One line on the epoch that was kept.
 
     Args:
       rows: of the log.
       chosen: whether the validation chose it; else it is the last one.
+      has_val: whether there are val images, of whatever taxa.
     """
     epochs = wording.count(len(rows), "epoch")
     if "val_loss" not in rows[-1]:
-        return f"{epochs}; there was no validation split"
+        why = "there was no validation split"
+        return f"{epochs}; {'no val image is of a trained taxon' if has_val else why}"
     row = min(rows, key=lambda row: row["val_loss"]) if chosen else rows[-1]
     shown = ", ".join(
         f"{name} {value:.3f}" for name, value in row.items() if "accuracy" in name
