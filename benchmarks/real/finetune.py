@@ -1,0 +1,272 @@
+"""Fine-tuning at `order` on the photographs: k folds, several seeds, four beginnings.
+
+    HIERCAM_REAL_DATA=/folder python -m benchmarks.real.finetune
+    HIERCAM_REAL_DATA=/folder python -m benchmarks.real.finetune \
+        --networks=b0-none --seeds=0,1
+
+A process compiles the training step once for a network; every fold and seed begins
+with the weights of its seed, the optimizer's state and the dropout's seeds set back.
+Photographs are decoded once. Each finished fold is appended to --out, and a second call
+trains the missing ones only. The settings were chosen before any result was seen, are
+the same for all networks, and no fold chooses anything: the last step's weights count.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hiercam_keras import runtime
+
+runtime.prepare_process()
+
+import keras  # noqa: E402 - the backend is chosen above
+import numpy as np  # noqa: E402
+from absl import logging  # noqa: E402
+
+from benchmarks.real import photographs  # noqa: E402
+from configs import default  # noqa: E402
+from hiercam_keras.data import augment, resize_windows  # noqa: E402
+from hiercam_keras.data.records import Record  # noqa: E402
+from hiercam_keras.models import heads, xla_layers  # noqa: E402
+from hiercam_keras.taxonomy.tree import Taxonomy  # noqa: E402
+from hiercam_keras.training.callbacks import EpochSeed  # noqa: E402
+from hiercam_keras.training.compiling import compile_model  # noqa: E402
+from hiercam_keras.training.forward import predict_batch  # noqa: E402
+
+RANK = "order"
+# Name in the tables -> model.backbone and model.weights.
+NETWORKS = {
+    "lite0-imagenet": ("efficientnet_lite0", "imagenet"),
+    "lite0-none": ("efficientnet_lite0", "none"),
+    "b0-synthetic": ("efficientnet_b0", "synthetic"),
+    "b0-none": ("efficientnet_b0", "none"),
+}
+OUT = photographs.ROOT / ".cache" / "real" / "folds.jsonl"
+
+
+class Photos:
+    """Photographs decoded once: random crops to learn from, center crops to test on."""
+
+    def __init__(self, records: list[Record], size: int, options: Any):
+        """Reads them; `options` is `config.augment`, `size` the model's side in px."""
+        self.size, self._options = size, options
+        self._windows, self._pixels = {}, {}
+        for training, jitter in ((True, options.crop_jitter), (False, 0.0)):
+            windows = resize_windows.plan(records, size, "classification", jitter)
+            self._windows[training] = windows
+            self._pixels[training] = [
+                resize_windows.read(record.path, windows, place)
+                for place, record in enumerate(records)
+            ]
+
+    def center(self, places: np.ndarray) -> np.ndarray:
+        """What eval sees: uint8 (B, S, S, 3)."""
+        return np.stack([self._pixels[False][place] for place in places])
+
+    def crops(self, places: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        """Crops as `config.augment` asks, of one epoch: uint8 (B, S, S, 3)."""
+        drawn = augment.draw(self._options, seed, epoch, places, self.size)
+        extent = self._windows[True].extent[places]
+        starts = augment.crop_starts(drawn.shift, extent, self.size)
+        recolor = augment.changes_color(self._options)
+        return np.stack(
+            [
+                augment.apply(
+                    self._pixels[True][place],
+                    starts[row],
+                    augment.Augmentation(*(values[row] for values in drawn)),
+                    self.size,
+                    recolor,
+                )
+                for row, place in enumerate(places)
+            ]
+        )
+
+
+class Network:
+    """A compiled network that begins again from the weights of any seed."""
+
+    def __init__(self, config: Any, num_labels: int, steps_per_epoch: int):
+        """Builds and compiles it as `config` says."""
+        self._config, self._num_labels = config, num_labels
+        self._steps = steps_per_epoch
+        self._model = xla_layers.accelerate(self._built(0), config.model.fast_layers)
+        compile_model(self._model, {RANK: num_labels}, config.train, self._steps)
+        optimizer = self._model.optimizer
+        self._optimizer = [
+            (one, keras.ops.convert_to_numpy(one)) for one in optimizer.variables
+        ]
+        self._begun: tuple[int, list[np.ndarray]] = -1, []
+
+    def fit(self, photos: Photos, places: np.ndarray, labels: np.ndarray, seed: int):
+        """Trains from the weights of `seed` on the photographs at `places`."""
+        if self._begun[0] != seed:
+            self._begun = seed, self._built(seed).get_weights()
+        for variable, value in self._optimizer:
+            variable.assign(value)
+        self._model.set_weights(self._begun[1])
+        epochs = self._config.train.epochs
+        self._model.fit(
+            self._batches(photos, places, labels, seed),
+            epochs=epochs,
+            steps_per_epoch=self._steps,
+            shuffle=False,
+            callbacks=[EpochSeed(seed)],
+            verbose=0,
+        )
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """(N, labels) of center crops, in batches of one shape."""
+        size = self._config.data.batch_size
+        found = []
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            rows = np.minimum(np.arange(size), len(part) - 1)
+            found.append(predict_batch(self._model, part[rows])[: len(part)])
+        return np.concatenate(found)
+
+    def _batches(self, photos, places, labels, seed) -> Iterator[tuple]:
+        size, steps = self._config.data.batch_size, self._steps
+        for epoch in range(self._config.train.epochs):
+            order = augment.permutation(seed, epoch, len(places))[: size * steps]
+            for batch in np.split(places[order], steps):
+                images = photos.crops(batch, seed, epoch)
+                yield images, labels[batch].astype(np.int32)
+
+    def _built(self, seed: int) -> keras.Model:
+        keras.utils.set_random_seed(seed)
+        model = self._config.model
+        return heads.build_model(
+            model.backbone,
+            self._config.data.image_size,
+            {RANK: self._num_labels},
+            dropout=model.dropout,
+            bn_momentum=model.bn_momentum,
+            drop_connect=model.drop_connect,
+            weights=model.weights,
+        )
+
+
+def settings(network: str, size: int, epochs: int) -> Any:
+    """The config of a network: the defaults, and what so few photographs need."""
+    config = default.get_config()
+    config.model.backbone, config.model.weights = NETWORKS[network]
+    config.data.image_size, config.data.batch_size = size, 8
+    config.train.epochs, config.train.schedule = epochs, "cosine"
+    config.model.bn_momentum = 0.9  # the default needs several hundred steps
+    config.model.drop_connect = 0.0  # short runs learn faster
+    return config
+
+
+def finished(path: Path) -> set[tuple]:
+    """(settings, network, seed, fold) of the folds in the file.
+
+    A line that a kill cut short is no fold.
+    """
+    done = set()
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        done.add((row["settings"], row["network"], row["seed"], row["fold"]))
+    return done
+
+
+def train_missing(flags: argparse.Namespace) -> None:
+    """Trains every fold that the file does not have, seed by seed."""
+    records, left_out = photographs.testable(photographs.records())
+    taxonomy = Taxonomy(record.lineage for record in records)
+    labels = np.array([taxonomy.label(record.lineage, RANK) for record in records])
+    logging.info(
+        "%d photographs of %d orders; left out: %s",
+        len(records),
+        taxonomy.num_labels(RANK),
+        left_out,
+    )
+    named = f"{flags.size}px-{flags.epochs}epochs-{flags.folds}folds"
+    done = finished(flags.out)
+    photos = Photos(records, flags.size, default.get_config().augment)
+    flags.out.parent.mkdir(parents=True, exist_ok=True)
+    for name in flags.networks:
+        wanted = [
+            (seed, fold)
+            for seed in flags.seeds
+            for fold in range(flags.folds)
+            if (named, name, seed, fold) not in done
+        ]
+        if not wanted:
+            continue
+        config = settings(name, flags.size, flags.epochs)
+        # One species has two photographs, so a fold may have one more than its share.
+        fewest = len(records) - -(-len(records) // flags.folds) - 1
+        steps = fewest // config.data.batch_size
+        network = Network(config, taxonomy.num_labels(RANK), steps)
+        for seed, fold in wanted:
+            begin, used = time.perf_counter(), time.process_time()
+            tested = photographs.folds(records, flags.folds, seed) == fold
+            network.fit(photos, np.flatnonzero(~tested), labels, seed)
+            logits = network.logits(photos.center(np.flatnonzero(tested)))
+            row = {
+                "settings": named,
+                "network": name,
+                "seed": seed,
+                "fold": fold,
+                "trained": int((~tested).sum()),
+                "steps": steps * flags.epochs,
+                "seconds": round(time.perf_counter() - begin, 1),
+                "cpu_seconds": round(time.process_time() - used, 1),
+                "answers": [
+                    [record.example_id, taxonomy.names(RANK)[label]]
+                    for record, label in zip(
+                        np.array(records, object)[tested],
+                        logits.argmax(-1),
+                        strict=True,
+                    )
+                ],
+            }
+            with flags.out.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            hits = (logits.argmax(-1) == labels[tested]).mean()
+            logging.info(
+                "%s, seed %d, fold %d: %.2f right, %.0f s, %.0f s of processor time",
+                name,
+                seed,
+                fold,
+                hits,
+                row["seconds"],
+                row["cpu_seconds"],
+            )
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The flags; networks and seeds as lists."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.real.finetune")
+    add = parser.add_argument
+    add("--networks", default=",".join(NETWORKS), help="names, with commas")
+    add("--seeds", default="0,1,2,3,4", help="with commas")
+    add("--folds", type=int, default=5)
+    add("--epochs", type=int, default=12)
+    add("--size", type=int, default=128, help="side of the model's input, px")
+    add("--out", type=Path, default=OUT, help="a line of JSON for each fold")
+    flags = parser.parse_args(arguments)
+    flags.networks = flags.networks.split(",")
+    unknown = set(flags.networks) - set(NETWORKS)
+    if unknown:
+        parser.error(f"networks {unknown}, expected some of {', '.join(NETWORKS)}")
+    flags.seeds = [int(seed) for seed in flags.seeds.split(",")]
+    return flags
+
+
+def main() -> None:
+    """Trains what is missing."""
+    flags = parse()
+    runtime.start(0)
+    train_missing(flags)
+
+
+if __name__ == "__main__":
+    main()
