@@ -7,6 +7,13 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS, check_ranks, rank_depth
 
 _FIELDS = ("id", *DEFAULT_RANKS[:-1], "epithet")
+OTHER = "other"  # the taxon, at every rank, of what has no lineage
+_UNNAMED = " sp."
+
+
+def unnamed_below(taxon: str) -> str:
+    """What a taxon below `taxon` is called where nothing finer is known of it."""
+    return taxon if taxon.endswith(_UNNAMED) else f"{taxon}{_UNNAMED}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +63,12 @@ def display_name(prefix: tuple[str, ...], ranks: tuple[str, ...]) -> str:
     """Name of the taxon at the end of a lineage prefix; not always unique.
 
     A species is its genus and its epithet, a subspecies its genus, species and
-    epithet. A table with binomials in its species column keeps them.
+    epithet. A table with binomials in its species column keeps them, and so do taxa
+    that have no name of their own ("Corvidae sp.", "other").
     """
     own = prefix[-1]
+    if own.endswith(_UNNAMED) or set(prefix) == {OTHER}:
+        return own
     named = dict(zip(ranks, prefix, strict=False))
     last = ranks[len(prefix) - 1]
     if last not in ("species", "subspecies"):
@@ -68,6 +78,15 @@ def display_name(prefix: tuple[str, ...], ranks: tuple[str, ...]) -> str:
         if head is not None and not own.startswith(head + " "):
             own = f"{head} {own}"
     return own
+
+
+def is_inat(name: str) -> bool:
+    """Whether a text is an iNaturalist folder name."""
+    try:
+        parse_class_name(name)
+    except UserError:
+        return False
+    return True
 
 
 def parse_class_name(name: str) -> Lineage:

@@ -16,8 +16,9 @@ from absl import logging
 from hiercam_keras import csv_files
 from hiercam_keras.csv_files import Table
 from hiercam_keras.data.records import Box
-from hiercam_keras.data.sources import boxes, rank_columns, safe_paths, split_words
+from hiercam_keras.data.sources import boxes, safe_paths
 from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy import rank_columns, split_words
 from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.ranks import check_ranks
 
