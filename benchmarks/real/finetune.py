@@ -12,9 +12,10 @@ the same for all networks, and no fold chooses anything: the last step's weights
 """
 
 import argparse
+import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from absl import logging  # noqa: E402
 
 from benchmarks.real import photographs  # noqa: E402
 from configs import default  # noqa: E402
+from hiercam_keras import tables, workdir  # noqa: E402
 from hiercam_keras.data import augment, resize_windows  # noqa: E402
 from hiercam_keras.data.records import Record  # noqa: E402
 from hiercam_keras.models import heads, xla_layers  # noqa: E402
@@ -161,23 +163,77 @@ def settings(network: str, size: int, epochs: int) -> Any:
     return config
 
 
-def finished(path: Path) -> set[tuple]:
-    """(settings, network, seed, fold) of the folds in the file.
-
-    A line that a kill cut short is no fold.
-    """
-    done = set()
+def read(path: Path) -> list[dict]:
+    """The folds in the file; a line that a kill cut short is none."""
+    rows = []
     for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        done.add((row["settings"], row["network"], row["seed"], row["fold"]))
-    return done
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
 
 
-def train_missing(flags: argparse.Namespace) -> None:
-    """Trains every fold that the file does not have, seed by seed."""
+def summary(rows: Sequence[dict], records: Sequence[Record], folds: int) -> list[dict]:
+    """Right answers of each photograph: a row of folds.csv.
+
+    Args:
+      rows: of one settings' folds.
+      records: of every photograph that was tested.
+      folds: of each seed; seeds of which a network has fewer are left out.
+
+    Returns:
+      example_id, species and order, and for each network 1 (right) and 0 by seed, in
+      the order of the seeds, with blanks between them.
+    """
+    found: dict[str, dict[int, list[dict]]] = {}
+    for row in rows:
+        found.setdefault(row["network"], {}).setdefault(row["seed"], []).append(row)
+    table = [
+        {
+            "example_id": record.example_id,
+            "species": record.lineage.display_name("species"),
+            "order": photographs.order_of(record),
+        }
+        for record in records
+    ]
+    for name in filter(found.get, NETWORKS):
+        seeds = [
+            dict(answer for row in parts for answer in row["answers"])
+            for _, parts in sorted(found[name].items())
+            if len({row["fold"] for row in parts}) == folds
+        ]
+        for line in table if seeds else ():
+            hits = (answers[line["example_id"]] == line["order"] for answers in seeds)
+            line[name] = " ".join(str(int(hit)) for hit in hits)
+    return table
+
+
+def write_summary(flags: argparse.Namespace, records: Sequence[Record]) -> None:
+    """Writes folds.csv, and folds.json with what was run and on what."""
+    named = settings_name(flags)
+    rows = [row for row in read(flags.out) if row["settings"] == named]
+    table = summary(rows, records, flags.folds)
+    tables.write_csv(flags.tables / "folds.csv", list(table[0]), table)
+    costs: dict[str, dict] = {}
+    for row in rows:
+        cost = costs.setdefault(row["network"], {"folds": 0, "cpu_seconds": 0.0})
+        cost["folds"] += 1
+        cost["cpu_seconds"] = round(cost["cpu_seconds"] + row["cpu_seconds"], 1)
+    about = {
+        "settings": named,
+        "steps": sorted({row["steps"] for row in rows}),
+        "networks": costs,
+        "versions": runtime.versions(),
+    }
+    workdir.write_json(flags.tables / "folds.json", about)
+
+
+def settings_name(flags: argparse.Namespace) -> str:
+    """What folds must have in common to be in one table."""
+    return f"{flags.size}px-{flags.epochs}epochs-{flags.folds}folds"
+
+
+def train_missing(flags: argparse.Namespace) -> list[Record]:
+    """Trains every fold that the file does not have; returns what is tested."""
     records, left_out = photographs.testable(photographs.records())
     taxonomy = Taxonomy(record.lineage for record in records)
     labels = np.array([taxonomy.label(record.lineage, RANK) for record in records])
@@ -187,8 +243,11 @@ def train_missing(flags: argparse.Namespace) -> None:
         taxonomy.num_labels(RANK),
         left_out,
     )
-    named = f"{flags.size}px-{flags.epochs}epochs-{flags.folds}folds"
-    done = finished(flags.out)
+    named = settings_name(flags)
+    done = {
+        tuple(row[key] for key in ("settings", "network", "seed", "fold"))
+        for row in read(flags.out)
+    }
     photos = Photos(records, flags.size, default.get_config().augment)
     flags.out.parent.mkdir(parents=True, exist_ok=True)
     for name in flags.networks:
@@ -229,7 +288,7 @@ def train_missing(flags: argparse.Namespace) -> None:
                 ],
             }
             with flags.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(f"\n{json.dumps(row)}\n")  # after a line that was cut short
             hits = (logits.argmax(-1) == labels[tested]).mean()
             logging.info(
                 "%s, seed %d, fold %d: %.2f right, %.0f s, %.0f s of processor time",
@@ -240,6 +299,7 @@ def train_missing(flags: argparse.Namespace) -> None:
                 row["seconds"],
                 row["cpu_seconds"],
             )
+    return records
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -252,6 +312,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--epochs", type=int, default=12)
     add("--size", type=int, default=128, help="side of the model's input, px")
     add("--out", type=Path, default=OUT, help="a line of JSON for each fold")
+    add("--tables", type=Path, default=photographs.TABLES, help="for folds.csv")
     flags = parser.parse_args(arguments)
     flags.networks = flags.networks.split(",")
     unknown = set(flags.networks) - set(NETWORKS)
@@ -262,10 +323,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Trains what is missing."""
+    """Trains what is missing, and writes the tables of what there is."""
     flags = parse()
     runtime.start(0)
-    train_missing(flags)
+    write_summary(flags, train_missing(flags))
 
 
 if __name__ == "__main__":
