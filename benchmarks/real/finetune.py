@@ -13,6 +13,7 @@ the same for all networks, and no fold chooses anything: the last step's weights
 
 import argparse
 import contextlib
+import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -89,14 +90,18 @@ class Photos:
 
 
 class Network:
-    """A compiled network that begins again from the weights of any seed."""
+    """A compiled network that begins again from the weights of any seed.
+
+    Attributes:
+      steps: batches of an epoch.
+    """
 
     def __init__(self, config: Any, num_labels: int, steps_per_epoch: int):
         """Builds and compiles it as `config` says."""
         self._config, self._num_labels = config, num_labels
-        self._steps = steps_per_epoch
+        self.steps = steps_per_epoch
         self._model = xla_layers.accelerate(self._built(0), config.model.fast_layers)
-        compile_model(self._model, {RANK: num_labels}, config.train, self._steps)
+        compile_model(self._model, {RANK: num_labels}, config.train, self.steps)
         optimizer = self._model.optimizer
         self._optimizer = [
             (one, keras.ops.convert_to_numpy(one)) for one in optimizer.variables
@@ -114,7 +119,7 @@ class Network:
         self._model.fit(
             self._batches(photos, places, labels, seed),
             epochs=epochs,
-            steps_per_epoch=self._steps,
+            steps_per_epoch=self.steps,
             shuffle=False,
             callbacks=[EpochSeed(seed)],
             verbose=0,
@@ -131,7 +136,7 @@ class Network:
         return np.concatenate(found)
 
     def _batches(self, photos, places, labels, seed) -> Iterator[tuple]:
-        size, steps = self._config.data.batch_size, self._steps
+        size, steps = self._config.data.batch_size, self.steps
         for epoch in range(self._config.train.epochs):
             order = augment.permutation(seed, epoch, len(places))[: size * steps]
             for batch in np.split(places[order], steps):
@@ -237,69 +242,61 @@ def train_missing(flags: argparse.Namespace) -> list[Record]:
     records, left_out = photographs.testable(photographs.records())
     taxonomy = Taxonomy(record.lineage for record in records)
     labels = np.array([taxonomy.label(record.lineage, RANK) for record in records])
-    logging.info(
-        "%d photographs of %d orders; left out: %s",
-        len(records),
-        taxonomy.num_labels(RANK),
-        left_out,
-    )
-    named = settings_name(flags)
-    done = {
-        tuple(row[key] for key in ("settings", "network", "seed", "fold"))
-        for row in read(flags.out)
-    }
+    names = taxonomy.names(RANK)
+    logging.info("%d photographs of %s; left out: %s", len(records), names, left_out)
+    keys = ("settings", "network", "seed", "fold")
+    done = {tuple(row[key] for key in keys) for row in read(flags.out)}
     photos = Photos(records, flags.size, default.get_config().augment)
     flags.out.parent.mkdir(parents=True, exist_ok=True)
-    for name in flags.networks:
-        wanted = [
-            (seed, fold)
-            for seed in flags.seeds
-            for fold in range(flags.folds)
-            if (named, name, seed, fold) not in done
-        ]
-        if not wanted:
+    networks: dict[str, Network] = {}
+    # Seed by seed, so that a stop leaves all networks with about as many seeds.
+    for seed, name, fold in itertools.product(
+        flags.seeds, flags.networks, range(flags.folds)
+    ):
+        key = settings_name(flags), name, seed, fold
+        if key in done:
             continue
-        config = settings(name, flags.size, flags.epochs)
-        # One species has two photographs, so a fold may have one more than its share.
-        fewest = len(records) - -(-len(records) // flags.folds) - 1
-        steps = fewest // config.data.batch_size
-        network = Network(config, taxonomy.num_labels(RANK), steps)
-        for seed, fold in wanted:
-            begin, used = time.perf_counter(), time.process_time()
-            tested = photographs.folds(records, flags.folds, seed) == fold
-            network.fit(photos, np.flatnonzero(~tested), labels, seed)
-            logits = network.logits(photos.center(np.flatnonzero(tested)))
-            row = {
-                "settings": named,
-                "network": name,
-                "seed": seed,
-                "fold": fold,
-                "trained": int((~tested).sum()),
-                "steps": steps * flags.epochs,
-                "seconds": round(time.perf_counter() - begin, 1),
-                "cpu_seconds": round(time.process_time() - used, 1),
-                "answers": [
-                    [record.example_id, taxonomy.names(RANK)[label]]
-                    for record, label in zip(
-                        np.array(records, object)[tested],
-                        logits.argmax(-1),
-                        strict=True,
-                    )
-                ],
-            }
-            with flags.out.open("a") as file:
-                file.write(f"\n{json.dumps(row)}\n")  # after a line that was cut short
-            hits = (logits.argmax(-1) == labels[tested]).mean()
-            logging.info(
-                "%s, seed %d, fold %d: %.2f right, %.0f s, %.0f s of processor time",
-                name,
-                seed,
-                fold,
-                hits,
-                row["seconds"],
-                row["cpu_seconds"],
-            )
+        if name not in networks:
+            config = settings(name, flags.size, flags.epochs)
+            steps = _steps(len(records), flags.folds, config.data.batch_size)
+            networks[name] = Network(config, len(names), steps)
+        begin, used = time.perf_counter(), time.process_time()
+        tested = photographs.folds(records, flags.folds, seed) == fold
+        networks[name].fit(photos, np.flatnonzero(~tested), labels, seed)
+        places = np.flatnonzero(tested)
+        found = networks[name].logits(photos.center(places)).argmax(-1)
+        row = {
+            **dict(zip(keys, key, strict=True)),
+            "trained": int((~tested).sum()),
+            "steps": networks[name].steps * flags.epochs,
+            "seconds": round(time.perf_counter() - begin, 1),
+            "cpu_seconds": round(time.process_time() - used, 1),
+            "answers": [
+                [records[place].example_id, names[label]]
+                for place, label in zip(places, found, strict=True)
+            ],
+        }
+        with flags.out.open("a") as file:
+            file.write(f"\n{json.dumps(row)}\n")  # after a line that was cut short
+        logging.info(
+            "%s, seed %d, fold %d: %d of %d right, %.0f s, %.0f s of processor time",
+            name,
+            seed,
+            fold,
+            (found == labels[tested]).sum(),
+            len(found),
+            row["seconds"],
+            row["cpu_seconds"],
+        )
     return records
+
+
+def _steps(count: int, folds: int, batch_size: int) -> int:
+    """Batches of an epoch: whole ones of the smallest training part.
+
+    One species has two photographs, so a fold may have one more than its share.
+    """
+    return (count - -(-count // folds) - 1) // batch_size
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
