@@ -25,6 +25,7 @@ from hiercam_keras.cam.program import INPUT, Options, Program
 from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
 from hiercam_keras.models.xla_layers import shards
+from hiercam_keras.taxonomy.labels import Labels
 
 
 class Explainer:
@@ -47,6 +48,14 @@ class Explainer:
         finds the last convolutional activation and logs which it is.
       taxonomy: what the labels mean; without it there are no coarser ranks and names.
       names: of the labels where there is no taxonomy: a list, or rank -> list.
+      labels: what the outputs mean, in the network's own order, where this is not that
+        of a taxonomy: `taxonomy.label_table.Labels`, the path of a table with one row
+        an output (`taxonomy.label_table.read_labels`), or a sequence with a Lineage, a
+        name or None (left out of the softmax) for each output; for several outputs a
+        dict of sequences by name. Outputs of one label are merged: under a softmax by
+        the sum of their probabilities, as sigmoids by whether any of them is true.
+      order: as `labels`, with numbers: the label in `taxonomy` of each output, -1 for
+        one that is left out; by rank for several outputs.
       rank: the rank of a single-output model; default: the one whose number of taxa
         fits, the finest if several do.
       output: which output of a model that has several without being a dict of ranks.
@@ -68,7 +77,8 @@ class Explainer:
     Raises:
       UserError: another backend, a layer that does not exist or gives no maps of
         several cells (the message names those that do), outputs that are no logits,
-        several sigmoids without `activation`, several inputs that could be the image.
+        several sigmoids without `activation`, labels of other outputs than the model
+        has, several inputs that could be the image.
     """
 
     def __init__(
@@ -78,6 +88,8 @@ class Explainer:
         *,
         taxonomy=None,
         names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+        labels: Any = None,
+        order: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
         rank: str | None = None,
         output: str | int | None = None,
         activation: str | Mapping[str, str] = "auto",
@@ -104,7 +116,7 @@ class Explainer:
         self._asked_layers = layer
         self._inputs = Inputs(model, image_input)
         self._outputs = Outputs(
-            taxonomy, rank, output, probabilities, activation, names
+            taxonomy, rank, output, probabilities, activation, names, labels, order
         )
         self._data_format = data_format
         self._reshape = reshape
@@ -217,6 +229,11 @@ class Explainer:
     def space(self) -> ScoreSpace:
         """What the model can be asked; known once it has seen an image's shape."""
         return self._outputs.space
+
+    @property
+    def labels(self) -> Labels | None:
+        """What the outputs mean, where it was given with `labels` or `order`."""
+        return self._outputs.labels
 
     def __call__(
         self,

@@ -31,8 +31,8 @@ class Scorer:
 
     Args:
       model: as for `Explainer`, of pictures of a known shape.
-      taxonomy, names, rank, output, activation, probabilities, image_input: as for
-        `Explainer`.
+      taxonomy, names, labels, order, rank, output, activation, probabilities,
+        image_input: as for `Explainer`.
 
     Raises:
       UserError: as for `Explainer`, and a model that does not say the shapes of its
@@ -45,6 +45,8 @@ class Scorer:
         *,
         taxonomy=None,
         names: Any = None,
+        labels: Any = None,
+        order: Any = None,
         rank: str | None = None,
         output: str | int | None = None,
         activation: str | Mapping[str, str] = "auto",
@@ -55,7 +57,7 @@ class Scorer:
         self._inputs = Inputs(model, image_input)
         self._first = graph.image_layout(model) == "channels_first"
         self._outputs = Outputs(
-            taxonomy, rank, output, probabilities, activation, names
+            taxonomy, rank, output, probabilities, activation, names, labels, order
         )
         self._outputs.prepare(graph.record(model, known_specs(model, 2)))
         self._run = jax.jit(self._log_odds)

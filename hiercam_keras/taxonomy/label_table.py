@@ -82,7 +82,7 @@ def as_labels(
         Lineage, a name (an iNaturalist folder name, or any other), or None for an
         output without a meaning here. For several outputs a dict of sequences.
       taxonomy: in which names are looked up; None makes one of the entries.
-      rank: of the names in `taxonomy`, where they could be of several.
+      rank: of the outputs; needed for names that are taxa of several ranks.
       other: as for `read_labels`.
 
     Raises:
@@ -94,7 +94,8 @@ def as_labels(
                 "labels= has a taxonomy of its own, and taxonomy= gives another: leave "
                 "taxonomy= out."
             )
-        return given if isinstance(given, Labels) else read_labels(given, other)
+        found = given if isinstance(given, Labels) else read_labels(given, other)
+        return _of_rank(found, rank)
     outputs = dict(given) if isinstance(given, Mapping) else {None: given}
     for output, entries in outputs.items():
         if isinstance(entries, str) or not isinstance(entries, (Sequence, np.ndarray)):
@@ -111,7 +112,17 @@ def as_labels(
         }
         return Labels(taxonomy, heads, "labels=")
     ranks, named = _listed(outputs)
-    return build(ranks, named, other, source="labels=")
+    return _of_rank(build(ranks, named, other, source="labels="), rank)
+
+
+def _of_rank(labels: Labels, rank: str | None) -> Labels:
+    """The labels, if they are of the rank that a caller names besides."""
+    if rank is not None and labels.ranks != (rank,):
+        raise UserError(
+            f"rank={rank!r}, and {labels.source} is of the rank "
+            f"{', '.join(labels.ranks)}: leave rank= out."
+        )
+    return labels
 
 
 def from_order(
