@@ -20,7 +20,14 @@ runtime.prepare_process()
 import numpy as np  # noqa: E402 - the backend is chosen above
 
 from benchmarks.real import photographs  # noqa: E402
-from benchmarks.real.names import QUESTIONS, RANKS, columns, pair, pairs  # noqa: E402
+from benchmarks.real.names import (  # noqa: E402
+    QUESTIONS,
+    RANKS,
+    columns,
+    elsewhere,
+    pair,
+    pairs,
+)
 from hiercam_keras import tables, workdir  # noqa: E402
 from hiercam_keras.cam import Explainer, Explanation, targets  # noqa: E402
 from hiercam_keras.data import geometry, resize_windows  # noqa: E402
@@ -29,7 +36,7 @@ from hiercam_keras.evaluation import regions  # noqa: E402
 from hiercam_keras.evaluation.measures import Maps  # noqa: E402
 from hiercam_keras.metrics import agreement  # noqa: E402
 from hiercam_keras.models import named  # noqa: E402
-from hiercam_keras.taxonomy import label_table, matching  # noqa: E402
+from hiercam_keras.taxonomy import label_table  # noqa: E402
 
 NETWORK = "efficientnet_lite0"
 
@@ -76,14 +83,21 @@ def _answers(
         names = taxonomy.names(rank)
         shares = found.rank_probabilities(rank)
         for place, record in enumerate(records):
-            true = matching.match(taxonomy, record.lineage)[rank]
+            true = _prefix(record, taxonomy, rank)
+            known = true in taxonomy.prefixes(rank)
             best = int(shares[place].argmax())
             rows[place] |= {
-                f"{rank}_true": names[true] if true >= 0 else "",
+                f"{rank}_true": names[taxonomy.label(true, rank)] if known else "",
                 f"{rank}_answer": names[best],
                 f"{rank}_p": float(shares[place, best]),
             }
     return rows
+
+
+def _prefix(record: Record, taxonomy: Any, rank: str) -> tuple[str, ...]:
+    """A photograph's taxa at the network's ranks, down to `rank`."""
+    ranks = taxonomy.ranks[: taxonomy.ranks.index(rank) + 1]
+    return tuple(record.lineage.prefix(one)[-1] for one in ranks)
 
 
 def _of_maps(found: Explanation, seen: regions.Regions) -> dict[str, np.ndarray]:
@@ -105,9 +119,21 @@ def _of_maps(found: Explanation, seen: regions.Regions) -> dict[str, np.ndarray]
         a, b = energies[first], energies[second]
         known = np.isfinite(a).all((1, 2)) & np.isfinite(b).all((1, 2))
         column = np.full(len(a), np.nan)
-        column[known] = agreement.pearson(a[known], b[known])
+        if known.any():
+            column[known] = agreement.pearson(a[known], b[known])
         values[pair((first, second))] = column
-    return values
+    return values | {elsewhere(name): _elsewhere(energies[name]) for name in QUESTIONS}
+
+
+def _elsewhere(energies: np.ndarray) -> np.ndarray:
+    """Mean correlation of each map with those of all other photographs: (N,)."""
+    known = np.flatnonzero(np.isfinite(energies).all((1, 2)))
+    found = np.full(len(energies), np.nan)
+    if len(known) > 1:
+        maps = energies[known]
+        both = agreement.pearson(maps[:, None], maps[None])
+        found[known] = (both.sum(1) - 1) / (len(known) - 1)
+    return found
 
 
 def main() -> None:

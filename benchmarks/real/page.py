@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.real.names import QUESTIONS, RANKS, STEP, pair, pairs
+from benchmarks.real.names import QUESTIONS, RANKS, STEP, elsewhere, pair, pairs
 from hiercam_keras import tables, workdir
 from hiercam_keras.experiments import results
 from hiercam_keras.experiments.results import Cell
@@ -80,7 +80,14 @@ def agreement(maps: Columns) -> str:
         kind = "steps" if two[0].startswith(STEP) else "maps"
         names = " and ".join(name.removeprefix(STEP) for name in two)
         found = resampling.mean(values, maps["species"])
-        rows.append((kind, names, found.n, found))
+        if found.n:
+            rows.append((kind, names, found.n, found))
+    for name in QUESTIONS:
+        found = resampling.mean(_numbers(maps[elsewhere(name)]), maps["species"])
+        kind = "steps" if name.startswith(STEP) else "maps"
+        if found.n:
+            names = f"{name.removeprefix(STEP)}, of different photographs"
+            rows.append((kind, names, found.n, found))
     header = ("of the", "ranks", "photographs", "mean correlation")
     return markdown(header, rows)
 
@@ -92,6 +99,8 @@ def boxes(maps: Columns) -> str:
     for name in QUESTIONS:
         energy = _numbers(maps[f"{name}_energy"])
         known = np.isfinite(energy)
+        if not known.any():
+            continue
         lift = resampling.lift(energy, area, maps["species"])
         asked = "step to " if name.startswith(STEP) else ""
         rows.append(
