@@ -43,6 +43,8 @@ flags.DEFINE_list(
     "ranks", ["species", "family"], "Ranks that compare sets side by side."
 )
 flags.DEFINE_string("data_dir", None, "Folder of class folders in iNat naming.")
+flags.DEFINE_string("model", None, "What import takes: a .keras file, or a name.")
+flags.DEFINE_string("labels", None, "What its outputs mean: CSV, one row an output.")
 flags.DEFINE_string("workdir", None, "Run folder; default runs/<data>/<rank>/seed<k>.")
 flags.DEFINE_list("runs", [], "Run folders that compare uses instead of --ranks.")
 flags.DEFINE_string("out", None, "Where results are written; has a default.")

@@ -68,7 +68,7 @@ ROOMS = {
     "cam": {"taxonomy", "models"},
     "metrics": {"taxonomy"},
     "report": set(),
-    "runs": {"taxonomy"},
+    "runs": {"taxonomy", "data", "models", "training", "cam"},
     "birds": set(),
     "tables": set(),
     "multihost": set(),

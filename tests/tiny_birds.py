@@ -85,7 +85,7 @@ def run(mode: str, config: Any, *, fields: dict | None = None, **flags: Any) -> 
     settings = Settings(
         mode=mode, config=FrozenConfigDict(config), overrides=fields or {}, **flags
     )
-    return importlib.import_module(f"hiercam_keras.modes.{mode}").run(settings)
+    return importlib.import_module(settings.module).run(settings)
 
 
 _ROOT = Path(__file__).parent.parent

@@ -96,15 +96,20 @@ class Scorer:
         others = self._inputs.others(other_inputs, len(images))
         return self._run(graph.variables_of(self.model), images, others, rows)
 
+    def logits(self, trainable: list, state: list, images: Any) -> dict[str, jax.Array]:
+        """Logits by rank of a head, (B, labels) each; pure, of one input.
+
+        Args:
+          trainable, state: values of the model's variables, see `graph.variables_of`.
+          images: (B, H, W, C), channels last.
+        """
+        found = self._read((trainable, state), images, ())
+        sizes = [self.space.num_labels[rank] for rank in self.space.heads]
+        parts = jnp.split(found, np.cumsum(sizes)[:-1], axis=1)
+        return dict(zip(self.space.heads, parts, strict=True))
+
     def _log_odds(self, variables, images, others, rows):
-        dtype = self._inputs.image_dtype
-        if not keras.backend.is_float_dtype(dtype):
-            images = jnp.clip(jnp.round(images.astype(jnp.float32)), 0, 255)
-        images = images.astype(dtype)
-        if self._first:
-            images = jnp.moveaxis(images, -1, 1)
-        given = self._inputs.pack(images, others)
-        logits = self._outputs.apply(self.model, variables, given)
+        logits = self._read(variables, images, others)
         owner = jnp.asarray(self.space.owner)[jnp.asarray(self.space.group_of)[rows]]
         mine = owner == rows[:, None]  # (B, C)
         rest = (owner >= 0) & ~mine
@@ -113,3 +118,13 @@ class Scorer:
         against = jnp.where(rest.any(-1), against, jnp.inf)
         # The logit of an independent label is its log-odds already.
         return jnp.where(selection.independent(self.space)[rows], odds, against)
+
+    def _read(self, variables, images, others):
+        dtype = self._inputs.image_dtype
+        if not keras.backend.is_float_dtype(dtype):
+            images = jnp.clip(jnp.round(images.astype(jnp.float32)), 0, 255)
+        images = images.astype(dtype)
+        if self._first:
+            images = jnp.moveaxis(images, -1, 1)
+        given = self._inputs.pack(images, others)
+        return self._outputs.apply(self.model, variables, given)

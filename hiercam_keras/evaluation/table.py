@@ -56,6 +56,15 @@ class Table:
         """bool (N,): the predicted taxon is the true one."""
         return self.of("predicted", question) == self.of("true", question)
 
+    def known(self, question: str) -> np.ndarray:
+        """bool (N,): the model has a taxon for what the picture shows."""
+        return self.of("true", question) >= 0
+
+    def hits(self, question: str) -> np.ndarray:
+        """float64 (N,): 1 for a right answer, 0 for a wrong one, NaN where the true
+        taxon is none that the model has."""
+        return np.where(self.known(question), self.right(question), np.nan)
+
     def take(self, rows: Sequence[int]) -> "Table":
         """These pictures, in this order."""
         rows = np.asarray(rows)

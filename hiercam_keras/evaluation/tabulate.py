@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from hiercam_keras.evaluation.regions import Regions
 from hiercam_keras.evaluation.table import Table, joined
 from hiercam_keras.metrics import agreement
 from hiercam_keras.progress import progress
-from hiercam_keras.taxonomy.tree import Taxonomy
 
 _AT_ONCE = 256  # pictures: bounds the memory that their maps take
 
@@ -92,9 +91,16 @@ def _of_entries(entries: Sequence[store.Entry], place: int) -> Answer:
 Measures = Mapping[str, Callable[[Maps], np.ndarray]]
 
 
+class HasLabels(Protocol):
+    """A taxonomy, or what finds the taxa of a network's taxonomy by their names."""
+
+    def labels(self, lineages: Iterable, rank: str) -> np.ndarray:
+        """Labels at `rank`: int32 (N,), -1 for a taxon that the model does not have."""
+
+
 def tabulate(
     chunks: Iterable[Chunk],
-    taxonomy: Taxonomy,
+    taxonomy: HasLabels | Mapping[str, HasLabels],
     ranks: Mapping[str, str],
     parts: Mapping[str, int] | None = None,
     measured: Measures | None = None,
@@ -104,7 +110,7 @@ def tabulate(
 
     Args:
       chunks: the pictures with their answers; the same questions in each.
-      taxonomy: of the labels.
+      taxonomy: of the labels, one for all questions or by question.
       ranks: question -> rank that it asks for.
       parts: name of a part, as "part_family" -> its label in the part images.
       measured: name -> function of Maps to (n, ...); default all of MEASURES.
@@ -117,15 +123,17 @@ def tabulate(
     """
     if measured is None:
         measured = {name: one.compute for name, one in MEASURES.items()}
+    several = isinstance(taxonomy, Mapping)
+    taxonomies = taxonomy if several else dict.fromkeys(ranks, taxonomy)
     return joined(
         [
-            _of_chunk(chunk, taxonomy, ranks, parts or {}, measured, pairs)
+            _of_chunk(chunk, taxonomies, ranks, parts or {}, measured, pairs)
             for chunk in chunks
         ]
     )
 
 
-def _of_chunk(chunk, taxonomy, ranks, parts, measured, pairs) -> Table:
+def _of_chunk(chunk, taxonomies, ranks, parts, measured, pairs) -> Table:
     known = chunk.regions
     lineages = [record.lineage for record in chunk.records]
     pictures = {"object": known.kinds, "object_area": known.object_area()}
@@ -136,7 +144,7 @@ def _of_chunk(chunk, taxonomy, ranks, parts, measured, pairs) -> Table:
         answer = chunk.answers[question]
         maps = Maps(answer.cams, answer.degenerate, known)
         found = dict(answer.numbers)
-        found["true"] = np.asarray(taxonomy.labels(lineages, rank))
+        found["true"] = np.asarray(taxonomies[question].labels(lineages, rank))
         found |= {"degenerate": answer.degenerate, "trivial": answer.trivial}
         numbers = {name: compute(maps) for name, compute in measured.items()}
         numbers |= measures.part_energy(maps, parts)

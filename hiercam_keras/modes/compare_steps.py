@@ -16,11 +16,11 @@ from hiercam_keras.cam import heatmaps, store, targets
 from hiercam_keras.data.records import Record
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.evaluation.tabulate import stored, tabulate
-from hiercam_keras.models import files
-from hiercam_keras.modes.export import store_maps
 from hiercam_keras.modes.load import RunData
+from hiercam_keras.modes.make_maps import store_maps
 from hiercam_keras.modes.parts import word
 from hiercam_keras.report import schema
+from hiercam_keras.runs import network as networks
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 _KEYS = (
@@ -76,10 +76,10 @@ def make(name: str, data: RunData, split: str, records: list[Record]) -> Steps:
     ranks = choices(data.taxonomy, finest)
     pictures = wording.count(len(records), "picture")
     logging.info("steps of %s for %s", data.run.path, pictures)
-    model, _ = files.load_model(data.run.model_path, data.config.model.fast_layers)
+    network = networks.load(data.run, data.config)
     question = "path:predicted:" + "+".join(ranks) + ":steps"
     asked = targets.path(ranks=ranks)
-    folder, _ = store_maps(model, data, split, records, asked, question)
+    folder, _ = store_maps(network, data, split, records, asked, question)
     reader = store.open(folder)
     known = tuple(record for record in records if record.example_id in reader)
     parts = {}

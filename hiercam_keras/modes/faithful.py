@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from hiercam_keras import tables
@@ -79,13 +78,6 @@ def choices_of(config: Any) -> Choices:
     )
 
 
-def make_scorer(model: keras.Model, data: RunData) -> Scorer:
-    """What asks the run's model about changed pictures."""
-    ranks = data.run.ranks
-    rank = ranks[0] if len(ranks) == 1 else None
-    return Scorer(model, taxonomy=data.taxonomy, rank=rank)
-
-
 def measured(
     scorer: Scorer,
     data: RunData,
@@ -124,7 +116,7 @@ def _measure(scorer, data, maps, todo, choices, rows, path) -> None:
     score = "own" if config.cam.score == "auto" else config.cam.score
     size = min(config.cam.batch_size, len(todo))
     written = time.monotonic()
-    with make_loader(todo, data.taxonomy, config, batch_size=size, once=True) as loader:
+    with make_loader(todo, data.truth, config, batch_size=size, once=True) as loader:
         batches = progress(
             loader.epoch(0), len(todo), "faithfulness", count=lambda b: b.mask.sum()
         )

@@ -14,17 +14,17 @@ from hiercam_keras import runtime, tables, wording, workdir
 from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.resampling import MIN_GROUPS
-from hiercam_keras.models import files
 from hiercam_keras.modes import guide_evidence, guide_view, part_naming, unseen
 from hiercam_keras.modes.compare_steps import choices
-from hiercam_keras.modes.export import PREDICTED, TRUE
 from hiercam_keras.modes.guide_pages import Pages
 from hiercam_keras.modes.load import RunData, find_runs, open_run
+from hiercam_keras.modes.make_maps import PREDICTED, TRUE
 from hiercam_keras.modes.parts import word
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import guide as report
 from hiercam_keras.report.guide_schema import Guide
 from hiercam_keras.report.style import percent
+from hiercam_keras.runs import network as networks
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
 
@@ -39,10 +39,12 @@ def run(settings: Settings) -> str:
     config = data.config
     devices = settings.config.distribution.devices
     runtime.start(config.seed, config.model.dtype, devices)
-    model, _ = files.load_model(data.run.model_path, config.model.fast_layers)
-    finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
+    network = networks.load(data.run, config)
+    finest = network.finest
     ranks = choices(data.taxonomy, finest)
-    evidence = guide_evidence.collect(model, data, settings.split, ranks, fields.patch)
+    evidence = guide_evidence.collect(
+        network, data, settings.split, ranks, fields.patch
+    )
     planted = data.source.evidence or {}
     pages = Pages(evidence, planted, read_credits(data.source.root), fields)
     chosen = _chosen(settings, pages)

@@ -16,15 +16,15 @@ from hiercam_keras import runtime, tables, wording
 from hiercam_keras.cam import heatmaps, profiles, store
 from hiercam_keras.data import decode
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import files
 from hiercam_keras.modes import localize_tables, localize_truth
-from hiercam_keras.modes.export import export_maps
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.localize_question import in_words, question_of
 from hiercam_keras.modes.localize_scoring import Scored, score_store
 from hiercam_keras.modes.localize_truth import Marked
+from hiercam_keras.modes.make_maps import make_maps
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import localization as figures
+from hiercam_keras.runs import network as networks
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 
@@ -42,10 +42,10 @@ def run(settings: Settings) -> str:
         choosing = marked_by_run(data, "val", options, must=False)
     devices = settings.config.distribution.devices
     runtime.start(data.config.seed, data.config.model.dtype, devices)
-    model, _ = files.load_model(this.model_path, data.config.model.fast_layers)
+    network = networks.load(this, data.config)
     asked = settings.target, settings.target_rank
     maps = {
-        split: export_maps(model, data, split, *asked, layout="localization")[0]
+        split: make_maps(network, data, split, *asked, layout="localization")[0]
         for split in ([settings.split, "val"] if choosing else [settings.split])
     }
     folder = maps[settings.split]

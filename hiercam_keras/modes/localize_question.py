@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hiercam_keras import file_names
-from hiercam_keras.modes.export import PREDICTED, TRUE, resolve_target
 from hiercam_keras.modes.load import RunData
+from hiercam_keras.modes.make_maps import PREDICTED, TRUE, resolve_target
 from hiercam_keras.modes.settings import Settings
 
 

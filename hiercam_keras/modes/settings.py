@@ -34,6 +34,8 @@ class Settings:
     rank: tuple[str, ...] = ("family",)
     ranks: tuple[str, ...] = ("species", "family")
     data_dir: str | None = None
+    model: str | None = None
+    labels: str | None = None
     workdir: str | None = None
     runs: tuple[str, ...] = ()
     out: str | None = None
@@ -56,7 +58,7 @@ class Settings:
     def module(self) -> str:
         """Where the mode's `run` is, imported when it is asked for."""
         room = "experiments" if self.mode in usage.EXPERIMENTS else "modes"
-        return f"hiercam_keras.{room}.{self.mode}"
+        return f"hiercam_keras.{room}.{usage.MODULES.get(self.mode, self.mode)}"
 
     def use_modules(self) -> None:
         """Imports the user's modules of `config.model.modules`, for this process.
@@ -182,6 +184,8 @@ _FLAGS = (
     "rank",
     "ranks",
     "data_dir",
+    "model",
+    "labels",
     "workdir",
     "runs",
     "out",

@@ -1,8 +1,7 @@
 """--mode=train: data, split, model, fit, and a run folder that says how it was done."""
 
 import contextlib
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from absl import logging
 
 from hiercam_keras import multihost, runtime, tables, wording, workdir
-from hiercam_keras.data import duplicates, sources, splits
+from hiercam_keras.data import sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files, heads, user_code, xla_layers
@@ -18,6 +17,7 @@ from hiercam_keras.modes import copies, unseen
 from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
+from hiercam_keras.modes.splitting import make_split
 from hiercam_keras.modes.train_statistics import plain_batches
 from hiercam_keras.report import curves
 from hiercam_keras.runs import run_folder, run_lock
@@ -25,10 +25,8 @@ from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training import fit, trial
 
-# Folders and files of a run, and those of them that are of its model.
-_OURS = ("checkpoints", "maps", "eval", "cam", "predict", "split", "tensorboard")
+# Folders of a run that are of its model.
 _RESULTS = ("eval", "cam", "predict", "localize", "guide")
-_FILES = ("model.keras", "log.csv", "curves.png", "taxonomy.json", "config.json")
 
 _EPOCHS = "config.train.epochs"  # may be larger when a run is resumed
 
@@ -106,7 +104,8 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
     fit.compile_model(model, num_labels, config.train, steps, parents)
     multihost.barrier("checked")  # by all, before one of them writes
     if before and settings.overwrite and multihost.is_primary():
-        _clear(folder)  # only now, when nothing more can be wrong with the flags
+        # Only now, when nothing more can be wrong with the flags.
+        run_folder.clear(folder)
     this = _open(folder, settings, name, taxonomy, split, batch_size)
     logging.info(
         "training %s on %s, %s, in %s",
@@ -146,24 +145,6 @@ def _check_single(taxonomy: Taxonomy, ranks: Sequence[str]) -> None:
         )
 
 
-def make_split(records: Sequence[Record], config: Any) -> splits.Split:
-    """Train, val and test by data.split_seed, else by the experiment's seed.
-
-    Models of several seeds on one split answer for the same test images. Exact copies
-    of an image are in one part.
-    """
-    groups = duplicates.groups(duplicates.exact_copies(records))
-    return _split(records, config, groups)
-
-
-def _split(
-    records: Sequence[Record], config: Any, groups: Mapping[str, str]
-) -> splits.Split:
-    seed = config.data.split_seed
-    seed = config.seed if seed < 0 else seed
-    return splits.split_records(records, seed, config.data.fractions, groups)
-
-
 def _split_of(
     folder: Path, settings: Settings, records: Sequence[Record]
 ) -> splits.Split:
@@ -178,7 +159,7 @@ def _split_of(
     if not (settings.resume and (folder / "config.json").exists()):
         return split
     frozen = splits.load(folder / "split")
-    for one in (split, _split(records, settings.config, {})):
+    for one in (split, make_split(records, settings.config, together=False)):
         if replace(one, note="") == frozen:
             return one
     raise UserError(
@@ -194,6 +175,11 @@ def _check_free(folder: Path, settings: Settings) -> bool:
     if settings.overwrite:
         return True
     before = run_folder.read(folder)
+    if before.imported:
+        raise UserError(
+            f"{folder} holds an imported network, which is not trained. Replace it "
+            "with --overwrite, or choose another folder with --workdir."
+        )
     if not settings.resume:
         state = "a finished run" if before.finished else "a stopped run"
         raise UserError(
@@ -251,13 +237,6 @@ def _batch_size(folder: Path, settings: Settings, images: int) -> int:
         if begun:
             return runtime.resumed_batch(begun)
     return runtime.training_batch(settings.config.data.batch_size, images)
-
-
-def _clear(folder: Path) -> None:
-    for name in _OURS:
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in _FILES:
-        (folder / name).unlink(missing_ok=True)
 
 
 def _differences(before: Any, now: Any, path: str = "config") -> list[str]:

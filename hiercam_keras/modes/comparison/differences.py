@@ -138,7 +138,7 @@ def _agreements(pairs: dict[str, list[tuple[Column, Column]]], table: Table):
 def _measures(column: str, compared: Compared) -> dict[str, np.ndarray]:
     table = compared.table
     found = {
-        "correct": table.right(column).astype(float),
+        "correct": table.hits(column),
         "coherent": (table.of("coherence", column) == COHERENT).astype(float),
     }
     return found | {name: table.of(name, column) for name in compared.measures}

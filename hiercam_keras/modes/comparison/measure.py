@@ -44,7 +44,7 @@ class Compared:
 
     def accuracy(self, column: str) -> Estimate:
         """Share of right answers, species resampled."""
-        return resampling.share(self.table.right(column), self.table.groups)
+        return resampling.share(self.table.hits(column), self.table.groups)
 
     def known(self, measure: str) -> bool:
         """Whether a measure is known of any picture under any question."""

@@ -10,12 +10,12 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from hiercam_keras.data.records import Record
 from hiercam_keras.metrics.faithfulness.measure import Choices
-from hiercam_keras.models import files
 from hiercam_keras.modes import faithful
 from hiercam_keras.modes.comparison.columns import Column
-from hiercam_keras.modes.export import export_maps
 from hiercam_keras.modes.load import RunData
+from hiercam_keras.modes.make_maps import make_maps
 from hiercam_keras.modes.settings import Settings
+from hiercam_keras.runs import network as networks
 
 
 def chosen_records(data: RunData, settings: Settings) -> list[Record]:
@@ -47,8 +47,8 @@ def ask(
       choices: how faithfulness is measured.
       chosen: the pictures of which it is.
     """
-    model, _ = files.load_model(data.run.model_path, data.config.model.fast_layers)
-    scorer = faithful.make_scorer(model, data)
+    network = networks.load(data.run, data.config)
+    scorer = network.scorer()
     order = data.taxonomy.ranks.index
     own = rank if rank in data.run.ranks else max(data.run.ranks, key=order)
     plain = data.config.cam.method
@@ -59,7 +59,7 @@ def ask(
         asked = data
         if method != plain:
             name, asked = f"{name}, {method}", _with_method(data, method)
-        folder, _ = export_maps(model, asked, settings.split, target_rank=one)
+        folder, _ = make_maps(network, asked, settings.split, target_rank=one)
         scores = {}
         if chosen:
             scores = faithful.measured(scorer, asked, folder, chosen, choices)

@@ -1,4 +1,4 @@
-"""Maps of a whole split into a map store; used by cam and compare.
+"""Makes the maps of a whole split into a map store.
 
 While the device explains one batch, the next one is decoded.
 """
@@ -9,34 +9,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
+from absl import logging
 
-from hiercam_keras import multihost
+from hiercam_keras import multihost, wording
 from hiercam_keras.cam import Explainer, methods, store, targets
 from hiercam_keras.data.geometry import Layout
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError, explain_out_of_memory
-from hiercam_keras.models import files
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
 from hiercam_keras.runs import run_lock
+from hiercam_keras.runs.network import Network
 
 PREDICTED, TRUE = "predicted", "true"
-
-
-def make_explainer(model: keras.Model, data: RunData) -> Explainer:
-    """An explainer of the run's model at the layer of the config."""
-    config = data.config
-    layer = config.cam.layer or files.read_metadata(data.run.model_path)["cam_layer"]
-    ranks = data.run.ranks
-    return Explainer(
-        model,
-        layer,
-        taxonomy=data.taxonomy,
-        rank=ranks[0] if len(ranks) == 1 else None,
-        batch_size=config.cam.batch_size,
-    )
 
 
 def resolve_target(
@@ -59,15 +45,15 @@ def resolve_target(
     known = data.taxonomy.ranks[: data.taxonomy.ranks.index(finest) + 1]
     if rank not in known:
         raise UserError(
-            f"the model of {data.run.path} was trained at {'+'.join(data.run.ranks)} "
+            f"the model of {data.run.path} {data.run.heads} "
             f"and cannot answer for {rank!r}. It can for {', '.join(known)}."
         )
     name = asked if label is None else "/".join(data.taxonomy.prefixes(rank)[label])
     return rank, label, f"{rank}:{name}"
 
 
-def export_maps(
-    model: keras.Model,
+def make_maps(
+    network: Network,
     data: RunData,
     split: str,
     target: str = PREDICTED,
@@ -77,7 +63,7 @@ def export_maps(
     """Makes the maps of a split that are missing.
 
     Args:
-      model: the run's.
+      network: the run's.
       data: the run's images.
       split: train, val or test.
       target, target_rank: as --target and --target_rank.
@@ -94,12 +80,36 @@ def export_maps(
     if target == TRUE:
         asks = lambda batch: targets.label(batch.labels[rank], rank, score)  # noqa: E731
     records = data.records(split)
+    if target == TRUE:
+        records = known_records(data, records, rank)
     question = f"{question}:{config.score}"
-    return store_maps(model, data, split, records, asked, question, asks, layout)
+    return store_maps(network, data, split, records, asked, question, asks, layout)
+
+
+def known_records(data: RunData, records: list[Record], rank: str) -> list[Record]:
+    """The records with a taxon that the network has at `rank`.
+
+    Raises:
+      UserError: there is none.
+    """
+    known = data.labels(records, rank) >= 0
+    if not known.any():
+        raise UserError(
+            f"the network of {data.run.path} knows the {rank} of none of "
+            f"{wording.count(len(records), 'image')}, so their true taxon cannot be "
+            "asked for. Use --target=predicted, or a coarser --target_rank."
+        )
+    if not known.all():
+        logging.warning(
+            "%s left out: the network does not know their %s",
+            wording.count(int((~known).sum()), "image"),
+            rank,
+        )
+    return [one for one, mine in zip(records, known, strict=True) if mine]
 
 
 def store_maps(
-    model: keras.Model,
+    network: Network,
     data: RunData,
     split: str,
     records: list[Record],
@@ -111,7 +121,7 @@ def store_maps(
     """Makes those maps of some records that are missing.
 
     Args:
-      model: the run's.
+      network: the run's.
       data: the run's images.
       split: of the records, for the store's metadata.
       records: the images.
@@ -124,11 +134,11 @@ def store_maps(
     Returns:
       The folder of the map store, and how many maps were made now.
     """
-    explain = make_explainer(model, data)
     config = data.config.cam
+    explain = network.explainer(config.layer)
     ids = [record.example_id for record in records]
     identity = store.identity(
-        weights=store.weights_digest(model.weights),
+        weights=store.weights_digest(network.model.weights),
         example_ids=ids,
         method=config.method,
         layer=explain.layers[0],
@@ -186,7 +196,7 @@ def _explain(explain, data, records, asks, writer, layout) -> None:
     config = data.config.cam
     loader = make_loader(
         records,
-        data.taxonomy,
+        data.truth,
         data.config,
         batch_size=config.batch_size,
         once=True,

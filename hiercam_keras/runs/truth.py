@@ -1,0 +1,95 @@
+"""The true labels of images in the taxonomy of a network that was not trained on them.
+
+The images may have other ranks than the network, and taxa that it does not know: a
+label is -1 where the network has no taxon for an image at a rank.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from hiercam_keras import wording
+from hiercam_keras.data.records import Record
+from hiercam_keras.taxonomy import matching
+from hiercam_keras.taxonomy.lineage import Lineage
+from hiercam_keras.taxonomy.tree import Taxonomy
+
+_SHOWN = 5  # names that a sentence lists
+
+
+class Truth:
+    """Labels by name, see `taxonomy.matching`; used in place of a Taxonomy that knows
+    every image.
+
+    Args:
+      taxonomy: of the network.
+    """
+
+    def __init__(self, taxonomy: Taxonomy):
+        self.taxonomy = taxonomy
+        self._found: dict[Lineage, dict[str, int]] = {}
+
+    @property
+    def ranks(self) -> tuple[str, ...]:
+        """Those of the network, coarse to fine."""
+        return self.taxonomy.ranks
+
+    def label(self, lineage: Lineage | None, rank: str) -> int:
+        """Label at `rank`, -1 where the network does not know the taxon."""
+        if lineage is None:
+            return -1
+        if lineage not in self._found:
+            self._found[lineage] = matching.match(self.taxonomy, lineage)
+        return self._found[lineage].get(rank, -1)
+
+    def labels(self, lineages: Iterable[Lineage | None], rank: str) -> np.ndarray:
+        """Labels at `rank`: int32 (N,), -1 for taxa that the network does not know."""
+        return np.array([self.label(one, rank) for one in lineages], np.int32)
+
+    def unknown(
+        self, records: Sequence[Record], ranks: Iterable[str]
+    ) -> dict[str, Counter[str]]:
+        """rank -> name of the images' taxon -> images, of taxa that are not known.
+
+        An image whose lineage does not have the rank counts by its finest taxon.
+        """
+        found = {}
+        for rank in ranks:
+            labels = self.labels([record.lineage for record in records], rank)
+            found[rank] = Counter(
+                _name(record.lineage, rank)
+                for record, label in zip(records, labels, strict=True)
+                if label < 0
+            )
+        return found
+
+
+def sentence(found: dict[str, Counter[str]], total: int, what: str = "image") -> str:
+    """What the network does not know; "" where it knows all.
+
+    Args:
+      found: of `Truth.unknown`.
+      total: all images.
+      what: noun of an image.
+    """
+    parts = []
+    for rank, names in found.items():
+        if not names:
+            continue
+        shown = ", ".join(name for name, _ in names.most_common(_SHOWN))
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        parts.append(f"{names.total()} at {rank} ({shown}{more})")
+    if not parts:
+        return ""
+    return (
+        f"Of {wording.count(total, what)}, the network does not know the taxon of "
+        f"{'; '.join(parts)}. They are not counted at that rank."
+    )
+
+
+def _name(lineage: Lineage | None, rank: str) -> str:
+    if lineage is None:
+        return "unknown"
+    at = rank if rank in lineage.ranks else lineage.ranks[-1]
+    return lineage.display_name(at)
