@@ -117,3 +117,18 @@ def test_a_permutation_of_the_outputs_changes_nothing(
                  "eval/test/calibration.csv", "predict/test.csv"):  # fmt: skip
         one, two = ((run / name).read_text() for run in runs)
         assert one == two and len(one.splitlines()) > 2, name
+
+
+def test_every_mode_runs_on_an_imported_network(
+    config, tmp_path, species, image_folder
+):
+    run = imported(config, tmp_path / "a", network(len(species)), species)
+    said = asked("cam", config, run, image_folder)
+    assert "80 maps of the test split, 80 of them made now" in said
+    photo = sorted(image_folder.rglob("*.jpg"))[0]
+    said = tiny_birds.run("cam", config, workdir=str(run), image=str(photo))
+    assert (run / "cam" / f"{photo.stem}.png").exists() and "order" in said
+    said = asked("localize", config, run, image_folder, target="true")
+    assert "80 maps of test" in said
+    said = asked("guide", config, run, image_folder)
+    assert (run / "guide" / "index.html").exists()
