@@ -100,6 +100,7 @@ PHOTO := data/synthetic_birds/images/00015_Animalia_Chordata_Aves_Ardelliformes_
 pictures: install-dev
 	$(RUN) --mode=cam --rank=species --image=$(PHOTO)
 	$(RUN) --mode=guide
+	$(MAKE) photo IMAGE=docs/images/mergus_serrator.jpg
 	$(BIN)/python docs/pictures.py
 
 pretrain: install
