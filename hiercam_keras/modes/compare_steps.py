@@ -16,6 +16,7 @@ from hiercam_keras.cam import heatmaps, store, targets
 from hiercam_keras.data.records import Record
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.evaluation.tabulate import stored, tabulate
+from hiercam_keras.modes.comparison.measure import right_or_none
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.make_maps import store_maps
 from hiercam_keras.modes.parts import word
@@ -42,6 +43,7 @@ class Steps:
     Attributes:
       model: name of the model.
       ranks: R, into which the steps lead, coarse to fine.
+      taxonomy: of the model.
       maps: the store.
       records: the pictures that have a map.
       table: a question a step, named by its rank; with the share of its energy on each
@@ -51,6 +53,7 @@ class Steps:
 
     model: str
     ranks: tuple[str, ...]
+    taxonomy: Taxonomy
     maps: store.Reader
     records: tuple[Record, ...]
     table: Table
@@ -88,12 +91,12 @@ def make(name: str, data: RunData, split: str, records: list[Record]) -> Steps:
         parts = {f"part_{rank}": label for rank, (_, label) in evidence.items()}
     table = tabulate(
         stored({rank: (reader, k) for k, rank in enumerate(ranks)}, known, bool(parts)),
-        data.taxonomy,
+        data.truth,
         {rank: rank for rank in ranks},
         parts,
         measured={},
     )
-    return Steps(name, ranks, reader, known, table, tuple(parts))
+    return Steps(name, ranks, data.taxonomy, reader, known, table, tuple(parts))
 
 
 def write_table(path: Path, steps: Steps) -> None:
@@ -106,7 +109,7 @@ def write_table(path: Path, steps: Steps) -> None:
             rank,
             int(value["predicted"]),
             _probability(value["score"]),
-            bool(value["predicted"] == value["true"]),
+            right_or_none(value),
             bool(value["degenerate"]),
             bool(value["trivial"]),
             *(float(value[part]) for part in steps.parts),
@@ -123,9 +126,7 @@ def _probability(score: float) -> float:
     return float(np.exp(min(float(score), 0.0)))
 
 
-def shown(
-    steps: Steps, number: int, taxonomy: Taxonomy, evidence: Mapping
-) -> tuple[schema.Step, ...]:
+def shown(steps: Steps, number: int, evidence: Mapping) -> tuple[schema.Step, ...]:
     """The steps of picture `number` of `steps.records`, for the page."""
     entry = steps.maps.get(steps.records[number].example_id)
     side = 4 * max(entry.cam.shape[-2:])
@@ -139,9 +140,9 @@ def shown(
         found.append(
             schema.Step(
                 rank=rank,
-                name=taxonomy.names(rank)[int(value["predicted"])],
+                name=steps.taxonomy.names(rank)[int(value["predicted"])],
                 probability=_probability(value["score"]),
-                correct=bool(value["predicted"] == value["true"]),
+                correct=right_or_none(value),
                 heatmap=None if value["trivial"] else heat[k],
                 degenerate=bool(value["degenerate"]),
                 numbers={

@@ -85,10 +85,8 @@ def run(settings: Settings) -> str:
 def _answered(network: Network) -> tuple[str, ...]:
     """The ranks that the network is asked for, coarse to fine."""
     taxonomy = network.taxonomy
-    if network.finest in network.independent:
-        return tuple(rank for rank in taxonomy.ranks if rank in network.ranks)
-    down_to = taxonomy.ranks[: taxonomy.ranks.index(network.finest) + 1]
-    return tuple(rank for rank in down_to if taxonomy.num_labels(rank) > 1)
+    asked = [rank for rank in taxonomy.ranks if network.answers(rank)]
+    return tuple(rank for rank in asked if taxonomy.num_labels(rank) > 1)
 
 
 def _shown(row: list[Any]) -> list[Any]:

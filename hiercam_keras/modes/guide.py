@@ -25,7 +25,7 @@ from hiercam_keras.report import guide as report
 from hiercam_keras.report.guide_schema import Guide
 from hiercam_keras.report.style import percent
 from hiercam_keras.runs import network as networks
-from hiercam_keras.runs import run_folder
+from hiercam_keras.runs import run_folder, truth
 from hiercam_keras.runs.run_folder import Run
 
 QUESTION = "Which part of the bird marks a taxon?"
@@ -53,7 +53,7 @@ def run(settings: Settings) -> str:
     out = Path(settings.out or data.run.path / "guide")
     workdir.make_dir(out)
     content = Guide(
-        title=f"{data.run.data_name}: a field guide by {finest}",
+        title=f"{data.data_name}: a field guide by {finest}",
         question=QUESTION,
         sentences=_sentences(data, evidence, checked, settings.split),
         ranks=ranks,
@@ -123,6 +123,8 @@ def _sentences(
     """What the guide rests on, how far it can be trusted, what it names."""
     count = len(evidence.records)
     seen = "that the model learned from" if split == "train" else "new to the model"
+    if data.run.imported:
+        seen = "that the model may have learned from, as its training is unknown"
     right = {
         rank: evidence.right(rank)[evidence.chosen(rank)]
         for rank in evidence.ranks
@@ -134,8 +136,12 @@ def _sentences(
         f"from its siblings in: {told}."
     )
     finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
-    train = data.records("train")
-    blind = unseen.of_split(train, evidence.records, [finest], data.taxonomy)
+    if data.run.imported:
+        every = data.records(split)
+        blind = truth.sentence(data.unknown(every, (finest,)), len(every), "picture")
+    else:
+        train = data.records("train")
+        blind = unseen.of_split(train, evidence.records, [finest], data.taxonomy)
     sentences = [first, *filter(None, [blind])]
     off = np.stack([evidence.of("off_object", rank) for rank in evidence.ranks])
     known = off[np.isfinite(off)]
@@ -252,10 +258,12 @@ def _write_check(path: Path, checked: part_naming.Check) -> None:
 def _facts(data: RunData, settings: Settings) -> dict[str, str]:
     versions = runtime.versions()
     packages = ("hiercam_keras", "keras", "jax", "numpy")
+    unknown = {"training data, split and seed": "unknown"} if data.run.imported else {}
     return {
-        "data": f"{data.run.data_name}, {settings.split} split",
+        "data": f"{data.data_name}, {settings.split} split",
         "run": str(data.run.path),
         "maps": f"{data.config.cam.method} of the steps into each true taxon, at "
         f"{data.config.cam.layer or 'the last activation'}",
+        **unknown,
         "versions": ", ".join(f"{n} {versions[n]}" for n in packages if n in versions),
     }

@@ -238,12 +238,14 @@ def config_of(settings: Settings, run: Run) -> Any:
     return settings.config_of(run.record["config"])
 
 
-def open_run(settings: Settings, run: Run) -> RunData:
+def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunData:
     """Opens a run's images with the split that it froze; new files stay out of it.
 
-    Those of an imported network are what the command line names.
+    Those of an imported network are what the command line names, or those of `like`.
     """
     config = config_of(settings, run)
+    if run.imported and like is not None:
+        return RunData(run, config, run.taxonomy(), like.source, like.split)
     if run.imported:
         imported.check_images(settings, run)
         source = load_source(config, settings.data_dir)

@@ -59,10 +59,17 @@ def run(settings: Settings) -> str:
         Path(settings.out or out),
         (folder, marked),
         (maps["val"], choosing) if choosing else None,
-        data.taxonomy,
+        _taxonomy_of(data, marked, choosing),
         options,
         info,
     )
+
+
+def _taxonomy_of(data: RunData, *marked: Mapping[str, Marked]) -> Taxonomy:
+    """What taxa are counted by: those of the training, else those of the images."""
+    if not data.run.imported:
+        return data.taxonomy
+    return Taxonomy(one.lineage for several in marked for one in several.values())
 
 
 def _score_given(settings: Settings) -> str:

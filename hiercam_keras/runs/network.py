@@ -71,6 +71,15 @@ class Network:
             self.model, loader, self.ranks, desc, check, self._forward
         )
 
+    def answers(self, rank: str) -> bool:
+        """Whether the network can be asked for a rank."""
+        known = self.taxonomy.ranks
+        if rank in self.ranks:
+            return True
+        if rank not in known or self.finest in self.independent:
+            return False
+        return known.index(rank) <= known.index(self.finest)
+
     def scores(self, logits: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Scores at every rank that the model answers for, see `rank_scores`.
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from absl import logging
 
 from hiercam_keras import wording
 from hiercam_keras.data.records import Record
@@ -29,6 +30,7 @@ class Truth:
     def __init__(self, taxonomy: Taxonomy):
         self.taxonomy = taxonomy
         self._found: dict[Lineage, dict[str, int]] = {}
+        self._doubts: set[str] = set()
 
     @property
     def ranks(self) -> tuple[str, ...]:
@@ -40,7 +42,12 @@ class Truth:
         if lineage is None:
             return -1
         if lineage not in self._found:
-            self._found[lineage] = matching.match(self.taxonomy, lineage)
+            labels, doubts = matching.find(self.taxonomy, lineage)
+            for doubt in doubts:
+                if doubt not in self._doubts:
+                    logging.warning("%s", doubt)
+            self._doubts.update(doubts)
+            self._found[lineage] = labels
         return self._found[lineage].get(rank, -1)
 
     def labels(self, lineages: Iterable[Lineage | None], rank: str) -> np.ndarray:

@@ -53,6 +53,15 @@ def network(outputs: int, activation: str | None = None, seed: int = 0):
     return keras.Model(image, scores, name="net")
 
 
+def families(species):
+    """One row a family."""
+    found = {
+        row["family"]: {"order": row["order"], "family": row["family"]}
+        for row in species
+    }
+    return list(found.values())
+
+
 @pytest.fixture
 def species(image_folder):
     return lineages(image_folder)
@@ -132,3 +141,15 @@ def test_every_mode_runs_on_an_imported_network(
     assert "80 maps of test" in said
     said = asked("guide", config, run, image_folder)
     assert (run / "guide" / "index.html").exists()
+    two = imported(
+        config, tmp_path / "a", network(4, "softmax", 1), families(species), "two"
+    )
+    out = tmp_path / "compared"
+    said = tiny_birds.run(
+        "compare",
+        config,
+        runs=(str(run), str(two)),
+        data_dir=str(image_folder),
+        out=str(out),
+    )
+    assert "unknown" in (out / "index.html").read_text() and "report" in said
