@@ -183,11 +183,12 @@ def summary(rows: Sequence[dict], records: Sequence[Record], folds: int) -> list
     Args:
       rows: of one settings' folds.
       records: of every photograph that was tested.
-      folds: of each seed; seeds of which a network has fewer are left out.
+      folds: of each seed. A network's seeds count up to the first that has fewer, so
+        that those of two networks are the same ones.
 
     Returns:
-      example_id, species and order, and for each network 1 (right) and 0 by seed, in
-      the order of the seeds, with blanks between them.
+      example_id, species and order, and for each network 1 (right) and 0 by seed, 0
+      first, with blanks between them.
     """
     found: dict[str, dict[int, list[dict]]] = {}
     for row in rows:
@@ -201,11 +202,12 @@ def summary(rows: Sequence[dict], records: Sequence[Record], folds: int) -> list
         for record in records
     ]
     for name in filter(found.get, NETWORKS):
-        seeds = [
-            dict(answer for row in parts for answer in row["answers"])
-            for _, parts in sorted(found[name].items())
-            if len({row["fold"] for row in parts}) == folds
-        ]
+        seeds = []
+        for number in itertools.count():
+            parts = found[name].get(number, [])
+            if len({row["fold"] for row in parts}) < folds:
+                break
+            seeds.append(dict(pair for row in parts for pair in row["answers"]))
         for line in table if seeds else ():
             hits = (answers[line["example_id"]] == line["order"] for answers in seeds)
             line[name] = " ".join(str(int(hit)) for hit in hits)

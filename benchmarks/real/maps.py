@@ -36,7 +36,7 @@ from hiercam_keras.evaluation import regions  # noqa: E402
 from hiercam_keras.evaluation.measures import Maps  # noqa: E402
 from hiercam_keras.metrics import agreement  # noqa: E402
 from hiercam_keras.models import named  # noqa: E402
-from hiercam_keras.taxonomy import label_table  # noqa: E402
+from hiercam_keras.taxonomy import label_table, matching  # noqa: E402
 
 NETWORK = "efficientnet_lite0"
 
@@ -83,21 +83,14 @@ def _answers(
         names = taxonomy.names(rank)
         shares = found.rank_probabilities(rank)
         for place, record in enumerate(records):
-            true = _prefix(record, taxonomy, rank)
-            known = true in taxonomy.prefixes(rank)
+            true = matching.match(taxonomy, record.lineage)[rank]
             best = int(shares[place].argmax())
             rows[place] |= {
-                f"{rank}_true": names[taxonomy.label(true, rank)] if known else "",
+                f"{rank}_true": names[true] if true >= 0 else "",
                 f"{rank}_answer": names[best],
                 f"{rank}_p": float(shares[place, best]),
             }
     return rows
-
-
-def _prefix(record: Record, taxonomy: Any, rank: str) -> tuple[str, ...]:
-    """A photograph's taxa at the network's ranks, down to `rank`."""
-    ranks = taxonomy.ranks[: taxonomy.ranks.index(rank) + 1]
-    return tuple(record.lineage.prefix(one)[-1] for one in ranks)
 
 
 def _of_maps(found: Explanation, seen: regions.Regions) -> dict[str, np.ndarray]:

@@ -104,7 +104,7 @@ def test_a_line_that_was_cut_short_is_no_fold(tmp_path):
     assert finetune.read(path) == [{"fold": 0}, {"fold": 2}]
 
 
-def test_seeds_that_lack_a_fold_are_left_out():
+def test_seeds_count_up_to_the_first_that_lacks_a_fold():
     records = [_record("A", "s0"), _record("B", "s0")]
     right = [[record.example_id, photographs.order_of(record)] for record in records]
     wrong = [[right[1][0], "A"]]
@@ -115,13 +115,15 @@ def test_seeds_that_lack_a_fold_are_left_out():
     rows = [
         fold("b0-none", 0, 0, right[:1]),
         fold("b0-none", 0, 1, wrong),
-        fold("b0-none", 1, 1, right[1:]),  # its fold 0 is missing
-        fold("b0-none", 2, 1, right[1:]),
-        fold("b0-none", 2, 0, right[:1]),
+        fold("b0-none", 1, 1, right[1:]),
+        fold("b0-none", 1, 0, right[:1]),
+        fold("b0-none", 2, 0, right[:1]),  # its fold 1 is missing
+        fold("b0-none", 3, 0, right[:1]),
+        fold("b0-none", 3, 1, right[1:]),
         fold("lite0-none", 0, 0, right[:1]),
     ]
     found = finetune.summary(rows, records, folds=2)
-    assert [row["b0-none"] for row in found] == ["1 1", "0 1"]
+    assert [row["b0-none"] for row in found] == ["1 1", "0 1"]  # of seeds 0 and 1
     assert "lite0-none" not in found[0]
 
 
