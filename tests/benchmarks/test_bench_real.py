@@ -85,18 +85,6 @@ def test_every_fold_begins_with_the_weights_of_its_seed(monkeypatch):
     assert np.abs(answers(first, 1) - other).max() > 1e-3
 
 
-def test_fast_layers_take_the_weights_of_stock_layers():
-    """`Network` builds the fast layers once, and the weights of a seed without them."""
-    config = finetune.settings("b0-synthetic", 32, 1)
-    network = finetune.Network(config, 3, steps_per_epoch=1)
-    stock = network._built(7)
-    network._model.set_weights(stock.get_weights())
-    images = _Noise(32).center(np.arange(2))
-    np.testing.assert_allclose(
-        network.logits(images), stock(images, training=False), rtol=1e-3, atol=1e-3
-    )
-
-
 def test_a_line_that_was_cut_short_is_no_fold(tmp_path):
     path = tmp_path / "folds.jsonl"
     assert finetune.read(path) == []
