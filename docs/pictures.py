@@ -23,6 +23,7 @@ RUNS = ROOT / "runs" / "synthetic_birds"
 COMPARE = RUNS / "compare-species-family"
 GUIDE = RUNS / "species" / "seed0" / "guide"
 FIGURE = RUNS / "species" / "seed0" / "cam" / "0007.png"
+REAL = ROOT / "runs" / "efficientnet_lite0" / "cam" / "mergus_serrator.png"
 LARGEST = 300_000  # bytes of a picture
 PHONE = (375, 760)
 # Folder of a page -> what this version's pages have.
@@ -138,7 +139,7 @@ def screenshots() -> None:
 
 
 def main() -> None:
-    """Contact sheet, the sheet of steps, one photo, and the screenshots."""
+    """Contact sheet, the sheet of steps, two photos, and the screenshots."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     tree = birds.default_tree()
     sheet = birds.tree_sheet(tree, columns=12, size=128, seed=11)
@@ -146,6 +147,7 @@ def main() -> None:
     sheet = Image.open(COMPARE / "steps.png")
     save_jpeg(sheet, "compare.jpg", sheet.width)
     save_jpeg(Image.open(FIGURE), "one_photo.jpg", 1400)
+    save_jpeg(Image.open(REAL), "real_photo.jpg", 1400)
     screenshots()
 
 
