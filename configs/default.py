@@ -154,6 +154,11 @@ def get_config() -> ConfigDict:
     sanity.layers = ()  # layers to stop at; (): every one that has weights
     sanity.kind = "shuffle"  # shuffle (the values of each array) | normal
 
+    config.report = report = ConfigDict()
+    # row: maps of one network and head that are shown in a row share one scale of heat,
+    # with a color bar; map: each has its own, from its smallest to its largest value.
+    report.scale = "row"
+
     config.coherence = coherence = ConfigDict()  # see docs/METRICS.md
     coherence.min_excess = 0.15  # of the energy on the object over chance: coherent
     coherence.max_stray = 0.05  # at or below: incoherent

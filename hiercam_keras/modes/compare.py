@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras import file_names, runtime, tables, workdir
-from hiercam_keras.cam import methods
+from hiercam_keras.cam import map_scale, methods
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.coherence import COHERENT, INCOHERENT
 from hiercam_keras.modes import compare_page, faithful, overlays
@@ -45,6 +45,7 @@ def run(settings: Settings) -> str:
     opened = [open_run(settings, run) for run, _ in runs]
     _check_same_split(opened, settings.split)
     thresholds = overlays.thresholds_of(settings.config.coherence)
+    map_scale.check_scale(settings.config.report.scale)
     choices = faithful.choices_of(settings.config.faithfulness)
     for method in settings.config.compare.methods:
         methods.get_methods(method)

@@ -122,6 +122,7 @@ def _cells(picture: Picture, num_steps: int) -> Iterator[_Cell]:
     for view in picture.views:
         heat = overlay(image, view.heatmap, DEFAULT_ALPHA, degenerate=view.degenerate)
         note = f"probability {style.percent(view.probability)}"
+        note += f"; {view.remark}" if view.remark else ""
         yield _Cell(heat, view.predicted_name, note, view.correct)
     for step in picture.steps[:num_steps]:
         if step.heatmap is None:
@@ -129,6 +130,7 @@ def _cells(picture: Picture, num_steps: int) -> Iterator[_Cell]:
             continue
         heat = overlay(image, step.heatmap, DEFAULT_ALPHA, degenerate=step.degenerate)
         note = f"probability {style.percent(step.probability)}"
+        note += f"; {step.remark}" if step.remark else ""
         yield _Cell(heat, step.name, note, step.correct)
 
 

@@ -64,5 +64,7 @@ def test_both_remarks_and_small_shares():
 
 
 def test_an_unknown_scale():
-    with pytest.raises(UserError, match="config.report.scale is 'page', expected .*row"):
+    with pytest.raises(
+        UserError, match="config.report.scale is 'page', expected .*row"
+    ):
         check_scale("page")
