@@ -155,9 +155,10 @@ def get_config() -> ConfigDict:
     sanity.kind = "shuffle"  # shuffle (the values of each array) | normal
 
     config.report = report = ConfigDict()
-    # row: maps of one network and head that are shown in a row share one scale of heat,
-    # with a color bar; map: each has its own, from its smallest to its largest value.
-    report.scale = "row"
+    # map: each map has a scale of heat of its own, from its smallest to its largest
+    # value; row: maps of one network and head that are shown in a row share one, with a
+    # color bar. A sure step has small values and is pale then: its gradient is 1 - P.
+    report.scale = "map"
 
     config.coherence = coherence = ConfigDict()  # see docs/METRICS.md
     coherence.min_excess = 0.15  # of the energy on the object over chance: coherent

@@ -1,8 +1,12 @@
 """Maps that are shown next to each other, on one scale or each on its own. NumPy only.
 
-On a scale of its own every map has a hottest place, one that says almost nothing too.
-On the scale of its row a color is a value, and the maps can be compared, which makes
-sense where they have one unit: maps of the same network, head and kind of question.
+On a scale of its own every map has a hottest place, a map that says almost nothing
+too: places can be compared, amounts cannot. On the scale of its row a color is a value,
+which makes sense where maps have one unit: those of the same network, head and kind of
+question. Values are not the weight of the evidence, however. The gradient of a step,
+d log P(child | parent), is proportional to 1 - P, so of two steps the surer one has the
+smaller values, and is pale in its row. That is why a scale of its own is the default,
+with a remark on every map that is weak in its row.
 """
 
 import dataclasses
@@ -49,7 +53,7 @@ def check_scale(scale: str) -> str:
 def show_row(
     cams: np.ndarray,
     size: int | tuple[int, int],
-    scale: str = ROW,
+    scale: str = MAP,
     one_unit: bool = True,
 ) -> ShownRow:
     """Signed maps (K, h, w) as heat that is drawn in one row.

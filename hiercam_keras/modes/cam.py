@@ -130,7 +130,7 @@ def explain_photo(
     path: Path,
     method: str,
     asked: tuple[str, int] | None = None,
-    scale: str = map_scale.ROW,
+    scale: str = map_scale.MAP,
 ) -> str:
     """Writes the figure of one photo and tells the predicted lineage.
 
@@ -158,10 +158,7 @@ def explain_photo(
     one_head = len(explain.space.heads) == 1
     own = map_scale.show_row(result.cams[0, : len(ranks)], size, scale, one_head)
     steps = map_scale.show_row(result.cams[0, len(ranks) : last], size, scale)
-    others = [
-        map_scale.show_row(cam[None], size, map_scale.MAP)
-        for cam in result.cams[0, last:]
-    ]
+    others = [map_scale.show_row(cam[None], size) for cam in result.cams[0, last:]]
     answers = [
         _answer(explain, result, own, steps, record, truth, k)
         for k in range(len(ranks))

@@ -249,7 +249,7 @@ def _view(column: Column, entry: Any, compared: Compared, number: int) -> schema
     label = int(value["predicted"])
     # Four times the map's own cells: enough for a browser to smooth on.
     side = 4 * max(entry.cam.shape[-2:])
-    shown_map = map_scale.show_row(entry.cam[:1], side, map_scale.MAP)
+    shown_map = map_scale.show_row(entry.cam[:1], side)
     return schema.View(
         model=column.name,
         predicted=taxonomy.prefixes(column.rank)[label],

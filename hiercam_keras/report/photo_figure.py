@@ -90,21 +90,22 @@ class RowScales:
     @property
     def note(self) -> str:
         """Which colors can be compared."""
-        shared = [
-            name
-            for name, top in (("upper", self.own), ("lower", self.steps))
-            if top is not None
-        ]
-        if not shared:
-            return "Each map has a scale of its own: colors of two maps do not compare."
-        if len(shared) == 2:
+        pale = "The surer a step, the paler it is."
+        if self.own is None and self.steps is None:
+            return "Each map has a scale of its own: compare places, not amounts."
+        if self.steps is None:
             return (
-                "The maps of a row are on one scale, that of the bar on the right; "
-                "the two rows do not compare."
+                "The upper row is on one scale, that of its bar; each other map has "
+                "its own."
+            )
+        if self.own is None:
+            return (
+                "The lower row is on one scale, that of its bar; each other map has "
+                f"its own. {pale}"
             )
         return (
-            f"The maps of the {shared[0]} row are on one scale, that of the bar on the "
-            "right; each other map has its own."
+            "Each row is on one scale, that of its bar; the two rows do not compare. "
+            f"{pale}"
         )
 
 
@@ -268,7 +269,7 @@ def _write_remark(
     if remark:
         size, lines = _fitted(remark, width, ((7, 1), (6, 1), (5.5, 2)), "normal")
         for k, line in enumerate(lines):
-            _write(figure, left, top + k * 1.15 * size / 72, line, size, style.WRONG)
+            _write(figure, left, top + k * 1.15 * size / 72, line, size, style.MUTED)
 
 
 def _draw_scale(

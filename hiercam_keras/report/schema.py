@@ -81,12 +81,12 @@ OWN_SCALES = (
     "its own, from its smallest to its largest value."
 )
 STEPS_SHARE = (
-    "The steps of one picture are on one scale, as they are parts of one score: the "
-    "same color is the same value."
+    "The steps of one picture are on one scale: the same color is the same value. The "
+    "surer a step, the smaller its values, and the paler it is."
 )
 STEPS_APART = (
-    "Each step has a scale of its own too: the hottest place of a weak step is as hot "
-    "as that of a strong one."
+    "So has each step: places can be compared, amounts cannot. A step that is weak "
+    "among the others of the picture says so."
 )
 
 # What is shown in place of a step into a taxon without siblings.
