@@ -31,6 +31,7 @@ def get_config() -> ConfigDict:
     data.image_size = 224  # px, the side of the square that the model sees
     data.batch_size = 32  # images
     data.fractions = (0.78, 0.11, 0.11)  # train, val, test; they add up to 1
+    data.untrained_taxa = "drop"  # drop | keep: taxa without a training image in heads
     data.split_seed = -1  # of the split alone; -1: the experiment's seed
     data.pipeline = "auto"  # auto (tf.data if it imports) | tfdata | arrays
     data.workers = 0  # threads or processes that read images; 0: one per core
@@ -105,6 +106,7 @@ def get_config() -> ConfigDict:
     train.checkpoint_steps = 0  # the same in steps; 0: by the clock alone
     train.checkpoint_keep = 3  # latest checkpoints that are kept, and the best
     train.keep_best = True  # model.keras is the epoch of the best val loss
+    train.keep_best_images = 30  # least val images to choose by; fewer: the last epoch
     train.tensorboard = False  # needs the package tensorboard
 
     config.distribution = distribution = ConfigDict()

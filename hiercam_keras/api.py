@@ -55,8 +55,8 @@ class Run:
         )
         network = self.config.model.backbone or "imported"
         return (
-            f"<Run {self.path}: {network}, images of {self.image_size} px, heads for {heads}; ranks "
-            f"{', '.join(self.taxonomy.ranks)}>"
+            f"<Run {self.path}: {network}, images of {self.image_size} px, heads for "
+            f"{heads}; ranks {', '.join(self.taxonomy.ranks)}>"
         )
 
     @property

@@ -180,7 +180,7 @@ class BaseExplainer:
             piece = (images, others)
             if not whole:
                 piece = jax.tree.map(lambda array: array[rows], piece)  # noqa: B023
-            asked = targets.Codes(*(field[rows] for field in codes))
+            asked = codes.take(rows)
             yield self._place((*piece, asked, seeds[rows]))
 
     def _function(self, program: Program, chosen) -> Callable:

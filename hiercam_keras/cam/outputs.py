@@ -185,7 +185,8 @@ class Outputs:
             raise UserError(
                 f"{self.labels.source}: all outputs at the rank {rank} but those of "
                 "one label are left out, so its probability is always 1. Name the "
-                "other taxa, or keep the outputs without a lineage as one (other=keep)"
+                "other taxa, or keep the outputs without a lineage as one "
+                "(read_labels(path, other='keep'), --config.model.other=keep)"
             )
         return _Reading(path, head, end, bool(self._probabilities), columns)
 
@@ -259,7 +260,10 @@ class Outputs:
         for known in ({str(key): key for key in keys}, {last[k]: k for k in keys}):
             if name in known:
                 return (known[name],)
-        have = ", ".join(f"{key!r}" + f" ({last[key]})" * (not keyed) for key in keys)
+        layer = {
+            key: f" ({last[key]})" if last[key] and not keyed else "" for key in keys
+        }
+        have = ", ".join(f"{str(key)!r}{layer[key]}" for key in keys)
         raise UserError(
             f"{self.labels.source} names the output {name!r}, and the model has "
             f"{have}. Correct the column output"

@@ -68,7 +68,7 @@ def _unreachable(url: str) -> str | None:
             urllib.request.urlopen(request, timeout=PATIENCE).close()
         except urllib.error.HTTPError:
             reasons.append(None)  # an answer; the download says what is wrong
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever a proxy or a firewall answers
             reasons.append(str(getattr(error, "reason", error)))
         else:
             reasons.append(None)

@@ -11,9 +11,10 @@ from hiercam_keras import file_names, multihost, runtime, tables, wording, workd
 from hiercam_keras.cam import Explainer, map_scale, store, targets
 from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
+from hiercam_keras.evaluation.question import PREDICTED, TRUE
 from hiercam_keras.modes import faithful, overlays, sanity
 from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
-from hiercam_keras.modes.make_maps import TRUE, make_maps, resolve_target
+from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.predict import photo_loader
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import overlay, photo_figure
@@ -53,9 +54,8 @@ def _explain_split(network: Network, data: RunData, settings: Settings) -> str:
     thresholds = overlays.thresholds_of(config.coherence)
     choices = faithful.choices_of(config.faithfulness)
     sanity.check_options(config.sanity)
-    folder, made = make_maps(
-        network, data, settings.split, settings.target, settings.target_rank
-    )
+    question = question_of(settings.target, settings.target_rank, data)
+    folder, made = make_maps(network, data, settings.split, question)
     maps = store.open(folder)
     degenerate = int(np.sum(maps.column("degenerate")))
     said = (
@@ -85,7 +85,10 @@ def _explain_photos(
     network: Network, data: RunData, records: list, settings: Settings, out: Path
 ) -> str:
     explain = network.explainer(data.config.cam.layer)
-    rank, label, _ = resolve_target(settings.target, settings.target_rank, data)
+    question = question_of(settings.target, settings.target_rank, data)
+    rank, label = question.rank, None
+    if question.target not in (PREDICTED, TRUE):
+        _, label = data.taxonomy.find(question.target, rank)
     by_id = {record.example_id: record for record in records}
     nameless = [name for name, record in by_id.items() if record.lineage is None]
     if settings.target == TRUE and nameless:
@@ -145,22 +148,27 @@ def explain_photo(
       asked: rank and label of a named taxon.
       scale: of the heat of a row of the figure, see `map_scale.show_row`.
     """
-    taxonomy = explain.space.taxonomy
-    ranks = [rank for rank in explain.space.ranks if taxonomy.num_labels(rank) > 1]
+    space = explain.space
+    taxonomy = space.taxonomy
+    ranks = [rank for rank in space.ranks if taxonomy.num_labels(rank) > 1]
+    # Independent labels (sigmoids) are not chosen among siblings.
+    steps = ranks if not space.head_of[space.finest].independent else []
     questions = [targets.predicted(rank) for rank in ranks]
-    questions += [targets.path(ranks=ranks), targets.contrast(against="runner_up")]
+    questions += [targets.path(ranks=steps)] if steps else []
+    questions.append(targets.contrast(against="runner_up"))
     if asked:
         questions.append(targets.label(asked[1], asked[0]))
     result = explain(image[None], questions, method)
     size = image.shape[0]
-    last = 2 * len(ranks)
+    last = len(ranks) + len(steps)
     # Heads of their own have logits of their own, with no common unit.
-    one_head = len(explain.space.heads) == 1
-    own = map_scale.show_row(result.cams[0, : len(ranks)], size, scale, one_head)
-    steps = map_scale.show_row(result.cams[0, len(ranks) : last], size, scale)
-    others = [map_scale.show_row(cam[None], size) for cam in result.cams[0, last:]]
+    one_head = len(space.heads) == 1
+    cams = result.cams[0]
+    own = map_scale.show_row(cams[: len(ranks)], size, scale, one_head)
+    chosen = map_scale.show_row(cams[len(ranks) : last], size, scale)
+    others = [map_scale.show_row(cam[None], size) for cam in cams[last:]]
     answers = [
-        _answer(explain, result, own, steps, record, truth, k)
+        _answer(explain, result, own, chosen, record, truth, k)
         for k in range(len(ranks))
     ]
     for k in range(1, len(ranks)):
@@ -180,7 +188,7 @@ def explain_photo(
             others[0].remarks[0],
         ),
         title=Path(record.example_id).name,
-        scales=photo_figure.RowScales(own.top, steps.top),
+        scales=photo_figure.RowScales(own.top, chosen.top),
     )
     text = tables.format_table(("rank", "predicted", "probability", "true"), rows)
     if asked:
@@ -206,25 +214,33 @@ def _answer(
     truth: Taxonomy | Truth,
     k: int,
 ) -> photo_figure.RankAnswer:
-    """What was said at rank `k` of the two rows of maps."""
+    """What was said at rank `k` of the two rows of maps; `steps` is empty where
+    there are none."""
     rank, step = result.ranks[k], k + len(own.heat)
     names = explain.space.taxonomy.names(rank)
     probability = result.rank_probabilities(rank)[0]
     order = np.argsort(-probability, kind="stable")
-    trivial = bool(result.trivial[0, step])
-    return photo_figure.RankAnswer(
+    found = photo_figure.RankAnswer(
         rank=rank,
         name=names[order[0]],
         probability=float(probability[order[0]]),
         others=tuple((names[i], float(probability[i])) for i in order[1:4]),
         heatmap=own.heat[k],
         degenerate=bool(result.degenerate[0, k]),
+        remark=own.remarks[k],
+        step=None,
+        step_note="independent labels: no choice among siblings",
+        true_name=_true_name(record, truth, rank, names),
+    )
+    if not steps.remarks:
+        return found
+    trivial = bool(result.trivial[0, step])
+    return dataclasses.replace(
+        found,
         step=None if trivial else steps.heat[k],
         step_degenerate=bool(result.degenerate[0, step]),
         step_note=ONLY_CHILD if trivial else "",
         step_name=result.names[0][step],
-        true_name=_true_name(record, truth, rank, names),
-        remark=own.remarks[k],
         step_remark=steps.remarks[k],
     )
 

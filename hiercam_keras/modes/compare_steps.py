@@ -16,6 +16,7 @@ from hiercam_keras.cam import map_scale, store, targets
 from hiercam_keras.data.records import Record
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.evaluation.tabulate import stored, tabulate
+from hiercam_keras.modes.comparison.measure import right_or_none
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.make_maps import store_maps
 from hiercam_keras.modes.parts import word
@@ -47,14 +48,20 @@ class Steps:
       table: a question a step, named by its rank; with the share of its energy on each
         part.
       parts: names of these, as "part_family".
+      taxonomy: of the model, for the names of what was chosen.
     """
 
     model: str
     ranks: tuple[str, ...]
-    maps: store.Reader
+    maps: store.Reader | None
     records: tuple[Record, ...]
     table: Table
     parts: tuple[str, ...]
+    taxonomy: Taxonomy | None = None
+
+
+# Of models whose labels are independent: nothing is chosen among siblings.
+NONE = Steps("", (), None, (), Table(np.array([]), np.array([]), (), (), {}, {}), ())
 
 
 def choices(taxonomy: Taxonomy, finest: str) -> tuple[str, ...]:
@@ -88,12 +95,12 @@ def make(name: str, data: RunData, split: str, records: list[Record]) -> Steps:
         parts = {f"part_{rank}": label for rank, (_, label) in evidence.items()}
     table = tabulate(
         stored({rank: (reader, k) for k, rank in enumerate(ranks)}, known, bool(parts)),
-        data.taxonomy,
+        data.truth,
         {rank: rank for rank in ranks},
         parts,
         measured={},
     )
-    return Steps(name, ranks, reader, known, table, tuple(parts))
+    return Steps(name, ranks, reader, known, table, tuple(parts), data.taxonomy)
 
 
 def write_table(path: Path, steps: Steps) -> None:
@@ -106,7 +113,7 @@ def write_table(path: Path, steps: Steps) -> None:
             rank,
             int(value["predicted"]),
             _probability(value["score"]),
-            bool(value["predicted"] == value["true"]),
+            right_or_none(value),
             bool(value["degenerate"]),
             bool(value["trivial"]),
             *(float(value[part]) for part in steps.parts),
@@ -124,7 +131,7 @@ def _probability(score: float) -> float:
 
 
 def shown(
-    steps: Steps, number: int, taxonomy: Taxonomy, evidence: Mapping, scale: str
+    steps: Steps, number: int, evidence: Mapping, scale: str
 ) -> tuple[tuple[schema.Step, ...], float | None]:
     """The steps of picture `number` of `steps.records`, for the page, and the value of
     their hottest color, None where each has a scale of its own.
@@ -144,9 +151,9 @@ def shown(
         found.append(
             schema.Step(
                 rank=rank,
-                name=taxonomy.names(rank)[int(value["predicted"])],
+                name=steps.taxonomy.names(rank)[int(value["predicted"])],
                 probability=_probability(value["score"]),
-                correct=bool(value["predicted"] == value["true"]),
+                correct=right_or_none(value),
                 heatmap=None if value["trivial"] else row.heat[k],
                 remark=row.remarks[k],
                 degenerate=bool(value["degenerate"]),

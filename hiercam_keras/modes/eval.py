@@ -9,13 +9,12 @@ import numpy as np
 
 from hiercam_keras import file_names, runtime, tables
 from hiercam_keras.metrics import classification, hierarchy, resampling
-from hiercam_keras.modes import eval_calibration, eval_hierarchy, unseen
+from hiercam_keras.modes import eval_calibration, eval_hierarchy
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.multi_rank import write_paths
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import confusion
 from hiercam_keras.runs import network as networks
-from hiercam_keras.runs import truth as truths
 from hiercam_keras.runs.network import Network
 from hiercam_keras.training.predict import Predictions
 
@@ -51,18 +50,13 @@ def run(settings: Settings) -> str:
     rows = write_tables(folder, data, found, network)
     write_paths(folder / "paths.csv", found.logits, found.labels, data.taxonomy)
     tree, trust = write_trust(folder, network, found, fitted)
-    images = f"{settings.split} image"
-    if this.imported:
-        told = truths.sentence(lost, len(data.records(settings.split)), images)
+    told = data.unanswerable(
+        data.records(settings.split),
+        [row[0] for row in rows],
+        f"{settings.split} image",
+    )
+    if data.may_lack_taxa:
         write_unknown(folder / "unknown.csv", lost)
-    else:
-        told = unseen.of_split(
-            data.records("train"),
-            data.records(settings.split),
-            [row[0] for row in rows],
-            data.taxonomy,
-            images,
-        )
     lines = [
         f"{this.path}, {settings.split} split, 95 % intervals",
         tables.format_table(HEADER, [_shown(row) for row in rows]),
@@ -85,10 +79,8 @@ def run(settings: Settings) -> str:
 def _answered(network: Network) -> tuple[str, ...]:
     """The ranks that the network is asked for, coarse to fine."""
     taxonomy = network.taxonomy
-    if network.finest in network.independent:
-        return tuple(rank for rank in taxonomy.ranks if rank in network.ranks)
-    down_to = taxonomy.ranks[: taxonomy.ranks.index(network.finest) + 1]
-    return tuple(rank for rank in down_to if taxonomy.num_labels(rank) > 1)
+    asked = [rank for rank in taxonomy.ranks if network.answers(rank)]
+    return tuple(rank for rank in asked if taxonomy.num_labels(rank) > 1)
 
 
 def _shown(row: list[Any]) -> list[Any]:

@@ -9,16 +9,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 
 from hiercam_keras import runtime, tables, wording, workdir
 from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.errors import UserError
+from hiercam_keras.evaluation.question import PREDICTED, TRUE
 from hiercam_keras.metrics.resampling import MIN_GROUPS
-from hiercam_keras.modes import guide_evidence, guide_view, part_naming, unseen
+from hiercam_keras.modes import guide_evidence, guide_view, part_naming
 from hiercam_keras.modes.compare_steps import choices
 from hiercam_keras.modes.guide_pages import Pages
 from hiercam_keras.modes.load import RunData, find_runs, open_run
-from hiercam_keras.modes.make_maps import PREDICTED, TRUE
 from hiercam_keras.modes.parts import word
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import guide as report
@@ -42,6 +43,7 @@ def run(settings: Settings) -> str:
     network = networks.load(data.run, config)
     finest = network.finest
     ranks = choices(data.taxonomy, finest)
+    settings = _with_known_pictures(settings, data, finest)
     evidence = guide_evidence.collect(
         network, data, settings.split, ranks, fields.patch
     )
@@ -55,7 +57,7 @@ def run(settings: Settings) -> str:
     out = Path(settings.out or data.run.path / "guide")
     workdir.make_dir(out)
     content = Guide(
-        title=f"{data.run.data_name}: a field guide by {finest}",
+        title=f"{data.data_name}: a field guide by {finest}",
         question=QUESTION,
         sentences=_sentences(data, evidence, checked, settings.split),
         ranks=ranks,
@@ -68,6 +70,25 @@ def run(settings: Settings) -> str:
         _write_check(out / "check.csv", checked)
     lines = [*content.sentences, f"{wording.count(len(chosen), 'page')}: {path}"]
     return "\n".join(lines)
+
+
+def _with_known_pictures(settings: Settings, data: RunData, rank: str) -> Settings:
+    """The settings; with the training's pictures where the split has none to show.
+
+    A guide shows true taxa, and the test split of a small collection may have no
+    picture of a taxon that the model was trained on.
+    """
+    if settings.split == "train" or data.run.imported or not data.may_lack_taxa:
+        return settings
+    if (data.labels(data.records(settings.split), rank) >= 0).any():
+        return settings
+    logging.warning(
+        "no picture of the %s split is of a %s that the model was trained on: the "
+        "guide is made of the pictures that it has learned from (--split=train)",
+        settings.split,
+        rank,
+    )
+    return replace(settings, split="train")
 
 
 def _find(settings: Settings) -> Run:
@@ -125,6 +146,8 @@ def _sentences(
     """What the guide rests on, how far it can be trusted, what it names."""
     count = len(evidence.records)
     seen = "that the model learned from" if split == "train" else "new to the model"
+    if data.run.imported:
+        seen = "that the model may have learned from, as its training is unknown"
     right = {
         rank: evidence.right(rank)[evidence.chosen(rank)]
         for rank in evidence.ranks
@@ -136,8 +159,8 @@ def _sentences(
         f"from its siblings in: {told}."
     )
     finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
-    train = data.records("train")
-    blind = unseen.of_split(train, evidence.records, [finest], data.taxonomy)
+    every = data.records(split) if data.may_lack_taxa else evidence.records
+    blind = data.unanswerable(every, [finest])
     sentences = [first, *filter(None, [blind])]
     off = np.stack([evidence.of("off_object", rank) for rank in evidence.ranks])
     known = off[np.isfinite(off)]
@@ -254,10 +277,12 @@ def _write_check(path: Path, checked: part_naming.Check) -> None:
 def _facts(data: RunData, settings: Settings) -> dict[str, str]:
     versions = runtime.versions()
     packages = ("hiercam_keras", "keras", "jax", "numpy")
+    unknown = {"training data, split and seed": "unknown"} if data.run.imported else {}
     return {
-        "data": f"{data.run.data_name}, {settings.split} split",
+        "data": f"{data.data_name}, {settings.split} split",
         "run": str(data.run.path),
         "maps": f"{data.config.cam.method} of the steps into each true taxon, at "
         f"{data.config.cam.layer or 'the last activation'}",
+        **unknown,
         "versions": ", ".join(f"{n} {versions[n]}" for n in packages if n in versions),
     }

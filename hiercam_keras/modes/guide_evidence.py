@@ -16,7 +16,7 @@ from hiercam_keras.evaluation.table import Table
 from hiercam_keras.evaluation.tabulate import stored, tabulate
 from hiercam_keras.metrics import patches
 from hiercam_keras.modes.load import RunData
-from hiercam_keras.modes.make_maps import store_maps
+from hiercam_keras.modes.make_maps import known_records, store_maps
 from hiercam_keras.runs.network import Network
 from hiercam_keras.taxonomy.scores import marginal_probabilities, softmax
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -92,6 +92,8 @@ def collect(
     """
     finest = network.finest
     records = data.records(split)
+    for rank in ranks:
+        records = known_records(data, records, rank)
     folder, _ = store_maps(
         network,
         data,
@@ -116,7 +118,7 @@ def collect(
             bool(parts),
             "evidence",
         ),
-        data.taxonomy,
+        data.truth,
         {rank: rank for rank in ranks},
         parts,
         {

@@ -199,7 +199,7 @@ class Pages:
         inner = seen.to_original(box * seen.size) * scale
         return Patch(
             example_id=record.example_id,
-            name=record.lineage.display_name(self.taxonomy.finest),
+            name=record.lineage.display_name(record.lineage.ranks[-1]),
             crop=_cut(image, inner),
             picture=_cut(image, whole),
             heatmap=heat,

@@ -58,6 +58,6 @@ def _layer(asked: str, backbone: str) -> str:
         logging.info(
             "no earlier layer of %s is known, so the guide's maps are of its last "
             "activation; --config.guide.layer=... chooses another",
-            backbone,
+            backbone or "an imported network",
         )
     return LAYERS.get(backbone, "")

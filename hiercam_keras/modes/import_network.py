@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from hiercam_keras import file_names, runtime, wording, workdir
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import imported, named, preprocessing
+from hiercam_keras.models import imported, named, preprocessing, user_code
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs import run_folder, run_lock
@@ -138,9 +138,7 @@ def _import(
     size = _size(model, given, settings)
     network = networks.from_elsewhere(model, labels, size, config.cam.layer, config)
     network.scorer()  # refuses outputs that do not fit the labels
-    (layer,) = network.explainer().layers
-    network = networks.from_elsewhere(model, labels, size, layer, config)
-    _try(network, size)
+    layer = _try(network, size)
     run_folder.clear(folder)
     imported.keep(given.path, folder / "model.keras")
     if imported.digest(folder / "model.keras") != digest:
@@ -154,7 +152,8 @@ def _import(
             "labels": str(settings.labels or given.labels.name),
             "image_size": size,
             "layer": layer,
-            "modules": imported.modules_of(given.path),
+            "layer_asked": config.cam.layer or None,
+            "modules": _modules(settings, given),
         },
     }
     this = run_folder.create(folder, record, labels.taxonomy)
@@ -176,11 +175,16 @@ def _size(model: keras.Model, given: Given, settings: Settings) -> int:
     return size
 
 
-def _try(network: networks.Network, size: int) -> None:
-    """Explains one gray image: what cannot be explained shows before it is kept."""
+def _try(network: networks.Network, size: int) -> str:
+    """Explains one gray image: what cannot be explained shows before it is kept.
+
+    Returns:
+      The path of the layer that is explained.
+    """
     image = np.full((1, size, size, 3), 127, np.uint8)
     try:
-        result = network.explainer()(image)
+        explain = network.explainer()
+        result = explain(image)
     except UserError:
         raise
     except Exception as error:  # of the network's own code
@@ -191,6 +195,13 @@ def _try(network: networks.Network, size: int) -> None:
             "the network answers NaN for a gray image: its weights are damaged, or it "
             "needs another --config.model.preprocessing."
         )
+    return explain.layers[0]
+
+
+def _modules(settings: Settings, given: Given) -> list[str]:
+    """Modules that later calls have to be given, for messages."""
+    said = user_code.split_names(settings.config.model.modules)
+    return list(dict.fromkeys([*said, *imported.modules_of(given.path)]))
 
 
 def _record(

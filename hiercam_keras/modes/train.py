@@ -1,7 +1,7 @@
 """--mode=train: data, split, model, fit, and a run folder that says how it was done."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from hiercam_keras.data import sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files, heads, user_code, xla_layers
-from hiercam_keras.modes import copies, train_plan, unseen
+from hiercam_keras.modes import copies, train_plan, untrained
 from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
@@ -30,12 +30,16 @@ _RESULTS = ("eval", "cam", "predict", "localize", "guide")
 
 _EPOCHS = "config.train.epochs"  # may be larger when a run is resumed
 
+# What new fields were before there were any, where that is not today's default.
+_FORMER = {"data": {"untrained_taxa": "keep"}, "train": {"keep_best_images": 0}}
+
 # What may change when a run is resumed: it changes no result.
 _FREE = (
     "config.distribution",
     "config.train.checkpoint_",
     "config.data.workers",
     "config.model.modules",
+    "config.report",
 )
 
 
@@ -69,15 +73,17 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     weights = train_plan.starting_weights(folder, config, settings.resume)
     train_plan.say_network(config, weights)
     source = source or load_source(config, settings.data_dir)
-    taxonomy = taxonomy_of(source, config)
-    _check_single(taxonomy, settings.rank)
-    for rank in settings.rank:
-        taxonomy.check_trainable(rank)
+    everything = taxonomy_of(source, config)
+    _check_single(everything, settings.rank)
     split = _split_of(folder, settings, source.records)
     if split.note:
         logging.info("%s", split.note)
     copies.warn(source.records, split)
-    _warn_of_unseen(split, source.records, taxonomy, settings.rank)
+    taxonomy, truth = untrained.taxonomy_of(
+        source.records, split, everything, settings.rank, config.data.untrained_taxa
+    )
+    for rank in settings.rank:
+        taxonomy.check_trainable(rank)
     runtime.start(config.seed, config.model.dtype, config.distribution.devices)
     seen, _ = split.select(source.records, "train")
     batch_size = _batch_size(folder, settings, len(seen))
@@ -92,11 +98,11 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
         shard=multihost.part(),
     )
     validation = None
-    if split.val:
-        records, _ = split.select(source.records, "val")
+    records, _ = split.select(source.records, "val")
+    if records := untrained.known(records, truth, settings.rank):
         validation = make_loader(
             records,
-            taxonomy,
+            truth,
             config,
             batch_size=batch_size,
             ranks=settings.rank,
@@ -128,7 +134,9 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     curves.save_learning_curves(
         folder / "curves.png", {"+".join(settings.rank): columns}
     )
-    return this.finish(), f"wrote {this.model_path}\n{_best(rows)}"
+    chosen = fit.keeps_best(config.train, validation)
+    kept = _kept(rows, chosen, bool(split.val))
+    return this.finish(), f"wrote {this.model_path}\n{kept}"
 
 
 def _check_single(taxonomy: Taxonomy, ranks: Sequence[str]) -> None:
@@ -183,11 +191,10 @@ def _check_free(folder: Path, settings: Settings) -> bool:
             f"{folder} holds {state}. Go on with --resume, replace it with "
             "--overwrite, or choose another folder with --workdir."
         )
-    now = settings.config.to_dict()
+    now = _as_json(settings.config.to_dict())
+    trained = _as_trained(before.record["config"], now, _FORMER)
     changed = [
-        field
-        for field in _differences(before.record["config"], _as_json(now))
-        if not field.startswith(_FREE)
+        field for field in _differences(trained, now) if not field.startswith(_FREE)
     ]
     if changed == [_EPOCHS] and now["train"]["epochs"] > _epochs_of(before):
         changed = []  # the training goes on beyond its end
@@ -199,6 +206,25 @@ def _check_free(folder: Path, settings: Settings) -> bool:
             "starts over."
         )
     return True
+
+
+def _as_trained(
+    before: Mapping[str, Any], now: Mapping[str, Any], former: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The config of a run, with the fields that came into the program after it began.
+
+    Each has the value that changes nothing, so that a training of an earlier version
+    can go on; where that is not today's default, with a flag for it
+    (--config.data.untrained_taxa=keep).
+    """
+    found = dict(before)
+    for name, value in now.items():
+        if isinstance(value, dict):
+            parts = before.get(name, {}), value, former.get(name, {})
+            found[name] = _as_trained(*parts)
+        elif name not in before:
+            found[name] = former.get(name, value)
+    return found
 
 
 def _epochs_of(run: Run) -> int:
@@ -243,21 +269,6 @@ def _differences(before: Any, now: Any, path: str = "config") -> list[str]:
             found += _differences(before.get(name), now.get(name), f"{path}.{name}")
         return found
     return [] if before == now else [path]
-
-
-def _warn_of_unseen(
-    split: splits.Split,
-    records: Sequence[Record],
-    taxonomy: Taxonomy,
-    ranks: Sequence[str],
-) -> None:
-    """Logs how many images of val and test no model of this training can name."""
-    train, _ = split.select(records, "train")
-    for name in ("val", "test"):
-        asked, _ = split.select(records, name)
-        told = unseen.of_split(train, asked, ranks, taxonomy, f"{name} image")
-        if told:
-            logging.warning("%s", told)
 
 
 def _as_json(value: Any) -> Any:
@@ -365,14 +376,22 @@ def _save(
     files.save_model(this.model_path, model, metadata)
 
 
-def _best(rows: list[dict[str, float]]) -> str:
-    """One line on the epoch that was kept."""
+def _kept(rows: list[dict[str, float]], chosen: bool, has_val: bool) -> str:
+    """One line on the epoch that was kept.
+
+    Args:
+      rows: of the log.
+      chosen: whether the validation chose it; else it is the last one.
+      has_val: whether there are val images, of whatever taxa.
+    """
+    epochs = wording.count(len(rows), "epoch")
     if "val_loss" not in rows[-1]:
-        return f"{wording.count(len(rows), 'epoch')}; there was no validation split"
-    best = min(rows, key=lambda row: row["val_loss"])
+        why = "there was no validation split"
+        return f"{epochs}; {'no val image is of a trained taxon' if has_val else why}"
+    row = min(rows, key=lambda row: row["val_loss"]) if chosen else rows[-1]
     shown = ", ".join(
-        f"{name} {value:.3f}" for name, value in best.items() if "accuracy" in name
+        f"{name} {value:.3f}" for name, value in row.items() if "accuracy" in name
     )
-    return (
-        f"best of {wording.count(len(rows), 'epoch')} is {best['epoch']:.0f}: {shown}"
-    )
+    if chosen:
+        return f"best of {epochs} is {row['epoch']:.0f}: {shown}"
+    return f"the last of {epochs} was kept: {shown}"

@@ -183,12 +183,16 @@ def _view(
         "predicted": lineages.number(view.predicted),
         "name": view.predicted_name,
         "p": number(view.probability),
-        "right": bool(view.correct),
+        "right": _verdict(view.correct),
         "energy": number(view.energy_on_bird),
         "coherent": None if view.coherent is None else bool(view.coherent),
         "remark": view.remark,
         **_heat(view.heatmap, view.degenerate, name, size, place),
     }
+
+
+def _verdict(correct: bool | None) -> bool | None:
+    return None if correct is None else bool(correct)
 
 
 def _step(step: Step, name: str, size: tuple[int, int], place: Place) -> dict[str, Any]:
@@ -201,7 +205,7 @@ def _step(step: Step, name: str, size: tuple[int, int], place: Place) -> dict[st
     if step.heatmap is None:  # neither right nor wrong, and as probable as its parent
         nothing = {"p": None, "right": None, "heat": None, "degenerate": True}
         return told | nothing
-    told |= {"p": number(step.probability), "right": bool(step.correct)}
+    told |= {"p": number(step.probability), "right": _verdict(step.correct)}
     return told | _heat(step.heatmap, step.degenerate, name, size, place)
 
 

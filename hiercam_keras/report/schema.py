@@ -21,7 +21,8 @@ class Model:
       num_classes: number of taxa at that rank.
       accuracy: on the test split, in [0, 1].
       accuracy_interval: (low, high) of its confidence interval, or None.
-      chance: accuracy of guessing (or of always the largest class).
+      chance: accuracy of guessing (or of always the largest class), NaN where the
+        training is not known.
       heatmap_area: mean share of the picture that is hot, or None.
       energy_on_bird: mean share of heatmap energy on the bird, or None without masks.
       bird_area: mean share of the picture that is bird: what chance would give.
@@ -53,7 +54,8 @@ class View:
       predicted: lineage down to the model's rank.
       predicted_name: display name of the prediction ("Accipiter nisus").
       probability: the model's probability of it, in [0, 1].
-      correct: whether it is the true taxon at the model's rank.
+      correct: whether it is the true taxon at the model's rank; None where the model
+        does not have the true one.
       heatmap: float (h, w) in [0, 1], any resolution, covering the whole image.
       degenerate: the map is zero or constant and says nothing.
       energy_on_bird: share of heatmap energy on the bird, or None without a mask.
@@ -66,7 +68,7 @@ class View:
     predicted: tuple[str, ...]
     predicted_name: str
     probability: float
-    correct: bool
+    correct: bool | None
     heatmap: np.ndarray
     degenerate: bool = False
     energy_on_bird: float | None = None
@@ -101,7 +103,7 @@ class Step:
       rank: of the taxon.
       name: its display name.
       probability: of it, given its parent, in [0, 1].
-      correct: whether it is the true taxon.
+      correct: whether it is the true taxon; None as in `View`.
       heatmap: float (h, w) in [0, 1]; None for an only child, which was no choice.
       degenerate: the map is zero or constant and says nothing.
       numbers: further numbers, label -> number.
@@ -111,7 +113,7 @@ class Step:
     rank: str
     name: str
     probability: float
-    correct: bool
+    correct: bool | None
     heatmap: np.ndarray | None
     degenerate: bool = False
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)

@@ -223,7 +223,7 @@ def _draw_view(
     width: int,
 ) -> int:
     left, y = spot
-    color = style.RIGHT if view.correct else style.WRONG
+    color = style.verdict(view.correct)
     canvas.mark(draw, (left + 8, y + 9), view.correct, color)
     y = canvas.write(
         draw, (left + 22, y), view.predicted_name, 14, width - 22, bold=True,

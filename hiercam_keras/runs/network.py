@@ -78,6 +78,15 @@ class Network:
             self.model, loader, self.ranks, desc, check, self._forward
         )
 
+    def answers(self, rank: str) -> bool:
+        """Whether the network can be asked for a rank."""
+        known = self.taxonomy.ranks
+        if rank in self.ranks:
+            return True
+        if rank not in known or self.finest in self.independent:
+            return False
+        return known.index(rank) <= known.index(self.finest)
+
     def scores(self, logits: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Scores at every rank that the model answers for, see `rank_scores`.
 
@@ -98,7 +107,7 @@ class Network:
         """Ranks of heads whose labels are sigmoids, each true or not."""
         if self.labels is None:
             return frozenset()
-        heads = self.scorer().space.head_of
+        heads = self._reader.space.head_of
         return frozenset(rank for rank, head in heads.items() if head.independent)
 
     @functools.cached_property
@@ -106,7 +115,11 @@ class Network:
         """Reads logits of another order, or before a softmax; None: as they come."""
         if self.labels is None:
             return None
-        return forward.compiled(self.scorer().logits)
+        return forward.compiled(self._reader.logits)
+
+    @functools.cached_property
+    def _reader(self) -> Scorer:
+        return self.scorer()
 
     @property
     def _asked(self) -> dict[str, Any]:
@@ -194,5 +207,8 @@ def _load_imported(run: Run, config: Any) -> Network:
         )
     path = labels_path(run.path)
     labels = Labels.from_json(workdir.read_json(path), str(path))
-    model = imported.read(run.model_path)
-    return from_elsewhere(model, labels, about["image_size"], about["layer"], config)
+    model = imported.read(run.model_path, about["modules"])
+    # The last activation is found again: names of layers in a class of the user's may
+    # be other ones in each process.
+    layer = about["layer_asked"] or ""
+    return from_elsewhere(model, labels, about["image_size"], layer, config)

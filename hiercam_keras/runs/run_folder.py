@@ -70,6 +70,12 @@ class Run:
         return self.record.get("imported") is not None
 
     @property
+    def drops_untrained(self) -> bool:
+        """Whether its heads leave out taxa without a training image."""
+        data = self.record["config"].get("data") or {}
+        return data.get("untrained_taxa", "keep") == "drop"
+
+    @property
     def finished(self) -> bool:
         """Whether the training came to its end and left a model."""
         return self.record["state"] == _FINISHED and self.model_path.is_file()
