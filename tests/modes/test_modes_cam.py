@@ -15,6 +15,7 @@ from hiercam_keras.data import splits
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files
 from hiercam_keras.modes import make_maps
+from hiercam_keras.report import photo_figure
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 
@@ -228,6 +229,35 @@ def test_the_figure_of_a_photo(trained, birds, tmp_path, taxonomy):
     }
     with Image.open(tmp_path / f"{stem}.png") as image:
         assert image.format == "PNG" and min(image.size) > 200
+
+
+@pytest.mark.parametrize("ranks", [("species",), ("order", "species")])
+def test_rows_of_the_figure_on_one_scale(trained, birds, tmp_path, ranks, monkeypatch):
+    """One head's maps share a scale, and those of two heads do not."""
+    found = {}
+    save = photo_figure.save_single
+
+    def record(path, image, answers, **options):
+        found[path.parent.name] = answers, options["scales"]
+        return save(path, image, answers, **options)
+
+    monkeypatch.setattr(photo_figure, "save_single", record)
+    photo = next((birds / "images").rglob("*.jpg"))
+    flags = {"rank": ranks, "image": str(photo)}
+    for scale in ("row", "map"):
+        fields = {"report.scale": scale}
+        out = str(tmp_path / scale)
+        tiny_birds.run("cam", trained.config, fields=fields, out=out, **flags)
+    (rows, scales), (maps, own) = found["row"], found["map"]
+    assert (own.own, own.steps) == (None, None)
+    assert scales.steps > 0 and (scales.own is None) == (len(ranks) > 1)
+    peaks = [one.step.max() for one in rows if one.step is not None]
+    assert len(peaks) > 1 and max(peaks) <= 1 and min(peaks) < 0.999
+    assert {one.step.max() for one in maps if one.step is not None} <= {0, 1}
+    assert [one.step_remark for one in rows] == [one.step_remark for one in maps]
+    with pytest.raises(UserError, match="config.report.scale is 'page', expected"):
+        fields = {"report.scale": "page"}
+        tiny_birds.run("cam", trained.config, fields=fields, **flags)
 
 
 def test_photos_of_unknown_taxa_have_no_true_label(trained, birds, tmp_path):

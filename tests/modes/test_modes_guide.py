@@ -2,6 +2,7 @@
 
 import html.parser
 import importlib
+import re
 
 import numpy as np
 import pytest
@@ -100,6 +101,23 @@ def test_one_taxon_with_what_is_below_it(trained, tmp_path):
     assert "order-00000" in pages and "order-00001" not in pages
     with pytest.raises(UserError, match="no.*taxon|nothing|unknown|is no"):
         tiny_birds.run("guide", trained.config, out=str(out), target="Nemo nemo")
+
+
+def test_pictures_of_a_taxon_on_one_scale(trained, guided, tmp_path):
+    _, own = guided
+    out = tmp_path / "out"
+    fields = {"report.scale": "row"}
+    tiny_birds.run("guide", trained.config, fields=fields, out=str(out))
+    for page in sorted((out / "taxa").glob("*.html")):
+        shared = page.read_text("utf-8")
+        apart = (own / "taxa" / page.name).read_text("utf-8")
+        if 'class="patch"' not in shared:
+            continue
+        assert set(re.findall(r'data-top="([^"]*)"', apart)) == {""}
+        tops = re.findall(r'data-top="([^"]*)"', shared)
+        assert all(float(one) > 0 for one in tops)
+        if "The places of the pictures" in shared:
+            assert "is on one scale" in shared and "scale of its own" in apart
 
 
 def test_a_coarser_run_ends_at_its_rank(trained, tmp_path):

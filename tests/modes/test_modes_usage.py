@@ -180,6 +180,7 @@ def test_what_the_run_was_trained_with_may_be_given_again(mode, fields, tmp_path
         ("cam", {"cam.method": "layercam", "cam.batch_size": 2}),
         ("cam", {"coherence.min_gain": 0.2, "sanity.order": "cascading"}),
         ("compare", {"compare.num_images": 2, "faithfulness.steps": 4}),
+        ("compare", {"report.scale": "row"}),
         ("localize", {"localize.size": 64}),
         ("guide", {"guide.patch": 0.5, "model.fast_layers": "none"}),
         ("predict", {"data.root": "/elsewhere", "data.workers": 2}),
