@@ -48,7 +48,9 @@ def run(settings: Settings) -> str:
         network, data, settings.split, ranks, fields.patch
     )
     planted = data.source.evidence or {}
-    pages = Pages(evidence, planted, read_credits(data.source.root), fields)
+    credits = read_credits(data.source.root)
+    scale = settings.config.report.scale
+    pages = Pages(evidence, planted, credits, fields, scale)
     chosen = _chosen(settings, pages)
     named = {place: pages.named(*place) for place in pages.taxa()}
     checked = part_naming.check(named, planted)

@@ -39,6 +39,7 @@ _FREE = (
     "config.train.checkpoint_",
     "config.data.workers",
     "config.model.modules",
+    "config.report",
 )
 
 

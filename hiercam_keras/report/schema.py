@@ -61,6 +61,7 @@ class View:
       energy_on_bird: share of heatmap energy on the bird, or None without a mask.
       numbers: further numbers of this view, label -> number; sortable in the page.
       coherent: whether the map counts as coherent, or None where that is not known.
+      remark: on the map, "" for none (nearly constant).
     """
 
     model: str
@@ -73,7 +74,22 @@ class View:
     energy_on_bird: float | None = None
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     coherent: bool | None = None
+    remark: str = ""
 
+
+# Which colors of a page can be compared.
+OWN_SCALES = (
+    "The maps of two models, or of two heads, have no common unit: each has a scale of "
+    "its own, from its smallest to its largest value."
+)
+STEPS_SHARE = (
+    "The steps of one picture are on one scale: the same color is the same value. The "
+    "surer a step, the smaller its values, and the paler it is."
+)
+STEPS_APART = (
+    "So has each step: places can be compared, amounts cannot. A step that is weak "
+    "among the others of the picture says so."
+)
 
 # What is shown in place of a step into a taxon without siblings.
 ONLY_CHILD = "only child: no choice"
@@ -91,6 +107,7 @@ class Step:
       heatmap: float (h, w) in [0, 1]; None for an only child, which was no choice.
       degenerate: the map is zero or constant and says nothing.
       numbers: further numbers, label -> number.
+      remark: on the map, "" for none (weak among the steps, nearly constant).
     """
 
     rank: str
@@ -100,6 +117,7 @@ class Step:
     heatmap: np.ndarray | None
     degenerate: bool = False
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    remark: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +136,7 @@ class Picture:
       numbers: further numbers of this picture, label -> number; sortable in the page.
       steps: of the finest model, coarse to fine; none where they were not made.
       credit: who made the picture and under which licence.
+      steps_top: value of the hottest color of the steps; None where each has its own.
     """
 
     example_id: str
@@ -131,6 +150,7 @@ class Picture:
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     credit: str = ""
+    steps_top: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

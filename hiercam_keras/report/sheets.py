@@ -246,6 +246,8 @@ def _draw_view(
         notes.append("the map says nothing")
     elif view.energy_on_bird is not None:
         notes.append(f"{style.percent(view.energy_on_bird)} of the heat on the bird")
+    if view.remark and not view.degenerate:
+        notes.append(view.remark)
     numbers = list(view.numbers.items())[:2]
     notes += [f"{label}: {wording.number(value)}" for label, value in numbers]
     for note in notes:
