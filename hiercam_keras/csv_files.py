@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from hiercam_keras import file_names
 from hiercam_keras.errors import UserError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -129,7 +130,8 @@ def _decoded(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"cannot read the table {path}: {error.strerror or error}."
+            f"cannot read the table {file_names.in_full(path)}: "
+            f"{error.strerror or error}."
         ) from error
     encoding = "utf-16" if data.startswith(_UTF16) else "utf-8-sig"
     try:

@@ -15,23 +15,22 @@ Logits are put in the order of the labels (`label_columns`) before any softmax.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import keras
 import numpy as np
 
-from hiercam_keras.cam import end_activation, graph
-from hiercam_keras.cam.end_activation import EndActivation
 from hiercam_keras.cam.label_columns import LabelColumns
 from hiercam_keras.cam.score_space import LABEL, SIGMOID, SOFTMAX, Head, ScoreSpace
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy import label_table
 from hiercam_keras.taxonomy.labels import Labels
+
+if TYPE_CHECKING:
+    from hiercam_keras.cam.end_activation import EndActivation
 
 ACTIVATIONS = ("auto", SOFTMAX, SIGMOID)
 
@@ -70,7 +69,12 @@ class _Reading:
 
 
 class Outputs:
-    """How the outputs of one model are read; see `Explainer` for the arguments."""
+    """How the outputs of one model are read; see `Explainer` for the arguments.
+
+    Attributes:
+      space: what can be asked, known after `prepare`.
+      ends: the activations whose inputs are read in place of outputs.
+    """
 
     def __init__(
         self,
@@ -99,17 +103,25 @@ class Outputs:
         self._names = names
         self._readings: dict[str, _Reading] = {}
         self.space: ScoreSpace | None = None
+        self.ends: tuple[EndActivation, ...] = ()
 
-    def prepare(self, recorded: graph.Pass) -> None:
-        """Reads the heads off one recorded pass.
+    def prepare(self, outputs: Any, ends: Any, names: Any = None) -> None:
+        """Finds the heads.
+
+        Args:
+          outputs: arrays or `jax.ShapeDtypeStruct`s of a batch, in the structure that
+            the network returns.
+          ends: in the same structure, the activation that ends each output, or None.
+          names: in the same structure, of the layer that ends each output, by which
+            labels may call it; None for a network without such names.
 
         Raises:
           UserError: outputs that are no logits (batch, labels), an activation that
             contradicts the model's own, or labels of other outputs than the model has.
         """
-        shapes, ends = {}, {}
-        for rank, path in self._found(recorded).items():
-            array = _at(recorded.outputs, path)
+        shapes, ended = {}, {}
+        for rank, path in self._found(outputs, names).items():
+            array = _at(outputs, path)
             if len(array.shape) != 2:
                 raise UserError(
                     f"the output {rank or ''} has shape {('batch', *array.shape[1:])}; "
@@ -118,10 +130,9 @@ class Outputs:
             name = self._rank_of(max(array.shape[1], 2)) if rank is None else rank
             shapes[name] = path, array.shape[1]
             hidden = self._probabilities is False
-            call = _at(recorded.ends, path)
-            ends[name] = None if hidden else end_activation.find(call)
+            ended[name] = None if hidden else _at(ends, path)
         readings = {
-            name: self._reading(name, path, width, ends)
+            name: self._reading(name, path, width, ended)
             for name, (path, width) in shapes.items()
         }
         if isinstance(self._activation, Mapping):
@@ -133,6 +144,7 @@ class Outputs:
         heads = {rank: reading.head for rank, reading in readings.items()}
         self.space = ScoreSpace(heads, self._taxonomy, self._names)
         self._readings = readings
+        self.ends = tuple(dict.fromkeys(filter(None, ended.values())))
 
     def _reading(
         self,
@@ -192,17 +204,17 @@ class Outputs:
             )
         return LabelColumns(given, self.labels.taxonomy.num_labels(rank))
 
-    def _found(self, recorded: graph.Pass) -> dict[str | None, tuple]:
+    def _found(self, outputs: Any, names: Any) -> dict[str | None, tuple]:
         """Rank (None: not known) -> path of each output that is read; see `_at`."""
-        labels, path = self.labels, self._path(recorded.outputs)
-        picked = _at(recorded.outputs, path)
+        labels, path = self.labels, self._path(outputs)
+        picked = _at(outputs, path)
         keyed = isinstance(picked, Mapping)
         if labels is None:
             return {rank: (*path, rank) for rank in picked} if keyed else {None: path}
         if None not in labels.heads:
-            ends = _at(recorded.ends, path)
+            last = None if names is None else _at(names, path)
             return {
-                head.rank: (*path, *self._place(output, picked, ends))
+                head.rank: (*path, *self._place(output, picked, last))
                 for output, head in labels.heads.items()
             }
         if keyed and len(picked) > 1:
@@ -234,23 +246,26 @@ class Outputs:
             f"{_describe(outputs)}"
         )
 
-    def _place(self, name: str, outputs: Any, ends: Any) -> tuple:
+    def _place(self, name: str, outputs: Any, names: Any) -> tuple:
         """The key of the output that labels call by `name`: a key of a dict, a place in
         a list, or the layer that ends it."""
         if not isinstance(outputs, (Mapping, list, tuple)):
             if len(self.labels.heads) == 1:
                 return ()
-            outputs, ends = [outputs], [ends]
+            outputs, names = [outputs], names and [names]
         keyed = isinstance(outputs, Mapping)
         keys = list(outputs) if keyed else list(range(len(outputs)))
-        last = {key: getattr(ends[key], "name", None) for key in keys}
+        last = {key: names and names[key] for key in keys}
         for known in ({str(key): key for key in keys}, {last[k]: k for k in keys}):
             if name in known:
                 return (known[name],)
-        names = ", ".join(f"{key!r}" + f" ({last[key]})" * (not keyed) for key in keys)
+        layer = {
+            key: f" ({last[key]})" if last[key] and not keyed else "" for key in keys
+        }
+        have = ", ".join(f"{str(key)!r}{layer[key]}" for key in keys)
         raise UserError(
             f"{self.labels.source} names the output {name!r}, and the model has "
-            f"{names}. Correct the column output"
+            f"{have}. Correct the column output"
         )
 
     def _rank_of(self, size: int) -> str:
@@ -268,32 +283,22 @@ class Outputs:
             )
         return fits[-1]
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[Callable[[Any], jax.Array]]:
-        """Gives the function from the outputs of a pass within the context to logits
-        (B, C), float32 or wider: all heads side by side, in the space's order."""
-        ends = [reading.end for reading in self._readings.values() if reading.end]
-        ends = list(dict.fromkeys(ends))
-        with end_activation.logits_of(ends) as before:
+    def logits(self, outputs: Any, before: Sequence[jax.Array] = ()) -> jax.Array:
+        """Logits (B, C), float32 or wider: all heads side by side, in the order of the
+        space.
 
-            def logits(outputs: Any) -> jax.Array:
-                heads = []
-                for rank in self.space.heads:
-                    reading = self._readings[rank]
-                    output = _at(outputs, reading.path)
-                    if reading.end:
-                        output = before[ends.index(reading.end)]
-                    heads.append(reading.logits(output))
-                return jnp.concatenate(heads, axis=1)
-
-            yield logits
-
-    def apply(
-        self, model: keras.Model, variables: tuple[list, list], inputs: Any
-    ) -> jax.Array:
-        """Logits (B, C) of the model in inference; pure in `variables` and `inputs`."""
-        with self.reading() as read:
-            return read(graph.apply(model, variables, inputs))
+        Args:
+          outputs: of a pass of the network.
+          before: the inputs of `ends` in that pass.
+        """
+        heads = []
+        for rank in self.space.heads:
+            reading = self._readings[rank]
+            output = _at(outputs, reading.path)
+            if reading.end:
+                output = before[self.ends.index(reading.end)]
+            heads.append(reading.logits(output))
+        return jnp.concatenate(heads, axis=1)
 
     def doubts(self, logits: np.ndarray) -> list[str]:
         """What speaks against the reading, in words to warn a user with.

@@ -1,12 +1,17 @@
-"""From answers with maps to a table of numbers, some pictures at a time."""
+"""From answers with maps to a table of numbers, some pictures at a time.
+
+Answers come from map stores (`stored`) or from one pass of an Explainer (`streamed`).
+"""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from hiercam_keras.cam import store
+from hiercam_keras.cam.explanation import Explanation
+from hiercam_keras.cam.targets import Target
 from hiercam_keras.data.records import Record
 from hiercam_keras.evaluation import measures, regions
 from hiercam_keras.evaluation.measures import MEASURES, Maps
@@ -70,6 +75,68 @@ def stored(
         }
         rows = [entry.geometry for entry in first]
         yield Chunk(chunk, regions.of_pictures(chunk, rows, parts), answers)
+
+
+Numbers = dict[str, dict[str, np.ndarray]]  # question -> name -> (n,)
+
+
+def streamed(
+    explain: Any,
+    loader: Any,
+    records: Sequence[Record],
+    asks: Callable[[Any], Mapping[str, Target]],
+    methods: Sequence[str],
+    numbers: Callable[[Explanation, Any, np.ndarray], Numbers],
+    parts: bool = False,
+    name: str = "",
+) -> Iterator[dict[tuple[str, str], Chunk]]:
+    """Answers from one pass of an Explainer over the batches of a loader.
+
+    Args:
+      explain: an `Explainer`, of one or several layers.
+      loader: gives each picture once.
+      records: of its pictures.
+      asks: batch -> question -> target; the same questions for every batch.
+      methods: CAM methods, which share the forward pass.
+      numbers: an explanation, its batch and the n rows that are pictures -> what was
+        answered to each question. Methods and layers share the logits, so the first
+        explanation answers for all.
+      parts: whether part images are read.
+      name: of the progress bar.
+
+    Yields:
+      For each batch, (method, layer) -> the n pictures with their answers.
+    """
+    by_id = {record.example_id: record for record in records}
+    batches = progress(
+        loader.epoch(0), len(by_id), name, count=lambda batch: batch.mask.sum()
+    )
+    for batch in batches:
+        rows = np.flatnonzero(batch.mask)
+        if not rows.size:
+            continue
+        asked = asks(batch)
+        found = explain.explain_many(batch.images, list(asked.values()), methods)
+        shown = [by_id[batch.example_ids[row]] for row in rows]
+        geometry = [batch.geometry[row] for row in rows]
+        known = regions.of_pictures(shown, geometry, parts)
+        answered = numbers(next(iter(found.values())), batch, rows)
+        yield {
+            key: Chunk(
+                shown,
+                known,
+                {
+                    question: Answer(
+                        result.cams[rows, place],
+                        result.degenerate[rows, place],
+                        result.trivial[rows, place],
+                        answered[question],
+                    )
+                    for place, question in enumerate(asked)
+                },
+            )
+            for key, result in found.items()
+        }
 
 
 def _of_entries(entries: Sequence[store.Entry], place: int) -> Answer:

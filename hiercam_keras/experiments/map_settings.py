@@ -99,6 +99,7 @@ def opened(run: Run, settings: Settings, piece: Piece | None = None) -> RunData:
     """The images of a run; maps are made and scored as the piece's config says,
     if given."""
     data = open_run(replace(settings, overrides={}, workdir=str(run.path)), run)
+    data = data.known_only()  # experiments count images that every model can answer
     if piece is None:
         return data
     config = ConfigDict(data.config.to_dict())

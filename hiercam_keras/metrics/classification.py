@@ -173,10 +173,12 @@ def balanced_accuracy(matrix: Confusion) -> float:
 def majority_chance(train_labels: Any, test_labels: Any, num_labels: int) -> float:
     """Accuracy of always answering with the commonest label of the training split.
 
-    Of equally common ones the smallest label is taken.
+    Of equally common ones the smallest label is taken. Images with a test label of -1,
+    whose taxon the model does not know, are not counted.
     """
     train = _labels(train_labels, num_labels)
-    test = _labels(test_labels, num_labels)
+    test = np.asarray(test_labels)
+    test = _labels(test[test >= 0], num_labels)
     if not (train.size and test.size):
         return float("nan")
     return float(np.mean(test == np.bincount(train, minlength=num_labels).argmax()))

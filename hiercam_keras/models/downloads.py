@@ -4,17 +4,21 @@ Keras downloads without a time limit: on a machine without a network, or behind 
 firewall that drops packets, it would wait for minutes.
 """
 
+import contextlib
 import os
 import pathlib
+import socket
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 
 from hiercam_keras.errors import UserError
 
 HOST = "https://storage.googleapis.com/"  # of all weights of keras.applications
 PATIENCE = 6.0  # seconds, the lookup of the name included
+STALLED = 10.0  # seconds without a byte, after which a download has failed
 
 
 def cached_files() -> list[pathlib.Path]:
@@ -22,6 +26,17 @@ def cached_files() -> list[pathlib.Path]:
     homes = (os.environ.get("KERAS_HOME", "~/.keras"), "/tmp/.keras")
     folders = [pathlib.Path(home).expanduser() / "models" for home in homes]
     return [file for folder in folders for file in folder.glob("*.h5")]
+
+
+@contextlib.contextmanager
+def limited() -> Iterator[None]:
+    """In the block a connection that is silent for STALLED seconds is an OSError."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALLED)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def check_connection(url: str, flag: str, alternatives: str) -> None:
@@ -53,7 +68,7 @@ def _unreachable(url: str) -> str | None:
             urllib.request.urlopen(request, timeout=PATIENCE).close()
         except urllib.error.HTTPError:
             reasons.append(None)  # an answer; the download says what is wrong
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever a proxy or a firewall answers
             reasons.append(str(getattr(error, "reason", error)))
         else:
             reasons.append(None)

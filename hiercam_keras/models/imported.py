@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,12 @@ def keep(source: str | os.PathLike, path: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
-def check(path: str | os.PathLike) -> None:
+def check(path: str | os.PathLike, modules: Iterable[str] = ()) -> None:
     """Sees that a file is a whole .keras file that needs no code but the user's.
+
+    Args:
+      path: of the file.
+      modules: that a user once gave for it, for the message; none is imported.
 
     Raises:
       UserError: it is missing, damaged or of another kind, has code in itself, or uses
@@ -71,12 +76,13 @@ def check(path: str | os.PathLike) -> None:
         raise UserError(f"{path}: damaged (checksum of {broken}); {expected}.")
     unknown = [one for one in files.needs(path) if not user_code.is_known(one)]
     if unknown:
-        raise UserError(f"{path}: {user_code.advice(unknown)}.")
+        raise UserError(f"{path}: {user_code.advice(unknown, modules)}.")
 
 
-def read(path: str | os.PathLike) -> keras.Model:
-    """Reads a .keras file of any program in Keras' safe mode; raises as `check`."""
-    check(path)
+def read(path: str | os.PathLike, modules: Iterable[str] = ()) -> keras.Model:
+    """Reads a .keras file of any program in Keras' safe mode; arguments and errors are
+    those of `check`."""
+    check(path, modules)
     return files.read_keras(path)
 
 

@@ -38,12 +38,14 @@ def in_front(model: keras.Model, kind: str, image_size: int | None) -> keras.Mod
             f"{'; '.join(f'{name} ({text})' for name, text in KINDS.items())}."
         )
     channels_first, height, width = _image_shape(model)
-    for side in (height, width):
-        if image_size is not None and side not in (None, image_size):
-            raise UserError(
-                f"model {model.name!r} takes images of {height} x {width} px, found "
-                f"data.image_size={image_size}. Use --config.data.image_size={side}."
-            )
+    sides = {height, width} - {None}
+    if image_size is not None and sides - {image_size}:
+        use = f"Use --config.data.image_size={height or width}."
+        raise UserError(
+            f"model {model.name!r} takes images of {height} x {width} px, found "
+            f"data.image_size={image_size}. "
+            + (use if len(sides) == 1 else "Expected one that takes square images.")
+        )
     if kind == "model" and not channels_first:
         return model
     shape = (height or image_size, width or image_size, 3)

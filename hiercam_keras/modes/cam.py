@@ -142,25 +142,30 @@ def explain_photo(
       method: a CAM method.
       asked: rank and label of a named taxon.
     """
-    taxonomy = explain.space.taxonomy
-    ranks = [rank for rank in explain.space.ranks if taxonomy.num_labels(rank) > 1]
+    space = explain.space
+    taxonomy = space.taxonomy
+    ranks = [rank for rank in space.ranks if taxonomy.num_labels(rank) > 1]
+    # Independent labels (sigmoids) are not chosen among siblings.
+    steps = ranks if not space.head_of[space.finest].independent else []
     questions = [targets.predicted(rank) for rank in ranks]
-    questions += [targets.path(ranks=ranks), targets.contrast(against="runner_up")]
+    questions += [targets.path(ranks=steps)] if steps else []
+    questions.append(targets.contrast(against="runner_up"))
     if asked:
         questions.append(targets.label(asked[1], asked[0]))
     result = explain(image[None], questions, method)
     size = image.shape[0]
     heat = heatmaps.heatmap(result.cams[0], size)
+    places = [k + len(ranks) if steps else None for k in range(len(ranks))]
     answers = [
-        _answer(explain, result, heat, record, truth, rank, k, k + len(ranks))
-        for k, rank in enumerate(ranks)
+        _answer(explain, result, heat, record, truth, rank, k, place)
+        for k, (rank, place) in enumerate(zip(ranks, places, strict=True))
     ]
     for k in range(1, len(ranks)):
         coarse, fine = (result.labels[0, at] for at in (k - 1, k))
         parent = taxonomy.parents(ranks[k], ranks[k - 1])[fine]
         answers[k] = dataclasses.replace(answers[k], nested=bool(parent == coarse))
     rows = [[a.rank, a.name, a.probability, a.true_name or ""] for a in answers]
-    last = 2 * len(ranks)
+    last = len(ranks) + len(steps)
     second = answers[-1].others[0]
     photo_figure.save_single(
         path,
@@ -192,26 +197,34 @@ def _answer(
     truth: Taxonomy | Truth,
     rank: str,
     own: int,
-    step: int,
+    step: int | None,
 ) -> photo_figure.RankAnswer:
-    """What was said at one rank; `own` and `step` are the places of its two targets."""
+    """What was said at one rank; `own` and `step` are the places of its two targets,
+    None where there is no step."""
     taxonomy = explain.space.taxonomy
     names = taxonomy.names(rank)
     probability = result.rank_probabilities(rank)[0]
     order = np.argsort(-probability, kind="stable")
-    trivial = bool(result.trivial[0, step])
-    return photo_figure.RankAnswer(
+    found = photo_figure.RankAnswer(
         rank=rank,
         name=names[order[0]],
         probability=float(probability[order[0]]),
         others=tuple((names[i], float(probability[i])) for i in order[1:4]),
         heatmap=heat[own],
         degenerate=bool(result.degenerate[0, own]),
+        step=None,
+        step_note="independent labels: no choice among siblings",
+        true_name=_true_name(record, truth, rank, names),
+    )
+    if step is None:
+        return found
+    trivial = bool(result.trivial[0, step])
+    return dataclasses.replace(
+        found,
         step=None if trivial else heat[step],
         step_degenerate=bool(result.degenerate[0, step]),
         step_note=ONLY_CHILD if trivial else "",
         step_name=result.names[0][step],
-        true_name=_true_name(record, truth, rank, names),
     )
 
 

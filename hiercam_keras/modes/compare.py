@@ -22,7 +22,7 @@ from hiercam_keras.modes.comparison import differences, measure, questions
 from hiercam_keras.modes.comparison.columns import Column
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.runs import run_folder, truth
+from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
 
 # Columns of the summary that are printed, and what they are called there.
@@ -171,11 +171,12 @@ def summary_row(column: Column, compared: measure.Compared) -> dict[str, Any]:
 
 
 def _unknown(column: Column, compared: measure.Compared) -> str:
-    """What an imported network does not know of the pictures; "" where it knows all."""
+    """What a network does not know of the pictures; "" where it knows all."""
     ids = set(compared.table.example_ids)
     records = [one for one in column.data.source.records if one.example_id in ids]
-    lost = column.data.unknown(records, (column.rank,))
-    return truth.sentence(lost, len(records), "picture")
+    if not column.data.may_lack_taxa:
+        return ""
+    return column.data.unanswerable(records, (column.rank,))
 
 
 def _mean_or_none(values: np.ndarray) -> float | None:

@@ -88,7 +88,7 @@ def accuracy_sentence(
     """How often each model is right; a model that is there by two methods, once."""
     rows = answers(summary)
     own = own_rows(rows)
-    imported = any(row["imported"] for row in own)
+    imported = any(row.get("imported") for row in own)
     seen = "of which the imported models may have learned" if imported else _SEEN[split]
     text = f"Of {wording.count(len(compared.table), 'picture')} {seen}, "
     text += " and ".join(

@@ -61,7 +61,10 @@ def write(
     sections = choose_sections(compared.table, settings)
     wanted = {one for section in sections for one in section.example_ids}
     records = [r for r in data.records(settings.split) if r.example_id in wanted]
-    steps = compare_steps.make(own[0].name, own[0].data, settings.split, records)
+    first = next((column for column in own if column.has_steps), None)
+    steps = compare_steps.NONE
+    if first is not None:
+        steps = compare_steps.make(first.name, first.data, settings.split, records)
     compare_steps.write_table(out / "steps.csv", steps)
     lifts = compare_lifts.measure(compared, steps, evidence)
     compare_lifts.write(out, lifts)

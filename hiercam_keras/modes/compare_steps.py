@@ -43,21 +43,25 @@ class Steps:
     Attributes:
       model: name of the model.
       ranks: R, into which the steps lead, coarse to fine.
-      taxonomy: of the model.
       maps: the store.
       records: the pictures that have a map.
       table: a question a step, named by its rank; with the share of its energy on each
         part.
       parts: names of these, as "part_family".
+      taxonomy: of the model, for the names of what was chosen.
     """
 
     model: str
     ranks: tuple[str, ...]
-    taxonomy: Taxonomy
-    maps: store.Reader
+    maps: store.Reader | None
     records: tuple[Record, ...]
     table: Table
     parts: tuple[str, ...]
+    taxonomy: Taxonomy | None = None
+
+
+# Of models whose labels are independent: nothing is chosen among siblings.
+NONE = Steps("", (), None, (), Table(np.array([]), np.array([]), (), (), {}, {}), ())
 
 
 def choices(taxonomy: Taxonomy, finest: str) -> tuple[str, ...]:
@@ -96,7 +100,7 @@ def make(name: str, data: RunData, split: str, records: list[Record]) -> Steps:
         parts,
         measured={},
     )
-    return Steps(name, ranks, data.taxonomy, reader, known, table, tuple(parts))
+    return Steps(name, ranks, reader, known, table, tuple(parts), data.taxonomy)
 
 
 def write_table(path: Path, steps: Steps) -> None:

@@ -9,13 +9,12 @@ import numpy as np
 
 from hiercam_keras import file_names, runtime, tables
 from hiercam_keras.metrics import classification, hierarchy, resampling
-from hiercam_keras.modes import eval_calibration, eval_hierarchy, unseen
+from hiercam_keras.modes import eval_calibration, eval_hierarchy
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.multi_rank import write_paths
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import confusion
 from hiercam_keras.runs import network as networks
-from hiercam_keras.runs import truth as truths
 from hiercam_keras.runs.network import Network
 from hiercam_keras.training.predict import Predictions
 
@@ -51,22 +50,17 @@ def run(settings: Settings) -> str:
     rows = write_tables(folder, data, found, network)
     write_paths(folder / "paths.csv", found.logits, found.labels, data.taxonomy)
     tree, trust = write_trust(folder, network, found, fitted)
-    images = f"{settings.split} image"
-    if this.imported:
-        told = truths.sentence(lost, len(data.records(settings.split)), images)
+    told = data.unanswerable(
+        data.records(settings.split),
+        [row[0] for row in rows],
+        f"{settings.split} image",
+    )
+    if data.may_lack_taxa:
         write_unknown(folder / "unknown.csv", lost)
-    else:
-        told = unseen.of_split(
-            data.records("train"),
-            data.records(settings.split),
-            [row[0] for row in rows],
-            data.taxonomy,
-            images,
-        )
     lines = [
         f"{this.path}, {settings.split} split, 95 % intervals",
         tables.format_table(HEADER, [_shown(row) for row in rows]),
-        *filter(None, [told, one_answer(found, data.taxonomy)]),
+        *filter(None, [told, one_answer(found, data.taxonomy, this.imported)]),
         "",
     ]
     if trust:
@@ -107,7 +101,7 @@ def write_unknown(path: Path, lost: Mapping[str, Mapping[str, int]]) -> None:
     tables.write_csv(path, ("rank", "taxon", "images"), rows)
 
 
-def one_answer(found: Predictions, taxonomy: Any) -> str:
+def one_answer(found: Predictions, taxonomy: Any, imported: bool = False) -> str:
     """Says that a model has not learned to tell images apart; "" where it has."""
     told = []
     for rank, logits in found.logits.items():
@@ -116,9 +110,12 @@ def one_answer(found: Predictions, taxonomy: Any) -> str:
             told.append(f"{taxonomy.names(rank)[answers[0]]} ({rank})")
     if not told:
         return ""
+    advice = "train it longer or on more images."
+    if imported:
+        advice = "does it take other pixels (--config.model.preprocessing, at import)?"
     return (
         f"All images get one answer: {', '.join(told)}. A model that does not tell "
-        "images apart has maps that mean little: train it longer or on more images."
+        f"images apart has maps that mean little: {advice}"
     )
 
 

@@ -14,7 +14,7 @@ from hiercam_keras import runtime, tables, wording, workdir
 from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.resampling import MIN_GROUPS
-from hiercam_keras.modes import guide_evidence, guide_view, part_naming, unseen
+from hiercam_keras.modes import guide_evidence, guide_view, part_naming
 from hiercam_keras.modes.compare_steps import choices
 from hiercam_keras.modes.guide_pages import Pages
 from hiercam_keras.modes.load import RunData, find_runs, open_run
@@ -25,7 +25,7 @@ from hiercam_keras.report import guide as report
 from hiercam_keras.report.guide_schema import Guide
 from hiercam_keras.report.style import percent
 from hiercam_keras.runs import network as networks
-from hiercam_keras.runs import run_folder, truth
+from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
 
 QUESTION = "Which part of the bird marks a taxon?"
@@ -136,12 +136,8 @@ def _sentences(
         f"from its siblings in: {told}."
     )
     finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
-    if data.run.imported:
-        every = data.records(split)
-        blind = truth.sentence(data.unknown(every, (finest,)), len(every), "picture")
-    else:
-        train = data.records("train")
-        blind = unseen.of_split(train, evidence.records, [finest], data.taxonomy)
+    every = data.records(split) if data.may_lack_taxa else evidence.records
+    blind = data.unanswerable(every, [finest])
     sentences = [first, *filter(None, [blind])]
     off = np.stack([evidence.of("off_object", rank) for rank in evidence.ranks])
     known = off[np.isfinite(off)]

@@ -30,7 +30,9 @@ def config_of(settings: Settings, run: Run) -> FrozenConfigDict:
     own = {name.removeprefix("model."): config.model[name[6:]] for name in _OWN}
     network = run.record["config"]["model"]
     # The type of the layers that are put in front; the file has that of its own.
-    config.model = ConfigDict({"backbone": "", "dtype": "float32", **network, **own})
+    source = run.record["imported"]["source"] or {}
+    front = {"backbone": source.get("name", ""), "dtype": "float32"}
+    config.model = ConfigDict({**front, **network, **own})
     config.data.image_size = run.record["imported"]["image_size"]
     mode = usage.USAGE[settings.mode]
     known = {f"model.{name}": value for name, value in network.items()}

@@ -3,7 +3,7 @@
 import functools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from hiercam_keras import multihost, wording
 from hiercam_keras.data import geometry, loader, sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import imported
+from hiercam_keras.modes import imported, unseen
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import run_folder
+from hiercam_keras.runs import truth as truths
 from hiercam_keras.runs.run_folder import Run
-from hiercam_keras.runs.truth import Truth
+from hiercam_keras.runs.truth import Trained, Truth
 from hiercam_keras.taxonomy import homonyms
 from hiercam_keras.taxonomy.ranks import check_rank
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -143,9 +144,16 @@ class RunData:
 
     @functools.cached_property
     def truth(self) -> Taxonomy | Truth:
-        """What gives the true labels of lineages: the taxonomy, which knows all images
-        of a training; for an imported network -1 where it does not know a taxon."""
-        return Truth(self.taxonomy) if self.run.imported else self.taxonomy
+        """What gives the true labels of lineages: the taxonomy where it has all taxa of
+        the images, else a Truth, with -1 where the network does not know a taxon."""
+        if self.run.imported:
+            return Truth(self.taxonomy)
+        return Trained(self.taxonomy) if self.run.drops_untrained else self.taxonomy
+
+    @property
+    def may_lack_taxa(self) -> bool:
+        """Whether images may be of taxa that the network does not know."""
+        return isinstance(self.truth, Truth)
 
     def labels(self, records: Sequence[Record], rank: str) -> np.ndarray:
         """True labels at `rank`: int32 (N,), see `truth`."""
@@ -154,10 +162,38 @@ class RunData:
     def unknown(
         self, records: Sequence[Record], ranks: Sequence[str]
     ) -> dict[str, Counter[str]]:
-        """What an imported network does not know, see `Truth.unknown`."""
+        """What the network does not know, see `Truth.unknown`."""
         if isinstance(self.truth, Truth):
             return self.truth.unknown(records, ranks)
         return {rank: Counter() for rank in ranks}
+
+    def unanswerable(
+        self, records: Sequence[Record], ranks: Sequence[str], what: str = "picture"
+    ) -> str:
+        """A sentence on images about which the network cannot be right; "" without."""
+        if self.may_lack_taxa:
+            lost = self.unknown(records, ranks)
+            trained = not self.run.imported
+            return truths.sentence(lost, len(records), what, trained)
+        train = self.training_records()
+        return unseen.of_split(train, records, ranks, self.taxonomy, what)
+
+    def known_only(self) -> "RunData":
+        """The same without the images whose finest taxon the network does not know."""
+        if not self.may_lack_taxa:
+            return self
+        records = self.source.records
+        labels = self.labels(records, self.taxonomy.finest)
+        known = {
+            record.example_id
+            for record, label in zip(records, labels, strict=True)
+            if label >= 0
+        }
+        parts = {
+            name: tuple(one for one in getattr(self.split, name) if one in known)
+            for name in splits.NAMES
+        }
+        return replace(self, split=splits.Split(**parts))
 
     def check_known(self, split: str, ranks: Sequence[str]) -> None:
         """A UserError where the network knows no image of a split at any rank."""
@@ -251,7 +287,7 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
         source = load_source(config, settings.data_dir)
         split = imported.split_of(settings, config, source.records)
         return RunData(run, config, run.taxonomy(), source, split)
-    source = _load_images(settings, run, config)
+    source = _load_images(settings.data_dir, run, config)
     split = splits.load(run.path / "split")
     new = split.unknown(source.records)
     if new:
@@ -264,15 +300,15 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
     return RunData(run, config, run.taxonomy(), source, split)
 
 
-def _load_images(settings: Settings, run: Run, config: Any) -> Any:
-    """The images of --data_dir, else those where the run was trained.
+def _load_images(data_dir: str | None, run: Run, config: Any) -> Any:
+    """The images of `data_dir`, else those where the run was trained.
 
     Raises:
       UserError: they cannot be read; if their folder is gone, the message says so, as
         it is not of this command line.
     """
-    if settings.data_dir:
-        return load_source(config, settings.data_dir)
+    if data_dir:
+        return load_source(config, data_dir)
     try:
         return load_source(config, run.data_dir)
     except UserError as error:

@@ -67,7 +67,7 @@ def run(settings: Settings) -> str:
 
 def _taxonomy_of(data: RunData, *marked: Mapping[str, Marked]) -> Taxonomy:
     """What taxa are counted by: those of the training, else those of the images."""
-    if not data.run.imported:
+    if not data.may_lack_taxa:
         return data.taxonomy
     return Taxonomy(one.lineage for several in marked for one in several.values())
 

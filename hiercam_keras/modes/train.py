@@ -13,7 +13,7 @@ from hiercam_keras.data import sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files, heads, user_code, xla_layers
-from hiercam_keras.modes import copies, unseen
+from hiercam_keras.modes import copies, train_plan, untrained
 from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
@@ -41,6 +41,11 @@ _FREE = (
 
 def run(settings: Settings) -> str:
     """Trains the ranks of --rank and writes the run folder."""
+    return train(settings)[1]
+
+
+def train(settings: Settings) -> tuple[Run, str]:
+    """Trains the ranks of --rank: the finished run, and what is said about it."""
     settings, source = with_ranks_of_data(settings)
     config = settings.config
     sources.check_drawn_ranks(config.data, settings.data_dir, settings.rank)
@@ -57,26 +62,30 @@ def run(settings: Settings) -> str:
         return _run(settings, name, folder, source)
 
 
-def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
+def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run, str]:
     config = settings.config
     before = _check_free(folder, settings)
     begun = _epochs_of(run_folder.read(folder)) if before and settings.resume else 0
+    weights = train_plan.starting_weights(folder, config, settings.resume)
+    train_plan.say_network(config, weights)
     source = source or load_source(config, settings.data_dir)
-    taxonomy = taxonomy_of(source, config)
-    _check_single(taxonomy, settings.rank)
-    for rank in settings.rank:
-        taxonomy.check_trainable(rank)
+    everything = taxonomy_of(source, config)
+    _check_single(everything, settings.rank)
     split = _split_of(folder, settings, source.records)
     if split.note:
         logging.info("%s", split.note)
     copies.warn(source.records, split)
-    _warn_of_unseen(split, source.records, taxonomy, settings.rank)
+    taxonomy, truth = untrained.taxonomy_of(
+        source.records, split, everything, settings.rank, config.data.untrained_taxa
+    )
+    for rank in settings.rank:
+        taxonomy.check_trainable(rank)
     runtime.start(config.seed, config.model.dtype, config.distribution.devices)
-    records, _ = split.select(source.records, "train")
-    batch_size = _batch_size(folder, settings, len(records))
-    plain = plain_batches(records, taxonomy, config, batch_size)  # made when asked for
+    seen, _ = split.select(source.records, "train")
+    batch_size = _batch_size(folder, settings, len(seen))
+    plain = plain_batches(seen, taxonomy, config, batch_size)  # made when asked for
     training = make_loader(
-        records,
+        seen,
         taxonomy,
         config,
         training=True,
@@ -85,11 +94,11 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
         shard=multihost.part(),
     )
     validation = None
-    if split.val:
-        records, _ = split.select(source.records, "val")
+    records, _ = split.select(source.records, "val")
+    if records := untrained.known(records, truth, settings.rank):
         validation = make_loader(
             records,
-            taxonomy,
+            truth,
             config,
             batch_size=batch_size,
             ranks=settings.rank,
@@ -97,7 +106,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
         )
     num_labels = {rank: taxonomy.num_labels(rank) for rank in settings.rank}
     coarse_to_fine = [rank for rank in taxonomy.ranks if rank in num_labels]
-    model = _build(config, {rank: num_labels[rank] for rank in coarse_to_fine})
+    model = _build(config, {rank: num_labels[rank] for rank in coarse_to_fine}, weights)
     modules = _try_to_load(model, config)
     parents = tree_arrays(taxonomy, settings.rank)
     steps = training.num_batches
@@ -106,17 +115,8 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
     if before and settings.overwrite and multihost.is_primary():
         # Only now, when nothing more can be wrong with the flags.
         run_folder.clear(folder)
-    this = _open(folder, settings, name, taxonomy, split, batch_size)
-    logging.info(
-        "training %s on %s, %s, in %s",
-        config.model.backbone,
-        wording.count(len(split.train), "image"),
-        ", ".join(
-            f"{wording.count(count, 'taxon')} at {rank}"
-            for rank, count in num_labels.items()
-        ),
-        folder,
-    )
+    this = _open(folder, settings, name, taxonomy, split, batch_size, weights)
+    train_plan.say_data(config, seen, taxonomy, num_labels, folder)
     multihost.barrier("begun")
     resume = settings.resume
     rows = fit.train(
@@ -130,8 +130,8 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
     curves.save_learning_curves(
         folder / "curves.png", {"+".join(settings.rank): columns}
     )
-    this.finish()
-    return f"wrote {this.model_path}\n{_best(rows)}"
+    chosen = fit.keeps_best(config.train, validation)
+    return this.finish(), f"wrote {this.model_path}\n{_kept(rows, chosen)}"
 
 
 def _check_single(taxonomy: Taxonomy, ranks: Sequence[str]) -> None:
@@ -248,21 +248,6 @@ def _differences(before: Any, now: Any, path: str = "config") -> list[str]:
     return [] if before == now else [path]
 
 
-def _warn_of_unseen(
-    split: splits.Split,
-    records: Sequence[Record],
-    taxonomy: Taxonomy,
-    ranks: Sequence[str],
-) -> None:
-    """Logs how many images of val and test no model of this training can name."""
-    train, _ = split.select(records, "train")
-    for name in ("val", "test"):
-        asked, _ = split.select(records, name)
-        told = unseen.of_split(train, asked, ranks, taxonomy, f"{name} image")
-        if told:
-            logging.warning("%s", told)
-
-
 def _as_json(value: Any) -> Any:
     """Tuples as lists, as the run's record has them."""
     if isinstance(value, dict):
@@ -270,18 +255,28 @@ def _as_json(value: Any) -> Any:
     return [_as_json(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _build(config: Any, num_labels: dict[str, int]) -> Any:
+def _build(config: Any, num_labels: dict[str, int], weights: str) -> Any:
     """The model of `build`, refused where its maps would be a single cell."""
-    model = build(config, num_labels)
+    model = build(config, num_labels, weights=weights)
     size, stride = config.data.image_size, config.model.output_stride
     heads.check_cells(model, config.model.backbone, size, stride)
     return model
 
 
 def build(
-    config: Any, num_labels: dict[str, int], image_size: int | None = None
+    config: Any,
+    num_labels: dict[str, int],
+    image_size: int | None = None,
+    weights: str | None = None,
 ) -> Any:
-    """A new model with a head for each rank, its layers fast under XLA."""
+    """A new model with a head for each rank, its layers fast under XLA.
+
+    Args:
+      config: of the experiment.
+      num_labels: by rank, coarse to fine.
+      image_size: in pixels; None: that of the config.
+      weights: to start from; None: those of the config.
+    """
     model = heads.build_model(
         config.model.backbone,
         image_size or config.data.image_size,
@@ -290,7 +285,7 @@ def build(
         output_stride=config.model.output_stride,
         bn_momentum=config.model.bn_momentum,
         drop_connect=config.model.drop_connect,
-        weights=config.model.weights,
+        weights=weights or config.model.weights,
         head_features=config.model.head_features,
         head_chain=config.model.head_chain,
     )
@@ -304,6 +299,7 @@ def _open(
     taxonomy: Taxonomy,
     split: splits.Split,
     batch_size: int,
+    weights: str,
 ) -> Run:
     """A new run folder, or the one that is gone on with."""
     if settings.resume and (folder / "config.json").exists():
@@ -315,6 +311,7 @@ def _open(
         "data_name": name,
         "data_dir": data_dir,
         "batch_size": batch_size,  # what the devices made of data.batch_size
+        "weights": weights,  # what was chosen for model.weights=auto
         "config": _as_json(settings.config.to_dict()),
         "overrides": _as_json(dict(settings.overrides)),
         "versions": runtime.versions(),
@@ -356,14 +353,20 @@ def _save(
     files.save_model(this.model_path, model, metadata)
 
 
-def _best(rows: list[dict[str, float]]) -> str:
-    """One line on the epoch that was kept."""
+def _kept(rows: list[dict[str, float]], chosen: bool) -> str:
+    """One line on the epoch that was kept.
+
+    Args:
+      rows: of the log.
+      chosen: whether the validation chose it; else it is the last one.
+    """
+    epochs = wording.count(len(rows), "epoch")
     if "val_loss" not in rows[-1]:
-        return f"{wording.count(len(rows), 'epoch')}; there was no validation split"
-    best = min(rows, key=lambda row: row["val_loss"])
+        return f"{epochs}; there was no validation split"
+    row = min(rows, key=lambda row: row["val_loss"]) if chosen else rows[-1]
     shown = ", ".join(
-        f"{name} {value:.3f}" for name, value in best.items() if "accuracy" in name
+        f"{name} {value:.3f}" for name, value in row.items() if "accuracy" in name
     )
-    return (
-        f"best of {wording.count(len(rows), 'epoch')} is {best['epoch']:.0f}: {shown}"
-    )
+    if chosen:
+        return f"best of {epochs} is {row['epoch']:.0f}: {shown}"
+    return f"the last of {epochs} was kept: {shown}"

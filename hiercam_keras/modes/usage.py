@@ -27,6 +27,7 @@ _TRAINING_ONLY = (
     "data.image_size",
     "data.fractions",
     "data.homonyms",
+    "data.untrained_taxa",
     "data.split_seed",
     "data.sampling",
     "data.sampling_rank",

@@ -6,7 +6,7 @@ know where the weights are from.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class Network:
       labels: of a network from elsewhere; None for a model that gives logits in the
         order of the taxonomy.
       activation, output: see `Explainer`.
+      given_probabilities: the outputs are probabilities, of an activation that is not
+        found in the network.
     """
 
     model: Any
@@ -48,16 +50,24 @@ class Network:
     labels: Labels | None = None
     activation: str = "auto"
     output: str | int | None = None
+    given_probabilities: bool = False
 
     @property
     def finest(self) -> str:
         """The finest rank that the model has a head for."""
         return max(self.ranks, key=self.taxonomy.ranks.index)
 
-    def explainer(self, layers: str | Sequence[str] = "") -> Explainer:
-        """What explains the model, at its own layer or at those named."""
-        layers = layers or self.layer or None
-        return Explainer(self.model, layers, batch_size=self.batch_size, **self._asked)
+    def explainer(
+        self, layers: str | Sequence[str] = "", method: str = "gradcam"
+    ) -> Explainer:
+        """What explains the model by a method, at its own layer or at those named."""
+        return Explainer(
+            self.model,
+            layers or self.layer or None,
+            method=method,
+            batch_size=self.batch_size,
+            **self._asked,
+        )
 
     def scorer(self) -> Scorer:
         """What asks the model about changed pictures."""
@@ -100,7 +110,7 @@ class Network:
         """Ranks of heads whose labels are sigmoids, each true or not."""
         if self.labels is None:
             return frozenset()
-        heads = self.scorer().space.head_of
+        heads = self._reader.space.head_of
         return frozenset(rank for rank, head in heads.items() if head.independent)
 
     @functools.cached_property
@@ -108,7 +118,11 @@ class Network:
         """Reads logits of another order, or before a softmax; None: as they come."""
         if self.labels is None:
             return None
-        return forward.compiled(self.scorer().logits)
+        return forward.compiled(self._reader.logits)
+
+    @functools.cached_property
+    def _reader(self) -> Scorer:
+        return self.scorer()
 
     @property
     def _asked(self) -> dict[str, Any]:
@@ -120,6 +134,7 @@ class Network:
             "labels": self.labels,
             "activation": self.activation,
             "output": self.output,
+            "probabilities": self.given_probabilities or None,
         }
 
 
@@ -196,5 +211,9 @@ def _load_imported(run: Run, config: Any) -> Network:
         )
     path = labels_path(run.path)
     labels = Labels.from_json(workdir.read_json(path), str(path))
-    model = imported.read(run.model_path)
-    return from_elsewhere(model, labels, about["image_size"], about["layer"], config)
+    model = imported.read(run.model_path, about["modules"])
+    # The last activation is found again: names of layers in a class of the user's may
+    # be other ones in each process.
+    layer = about["layer_asked"] or ""
+    network = from_elsewhere(model, labels, about["image_size"], layer, config)
+    return replace(network, given_probabilities=about.get("probabilities", False))

@@ -70,6 +70,12 @@ class Run:
         return self.record.get("imported") is not None
 
     @property
+    def drops_untrained(self) -> bool:
+        """Whether its heads leave out taxa without a training image."""
+        data = self.record["config"].get("data") or {}
+        return data.get("untrained_taxa", "keep") == "drop"
+
+    @property
     def finished(self) -> bool:
         """Whether the training came to its end and left a model."""
         return self.record["state"] == _FINISHED and self.model_path.is_file()
@@ -151,8 +157,8 @@ def read(path: str | Path) -> Run:
     path = Path(path)
     if not (path / "config.json").is_file():
         raise UserError(
-            f"{path} holds no run (config.json is missing). Train one with "
-            f"`--mode=train --workdir={path}`, or name another folder."
+            f"{file_names.in_full(path)} holds no run (config.json is missing). Train "
+            f"one with `--mode=train --workdir={path}`, or name another folder."
         )
     record = workdir.read_json(path / "config.json")
     if record.get("schema_version") != SCHEMA_VERSION:
@@ -233,7 +239,8 @@ def find(
     runs = [run for run in present if data_name in (None, run.data_name)]
     runs = [run for run in runs if not run.imported]
     raise UserError(
-        f"found no model trained at {asked} with seed {seed}{on} under {runs_dir}. "
+        f"found no model trained at {asked} with seed {seed}{on} under "
+        f"{file_names.in_full(runs_dir)}. "
         f"Runs there: {names}. {_remedy(runs, wanted, seed)}"
     )
 

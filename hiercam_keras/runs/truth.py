@@ -1,7 +1,8 @@
-"""The true labels of images in the taxonomy of a network that was not trained on them.
+"""The true labels of images in the taxonomy of a network that does not know all taxa.
 
-The images may have other ranks than the network, and taxa that it does not know: a
-label is -1 where the network has no taxon for an image at a rank.
+An imported network may have other ranks than the images, and a trained one has no taxon
+of which it saw no image: a label is -1 where the network has no taxon for an image at a
+rank.
 """
 
 from collections import Counter
@@ -72,13 +73,38 @@ class Truth:
         return found
 
 
-def sentence(found: dict[str, Counter[str]], total: int, what: str = "image") -> str:
+class Trained(Truth):
+    """Labels of the images of a training whose heads leave out untrained taxa."""
+
+    def __init__(self, taxonomy: Taxonomy):
+        super().__init__(taxonomy)
+        self._labels = {
+            rank: {
+                prefix: label for label, prefix in enumerate(taxonomy.prefixes(rank))
+            }
+            for rank in taxonomy.ranks
+        }
+
+    def label(self, lineage: Lineage | None, rank: str) -> int:
+        """Label at `rank` of the very lineage; of one with other ranks, by name."""
+        if lineage is None or lineage.ranks != self.ranks:
+            return super().label(lineage, rank)
+        return self._labels[rank].get(lineage.prefix(rank), -1)
+
+
+def sentence(
+    found: dict[str, Counter[str]],
+    total: int,
+    what: str = "image",
+    trained: bool = False,
+) -> str:
     """What the network does not know; "" where it knows all.
 
     Args:
       found: of `Truth.unknown`.
       total: all images.
       what: noun of an image.
+      trained: the network is one of ours, which knows the taxa that it was trained on.
     """
     parts = []
     for rank, names in found.items():
@@ -89,10 +115,12 @@ def sentence(found: dict[str, Counter[str]], total: int, what: str = "image") ->
         parts.append(f"{names.total()} at {rank} ({shown}{more})")
     if not parts:
         return ""
-    return (
-        f"Of {wording.count(total, what)}, the network does not know the taxon of "
-        f"{'; '.join(parts)}. They are not counted at that rank."
-    )
+    of = f"Of {wording.count(total, what)}, "
+    if trained:
+        of += f"{'; '.join(parts)} are of taxa without a training image"
+    else:
+        of += f"the network does not know the taxon of {'; '.join(parts)}"
+    return f"{of}. They are not counted at that rank."
 
 
 def _name(lineage: Lineage | None, rank: str) -> str:

@@ -298,6 +298,7 @@ def _check_parents(
         next(place for taxa, place in places.items() if taxa[: len(one)] == one)
         for one in first.prefixes
     ]
+    lines = [line.removeprefix(f"{source}, ") for line in lines]
     more = f" (and {len(found) - 1} more such names)" if len(found) > 1 else ""
     raise UserError(
         f"{source}: {first}{more}: {' and '.join(lines)}. A taxon has one parent and "

@@ -92,19 +92,27 @@ def validate(
     ranks: tuple[str, ...],
     check: Callable[[], None] | None = None,
 ) -> dict[str, float]:
-    """val_loss and val_accuracy, per rank and their sum with several heads."""
+    """val_loss and val_accuracy, per rank and their sum with several heads.
+
+    Of the images with a label at a rank; NaN, and left out of the sum, where none has.
+    """
     found = predict_logits(model, loader, ranks, check=check)
     figures, total = {}, 0.0
     for rank in ranks:
-        truth = found.labels[rank]
-        log_p = log_softmax(found.logits[rank].astype(np.float64), axis=-1)
-        loss = -float(np.mean(log_p[np.arange(len(truth)), truth]))
-        accuracy = float(np.mean(found.logits[rank].argmax(-1) == truth))
-        total += loss
+        known = found.labels[rank] >= 0
+        truth, logits = found.labels[rank][known], found.logits[rank][known]
+        log_p = log_softmax(logits.astype(np.float64), axis=-1)
+        loss = -_mean(log_p[np.arange(len(truth)), truth])
+        accuracy = _mean(logits.argmax(-1) == truth)
+        total += 0.0 if np.isnan(loss) else loss
         prefix = "val_" if len(ranks) == 1 else f"val_{rank}_"
         figures[prefix + "loss"] = loss
         figures[prefix + "accuracy"] = accuracy
     return {**figures, "val_loss": total}
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
 
 
 class EpochLog(keras.callbacks.Callback):

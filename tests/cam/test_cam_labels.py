@@ -12,7 +12,8 @@ import pytest
 from scipy.special import expit, logsumexp, softmax
 
 from hiercam_keras import cam
-from hiercam_keras.cam import targets
+from hiercam_keras.cam import randomization, targets
+from hiercam_keras.cam.function import FunctionExplainer
 from hiercam_keras.cam.label_columns import LabelColumns
 from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.errors import UserError
@@ -129,15 +130,48 @@ def test_labels_in_order_add_nothing_to_the_program(tree, pictures):
     without = cam.Explainer(plain, "conv", taxonomy=tree)
 
     def program(explain):
-        def forward(images):
-            variables = cam.engine.graph.variables_of(plain)
-            return explain._outputs.apply(plain, variables, images)
-
-        return str(jax.make_jaxpr(forward)(pictures))
+        return str(jax.make_jaxpr(explain._outputs.logits)(np.zeros((4, 7), "f")))
 
     assert program(with_labels) == program(without)
     permuted = cam.Explainer(plain, "conv", labels=tree.lineages[::-1])
     assert program(permuted) != program(without)
+
+
+def test_every_way_of_asking_follows_the_order(tree, pictures):
+    """Methods that run the network again, and other weights than the model's own."""
+    plain, _ = network(7)
+    order = np.random.default_rng(4).permutation(7)
+    model = keras.Model(plain.input, keras.ops.take(plain.output, order, axis=1))
+    options = cam.Options(scorecam_channels=2, ig_steps=2, smoothgrad_samples=2)
+    right = cam.Explainer(plain, "conv", taxonomy=tree, options=options)
+    found = cam.Explainer(model, "conv", taxonomy=tree, order=order, options=options)
+    shuffled = next(randomization.randomized(plain, seed=3)).variables
+    asked = [targets.predicted("genus"), targets.contrast(against="siblings", taxon=3)]
+    for variables in (None, shuffled):
+        for method in ("scorecam", "integrated_gradients", "smoothgrad"):
+            one = right(pictures, asked, method, variables=variables)
+            other = found(pictures, asked, method, variables=variables)
+            np.testing.assert_array_equal(one.cams, other.cams)
+            assert one.cams.any()
+
+
+def test_two_functions_in_place_of_a_model(pictures):
+    """Labels are read in the same place for networks that are no Keras models."""
+    rng = np.random.default_rng(1)
+    filters, kernel = rng.normal(0, 0.1, (3, 4)), rng.normal(size=(4, 6))
+    explain = FunctionExplainer(
+        lambda images: images @ filters.astype("float32"),
+        lambda a: a.mean((1, 2)) @ kernel.astype("float32"),
+        labels=MIXED,
+    )
+    result = explain(pictures, targets.label("g x"))
+    z = (pictures.astype(float) @ filters).mean((1, 2)) @ kernel
+    close(result.scores[:, 0], logsumexp(z[:, [0, 3]], axis=1))
+    assert explain.labels.taxonomy.num_labels("species") == 3
+    with pytest.raises(UserError, match="names the output 'a', and the model has '0'"):
+        FunctionExplainer(
+            lambda images: images, lambda a: [a[:, 0, 0]] * 2, labels={"a": MIXED}
+        )(pictures)
 
 
 # A species, left out, again the first species, and an unnamed one of the order B.
@@ -188,6 +222,7 @@ def test_left_out_and_merged_columns(end, pictures):
         within([1, 5]),
         within([5]) - within([1, 5]),
     ]
+    assert result.names[0] == ["g x", "g x", "B", "c"]
     for k, weights in enumerate(gradients):
         close(result.cams[:, k], maps_of(plain, pictures, weights))
 
@@ -214,6 +249,7 @@ def test_logarithms_of_probabilities_are_of_the_kept_columns(end, pictures):
     p = softmax(z, axis=1)
     expected = np.stack([p[:, 0] + p[:, 1], p[:, 2], p[:, 3]], 1)
     close(result.rank_probabilities(), expected)
+    assert (result.labels[:, 0] == expected.argmax(1)).all()
     if end:
         close(result.logits, np.log(expected))
 

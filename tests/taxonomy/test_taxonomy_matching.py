@@ -1,8 +1,11 @@
 """Lineages of one source as labels of another's tree."""
 
+from importlib import resources
+
 import numpy as np
 import pytest
 
+from hiercam_keras.taxonomy.label_table import read_labels
 from hiercam_keras.taxonomy.labels import Named, build
 from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
 from hiercam_keras.taxonomy.matching import find, match, match_all
@@ -170,3 +173,17 @@ def test_every_taxon_of_a_tree_is_found_in_it(network):
         expected = {rank: network.label(lineage, rank) for rank in network.ranks}
         assert match(network, lineage) == expected
         assert find(network, lineage).doubts == ()
+
+
+def test_the_birds_of_imagenet_and_of_inat2021(real_data):
+    """Two real sources: no contradiction, and species that one knows as genus only."""
+    birds = resources.files("hiercam_keras") / "assets" / "imagenet_birds.csv"
+    tree = read_labels(birds).taxonomy
+    names = (real_data / "inat2021_aves_class_names.txt").read_text("utf-8").split()
+    found = match_all(tree, map(parse_class_name, names))
+    assert found.doubts == ()
+    known = {rank: (labels >= 0).sum() for rank, labels in found.labels.items()}
+    assert known["order"] > known["family"] > known["genus"] > known["species"] > 20
+    eagle = next(i for i, name in enumerate(names) if "_leucocephalus" in name)
+    label = found.labels["species"][eagle]
+    assert tree.names("species")[label] == "Haliaeetus leucocephalus"

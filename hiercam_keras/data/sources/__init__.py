@@ -33,7 +33,9 @@ MODULES = {
     "cub200": "tfds_cub200",
     "tfds_birds": "tfds_inat2021",
 }
-NAMES = tuple(MODULES)
+AUTO = "auto"
+NAMES = (*MODULES, AUTO)
+_TABLES = (".csv", ".tsv", ".txt")
 _FOLDERS = ("image_folder", "inat2021", "csv_table")  # they read what is there
 
 
@@ -74,19 +76,20 @@ def load(
     Raises:
       UserError: the source is unknown, or its data cannot be had or used.
     """
-    if data_config.source not in MODULES:
+    kind = _kind(data_config, data_dir)
+    if kind not in MODULES:
         raise UserError(
             f"data.source is {data_config.source!r}: use one of {', '.join(NAMES)}."
         )
     cache = cache_folder(cache_dir or data_config.get("cache_dir"))
     root = data_config.get("root", "")
-    given = data_dir or not root or data_config.source not in _FOLDERS
+    given = data_dir or not root or kind not in _FOLDERS
     if not given and not expanded(root).exists():
         raise UserError(
-            f"config.data.root is {root}, which does not exist. Name the folder of the "
-            "images with --data_dir or --config.data.root."
+            f"config.data.root is {file_names.in_full(root)}, which does not exist. "
+            "Name the folder of the images with --data_dir or --config.data.root."
         )
-    module = importlib.import_module(f"{__name__}.{MODULES[data_config.source]}")
+    module = importlib.import_module(f"{__name__}.{MODULES[kind]}")
     read = module.read_source(Request(data_config, data_dir or None, cache))
     if data_dir:
         name = data_name(data_dir)
@@ -108,6 +111,15 @@ def load(
         read.evidence,
         report,
     )
+
+
+def _kind(data_config: Any, data_dir: str | None) -> str:
+    """data.source; what `auto` is: a table where one is named, else class folders."""
+    if data_config.source != AUTO:
+        return data_config.source
+    place = expanded(data_dir or data_config.get("root", ""))
+    table = place.suffix.lower() in _TABLES and place.is_file()
+    return "csv_table" if table or data_config.get("table", "") else "image_folder"
 
 
 def check_drawn_ranks(

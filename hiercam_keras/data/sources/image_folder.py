@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from hiercam_keras import wording
+from hiercam_keras import file_names, wording
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import annotations, boxes, folder_names
@@ -254,13 +254,13 @@ def _images_folder(data_dir):
     """`data_dir`, or `data_dir/images` where that holds the class folders."""
     if not data_dir.exists():
         raise UserError(
-            f"--data_dir {index_lib.printable(str(data_dir))} does not exist. Give the "
-            "folder that holds the class folders."
+            f"--data_dir {index_lib.printable(file_names.in_full(data_dir))} does not "
+            "exist. Give the folder that holds the class folders, or a table."
         )
     if data_dir.suffix.lower() == ".csv" and data_dir.is_file():
         raise UserError(
             f"--data_dir {index_lib.printable(str(data_dir))} is a table of images: "
-            "add --config=configs/csv_table.py, or --config.data.source=csv_table."
+            "use --config.data.source=csv_table, or leave --config out."
         )
     if not data_dir.is_dir():
         raise UserError(

@@ -19,6 +19,7 @@ class Column:
       data: the run with its images.
       maps: folder of its map store.
       faithfulness: example_id -> name -> value, of some of the pictures.
+      has_steps: the labels exclude one another, so each is chosen among siblings.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Column:
     data: RunData
     maps: Path
     faithfulness: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    has_steps: bool = True
 
     @property
     def method(self) -> str:

@@ -123,7 +123,7 @@ def measure(
 
 def _unseen(columns: Sequence[Column], records: Sequence[Record]) -> dict[str, int]:
     """rank -> pictures whose taxon no training image of the trained models shows."""
-    trained = [column for column in columns if not column.data.run.imported]
+    trained = [column for column in columns if not column.data.may_lack_taxa]
     if not trained:
         return {}
     data = trained[0].data

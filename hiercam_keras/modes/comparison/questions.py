@@ -75,6 +75,7 @@ def ask(
                 data=asked,
                 maps=folder,
                 faithfulness=scores,
+                has_steps=network.finest not in network.independent,
             )
         )
     return columns
