@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 _NAMES = {
     "Explainer": "cam.engine",
     "Explanation": "cam.explanation",
+    "FunctionExplainer": "cam.function",
     "explain_function": "cam.function",
     "Options": "cam.program",
     "Scorer": "cam.scorer",

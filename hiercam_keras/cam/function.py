@@ -184,11 +184,13 @@ class FunctionExplainer(BaseExplainer):
         weights = self._variables if variables is None else _checked(variables)
         images = arrays.as_array(images, "images")
         arrays.check_images(images, None)
-        image = jax.ShapeDtypeStruct((2, *images.shape[1:]), _dtype(images))
-        specs, structure = jax.tree.flatten(jax.tree.map(_spec, weights))
-        key = (image, structure, *specs)
+        dtype = jax.dtypes.canonicalize_dtype(images.dtype)
+        image = jax.ShapeDtypeStruct((2, *images.shape[1:]), dtype)
+        leaves, structure = jax.tree.flatten(weights)
+        # The activations may be of the type of the weights.
+        key = (image, structure, *(leaf.dtype for leaf in leaves))
         if key not in self._programs:
-            self._programs[key] = self._prepare(structure.unflatten(specs), image)
+            self._programs[key] = self._prepare(weights, image)
         return self._programs[key], weights, images, ()
 
     def _prepare(self, weights: Any, images: jax.ShapeDtypeStruct) -> Program:
@@ -269,26 +271,20 @@ def _no_others(other_inputs: Any, count: int) -> tuple:
 
 
 def _checked(variables: Any) -> Any:
-    """Weights that `jax.jit` takes as arguments."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        if not isinstance(leaf, (jax.Array, np.ndarray, np.generic, float, int)):
-            raise UserError(
-                f"variables{jax.tree_util.keystr(path)} is {type(leaf).__name__}, no "
-                "array. Give the arrays alone: of Equinox equinox.partition(model, "
-                "equinox.is_array)[0], of Flax flax.nnx.split(model)[1]"
-            )
-    return variables
+    """Weights as JAX arrays, which are arguments of a compiled program."""
 
+    def one(path, leaf):
+        if isinstance(leaf, jax.Array):
+            return leaf
+        if isinstance(leaf, (np.ndarray, np.generic, float, int)):
+            return jnp.asarray(leaf)
+        raise UserError(
+            f"variables{jax.tree_util.keystr(path)} is {type(leaf).__name__}, no "
+            "array. Give the arrays alone: of Equinox equinox.partition(model, "
+            "equinox.is_array)[0], of Flax flax.nnx.split(model)[1]"
+        )
 
-def _spec(array: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(np.shape(array), _dtype(array))
-
-
-def _dtype(array: Any) -> Any:
-    """The type that an array or number has in JAX."""
-    if isinstance(array, jax.Array):
-        return array.dtype  # that of a random key is none of NumPy's
-    return jax.dtypes.canonicalize_dtype(np.asarray(array).dtype)
+    return jax.tree_util.tree_map_with_path(one, variables)
 
 
 def _traced(name: str, function: Callable, weightless: bool) -> Callable:

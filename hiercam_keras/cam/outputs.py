@@ -185,7 +185,8 @@ class Outputs:
             raise UserError(
                 f"{self.labels.source}: all outputs at the rank {rank} but those of "
                 "one label are left out, so its probability is always 1. Name the "
-                "other taxa, or keep the outputs without a lineage as one (other=keep)"
+                "other taxa, or keep the outputs without a lineage as one "
+                "(read_labels(path, other='keep'), --config.model.other=keep)"
             )
         return _Reading(path, head, end, bool(self._probabilities), columns)
 

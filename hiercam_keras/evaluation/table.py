@@ -37,8 +37,12 @@ class Table:
         return len(self.example_ids)
 
     def __repr__(self) -> str:
+        asked = [
+            question if rank in question else f"{question} ({rank})"
+            for question, rank in zip(self.questions, self.ranks, strict=True)
+        ]
         return (
-            f"Table({len(self)} pictures, questions: {', '.join(self.questions)}; "
+            f"Table({len(self)} pictures, questions: {', '.join(asked)}; "
             f"values: {', '.join(self.values)}; pictures: {', '.join(self.pictures)})"
         )
 

@@ -10,53 +10,6 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
-from hiercam_keras.taxonomy.scores import marginal_logits
-from hiercam_keras.taxonomy.tree import Taxonomy
-
-
-def predict_at_rank(
-    logits: Any, taxonomy: Taxonomy, fine: str, rank: str, score: str = "marginal"
-) -> np.ndarray:
-    """Predicted labels at `rank` from logits at `fine`: int32 (N,).
-
-    Args:
-      logits: (N, num_fine).
-      taxonomy: the tree.
-      fine: rank of the logits.
-      rank: rank of the answer, `fine` or coarser.
-      score: "marginal" takes the taxon with the largest summed probability, which is
-        the best guess at `rank`; "parent" the ancestor of the best fine label. They
-        differ when many likely labels of one taxon outweigh the single best.
-    """
-    if score == "marginal":
-        return marginal_logits(logits, taxonomy, fine, rank).argmax(-1).astype(np.int32)
-    if score == "parent":
-        return taxonomy.parents(fine, rank)[np.argmax(logits, axis=-1)]
-    raise ValueError(f"score is {score!r}, expected 'marginal' or 'parent'")
-
-
-def accuracy_by_rank(
-    logits: Any, labels: Any, taxonomy: Taxonomy, fine: str
-) -> dict[str, dict[str, float]]:
-    """Accuracy at `fine` and every coarser rank.
-
-    Args:
-      logits: (N, num_fine).
-      labels: (N,) true labels at `fine`.
-
-    Returns:
-      rank -> {"marginal": accuracy, "parent": accuracy}, coarse to fine.
-    """
-    labels = _labels(labels, taxonomy.num_labels(fine))
-    result = {}
-    for rank in taxonomy.ranks[: taxonomy.ranks.index(fine) + 1]:
-        truth = taxonomy.parents(fine, rank)[labels]
-        result[rank] = {
-            score: accuracy(truth, predict_at_rank(logits, taxonomy, fine, rank, score))
-            for score in ("marginal", "parent")
-        }
-    return result
-
 
 def accuracy(labels: Any, predicted: Any) -> float:
     """Share of equal labels; NaN if there are none."""

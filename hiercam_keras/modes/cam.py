@@ -11,9 +11,10 @@ from hiercam_keras import file_names, multihost, runtime, tables, wording, workd
 from hiercam_keras.cam import Explainer, heatmaps, store, targets
 from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
+from hiercam_keras.evaluation.question import PREDICTED, TRUE
 from hiercam_keras.modes import faithful, overlays, sanity
 from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
-from hiercam_keras.modes.make_maps import TRUE, make_maps, resolve_target
+from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.predict import photo_loader
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import overlay, photo_figure
@@ -53,9 +54,8 @@ def _explain_split(network: Network, data: RunData, settings: Settings) -> str:
     thresholds = overlays.thresholds_of(config.coherence)
     choices = faithful.choices_of(config.faithfulness)
     sanity.check_options(config.sanity)
-    folder, made = make_maps(
-        network, data, settings.split, settings.target, settings.target_rank
-    )
+    question = question_of(settings.target, settings.target_rank, data)
+    folder, made = make_maps(network, data, settings.split, question)
     maps = store.open(folder)
     degenerate = int(np.sum(maps.column("degenerate")))
     said = (
@@ -85,7 +85,10 @@ def _explain_photos(
     network: Network, data: RunData, records: list, settings: Settings, out: Path
 ) -> str:
     explain = network.explainer(data.config.cam.layer)
-    rank, label, _ = resolve_target(settings.target, settings.target_rank, data)
+    question = question_of(settings.target, settings.target_rank, data)
+    rank, label = question.rank, None
+    if question.target not in (PREDICTED, TRUE):
+        _, label = data.taxonomy.find(question.target, rank)
     by_id = {record.example_id: record for record in records}
     nameless = [name for name, record in by_id.items() if record.lineage is None]
     if settings.target == TRUE and nameless:

@@ -9,16 +9,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 
 from hiercam_keras import runtime, tables, wording, workdir
 from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.errors import UserError
+from hiercam_keras.evaluation.question import PREDICTED, TRUE
 from hiercam_keras.metrics.resampling import MIN_GROUPS
 from hiercam_keras.modes import guide_evidence, guide_view, part_naming
 from hiercam_keras.modes.compare_steps import choices
 from hiercam_keras.modes.guide_pages import Pages
 from hiercam_keras.modes.load import RunData, find_runs, open_run
-from hiercam_keras.modes.make_maps import PREDICTED, TRUE
 from hiercam_keras.modes.parts import word
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import guide as report
@@ -42,6 +43,7 @@ def run(settings: Settings) -> str:
     network = networks.load(data.run, config)
     finest = network.finest
     ranks = choices(data.taxonomy, finest)
+    settings = _with_known_pictures(settings, data, finest)
     evidence = guide_evidence.collect(
         network, data, settings.split, ranks, fields.patch
     )
@@ -66,6 +68,25 @@ def run(settings: Settings) -> str:
         _write_check(out / "check.csv", checked)
     lines = [*content.sentences, f"{wording.count(len(chosen), 'page')}: {path}"]
     return "\n".join(lines)
+
+
+def _with_known_pictures(settings: Settings, data: RunData, rank: str) -> Settings:
+    """The settings; with the training's pictures where the split has none to show.
+
+    A guide shows true taxa, and the test split of a small collection may have no
+    picture of a taxon that the model was trained on.
+    """
+    if settings.split == "train" or data.run.imported or not data.may_lack_taxa:
+        return settings
+    if (data.labels(data.records(settings.split), rank) >= 0).any():
+        return settings
+    logging.warning(
+        "no picture of the %s split is of a %s that the model was trained on: the "
+        "guide is made of the pictures that it has learned from (--split=train)",
+        settings.split,
+        rank,
+    )
+    return replace(settings, split="train")
 
 
 def _find(settings: Settings) -> Run:

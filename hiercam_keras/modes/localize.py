@@ -18,10 +18,10 @@ from hiercam_keras.data import decode
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import localize_tables, localize_truth
 from hiercam_keras.modes.load import RunData, find_runs, open_run
-from hiercam_keras.modes.localize_question import in_words, question_of
+from hiercam_keras.modes.localize_question import folder_of, in_words, target_name
 from hiercam_keras.modes.localize_scoring import Scored, score_store
 from hiercam_keras.modes.localize_truth import Marked
-from hiercam_keras.modes.make_maps import make_maps
+from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import localization as figures
 from hiercam_keras.runs import network as networks
@@ -35,7 +35,7 @@ def run(settings: Settings) -> str:
     (this,) = find_runs(settings, [settings.rank])
     data = open_run(settings, this)
     options = data.config.localize
-    question = question_of(settings, data)
+    question = question_of(settings.target, settings.target_rank, data)
     marked = marked_by_run(data, settings.split, options)
     choosing = {}
     if settings.split != "val" and data.has_images("val"):
@@ -43,18 +43,18 @@ def run(settings: Settings) -> str:
     devices = settings.config.distribution.devices
     runtime.start(data.config.seed, data.config.model.dtype, devices)
     network = networks.load(this, data.config)
-    asked = settings.target, settings.target_rank
     maps = {
-        split: make_maps(network, data, split, *asked, layout="localization")[0]
+        split: make_maps(network, data, split, question, layout="localization")[0]
         for split in ([settings.split, "val"] if choosing else [settings.split])
     }
     folder = maps[settings.split]
-    method = data.config.cam.method
-    out = this.path / "localize" / settings.split / question.folder(method)
+    target = target_name(question, data)
+    name = folder_of(question, target, network.finest)
+    out = this.path / "localize" / settings.split / name
     info = {"run": str(this.path), "split": settings.split, "maps": str(folder)}
-    info |= {"method": method, "rank": question.rank, "target": question.target}
-    info |= {"score": question.score, "layer": question.layer}
-    info |= {"seed": data.config.seed}
+    info |= {"method": question.method, "rank": question.rank}
+    info |= {"target": target, "score": data.config.cam.score}
+    info |= {"layer": data.config.cam.layer, "seed": data.config.seed}
     return _report(
         Path(settings.out or out),
         (folder, marked),

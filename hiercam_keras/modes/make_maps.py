@@ -12,35 +12,34 @@ from typing import Any
 from absl import logging
 
 from hiercam_keras import multihost, wording
-from hiercam_keras.cam import Explainer, methods, store, targets
+from hiercam_keras.cam import Explainer, store, targets
 from hiercam_keras.data.geometry import Layout
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError, explain_out_of_memory
+from hiercam_keras.evaluation.question import PREDICTED, TRUE, Question
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
 from hiercam_keras.runs import run_lock
 from hiercam_keras.runs.network import Network
 
-PREDICTED, TRUE = "predicted", "true"
+_SCORES = {"auto": "own", "marginal": "marginal"}  # of the config -> of a Question
+_KEYS = {score: name for name, score in _SCORES.items()}
 
 
-def resolve_target(
-    asked: str, rank: str | None, data: RunData
-) -> tuple[str, int | None, str]:
-    """Reads --target and --target_rank.
+def question_of(asked: str, rank: str | None, data: RunData) -> Question:
+    """Reads --target and --target_rank; score, method and layer are the config's.
 
-    Returns:
-      The rank, the label of a named taxon (None for predicted and true), and a name
-      that identifies this question.
+    A named taxon is identified by its lineage path.
 
     Raises:
       UserError: a taxon that is not known, or a rank that the model cannot answer.
     """
+    config = data.config.cam
     finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
-    label = None
     if asked not in (PREDICTED, TRUE):
         rank, label = data.taxonomy.find(asked, rank)
+        asked = "/".join(data.taxonomy.prefixes(rank)[label])
     rank = rank or finest
     known = data.taxonomy.ranks[: data.taxonomy.ranks.index(finest) + 1]
     if rank not in known:
@@ -48,16 +47,16 @@ def resolve_target(
             f"the model of {data.run.path} {data.run.heads} "
             f"and cannot answer for {rank!r}. It can for {', '.join(known)}."
         )
-    name = asked if label is None else "/".join(data.taxonomy.prefixes(rank)[label])
-    return rank, label, f"{rank}:{name}"
+    score = _SCORES.get(config.score, config.score)
+    layer = config.layer or None
+    return Question(rank, "label", asked, score, config.method, layer)
 
 
 def make_maps(
     network: Network,
     data: RunData,
     split: str,
-    target: str = PREDICTED,
-    target_rank: str | None = None,
+    question: Question,
     layout: Layout = "classification",
 ) -> tuple[Path, int]:
     """Makes the maps of a split that are missing.
@@ -66,24 +65,29 @@ def make_maps(
       network: the run's.
       data: the run's images.
       split: train, val or test.
-      target, target_rank: as --target and --target_rank.
+      question: of kind "label", see `question_of`.
       layout: of the pixels, see `data.geometry`.
 
     Returns:
       The folder of the map store, and how many maps were made now.
     """
-    config = data.config.cam
-    rank, label, question = resolve_target(target, target_rank, data)
-    score = _score(config.score)
-    asked = targets.label(label, rank, score)
-    asks = None
-    if target == TRUE:
-        asks = lambda batch: targets.label(batch.labels[rank], rank, score)  # noqa: E731
-    records = data.records(split)
-    if target == TRUE:
-        records = known_records(data, records, rank)
-    question = f"{question}:{config.score}"
-    return store_maps(network, data, split, records, asked, question, asks, layout)
+    records, asks = data.records(split), None
+    if question.target == TRUE:
+        records = known_records(data, records, question.rank)
+        asks = lambda batch: question.asks(batch.labels)  # noqa: E731
+    key = f"{question.rank}:{question.target}:{_KEYS[question.score]}"
+    return store_maps(
+        network,
+        data,
+        split,
+        records,
+        question.asks(),
+        key,
+        asks,
+        layout,
+        question.method,
+        question.layer,
+    )
 
 
 def known_records(data: RunData, records: list[Record], rank: str) -> list[Record]:
@@ -117,6 +121,8 @@ def store_maps(
     question: str,
     asks: Callable[[Batch], targets.Target] | None = None,
     layout: Layout = "classification",
+    method: str | None = None,
+    layer: str | None = None,
 ) -> tuple[Path, int]:
     """Makes those maps of some records that are missing.
 
@@ -130,45 +136,16 @@ def store_maps(
       asks: what is asked of a batch, where that hangs on its labels; as many targets
         as `asked`.
       layout: of the pixels, see `data.geometry`.
+      method, layer: of the maps; default the config's.
 
     Returns:
       The folder of the map store, and how many maps were made now.
     """
     config = data.config.cam
-    explain = network.explainer(config.layer)
+    explain = network.explainer(layer or config.layer, method or config.method)
     ids = [record.example_id for record in records]
-    identity = store.identity(
-        weights=store.weights_digest(network.model.weights),
-        example_ids=ids,
-        method=config.method,
-        layer=explain.layers[0],
-        targets=[question],
-        preprocessing={
-            "image_size": data.config.data.image_size,
-            "crop": "center" if layout == "classification" else "none",
-        },
-    )
-    # A question that cannot be asked shows here, before there is a folder for it.
-    methods.get_methods(config.method)
-    expanded = targets.expand(asked, explain.space)
-    targets.encode(expanded, explain.space, 1)
-    writer = store.Writer(
-        data.run.path / "maps",
-        identity,
-        ids,
-        [target.title for target in expanded],
-        {
-            one: ["/".join(prefix) for prefix in data.taxonomy.prefixes(one)]
-            for one in explain.space.ranks
-        },
-        shard_size=8 * config.batch_size,
-        info={
-            "run": str(data.run.path),
-            "split": split,
-            "question": question.rsplit(":", 1)[0],
-        },
-        part=multihost.part(),
-    )
+    weights = store.weights_digest(network.model.weights)
+    writer = _writer(explain, weights, data, split, ids, asked, question, layout)
     made = len(writer.missing(everywhere=True))
     multihost.barrier("maps counted")  # by all, before one of them makes the first
     missing = set(writer.missing())
@@ -181,15 +158,55 @@ def store_maps(
         return writer.close(), made
 
 
+def _writer(
+    explain: Explainer,
+    weights: str,
+    data: RunData,
+    split: str,
+    ids: list[str],
+    asked: targets.Target,
+    question: str,
+    layout: Layout,
+) -> store.Writer:
+    """The store of the maps, found by all that they depend on."""
+    identity = store.identity(
+        weights=weights,
+        example_ids=ids,
+        method=explain.method.name,
+        layer=explain.layers[0],
+        targets=[question],
+        preprocessing={
+            "image_size": data.config.data.image_size,
+            "crop": "center" if layout == "classification" else "none",
+        },
+    )
+    # A question that cannot be asked shows here, before there is a folder for it.
+    expanded = targets.expand(asked, explain.space)
+    targets.encode(expanded, explain.space, 1)
+    return store.Writer(
+        data.run.path / "maps",
+        identity,
+        ids,
+        [target.title for target in expanded],
+        {
+            one: ["/".join(prefix) for prefix in data.taxonomy.prefixes(one)]
+            for one in explain.space.ranks
+        },
+        shard_size=8 * data.config.cam.batch_size,
+        info={
+            "run": str(data.run.path),
+            "split": split,
+            "question": question.rsplit(":", 1)[0],
+        },
+        part=multihost.part(),
+    )
+
+
 def _alone(folder: Path) -> contextlib.AbstractContextManager:
     """Nobody else may write in a store: who ends first removes what is half written."""
     if multihost.is_primary():
         return run_lock.hold(folder, "its maps are made")
     return contextlib.nullcontext()
-
-
-def _score(score: str) -> str:
-    return "own" if score == "auto" else score
 
 
 def _explain(explain, data, records, asks, writer, layout) -> None:
@@ -206,7 +223,7 @@ def _explain(explain, data, records, asks, writer, layout) -> None:
         batches = progress(
             loader.epoch(0), len(records), "maps", count=lambda batch: batch.mask.sum()
         )
-        for batch, result in _overlapped(explain, batches, asks, config.method):
+        for batch, result in _overlapped(explain, batches, asks):
             # What fills a batch repeats one of its examples, id and all.
             writer.add(batch.example_ids, result, batch.geometry)
         for example_id, reason in loader.skipped.items():
@@ -217,14 +234,13 @@ def _overlapped(
     explain: Explainer,
     batches: Iterator[Batch],
     asks: Callable[[Batch], targets.Target],
-    method: str,
 ) -> Iterator[tuple[Batch, Any]]:
     """(batch, explanation), with the next batch under way while one is used."""
     waiting = None
     for batch in itertools.chain(batches, [None]):
         started = None
         if batch is not None:
-            started = batch, explain.submit(batch.images, asks(batch), method)
+            started = batch, explain.submit(batch.images, asks(batch))
         if waiting is not None:
             yield waiting[0], waiting[1]()
         waiting = started

@@ -4,9 +4,7 @@ One panel a model, one color scale for all; the cells that a hypothesis names ar
 framed, so that the eye can check it.
 """
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,8 +111,3 @@ def _write_cells(
                 color=color,
                 fontsize=9,
             )
-
-
-def save_matrix(path: str | os.PathLike, *args: Any, **options: Any) -> Path:
-    """Writes `matrix_png` to a file, atomically."""
-    return style.save_png(path, matrix_png(*args, **options))

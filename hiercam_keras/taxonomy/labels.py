@@ -303,7 +303,7 @@ def _check_parents(
     raise UserError(
         f"{source}: {first}{more}: {' and '.join(lines)}. A taxon has one parent and "
         "one spelling: correct the rows. If they are different taxa of one name, keep "
-        "them apart with homonyms=keep."
+        "them apart (read_labels(path, homonyms='keep'), --config.data.homonyms=keep)."
     )
 
 

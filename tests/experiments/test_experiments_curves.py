@@ -224,4 +224,3 @@ def test_figures_of_sums_by_hand():
     )
     chosen = localization_counts.at_thresholds(np.array([0, 1, 2]))(sums)
     assert chosen[0] == pytest.approx((2 / 4 + 2 / 4 + 0) / 3)
-    assert localization_counts.best_thresholds(found).tolist() == [1, 1, 1]

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tiny_birds
@@ -246,3 +247,42 @@ def test_a_trained_run_comes_back_open(config):
         np.testing.assert_allclose(model(images), expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(hc.UserError, match="finished run.*--resume"):
         hc.train(FrozenConfigDict(config), "family")
+
+
+def test_an_imported_network_is_a_run_too(config, tmp_path, trained, image_folder, run):
+    """Seven of the eight species, in another order: the last one is not known."""
+    names = run.taxonomy.prefixes("species")[::-1][:7]
+    rows = [",".join(RANKS), *(",".join(path[3:]) for path in names)]
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    columns = np.arange(8)[::-1][:7]
+    features = run.model.layers[-1].input
+    head = keras.layers.Dense(7)
+    model = keras.Model(run.model.input, head(features))
+    kernel, bias = run.model.layers[-1].get_weights()
+    head.set_weights([kernel[:, columns], bias[columns]])
+    model.save(tmp_path / "mine.keras")
+    tiny_birds.run(
+        "import",
+        config,
+        model=str(tmp_path / "mine.keras"),
+        labels=str(tmp_path / "labels.csv"),
+        workdir=str(tmp_path / "mine"),
+    )
+    mine = hc.load_run(tmp_path / "mine", data_dir=str(image_folder))
+    assert "imported, images of 48 px, heads for species (7 taxa)" in repr(mine)
+    questions = [hc.Question("species"), hc.Question("species", target="true")]
+    table = hc.evaluate(mine, questions)
+    asked = table.of("true", "species") >= 0
+    assert 0 < asked.sum() < len(table)  # all images are asked, and one is not known
+    assert np.isfinite(table.of("gini", "species")).all()
+    assert (np.isfinite(table.of("gini", "species=true")) == asked).all()
+    right = hc.compare(table, "species", "species=true").differences["correct"]
+    assert right.n == asked.sum()
+    images = run.images(run.records("test")[:2])
+    species = [mine.taxonomy.names("species")[i] for i in range(7)]
+    shared = [run.taxonomy.names("species").index(name) for name in species]
+    own = run.explainer(layer="last_activation")(images).logits[:, shared]
+    found = mine.explainer(layer="last_activation")(images).logits
+    np.testing.assert_allclose(found, own, rtol=1e-4, atol=1e-4)
+    with pytest.raises(hc.UserError, match="data_dir"):
+        hc.load_run(tmp_path / "mine").records()

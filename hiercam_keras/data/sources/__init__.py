@@ -16,6 +16,7 @@ from absl import logging
 from hiercam_keras import file_names
 from hiercam_keras.cache_folder import cache_folder, expanded
 from hiercam_keras.data import index as index_lib
+from hiercam_keras.data import suffixes
 from hiercam_keras.data.prepare_report import PrepareReport
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import annotations
@@ -104,6 +105,8 @@ def load(
             reason,
             ", ..." if report.counts["unreadable"] > 1 else "",
         )
+    if raw := suffixes.raw_counts(report.ignored):
+        logging.warning("passed by: %s", raw)
     return Source(
         name or data_name(read.root),
         read.root,

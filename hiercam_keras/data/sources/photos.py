@@ -13,9 +13,8 @@ from ml_collections import ConfigDict
 from hiercam_keras import file_names, wording
 from hiercam_keras.cache_folder import cache_folder
 from hiercam_keras.data import index as index_lib
-from hiercam_keras.data import loader
+from hiercam_keras.data import loader, suffixes
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources.image_folder import SUFFIXES
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.lineage import parse_class_name
 
@@ -159,7 +158,7 @@ def _walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             path = Path(place) / name
-            image = name.lower().endswith(SUFFIXES) and not name.startswith(".")
+            image = name.lower().endswith(suffixes.IMAGES) and not name.startswith(".")
             if image and path.is_file() and _writable(path):
                 files[_id(path, folder)] = path
     return {name: files[name] for name in sorted(files)}

@@ -13,7 +13,8 @@ class Column:
 
     Attributes:
       name: unique among the columns.
-      rank: whose taxa are asked for.
+      rank: that is asked for.
+      method: the CAM method of its maps.
       depth: sorts finer ranks first.
       asked_of: the rank that the model was trained at, where it is not `rank`.
       data: the run with its images.
@@ -24,14 +25,10 @@ class Column:
 
     name: str
     rank: str
+    method: str
     depth: int
     asked_of: str | None
     data: RunData
     maps: Path
     faithfulness: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     has_steps: bool = True
-
-    @property
-    def method(self) -> str:
-        """The CAM method of its maps."""
-        return self.data.config.cam.method

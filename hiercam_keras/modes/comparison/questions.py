@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 from absl import logging
-from ml_collections import ConfigDict, FrozenConfigDict
 
 from hiercam_keras.data.records import Record
+from hiercam_keras.evaluation.question import PREDICTED
 from hiercam_keras.metrics.faithfulness.measure import Choices
 from hiercam_keras.modes import faithful
 from hiercam_keras.modes.comparison.columns import Column
 from hiercam_keras.modes.load import RunData
-from hiercam_keras.modes.make_maps import make_maps
+from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
@@ -55,24 +55,23 @@ def ask(
     own = rank if rank in data.run.ranks else network.finest
     plain = data.config.cam.method
     columns = []
-    asked = _questions(network, data, rank, ranks, order, own, settings)
-    for one, method in asked:
+    for one, method in _questions(network, data, rank, ranks, order, own, settings):
         logging.info("%s maps of %s, asked for %s", method, data.run.path, one)
         name = one if one == own else f"{own} asked for {one}"
-        asked = data
-        if method != plain:
-            name, asked = f"{name}, {method}", _with_method(data, method)
-        folder, _ = make_maps(network, asked, settings.split, target_rank=one)
+        name += "" if method == plain else f", {method}"
+        question = replace(question_of(PREDICTED, one, data), method=method)
+        folder, _ = make_maps(network, data, settings.split, question)
         scores = {}
         if chosen:
-            scores = faithful.measured(scorer, asked, folder, chosen, choices)
+            scores = faithful.measured(scorer, data, folder, chosen, choices)
         columns.append(
             Column(
                 name=name,
                 rank=one,
+                method=method,
                 depth=-order.index(one),
                 asked_of=None if one == own else own,
-                data=asked,
+                data=data,
                 maps=folder,
                 faithfulness=scores,
                 has_steps=network.finest not in network.independent,
@@ -105,12 +104,6 @@ def _questions(
             and network.answers(one)
         ]
     return asked
-
-
-def _with_method(data: RunData, method: str) -> RunData:
-    config = ConfigDict(data.config.to_dict())
-    config.cam.method = method
-    return replace(data, config=FrozenConfigDict(config))
 
 
 def unique(columns: list[Column]) -> list[Column]:
