@@ -1,4 +1,4 @@
-"""Does one changed field of the training change where a model looks?"""
+"""Effect of one changed field of the training on where a model looks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ def variants_table(
     ranks: Sequence[str],
     evidence: Evidence,
 ) -> Result:
-    """Each override against the same training without it, image by image."""
+    """Each override against the same training without it, paired by image."""
     rows, answers = [], []
     for condition in names:
         if not condition.overrides:
@@ -56,7 +56,7 @@ def variants_table(
         title="One changed field of the training",
         claim="Does a change of the training, as a loss on the filters of the last "
         "convolution (Zhang, Wu and Zhu 2018, arXiv:1710.00935), change where the "
-        "maps lie?",
+        "maps are?",
         header=(
             "changed",
             "model",
@@ -77,7 +77,7 @@ def variants_table(
 def energy_gap(
     first: Sequence[Seen], second: Sequence[Seen], key: str, parts: Sequence[str]
 ) -> Estimate:
-    """Share of the energy on some parts, of the first minus of the second."""
+    """Share of the energy on some parts: first model minus second."""
 
     def value(one: Table, two: Table) -> np.ndarray:
         if list(parts) == [BACKGROUND]:

@@ -1,7 +1,7 @@
-"""How well each model answers at each rank, beside chance.
+"""Accuracy of each model at each rank, corrected for chance.
 
-147 families are easier to guess than 1,486 species, so accuracy alone cannot tell which
-is learned better. Beside it stand Cohen's kappa and the bits that an answer is worth.
+147 families are easier to guess than 1,486 species, so accuracies at two ranks cannot
+be compared directly. Cohen's kappa and the bits above chance can.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from hiercam_keras.experiments.results import Result, number, told
 from hiercam_keras.metrics import classification, resampling
 from hiercam_keras.metrics.resampling import Estimate
 
-# The least probability that counts, as in a logarithm's clipping: 20 bits.
+# Lower bound on probabilities in logarithms: 20 bits.
 _FLOOR = -20.0
 
 
 def accuracy_gap(first: Sequence[Seen], second: Sequence[Seen], rank: str) -> Estimate:
-    """Accuracy of the first at a rank minus that of the second, image by image."""
+    """Accuracy at a rank: first model minus second, paired by image."""
 
     def value(*tables: Table) -> np.ndarray:
         one, two = (table.right(f"asked-{rank}") for table in tables)
@@ -36,8 +36,11 @@ def each_seed(seen: Sequence[Seen], rank: str) -> str:
 
 
 def kappa(pool: Pool, rank: str, num_labels: int) -> Estimate:
-    """Cohen's kappa (1960, doi:10.1177/001316446002000104): (p - c) / (1 - c), where c
-    is how often two who know only how often each taxon is named would agree."""
+    """Cohen's kappa (1960, doi:10.1177/001316446002000104): (p - c) / (1 - c).
+
+    p is the accuracy, and c the agreement of independent answers with the same
+    frequencies of taxa.
+    """
     question = f"asked-{rank}"
     true, predicted = pool.of("true", question), pool.of("predicted", question)
     sums, (seeds, groups) = kappa_sums(
@@ -53,10 +56,10 @@ def kappa_sums(
     groups: np.ndarray,
     num_labels: int,
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """What `kappa_of` takes sums of, (cells, 2 + 2 labels), and each cell's seed and
+    """The summands of `kappa_of`, (cells, 2 + 2 labels), with each cell's seed and
     group, (cells,) each; all arguments are (N,).
 
-    By group and seed: an indicator for every image would be too large.
+    A cell is a group and seed: an indicator for every image would be too large.
     """
     names, group = np.unique(groups, return_inverse=True)
     cells, place = np.unique(np.stack([seeds, group]), axis=1, return_inverse=True)
@@ -81,9 +84,9 @@ def bits(pool: Pool, rank: str, train_labels: np.ndarray, num_labels: int) -> Es
     """Bits above chance: mean of log2 p(true) - log2 q(true), where p is the model's
     probability and q the taxon's share of the training images (plus one each).
 
-    It is 0 for a model that only knows the shares, at most their entropy (log2 of the
-    number of taxa if they are equally common), and below 0 for one that is sure of
-    wrong answers. No image counts for less than -20 bits.
+    It is 0 for a model that predicts the training shares, at most their entropy (log2
+    of the number of taxa if they are equally common), and negative for a model with
+    confident wrong answers. Each image counts at least -20 bits.
     """
     prior, question = log2_prior(train_labels, num_labels), f"asked-{rank}"
     true = pool.of("true", question)
@@ -104,7 +107,7 @@ def gained_bits(
 
 
 def most_bits(train_labels: np.ndarray, num_labels: int) -> float:
-    """Entropy of the taxa's shares: what a model that is always right and sure gets."""
+    """Entropy of the taxa's shares: the bits of a model that is right and certain."""
     share = np.bincount(train_labels, minlength=num_labels) / len(train_labels)
     share = share[share > 0]
     return float(-(share * np.log2(share)).sum())
@@ -113,7 +116,7 @@ def most_bits(train_labels: np.ndarray, num_labels: int) -> float:
 def accuracy_table(
     models: Models, train_labels: Mapping[str, np.ndarray], counts: Mapping[str, int]
 ) -> Result:
-    """Every model at every rank that it can answer.
+    """Accuracy, kappa and bits of every model at every rank that it can answer.
 
     Args:
       models: all on the same images.
@@ -163,9 +166,9 @@ def accuracy_table(
         answer=_answer(models),
         short=_short(models, counts),
         note="Guessing: always the commonest taxon of the training images. Kappa: "
-        "Cohen's, 0 for guessing by frequency, 1 for always right. Bits: mean of log2 "
+        "Cohen's, 0 for guessing by frequency, 1 for no errors. Bits: mean of log2 "
         "of the true taxon's probability over its share of the training images, at "
-        "least -20 for an image; 0 for a model that knows the shares only, at most the "
+        "least -20 for an image; 0 for a model that predicts these shares, at most the "
         "last column. Rolled up: the sum of the probabilities below each taxon. "
         "Brackets: 95 % intervals, species and seeds resampled.",
     )
@@ -185,7 +188,7 @@ def _short(models: Models, counts: Mapping[str, int]) -> str:
 
 
 def _answer(models: Models) -> str:
-    """Each model at its own rank against all others that can answer there."""
+    """Each model at its own rank against all other models that can answer there."""
     found = []
     for ranks, condition, seen in models:
         for others, same, rival in models:
@@ -203,4 +206,6 @@ def _answer(models: Models) -> str:
                     f"not significantly different from {name}",
                 )
             )
-    return ". ".join([*found, ""]).strip() or "One model is compared with none."
+    if not found:
+        return "Nothing to compare: only one model was trained."
+    return ". ".join([*found, ""]).strip()

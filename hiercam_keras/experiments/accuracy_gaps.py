@@ -1,7 +1,7 @@
-"""A coarser rank against the finest one, each answered by its own model.
+"""Each coarser rank against the finest one, each answered by its own model.
 
-"Family trains better than species": the family model's accuracy at family is set beside
-the species model's at species, and so are the figures that chance does not flatter.
+"Family trains better than species": compares the family model's accuracy at family with
+the species model's at species, together with chance-corrected figures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -68,10 +68,10 @@ def gaps_table(
         rows=rows,
         answer=". ".join(one[:1].upper() + one[1:] for one in answers) + "."
         if answers
-        else "One rank is compared with none.",
+        else "Nothing to compare: models of one rank only.",
         note="The first minus the second, on the same images. Kappa and bits are 0 for "
         "guessing by frequency; bits grow with the number of taxa, so their share of "
-        "the most that can be had stands beside them. Brackets: 95 % intervals, "
+        "the largest possible value is given, too. Brackets: 95 % intervals, "
         "species and seeds resampled, pairing images and seeds.",
     )
 
@@ -113,7 +113,7 @@ def _kappa(
     ranks: Sequence[str],
     counts: Mapping[str, int],
 ) -> Estimate:
-    """Cohen's kappa of the first at its rank minus that of the second at its own."""
+    """Cohen's kappa: first model at its rank minus second model at its own."""
     answers, groups, seeds = [], [], []
     for seed, pair in matched([first, second]):
         said = [

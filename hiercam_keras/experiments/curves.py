@@ -1,8 +1,9 @@
-"""--mode=curves: how well each rank is learned at equal epochs, properly compared.
+"""--mode=curves: how well each rank is learned at equal epochs.
 
-A model of each rank, several seeds, one split; beside them the species model rolled up
-to the coarser ranks, one model with a head for each rank, and variants of it: losses
-over the tree, a term between its heads, heads that see each other.
+Compares, on one split with several seeds: a model of each rank; the species model with
+probabilities summed up to the coarser ranks ("rolled up"); one model with a head for
+each rank; and variants of it: hierarchical losses, a consistency term between its
+heads, and chained heads.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,12 +32,12 @@ from hiercam_keras.tables import read_log
 INTRO = (
     "Is family learned better than species, or is it only easier to guess? Models of "
     "every rank are trained for equal epochs on one split. The sentences in bold are "
-    "made from the intervals of their table."
+    "computed from the intervals of their table."
 )
 
 
 def run(settings: Settings) -> str:
-    """Trains what is missing and writes CURVES.md."""
+    """Trains the missing models and writes CURVES.md."""
     config = settings.config.curves
     map_settings.check_strides(settings, [settings.config.model.output_stride])
     names = _conditions(settings)
@@ -84,7 +85,7 @@ def run(settings: Settings) -> str:
 
 
 def _conditions(settings: Settings) -> dict[Condition, str]:
-    """The first habitat, at the weights of config.curves.weights."""
+    """The first habitat with each of config.curves.weights, and their names."""
     first, words = next(iter(training_grid.conditions(settings).items()))
     weights = tuple(settings.config.curves.weights)
     if not weights:
@@ -98,7 +99,7 @@ def _conditions(settings: Settings) -> dict[Condition, str]:
 def _variants(
     settings: Settings, names: Mapping[Condition, str]
 ) -> dict[Condition, str]:
-    """The multi-rank models of config.curves.multi_overrides, in words."""
+    """The multi-rank models of config.curves.multi_overrides, and their names."""
     found = {}
     for condition, words in names.items():
         for entry in settings.config.curves.multi_overrides:
@@ -128,7 +129,7 @@ def _routes(seen, ranks, multi, names, several, taxonomy) -> list[Result]:
 
 
 def curves_png(wanted: Sequence[Piece], table: Result) -> bytes:
-    """Learning curves of the models, means over the seeds."""
+    """Learning curves of the models as PNG bytes, means over the seeds."""
     logs: dict[str, list[dict]] = {}
     for piece in wanted:
         if len(piece.ranks) == 1:
@@ -142,7 +143,7 @@ def curves_png(wanted: Sequence[Piece], table: Result) -> bytes:
 
 
 def mean_log(logs: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, list[float]]:
-    """Columns that all logs have, averaged over the epochs that all have."""
+    """Means of the columns and epochs that all logs have."""
     names = [name for name in logs[0] if all(name in log for log in logs)]
     epochs = min(len(log["epoch"]) for log in logs)
     return {

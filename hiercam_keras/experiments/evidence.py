@@ -1,4 +1,4 @@
-"""Tables on whether a map lies on the part that carries a rank's trait."""
+"""Tables on how much energy a map has on the part that carries a rank's trait."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from hiercam_keras.experiments.pooling import BACKGROUND, OBJECT, Pool, Seen, pi
 from hiercam_keras.experiments.results import ORIGINAL, Result, joined, text, told
 
 Evidence = Mapping[str, tuple[str, int]]  # rank -> (name of the part, its label)
-# A model: its ranks, the condition in words, its pieces.
+# A model: its ranks, the name of the condition, its trainings.
 Models = Sequence[tuple[tuple[str, ...], str, list[Seen]]]
 
 LIFT = (
@@ -19,7 +19,7 @@ LIFT = (
 
 
 def own_rank_table(models: Models, evidence: Evidence) -> Result:
-    """Does a model look at the part of its own rank? Maps of its own question."""
+    """Lift of each model on the part of its own rank, in maps of its own question."""
     rows, answers, missing = [], [], []
     for ranks, condition, seen in models:
         rank = ranks[-1]
@@ -84,8 +84,8 @@ def steps_table(models: Models, evidence: Evidence) -> Result:
     return Result(
         name="parts",
         title="Every question on every part",
-        claim="What do the maps of one model lie on, asked at each rank, and asked for "
-        "each step (this family within its order)?",
+        claim="Where is the energy of one model's maps, asked at each rank, and asked "
+        "for each step (this family within its order)?",
         header=("model", "data", "map", *_part_titles(evidence), "whole bird"),
         rows=rows,
         answer=_highest(rows, evidence),
@@ -97,7 +97,7 @@ def steps_table(models: Models, evidence: Evidence) -> Result:
 
 
 def lower_steps(rows: Sequence[tuple], evidence: Evidence) -> tuple[str, ...]:
-    """What there is to say of steps whose own part has not the highest lift."""
+    """Sentence on the steps whose own part does not have the highest lift, if any."""
     step = _count_highest(rows, evidence)["step to"]
     if step[0] == step[1]:
         return ()
@@ -117,7 +117,7 @@ def _highest(rows: Sequence[tuple], evidence: Evidence) -> str:
 
 
 def _count_highest(rows: Sequence[tuple], evidence: Evidence) -> dict[str, list[int]]:
-    """How often the own part has the highest lift, and of how many maps."""
+    """Numbers of maps whose own part has the highest lift, and of all maps."""
     counts = {"asked for": [0, 0], "step to": [0, 0]}
     for row in rows:
         kind, _, rank = row[2].rpartition(" ")
@@ -125,7 +125,7 @@ def _count_highest(rows: Sequence[tuple], evidence: Evidence) -> dict[str, list[
             continue
         values = [cell.value for cell in row[3 : 3 + len(evidence)]]
         if not all(map(math.isfinite, values)):
-            continue  # nothing to choose: only children
+            continue  # the taxa of this rank have no siblings
         hit = values.index(max(values)) == list(evidence).index(rank)
         counts[kind][0] += hit
         counts[kind][1] += 1
@@ -179,13 +179,13 @@ def specificity_table(models: Models, evidence: Evidence) -> Result:
         short=_counts(better, worse, same, few),
         missing=unlike_plain(worse, same),
         note="Each figure is the lift on the rank's own part minus the mean lift on "
-        "the other parts: 0 says that the map does not prefer its part. Brackets as "
+        "the other parts: 0 means that the map does not prefer its part. Brackets as "
         "above; the last column pairs the images.",
     )
 
 
 def unlike_plain(worse: list[str], same: list[str]) -> tuple[str, ...]:
-    """What there is to say of steps that do not prefer their part more."""
+    """Sentences on the steps that do not prefer their part more than plain maps do."""
     told_ = []
     if worse:
         told_.append(
@@ -218,11 +218,11 @@ def _summary(better: list, worse: list, same: list, few: list) -> str:
     ):
         if names:
             parts.append(f"steps to {joined(names)} {words}")
-    return _capital("; ".join(parts)) + "." if parts else "There was no step to ask."
+    return _capital("; ".join(parts)) + "." if parts else "There are no steps."
 
 
 def parts_of(evidence: Evidence) -> list[str]:
-    """The parts as tables name them, "part_<rank>"."""
+    """Names of the parts in tables, "part_<rank>"."""
     return [f"part_{rank}" for rank in evidence]
 
 
@@ -240,7 +240,7 @@ def _part_titles(evidence: Evidence) -> list[str]:
 
 
 def in_words(part: str) -> str:
-    """A part's name as one says it."""
+    """Human-readable name of a part."""
     return part.replace("_", " and ")
 
 
@@ -251,7 +251,7 @@ def _capital(words: str) -> str:
 def by_model(
     all_seen: Sequence[Seen], names: Mapping, heads: Sequence[tuple[str, ...]]
 ) -> Models:
-    """Pieces by model and condition; `names` has a condition's words."""
+    """Trainings by model and condition; `names` maps a condition to its name."""
     return [
         (ranks, words, seen)
         for condition, words in names.items()

@@ -36,13 +36,13 @@ INTRO = (
     "Does the rank of the labels change how well a model's maps find the animal? The "
     "protocol is that of Cole et al. 2022 (arXiv:2207.10225): the same images, models "
     "trained at each rank, and the boxes of their class activation maps for the {} "
-    "taxon. The sentences in bold are made from the intervals of their table."
+    "taxon. The sentences in bold are computed from the intervals of their table."
 )
 TARGETS = ("true", "predicted")
 
 
 def run(settings: Settings) -> str:
-    """Trains what is missing and writes GRANULARITY.md."""
+    """Trains the missing models and writes GRANULARITY.md."""
     sweep = settings.config.sweep
     condition = next(iter(training_grid.conditions(settings)))
     plan = _plan(settings)
@@ -75,11 +75,11 @@ def run(settings: Settings) -> str:
 
 
 def _plan(settings: Settings) -> dict[int, tuple[int, ...]]:
-    """Strides to train at, each with those to view it at, its own first.
+    """Output strides of the trainings, each with those of its maps, its own first.
 
     Raises:
-      UserError: the network cannot have one of them, or another field is wrong; told
-        before anything is trained.
+      UserError: the network cannot have one of them, or another field is wrong. It is
+        raised before any training starts.
     """
     sweep, model = settings.config.sweep, settings.config.model
     if sweep.target not in TARGETS:
@@ -113,7 +113,7 @@ def _at_stride(settings: Settings, condition: Condition, trained: int) -> Condit
 
 
 def _trainable(settings: Settings, condition: Any) -> tuple[str, ...]:
-    """Ranks with two taxa or more in the images."""
+    """Ranks at which the images have two taxa or more."""
     from hiercam_keras.modes.load import load_source, taxonomy_of
 
     piece = training_grid.make_piece(settings, ("any",), 0, condition)
@@ -124,7 +124,7 @@ def _trainable(settings: Settings, condition: Any) -> tuple[str, ...]:
 def _counted(
     piece: Piece, run_: Run, settings: Settings, stride: int
 ) -> tuple[Found | None, Found]:
-    """Counts of val, if such images have boxes, and of the evaluated split."""
+    """Counts of val (None if its images have no boxes) and of the evaluated split."""
     data = map_settings.opened(run_, settings, piece)
     splits = [settings.split]
     if settings.split != "val" and _has_boxes(data, "val"):
@@ -167,7 +167,7 @@ def _has_boxes(data: RunData, split: str) -> bool:
 
 
 def _question(target: str, rank: str) -> Callable[[Any], Any]:
-    """GT-known, as weakly supervised localization has it, or the model's own answer."""
+    """Targets of a batch: its true taxa (GT-known, as in WSOL) or the predictions."""
     if target == "predicted":
         return lambda batch: targets.predicted(rank)
     return lambda batch: targets.label(batch.labels[rank], rank)

@@ -1,7 +1,7 @@
-"""Does one question get the same map from two models?
+"""Agreement of two models' maps for one question.
 
-Two trainings that differ in the seed alone give maps that differ: that is the noise
-floor, and only what agrees less than it is another map.
+Two trainings that differ only in the seed give different maps. Their agreement is the
+noise floor: maps count as different only if they agree less than that.
 """
 
 import dataclasses
@@ -28,11 +28,11 @@ MEASURES = {
 def agreement_table(
     seen: Sequence[Seen], names: dict, fine: str, coarse: str
 ) -> Result:
-    """Trained at `coarse` against trained at `fine` and asked for `coarse`.
+    """Agreement of models trained at `coarse` with `fine` models asked for `coarse`.
 
     Args:
-      seen: pieces of both ranks, several seeds.
-      names: condition -> its words.
+      seen: trainings of both ranks, several seeds.
+      names: condition -> its name.
       fine, coarse: ranks.
     """
     rows, answers, short, missing = [], [], [], []
@@ -71,7 +71,7 @@ def agreement_table(
         answer=". ".join(one[:1].upper() + one[1:] for one in answers)
         + ("." if answers else "A noise floor needs two seeds."),
         note="Mean agreement of two heatmaps of one test image; 1 is the same map. "
-        "Different images tell what agreement comes from the middle of the picture "
+        "Pairs of different images show the agreement that comes from the center bias "
         "alone. Brackets: 95 % intervals, species resampled.",
         figure="study/agreement.png",
         missing=tuple(missing),
@@ -83,7 +83,7 @@ def agreement_table(
 
 
 def same_map(words: str, rows: Sequence[tuple], fine: str, coarse: str) -> list[str]:
-    """What there is to say where one model's maps are the same whatever is asked."""
+    """Sentence on a model whose maps do not depend on the asked rank, if any."""
     asked = f"one {fine} model asked for {coarse} and for {fine}"
     return [
         f"Plain maps do not follow the question: {asked} ({words}) gives maps that "
@@ -96,7 +96,7 @@ def same_map(words: str, rows: Sequence[tuple], fine: str, coarse: str) -> list[
 def _kinds(
     fines: Sequence[Seen], coarses: Sequence[Seen], fine: str, coarse: str
 ) -> dict[str, list[Pair]]:
-    """Pairs of maps by what they show."""
+    """Pairs of maps by the comparison that they belong to."""
     by_seed = {one.piece.seed: one.table for one in fines}
     same = [(one.table, by_seed.get(one.piece.seed)) for one in coarses]
     return {
@@ -120,7 +120,7 @@ def _two(seen: Sequence[Seen], rank: str) -> list[Pair]:
 
 
 def _shifted(table: Table) -> Table:
-    """The same example_ids with the maps of images half the split away."""
+    """The same example_ids, each with the map of an image half the split away."""
     order = np.argsort(table.example_ids, kind="stable")
     maps = table.values["map"][np.roll(order, len(order) // 2)]
     ordered = table.take(order)
@@ -150,7 +150,7 @@ def _interval(values: tuple) -> Estimate:
 
 
 def _gap(question: dict, floor: dict) -> Estimate:
-    """Agreement of the question minus that of the floor, paired by image (Pearson)."""
+    """Agreement minus the noise floor (Pearson), paired by image."""
     measure = next(iter(MEASURES))
     first, second = (_by_image(one[measure]) for one in (question, floor))
     common = sorted(first.keys() & second.keys())

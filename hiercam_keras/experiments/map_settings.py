@@ -1,7 +1,7 @@
-"""The looks of a piece, made where they are missing.
+"""Measurements of a training under several map settings, computed if missing.
 
-One model can be viewed in several ways with the same weights: at another output
-stride, at an earlier layer, by another method, or on the images of another piece.
+The same weights give different maps at another output stride, at an earlier layer, by
+another method, or on the images of another training.
 """
 
 import re
@@ -26,11 +26,11 @@ from hiercam_keras.modes.load import RunData, open_run
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs.run_folder import Run
 
-_NAME_BYTES = 120  # of a view in the name of its file
+_NAME_BYTES = 120  # of the settings in a file name
 
 
 def usual(piece: Piece) -> View:
-    """The view of --mode=cam: trained stride, last activation, config.cam.method."""
+    """Settings of --mode=cam: trained stride, last activation, config.cam.method."""
     config = piece.config
     return View(config.model.output_stride, config.cam.layer, config.cam.method)
 
@@ -45,18 +45,18 @@ def look_at(
     kinds: Sequence[str] = ("asked", "step"),
     rank: str | None = None,
 ) -> list[Table]:
-    """The looks of a finished piece, from disk where they are there.
+    """Measurements of a finished training, read from disk if they exist.
 
     Args:
-      piece, run: whose model is asked.
-      settings: of the experiment; its `split` is looked at.
-      views: how; default the usual view.
-      images_of: another run with the same split on other pictures of the same birds.
-      kinds: of the questions: asked, step.
+      piece, run: the training and its run folder.
+      settings: of the experiment; `split` names the images.
+      views: map settings; default `usual`.
+      images_of: another run with the same split on other pictures of the same objects.
+      kinds: kinds of questions: asked, step.
       rank: only questions at this rank.
 
     Returns:
-      One for each view.
+      One for each of `views`.
     """
     views = list(views) or [usual(piece)]
     data = opened(run, settings, piece)
@@ -83,9 +83,7 @@ def look_at(
     missing = [view for view in views if not places[view].exists()]
     for step in dict.fromkeys(view.stride for view in missing):
         chosen = [view for view in missing if view.stride == step]
-        logging.info(
-            "looking through %s at stride %d (%s)", run.path, step, _told(chosen)
-        )
+        logging.info("measuring %s at stride %d (%s)", run.path, step, _told(chosen))
         _look(data, settings.split, step, chosen, asked, places)
     return [tables.load(places[view]) for view in views]
 
@@ -95,17 +93,16 @@ def _told(views: Sequence[View]) -> str:
 
 
 def opened(run: Run, settings: Settings, piece: Piece | None = None) -> RunData:
-    """The images of a run; maps are made and scored as the piece's config says,
-    if given."""
+    """The images of a run, with the `cam` section of the training's config if given."""
     data = open_run(replace(settings, overrides={}, workdir=str(run.path)), run)
     if piece is None:
         return data
     config = ConfigDict(data.config.to_dict())
     config.cam = ConfigDict(piece.config.cam.to_dict())
     config.localize = ConfigDict(piece.config.localize.to_dict())
-    # A field that came into the program after the training has today's default.
+    # A field that is newer than the training gets its present default.
     model = {**piece.config.model.to_dict(), **config.model.to_dict()}
-    # A network of the user's is imported by its name, which no run folder may choose.
+    # A user's network is imported by name, and a run folder must not choose the name.
     model["backbone"] = piece.config.model.backbone
     config.model = ConfigDict(model)
     return replace(data, config=config)
@@ -129,7 +126,7 @@ def _look(
     asked: dict[str, Any],
     places: dict[View, Any],
 ) -> None:
-    """Makes and writes the looks of the views at one stride, in one pass."""
+    """Measures and writes all settings of one stride in one pass over the images."""
     usual_layer = usual_layer_of(data.run)
     layers = list(dict.fromkeys(view.layer or usual_layer for view in views))
     methods = list(dict.fromkeys(view.method for view in views))
@@ -149,23 +146,23 @@ def _look(
 
 
 def usual_layer_of(run: Run) -> str:
-    """The layer that a CAM of a run explains by default, as its model file says it: a
-    network of the user's is in no list of ours."""
+    """The default CAM layer of a run, read from its model file, which also covers
+    networks that are not built in."""
     return files.read_metadata(run.model_path)["cam_layer"]
 
 
 def check_strides(settings: Settings, strides: Sequence[int]) -> None:
-    """Sees before anything is trained that the network can have these output strides.
+    """Checks, before any training, that the network supports these output strides.
 
     Raises:
-      UserError: it cannot.
+      UserError: it does not.
     """
     for one in strides:
         heads.check_output_stride(settings.config.model.backbone, one)
 
 
 def model_at(data: RunData, output_stride: int) -> Any:
-    """The run's model, its weights in a network of the given output stride."""
+    """The run's weights in a network of the given output stride."""
     config = data.config
     runtime.start(config.seed, config.model.dtype)
     if output_stride == config.model.output_stride:

@@ -1,8 +1,8 @@
 """Predictions and CAM statistics per image and question, measured in one pass.
 
-Images stream through the model once for many questions, methods and layers. Only
-numbers stay, and a small copy of each map for the comparison between models. They are
-stored next to the model (runs/.../looks/), so a second call measures what is missing.
+Images stream through the model once for many questions, methods and layers. The result
+holds numbers and a small copy of each map, for comparisons between models. It is stored
+next to the model (runs/.../looks/), so a second call computes only what is missing.
 """
 
 import hashlib
@@ -38,8 +38,8 @@ class View(NamedTuple):
 
 
 def questions(finest: str, taxonomy: Taxonomy) -> dict[str, Target]:
-    """Questions by name, coarse to fine: at each rank the predicted taxon
-    ("asked-family"), and its choice among its siblings ("step-family")."""
+    """CAM targets by name, coarse to fine: at each rank the predicted taxon
+    ("asked-family"), and its step from the parent ("step-family")."""
     ranks = [
         rank
         for rank in taxonomy.ranks[: taxonomy.ranks.index(finest) + 1]
@@ -56,13 +56,13 @@ def look(
     asked: dict[str, Target],
     methods: Sequence[str],
 ) -> dict[tuple[str, str], Table]:
-    """Asks every image of a split all questions, by every method, at every layer.
+    """Measures every image of a split for all questions, methods and layers.
 
     Args:
       explain: an Explainer of several layers.
       data: the images.
       split: train, val or test.
-      asked: by name of the question, "asked-<rank>" or "step-<rank>".
+      asked: targets by name of the question, "asked-<rank>" or "step-<rank>".
       methods: CAM methods.
 
     Returns:
@@ -106,7 +106,7 @@ def look(
 def _chunks(
     found, batch, rows, records, ranks, parts, taxonomy
 ) -> Iterator[tuple[Any, Chunk]]:
-    """The answers of a batch by (method, layer)."""
+    """The maps of each batch by (method, layer)."""
     shown = [records[batch.example_ids[row]] for row in rows]
     known = regions.of_pictures(shown, [batch.geometry[row] for row in rows], parts)
     first = next(iter(found.values()))
@@ -154,7 +154,7 @@ def _check_regions(record: Record, parts: bool) -> None:
 
 
 def identity(model_path: Path, example_ids: Sequence[str], **rest: Any) -> str:
-    """Sixteen hex digits that differ where model, images or question differ."""
+    """Sixteen hex digits of a digest of model, images and the other arguments."""
     digest = hashlib.sha256(Path(model_path).read_bytes())
     about = [SCHEMA_VERSION, SIDE, HOT, list(example_ids), rest]
     digest.update(json.dumps(about, sort_keys=True).encode())

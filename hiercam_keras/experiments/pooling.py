@@ -16,7 +16,7 @@ OBJECT, BACKGROUND = "energy_on_object", "background"
 
 @dataclass(frozen=True)
 class Seen:
-    """A training and the table of its answers."""
+    """A training and the table of its measurements."""
 
     piece: Piece
     table: Table
@@ -27,7 +27,7 @@ def pick(
     ranks: Sequence[str] | None = None,
     condition: Condition | None = None,
 ) -> list[Seen]:
-    """Those of these ranks and this condition, by seed."""
+    """The trainings of these ranks and this condition, by seed."""
     found = [
         one
         for one in all_seen
@@ -43,7 +43,7 @@ def paired(
     """Mean over pictures and seeds of a figure of several models at one picture.
 
     Args:
-      several: trainings of each model; seeds and pictures that all have are taken.
+      several: trainings of each model; only common seeds and pictures are used.
       value: tables of each model with the same N pictures -> (N,).
     """
     cells = list(matched(several))
@@ -69,7 +69,7 @@ def matched(
 
 
 class Pool:
-    """Pictures of several seeds, one after the other.
+    """Pictures of several seeds, concatenated.
 
     Args:
       seen: trainings that differ in their seed only.
@@ -100,7 +100,8 @@ class Pool:
         return resampling.mean(values, self.groups, self.seeds)
 
     def accuracy(self, rank: str, predicted: str = "predicted") -> Estimate:
-        """Share of right answers at a rank, of those named "predicted" or "rolled"."""
+        """Accuracy at a rank of the answers in the column `predicted` ("predicted", or
+        "rolled" for those summed up from the finest head)."""
         question = f"asked-{rank}"
         return self.mean(self.of(predicted, question) == self.of("true", question))
 

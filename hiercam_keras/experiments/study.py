@@ -1,7 +1,7 @@
 """--mode=study: the controlled experiment on procedural birds, as one page.
 
-Models of several ranks, seeds and habitats are trained where they are missing, look at
-the same test images, and are compared in tables that each test one sentence.
+Models of several ranks, seeds and habitats are trained if missing, measured on the same
+test images, and compared in tables that each test one claim.
 """
 
 import itertools
@@ -35,20 +35,20 @@ INTRO = (
     "What does a network look at when it is asked for the species, and what when it is "
     "asked for the family, of the same picture? On procedural birds the part that "
     "carries each rank is known ([SYNTHETIC_BIRDS.md](SYNTHETIC_BIRDS.md)), so that "
-    "the answer can be checked. The sentences in bold are made from the intervals of "
+    "the answer can be checked. The sentences in bold come from the intervals of "
     "their table; an interval that holds 0 is reported as no difference. Intervals "
     "are not corrected for the number of comparisons. `make study` is 72 trainings, "
-    "`make study-small` 8; the number below tells which one this page is of."
+    "`make study-small` 8; the number below identifies the one of this page."
 )
 
 _CHOSEN = (
     "Layer and method are config.study.close. The default was chosen by the table of "
-    "views below, on the first seed and these very images, so its figures flatter it."
+    "views below, on the first seed and these images, so its figures are optimistic."
 )
 
 
 def run(settings: Settings) -> str:
-    """Trains what is missing, looks, and writes STUDY.md."""
+    """Trains and measures what is missing, and writes STUDY.md."""
     study = settings.config.study
     names = training_grid.conditions(settings)
     map_settings.check_strides(settings, study.strides)
@@ -78,17 +78,17 @@ def run(settings: Settings) -> str:
 
 
 def seeds_note(count: int) -> list[str]:
-    """What so few seeds cannot tell; nothing from five on."""
+    """The limits of few seeds, as one sentence; none from five seeds on."""
     if count >= 5:
         return []
     if count == 1:
-        return ["One seed tells nothing of how much trainings differ by chance."]
+        return ["With one seed the variation between trainings is unknown."]
     return [
-        f"What {count} seeds cannot tell: how much trainings differ. Each interval "
-        f"draws {count} of the {count} seeds again, and a further training may well "
-        "lie outside of it. What rests on many images of one model is told by them; "
-        "what rests on one training against another, as an accuracy by rank or by "
-        "habitat, is not told safely."
+        f"{count} seeds do not show how much trainings vary. Each interval resamples "
+        f"{count} of the {count} seeds, and a further training may well be outside of "
+        "it. Results that rest on many images of one model are reliable; results that "
+        "rest on one training against another, such as an accuracy by rank or by "
+        "habitat, are not."
     ]
 
 
@@ -96,8 +96,8 @@ def _check(data: RunData) -> None:
     if not data.source.evidence:
         raise UserError(
             f"{data.source.root} has no evidence.csv, which says which part carries "
-            "which rank, so the study has nothing to check. Use --mode=curves or "
-            "--mode=granularity on these images."
+            "which rank, so the study has nothing to compare with. Use --mode=curves "
+            "or --mode=granularity on these images."
         )
 
 
@@ -154,8 +154,7 @@ def _tables(
 
 
 def for_weights(table: Result, study, weights: str | None) -> Result:
-    """The table of models that began with these weights, by name and title apart from
-    those of the first ones."""
+    """The table of models with these initial weights, under its own name and title."""
     several = tuple(study.weights)
     if len(several) < 2:
         return table
@@ -233,7 +232,7 @@ def _views_table(settings, names, seen, done, rank: str, marks: dict) -> Result:
 def _habitat_cells(
     settings: Settings, seen: list[Seen], done: list[Run], weights: str | None
 ) -> tuple:
-    """Pieces by (rank, habitat), and by (rank, trained, tested) habitats."""
+    """Trainings by (rank, habitat), and by (rank, trained, tested) habitats."""
     study = settings.config.study
     low, high = min(study.habitats), max(study.habitats)
     by_place = {

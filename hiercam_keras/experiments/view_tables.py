@@ -1,4 +1,4 @@
-"""The table on map size, layer and method, with the same weights."""
+"""The table of map sizes, layers and methods, with the same weights."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ def views_table(
     return Result(
         name="views",
         title=f"Map size, layer and method, for the {rank} model",
-        claim="How do map size, layer and method change where the maps lie?",
+        claim="How do map size, layer and method change where the maps are?",
         header=(
             "stride",
             "layer",
@@ -75,15 +75,15 @@ def views_table(
 
 
 VIEWS_NOTE = (
-    "One seed. The same weights at each stride, without training again; accuracy tells "
-    "what that costs. Not comparable are views whose accuracy is so far below the best "
-    "that the two intervals do not meet: there the network is another one, and not "
-    "only its maps are larger or smaller. "
+    "One seed. The same weights at each stride, without further training; the accuracy "
+    "shows the cost. A view is not comparable if the interval of its accuracy is below "
+    "that of the best view: then the network itself works differently, not only the "
+    "size of its maps. "
 )
 
 
 def comparable(accuracies: Sequence[Estimate]) -> list[bool]:
-    """Whether each accuracy's interval meets that of the best one."""
+    """Whether each accuracy's interval overlaps that of the best one."""
     best = max(accuracies, key=lambda one: one.value)
     floor = best.value if math.isnan(best.low) else best.low
     return [
@@ -92,13 +92,13 @@ def comparable(accuracies: Sequence[Estimate]) -> list[bool]:
 
 
 def lost_views(rows: Sequence[tuple]) -> tuple[str, ...]:
-    """What there is to say of strides at which the accuracy is lost."""
+    """Sentence on the strides at which the accuracy is much lower, if any."""
     lost = {row[0]: row[4] for row in rows if row[-1] == "no"}
     if not lost:
         return ()
     told_ = joined([f"{stride} ({text(one)})" for stride, one in lost.items()])
     return (
-        f"What map size does is not told: at output stride {told_} the network loses "
-        "so much of its accuracy that its maps cannot be compared with those at the "
-        "stride of its training.",
+        f"The effect of map size is unknown: at output stride {told_} the network "
+        "loses so much of its accuracy that its maps cannot be compared with those at "
+        "the stride of its training.",
     )

@@ -1,4 +1,4 @@
-"""Differences between routes and between ranks, by hand on a few answers."""
+"""Differences between strategies and between ranks, worked out on a few answers."""
 
 import numpy as np
 import pytest
@@ -73,4 +73,4 @@ def test_a_rank_against_the_finest_by_hand():
     assert [cell.value for cell in cells] == pytest.approx(expected)
     assert "accuracy" in table.answer and "share of most bits" in table.answer
     alone = accuracy_gaps.gaps_table(models[1:], labels, counts, RANKS)
-    assert alone.rows == [] and "compared with none" in alone.answer
+    assert alone.rows == [] and "Nothing to compare" in alone.answer

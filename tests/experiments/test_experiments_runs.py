@@ -1,4 +1,4 @@
-"""Pieces: where they lie, what is kept, what goes on, what is refused."""
+"""Trainings of an experiment: their folders, keeping, resuming, refusals."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from hiercam_keras.experiments import runs, training_grid
 from hiercam_keras.experiments.training_grid import Condition
 
 
-def test_pieces_lie_where_train_puts_them(tiny):
+def test_run_folders_are_those_of_train(tiny):
     settings = make_settings(tiny)
     plain = training_grid.make_piece(settings, ("family",), 3)
     assert plain.path == Path(tiny.runs_dir) / "mini/family/seed3"
@@ -49,7 +49,7 @@ def test_an_override_is_a_condition_of_its_own(tiny):
             )
 
 
-def test_what_several_heads_have_is_left_out_of_one(tiny):
+def test_fields_of_several_heads_are_reset_for_one(tiny):
     """So that one config makes both models that are compared."""
     config = tiny.copy_and_resolve_references()
     config.train.update({"consistency": 1.0, "loss_weights": (0.5, 2.0)})
@@ -61,7 +61,7 @@ def test_what_several_heads_have_is_left_out_of_one(tiny):
     assert one.train.consistency == 0 and one.train.loss_weights == ()
     assert one.model.head_chain == "none" and one.model.head_features == 4
     asked = Condition(overrides=(("train.consistency", 2.0),))
-    with pytest.raises(UserError, match=r"consistency=2.0 is of models with several"):
+    with pytest.raises(UserError, match=r"consistency=2.0 needs several heads"):
         training_grid.make_piece(settings, ("species",), 0, asked)
     both = asked.overrides + (("train.hierarchical", "hxe"),)
     made = training_grid.make_piece(
@@ -90,13 +90,13 @@ def test_every_combination_first_seed_first(tiny):
 
 @pytest.fixture
 def alone(tiny, tmp_path):
-    """A piece of its own, on the birds of all tests."""
+    """A training of its own, on the birds of all tests."""
     config = tiny.copy_and_resolve_references()
     config.runs_dir = str(tmp_path / "runs")
     return config
 
 
-def test_a_stopped_piece_goes_on_and_a_finished_one_is_kept(alone, monkeypatch):
+def test_a_stopped_training_resumes_and_a_finished_one_is_kept(alone, monkeypatch):
     from hiercam_keras.modes import train
 
     settings = make_settings(alone)
@@ -119,7 +119,7 @@ def test_a_stopped_piece_goes_on_and_a_finished_one_is_kept(alone, monkeypatch):
 
     (run,) = runs.train_missing([piece], settings, goes_on)
     assert run.finished and run.ranks == ("family",)
-    assert log.read_bytes() == before  # no epoch was done again
+    assert log.read_bytes() == before  # no epoch is repeated
     runs.train_missing([piece], settings, goes_on)
     assert calls == [str(piece.path)]
 
@@ -130,8 +130,8 @@ def test_a_run_with_other_settings_is_refused(studied):
     piece = training_grid.make_piece(settings, ("species",), 0, Condition(0.0))
     assert runs.train_missing([piece], settings, None)
     other = piece.config.to_dict()
-    other["data"]["workers"] = 7  # how fast is no matter
-    other["train"]["new_field"] = 1  # nor what came later
+    other["data"]["workers"] = 7  # changes the speed only
+    other["train"]["new_field"] = 1  # newer than the run
     kept = dataclasses.replace(piece, config=ConfigDict(other))
     assert runs.train_missing([kept], settings, None)
     other["train"]["epochs"] = 9
@@ -140,8 +140,8 @@ def test_a_run_with_other_settings_is_refused(studied):
         runs.train_missing([changed], settings, None)
 
 
-def test_the_error_of_a_process_of_its_own_is_told(alone):
-    """Spawned for real: the tiny backbone is not known there."""
+def test_the_error_of_a_training_process_is_raised(alone):
+    """A spawned process does not know the tiny backbone."""
     settings = make_settings(alone)
     piece = training_grid.make_piece(settings, ("family",), 0)
     with pytest.raises(UserError, match="seed0: backbone 'tiny' is not known"):

@@ -1,4 +1,4 @@
-"""Figures of the tables by hand, and how they are written."""
+"""Figures of the tables, worked out by hand, and their files."""
 
 import csv
 import dataclasses
@@ -46,7 +46,7 @@ def test_lifts_and_specificity_by_hand():
     assert gain.verdict == 1
 
 
-def test_a_step_into_an_only_child_is_left_out():
+def test_a_step_into_an_only_child_is_omitted():
     energy = np.full((3, 2, 3), 1 / 3)
     energy[0, 1] = np.nan
     pool = Pool([make_seen(make_table(energy))])
@@ -58,7 +58,7 @@ def test_a_step_into_an_only_child_is_left_out():
 
 
 def test_kappa_and_bits_by_hand():
-    """Four images of two taxa: three right, of 1 said to be 0."""
+    """Four images of two taxa: three right, one of taxon 1 predicted as 0."""
     true = np.array([[0, 0], [0, 0], [1, 1], [1, 1]], np.int32)
     said = np.array([[0, 0], [0, 0], [0, 0], [1, 1]], np.int32)
     sure = np.log2([[1.0] * 2, [0.5] * 2, [0.25] * 2, [1.0] * 2])
@@ -95,7 +95,7 @@ def test_paired_takes_the_images_and_seeds_that_all_have():
 
 
 def test_the_background_by_hand():
-    """Species: 0.2 in both habitats. Family: 0.2, and 0.5 where the habitat tells."""
+    """Species: 0.2 in both habitats. Family: 0.2, and 0.5 with information."""
 
     def cell(rank, share, place):
         energy = np.tile([share, 1 - share, 0], (12, 1, 1))
@@ -121,7 +121,7 @@ def test_the_background_by_hand():
     assert "change exceeds the species model's" in table.answer
 
 
-def test_agreement_is_held_against_the_noise_floor():
+def test_agreement_is_compared_with_the_noise_floor():
     """Both models look at the left, two seeds of one rank at left and right."""
     left = np.tile(np.float16([[1, 0], [1, 0]]) / 2, (12, 1, 1, 1))
     noise = np.random.default_rng(0).uniform(0, 0.02, (12, 1, 2, 2)).astype(np.float16)
@@ -154,7 +154,7 @@ def test_agreement_is_held_against_the_noise_floor():
     assert "more than two seeds at one rank do" in table.answer
 
 
-def test_a_changed_field_is_held_against_the_same_training_without_it():
+def test_a_changed_field_is_compared_with_the_same_training_without_it():
     plain, changed = Condition(0.0), Condition(0.0, None, (("train.filter_loss", 0.1),))
     before = make_table([[[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]] * 4)
     after = make_table(
@@ -213,7 +213,7 @@ def table() -> results.Result:
 def test_a_table_is_written_with_its_intervals(table, tmp_path):
     page.write(tmp_path / "PAGE.md", "Page", "Intro.", [table], ["made by hand"])
     text = (tmp_path / "PAGE.md").read_text()
-    assert "What did not come out" not in text
+    assert "Not confirmed" not in text
     assert "| a\\|\\<b\\>\\_c | 0.500 (0.250 to 1.50) | 3 |" in text
     assert "| =1+1 | 2.00 (n = 5) |  |" in text
     assert (
@@ -233,7 +233,7 @@ def test_a_table_is_written_with_its_intervals(table, tmp_path):
     assert about["rows"][1]["share"]["low"] is None
 
 
-def test_a_table_tells_whose_question_it_is_what_failed_and_its_command(
+def test_a_table_names_its_source_its_failures_and_its_command(
     table, tmp_path
 ):
     theirs = dataclasses.replace(
@@ -243,8 +243,8 @@ def test_a_table_tells_whose_question_it_is_what_failed_and_its_command(
     page.write(tmp_path / "PAGE.md", "Page", "Intro.", [table, theirs], [], command)
     text = (tmp_path / "PAGE.md").read_text()
     assert "*The original study, in our words:* Is it so?" in text
-    assert text.count(f"`.json`; `{command}` makes it again") == 2
-    _, _, after = text.partition("## What did not come out")
+    assert text.count(f"`.json`; `{command}` recomputes it") == 2
+    _, _, after = text.partition("## Not confirmed")
     assert after.split("## One")[0].strip() == "- It is not so."
     about = json.loads((tmp_path / "page/one.json").read_text())
     assert about["source"] == results.ORIGINAL
@@ -289,7 +289,7 @@ def views_of(rights, steps):
 
 
 def test_the_best_view_is_one_of_those_that_compare():
-    """The highest lift of all is that of a network that is hardly ever right."""
+    """The view with the highest lift has lost its accuracy."""
     table = view_tables.views_table(
         views_of([20, 19, 1], [0.2, 0.3, 0.5]), "species", EVIDENCE
     )
@@ -298,7 +298,7 @@ def test_the_best_view_is_one_of_those_that_compare():
     assert len(table.missing) == 1 and "output stride 3" in table.missing[0]
 
 
-def test_what_did_not_come_out_follows_from_the_intervals():
+def test_what_is_not_confirmed_follows_from_the_intervals():
     better, same = (
         make_table([[[0.5, 0.3, 0.2], [0.5, 0.1, 0.4]]] * 12),
         make_table([[[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]] * 12),
@@ -350,17 +350,17 @@ def test_every_kind_of_weights_has_its_table(table):
     assert study.for_weights(drawn, single, "none") is drawn
 
 
-def test_what_few_seeds_cannot_tell():
-    assert "Each interval draws 2 of the 2 seeds" in study.seeds_note(2)[0]
-    assert "One seed tells nothing" in study.seeds_note(1)[0]
+def test_the_limits_of_few_seeds():
+    assert "Each interval resamples 2 of the 2 seeds" in study.seeds_note(2)[0]
+    assert "With one seed the variation" in study.seeds_note(1)[0]
     assert study.seeds_note(5) == []
 
 
 def test_conditions_are_explained_in_figures():
     said = study_figures.explained
-    assert said("habitat 0") == "habitat correlation 0, which tells nothing"
+    assert said("habitat 0") == "habitat correlation 0, no information"
     assert said("habitat 1, from scratch") == (
-        "habitat correlation 1, which tells the family, from scratch"
+        "habitat correlation 1, predicts the family, from scratch"
     )
     assert said("habitat 0.5") == "habitat correlation 0.5"
     assert said("all") == "all"
