@@ -56,6 +56,7 @@ def write(
     own = [column for column in columns if column.asked_of is None]
     data = columns[0].data
     evidence = data.source.evidence or {}
+    noun = data.config.data.noun
     sections = choose_sections(compared.table, settings)
     wanted = {one for section in sections for one in section.example_ids}
     records = [r for r in data.records(settings.split) if r.example_id in wanted]
@@ -77,7 +78,7 @@ def write(
         title=f"{data.run.data_name}: {' and '.join(c.name for c in own)}",
         question=compare_answer.question(summary),
         sentences=compare_answer.sentences(
-            compared, summary, lifts, settings.split, tested
+            compared, summary, lifts, settings.split, tested, noun
         ),
         ranks=data.taxonomy.ranks,
         models=tuple(models),
@@ -85,15 +86,16 @@ def write(
         sections=tuple(sections),
         **_curves(own, summary),
         agreement_name="heatmap correlation",
-        tables=compare_tables.make(compared, tested, lifts, evidence),
+        tables=compare_tables.make(compared, tested, lifts, evidence, noun),
         figures=compare_figures.draw(summary, lifts),
         steps_of=steps.model,
         facts=_facts(columns, settings),
+        noun=noun,
     )
     page.write_page(out, content, inline=len(records) <= page.MAX_INLINE)
     for (name, ids), section in zip(on_sheets.items(), sections, strict=True):
         chosen = [kept[one] for one in ids if one in kept]
-        sheets.write_sheets(out, chosen, models, section.title, name)
+        sheets.write_sheets(out, chosen, models, section.title, name, noun=noun)
     drawn = [kept[one] for one in on_sheets["chosen"] if one in kept]
     depth = data.taxonomy.ranks.index(own[-1].rank)
     shown = step_strips.of_different_taxa(drawn, depth, _STRIP_PICTURES)
@@ -123,8 +125,8 @@ def _model(row: Mapping[str, Any]) -> schema.Model:
         pictures=row["pictures"],
         pictures_with_object=row["object_pictures"],
         heatmap_area=row["heatmap_area"],
-        energy_on_bird=row["energy_on_bird"],
-        bird_area=row["bird_area"],
+        energy_on_object=row["energy_on_bird"],
+        object_area=row["bird_area"],
         numbers={
             f"{name} maps, %": 100 * row[name] for name in ("coherent", "incoherent")
         },
@@ -223,7 +225,7 @@ def _pictures(
                     ),
                     agreement=_known(agreement[number]),
                     split=settings.split,
-                    bird_area=_known(areas[number]),
+                    object_area=_known(areas[number]),
                     steps=()
                     if step is None
                     else compare_steps.shown(steps, step, data.taxonomy, evidence),
@@ -234,10 +236,11 @@ def _pictures(
 def _view(column: Column, entry: Any, compared: Compared, number: int) -> schema.View:
     taxonomy, table = column.data.taxonomy, compared.table
     evidence = column.data.source.evidence or {}
+    noun = column.data.config.data.noun
     place = table.questions.index(column.name)
     value = {name: array[number, place] for name, array in table.values.items()}
     shown = {
-        compare_tables.title(measure, evidence): float(value[measure])
+        compare_tables.title(measure, evidence, noun): float(value[measure])
         for measure in compared.measures
         if measure != "energy_on_object" and np.isfinite(value[measure])
     }
@@ -252,7 +255,7 @@ def _view(column: Column, entry: Any, compared: Compared, number: int) -> schema
         correct=bool(value["predicted"] == value["true"]),
         heatmap=heatmaps.heatmap(entry.cam[0], side),
         degenerate=bool(value["degenerate"]),
-        energy_on_bird=_known(value["energy_on_object"]),
+        energy_on_object=_known(value["energy_on_object"]),
         numbers=shown,
         coherent=_COHERENT.get(str(value["coherence"])),
     )

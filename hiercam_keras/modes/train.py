@@ -37,6 +37,7 @@ _FREE = (
     "config.distribution",
     "config.train.checkpoint_",
     "config.data.workers",
+    "config.data.noun",
     "config.model.modules",
 )
 

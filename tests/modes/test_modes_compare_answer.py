@@ -127,8 +127,8 @@ def test_a_difference_is_told_with_its_interval(numbers):
     first, second, _ = sentences(numbers)
     assert first.startswith("Of 40 pictures that no model had learned from, the")
     assert "the species model names the right species in 90.0 % (85.0 % to" in first
-    # The family model has 5 points more of its energy on the bird.
-    assert second.startswith("On the bird, which fills 30.0 % of the picture, lie 50.0")
+    # The family model has 5 points more of its energy on the object.
+    assert second.startswith("On the object, which fills 30.0 % of the picture, lie 50")
     assert "55.0 % when asked for the family: 5.0 points more (" in second
 
 
@@ -405,7 +405,7 @@ def test_the_figure_shows_the_rows_of_lifts_csv(monkeypatch):
 def test_measures_that_are_there_are_shown(numbers):
     table = compare_tables.measure_table(numbers, EVIDENCE)
     assert [one[0] for one in table.rows] == [
-        "energy on the bird", "energy on the patch",
+        "energy on the object", "energy on the patch",
     ]  # fmt: skip
     assert table.rows[0][1:3] == ("40", "0.5 (0.5 to 0.5)")
 
@@ -421,7 +421,7 @@ def test_paired_differences_are_shown_as_the_file_has_them():
     table = compare_tables.statistics_table([found, other], EVIDENCE)
     assert table.rows == (
         (
-            "energy on the bird",
+            "energy on the object",
             "family − species",
             "+0.05 (+0.03 to +0.07)",
             40,
