@@ -8,14 +8,20 @@ import numpy as np
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments.accuracy import accuracy_gap
 from hiercam_keras.experiments.evidence import Evidence, own_and_others
-from hiercam_keras.experiments.pooling import BACKGROUND, OBJECT, Seen, paired, pick
-from hiercam_keras.experiments.results import Result, told
+from hiercam_keras.experiments.pooling import (
+    BACKGROUND,
+    OBJECT,
+    MeasuredRun,
+    paired,
+    pick,
+)
+from hiercam_keras.experiments.results import Result, verdict
 from hiercam_keras.experiments.training_grid import Condition
 from hiercam_keras.metrics.resampling import Estimate
 
 
 def variants_table(
-    seen: Sequence[Seen],
+    measured: Sequence[MeasuredRun],
     names: Mapping[Condition, str],
     ranks: Sequence[str],
     evidence: Evidence,
@@ -28,7 +34,7 @@ def variants_table(
         field = ", ".join("{}={}".format(*one) for one in condition.overrides)
         plain = replace(condition, overrides=())
         for rank in ranks:
-            pair = pick(seen, (rank,), condition), pick(seen, (rank,), plain)
+            pair = pick(measured, (rank,), condition), pick(measured, (rank,), plain)
             part, others = own_and_others(evidence, rank)
             own = energy_gap(*pair, f"asked-{rank}", [part])
             rows.append(
@@ -44,7 +50,7 @@ def variants_table(
             )
             answers.append(
                 f"{field}, {rank} model: "
-                + told(
+                + verdict(
                     own,
                     "more energy on its own part",
                     "less energy on its own part",
@@ -75,7 +81,10 @@ def variants_table(
 
 
 def energy_gap(
-    first: Sequence[Seen], second: Sequence[Seen], key: str, parts: Sequence[str]
+    first: Sequence[MeasuredRun],
+    second: Sequence[MeasuredRun],
+    key: str,
+    parts: Sequence[str],
 ) -> Estimate:
     """Share of the energy on some parts: first model minus second."""
 

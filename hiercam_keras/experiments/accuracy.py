@@ -10,8 +10,8 @@ import numpy as np
 
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments.evidence import Models
-from hiercam_keras.experiments.pooling import Pool, Seen, paired
-from hiercam_keras.experiments.results import Result, number, told
+from hiercam_keras.experiments.pooling import MeasuredRun, Pool, paired
+from hiercam_keras.experiments.results import Result, number, verdict
 from hiercam_keras.metrics import classification, resampling
 from hiercam_keras.metrics.resampling import Estimate
 
@@ -19,7 +19,9 @@ from hiercam_keras.metrics.resampling import Estimate
 _FLOOR = -20.0
 
 
-def accuracy_gap(first: Sequence[Seen], second: Sequence[Seen], rank: str) -> Estimate:
+def accuracy_gap(
+    first: Sequence[MeasuredRun], second: Sequence[MeasuredRun], rank: str
+) -> Estimate:
     """Accuracy at a rank: first model minus second, paired by image."""
 
     def value(*tables: Table) -> np.ndarray:
@@ -29,9 +31,9 @@ def accuracy_gap(first: Sequence[Seen], second: Sequence[Seen], rank: str) -> Es
     return paired([first, second], value)
 
 
-def each_seed(seen: Sequence[Seen], rank: str) -> str:
+def each_seed(measured: Sequence[MeasuredRun], rank: str) -> str:
     """The accuracy of each seed, as text."""
-    shares = [one.table.right(f"asked-{rank}").mean() for one in seen]
+    shares = [one.table.right(f"asked-{rank}").mean() for one in measured]
     return ", ".join(f"{share:.3f}" for share in shares)
 
 
@@ -124,9 +126,9 @@ def accuracy_table(
       counts: rank -> number of taxa.
     """
     rows = []
-    for ranks, condition, seen in models:
-        pool = Pool(seen)
-        for rank in dict.fromkeys(seen[0].table.ranks):
+    for ranks, condition, measured in models:
+        pool = Pool(measured)
+        for rank in dict.fromkeys(measured[0].table.ranks):
             labels, count = train_labels[rank], counts[rank]
             rows.append(
                 (
@@ -138,7 +140,7 @@ def accuracy_table(
                         labels, pool.of("true", f"asked-{rank}"), count
                     ),
                     pool.accuracy(rank),
-                    each_seed(seen, rank),
+                    each_seed(measured, rank),
                     kappa(pool, rank, count),
                     bits(pool, rank, labels, count),
                     most_bits(labels, count),
@@ -177,9 +179,9 @@ def accuracy_table(
 def _short(models: Models, counts: Mapping[str, int]) -> str:
     """Accuracy and kappa of each model at its own rank."""
     found = []
-    for ranks, condition, seen in models:
+    for ranks, condition, measured in models:
         if len(ranks) == 1:
-            pool, (rank,) = Pool(seen), ranks
+            pool, (rank,) = Pool(measured), ranks
             right, beyond = pool.accuracy(rank), kappa(pool, rank, counts[rank])
             found.append(
                 f"{rank} ({condition}) {number(right.value)}, {number(beyond.value)}"
@@ -190,7 +192,7 @@ def _short(models: Models, counts: Mapping[str, int]) -> str:
 def _answer(models: Models) -> str:
     """Each model at its own rank against all other models that can answer there."""
     found = []
-    for ranks, condition, seen in models:
+    for ranks, condition, measured in models:
         for others, same, rival in models:
             if len(ranks) > 1 or same != condition or others == ranks:
                 continue
@@ -199,8 +201,8 @@ def _answer(models: Models) -> str:
             name = f"the {'+'.join(others)} model"
             found.append(
                 f"At {ranks[0]}, {condition}, the model trained at {ranks[0]} is "
-                + told(
-                    accuracy_gap(seen, rival, ranks[0]),
+                + verdict(
+                    accuracy_gap(measured, rival, ranks[0]),
                     f"better than {name}",
                     f"worse than {name}",
                     f"not significantly different from {name}",

@@ -10,13 +10,19 @@ import numpy as np
 
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments.accuracy import accuracy_gap
-from hiercam_keras.experiments.pooling import BACKGROUND, OBJECT, Pool, Seen, paired
-from hiercam_keras.experiments.results import Result, text, told
+from hiercam_keras.experiments.pooling import (
+    BACKGROUND,
+    OBJECT,
+    MeasuredRun,
+    Pool,
+    paired,
+)
+from hiercam_keras.experiments.results import Result, text, verdict
 from hiercam_keras.metrics.resampling import Estimate
 
 
 def background_table(
-    cells: dict[tuple[str, float], list[Seen]], habitats: Sequence[float]
+    cells: dict[tuple[str, float], list[MeasuredRun]], habitats: Sequence[float]
 ) -> Result:
     """Share of the energy on the background, by model and habitat.
 
@@ -39,7 +45,7 @@ def background_table(
             )
         answers.append(
             f"{rank.capitalize()} model: "
-            + told(
+            + verdict(
                 rise,
                 "more on the background where the habitat predicts the family",
                 "less on the background where the habitat predicts the family",
@@ -83,7 +89,7 @@ def background_table(
 
 
 def _family_against_species(
-    cells: dict[tuple[str, float], list[Seen]], habitats: Sequence[float]
+    cells: dict[tuple[str, float], list[MeasuredRun]], habitats: Sequence[float]
 ) -> tuple[tuple, str]:
     """The row of their differences, and the sentence on it."""
     terms = [("family", 1), ("species", -1)]
@@ -99,7 +105,7 @@ def _family_against_species(
         ],
         cells,
     )
-    words = told(
+    words = verdict(
         both,
         "the family model's change exceeds the species model's",
         "the family model's change is below the species model's",
@@ -112,7 +118,8 @@ def _family_against_species(
 
 
 def difference(
-    terms: Sequence[tuple[str, float, int]], cells: dict[tuple[str, float], list[Seen]]
+    terms: Sequence[tuple[str, float, int]],
+    cells: dict[tuple[str, float], list[MeasuredRun]],
 ) -> Estimate:
     """Sum of signed background shares, over the images and seeds common to all terms.
 
@@ -132,7 +139,7 @@ def difference(
 
 
 def transfer_table(
-    cells: dict[tuple[str, float, float], list[Seen]], coarse: str
+    cells: dict[tuple[str, float, float], list[MeasuredRun]], coarse: str
 ) -> Result:
     """Accuracy of models on the same birds with another habitat correlation.
 
@@ -141,23 +148,23 @@ def transfer_table(
       coarse: the rank at which each taxon has one habitat.
     """
     rows, drops, short = [], [], []
-    for (rank, trained, tested), seen in cells.items():
-        pool = Pool(seen)
+    for (rank, trained, tested), measured in cells.items():
+        pool = Pool(measured)
         rows.append(
             (
                 f"{rank} model",
                 f"{trained:g}",
                 f"{tested:g}",
                 pool.accuracy(rank),
-                pool.accuracy(coarse) if coarse in seen[0].table.ranks else None,
+                pool.accuracy(coarse) if coarse in measured[0].table.ranks else None,
             )
         )
         if trained != tested:
-            drop = accuracy_gap(seen, cells[rank, trained, trained], rank)
+            drop = accuracy_gap(measured, cells[rank, trained, trained], rank)
             short.append(f"{rank} model from {trained:g} to {tested:g} {text(drop)}")
             drops.append(
                 f"{rank} model, from {trained:g} to {tested:g}: "
-                + told(
+                + verdict(
                     drop,
                     "better with the other habitat correlation",
                     "worse with the other habitat correlation",

@@ -4,12 +4,18 @@ import math
 from collections.abc import Mapping, Sequence
 
 from hiercam_keras import wording
-from hiercam_keras.experiments.pooling import BACKGROUND, OBJECT, Pool, Seen, pick
-from hiercam_keras.experiments.results import ORIGINAL, Result, joined, text, told
+from hiercam_keras.experiments.pooling import (
+    BACKGROUND,
+    OBJECT,
+    MeasuredRun,
+    Pool,
+    pick,
+)
+from hiercam_keras.experiments.results import ORIGINAL, Result, joined, text, verdict
 
 Evidence = Mapping[str, tuple[str, int]]  # rank -> (name of the part, its label)
 # A model: its ranks, the name of the condition, its trainings.
-Models = Sequence[tuple[tuple[str, ...], str, list[Seen]]]
+Models = Sequence[tuple[tuple[str, ...], str, list[MeasuredRun]]]
 
 LIFT = (
     "Lift: share of the map's energy (resized ReLU of the map, divided by its sum) on "
@@ -21,9 +27,9 @@ LIFT = (
 def own_rank_table(models: Models, evidence: Evidence) -> Result:
     """Lift of each model on the part of its own rank, in maps of its own question."""
     rows, answers, missing = [], [], []
-    for ranks, condition, seen in models:
+    for ranks, condition, measured in models:
         rank = ranks[-1]
-        pool = Pool(seen)
+        pool = Pool(measured)
         key = f"asked-{rank}"
         lifts = [pool.lift(key, part) for part in parts_of(evidence)]
         rows.append(
@@ -47,7 +53,7 @@ def own_rank_table(models: Models, evidence: Evidence) -> Result:
         answers.append(
             f"{rank} model, {condition}: its lift on {in_words(part)} is "
             f"{text(pool.lift(key, own_and_others(evidence, rank)[0]))}, which is "
-            + told(
+            + verdict(
                 own,
                 "above the mean of the other parts",
                 "below the mean of the other parts",
@@ -73,9 +79,9 @@ def own_rank_table(models: Models, evidence: Evidence) -> Result:
 def steps_table(models: Models, evidence: Evidence) -> Result:
     """Lift of every question of a model on every part."""
     rows = []
-    for ranks, condition, seen in models:
-        pool = Pool(seen)
-        for key in seen[0].table.questions:
+    for ranks, condition, measured in models:
+        pool = Pool(measured)
+        for key in measured[0].table.questions:
             kind, rank = key.split("-", 1)
             lifts = [pool.lift(key, part) for part in parts_of(evidence)]
             name = f"{'step to' if kind == 'step' else 'asked for'} {rank}"
@@ -136,11 +142,11 @@ def specificity_table(models: Models, evidence: Evidence) -> Result:
     """Own part against the other parts, steps against plain maps."""
     rows = []
     better, worse, same, few = [], [], [], []
-    for ranks, condition, seen in models:
-        pool = Pool(seen)
+    for ranks, condition, measured in models:
+        pool = Pool(measured)
         for rank, (part, _) in evidence.items():
             step, asked = f"step-{rank}", f"asked-{rank}"
-            if step not in seen[0].table.questions:
+            if step not in measured[0].table.questions:
                 continue
             own = own_and_others(evidence, rank)
             gain = pool.gain(step, asked, *own)
@@ -186,16 +192,16 @@ def specificity_table(models: Models, evidence: Evidence) -> Result:
 
 def unlike_plain(worse: list[str], same: list[str]) -> tuple[str, ...]:
     """Sentences on the steps that do not prefer their part more than plain maps do."""
-    told_ = []
+    named = []
     if worse:
-        told_.append(
+        named.append(
             f"steps to {joined(worse)} prefer their part less than plain maps."
         )
     if same:
-        told_.append(
+        named.append(
             f"steps to {joined(same)} do not differ significantly from plain maps."
         )
-    return tuple(_capital(one) for one in told_)
+    return tuple(_capital(one) for one in named)
 
 
 def _counts(better: list, worse: list, same: list, few: list) -> str:
@@ -249,12 +255,12 @@ def _capital(words: str) -> str:
 
 
 def by_model(
-    all_seen: Sequence[Seen], names: Mapping, heads: Sequence[tuple[str, ...]]
+    all_seen: Sequence[MeasuredRun], names: Mapping, heads: Sequence[tuple[str, ...]]
 ) -> Models:
     """Trainings by model and condition; `names` maps a condition to its name."""
     return [
-        (ranks, words, seen)
+        (ranks, words, measured)
         for condition, words in names.items()
         for ranks in heads
-        if (seen := pick(all_seen, ranks, condition))
+        if (measured := pick(all_seen, ranks, condition))
     ]

@@ -25,7 +25,7 @@ from hiercam_keras.experiments import (
 )
 from hiercam_keras.experiments.granularity_tables import Cell, Counts
 from hiercam_keras.experiments.localization_counts import Found
-from hiercam_keras.experiments.training_grid import Condition, Piece
+from hiercam_keras.experiments.training_grid import Condition, TrainingSpec
 from hiercam_keras.models import custom
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.localize import marked_by_run
@@ -55,11 +55,11 @@ def run(settings: Settings) -> str:
     )
     done = runs.train_missing(wanted, settings)
     counts: Counts = {}
-    for piece, run_ in zip(wanted, done, strict=True):
-        trained = piece.config.model.output_stride
+    for spec, run_ in zip(wanted, done, strict=True):
+        trained = spec.config.model.output_stride
         for stride in plan[trained]:
-            found = _counted(piece, run_, settings, stride)
-            cell = Cell(piece.ranks[0], trained, stride)
+            found = _counted(spec, run_, settings, stride)
+            cell = Cell(spec.ranks[0], trained, stride)
             counts.setdefault(cell, []).append(found)
     data = map_settings.opened(done[0], settings, wanted[0])
     table = granularity_tables.sweep_table(counts, data, settings.split)
@@ -116,20 +116,20 @@ def _trainable(settings: Settings, condition: Any) -> tuple[str, ...]:
     """Ranks at which the images have two taxa or more."""
     from hiercam_keras.modes.load import load_source, taxonomy_of
 
-    piece = training_grid.make_piece(settings, ("any",), 0, condition)
-    source = load_source(piece.config, settings.data_dir)
-    return taxonomy_of(source, piece.config).trainable_ranks()
+    spec = training_grid.make_spec(settings, ("any",), 0, condition)
+    source = load_source(spec.config, settings.data_dir)
+    return taxonomy_of(source, spec.config).trainable_ranks()
 
 
 def _counted(
-    piece: Piece, run_: Run, settings: Settings, stride: int
+    spec: TrainingSpec, run_: Run, settings: Settings, stride: int
 ) -> tuple[Found | None, Found]:
     """Counts of val (None if its images have no boxes) and of the evaluated split."""
-    data = map_settings.opened(run_, settings, piece)
+    data = map_settings.opened(run_, settings, spec)
     splits = [settings.split]
     if settings.split != "val" and _has_boxes(data, "val"):
         splits.append("val")
-    target, rank = settings.config.sweep.target, piece.ranks[0]
+    target, rank = settings.config.sweep.target, spec.ranks[0]
     layer = data.config.cam.layer or map_settings.usual_layer_of(run_)
     options = data.config.localize
     view = [stride, layer, data.config.cam.method, target]

@@ -12,7 +12,7 @@ import numpy as np
 from hiercam_keras import wording
 from hiercam_keras.experiments import localization_counts
 from hiercam_keras.experiments.localization_counts import Found
-from hiercam_keras.experiments.results import Result, told
+from hiercam_keras.experiments.results import Result, verdict
 from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes.load import RunData
@@ -114,7 +114,7 @@ def _answer(counts: Counts, cells: Sequence[Cell], trained: Sequence[int]) -> st
 
     def add(words: str, one: Cell, two: Cell, *verdicts: str) -> None:
         gap = _difference(counts[one], counts[two], what)
-        found.append(f"{words}: " + told(gap, *verdicts))
+        found.append(f"{words}: " + verdict(gap, *verdicts))
 
     for stride in trained:
         for rank in ranks[:-1]:

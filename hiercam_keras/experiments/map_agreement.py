@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from hiercam_keras.evaluation.table import Table, same_pictures
-from hiercam_keras.experiments.pooling import Seen, pick
-from hiercam_keras.experiments.results import Result, joined, text, told
+from hiercam_keras.experiments.pooling import MeasuredRun, pick
+from hiercam_keras.experiments.results import Result, joined, text, verdict
 from hiercam_keras.metrics import agreement, resampling
 from hiercam_keras.metrics.resampling import Estimate
 
@@ -26,19 +26,19 @@ MEASURES = {
 
 
 def agreement_table(
-    seen: Sequence[Seen], names: dict, fine: str, coarse: str
+    measured: Sequence[MeasuredRun], names: dict, fine: str, coarse: str
 ) -> Result:
     """Agreement of models trained at `coarse` with `fine` models asked for `coarse`.
 
     Args:
-      seen: trainings of both ranks, several seeds.
+      measured: trainings of both ranks, several seeds.
       names: condition -> its name.
       fine, coarse: ranks.
     """
     rows, answers, short, missing = [], [], [], []
     for condition, words in names.items():
-        fines = pick(seen, (fine,), condition)
-        coarses = pick(seen, (coarse,), condition)
+        fines = pick(measured, (fine,), condition)
+        coarses = pick(measured, (coarse,), condition)
         if not (fines and coarses):
             continue
         kinds = _kinds(fines, coarses, fine, coarse)
@@ -54,7 +54,7 @@ def agreement_table(
             answers.append(
                 f"{words}: the two maps agree at {text(rows[-len(found)][2])} "
                 f"(Pearson), "
-                + told(
+                + verdict(
                     gap,
                     "more than two seeds at one rank do",
                     "less than two seeds at one rank do",
@@ -94,11 +94,11 @@ def same_map(words: str, rows: Sequence[tuple], fine: str, coarse: str) -> list[
 
 
 def _kinds(
-    fines: Sequence[Seen], coarses: Sequence[Seen], fine: str, coarse: str
+    fines: Sequence[MeasuredRun], coarses: Sequence[MeasuredRun], fine: str, coarse: str
 ) -> dict[str, list[Pair]]:
     """Pairs of maps by the comparison that they belong to."""
-    by_seed = {one.piece.seed: one.table for one in fines}
-    same = [(one.table, by_seed.get(one.piece.seed)) for one in coarses]
+    by_seed = {one.spec.seed: one.table for one in fines}
+    same = [(one.table, by_seed.get(one.spec.seed)) for one in coarses]
     return {
         f"{coarse} model and {fine} model asked for {coarse}, one seed": [
             (a, coarse, b, coarse) for a, b in same if b is not None
@@ -115,8 +115,10 @@ def _kinds(
     }
 
 
-def _two(seen: Sequence[Seen], rank: str) -> list[Pair]:
-    return [(a.table, rank, b.table, rank) for a, b in itertools.combinations(seen, 2)]
+def _two(measured: Sequence[MeasuredRun], rank: str) -> list[Pair]:
+    return [
+        (a.table, rank, b.table, rank) for a, b in itertools.combinations(measured, 2)
+    ]
 
 
 def _shifted(table: Table) -> Table:

@@ -18,8 +18,8 @@ from hiercam_keras.cam import Explainer
 from hiercam_keras.evaluation import table as tables
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments import measurements
-from hiercam_keras.experiments.measurements import View
-from hiercam_keras.experiments.training_grid import Piece
+from hiercam_keras.experiments.measurements import MapSettings
+from hiercam_keras.experiments.training_grid import TrainingSpec
 from hiercam_keras.models import files, heads, stride, xla_layers
 from hiercam_keras.modes import train
 from hiercam_keras.modes.load import RunData, open_run
@@ -29,18 +29,18 @@ from hiercam_keras.runs.run_folder import Run
 _NAME_BYTES = 120  # of the settings in a file name
 
 
-def usual(piece: Piece) -> View:
+def usual(spec: TrainingSpec) -> MapSettings:
     """Settings of --mode=cam: trained stride, last activation, config.cam.method."""
-    config = piece.config
-    return View(config.model.output_stride, config.cam.layer, config.cam.method)
+    config = spec.config
+    return MapSettings(config.model.output_stride, config.cam.layer, config.cam.method)
 
 
-def look_at(
-    piece: Piece,
+def measurements_at(
+    spec: TrainingSpec,
     run: Run,
     settings: Settings,
     *,
-    views: Sequence[View] = (),
+    views: Sequence[MapSettings] = (),
     images_of: Run | None = None,
     kinds: Sequence[str] = ("asked", "step"),
     rank: str | None = None,
@@ -48,7 +48,7 @@ def look_at(
     """Measurements of a finished training, read from disk if they exist.
 
     Args:
-      piece, run: the training and its run folder.
+      spec, run: the training and its run folder.
       settings: of the experiment; `split` names the images.
       views: map settings; default `usual`.
       images_of: another run with the same split on other pictures of the same objects.
@@ -58,8 +58,8 @@ def look_at(
     Returns:
       One for each of `views`.
     """
-    views = list(views) or [usual(piece)]
-    data = opened(run, settings, piece)
+    views = list(views) or [usual(spec)]
+    data = opened(run, settings, spec)
     images = images_of or run
     if images_of is not None:
         data = replace(data, source=opened(images_of, settings).source)
@@ -83,27 +83,27 @@ def look_at(
     missing = [view for view in views if not places[view].exists()]
     for step in dict.fromkeys(view.stride for view in missing):
         chosen = [view for view in missing if view.stride == step]
-        logging.info("measuring %s at stride %d (%s)", run.path, step, _told(chosen))
-        _look(data, settings.split, step, chosen, asked, places)
+        logging.info("measuring %s at stride %d (%s)", run.path, step, _names(chosen))
+        _measure(data, settings.split, step, chosen, asked, places)
     return [tables.load(places[view]) for view in views]
 
 
-def _told(views: Sequence[View]) -> str:
+def _names(views: Sequence[MapSettings]) -> str:
     return ", ".join(dict.fromkeys(f"{v.method} {v.layer}".strip() for v in views))
 
 
-def opened(run: Run, settings: Settings, piece: Piece | None = None) -> RunData:
+def opened(run: Run, settings: Settings, spec: TrainingSpec | None = None) -> RunData:
     """The images of a run, with the `cam` section of the training's config if given."""
     data = open_run(replace(settings, overrides={}, workdir=str(run.path)), run)
-    if piece is None:
+    if spec is None:
         return data
     config = ConfigDict(data.config.to_dict())
-    config.cam = ConfigDict(piece.config.cam.to_dict())
-    config.localize = ConfigDict(piece.config.localize.to_dict())
+    config.cam = ConfigDict(spec.config.cam.to_dict())
+    config.localize = ConfigDict(spec.config.localize.to_dict())
     # A field that is newer than the training gets its present default.
-    model = {**piece.config.model.to_dict(), **config.model.to_dict()}
+    model = {**spec.config.model.to_dict(), **config.model.to_dict()}
     # A user's network is imported by name, and a run folder must not choose the name.
-    model["backbone"] = piece.config.model.backbone
+    model["backbone"] = spec.config.model.backbone
     config.model = ConfigDict(model)
     return replace(data, config=config)
 
@@ -118,13 +118,13 @@ def train_labels(data: RunData) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     )
 
 
-def _look(
+def _measure(
     data: RunData,
     split: str,
     step: int,
-    views: Sequence[View],
+    views: Sequence[MapSettings],
     asked: dict[str, Any],
-    places: dict[View, Any],
+    places: dict[MapSettings, Any],
 ) -> None:
     """Measures and writes all settings of one stride in one pass over the images."""
     usual_layer = usual_layer_of(data.run)
@@ -138,7 +138,7 @@ def _look(
         rank=ranks[0] if len(ranks) == 1 else None,
         batch_size=data.config.cam.batch_size,
     )
-    found = measurements.look(explain, data, split, asked, methods)
+    found = measurements.measure(explain, data, split, asked, methods)
     by_layer = dict(zip(layers, explain.layers, strict=True))
     for view in views:
         key = view.method, by_layer[view.layer or usual_layer]

@@ -29,7 +29,7 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 SCHEMA_VERSION = 2
 
 
-class View(NamedTuple):
+class MapSettings(NamedTuple):
     """How maps are made: input pixels a cell, layer ("" the usual one), CAM method."""
 
     stride: int
@@ -49,7 +49,7 @@ def questions(finest: str, taxonomy: Taxonomy) -> dict[str, Target]:
     return found | {f"step-{rank}": targets.step(rank) for rank in ranks}
 
 
-def look(
+def measure(
     explain: Any,
     data: RunData,
     split: str,
@@ -84,10 +84,10 @@ def look(
     measured = {"map": _small_map}
     for name in ("heatmap_area", "energy_on_object"):
         measured[name] = measures.MEASURES[name].compute
-    pieces: dict[tuple[str, str], list[Table]] = {}
+    specs: dict[tuple[str, str], list[Table]] = {}
     with data.loader(split, data.config.cam.batch_size) as loader:
         batches = progress(
-            loader.epoch(0), len(records), "looks", count=lambda b: b.mask.sum()
+            loader.epoch(0), len(records), "measuring", count=lambda b: b.mask.sum()
         )
         for batch in batches:
             rows = np.flatnonzero(batch.mask)
@@ -99,8 +99,8 @@ def look(
             )
             for key, chunk in chunks:
                 table = tabulate([chunk], data.taxonomy, ranks, parts, measured)
-                pieces.setdefault(key, []).append(table)
-    return {key: joined(tables) for key, tables in pieces.items()}
+                specs.setdefault(key, []).append(table)
+    return {key: joined(tables) for key, tables in specs.items()}
 
 
 def _chunks(

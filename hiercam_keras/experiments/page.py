@@ -8,7 +8,7 @@ from pathlib import Path
 from hiercam_keras import runtime, wording, workdir
 from hiercam_keras.experiments import results
 from hiercam_keras.experiments.results import Result
-from hiercam_keras.experiments.training_grid import Piece
+from hiercam_keras.experiments.training_grid import TrainingSpec
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import run_folder
 
@@ -54,12 +54,12 @@ def out_folder(settings: Settings) -> Path:
 
 
 def about(
-    settings: Settings, pieces: Sequence[Piece], command: str, images: int
+    settings: Settings, specs: Sequence[TrainingSpec], command: str, images: int
 ) -> list[str]:
     """Settings and versions that reproduce the page, one line each."""
-    first = pieces[0]
+    first = specs[0]
     config = first.config
-    seeds = sorted({piece.seed for piece in pieces})
+    seeds = sorted({spec.seed for spec in specs})
     versions = runtime.versions()
     named = ", ".join(
         f"{name} {versions[name]}"
@@ -68,10 +68,10 @@ def about(
     return [
         f"Made by `{command_line(settings, command)}`; every table and "
         "figure below comes from this command. Finished trainings are kept.",
-        f"{wording.count(len(pieces), 'training')} of "
+        f"{wording.count(len(specs), 'training')} of "
         f"{wording.count(config.train.epochs, 'epoch')}: "
         f"{config.model.backbone} at {config.data.image_size} px, output stride "
-        f"{config.model.output_stride}, weights {_weights(pieces)}, seeds "
+        f"{config.model.output_stride}, weights {_weights(specs)}, seeds "
         f"{', '.join(map(str, seeds))}.",
         f"{wording.count(images, 'image')} of the {settings.split} split, the same for "
         "all seeds.",
@@ -94,8 +94,8 @@ def command_line(settings: Settings, command: str) -> str:
     return " ".join([command, *flags])
 
 
-def _weights(pieces: Sequence[Piece]) -> str:
-    return ", ".join(dict.fromkeys(piece.config.model.weights for piece in pieces))
+def _weights(specs: Sequence[TrainingSpec]) -> str:
+    return ", ".join(dict.fromkeys(spec.config.model.weights for spec in specs))
 
 
 def _cores() -> int:

@@ -12,8 +12,8 @@ import numpy as np
 
 from hiercam_keras import wording
 from hiercam_keras.evaluation.table import Table
-from hiercam_keras.experiments.pooling import Pool, Seen, matched, paired, pick
-from hiercam_keras.experiments.results import Result, joined, told
+from hiercam_keras.experiments.pooling import MeasuredRun, Pool, matched, paired, pick
+from hiercam_keras.experiments.results import Result, joined, verdict
 from hiercam_keras.experiments.training_grid import Condition
 from hiercam_keras.metrics import hierarchy, resampling
 from hiercam_keras.metrics.resampling import Estimate
@@ -28,13 +28,13 @@ class Route(NamedTuple):
     """The models that answer at each rank, whether they are rolled up, and the name of
     the strategy that it is compared with."""
 
-    models: list[list[Seen]]
+    models: list[list[MeasuredRun]]
     rolled: bool
     against: str
 
 
 def routes_of(
-    seen: Sequence[Seen],
+    measured: Sequence[MeasuredRun],
     ranks: Sequence[str],
     condition: Condition,
     multi: tuple[str, ...] | None,
@@ -43,23 +43,23 @@ def routes_of(
     """All strategies by name.
 
     Args:
-      seen: trainings.
+      measured: trainings.
       ranks: coarse to fine.
       condition: of the single-rank models and the plain multi-rank one.
       multi: ranks of the multi-rank model, None without one.
       variants: conditions of other multi-rank models, with their names.
     """
-    single = [pick(seen, (rank,), condition) for rank in ranks]
+    single = [pick(measured, (rank,), condition) for rank in ranks]
     routes = {SINGLE: Route(single, False, "")}
     finest = [single[-1]] * len(ranks)
     routes[f"{ranks[-1]} model, rolled up"] = Route(finest, True, SINGLE)
     if not multi:
         return routes
-    plain = [pick(seen, multi, condition)] * len(ranks)
+    plain = [pick(measured, multi, condition)] * len(ranks)
     routes[HEADS] = Route(plain, False, SINGLE)
     routes[ROLLED] = Route(plain, True, SINGLE)
     for variant, words in variants.items():
-        changed = [pick(seen, multi, variant)] * len(ranks)
+        changed = [pick(measured, multi, variant)] * len(ranks)
         routes[f"heads, {words}"] = Route(changed, False, HEADS)
         routes[f"finest head rolled up, {words}"] = Route(changed, True, ROLLED)
     return routes
@@ -127,10 +127,10 @@ def _against(title, route, base, ranks, taxonomy) -> str:
     if few:
         return f"{title}, against {route.against}: {wording.too_few(few[0].groups)}"
     better = [
-        told(gap, rank, rank, "") for rank, gap in found.items() if gap.verdict > 0
+        verdict(gap, rank, rank, "") for rank, gap in found.items() if gap.verdict > 0
     ]
     worse = [
-        told(gap, rank, rank, "") for rank, gap in found.items() if gap.verdict < 0
+        verdict(gap, rank, rank, "") for rank, gap in found.items() if gap.verdict < 0
     ]
     words = [
         f"{verb} {joined(names)}"
@@ -139,10 +139,12 @@ def _against(title, route, base, ranks, taxonomy) -> str:
     ] or ["no significant difference at any rank"]
     path = _path_gap(route, base, ranks, taxonomy)
     if path.verdict:
-        words.append("answers " + told(path, "more", "less", "") + " often on one path")
+        words.append(
+            "answers " + verdict(path, "more", "less", "") + " often on one path"
+        )
     severity = _severity([route.models[-1], base.models[-1]], ranks[-1], taxonomy)
     if severity.verdict:
-        words.append("mistakes " + told(severity, "farther off", "nearer", ""))
+        words.append("mistakes " + verdict(severity, "farther off", "nearer", ""))
     return f"{title}, against {route.against}: {', '.join(words)}"
 
 
@@ -198,7 +200,7 @@ def _path_gap(route: Route, base: Route, ranks, taxonomy) -> Estimate:
 
 
 def _severity(
-    models: Sequence[Sequence[Seen]], rank: str, taxonomy: Taxonomy
+    models: Sequence[Sequence[MeasuredRun]], rank: str, taxonomy: Taxonomy
 ) -> Estimate:
     """Mean height of a model's mistakes; of two models, first minus second."""
     columns, groups, repeats = [], [], []

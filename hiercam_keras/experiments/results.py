@@ -147,7 +147,7 @@ def escape(words: str) -> str:
     return " ".join(words.split())
 
 
-def told(found: Estimate, more: str, less: str, same: str) -> str:
+def verdict(found: Estimate, more: str, less: str, same: str) -> str:
     """`more`, `less` or `same` by the interval's sign, with the figure and interval.
 
     With too few species for an interval the text is `wording.too_few`.

@@ -14,7 +14,7 @@ from absl import logging
 
 from hiercam_keras import runtime, signals
 from hiercam_keras.errors import UserError
-from hiercam_keras.experiments.training_grid import Piece, settings_for
+from hiercam_keras.experiments.training_grid import TrainingSpec, settings_for
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
@@ -33,53 +33,53 @@ _SPEED = {
 
 
 def train_missing(
-    pieces: Sequence[Piece],
+    specs: Sequence[TrainingSpec],
     settings: Settings,
     train: Callable[[Settings], None] | None = None,
 ) -> list[Run]:
     """Runs the trainings that are not finished, in order.
 
     Args:
-      pieces: the trainings of the experiment.
+      specs: the trainings of the experiment.
       settings: of the experiment; `data_dir` is passed to each training.
       train: runs one training; default `in_own_process`.
 
     Returns:
-      The finished runs, in the order of `pieces`.
+      The finished runs, in the order of `specs`.
 
     Raises:
       UserError: a training failed, or a run folder holds a run with other settings.
     """
     train = train or in_own_process
-    missing = [piece for piece in pieces if not _finished(piece)]
+    missing = [spec for spec in specs if not _finished(spec)]
     logging.info(
-        "%d of %d trainings are finished", len(pieces) - len(missing), len(pieces)
+        "%d of %d trainings are finished", len(specs) - len(missing), len(specs)
     )
-    for number, piece in enumerate(missing, 1):
-        logging.info("training %d of %d: %s", number, len(missing), piece.path)
+    for number, spec in enumerate(missing, 1):
+        logging.info("training %d of %d: %s", number, len(missing), spec.path)
         start = time.monotonic()
-        train(settings_for(piece, settings))
-        logging.info("%s took %.0f s", piece.path, time.monotonic() - start)
-    return [run_folder.read_finished(piece.path) for piece in pieces]
+        train(settings_for(spec, settings))
+        logging.info("%s took %.0f s", spec.path, time.monotonic() - start)
+    return [run_folder.read_finished(spec.path) for spec in specs]
 
 
-def _finished(piece: Piece) -> bool:
+def _finished(spec: TrainingSpec) -> bool:
     """Whether the run is finished.
 
     Raises:
       UserError: the folder holds a run with other settings.
     """
-    if not (piece.path / "config.json").exists():
+    if not (spec.path / "config.json").exists():
         return False
-    run = run_folder.read(piece.path)
+    run = run_folder.read(spec.path)
     changed = differences(
         {name: run.record["config"].get(name) for name in _TRAINING},
-        {name: as_json(piece.config.to_dict())[name] for name in _TRAINING},
+        {name: as_json(spec.config.to_dict())[name] for name in _TRAINING},
     )
     changed = [name for name in changed if name not in _SPEED]
-    if run.ranks != piece.ranks or changed:
+    if run.ranks != spec.ranks or changed:
         raise UserError(
-            f"{piece.path} holds a run with other settings: "
+            f"{spec.path} holds a run with other settings: "
             f"{', '.join(changed) or 'its ranks'} differ. Remove that folder, or give "
             "the experiment another --config.name or --config.runs_dir."
         )

@@ -76,7 +76,7 @@ def weights_words(weights: str) -> str:
 
 
 @dataclass(frozen=True)
-class Piece:
+class TrainingSpec:
     """One training: the ranks of its heads, its seed, its condition and its config."""
 
     ranks: tuple[str, ...]
@@ -91,12 +91,12 @@ class Piece:
         return "+".join(self.ranks)
 
 
-def make_piece(
+def make_spec(
     settings: Settings,
     ranks: Sequence[str],
     seed: int,
     condition: Condition | None = None,
-) -> Piece:
+) -> TrainingSpec:
     """One training of an experiment.
 
     All seeds share the split of the config's own seed, so all models are tested on the
@@ -147,7 +147,7 @@ def make_piece(
     config.seed = seed
     config.name = name + suffix
     path = run_folder.path_for(config.runs_dir, config.name, tuple(ranks), seed)
-    return Piece(tuple(ranks), seed, condition, FrozenConfigDict(config), path)
+    return TrainingSpec(tuple(ranks), seed, condition, FrozenConfigDict(config), path)
 
 
 def _override(config: ConfigDict, field: str, value: Any) -> None:
@@ -175,7 +175,7 @@ def every(
     heads: Sequence[Sequence[str]],
     seeds: Sequence[int],
     conditions: Sequence[Condition] = (Condition(),),
-) -> list[Piece]:
+) -> list[TrainingSpec]:
     """All combinations, ordered by seed, so that a stopped experiment has one training
     of each combination rather than several of a few.
 
@@ -190,21 +190,23 @@ def every(
                 "one and each once."
             )
     return [
-        make_piece(settings, ranks, seed, condition)
+        make_spec(settings, ranks, seed, condition)
         for seed, condition, ranks in itertools.product(seeds, conditions, heads)
     ]
 
 
-def settings_for(piece: Piece, settings: Settings, mode: str = "train") -> Settings:
+def settings_for(
+    spec: TrainingSpec, settings: Settings, mode: str = "train"
+) -> Settings:
     """Settings with which --mode=train, or another mode, works on one training."""
     return replace(
         settings,
         mode=mode,
-        config=piece.config,
+        config=spec.config,
         overrides={},
-        rank=piece.ranks,
+        rank=spec.ranks,
         chosen_rank=True,
-        workdir=str(piece.path),
+        workdir=str(spec.path),
         out=None,
         resume=mode == "train",
         overwrite=False,

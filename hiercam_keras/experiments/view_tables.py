@@ -9,21 +9,21 @@ from hiercam_keras.experiments.evidence import (
     in_words,
     own_and_others,
 )
-from hiercam_keras.experiments.pooling import OBJECT, Pool, Seen
+from hiercam_keras.experiments.pooling import OBJECT, MeasuredRun, Pool
 from hiercam_keras.experiments.results import Result, joined, text
 from hiercam_keras.metrics.resampling import Estimate
 
 
 def views_table(
-    seen_by_view: Mapping[tuple, list[Seen]], rank: str, evidence: Evidence
+    seen_by_view: Mapping[tuple, list[MeasuredRun]], rank: str, evidence: Evidence
 ) -> Result:
     """Map size, layer and method, with the same weights."""
     part, (own, others) = evidence[rank][0], own_and_others(evidence, rank)
     rows = []
-    for (stride, layer, method), seen in seen_by_view.items():
-        pool = Pool(seen)
+    for (stride, layer, method), measured in seen_by_view.items():
+        pool = Pool(measured)
         asked, step = f"asked-{rank}", f"step-{rank}"
-        side = seen[0].table.values["map"].shape[-1]
+        side = measured[0].table.values["map"].shape[-1]
         rows.append(
             (
                 stride,
@@ -43,7 +43,7 @@ def views_table(
     fair = [row for row in rows if row[-1] == "yes"]
     best = max(fair, key=lambda row: row[6].value)
     least = min(fair, key=lambda row: row[6].value)
-    told_ = [
+    named = [
         f"{row[3]} on {row[2]} cells of {row[1]}, stride {row[0]}: {text(row[6])}"
         for row in (best, least)
     ]
@@ -66,11 +66,11 @@ def views_table(
         ),
         rows=rows,
         answer=f"Where the accuracy is not lost, the {rank} step's lift on "
-        f"{in_words(part)} is highest for {told_[0]}, and lowest for {told_[1]}.",
+        f"{in_words(part)} is highest for {named[0]}, and lowest for {named[1]}.",
         note=VIEWS_NOTE + LIFT,
         missing=lost_views(rows),
         figure="study/views.png",
-        short=f"The {rank} step finds {in_words(part)} best by {told_[0]}.",
+        short=f"The {rank} step finds {in_words(part)} best by {named[0]}.",
     )
 
 
@@ -96,9 +96,9 @@ def lost_views(rows: Sequence[tuple]) -> tuple[str, ...]:
     lost = {row[0]: row[4] for row in rows if row[-1] == "no"}
     if not lost:
         return ()
-    told_ = joined([f"{stride} ({text(one)})" for stride, one in lost.items()])
+    named = joined([f"{stride} ({text(one)})" for stride, one in lost.items()])
     return (
-        f"The effect of map size is unknown: at output stride {told_} the network "
+        f"The effect of map size is unknown: at output stride {named} the network "
         "loses so much of its accuracy that its maps cannot be compared with those at "
         "the stride of its training.",
     )

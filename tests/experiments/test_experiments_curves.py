@@ -177,8 +177,8 @@ def test_a_run_from_before_a_field_is_viewed_at_another_stride(studied, monkeypa
     config, _ = studied
     settings = make_settings(config)
     condition = next(iter(training_grid.conditions(settings)))
-    piece = training_grid.make_piece(settings, ("species",), 0, condition)
-    (run,) = runs.train_missing([piece], settings)
+    spec = training_grid.make_spec(settings, ("species",), 0, condition)
+    (run,) = runs.train_missing([spec], settings)
     record = json.loads(json.dumps(run.record))
     del record["config"]["model"]["dropout"]
     old = replace(run, record=record)
@@ -188,7 +188,7 @@ def test_a_run_from_before_a_field_is_viewed_at_another_stride(studied, monkeypa
         map_settings.train, "build", lambda c, _: met.append(c.model) or 1
     )
     monkeypatch.setattr(map_settings.xla_layers, "accelerate", lambda model, _: model)
-    map_settings.model_at(map_settings.opened(old, settings, piece), 16)
+    map_settings.model_at(map_settings.opened(old, settings, spec), 16)
     assert met[0].dropout == config.model.dropout and met[0].output_stride == 16
 
 
@@ -200,13 +200,13 @@ def test_images_without_parts_are_refused(studied, monkeypatch):
     config, _ = studied
     settings = make_settings(config)
     condition = next(iter(training_grid.conditions(settings)))
-    piece = training_grid.make_piece(settings, ("species",), 0, condition)
-    (run,) = runs.train_missing([piece], settings)
-    data = map_settings.opened(run, settings, piece)
+    spec = training_grid.make_spec(settings, ("species",), 0, condition)
+    (run,) = runs.train_missing([spec], settings)
+    data = map_settings.opened(run, settings, spec)
     bare = tuple(replace(record, parts_path=None) for record in data.source.records)
     data = replace(data, source=replace(data.source, records=bare))
     with pytest.raises(UserError, match="has no parts next to it"):
-        measurements.look(None, data, "test", {"asked-species": None}, ["gradcam"])
+        measurements.measure(None, data, "test", {"asked-species": None}, ["gradcam"])
 
 
 def test_figures_of_sums_by_hand():

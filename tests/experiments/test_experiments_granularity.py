@@ -47,9 +47,9 @@ def opened(studied):
     config, _ = studied
     settings = make_settings(config, "granularity")
     condition = next(iter(training_grid.conditions(settings)))
-    piece = training_grid.make_piece(settings, ("species",), 0, condition)
-    (run,) = runs.train_missing([piece], settings)
-    return settings, map_settings.opened(run, settings, piece)
+    spec = training_grid.make_spec(settings, ("species",), 0, condition)
+    (run,) = runs.train_missing([spec], settings)
+    return settings, map_settings.opened(run, settings, spec)
 
 
 @pytest.mark.parametrize("target", ["true", "predicted"])
@@ -304,18 +304,16 @@ def test_a_network_of_the_users_is_swept_at_the_strides_it_is_trained_at(
     # Every other experiment uses the layer that the model file names, too.
     settings = make_settings(own_network)
     condition = next(iter(training_grid.conditions(settings)))
-    piece = training_grid.make_piece(settings, ("family",), 0, condition)
-    (run,) = runs.train_missing([piece], settings)
+    spec = training_grid.make_spec(settings, ("family",), 0, condition)
+    (run,) = runs.train_missing([spec], settings)
     assert map_settings.usual_layer_of(run) == "mine"
-    (found,) = map_settings.look_at(
-        piece, run, settings, kinds=("asked",), rank="family"
+    (found,) = map_settings.measurements_at(
+        spec, run, settings, kinds=("asked",), rank="family"
     )
     assert found.values["energy_on_object"].shape == (9, 1)
 
 
-def test_unsupported_strides_are_refused_before_training(
-    own_network, monkeypatch
-):
+def test_unsupported_strides_are_refused_before_training(own_network, monkeypatch):
     monkeypatch.setattr(runs, "in_own_process", None)  # nothing may be trained
     own_network.model.backbone = "my_sweep_networks:maps"
     for fields in ({"train_strides": (32, 16)}, {"strides": (8,)}):

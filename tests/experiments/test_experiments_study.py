@@ -88,7 +88,7 @@ def test_a_second_call_trains_and_measures_nothing(studied, monkeypatch):
         raise AssertionError("work is repeated")
 
     monkeypatch.setattr(runs, "in_own_process", refuse)
-    monkeypatch.setattr(measurements, "look", refuse)
+    monkeypatch.setattr(measurements, "measure", refuse)
     study.run(make_settings(config, out=str(out)))
     assert (out / "STUDY.md").read_text() == before
 

@@ -23,20 +23,20 @@ from hiercam_keras.experiments import (
     study_figures,
     view_tables,
 )
-from hiercam_keras.experiments.pooling import OBJECT, Pool, Seen, paired
-from hiercam_keras.experiments.training_grid import Condition, Piece
+from hiercam_keras.experiments.pooling import OBJECT, MeasuredRun, Pool, paired
+from hiercam_keras.experiments.training_grid import Condition, TrainingSpec
 from hiercam_keras.metrics.resampling import Estimate
 
 EVIDENCE = {"family": ("bill_tail", 1), "species": ("patch", 2)}
 
 
-def make_seen(one: Table, ranks=("species",), seed=0, habitat_=None) -> Seen:
-    return Seen(Piece(ranks, seed, Condition(habitat_), None, None), one)
+def make_measured(one: Table, ranks=("species",), seed=0, habitat_=None) -> MeasuredRun:
+    return MeasuredRun(TrainingSpec(ranks, seed, Condition(habitat_), None, None), one)
 
 
 def test_lifts_and_specificity_by_hand():
     one = make_table([[[0.3, 0.3, 0.4], [0.1, 0.3, 0.6]]] * 12)
-    pool = Pool([make_seen(one)])
+    pool = Pool([make_measured(one)])
     assert pool.lift("asked-species", "part_species").value == pytest.approx(0.4 / 0.2)
     assert pool.lift("asked-species", OBJECT).value == pytest.approx(0.7 / 0.5)
     plain = pool.specificity("asked-species", "part_species", ["part_family"])
@@ -49,10 +49,10 @@ def test_lifts_and_specificity_by_hand():
 def test_a_step_into_an_only_child_is_omitted():
     energy = np.full((3, 2, 3), 1 / 3)
     energy[0, 1] = np.nan
-    pool = Pool([make_seen(make_table(energy))])
+    pool = Pool([make_measured(make_table(energy))])
     assert pool.lift("step-species", "part_species").value == pytest.approx(1 / 3 / 0.2)
     energy[:, 1] = np.nan
-    nothing = [(("species",), "all", [make_seen(make_table(energy))])]
+    nothing = [(("species",), "all", [make_measured(make_table(energy))])]
     assert evidence.specificity_table(nothing, EVIDENCE).rows == []
     assert "0 of 0 step maps" in evidence.steps_table(nothing, EVIDENCE).answer
 
@@ -65,7 +65,7 @@ def test_kappa_and_bits_by_hand():
     one = make_table(
         np.full((4, 2, 3), 1 / 3), true=true, predicted=said, log2_true=sure
     )
-    pool = Pool([make_seen(one)])
+    pool = Pool([make_measured(one)])
     assert pool.accuracy("species").value == 0.75
     # By chance: 1/2 x 3/4 + 1/2 x 1/4.
     assert accuracy.kappa(pool, "species", 2).value == pytest.approx(0.5)
@@ -74,15 +74,15 @@ def test_kappa_and_bits_by_hand():
     expected = np.mean(np.log2([1 / 0.75, 0.5 / 0.75, 0.25 / 0.25, 1 / 0.25]))
     assert found.value == pytest.approx(expected)
     assert accuracy.most_bits(np.array([0, 0, 1, 1]), 2) == 1.0
-    assert accuracy.each_seed([make_seen(one)] * 2, "species") == "0.750, 0.750"
+    assert accuracy.each_seed([make_measured(one)] * 2, "species") == "0.750, 0.750"
 
 
 def test_paired_takes_the_images_and_seeds_that_all_have():
     first = make_table(np.full((4, 2, 3), 1 / 3))
     second = first.take([3, 1])
     several = [
-        [make_seen(first, seed=0), make_seen(first, seed=1)],
-        [make_seen(second, seed=1), make_seen(second, seed=5)],
+        [make_measured(first, seed=0), make_measured(first, seed=1)],
+        [make_measured(second, seed=1), make_measured(second, seed=5)],
     ]
     met = []
 
@@ -99,7 +99,9 @@ def test_the_background_by_hand():
 
     def cell(rank, share, place):
         energy = np.tile([share, 1 - share, 0], (12, 1, 1))
-        return make_seen(make_table(energy, keys=[f"asked-{rank}"]), (rank,), 0, place)
+        return make_measured(
+            make_table(energy, keys=[f"asked-{rank}"]), (rank,), 0, place
+        )
 
     cells = {
         (rank, place): [cell(rank, share, place)]
@@ -129,7 +131,7 @@ def test_agreement_is_compared_with_the_noise_floor():
 
     def model(rank, maps, seed):
         keys = [f"asked-{one}" for one in ("family", "species")]
-        return make_seen(
+        return make_measured(
             make_table(
                 np.repeat(energy, 2, axis=1),
                 keys=keys,
@@ -139,14 +141,14 @@ def test_agreement_is_compared_with_the_noise_floor():
             seed,
         )
 
-    seen = [
+    measured = [
         model("family", left, 0),
         model("species", left, 0),
         model("family", left[..., ::-1], 1),
         model("species", left[..., ::-1], 1),
     ]
     table = map_agreement.agreement_table(
-        seen, {Condition(): "all"}, "species", "family"
+        measured, {Condition(): "all"}, "species", "family"
     )
     by_kind = {row[1]: row[2].value for row in table.rows}
     assert by_kind["family model and species model asked for family, one seed"] > 0.99
@@ -160,12 +162,12 @@ def test_a_changed_field_is_compared_with_the_same_training_without_it():
     after = make_table(
         [[[0.3, 0.3, 0.4], [0.5, 0.4, 0.1]]] * 4, predicted=np.ones((4, 2), np.int32)
     )
-    seen = [
-        Seen(Piece(("species",), 0, condition, None, None), one)
+    measured = [
+        MeasuredRun(TrainingSpec(("species",), 0, condition, None, None), one)
         for condition, one in ((plain, before), (changed, after))
     ]
     names = {plain: "plain", changed: "changed"}
-    (row,) = ablations.variants_table(seen, names, ["species"], EVIDENCE).rows
+    (row,) = ablations.variants_table(measured, names, ["species"], EVIDENCE).rows
     assert row[:2] == ("train.filter_loss=0.1", "species")
     values = [cell.value for cell in row[2:]]
     assert values == pytest.approx([-1.0, 0.2, 0.0, -0.2, -0.1])
@@ -233,9 +235,7 @@ def test_a_table_is_written_with_its_intervals(table, tmp_path):
     assert about["rows"][1]["share"]["low"] is None
 
 
-def test_a_table_names_its_source_its_failures_and_its_command(
-    table, tmp_path
-):
+def test_a_table_names_its_source_its_failures_and_its_command(table, tmp_path):
     theirs = dataclasses.replace(
         table, source=results.ORIGINAL, missing=("It is not so.",)
     )
@@ -284,7 +284,7 @@ def views_of(rights, steps):
             true=np.zeros((20, 2), np.int32),
             predicted=np.repeat(said, 2, axis=1),
         )
-        found[(stride, "", "gradcam")] = [make_seen(one)]
+        found[(stride, "", "gradcam")] = [make_measured(one)]
     return found
 
 
@@ -303,10 +303,10 @@ def test_what_is_not_confirmed_follows_from_the_intervals():
         make_table([[[0.5, 0.3, 0.2], [0.5, 0.1, 0.4]]] * 12),
         make_table([[[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]] * 12),
     )
-    models = [(("species",), "all", [make_seen(better)])]
+    models = [(("species",), "all", [make_measured(better)])]
     assert evidence.specificity_table(models, EVIDENCE).missing == ()
     assert evidence.steps_table(models, EVIDENCE).missing == ()
-    models = [(("species",), "all", [make_seen(same)])]
+    models = [(("species",), "all", [make_measured(same)])]
     (said,) = evidence.specificity_table(models, EVIDENCE).missing
     assert said == (
         "Steps to species (species model, all) do not differ significantly from plain "
@@ -317,7 +317,7 @@ def test_what_is_not_confirmed_follows_from_the_intervals():
     assert "the species model (all) does not prefer patch" in said
     assert said.endswith("0.000 (0.000 to 0.000).")
     less = make_table([[[0.5, 0.1, 0.4], [0.5, 0.3, 0.2]]] * 12)
-    models = [(("species",), "all", [make_seen(less)])]
+    models = [(("species",), "all", [make_measured(less)])]
     (said,) = evidence.specificity_table(models, EVIDENCE).missing
     assert "prefer their part less than plain maps" in said
 
@@ -325,7 +325,7 @@ def test_what_is_not_confirmed_follows_from_the_intervals():
 def test_of_few_species_nothing_is_claimed():
     """Neither that a step prefers its part nor that it does not."""
     more = make_table([[[0.5, 0.3, 0.2], [0.5, 0.1, 0.4]]] * 5)
-    models = [(("species",), "all", [make_seen(more)])]
+    models = [(("species",), "all", [make_measured(more)])]
     table = evidence.specificity_table(models, EVIDENCE)
     assert table.answer == (
         "Steps to species (species model, all) have too few species to say."
@@ -385,4 +385,4 @@ def test_conditions_are_explained_in_figures():
     ],
 )
 def test_words_follow_the_interval(estimate, words):
-    assert results.told(estimate, "more", "less", "same") == words
+    assert results.verdict(estimate, "more", "less", "same") == words
