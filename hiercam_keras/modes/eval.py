@@ -59,6 +59,7 @@ def run(settings: Settings) -> str:
         *filter(None, [told, one_answer(found, data.taxonomy)]),
         "",
         tables.format_table(eval_calibration.HEADER, trust),
+        *filter(None, [eval_calibration.limit_sentence(trust)]),
     ]
     if len(rows) > 1:
         lines.append(
