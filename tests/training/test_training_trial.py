@@ -69,7 +69,7 @@ def test_modules_that_lack_it_are_completed(name):
 
 
 def test_a_weight_that_does_not_come_back_is_named(monkeypatch):
-    """As of a layer whose own way of saving leaves one out."""
+    """As of a layer with custom saving that omits one."""
 
     def save(self, store):
         store["gain"] = self.gain
