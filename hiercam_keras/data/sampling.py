@@ -41,7 +41,7 @@ def example_weights(labels: np.ndarray, kind: str, field: str) -> np.ndarray:
 
 
 def rank_of(labels: Mapping[str, np.ndarray], rank: str) -> np.ndarray:
-    """The labels at the rank whose classes are balanced; "" is the finest, the last.
+    """The labels at the rank of the balanced classes; "" is the finest, the last.
 
     Raises:
       UserError: no head is trained at the rank.

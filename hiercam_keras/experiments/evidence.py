@@ -103,7 +103,7 @@ def steps_table(models: Models, evidence: Evidence) -> Result:
 
 
 def lower_steps(rows: Sequence[tuple], evidence: Evidence) -> tuple[str, ...]:
-    """Sentence on the steps whose own part does not have the highest lift, if any."""
+    """Sentence on the steps with the highest lift on a part of another rank, if any."""
     step = _count_highest(rows, evidence)["step to"]
     if step[0] == step[1]:
         return ()
@@ -123,7 +123,7 @@ def _highest(rows: Sequence[tuple], evidence: Evidence) -> str:
 
 
 def _count_highest(rows: Sequence[tuple], evidence: Evidence) -> dict[str, list[int]]:
-    """Numbers of maps whose own part has the highest lift, and of all maps."""
+    """Numbers of maps with the highest lift on their own part, and of all maps."""
     counts = {"asked for": [0, 0], "step to": [0, 0]}
     for row in rows:
         kind, _, rank = row[2].rpartition(" ")

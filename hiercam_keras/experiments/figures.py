@@ -22,8 +22,8 @@ def by_series(
     """Rows and series of a dot plot from the columns of a table.
 
     Args:
-      row: columns whose text names a row.
-      series: column whose text names a series.
+      row: columns with the names of the rows.
+      series: column with the names of the series.
       value: column of the estimates.
     """
     names = list(dict.fromkeys(", ".join(str(r[i]) for i in row) for r in table.rows))

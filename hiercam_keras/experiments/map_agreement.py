@@ -83,7 +83,7 @@ def agreement_table(
 
 
 def same_map(words: str, rows: Sequence[tuple], fine: str, coarse: str) -> list[str]:
-    """Sentence on a model whose maps do not depend on the asked rank, if any."""
+    """Sentence on a model with the same maps for all asked ranks, if any."""
     asked = f"one {fine} model asked for {coarse} and for {fine}"
     return [
         f"Plain maps do not follow the question: {asked} ({words}) gives maps that "

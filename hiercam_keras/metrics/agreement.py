@@ -82,6 +82,10 @@ def containment(fine: Any, coarse: Any, share: float = 0.2) -> np.ndarray:
 
     The region is `share` of the area, which is what a uniform fine map scores, and
     what any map scores against a uniform coarse one: the chance level.
+
+    Args:
+      fine, coarse: (..., h, w), maps at a finer and a coarser rank.
+      share: 0 < share <= 1, of the pixels.
     """
     values, region = _pair(energy(fine), top_area(coarse, share))
     return (values * region).sum(axis=(-2, -1))
@@ -101,16 +105,22 @@ def earth_movers_distance(a: Any, b: Any, cells: int = 8) -> np.ndarray:
     2007, IEEE TPAMI 29, 840-853): a linear program with some 4 cells^2 unknowns
     instead of cells^4, solved by HiGHS, a few pairs in one program.
 
+    Args:
+      a, b: (..., h, w).
+      cells: largest number of cells along each axis.
+
     Returns:
       (...): work per energy in image sides; 0 .. 2. Equal maps give 0.
+
+    Raises:
+      RuntimeError: the solver finds no solution.
     """
     a, b = _pair(_coarsen(energy(a), cells), _coarsen(energy(b), cells))
     height, width = a.shape[-2:]
     balance, costs = _grid_flow(height, width)
     excess = (a - b).reshape(-1, height * width)
-    excess -= excess.mean(
-        axis=1, keepdims=True
-    )  # round-off would make the program infeasible
+    # Without the mean, round-off would make the program infeasible.
+    excess -= excess.mean(axis=1, keepdims=True)
     work = np.zeros(len(excess))
     todo = np.flatnonzero(np.abs(excess).max(axis=1) >= 1e-12)
     for start in range(0, len(todo), _PAIRS_AT_ONCE):
@@ -134,6 +144,10 @@ def agreement_measures(
     """All measures but the earth mover's distance, by name, one value per pair.
 
     Names: pearson, spearman, ssim, iou, containment, centroid_shift.
+
+    Args:
+      fine, coarse: (..., h, w).
+      share: of the pixels, for iou and containment.
     """
     return {
         "pearson": pearson(fine, coarse),

@@ -116,7 +116,11 @@ def box_mask(boxes: Any, shape: tuple[int, int]) -> np.ndarray:
 
 
 def to_bytes(score_map: Any) -> np.ndarray:
-    """A map in 0 .. 1 truncated to 8 bits: uint8 (h, w)."""
+    """A map in 0 .. 1 truncated to 8 bits: uint8 (h, w).
+
+    Raises:
+      ValueError: the map is not (h, w), or has values outside of 0 .. 1.
+    """
     score_map = np.asarray(score_map)
     if score_map.ndim != 2 or not score_map.size:
         raise ValueError(f"score map has shape {score_map.shape}, expected (h, w)")

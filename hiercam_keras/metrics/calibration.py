@@ -28,6 +28,9 @@ def reliability(
     Returns:
       low, high (edges; a bin holds low < p <= high, the first one 0 too), count,
       confidence and accuracy (means, NaN in an empty bin), each (bins,).
+
+    Raises:
+      ValueError: shapes differ, confidences are not probabilities, or bins < 1.
     """
     confidence = np.asarray(confidence, dtype=np.float64)
     correct = np.asarray(correct, dtype=np.float64)

@@ -27,6 +27,9 @@ def predict_at_rank(
       score: "marginal": the taxon with the largest summed probability, which maximizes
         the expected accuracy at `rank`; "parent": the ancestor of the best fine label.
         They differ if several labels of one taxon outweigh the single best.
+
+    Raises:
+      ValueError: the score is unknown.
     """
     if score == "marginal":
         return marginal_logits(logits, taxonomy, fine, rank).argmax(-1).astype(np.int32)
@@ -59,7 +62,14 @@ def accuracy_by_rank(
 
 
 def accuracy(labels: Any, predicted: Any) -> float:
-    """Share of equal labels; NaN if there are none."""
+    """Share of equal labels; NaN if there are none.
+
+    Args:
+      labels, predicted: integers of the same shape.
+
+    Raises:
+      ValueError: the shapes differ.
+    """
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     if labels.shape != predicted.shape:
         raise ValueError(
@@ -82,7 +92,13 @@ def true_label_place(logits: Any, labels: Any) -> np.ndarray:
 
 
 def top_k_accuracy(logits: Any, labels: Any, k: int = 5) -> float:
-    """Share of images with the true label among the k best; NaN without images."""
+    """Share of images with the true label among the k best; NaN without images.
+
+    Args:
+      logits: (N, num_labels).
+      labels: (N,).
+      k: number of answers.
+    """
     place = true_label_place(logits, labels)
     return float(np.mean(place < k)) if place.size else float("nan")
 
@@ -132,7 +148,11 @@ class Confusion:
 
 
 def confusion(labels: Any, predicted: Any, num_labels: int) -> Confusion:
-    """Confusion matrix of label arrays (N,) as sparse rows."""
+    """Confusion matrix of label arrays (N,) as sparse rows.
+
+    Raises:
+      ValueError: the shapes differ, or a label is not in 0 .. num_labels - 1.
+    """
     labels, predicted = _labels(labels, num_labels), _labels(predicted, num_labels)
     if labels.shape != predicted.shape:
         raise ValueError(
@@ -173,7 +193,11 @@ def balanced_accuracy(matrix: Confusion) -> float:
 def majority_chance(train_labels: Any, test_labels: Any, num_labels: int) -> float:
     """Accuracy of always answering with the commonest label of the training split.
 
-    Of equally common labels the smallest is used.
+    Of equally common labels the smallest is used. NaN without images in either split.
+
+    Args:
+      train_labels, test_labels: integers (N,) and (M,).
+      num_labels: number of labels at the rank.
     """
     train = _labels(train_labels, num_labels)
     test = _labels(test_labels, num_labels)
@@ -189,6 +213,13 @@ def wilson_interval(
 
     Wilson 1927 (JASA 22, 209-212), without continuity correction. Broadcasts. No
     trials give (0, 1).
+
+    Args:
+      successes, total: counts.
+      confidence: coverage, 0 .. 1.
+
+    Raises:
+      ValueError: successes are not between 0 and the total.
     """
     successes = np.asarray(successes, dtype=np.float64)
     total = np.asarray(total, dtype=np.float64)

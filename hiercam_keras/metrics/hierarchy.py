@@ -50,6 +50,9 @@ def lca_distance_at_k(
       logits: (N, num_labels) at `rank`.
       labels: (N,).
       k: number of answers; no more than there are labels.
+
+    Raises:
+      ValueError: the shape of the logits or k does not fit the rank.
     """
     logits, labels = np.asarray(logits), np.asarray(labels)
     count = taxonomy.num_labels(rank)

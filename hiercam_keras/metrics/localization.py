@@ -44,6 +44,10 @@ def localize(
       score_map: (h, w) in 0 .. 1.
       true_boxes: (N, 4) as x0, y0, x1, y1 in pixels of the map, N at least 1
         (`boxes.resize_boxes`).
+      thresholds: (thresholds,) shares of the map's maximum.
+
+    Raises:
+      ValueError: there is no true box, or the map is not (h, w) in 0 .. 1.
     """
     true_boxes = np.asarray(true_boxes)
     if true_boxes.ndim != 2 or not len(true_boxes):
@@ -251,7 +255,10 @@ def pointing_game(score_maps: Any, masks: Any, tolerance: float = 15.0) -> np.nd
     Args:
       score_maps: (N, h, w).
       masks: (N, h, w) bool; boxes painted by `boxes.box_mask`.
-      tolerance: pixels that the maximum may be off the object.
+      tolerance: largest distance of the maximum from the object, pixels.
+
+    Raises:
+      ValueError: maps and masks are not (N, h, w) of the same shape.
     """
     scores, masks = np.asarray(score_maps), np.asarray(masks, dtype=bool)
     if scores.ndim != 3 or scores.shape != masks.shape:

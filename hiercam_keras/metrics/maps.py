@@ -20,6 +20,9 @@ def top_area(maps: Any, share: float) -> np.ndarray:
 
     Returns:
       (..., h, w); sums to share * h * w. A constant map has `share` everywhere.
+
+    Raises:
+      ValueError: the share is out of range.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}, expected 0 < share <= 1")

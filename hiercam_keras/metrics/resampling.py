@@ -169,6 +169,9 @@ def share(
     Args:
       hits: bool, or 0 and 1; NaN if unknown.
       groups, repeats, seed, draws: as for `of_sums`.
+
+    Raises:
+      ValueError: hits have other values, or the shapes differ.
     """
     columns, groups, repeats = _known([hits], groups, repeats)
     if not len(columns):

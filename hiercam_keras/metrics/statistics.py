@@ -62,6 +62,9 @@ def paired_difference(
     Returns:
       The figures; all NaN without pairs. The interval is NaN with fewer than
       `resampling.MIN_GROUPS` groups.
+
+    Raises:
+      ValueError: a, b and groups are not (N,).
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1:

@@ -92,7 +92,18 @@ def validate(
     ranks: tuple[str, ...],
     check: Callable[[], None] | None = None,
 ) -> dict[str, float]:
-    """val_loss and val_accuracy, per rank and their sum with several heads."""
+    """Exact loss (nats) and accuracy on a loader, as mean over its images.
+
+    Args:
+      model: gives logits, of one head or by rank.
+      loader: with labels at `ranks`.
+      ranks: of the heads.
+      check: called before each batch; may raise to stop.
+
+    Returns:
+      val_loss and val_accuracy; with several heads both for each rank
+      (val_<rank>_loss), and the sum of the losses as val_loss.
+    """
     found = predict_logits(model, loader, ranks, check=check)
     figures, total = {}, 0.0
     for rank in ranks:

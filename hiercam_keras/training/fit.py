@@ -50,6 +50,11 @@ def train(
     Returns:
       One row per epoch: epoch, loss, accuracy, val_loss, val_accuracy and, with several
       heads, each of them per rank.
+
+    Raises:
+      Stopped: a signal arrived; the state is saved.
+      UserError: a loss is NaN, a checkpoint cannot be read or written, or memory is
+        exhausted.
     """
     options, ranks = config.train, tuple(num_labels)
     with (
@@ -74,7 +79,7 @@ def train(
         _log_resumed(saving, saved, folder / "log.csv", options, begun_epochs)
         batch_size = train_loader.batch_size
         if saving.epoch < options.epochs:
-            _tell_left_out(train_loader)
+            _log_left_out(train_loader)
         try:
             with explain_out_of_memory(batch_size, "data.batch_size"):
                 while saving.epoch < options.epochs:
@@ -197,7 +202,7 @@ def _training_batches(
         yield training_batch(batch, counts, options, epoch)
 
 
-def _tell_left_out(loader: Any) -> None:
+def _log_left_out(loader: Any) -> None:
     left_out = loader.num_examples - loader.num_batches * loader.batch_size
     if left_out:
         logging.info(

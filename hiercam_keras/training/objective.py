@@ -63,7 +63,13 @@ def check(options: Any, num_labels: Mapping[str, int], parents: Any) -> None:
 def head_losses(
     options: Any, num_labels: Mapping[str, int], parents: Mapping[str, np.ndarray]
 ) -> dict[str, keras.losses.Loss]:
-    """The loss of each rank; `config.train.hierarchical` is that of the finest."""
+    """The loss of each head by rank.
+
+    Args:
+      options: `config.train`; `hierarchical` is the loss of the finest rank.
+      num_labels: number of labels by rank, one for each head.
+      parents: see the module; used by hierarchical losses only.
+    """
     losses = {rank: _plain(options) for rank in num_labels}
     if options.hierarchical != "none":
         finest = finest_rank(num_labels, parents)

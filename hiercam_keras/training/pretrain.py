@@ -96,7 +96,14 @@ class TreeAccuracy(keras.metrics.Mean):
 def compile_model(
     model: keras.Model, num_values: np.ndarray, learning_rate: float, total_steps: int
 ) -> None:
-    """Compiles with Adam, a warm-up of 3 % and a cosine from `learning_rate` to 0."""
+    """Compiles with Adam, a warm-up of 3 % and a cosine from `learning_rate` to 0.
+
+    Args:
+      model: one output of `head_size` logits.
+      num_values: int (trees, 4), children at each rank of each tree.
+      learning_rate: at its peak.
+      total_steps: of the whole training.
+    """
     warmup = max(1, round(0.03 * total_steps))
     rate = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,

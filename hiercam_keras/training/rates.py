@@ -66,6 +66,11 @@ def scale(
     not decay, while Adam's moments are accumulated and batch normalization uses the
     statistics of the batch. It works with any schedule; only the rate is scaled, so the
     optimizer's state and config stay those of Keras.
+
+    Args:
+      optimizer: its update methods are replaced.
+      rates: share of the learning rate by `id` of a variable; 1 for all others.
+      frozen_steps: steps without updates of the variables of `rates`.
     """
     update, use_decay = optimizer.update_step, optimizer._use_weight_decay
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import types
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hiercam_keras import tables
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.metrics import statistics
 from hiercam_keras.metrics.resampling import Estimate
+from hiercam_keras.modes import compare as compare_mode
 from hiercam_keras.modes import (
     compare_answer,
     compare_claims,
@@ -429,4 +431,25 @@ def test_paired_differences_are_shown_as_the_file_has_them():
             0.001,
             0.8,
         ),
+    )
+
+
+def test_a_model_without_heatmaps_has_no_area_of_zero():
+    """And the columns are named after what the pictures show."""
+    degenerate = {"family": [True, True], "species": [True, False]}
+    table = types.SimpleNamespace(of=lambda _, model: np.array(degenerate[model]))
+    row = dict.fromkeys(compare_mode.SHOWN, 0.0)
+    summary = [row | {"model": name} for name in degenerate]
+    text = compare_mode._printed(summary, table, "plant")
+    header, family, species = text.splitlines()[0], *text.splitlines()[-2:]
+    assert "energy on plant" in header and "plant area" in header
+    assert "no heatmap" in family and "no heatmap" not in species
+
+
+def test_measures_are_named_after_what_the_pictures_show():
+    assert (
+        compare_tables.title("energy_on_object", {}, "plant") == "energy on the plant"
+    )
+    assert compare_tables.title("part_species", {"species": ("leaf_tip", 1)}) == (
+        "energy on the leaf tip"
     )

@@ -147,7 +147,7 @@ def test_the_filter_loss_falls_when_it_is_trained():
 def test_the_papers_gradient_makes_filters_of_one_category():
     """Of a filter's maps a larger share is on its best family than without weight; but
     most images are of others, for which it pushes the maps down, so that they shrink
-    and tell less."""
+    and the information decreases."""
     found = {}
     for weight in (1e-6, 1000.0):
         done = fit(options(filter_loss=weight, filter_targets="category"), epochs=6)

@@ -262,7 +262,17 @@ def _warn_unknown(path, rows, stored):
 
 
 def read_evidence(root: Path) -> Evidence | None:
-    """The part that carries each rank; None without an evidence.csv."""
+    """The part that carries each rank; None without an evidence.csv.
+
+    Args:
+      root: folder of the annotations.
+
+    Returns:
+      rank -> (name of the part, its label in the part images, 0 .. 255).
+
+    Raises:
+      UserError: a column is missing, or a row is invalid.
+    """
     path = Path(root) / "evidence.csv"
     if not path.is_file():
         return None

@@ -76,6 +76,9 @@ def read_listing(listing: Listing, root: Path, request: Request) -> Reading:
       listing: of one folder or of several.
       root: the requested folder.
       request: with the cache, which holds the index, and the config.
+
+    Raises:
+      UserError: no image is readable, or an annotation is invalid.
     """
     found = index_lib.scan(
         listing.images, request.cache, listing.files, request.workers, listing.ignored
@@ -85,9 +88,9 @@ def read_listing(listing: Listing, root: Path, request: Request) -> Reading:
         for name, entry in found.entries.items()
         if entry.verdict != "unreadable"
     }
-    others = _annotations_folder(listing.images)
+    annotated = _annotations_folder(listing.images)
     options = boxes.Options.of(request.config)
-    marks = annotations.Annotations(others, found.folder, entries, options)
+    marks = annotations.Annotations(annotated, found.folder, entries, options)
     records = [
         Record(
             example_id=example_id,
@@ -111,7 +114,7 @@ def read_listing(listing: Listing, root: Path, request: Request) -> Reading:
     )
     if not records:
         raise UserError(_none_left(listing.images, report))
-    return Reading(root, records, report, annotations.read_evidence(others))
+    return Reading(root, records, report, annotations.read_evidence(annotated))
 
 
 def lineage_prefix(text: str) -> tuple[str, ...]:
@@ -139,6 +142,9 @@ def list_files(
       plain: whether folders may have plain names, and split folders above them.
       lineages: data.lineages; "": lineages come from the folders' names.
       ranks: data.ranks, rank columns of that table.
+
+    Raises:
+      UserError: the folder is missing, empty or has another layout, or names are mixed.
     """
     data_dir = Path(data_dir)
     images = _images_folder(data_dir)

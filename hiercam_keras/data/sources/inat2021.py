@@ -54,6 +54,9 @@ def find_parts(root: Path, wanted: tuple[str, ...] = ()) -> list[Path]:
     Args:
       root: folder of --data_dir.
       wanted: names of folders in it; empty: the first existing one of TRAIN, and val.
+
+    Raises:
+      UserError: a wanted folder is missing, or two of them overlap.
     """
     missing = [name for name in wanted if not (root / name).is_dir()]
     if missing:

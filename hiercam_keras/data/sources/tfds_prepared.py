@@ -55,7 +55,8 @@ class Item(NamedTuple):
 
 
 def folder_for(cache: Path, name: str, place: str) -> Path:
-    """The folder into which a data set of a TFDS folder is unpacked."""
+    """The folder below `cache` for the files of data set `name` of the TFDS folder
+    `place`."""
     digest = hashlib.sha1(os.fsencode(str(place))).hexdigest()[:6]
     return cache / "tfds" / f"{name}-{digest}"
 
@@ -178,6 +179,9 @@ def prepare(builder: Any, download_dir: Path, manual_dir: Path, how: str) -> Non
       download_dir: for files that TFDS extracts.
       manual_dir: folder of the archives.
       how: remedy for failures, for the message.
+
+    Raises:
+      UserError: TFDS failed, for any reason.
     """
     tfds = import_tfds()
     config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)

@@ -70,6 +70,9 @@ def linear_fill(
       gone: bool (H, W), the removed pixels.
       noise: standard deviation, in shares of 255.
       seed: of the noise.
+
+    Raises:
+      ValueError: shapes do not fit.
     """
     image = np.asarray(image, np.float64)
     gone = np.asarray(gone, bool)
