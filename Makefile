@@ -51,7 +51,7 @@ install-parity: $(VENV)/.installed-parity
 
 $(VENV)/.installed-parity: $(VENV)/.installed-dev requirements-parity.txt
 	$(INSTALL) -r requirements-parity.txt
-	$(INSTALL) --no-deps grad-cam==1.5.7
+	$(INSTALL) --no-deps grad-cam==1.5.7 efficientnet_lite_pytorch==0.1.0
 	@touch $@
 
 test: install-dev

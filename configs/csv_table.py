@@ -3,6 +3,9 @@
     python main.py --config=configs/csv_table.py --data_dir=/path/to/table.csv \
         --mode=train --rank=species
 
+This is the recipe of the original study; without --config a table gets that of
+configs/photos.py.
+
 The header says what the columns are; this one has four ranks:
 
     path,region,organ,finding,diagnosis,x0,y0,x1,y1,mask,split
@@ -17,7 +20,7 @@ the log lists them; --config.data.ranks="('organ','diagnosis')" chooses by hand.
 docs/DATA.md has the rules.
 """
 
-from configs import default
+from . import default
 
 
 def get_config():

@@ -28,7 +28,7 @@ a GPU. Tested here: the sweep, with a tiny network, on archives of CUB's form th
 own builder reads.
 """
 
-from configs import default
+from . import default
 
 
 def get_config():

@@ -12,12 +12,12 @@ tuned. `--config.curves.weights="('synthetic','none')"` does all of it from our 
 weights and from scratch.
 """
 
-import importlib
+from . import experiment
 
 
 def get_config(base: str = "synthetic_birds"):
     """Returns the experiment."""
-    config = importlib.import_module(f"configs.{base}").get_config()
+    config = experiment(base)
     config.curves.multi_overrides = (
         ("train.hierarchical", "hxe"),
         ("train.hierarchical", "soft_labels"),

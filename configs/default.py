@@ -15,7 +15,8 @@ def get_config() -> ConfigDict:
     config.runs_dir = "runs"  # where run folders lie
 
     config.data = data = ConfigDict()
-    data.source = "image_folder"  # a name in hiercam_keras/data/sources/__init__.py
+    data.source = "image_folder"  # a name in hiercam_keras/data/sources/__init__.py,
+    # or auto: csv_table where a table is given, else image_folder
     data.root = ""  # where the data are; --data_dir beats it
     data.keep_lineage = ""  # "Animalia/Chordata/Aves" leaves out all else; "": nothing
     data.parts = ()  # inat2021: folders to read; (): bird_train|train_mini|train, val
@@ -31,6 +32,7 @@ def get_config() -> ConfigDict:
     data.image_size = 224  # px, the side of the square that the model sees
     data.batch_size = 32  # images
     data.fractions = (0.78, 0.11, 0.11)  # train, val, test; they add up to 1
+    data.untrained_taxa = "drop"  # drop | keep: taxa without a training image in heads
     data.split_seed = -1  # of the split alone; -1: the experiment's seed
     data.pipeline = "auto"  # auto (tf.data if it imports) | tfdata | arrays
     data.workers = 0  # threads or processes that read images; 0: one per core
@@ -61,7 +63,12 @@ def get_config() -> ConfigDict:
     config.model = model = ConfigDict()
     model.backbone = "efficientnet_b0"  # a name in docs/MODELS.md, or module:function
     model.modules = ()  # of yours, imported before a model with layers of yours is read
-    model.weights = "imagenet"  # none | imagenet | synthetic | a file
+    model.preprocessing = "model"  # of --mode=import, what the file computes from RGB
+    # of 0..255 itself: model (all) | caffe | tf | torch | unit (put in front of it)
+    model.activation = "auto"  # of --mode=import, of the outputs: softmax | sigmoid
+    model.output = ""  # of --mode=import, name or place of one output; "": all
+    model.other = "leave_out"  # of --mode=import, outputs without lineage: or keep
+    model.weights = "imagenet"  # none | imagenet | synthetic | auto | a file
     model.output_stride = 32  # 32 | 16 | 8: image pixels per cell of the map
     model.dropout = 0.2  # before the head, 0..1
     model.drop_connect = 0.2  # of whole residual blocks, at the deepest, 0..1
@@ -100,6 +107,7 @@ def get_config() -> ConfigDict:
     train.checkpoint_steps = 0  # the same in steps; 0: by the clock alone
     train.checkpoint_keep = 3  # latest checkpoints that are kept, and the best
     train.keep_best = True  # model.keras is the epoch of the best val loss
+    train.keep_best_images = 30  # least val images to choose by; fewer: the last epoch
     train.tensorboard = False  # needs the package tensorboard
 
     config.distribution = distribution = ConfigDict()

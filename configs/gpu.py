@@ -9,7 +9,7 @@ experiment's config. Not measured here on a GPU.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from . import default
 
 
 def apply(config: ConfigDict) -> ConfigDict:

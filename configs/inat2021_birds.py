@@ -13,7 +13,7 @@ jitter of the original changed nothing (its defaults are 0); ours does. Not meas
 here: the data cannot be had in the build environment.
 """
 
-from configs import default
+from . import default
 
 
 def get_config():

@@ -43,7 +43,7 @@ whose code was never published.
 Localization looks at whole images resized without a crop; training crops as usual.
 """
 
-from configs import default
+from . import default
 
 
 def get_config():

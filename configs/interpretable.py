@@ -11,12 +11,12 @@ weight hangs on the layer: look at `filter_loss` and `filter_information` in log
 Without it, the same run is that of the config that it starts from.
 """
 
-import importlib
+from . import experiment
 
 
 def get_config(base: str = "synthetic_birds"):
     """Returns the experiment."""
-    config = importlib.import_module(f"configs.{base}").get_config()
+    config = experiment(base)
     config.name = f"{base}_interpretable"
     config.train.filter_loss = 0.3
     return config

@@ -14,12 +14,12 @@ these settings was tuned. `--mode=curves` compares this model with one for each 
 which have none of what several heads share; configs/curves.py compares variants of it.
 """
 
-import importlib
+from . import experiment
 
 
 def get_config(base: str = "synthetic_birds"):
     """Returns the experiment."""
-    config = importlib.import_module(f"configs.{base}").get_config()
+    config = experiment(base)
     config.name = f"{base}_multi_rank"
     config.model.head_features = 64
     config.model.head_chain = "stop_gradient"

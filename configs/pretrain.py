@@ -8,7 +8,7 @@ tree, and the habitat carries no information. The figures of the shipped file ar
 model card, hiercam_keras/assets/README.md.
 """
 
-from configs import synthetic_birds
+from . import synthetic_birds
 
 
 def get_config():

@@ -10,12 +10,12 @@ the paper's high-resolution variant. SGD, with a tenth of the head's learning ra
 the backbone, as the evaluation of Choe et al. 2020 (arXiv:2001.07437) trains.
 """
 
-import importlib
+from . import experiment
 
 
 def get_config(base: str = "synthetic_birds"):
     """Returns the experiment."""
-    config = importlib.import_module(f"configs.{base}").get_config()
+    config = experiment(base)
     config.name = f"{base}_resnet50"
     config.model.backbone = "resnet50"
     config.model.weights = "imagenet"

@@ -7,7 +7,7 @@
 the command may be stopped and given again; on a GPU nothing has to be changed.
 """
 
-from configs import synthetic_birds
+from . import synthetic_birds
 
 
 def get_config():

@@ -12,7 +12,7 @@ species. Fine-tunes the weights that ship with the package; from scratch with
 
 from ml_collections import ConfigDict
 
-from configs import default
+from . import default
 
 
 def get_config():

@@ -11,7 +11,7 @@ here on a TPU.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from . import default
 
 
 def apply(config: ConfigDict) -> ConfigDict:

@@ -1,7 +1,69 @@
 """What a network looks at, asked for the species or for the family.
 
-Importing this package imports neither keras, jax nor tensorflow; each room is imported
-when it is needed.
+    import hiercam_keras as hc
+
+    run = hc.load_run("runs/synthetic_birds/species/seed0")
+    explain = run.explainer(method="gradcam")
+    result = explain(run.images("bird.jpg"), hc.targets.path())
+
+docs/API.md shows all of it. Importing this package imports neither keras, jax nor
+tensorflow: names are looked up when they are used. It runs on Keras with JAX. Where
+nobody has chosen a backend and keras is not imported yet, the first name that needs
+keras chooses JAX.
 """
 
+import importlib
+import os
+import sys
+
 __version__ = "0.1.0"
+
+# Public name -> the module that defines it. The names of modules are those of `hc.`.
+_NAMES = {
+    "Explainer": "cam.engine",
+    "Explanation": "cam.explanation",
+    "FunctionExplainer": "cam.function",
+    "explain_function": "cam.function",
+    "Options": "cam.program",
+    "Scorer": "cam.scorer",
+    "Target": "cam.targets",
+    "heatmap": "cam.heatmaps",
+    "Lineage": "taxonomy.lineage",
+    "Taxonomy": "taxonomy.tree",
+    "Labels": "taxonomy.labels",
+    "read_labels": "taxonomy.label_table",
+    "Run": "api",
+    "load_config": "api",
+    "load_run": "api",
+    "load_model": "api",
+    "train": "api",
+    "load_images": "data.sources.photos",
+    "Question": "evaluation.question",
+    "Table": "evaluation.table",
+    "evaluate": "evaluation.evaluate",
+    "Comparison": "evaluation.compare",
+    "compare": "evaluation.compare",
+    "Estimate": "metrics.resampling",
+    "Faithfulness": "evaluation.faithfulness",
+    "faithfulness": "evaluation.faithfulness",
+    "overlay": "report.overlay",
+    "save_image": "report.overlay",
+    "UserError": "errors",
+}
+_MODULES = {"methods": "cam.methods", "targets": "cam.targets", "store": "cam.store"}
+
+__all__ = sorted([*_NAMES, *_MODULES])
+
+
+def __getattr__(name: str):
+    where = _NAMES.get(name) or _MODULES.get(name)
+    if where is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if "keras" not in sys.modules:
+        os.environ.setdefault("KERAS_BACKEND", "jax")
+    module = importlib.import_module(f"{__name__}.{where}")
+    return module if name in _MODULES else getattr(module, name)
+
+
+def __dir__():
+    return [*__all__, "__version__"]

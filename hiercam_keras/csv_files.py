@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from hiercam_keras import file_names
 from hiercam_keras.errors import UserError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -51,22 +52,26 @@ class Table:
         found = (by_key.get(_key(name)) for name in names)
         return list(dict.fromkeys(column for column in found if column is not None))
 
-    def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
+    def rows(self, blank: bool = False) -> Iterator[tuple[int, dict[str, str]]]:
         """(line of the file, cell by column) of each row; cells without outer blanks.
 
         Rows without any filled cell are skipped unless the table is `exact`, which
         also keeps the blanks of cells. A row that spans lines has its first one.
 
+        Args:
+          blank: keep rows without any filled cell, where the number of rows counts. In
+            a table of one column these are empty lines, but for those at the end.
+
         Raises:
           UserError: a row has more cells than the header, or is no CSV.
         """
-        cells = _cells(self.path, self._text, self.delimiter)
-        next(cells)
         width = len(self.columns)
+        cells = _cells(self.path, self._text, self.delimiter, blank and width == 1)
+        next(cells)
         for line, values in cells:
             if not self.exact:
                 values = [value.strip() for value in values]
-                if not any(values):
+                if not any(values) and not blank:
                     continue
                 while len(values) > width and not values[-1]:
                     values.pop()
@@ -125,7 +130,8 @@ def _decoded(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"cannot read the table {path}: {error.strerror or error}."
+            f"cannot read the table {file_names.in_full(path)}: "
+            f"{error.strerror or error}."
         ) from error
     encoding = "utf-16" if data.startswith(_UTF16) else "utf-8-sig"
     try:
@@ -150,10 +156,16 @@ def _delimiter(path: Path, text: str) -> str:
     return max(DELIMITERS, key=cells)
 
 
-def _cells(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of each row that is no empty line; the first is the header."""
+def _cells(
+    path: Path, text: str, delimiter: str, empty: bool = False
+) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of each row that is no empty line; the first is the header.
+
+    With `empty`, empty lines between rows are rows without cells.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     first = True
+    waiting: list[int] = []  # empty lines, until a row follows them
     while True:
         line = reader.line_num + 1
         try:
@@ -162,9 +174,15 @@ def _cells(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[st
             return
         except csv.Error as error:
             raise UserError(f"{path}, line {line}: {error}.") from None
-        if values and not (first and not any(value.strip() for value in values)):
-            first = False
+        if not any(value.strip() for value in values) and first:
+            continue
+        first = False
+        if values:
+            yield from ((number, []) for number in waiting)
             yield line, values
+            waiting = []
+        elif empty:
+            waiting.append(line)
 
 
 def _names(header: list[str]) -> list[str]:

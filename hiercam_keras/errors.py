@@ -11,7 +11,7 @@ TRY_AGAIN = 75  # exit status of sysexits.h: the same command will go on
 class UserError(ValueError):
     """What was expected, what was found, and what to do, in one message.
 
-    `main.py` prints the message after "error: " and exits with status 1. Raise it for
+    `cli.py` prints the message after "error: " and exits with status 1. Raise it for
     anything that a user can get wrong: a flag, a folder, a file, a config field.
     """
 
@@ -21,7 +21,7 @@ class Stopped(KeyboardInterrupt):
 
     No Exception, so that nobody who handles failures takes it for one: a checkpoint
     that is being read when the signal comes is not damaged. A KeyboardInterrupt, since
-    asyncio passes these on and holds back all others. `main.py` prints the message
+    asyncio passes these on and holds back all others. `cli.py` prints the message
     after "stopped: " and exits with `status`: TRY_AGAIN for SIGTERM, 130 for Ctrl-C.
     """
 

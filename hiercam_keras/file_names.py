@@ -17,6 +17,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
 # UTF-8 bytes of a name with its suffix. Most file systems take 255; the rest is room
 # for temporary names and for what people append.
@@ -106,6 +107,12 @@ def readable(text: str, most: int = MAX_BYTES) -> str:
     if _DEVICE.match(text):
         text = f"_{text}"
     return text.encode()[:most].decode(errors="ignore").rstrip(". ") or "_"
+
+
+def in_full(path: str | Path) -> str:
+    """A path in a message: with the folder that it begins in, if it is relative."""
+    path = Path(path)
+    return str(path) if path.is_absolute() else f"{path} (in {Path.cwd()})"
 
 
 def _words(text: str) -> str:

@@ -86,10 +86,11 @@ def relaunch_with_fast_malloc() -> None:
     """Starts this process over, once, with `malloc_settings`.
 
     glibc reads its tunables only at the start of a process. Does nothing where it would
-    not help or where somebody decided already: off Linux, or with GLIBC_TUNABLES or
-    HIERCAM_RELAUNCHED set.
+    not help or where somebody decided already: off Linux, with GLIBC_TUNABLES or
+    HIERCAM_RELAUNCHED set, or where the process runs no file (main.py, the __main__.py
+    of `python -m`, the script `hiercam`) that its command would run again.
     """
-    if not sys.platform.startswith("linux") or not sys.argv[0].endswith(".py"):
+    if not sys.platform.startswith("linux") or not os.path.isfile(sys.argv[0]):
         return
     if "GLIBC_TUNABLES" in os.environ or _RELAUNCHED in os.environ:
         return

@@ -31,9 +31,9 @@ EXTERNAL = {
         "runtime.py",
         "multihost.py",
     ),
-    "keras": ("models/", "training/", "cam/", "modes/", "runtime.py"),
+    "keras": ("models/", "training/", "cam/", "modes/", "runtime.py", "api.py"),
     "cv2": ("metrics/",),
-    "absl.flags": (),
+    "absl.flags": ("cli.py",),
     "torch": (),
 }
 _BASE = {
@@ -51,6 +51,10 @@ _BASE = {
 }
 # Room -> the rooms that it may import, besides the base.
 ROOMS = {
+    "api": {"cam", "config_files", "data", "models", "modes", "runs", "taxonomy"},
+    "__main__": {"cli"},
+    "cli": {"config_files", "modes", "multihost", "runtime"},
+    "config_files": set(),
     "cache_folder": set(),
     "errors": set(),
     "file_names": set(),
@@ -68,7 +72,7 @@ ROOMS = {
     "cam": {"taxonomy", "models"},
     "metrics": {"taxonomy"},
     "report": set(),
-    "runs": {"taxonomy"},
+    "runs": {"taxonomy", "data", "models", "training", "cam"},
     "birds": set(),
     "tables": set(),
     "multihost": set(),
@@ -161,9 +165,11 @@ def test_walls_are_seen_when_they_are_broken(tmp_path):
 
 
 def test_no_print_in_the_package():
+    """But in the program, for what it was asked to say."""
     calls = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in FILES
+        if path.name != "cli.py"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
     ]

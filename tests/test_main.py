@@ -110,7 +110,9 @@ def test_help_lists_every_flag_and_how_to_begin(main):
     done = main("--help")
     assert done.returncode == 0 and done.stderr == ""
     assert "python main.py --mode=train --rank=family" in done.stdout
-    defined = re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", (ROOT / "main.py").read_text())
+    defined = re.findall(
+        r"DEFINE_\w+\(\s*\"(\w+)\"", (ROOT / "hiercam_keras" / "cli.py").read_text()
+    )
     assert {"config", "mode", "rank", "ranks", "workdir", "multihost"} <= set(defined)
     for flag in defined:
         assert f"--{flag}:" in done.stdout or f"--[no]{flag}:" in done.stdout
@@ -143,9 +145,15 @@ def test_a_wrong_command_is_one_line(main, tmp_path, args, words):
         assert word in line
 
 
-def test_a_missing_data_dir(main):
+def test_a_missing_data_dir(main, tmp_path):
+    """The folder that was searched is named, for who thinks to be in another one."""
     line = error_line(main("--mode=prepare", "--data_dir=nowhere"))
-    assert "--data_dir nowhere does not exist" in line
+    assert f"--data_dir nowhere (in {tmp_path}) does not exist" in line
+
+
+def test_missing_runs_name_the_folder_that_was_searched(main, tmp_path):
+    line = error_line(main("--mode=eval"))
+    assert f"under runs (in {tmp_path})" in line
 
 
 def test_an_empty_data_dir(main, tmp_path):
@@ -179,8 +187,10 @@ def test_prepare_has_no_chatter_and_needs_no_network(main, folder, tmp_path):
 
 OURS = re.compile(
     r"Drawing procedural birds|Drew \d+|Scanning \d+ image files|\d+ of \d+ species"
-    r"|training tiny on|each epoch leaves out|epoch \d+/\d+: |kept epoch|resuming after"
-    r"|\d+ devices share each batch|.*boxes.csv: \d+ boxes are read as"
+    r"|network tiny at|training tiny on|each epoch leaves out|epoch \d+/\d+: "
+    r"|kept epoch|\d+ val images are too few|resuming after"
+    r"|\d+ devices share each batch"
+    r"|.*boxes.csv: \d+ boxes are read as"
     r"|(prepare|maps|overlays|eval \w+): \d+/\d+, "
 )
 
@@ -215,7 +225,13 @@ def test_a_training_says_only_what_is_ours(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("wrote runs/synthetic_birds/order/seed0/model.keras")
-    assert "best of 1 epoch is 1: accuracy" in done.stdout
+    assert "the last of 1 epoch was kept: accuracy" in done.stdout
+    first, *others = done.stderr.splitlines()
+    assert first == (
+        "network tiny at 32 px, output stride 32, from weights 'none'; 1 epoch"
+    )
+    (line,) = [one for one in others if one.startswith("training tiny")]
+    assert re.search(r"\d taxa at order \(\d+ (to \d+ )?images of each", line)
     strange = [line for line in done.stderr.splitlines() if not OURS.match(line)]
     assert strange == []
 

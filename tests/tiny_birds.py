@@ -59,6 +59,7 @@ def make_config(folder: Path, data: Path) -> ConfigDict:
     config.model.weights = "none"
     config.model.output_stride = 32
     config.train.epochs = 2
+    config.train.keep_best_images = 0  # of 8 val images
     config.cam.batch_size = 8
     config.cam.num_overlays = 2
     config.compare.num_images = 4
@@ -85,7 +86,7 @@ def run(mode: str, config: Any, *, fields: dict | None = None, **flags: Any) -> 
     settings = Settings(
         mode=mode, config=FrozenConfigDict(config), overrides=fields or {}, **flags
     )
-    return importlib.import_module(f"hiercam_keras.modes.{mode}").run(settings)
+    return importlib.import_module(settings.module).run(settings)
 
 
 _ROOT = Path(__file__).parent.parent
@@ -130,6 +131,7 @@ def command_line(data: Path) -> list[str]:
         "model.backbone": "tiny",
         "model.weights": "none",
         "model.output_stride": 32,
+        "train.keep_best_images": 0,
         "cam.batch_size": 8,
         "cam.num_overlays": 0,
     }

@@ -204,11 +204,6 @@ def random_values(channel: str, count: int, rng: np.random.Generator) -> tuple:
     return tuple(values)
 
 
-def random_look(rng: np.random.Generator) -> Look:
-    """A look with every channel drawn for pretraining."""
-    return Look(*(RANDOM[channel](rng) for channel in CHANNELS))
-
-
 def _far_from_presets(channel: str, draw: Callable[[], object]):
     presets: Sequence = PRESETS[channel]
     bound = AWAY_FROM_PRESETS[channel]

@@ -1,4 +1,5 @@
-"""Class activation maps for any Keras 3 model on the JAX backend.
+"""Class activation maps for any Keras 3 model on the JAX backend, and for any other
+network as two functions of JAX arrays.
 
     from hiercam_keras import cam
     explain = cam.Explainer(model)  # finds the last convolutional activation
@@ -13,6 +14,8 @@ import importlib
 _NAMES = {
     "Explainer": "engine",
     "Explanation": "explanation",
+    "FunctionExplainer": "function",
+    "explain_function": "function",
     "Options": "program",
     "METHODS": "methods",
     "Target": "targets",

@@ -7,13 +7,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import keras
 import numpy as np
 
 from hiercam_keras.errors import UserError
-
-# A network that divides its input by this much or more takes 0 .. 255.
-_LARGE = 64.0
 
 
 def as_array(value: Any, what: str) -> np.ndarray | jax.Array:
@@ -28,7 +24,7 @@ def as_array(value: Any, what: str) -> np.ndarray | jax.Array:
         if hasattr(value, "detach"):  # torch converts no tensor with a gradient, or
             value = value.detach().cpu()  # on another device
         try:
-            array = keras.ops.convert_to_numpy(value)
+            array = np.asarray(value)
         except Exception as error:  # of whichever library the value is
             raise UserError(
                 f"{what}: {type(value).__name__} is no array of numbers ({error}); "
@@ -114,24 +110,3 @@ def _hint(found: tuple[int, ...], shape: Sequence[int | None]) -> str:
             return f": {how}" if gray else f": found {found[axis]} channels"
         return ": another size and another number of channels"
     return ": resize them, or build the model for this size"
-
-
-def takes_bytes(calls: Sequence[Any], dtype: str | None) -> bool:
-    """Whether a model's first layers show that it takes images of 0 .. 255.
-
-    Args:
-      calls: of `graph.record`.
-      dtype: of the image input, if known.
-    """
-    if dtype is not None and not keras.backend.is_float_dtype(dtype):
-        return True
-    for call in calls:
-        layer = call.layer
-        if "Conv" in type(layer).__name__:
-            return False
-        if isinstance(layer, keras.layers.Rescaling):
-            return bool(np.max(np.abs(layer.scale)) <= 1 / _LARGE)
-        if isinstance(layer, keras.layers.Normalization):
-            mean, invert = getattr(layer, "mean", None), layer.invert
-            return not invert and mean is not None and bool(np.max(mean) > 2)
-    return False

@@ -1,14 +1,9 @@
-"""The engine: images and targets in, maps out.
-
-One jitted function runs the model once, picks the targets from its logits, pulls all K
-gradients of all B images back through the part above the layer in one batched
-vector-Jacobian product, and makes the maps of every method that was asked for.
-"""
+"""Explains Keras models: images and targets in, maps out."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,17 +12,21 @@ import keras
 import numpy as np
 from absl import logging
 
-from hiercam_keras.cam import arrays, graph, layer_choice, methods, targets
-from hiercam_keras.cam.explanation import Explanation
+from hiercam_keras.cam import arrays, graph, keras_network, layer_choice
+from hiercam_keras.cam.base_explainer import BaseExplainer
 from hiercam_keras.cam.inputs import Inputs
+from hiercam_keras.cam.keras_network import KerasNetwork
+from hiercam_keras.cam.network import CHANNELS_FIRST
 from hiercam_keras.cam.outputs import Outputs
-from hiercam_keras.cam.program import INPUT, Options, Program
+from hiercam_keras.cam.program import Options, Program
 from hiercam_keras.cam.score_space import ScoreSpace
+from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.errors import UserError
 from hiercam_keras.models.xla_layers import shards
+from hiercam_keras.taxonomy.labels import Labels
 
 
-class Explainer:
+class Explainer(BaseExplainer):
     """Explains any Keras 3 model on the JAX backend.
 
         explain = Explainer(model, layer="top_activation", taxonomy=taxonomy)
@@ -47,6 +46,14 @@ class Explainer:
         finds the last convolutional activation and logs which it is.
       taxonomy: what the labels mean; without it there are no coarser ranks and names.
       names: of the labels where there is no taxonomy: a list, or rank -> list.
+      labels: what the outputs mean, in the network's own order, where this is not that
+        of a taxonomy: `taxonomy.label_table.Labels`, the path of a table with one row
+        an output (`taxonomy.label_table.read_labels`), or a sequence with a Lineage, a
+        name or None (left out of the softmax) for each output; for several outputs a
+        dict of sequences by name. Outputs of one label are merged: under a softmax by
+        the sum of their probabilities, as sigmoids by whether any of them is true.
+      order: as `labels`, with numbers: the label in `taxonomy` of each output, -1 for
+        one that is left out; by rank for several outputs.
       rank: the rank of a single-output model; default: the one whose number of taxa
         fits, the finest if several do.
       output: which output of a model that has several without being a dict of ranks.
@@ -61,6 +68,7 @@ class Explainer:
       image_input: name, dict key or place of the image among several inputs.
       data_format: of the layer, where the model does not tell.
       reshape: turns the layer's output into (B, h, w, C), for maps that are tokens.
+      method: a name in METHODS, for the calls that name none.
       batch_size: larger input is cut to this, the last piece padded, so that nothing
         is compiled twice. None takes the input as it comes.
       options: see `Options`.
@@ -68,7 +76,8 @@ class Explainer:
     Raises:
       UserError: another backend, a layer that does not exist or gives no maps of
         several cells (the message names those that do), outputs that are no logits,
-        several sigmoids without `activation`, several inputs that could be the image.
+        several sigmoids without `activation`, labels of other outputs than the model
+        has, several inputs that could be the image.
     """
 
     def __init__(
@@ -78,6 +87,8 @@ class Explainer:
         *,
         taxonomy=None,
         names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+        labels: Any = None,
+        order: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
         rank: str | None = None,
         output: str | int | None = None,
         activation: str | Mapping[str, str] = "auto",
@@ -85,6 +96,7 @@ class Explainer:
         image_input: str | int | None = None,
         data_format: str | None = None,
         reshape: Callable | None = None,
+        method: str = "gradcam",
         batch_size: int | None = None,
         options: Options | None = None,
     ):
@@ -98,20 +110,18 @@ class Explainer:
                 f"expected a Keras 3 model, found {type(model).__name__}: read a file "
                 "with keras.saving.load_model(path, compile=False)"
             )
+        super().__init__(method, batch_size, options)
         self.model = model
-        self.options = options or Options()
-        self.batch_size = batch_size
         self._asked_layers = layer
         self._inputs = Inputs(model, image_input)
         self._outputs = Outputs(
-            taxonomy, rank, output, probabilities, activation, names
+            taxonomy, rank, output, probabilities, activation, names, labels, order
         )
         self._data_format = data_format
         self._reshape = reshape
         self._paths: tuple[str, ...] = ()
         self._programs: dict[tuple, Program] = {}
-        self._compiled: dict[tuple, Callable] = {}
-        self._doubted = self._warned = False
+        self._warned = False
         self._takes_bytes = False
         known = self._inputs.static(batch=2)
         if known is not None:
@@ -135,40 +145,35 @@ class Explainer:
             )
         recorded = graph.record(self.model, specs)
         if self._outputs.space is None:
-            self._outputs.prepare(recorded)
+            keras_network.prepare_outputs(self._outputs, recorded)
             dtype = self._inputs.image_dtype
-            self._takes_bytes = arrays.takes_bytes(recorded.calls, dtype)
+            self._takes_bytes = keras_network.takes_bytes(recorded.calls, dtype)
         calls = self._find_calls(recorded.calls, image, others)
-        program = Program(
-            model=self.model,
-            calls=calls,
-            inputs=self._inputs,
-            outputs=self._outputs,
-            layouts=tuple(
-                self._data_format or graph.data_format_of(call, self.model)
-                for call in calls
-            ),
-            image_layout=self._data_format or graph.image_layout(self.model),
-            reshape=self._reshape,
-            options=self.options,
+        network = KerasNetwork(
+            self.model,
+            self._inputs,
+            self._outputs,
+            calls,
+            self._data_format,
+            self._reshape,
         )
-        for call, shape in zip(calls, program.map_shapes(), strict=True):
-            if shape[0] * shape[1] == 1:
+        for layer in network.layers:
+            if layer.map_size() == (1, 1):
                 size = " x ".join(map(str, image.shape[1:]))
-                larger = self._size_that_does(program, call.path, image, others)
+                larger = self._size_that_does(network, layer, image, others)
                 raise UserError(
-                    f"the layer {call.path!r} gives maps of one cell for images of "
+                    f"the layer {layer.path!r} gives maps of one cell for images of "
                     f"{size}, which mark the whole image. Give {larger}, or explain "
                     f"an earlier layer; {graph.would_do(recorded.calls)}"
                 )
         self._paths = tuple(call.path for call in calls)
+        program = Program(network, self.options)
         self._programs[_shapes(image, others)] = program
         return program
 
-    def _size_that_does(self, program: Program, path: str, image, others) -> str:
+    def _size_that_does(self, network: KerasNetwork, layer, image, others) -> str:
         """The least doubling of the images that gives a layer's maps several cells."""
-        axes = (2, 3) if program.image_layout == "channels_first" else (1, 2)
-        first = program.layouts[0] == "channels_first"
+        axes = (2, 3) if network.image_layout == CHANNELS_FIRST else (1, 2)
         shape = list(image.shape)
         for _ in range(5 if self._reshape is None else 0):
             for axis in axes:
@@ -180,9 +185,8 @@ class Explainer:
                 calls = graph.record(self.model, spec).calls
             except (TypeError, ValueError):  # the model is of one size
                 break
-            found = graph.find_call(calls, path).shape
-            height, width = found[2:4] if first else found[1:3]
-            if height * width > 1:
+            found = graph.find_call(calls, layer.path).shape
+            if dataclasses.replace(layer, shape=found).map_size() != (1, 1):
                 return f"images of {' x '.join(map(str, shape[1:]))} or more"
         return (
             "larger images to a network that is built for them, or one with a finer "
@@ -218,80 +222,37 @@ class Explainer:
         """What the model can be asked; known once it has seen an image's shape."""
         return self._outputs.space
 
-    def __call__(
-        self,
-        images,
-        asked: Any = None,
-        method: str | Sequence[str] = "gradcam",
-        *,
-        other_inputs: Any = None,
-        seeds: Sequence[int] | None = None,
-        variables: tuple[list, list] | None = None,
-    ) -> Explanation | dict[Any, Explanation]:
-        """Explains a batch.
+    @property
+    def labels(self) -> Labels | None:
+        """What the outputs mean, where it was given with `labels` or `order`."""
+        return self._outputs.labels
 
-        Args:
-          images: (B, H, W, C), as the model takes them (uint8 or float), an array of
-            any library; or all inputs of the model, a dict or list as Keras takes it.
-          asked: targets: None (the predicted class), integer labels (B,) or (B, K), a
-            Target or a sequence of Targets. See `targets`.
-          method: a name in METHODS, or several, which share the forward pass.
-          other_inputs: of a model of several inputs, held fixed: a dict by name, a list
-            in the model's order without the image, or the array of the only one. One
-            row for each image, or one for all.
-          seeds: one integer an image, for methods that draw; default its position.
-          variables: weights in place of the model's own, see `randomization`.
-
-        Returns:
-          An Explanation. For several methods a dict by method, for several layers by
-          layer path, for several of both by (method, layer path).
+    def scorer(self) -> Scorer:
+        """What asks the model about changed images, reading it as the maps are made.
 
         Raises:
-          UserError: images or other inputs that the model cannot take, NaN among them,
-            a wrong method, target, or number of targets.
+          UserError: the model has not seen an image yet and does not say the shapes of
+            its inputs.
         """
-        return self.submit(
-            images,
-            asked,
-            method,
-            other_inputs=other_inputs,
-            seeds=seeds,
-            variables=variables,
-        )()
+        if self.space is None:
+            raise UserError(
+                "the model does not say the shapes of its inputs: explain some images "
+                "before you ask for a scorer"
+            )
+        network = KerasNetwork(
+            self.model, self._inputs, self._outputs, data_format=self._data_format
+        )
+        return Scorer.of_network(
+            network, lambda: graph.variables_of(self.model), self._inputs.others
+        )
 
-    def submit(
-        self,
-        images,
-        asked: Any = None,
-        method: str | Sequence[str] = "gradcam",
-        *,
-        other_inputs: Any = None,
-        seeds: Sequence[int] | None = None,
-        variables: tuple[list, list] | None = None,
-    ) -> Callable[[], Explanation | dict[Any, Explanation]]:
-        """Starts the work and returns at once; calling the result waits for it.
-
-        So the device computes while the host decodes the next batch. Arguments are
-        those of `__call__`.
-        """
-        chosen = methods.get_methods(method)
+    def _open(self, images, other_inputs, variables):
         images, others = self._given(images, other_inputs)
         program = self._program(images, others)
         self._check_range(images)
-        asked = targets.expand(asked, self.space)
-        count = len(images)
-        codes = targets.encode(asked, self.space, count)
-        seeds = np.arange(count) if seeds is None else np.asarray(seeds)
-        if seeds.shape != (count,):
-            raise UserError(f"expected {count} seeds, found shape {seeds.shape}")
-        run = self._function(program, chosen)
         if variables is None:
             variables = graph.variables_of(self.model)
-        pieces = [
-            run(variables, *piece)
-            for piece in self._pieces(images, others, codes, seeds.astype(np.uint32))
-        ]
-        return functools.partial(self._collect, pieces, count, chosen, asked, method)
+        return program, variables, images, others
 
     def _given(self, images, other_inputs) -> tuple[Any, tuple]:
         """The checked image array (B, H, W, C), and the other inputs' (B, ...)."""
@@ -333,85 +294,14 @@ class Explainer:
                 "0 .. 255: multiply the images by 255"
             )
 
-    def _pieces(self, images, others, codes, seeds) -> Iterator[tuple]:
-        """Batches of `batch_size`, the last one padded by repeating its last image.
+    def _padded_size(self, count: int) -> int:
+        return shards.padded_size(count)
 
-        All local devices share each of them, where a distribution is active.
-        """
-        size = shards.padded_size(self.batch_size or len(images))
-        for start in range(0, len(images), size):
-            rows = np.minimum(np.arange(start, start + size), len(images) - 1)
-            whole = start == 0 and size == len(images)
-            piece = (images, others)
-            if not whole:
-                piece = jax.tree.map(lambda array: array[rows], piece)  # noqa: B023
-            asked = targets.Codes(*(field[rows] for field in codes))
-            yield shards.place((*piece, asked, seeds[rows]))
-
-    def _function(self, program: Program, chosen) -> Callable:
-        key = (id(program), *(method.name for method in chosen))
-        if key not in self._compiled:
-            self._compiled[key] = jax.jit(functools.partial(program.run, chosen))
-        return self._compiled[key]
-
-    def _collect(self, pieces, count, chosen, asked, method):
-        """Waits for the pieces, joins them, cuts the padding off."""
-        pieces = jax.device_get(pieces)
-        maps, degenerate, shared, extras = jax.tree.map(
-            lambda *arrays: np.concatenate(arrays)[:count], *pieces
-        )
-        unsure = np.isnan(shared["logits"]).any(1)
-        if unsure.any():
-            logging.warning(
-                "the network's outputs for %d of %d images are NaN, the first is "
-                "number %d: they have no scores and no heatmaps. Look for NaN in its "
-                "weights and in other inputs",
-                unsure.sum(),
-                count,
-                np.flatnonzero(unsure)[0],
-            )
-        elif not self._doubted:
-            self._doubted = True
-            for doubt in self._outputs.doubts(shared["logits"]):
-                logging.warning("%s", doubt)
-        titles = tuple(target.title for target in asked)
-        # JAX sorts dicts by key; the order asked for is the one given back.
-        order = {m.name: i for i, m in enumerate(chosen)}
-        places = {path: i for i, path in enumerate(self.layers)}
-
-        def rank_of(item):
-            (name, layer), _ = item
-            return order[name], places.get(layer, 0)
-
-        found = {
-            key: Explanation(
-                cams=cams,
-                degenerate=degenerate[key],
-                titles=titles,
-                method=key[0],
-                layer=key[1],
-                space=self.space,
-                extras=extras.get(key, {}),
-                **shared,
-            )
-            for key, cams in sorted(maps.items(), key=rank_of)
-        }
-        many_methods = not isinstance(method, str)
-        many_layers = isinstance(self._asked_layers, (list, tuple))
-        if many_methods and many_layers:
-            return found
-        if many_methods:
-            return {name: value for (name, _), value in found.items()}
-        if many_layers and INPUT not in {layer for _, layer in found}:
-            return {layer: value for (_, layer), value in found.items()}
-        return next(iter(found.values()))
+    def _place(self, piece: tuple) -> tuple:
+        """All local devices share a piece, where a distribution is active."""
+        return shards.place(piece)
 
 
 def _shapes(images: Any, others: tuple) -> tuple:
     """What a program depends on: the shapes of one image and its other inputs."""
     return tuple(None if x is None else tuple(x.shape[1:]) for x in (images, *others))
-
-
-def _spec_of_two(array: Any) -> jax.ShapeDtypeStruct:
-    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
-    return jax.ShapeDtypeStruct((2, *array.shape[1:]), dtype)

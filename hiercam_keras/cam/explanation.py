@@ -7,6 +7,7 @@ import functools
 
 import numpy as np
 
+from hiercam_keras.cam import heatmaps
 from hiercam_keras.cam.score_space import ScoreSpace
 
 
@@ -27,6 +28,7 @@ class Explanation:
       rows, rivals: int32 (B, K), asked and opposing rows of `space`; -1 for none.
       titles: K short names of the targets.
       method, layer: their names.
+      image_size: (H, W) of the images, to which heatmaps are resized.
       extras: more (B, K) arrays by name, "completeness_gap" of integrated gradients.
     """
 
@@ -42,19 +44,31 @@ class Explanation:
     method: str
     layer: str
     space: ScoreSpace = dataclasses.field(repr=False)
+    image_size: tuple[int, int]
     extras: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.cams)
 
     def __repr__(self) -> str:
-        asked = ", ".join(self.titles[:8]) + (", ..." if self.titles[8:] else "")
+        asked = [
+            f"{title} ({rank})" if rank not in title.split("-") else title
+            for title, rank in zip(self.titles, self.ranks, strict=True)
+        ]
+        more = ", ..." if asked[8:] else ""
         empty = int(self.degenerate.sum())
         return (
             f"<Explanation of {len(self)} images by {self.method} at {self.layer}: "
-            f"cams {self.cams.shape} {self.cams.dtype}, targets {asked}; "
+            f"cams {self.cams.shape} {self.cams.dtype}, "
+            f"targets {', '.join(asked[:8])}{more}; "
             f"{empty} of {self.degenerate.size} maps without a heatmap>"
         )
+
+    @functools.cached_property
+    def heatmap(self) -> np.ndarray:
+        """float32 (B, K, H, W) in [0, 1], as large as the images: ReLU(cam), resized
+        bilinearly, then (h - min) / (max - min). A degenerate map is 0 everywhere."""
+        return heatmaps.heatmap(self.cams, self.image_size)
 
     @functools.cached_property
     def labels(self) -> np.ndarray:

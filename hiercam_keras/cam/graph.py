@@ -338,7 +338,12 @@ def data_format_of(call: Call, model: keras.Model) -> str:
 
 
 def image_layout(model: keras.Model) -> str:
-    """The layout of the model's input: that of the first layer which says one."""
+    """The layout of the model's input: by the axis that has the three colors, else
+    that of the first layer which says one."""
+    shapes = [one.shape for one in getattr(model, "inputs", None) or ()]
+    shapes = [shape for shape in shapes if len(shape) == 4]
+    if len(shapes) == 1 and (shapes[0][1] == 3) != (shapes[0][3] == 3):
+        return "channels_first" if shapes[0][1] == 3 else "channels_last"
     for layer in layers_of(model):
         if getattr(layer, "data_format", None) in _FORMATS:
             return layer.data_format

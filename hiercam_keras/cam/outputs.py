@@ -9,24 +9,28 @@ An output is read in one of four ways:
 
 The last two lose what float32 rounds off: scores of probabilities that are 0 or 1 to
 seven digits are clipped, and their gradients are 0.
+
+Logits are put in the order of the labels (`label_columns`) before any softmax.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import keras
 import numpy as np
 
-from hiercam_keras.cam import end_activation, graph
-from hiercam_keras.cam.end_activation import EndActivation
+from hiercam_keras.cam.label_columns import LabelColumns
 from hiercam_keras.cam.score_space import LABEL, SIGMOID, SOFTMAX, Head, ScoreSpace
 from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy import label_table
+from hiercam_keras.taxonomy.labels import Labels
+
+if TYPE_CHECKING:
+    from hiercam_keras.cam.end_activation import EndActivation
 
 ACTIVATIONS = ("auto", SOFTMAX, SIGMOID)
 
@@ -35,21 +39,22 @@ ACTIVATIONS = ("auto", SOFTMAX, SIGMOID)
 class _Reading:
     """How one output becomes the logits of its head.
 
-    end: the activation whose input is read in place of the output. undo: the outputs
-    are probabilities of the head's activation, and their logits (softmax: logarithms)
-    are taken.
+    path: to the output in the model's structure. end: the activation whose input is
+    read in place of the output. undo: the outputs are probabilities of the head's
+    activation, and their logits (softmax: logarithms) are taken. columns: from those
+    logits to labels.
     """
 
+    path: tuple
     head: Head
     end: EndActivation | None
     undo: bool
+    columns: LabelColumns
 
     def logits(self, output: jax.Array) -> jax.Array:
         z = output.astype(jnp.promote_types(output.dtype, jnp.float32))
         softmax = self.head.activation == SOFTMAX
-        if self.undo and self.end:
-            z = jax.nn.log_softmax(z) if softmax else z
-        elif self.undo:
+        if self.undo and not self.end:
             info = jnp.finfo(z.dtype)
             p = jnp.maximum(z, info.tiny)
             z = jnp.log(p)
@@ -57,11 +62,19 @@ class _Reading:
                 z -= jnp.log1p(-jnp.minimum(p, 1 - info.eps / 2))
         if self.head.one_logit:
             z = jnp.concatenate([jnp.zeros_like(z), z], axis=1)
+        z = self.columns.gather(z, self.head.independent)
+        if self.undo and softmax and (self.end or self.columns.left_out):
+            z = jax.nn.log_softmax(z)
         return z
 
 
 class Outputs:
-    """How the outputs of one model are read; see `Explainer` for the arguments."""
+    """How the outputs of one model are read; see `Explainer` for the arguments.
+
+    Attributes:
+      space: what can be asked, known after `prepare`.
+      ends: the activations whose inputs are read in place of outputs.
+    """
 
     def __init__(
         self,
@@ -71,6 +84,8 @@ class Outputs:
         probabilities: bool | None = None,
         activation: str | Mapping[str, str] = "auto",
         names: Any = None,
+        labels: Any = None,
+        order: Any = None,
     ):
         asked = activation.values() if isinstance(activation, Mapping) else [activation]
         for one in asked:
@@ -79,7 +94,8 @@ class Outputs:
                     f"activation is one of {', '.join(ACTIVATIONS)}, or a dict of them "
                     f"by rank; found {one!r}"
                 )
-        self._taxonomy = taxonomy
+        self.labels: Labels | None = _labels(labels, order, taxonomy, rank, names)
+        self._taxonomy = self.labels.taxonomy if self.labels else taxonomy
         self._rank = rank
         self._output = output
         self._probabilities = probabilities
@@ -87,32 +103,37 @@ class Outputs:
         self._names = names
         self._readings: dict[str, _Reading] = {}
         self.space: ScoreSpace | None = None
+        self.ends: tuple[EndActivation, ...] = ()
 
-    def prepare(self, recorded: graph.Pass) -> None:
-        """Reads the heads off one recorded pass.
+    def prepare(self, outputs: Any, ends: Any, names: Any = None) -> None:
+        """Finds the heads.
+
+        Args:
+          outputs: arrays or `jax.ShapeDtypeStruct`s of a batch, in the structure that
+            the network returns.
+          ends: in the same structure, the activation that ends each output, or None.
+          names: in the same structure, of the layer that ends each output, by which
+            labels may call it; None for a network without such names.
 
         Raises:
-          UserError: outputs that are no logits (batch, labels), or an activation that
-            contradicts the model's own.
+          UserError: outputs that are no logits (batch, labels), an activation that
+            contradicts the model's own, or labels of other outputs than the model has.
         """
-        picked, calls = self._pick(recorded.outputs), self._pick(recorded.ends)
-        self._keyed = isinstance(picked, Mapping)
-        if not self._keyed:
-            picked, calls = {None: picked}, {None: calls}
-        widths, ends = {}, {}
-        for rank, array in picked.items():
+        shapes, ended = {}, {}
+        for rank, path in self._found(outputs, names).items():
+            array = _at(outputs, path)
             if len(array.shape) != 2:
                 raise UserError(
                     f"the output {rank or ''} has shape {('batch', *array.shape[1:])}; "
                     "expected logits (batch, labels)"
                 )
-            width = array.shape[1]
-            name = self._rank_of(max(width, 2)) if rank is None else rank
-            widths[name] = width
+            name = self._rank_of(max(array.shape[1], 2)) if rank is None else rank
+            shapes[name] = path, array.shape[1]
             hidden = self._probabilities is False
-            ends[name] = None if hidden else end_activation.find(calls[rank])
+            ended[name] = None if hidden else _at(ends, path)
         readings = {
-            name: self._reading(name, width, ends) for name, width in widths.items()
+            name: self._reading(name, path, width, ended)
+            for name, (path, width) in shapes.items()
         }
         if isinstance(self._activation, Mapping):
             for rank in self._activation.keys() - readings.keys():
@@ -123,10 +144,12 @@ class Outputs:
         heads = {rank: reading.head for rank, reading in readings.items()}
         self.space = ScoreSpace(heads, self._taxonomy, self._names)
         self._readings = readings
+        self.ends = tuple(dict.fromkeys(filter(None, ended.values())))
 
     def _reading(
         self,
         rank: str,
+        path: tuple,
         width: int,
         ends: Mapping[str, EndActivation | None],
     ) -> _Reading:
@@ -154,27 +177,96 @@ class Outputs:
                 f"activation={_advised(ends, asked)}. If the labels exclude one "
                 "another, explain the network without its last activation"
             )
-        if width == 1:
-            head = Head(2, SIGMOID, one_logit=True)
-        else:
-            head = Head(width, SOFTMAX if kind == "auto" else kind)
-        return _Reading(head, end, bool(self._probabilities))
+        one_logit = width == 1
+        columns = self._columns(rank, 2 if one_logit else width, one_logit)
+        activation = SIGMOID if one_logit else SOFTMAX if kind == "auto" else kind
+        head = Head(columns.size, activation, one_logit)
+        if not head.independent and columns.num_present < 2:
+            raise UserError(
+                f"{self.labels.source}: all outputs at the rank {rank} but those of "
+                "one label are left out, so its probability is always 1. Name the "
+                "other taxa, or keep the outputs without a lineage as one "
+                "(read_labels(path, other='keep'), --config.model.other=keep)"
+            )
+        return _Reading(path, head, end, bool(self._probabilities), columns)
 
-    def _pick(self, outputs):
+    def _columns(self, rank: str, width: int, one_logit: bool) -> LabelColumns:
+        """Of a head with `width` columns."""
+        if self.labels is None:
+            return LabelColumns(np.arange(width), width)
+        (given,) = [h.columns for h in self.labels.heads.values() if h.rank == rank]
+        if len(given) != width:
+            two = " (its one logit is two classes: the first has a row, too)"
+            raise UserError(
+                f"{self.labels.source} has {len(given)} rows for the rank {rank}, and "
+                f"the network has {width} outputs{two if one_logit else ''}. Every "
+                "output has a row, in the network's order; a row without a lineage is "
+                "an output that is left out"
+            )
+        return LabelColumns(given, self.labels.taxonomy.num_labels(rank))
+
+    def _found(self, outputs: Any, names: Any) -> dict[str | None, tuple]:
+        """Rank (None: not known) -> path of each output that is read; see `_at`."""
+        labels, path = self.labels, self._path(outputs)
+        picked = _at(outputs, path)
+        keyed = isinstance(picked, Mapping)
+        if labels is None:
+            return {rank: (*path, rank) for rank in picked} if keyed else {None: path}
+        if None not in labels.heads:
+            last = None if names is None else _at(names, path)
+            return {
+                head.rank: (*path, *self._place(output, picked, last))
+                for output, head in labels.heads.items()
+            }
+        if keyed and len(picked) > 1:
+            raise UserError(
+                f"{labels.source} is of one output, and the model has several: "
+                f"{_describe(picked)}. Name the output of each row in a column output, "
+                "or say which one is explained with output="
+            )
+        return {labels.heads[None].rank: (*path, *picked) if keyed else path}
+
+    def _path(self, outputs: Any) -> tuple:
+        """To the output that is asked for, or to the dict of all heads."""
         if self._output is not None:
             try:
-                return outputs[self._output]
+                outputs[self._output]
             except (KeyError, IndexError, TypeError):
                 raise UserError(
                     f"the model has no output {self._output!r}; {_describe(outputs)}"
                 ) from None
+            return (self._output,)
         if not isinstance(outputs, (list, tuple)):
-            return outputs
+            return ()
         if len(outputs) == 1:
-            return outputs[0]
+            return (0,)
+        if self.labels is not None and None not in self.labels.heads:
+            return ()
         raise UserError(
             f"the model has several outputs; say which with output=: "
             f"{_describe(outputs)}"
+        )
+
+    def _place(self, name: str, outputs: Any, names: Any) -> tuple:
+        """The key of the output that labels call by `name`: a key of a dict, a place in
+        a list, or the layer that ends it."""
+        if not isinstance(outputs, (Mapping, list, tuple)):
+            if len(self.labels.heads) == 1:
+                return ()
+            outputs, names = [outputs], names and [names]
+        keyed = isinstance(outputs, Mapping)
+        keys = list(outputs) if keyed else list(range(len(outputs)))
+        last = {key: names and names[key] for key in keys}
+        for known in ({str(key): key for key in keys}, {last[k]: k for k in keys}):
+            if name in known:
+                return (known[name],)
+        layer = {
+            key: f" ({last[key]})" if last[key] and not keyed else "" for key in keys
+        }
+        have = ", ".join(f"{str(key)!r}{layer[key]}" for key in keys)
+        raise UserError(
+            f"{self.labels.source} names the output {name!r}, and the model has "
+            f"{have}. Correct the column output"
         )
 
     def _rank_of(self, size: int) -> str:
@@ -192,33 +284,22 @@ class Outputs:
             )
         return fits[-1]
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[Callable[[Any], jax.Array]]:
-        """Gives the function from the outputs of a pass within the context to logits
-        (B, C), float32 or wider: all heads side by side, in the space's order."""
-        ends = [reading.end for reading in self._readings.values() if reading.end]
-        ends = list(dict.fromkeys(ends))
-        with end_activation.logits_of(ends) as before:
+    def logits(self, outputs: Any, before: Sequence[jax.Array] = ()) -> jax.Array:
+        """Logits (B, C), float32 or wider: all heads side by side, in the order of the
+        space.
 
-            def logits(outputs: Any) -> jax.Array:
-                picked = self._pick(outputs)
-                heads = []
-                for rank in self.space.heads:
-                    reading = self._readings[rank]
-                    output = picked[rank] if self._keyed else picked
-                    if reading.end:
-                        output = before[ends.index(reading.end)]
-                    heads.append(reading.logits(output))
-                return jnp.concatenate(heads, axis=1)
-
-            yield logits
-
-    def apply(
-        self, model: keras.Model, variables: tuple[list, list], inputs: Any
-    ) -> jax.Array:
-        """Logits (B, C) of the model in inference; pure in `variables` and `inputs`."""
-        with self.reading() as read:
-            return read(graph.apply(model, variables, inputs))
+        Args:
+          outputs: of a pass of the network.
+          before: the inputs of `ends` in that pass.
+        """
+        heads = []
+        for rank in self.space.heads:
+            reading = self._readings[rank]
+            output = _at(outputs, reading.path)
+            if reading.end:
+                output = before[self.ends.index(reading.end)]
+            heads.append(reading.logits(output))
+        return jnp.concatenate(heads, axis=1)
 
     def doubts(self, logits: np.ndarray) -> list[str]:
         """What speaks against the reading, in words to warn a user with.
@@ -232,13 +313,14 @@ class Outputs:
             size = reading.head.size
             z = np.asarray(logits[:, start : start + size], np.float64)
             start += size
-            z = z[:, 1:] if reading.head.one_logit else z
             text = self._doubt(reading, z, logits.dtype)
             found += [f"output {rank!r}: {text}"] if text else []
         return found
 
     def _doubt(self, reading: _Reading, z: np.ndarray, dtype: Any) -> str:
-        if reading.end:
+        columns = reading.columns
+        alone = columns.alone[1:] if reading.head.one_logit else columns.alone
+        if reading.end or not alone.size:
             return ""
         if reading.undo and reading.head.activation == SOFTMAX:
             if np.allclose(np.exp(z).sum(-1), 1, atol=1e-2):
@@ -248,6 +330,7 @@ class Outputs:
                 "up to 1. For independent labels pass activation='sigmoid'; if they "
                 "are logits, leave probabilities=True out"
             )
+        z = z[:, alone]
         if reading.undo and z.max() > 0.01 - np.log(np.finfo(dtype).eps / 2):
             return (
                 "the outputs were taken for probabilities of sigmoids, and some are "
@@ -255,11 +338,15 @@ class Outputs:
             )
         if self._probabilities is not None or not ((z >= 0) & (z <= 1)).all():
             return ""
-        if z.shape[1] > 1 and np.allclose(z.sum(-1), 1, atol=1e-3):
+        total = z.sum(-1)
+        some = z.shape[1] < len(columns)  # of all outputs
+        sums = (total < 1.001).all() if some else np.allclose(total, 1, atol=1e-3)
+        if z.shape[1] > 1 and sums:
+            less = " or less, as some outputs are left out" if some else ""
             return (
-                "the outputs look like probabilities (they sum to 1), and are taken "
-                "for logits: pass probabilities=True to explain their logarithm, or "
-                "probabilities=False if they are logits"
+                f"the outputs look like probabilities (they sum to 1{less}), and are "
+                "taken for logits: pass probabilities=True to explain their logarithm, "
+                "or probabilities=False if they are logits"
             )
         return (
             "the outputs look like those of sigmoids (all are within 0 and 1), and are "
@@ -277,6 +364,30 @@ def _advised(ends: Mapping[str, EndActivation | None], asked: str) -> str:
     if len(set(kinds.values())) == 1:
         return repr(next(iter(kinds.values())))
     return repr({rank: SIGMOID for rank, kind in kinds.items() if kind == SIGMOID})
+
+
+def _labels(
+    labels: Any, order: Any, taxonomy: Any, rank: str | None, names: Any
+) -> Labels | None:
+    """What the caller says that the outputs mean; None where they are in order."""
+    if labels is None and order is None:
+        return None
+    if labels is not None and order is not None:
+        raise UserError("labels= and order= both say what the outputs mean: give one")
+    if names is not None:
+        raise UserError(
+            "names= is for outputs without labels= or order=: leave it out, as these "
+            "name the outputs"
+        )
+    if order is not None:
+        return label_table.from_order(order, taxonomy, rank)
+    return label_table.as_labels(labels, taxonomy, rank)
+
+
+def _at(structure: Any, path: tuple) -> Any:
+    for key in path:
+        structure = structure[key]
+    return structure
 
 
 def _describe(outputs) -> str:

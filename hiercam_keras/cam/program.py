@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import keras
 
-from hiercam_keras.cam import graph, input_space, selection
-from hiercam_keras.cam.inputs import Inputs
-from hiercam_keras.cam.outputs import Outputs
+from hiercam_keras.cam import input_space, selection
+from hiercam_keras.cam.network import CHANNELS_FIRST, Network
 from hiercam_keras.cam.score_cam import scorecam
 from hiercam_keras.errors import UserError
 from hiercam_keras.maps import is_degenerate
@@ -48,63 +45,31 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
-    """A model, the layer calls that are explained, and how all that is laid out.
+    """A network on images of one shape, and the settings of the methods."""
 
-    It is of one shape of images: so are the shapes of `calls`.
-    """
-
-    model: keras.Model
-    calls: tuple[graph.Call, ...]
-    inputs: Inputs
-    outputs: Outputs
-    layouts: tuple[str, ...]
-    image_layout: str
-    reshape: Callable | None
+    network: Network
     options: Options
-
-    def map_shapes(self) -> list[tuple[int, int]]:
-        """h and w of each layer's maps.
-
-        Raises:
-          UserError: `reshape` does not give (B, h, w, C).
-        """
-        found = []
-        for layout, call in zip(self.layouts, self.calls, strict=True):
-            spec = jax.ShapeDtypeStruct(call.shape, call.dtype)
-            shape = jax.eval_shape(functools.partial(self._fold, layout), spec).shape
-            if len(shape) != 4 or shape[0] != call.shape[0]:
-                raise UserError(
-                    f"reshape= turns {('batch', *call.shape[1:])} of the layer "
-                    f"{call.path!r} into {shape} for a batch of {call.shape[0]}; "
-                    "expected (batch, h, w, channels)"
-                )
-            found.append(shape[1:3])
-        return found
 
     def run(self, chosen, variables, images, others, codes, seeds):
         """Everything on one batch of B images and K targets.
 
-        `others` are the model's other inputs, which are held fixed.
+        `others` are the network's other inputs, which are held fixed.
 
         Returns:
           maps and degenerate, by (method, layer); the arrays that all methods share,
           by name; extras by (method, layer) and name.
         """
-        given = functools.partial(self.inputs.pack, others=others)
-        layers, logits, selected, scored = self._layer_pass(
-            chosen, variables, given(images), codes, None
-        )
+        ask = functools.partial(self._logits, variables, others)
+        layer_pass = functools.partial(self._layer_pass, chosen, variables, others)
+        layers, logits, selected, scored = layer_pass(images, codes, None)
         keys = jax.vmap(
             lambda seed: jax.random.fold_in(jax.random.key(self.options.seed), seed)
         )(seeds)
-        ask = functools.partial(self._logits, variables, given)
         run = functools.partial(self._maps, chosen, ask, selected, keys)
         maps, extras = run(images, layers, scored.scores)
         if self.options.flip:
             mirrored = jnp.flip(images, 3 if self._channels_first else 2)
-            layers, *_, rescored = self._layer_pass(
-                chosen, variables, given(mirrored), codes, selected
-            )
+            layers, *_, rescored = layer_pass(mirrored, codes, selected)
             again, _ = run(mirrored, layers, rescored.scores)
             maps = {k: (m + jnp.flip(again[k], -1)) / 2 for k, m in maps.items()}
         # A question that is none has no answer, whatever a method would draw.
@@ -121,29 +86,20 @@ class Program:
         }
         return maps, degenerate, shared, extras
 
-    def _layer_pass(self, chosen, variables, inputs, codes, selected):
+    def _layer_pass(self, chosen, variables, others, images, codes, selected):
         """One pass: [(activations, grads or None)] for each layer, logits, targets."""
-        batch = codes.row.shape[0]
-        deltas = [
-            jnp.zeros(
-                (batch, *call.shape[1:]), jnp.promote_types(call.dtype, "float32")
-            )
-            for call in self.calls
-        ]
+        folds = [layer.fold for layer in self.network.layers]
+        deltas = [layer.zeros(len(codes.row)) for layer in self.network.layers]
 
         def forward(deltas):
-            with self.outputs.reading() as read:
-                found, activations = graph.apply_with_deltas(
-                    self.model, variables, inputs, self.calls, deltas
-                )
-            return read(found), activations
+            return self.network(variables, images, others, deltas)
 
         wanted = any(m.gradients and m.source == "layer" for m in chosen)
         if wanted:
             logits, pull_back, activations = jax.vjp(forward, deltas, has_aux=True)
         else:
             logits, activations = forward(deltas)
-        space = self.outputs.space
+        space = self._space
         if selected is None:
             selected = selection.select(space, codes, logits)
         scored = selection.score(space, selected, logits)
@@ -151,17 +107,10 @@ class Program:
         if wanted:
             grads = jax.vmap(pull_back, in_axes=1, out_axes=1)(scored.cotangents)[0]
         layers = [
-            (self._fold(layout, a), None if g is None else self._fold(layout, g, 1))
-            for layout, a, g in zip(self.layouts, activations, grads, strict=True)
+            (fold(a), None if g is None else jax.vmap(fold, 1, 1)(g))
+            for fold, a, g in zip(folds, activations, grads, strict=True)
         ]
         return layers, logits, selected, scored
-
-    def _fold(self, layout: str, array, extra: int = 0):
-        """(B, [K,] h, w, C) from whatever layout the layer has."""
-        if self.reshape is not None:
-            return jax.vmap(self.reshape, 1, 1)(array) if extra else self.reshape(array)
-        first = layout == "channels_first"
-        return jnp.moveaxis(array, 1 + extra, -1) if first else array
 
     def _maps(self, chosen, ask, selected, keys, images, layers, scores):
         maps, extras = {}, {}
@@ -173,9 +122,9 @@ class Program:
                 maps[method.name, INPUT] = found
                 extras[method.name, INPUT] = more
                 continue
-            for call, layer in zip(self.calls, layers, strict=True):
-                maps[method.name, call.path] = self._layer_map(
-                    method, ask, selected, keys, images, *layer
+            for layer, found in zip(self.network.layers, layers, strict=True):
+                maps[method.name, layer.path] = self._layer_map(
+                    method, ask, selected, keys, images, *found
                 )
         return maps, extras
 
@@ -200,7 +149,7 @@ class Program:
 
         def gradient(pictures):  # (B, H, W, 3) -> (B, K, H, W, 3)
             logits, pull_back = jax.vjp(ask, pictures)
-            scored = selection.score(self.outputs.space, selected, logits)
+            scored = selection.score(self._space, selected, logits)
             pull_all = jax.vmap(pull_back, in_axes=1, out_axes=1)
             return pull_all(scored.cotangents)[0]
 
@@ -224,13 +173,17 @@ class Program:
         return found, {"completeness_gap": gap}
 
     @property
+    def _space(self):
+        return self.network.outputs.space
+
+    @property
     def _channels_first(self) -> bool:
-        return self.image_layout == "channels_first"
+        return self.network.image_layout == CHANNELS_FIRST
 
     def _pictures(self, images):
         """Images as floats, channels last: what can be differentiated and masked."""
-        dtype = self.inputs.image_dtype
-        if dtype is not None and not keras.backend.is_float_dtype(dtype):
+        dtype = self.network.image_dtype
+        if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
             raise UserError(
                 f"the model's input is {dtype}: methods that change the image "
                 "(scorecam, saliency, smoothgrad, integrated_gradients) need a model "
@@ -239,9 +192,9 @@ class Program:
         images = images.astype(jnp.promote_types(images.dtype, jnp.float32))
         return jnp.moveaxis(images, 1, -1) if self._channels_first else images
 
-    def _logits(self, variables, given, pictures):
+    def _logits(self, variables, others, pictures):
         images = jnp.moveaxis(pictures, -1, 1) if self._channels_first else pictures
-        return self.outputs.apply(self.model, variables, given(images))
+        return self.network(variables, images, others)[0]
 
     def _scores(self, ask, selected, pictures):
-        return selection.score(self.outputs.space, selected, ask(pictures)).scores
+        return selection.score(self._space, selected, ask(pictures)).scores

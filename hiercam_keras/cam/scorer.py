@@ -5,7 +5,7 @@ The faithfulness metrics ask this thousands of times: one forward pass, no gradi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from hiercam_keras.cam import arrays, graph, selection, targets
+from hiercam_keras.cam import arrays, graph, keras_network, selection, targets
 from hiercam_keras.cam.inputs import Inputs, known_specs
+from hiercam_keras.cam.keras_network import KerasNetwork
+from hiercam_keras.cam.network import CHANNELS_FIRST, Network
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
@@ -31,8 +33,8 @@ class Scorer:
 
     Args:
       model: as for `Explainer`, of pictures of a known shape.
-      taxonomy, names, rank, output, activation, probabilities, image_input: as for
-        `Explainer`.
+      taxonomy, names, labels, order, rank, output, activation, probabilities,
+        image_input: as for `Explainer`.
 
     Raises:
       UserError: as for `Explainer`, and a model that does not say the shapes of its
@@ -45,25 +47,46 @@ class Scorer:
         *,
         taxonomy=None,
         names: Any = None,
+        labels: Any = None,
+        order: Any = None,
         rank: str | None = None,
         output: str | int | None = None,
         activation: str | Mapping[str, str] = "auto",
         probabilities: bool | None = None,
         image_input: str | int | None = None,
     ):
-        self.model = model
-        self._inputs = Inputs(model, image_input)
-        self._first = graph.image_layout(model) == "channels_first"
-        self._outputs = Outputs(
-            taxonomy, rank, output, probabilities, activation, names
+        outputs = Outputs(
+            taxonomy, rank, output, probabilities, activation, names, labels, order
         )
-        self._outputs.prepare(graph.record(model, known_specs(model, 2)))
+        recorded = graph.record(model, known_specs(model, 2))
+        keras_network.prepare_outputs(outputs, recorded)
+        inputs = Inputs(model, image_input)
+        network = KerasNetwork(model, inputs, outputs)
+        self._bind(network, lambda: graph.variables_of(model), inputs.others)
+
+    @classmethod
+    def of_network(
+        cls, network: Network, weights: Callable[[], Any], others: Callable
+    ) -> Scorer:
+        """A scorer of what an explainer explains.
+
+        Args:
+          network: with outputs that were read once.
+          weights: gives the network's own.
+          others: other inputs as the user gives them, number of images -> the arrays.
+        """
+        scorer = cls.__new__(cls)
+        scorer._bind(network, weights, others)
+        return scorer
+
+    def _bind(self, network, weights, others) -> None:
+        self._network, self._weights, self._others = network, weights, others
         self._run = jax.jit(self._log_odds)
 
     @property
     def space(self) -> ScoreSpace:
         """What the model can be asked."""
-        return self._outputs.space
+        return self._network.outputs.space
 
     def rows(
         self, labels: Any, rank: str | None = None, score: str = "own"
@@ -91,18 +114,23 @@ class Scorer:
           other_inputs: as for `Explainer.__call__`.
         """
         images = arrays.as_array(images, "images")
-        others = self._inputs.others(other_inputs, len(images))
-        return self._run(graph.variables_of(self.model), images, others, rows)
+        others = self._others(other_inputs, len(images))
+        return self._run(self._weights(), images, others, rows)
+
+    def logits(self, trainable: list, state: list, images: Any) -> dict[str, jax.Array]:
+        """Logits by rank of a head, (B, labels) each; pure, of one input.
+
+        Args:
+          trainable, state: values of the model's variables, see `graph.variables_of`.
+          images: (B, H, W, C), channels last.
+        """
+        found = self._read((trainable, state), images, ())
+        sizes = [self.space.num_labels[rank] for rank in self.space.heads]
+        parts = jnp.split(found, np.cumsum(sizes)[:-1], axis=1)
+        return dict(zip(self.space.heads, parts, strict=True))
 
     def _log_odds(self, variables, images, others, rows):
-        dtype = self._inputs.image_dtype
-        if not keras.backend.is_float_dtype(dtype):
-            images = jnp.clip(jnp.round(images.astype(jnp.float32)), 0, 255)
-        images = images.astype(dtype)
-        if self._first:
-            images = jnp.moveaxis(images, -1, 1)
-        given = self._inputs.pack(images, others)
-        logits = self._outputs.apply(self.model, variables, given)
+        logits = self._read(variables, images, others)
         owner = jnp.asarray(self.space.owner)[jnp.asarray(self.space.group_of)[rows]]
         mine = owner == rows[:, None]  # (B, C)
         rest = (owner >= 0) & ~mine
@@ -111,3 +139,13 @@ class Scorer:
         against = jnp.where(rest.any(-1), against, jnp.inf)
         # The logit of an independent label is its log-odds already.
         return jnp.where(selection.independent(self.space)[rows], odds, against)
+
+    def _read(self, variables, images, others):
+        dtype = self._network.image_dtype
+        if dtype is not None:
+            if not keras.backend.is_float_dtype(dtype):
+                images = jnp.clip(jnp.round(images.astype(jnp.float32)), 0, 255)
+            images = images.astype(dtype)
+        if self._network.image_layout == CHANNELS_FIRST:
+            images = jnp.moveaxis(images, -1, 1)
+        return self._network(variables, images, others)[0]

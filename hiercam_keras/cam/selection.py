@@ -20,13 +20,17 @@ class Selected(NamedTuple):
 
     row: int32 (B, K). rival: int32 (B, K), -1 for none. without: bool (B, K), the rival
     set leaves out the row's own columns (the siblings). trivial: bool (B, K), nothing
-    was asked: a step into an only child, a contrast without an opponent.
+    was asked: a step into an only child, a contrast without an opponent. nearest: bool
+    (B, K, M), rows with a mean that is set against in place of the rival, where there
+    are any; strength: (B, K), of what is set against. None for none and 1.
     """
 
     row: jax.Array
     rival: jax.Array
     without: jax.Array
     trivial: jax.Array
+    nearest: jax.Array | None = None
+    strength: jax.Array | None = None
 
 
 class Scored(NamedTuple):
@@ -83,11 +87,21 @@ def select(space: ScoreSpace, codes: t.Codes, logits: jax.Array) -> Selected:
     trivial = alone & ((codes.against == t.PARENT) | (codes.against == t.SIBLINGS))
     trivial |= (codes.against == t.RUNNER_UP) & ~others.any(-1)
     trivial |= row == rival
-    return Selected(row, rival, codes.against == t.SIBLINGS, trivial)
+    nearest = None if codes.count is None else _nearest(scores, others, codes.count)
+    siblings = codes.against == t.SIBLINGS
+    return Selected(row, rival, siblings, trivial, nearest, codes.strength)
 
 
 def _best(scores, allowed):
     return jnp.where(allowed, scores[:, None, :], -jnp.inf).argmax(-1)
+
+
+def _nearest(scores, allowed, count):
+    """bool (B, K, M): the `count` (B, K) best rows of those allowed."""
+    allowed &= ~jnp.isneginf(scores)[:, None, :]  # labels that are ruled out
+    kept = jnp.where(allowed, scores[:, None, :], -jnp.inf)
+    place = jnp.argsort(jnp.argsort(kept, axis=-1, descending=True), axis=-1)
+    return allowed & (place < count[..., None])
 
 
 def _leaves(space, logits):
@@ -100,7 +114,8 @@ def score(space: ScoreSpace, selected: Selected, logits: jax.Array) -> Scored:
     """Scores of resolved targets and their gradients in the logits.
 
     The gradient of logsumexp over a set is the softmax within it, so nothing needs to
-    be differentiated: d score / d z_c = P(c | row) - P(c | rival).
+    be differentiated: d score / d z_c = P(c | row) - P(c | rival), or - the mean of
+    P(c | n) over the nearest rows n.
     """
     owner, group_of = jnp.asarray(space.owner), jnp.asarray(space.group_of)
     z = logits[:, None, :]  # (B, 1, C)
@@ -113,6 +128,14 @@ def score(space: ScoreSpace, selected: Selected, logits: jax.Array) -> Scored:
     asked = ~selected.trivial
     mine_sum, mine_share = masked_logsumexp(z, mine)
     theirs_sum, theirs_share = masked_logsumexp(z, theirs & asked[..., None])
+    if selected.nearest is not None:
+        several = selected.nearest.any(-1)
+        mean_sum, mean_share = _mean_of_rows(space, selected, logits)
+        theirs_sum = jnp.where(several, mean_sum, theirs_sum)
+        theirs_share = jnp.where(several[..., None], mean_share, theirs_share)
+    if selected.strength is not None:
+        theirs_sum = selected.strength * theirs_sum
+        theirs_share = selected.strength[..., None] * theirs_share
     against = asked & (selected.rival >= 0)
     scores = jnp.where(against, mine_sum - theirs_sum, mine_sum)
     scores = jnp.where(asked, scores, 0.0)
@@ -122,6 +145,25 @@ def score(space: ScoreSpace, selected: Selected, logits: jax.Array) -> Scored:
     alone = independent(space)[selected.row]
     probabilities = jnp.where(alone, jax.nn.sigmoid(mine_sum), probabilities)
     return Scored(scores, probabilities, cotangents)
+
+
+def _mean_of_rows(space, selected, logits):
+    """Mean score (B, K) of the nearest rows, and its gradient (B, K, C).
+
+    d s_n / d z_c = exp(z_c - s_n) for c below n, and each column is below one row.
+    """
+    scores = row_scores(space, logits)[:, None, :]  # (B, 1, M)
+    weights = selected.nearest / jnp.maximum(selected.nearest.sum(-1, keepdims=True), 1)
+    mean = jnp.where(selected.nearest, weights * scores, 0.0).sum(-1)
+    owner = jnp.asarray(space.owner)[jnp.asarray(space.group_of)[selected.row]]
+    # -1, of columns of another head, has no weight.
+    weight = jnp.take_along_axis(weights, jnp.maximum(owner, 0), axis=-1)
+    weight = jnp.where(owner >= 0, weight, 0.0)  # (B, K, C)
+    above = jnp.take_along_axis(
+        jnp.broadcast_to(scores, weights.shape), jnp.maximum(owner, 0), axis=-1
+    )
+    share = jnp.exp(jnp.minimum(logits[:, None, :] - above, 0.0))
+    return mean, jnp.where(weight > 0, weight * share, 0.0)
 
 
 def independent(space: ScoreSpace) -> jax.Array:

@@ -35,7 +35,9 @@ Taxon = None | int | str | Sequence
 GIVEN, BEST, ANCESTOR = 0, 1, 2
 # What it is set against. GIVEN_ROW reads the row in `other`.
 NONE, PARENT, SIBLINGS, RUNNER_UP, ROOT_ROW, GIVEN_ROW = 0, 1, 2, 3, 4, 5
-_AGAINST = {"siblings": SIBLINGS, "runner_up": RUNNER_UP}
+_NEAREST = "nearest"
+# The nearest are several rows; the one that is reported is the runner-up.
+_AGAINST = {"siblings": SIBLINGS, "runner_up": RUNNER_UP, _NEAREST: RUNNER_UP}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Target:
       kind: label, log_probability, step, path or contrast.
       rank: None is the finest head's rank.
       taxon: see the module's docstring.
-      against: contrast only.
+      against, count, strength: contrast only.
       score: "own" or "marginal", see `ScoreSpace.group`.
       ranks: path only.
     """
@@ -57,6 +59,8 @@ class Target:
     against: Any = None
     score: str = "own"
     ranks: tuple[str, ...] | None = None
+    count: int = 0
+    strength: float = 1.0
 
     @property
     def title(self) -> str:
@@ -64,7 +68,9 @@ class Target:
         rank = self.rank or "own"
         if self.kind == "contrast":
             named = self.against if isinstance(self.against, str) else "taxon"
-            return f"contrast-{rank}-{named}"
+            number = str(self.count) if self.count else ""
+            strength = f"-{self.strength:g}" if self.strength != 1 else ""
+            return f"contrast-{rank}-{named}{number}{strength}"
         marginal = "-marginal" if self.score == "marginal" else ""
         return f"{self.kind}-{rank}{marginal}"
 
@@ -128,25 +134,61 @@ def path(leaf: Taxon = None, ranks: Sequence[str] | None = None) -> Target:
 
 
 def contrast(
-    rank: str | None = None, taxon: Taxon = None, against: Any = "runner_up"
+    rank: str | None = None,
+    taxon: Taxon = None,
+    against: Any = "runner_up",
+    *,
+    count: int = 3,
+    strength: float = 1.0,
 ) -> Target:
-    """s_a - s_b: what speaks for taxon a and not for b (contrastive explanation after
-    Prabhushankar et al. 2020, arXiv:2008.00178; Finer-CAM, arXiv:2501.11309).
+    """s_a - strength * s_b: what speaks for taxon a and not for b (contrastive
+    explanation after Prabhushankar et al. 2020, arXiv:2008.00178).
+
+    Against the k nearest taxa it is s_a - strength * mean(s_b1, ..., s_bk), which is
+    Finer-CAM's question (Zhang et al. 2025, arXiv:2501.11309): what distinguishes a
+    from those that the model takes for similar. Theirs is the mean of the k maps of
+    s_a - strength * s_b, and so is this one for methods that are linear in the
+    gradient.
 
     Args:
       rank: default the finest head's; scores are the finest head's marginals.
       taxon: a; None is the predicted one.
       against: "siblings" (s_b = logsumexp over the other children of a's parent),
-        "runner_up" (the best other taxon of the rank), or a taxon of the same rank.
+        "runner_up" (the best other taxon of the rank), "nearest" (the `count` best
+        other taxa of the rank for the image), or a taxon of the same rank.
+      count: k, of "nearest"; all others where the rank has fewer.
+      strength: how much of the other score is taken off, above 0.
+
+    Raises:
+      UserError: a count or strength that is not above 0.
     """
-    return Target("contrast", rank, taxon, against=against, score="marginal")
+    if not isinstance(count, numbers.Integral) or count < 1:
+        raise UserError(f"count is the number of nearest taxa, from 1; found {count!r}")
+    if not isinstance(strength, numbers.Real) or not 0 < strength < float("inf"):
+        raise UserError(
+            f"strength is a number above 0, found {strength!r}; without anything to "
+            "take off ask label()"
+        )
+    nearest = isinstance(against, str) and against == _NEAREST
+    return Target(
+        "contrast",
+        rank,
+        taxon,
+        against=against,
+        score="marginal",
+        count=int(count) if nearest else 0,
+        strength=float(strength),
+    )
 
 
 class Codes(NamedTuple):
     """K targets of B images as integers; every field is int32 (B, K).
 
     pick: GIVEN (the row in `row`), BEST (of `group`) or ANCESTOR (at the rank of
-      `group`, of the predicted leaf). against: NONE .. GIVEN_ROW. other: a row.
+      `group`, of the predicted leaf). against: NONE .. GIVEN_ROW. other: a row. count:
+      of the nearest rows that are set against, 0 for other targets; strength: float32,
+      of what is set against. These two are None where no target needs them, so that
+      the program of the others is as if there were none.
     """
 
     pick: np.ndarray
@@ -154,6 +196,12 @@ class Codes(NamedTuple):
     row: np.ndarray
     against: np.ndarray
     other: np.ndarray
+    count: np.ndarray | None = None
+    strength: np.ndarray | None = None
+
+    def take(self, images: np.ndarray) -> Codes:
+        """The targets of some images."""
+        return Codes(*(None if field is None else field[images] for field in self))
 
 
 def expand(asked: Any, space: ScoreSpace) -> tuple[Target, ...]:
@@ -227,7 +275,15 @@ def encode(targets: Sequence[Target], space: ScoreSpace, batch: int) -> Codes:
     """
     columns = [_encode_one(target, space, batch) for target in targets]
     stacked = [np.stack(field, axis=1) for field in zip(*columns, strict=True)]
-    return Codes(*(field.astype(np.int32) for field in stacked))
+    codes = Codes(*(field.astype(np.int32) for field in stacked))
+    shape = (batch, len(targets))
+    if any(target.count for target in targets):
+        count = np.array([target.count for target in targets], np.int32)
+        codes = codes._replace(count=np.broadcast_to(count, shape))
+    if any(target.strength != 1 for target in targets):
+        strength = np.array([target.strength for target in targets], np.float32)
+        codes = codes._replace(strength=np.broadcast_to(strength, shape))
+    return codes
 
 
 def _encode_one(target: Target, space: ScoreSpace, batch: int) -> tuple:
@@ -262,7 +318,8 @@ def _encode_one(target: Target, space: ScoreSpace, batch: int) -> tuple:
 
 def _check_exclusive(target, score: str, space) -> None:
     """Refuses questions about sums of probabilities of independent labels."""
-    simple = target.kind == "contrast" and target.against != "siblings"
+    siblings = isinstance(target.against, str) and target.against == "siblings"
+    simple = target.kind == "contrast" and not siblings  # against may be an array
     if score == "marginal" and not simple and space.head_of[space.finest].independent:
         raise UserError(
             f"{target.title}: steps, paths, marginals, log_probability and contrasts "

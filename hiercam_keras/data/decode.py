@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
+from hiercam_keras.data import heif, suffixes
+
 # Longest side of what a training run decodes again and again, pixels.
 MAX_SIDE = 4096
 # A shorter side than this shows nothing, pixels.
@@ -169,9 +171,14 @@ def _turn_point(x, y, w, h, orientation):
 
 def _read(path):
     """The whole file in memory: a file that changes while it is decoded cannot hurt."""
+    if suffixes.raw_kind(Path(path).name):
+        # Pillow would open the small preview in some of them.
+        raise BadImage("a raw photograph, which is not read: export it as JPEG")
     data = Path(path).read_bytes()
     if not data:
         raise BadImage("the file is empty (0 bytes)")
+    if heif.is_heif(data[: heif.HEAD]) and not heif.register():
+        raise BadImage(heif.MISSING)
     return io.BytesIO(data)
 
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 from absl import logging
 
 from hiercam_keras import file_names, workdir
-from hiercam_keras.data import decode, fingerprints, prepare_report
+from hiercam_keras.data import decode, fingerprints, heif, prepare_report
 from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
 
@@ -177,6 +177,8 @@ def _stat(path):
 def _same(entry, stat, folder):
     if (entry.size, entry.mtime_ns) != stat or _is_old(entry, stat):
         return False
+    if entry.reason == heif.MISSING and heif.register():
+        return False  # the package was installed since
     return not entry.copy or (folder / entry.copy).is_file()
 
 
@@ -234,7 +236,7 @@ def _examine(name, path, stat, folder):
     if not facts.why_convert:
         return Entry(*stat, "ok", *about, **prints)
     # Lossless formats become PNG; photographs stay JPEG.
-    lossy = facts.format in ("JPEG", "WEBP")
+    lossy = facts.format in ("JPEG", "WEBP", "HEIF")
     digest = hashlib.sha1(f"{name}\0{stat}".encode()).hexdigest()[:20]
     copy = f"converted/{digest}.{'jpg' if lossy else 'png'}"
     if not (folder / copy).is_file():  # an earlier version may have written it

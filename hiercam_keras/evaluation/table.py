@@ -37,8 +37,12 @@ class Table:
         return len(self.example_ids)
 
     def __repr__(self) -> str:
+        asked = [
+            question if rank in question else f"{question} ({rank})"
+            for question, rank in zip(self.questions, self.ranks, strict=True)
+        ]
         return (
-            f"Table({len(self)} pictures, questions: {', '.join(self.questions)}; "
+            f"Table({len(self)} pictures, questions: {', '.join(asked)}; "
             f"values: {', '.join(self.values)}; pictures: {', '.join(self.pictures)})"
         )
 
@@ -55,6 +59,15 @@ class Table:
     def right(self, question: str) -> np.ndarray:
         """bool (N,): the predicted taxon is the true one."""
         return self.of("predicted", question) == self.of("true", question)
+
+    def known(self, question: str) -> np.ndarray:
+        """bool (N,): the model has a taxon for what the picture shows."""
+        return self.of("true", question) >= 0
+
+    def hits(self, question: str) -> np.ndarray:
+        """float64 (N,): 1 for a right answer, 0 for a wrong one, NaN where the true
+        taxon is none that the model has."""
+        return np.where(self.known(question), self.right(question), np.nan)
 
     def take(self, rows: Sequence[int]) -> "Table":
         """These pictures, in this order."""

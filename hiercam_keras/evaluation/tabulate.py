@@ -1,12 +1,17 @@
-"""From answers with maps to a table of numbers, some pictures at a time."""
+"""From answers with maps to a table of numbers, some pictures at a time.
+
+Answers come from map stores (`stored`) or from one pass of an Explainer (`streamed`).
+"""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from hiercam_keras.cam import store
+from hiercam_keras.cam.explanation import Explanation
+from hiercam_keras.cam.targets import Target
 from hiercam_keras.data.records import Record
 from hiercam_keras.evaluation import measures, regions
 from hiercam_keras.evaluation.measures import MEASURES, Maps
@@ -14,7 +19,6 @@ from hiercam_keras.evaluation.regions import Regions
 from hiercam_keras.evaluation.table import Table, joined
 from hiercam_keras.metrics import agreement
 from hiercam_keras.progress import progress
-from hiercam_keras.taxonomy.tree import Taxonomy
 
 _AT_ONCE = 256  # pictures: bounds the memory that their maps take
 
@@ -73,6 +77,68 @@ def stored(
         yield Chunk(chunk, regions.of_pictures(chunk, rows, parts), answers)
 
 
+Numbers = dict[str, dict[str, np.ndarray]]  # question -> name -> (n,)
+
+
+def streamed(
+    explain: Any,
+    loader: Any,
+    records: Sequence[Record],
+    asks: Callable[[Any], Mapping[str, Target]],
+    methods: Sequence[str],
+    numbers: Callable[[Explanation, Any, np.ndarray], Numbers],
+    parts: bool = False,
+    name: str = "",
+) -> Iterator[dict[tuple[str, str], Chunk]]:
+    """Answers from one pass of an Explainer over the batches of a loader.
+
+    Args:
+      explain: an `Explainer`, of one or several layers.
+      loader: gives each picture once.
+      records: of its pictures.
+      asks: batch -> question -> target; the same questions for every batch.
+      methods: CAM methods, which share the forward pass.
+      numbers: an explanation, its batch and the n rows that are pictures -> what was
+        answered to each question. Methods and layers share the logits, so the first
+        explanation answers for all.
+      parts: whether part images are read.
+      name: of the progress bar.
+
+    Yields:
+      For each batch, (method, layer) -> the n pictures with their answers.
+    """
+    by_id = {record.example_id: record for record in records}
+    batches = progress(
+        loader.epoch(0), len(by_id), name, count=lambda batch: batch.mask.sum()
+    )
+    for batch in batches:
+        rows = np.flatnonzero(batch.mask)
+        if not rows.size:
+            continue
+        asked = asks(batch)
+        found = explain.explain_many(batch.images, list(asked.values()), methods)
+        shown = [by_id[batch.example_ids[row]] for row in rows]
+        geometry = [batch.geometry[row] for row in rows]
+        known = regions.of_pictures(shown, geometry, parts)
+        answered = numbers(next(iter(found.values())), batch, rows)
+        yield {
+            key: Chunk(
+                shown,
+                known,
+                {
+                    question: Answer(
+                        result.cams[rows, place],
+                        result.degenerate[rows, place],
+                        result.trivial[rows, place],
+                        answered[question],
+                    )
+                    for place, question in enumerate(asked)
+                },
+            )
+            for key, result in found.items()
+        }
+
+
 def _of_entries(entries: Sequence[store.Entry], place: int) -> Answer:
     def stack(field: str) -> np.ndarray:
         return np.array([getattr(entry, field)[place] for entry in entries])
@@ -92,9 +158,16 @@ def _of_entries(entries: Sequence[store.Entry], place: int) -> Answer:
 Measures = Mapping[str, Callable[[Maps], np.ndarray]]
 
 
+class HasLabels(Protocol):
+    """A taxonomy, or what finds the taxa of a network's taxonomy by their names."""
+
+    def labels(self, lineages: Iterable, rank: str) -> np.ndarray:
+        """Labels at `rank`: int32 (N,), -1 for a taxon that the model does not have."""
+
+
 def tabulate(
     chunks: Iterable[Chunk],
-    taxonomy: Taxonomy,
+    taxonomy: HasLabels | Mapping[str, HasLabels],
     ranks: Mapping[str, str],
     parts: Mapping[str, int] | None = None,
     measured: Measures | None = None,
@@ -104,7 +177,7 @@ def tabulate(
 
     Args:
       chunks: the pictures with their answers; the same questions in each.
-      taxonomy: of the labels.
+      taxonomy: of the labels, one for all questions or by question.
       ranks: question -> rank that it asks for.
       parts: name of a part, as "part_family" -> its label in the part images.
       measured: name -> function of Maps to (n, ...); default all of MEASURES.
@@ -117,15 +190,17 @@ def tabulate(
     """
     if measured is None:
         measured = {name: one.compute for name, one in MEASURES.items()}
+    several = isinstance(taxonomy, Mapping)
+    taxonomies = taxonomy if several else dict.fromkeys(ranks, taxonomy)
     return joined(
         [
-            _of_chunk(chunk, taxonomy, ranks, parts or {}, measured, pairs)
+            _of_chunk(chunk, taxonomies, ranks, parts or {}, measured, pairs)
             for chunk in chunks
         ]
     )
 
 
-def _of_chunk(chunk, taxonomy, ranks, parts, measured, pairs) -> Table:
+def _of_chunk(chunk, taxonomies, ranks, parts, measured, pairs) -> Table:
     known = chunk.regions
     lineages = [record.lineage for record in chunk.records]
     pictures = {"object": known.kinds, "object_area": known.object_area()}
@@ -136,7 +211,7 @@ def _of_chunk(chunk, taxonomy, ranks, parts, measured, pairs) -> Table:
         answer = chunk.answers[question]
         maps = Maps(answer.cams, answer.degenerate, known)
         found = dict(answer.numbers)
-        found["true"] = np.asarray(taxonomy.labels(lineages, rank))
+        found["true"] = np.asarray(taxonomies[question].labels(lineages, rank))
         found |= {"degenerate": answer.degenerate, "trivial": answer.trivial}
         numbers = {name: compute(maps) for name, compute in measured.items()}
         numbers |= measures.part_energy(maps, parts)

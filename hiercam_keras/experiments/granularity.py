@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import logging
 
-from hiercam_keras.cam import Explainer, targets
+from hiercam_keras.cam import targets
 from hiercam_keras.errors import UserError
 from hiercam_keras.experiments import (
     figures,
@@ -30,6 +30,7 @@ from hiercam_keras.models import custom
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.localize import marked_by_run
 from hiercam_keras.modes.settings import Settings
+from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.run_folder import Run
 
 INTRO = (
@@ -130,7 +131,7 @@ def _counted(
     if settings.split != "val" and _has_boxes(data, "val"):
         splits.append("val")
     target, rank = settings.config.sweep.target, spec.ranks[0]
-    layer = data.config.cam.layer or map_settings.usual_layer_of(run_)
+    layer = data.config.cam.layer or networks.default_layer(run_)
     options = data.config.localize
     view = [stride, layer, data.config.cam.method, target]
     view += [options.size, options.profile, options.metadata]
@@ -143,13 +144,7 @@ def _counted(
     missing = [split for split in splits if not places[split].exists()]
     if missing:
         logging.info("localizing with %s at stride %d", run_.path, stride)
-        explain = Explainer(
-            map_settings.model_at(data, stride),
-            layer,
-            taxonomy=data.taxonomy,
-            rank=rank,
-            batch_size=data.config.cam.batch_size,
-        )
+        explain = map_settings.network_at(data, stride).explainer(layer)
         method = data.config.cam.method
         for split in missing:
             found = localization_counts.count(

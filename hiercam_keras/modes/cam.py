@@ -11,26 +11,24 @@ from hiercam_keras import file_names, multihost, runtime, tables, wording, workd
 from hiercam_keras.cam import Explainer, heatmaps, store, targets
 from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import files
+from hiercam_keras.evaluation.question import PREDICTED, TRUE
 from hiercam_keras.modes import faithful, overlays, sanity
-from hiercam_keras.modes.export import (
-    TRUE,
-    export_maps,
-    make_explainer,
-    resolve_target,
-)
-from hiercam_keras.modes.load import RunData, find_runs, open_run
+from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
+from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.predict import photo_loader
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import overlay, photo_figure
 from hiercam_keras.report.schema import ONLY_CHILD
+from hiercam_keras.runs import network as networks
+from hiercam_keras.runs.network import Network
+from hiercam_keras.runs.truth import Truth
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 
 def run(settings: Settings) -> str:
     """Explains --image, or the split of the run."""
     (this,) = find_runs(settings, [settings.rank])
-    config = settings.config_of(this.record["config"])
+    config = config_of(settings, this)
     if settings.image:
         records = photos.load_photos(settings.image, config.data.get("cache_dir"))
         data = RunData(this, config, this.taxonomy(), None, None)
@@ -38,14 +36,14 @@ def run(settings: Settings) -> str:
         data = open_run(settings, this)
     devices = settings.config.distribution.devices
     runtime.start(config.seed, config.model.dtype, devices, alone=True)
-    model, _ = files.load_model(this.model_path, config.model.fast_layers)
+    network = networks.load(this, config)
     if settings.image:
         out = Path(settings.out or this.path / "cam")
-        return _explain_photos(model, data, records, settings, out)
-    return _explain_split(model, data, settings)
+        return _explain_photos(network, data, records, settings, out)
+    return _explain_split(network, data, settings)
 
 
-def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
+def _explain_split(network: Network, data: RunData, settings: Settings) -> str:
     config = data.config
     number = config.cam.num_overlays
     if settings.out and not number:
@@ -56,9 +54,8 @@ def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
     thresholds = overlays.thresholds_of(config.coherence)
     choices = faithful.choices_of(config.faithfulness)
     sanity.check_options(config.sanity)
-    folder, made = export_maps(
-        model, data, settings.split, settings.target, settings.target_rank
-    )
+    question = question_of(settings.target, settings.target_rank, data)
+    folder, made = make_maps(network, data, settings.split, question)
     maps = store.open(folder)
     degenerate = int(np.sum(maps.column("degenerate")))
     said = (
@@ -69,7 +66,7 @@ def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
     if shown and multihost.is_primary():
         most = config.coherence.faithfulness_images
         scores = faithful.measured(
-            faithful.make_scorer(model, data),
+            network.scorer(),
             data,
             folder,
             shown[: None if most < 0 else most],
@@ -80,15 +77,18 @@ def _explain_split(model: Any, data: RunData, settings: Settings) -> str:
         sorted_ = ", ".join(f"{count} {name}" for name, count in counts.items())
         said += f"; overlays{f' in {out}' if out else ''}: {sorted_}"
     if config.sanity.order and multihost.is_primary():
-        said += f"; {sanity.check(model, data, folder, data.records(settings.split))}"
+        said += f"; {sanity.check(network, data, folder, data.records(settings.split))}"
     return f"{said}: {folder}"
 
 
 def _explain_photos(
-    model: Any, data: RunData, records: list, settings: Settings, out: Path
+    network: Network, data: RunData, records: list, settings: Settings, out: Path
 ) -> str:
-    explain = make_explainer(model, data)
-    rank, label, _ = resolve_target(settings.target, settings.target_rank, data)
+    explain = network.explainer(data.config.cam.layer)
+    question = question_of(settings.target, settings.target_rank, data)
+    rank, label = question.rank, None
+    if question.target not in (PREDICTED, TRUE):
+        _, label = data.taxonomy.find(question.target, rank)
     by_id = {record.example_id: record for record in records}
     nameless = [name for name, record in by_id.items() if record.lineage is None]
     if settings.target == TRUE and nameless:
@@ -105,12 +105,17 @@ def _explain_photos(
                 record = by_id[batch.example_ids[number]]
                 asked = label
                 if settings.target == TRUE:
-                    asked = data.taxonomy.label(record.lineage, rank)
+                    asked = data.truth.label(record.lineage, rank)
+                    if asked < 0:
+                        raise UserError(
+                            f"--target=true: the network of {data.run.path} does not "
+                            f"know the {rank} of {record.example_id}."
+                        )
                 text = explain_photo(
                     explain,
                     batch.images[number],
                     record,
-                    data.taxonomy,
+                    data.truth,
                     out / file_names.flat_name(record.example_id, ".png"),
                     method,
                     asked=None if asked is None else (rank, asked),
@@ -123,7 +128,7 @@ def explain_photo(
     explain: Explainer,
     image: np.ndarray,
     record: Any,
-    taxonomy: Taxonomy,
+    truth: Taxonomy | Truth,
     path: Path,
     method: str,
     asked: tuple[str, int] | None = None,
@@ -134,30 +139,36 @@ def explain_photo(
       explain: of the model.
       image: uint8 (S, S, 3), the model's input.
       record: of the photo.
-      taxonomy: of the model.
+      truth: gives the true labels, see `RunData.truth`.
       path: of the figure, a PNG. Where a taxon is asked for by name, its overlay lies
         beside it.
       method: a CAM method.
       asked: rank and label of a named taxon.
     """
-    ranks = [rank for rank in explain.space.ranks if taxonomy.num_labels(rank) > 1]
+    space = explain.space
+    taxonomy = space.taxonomy
+    ranks = [rank for rank in space.ranks if taxonomy.num_labels(rank) > 1]
+    # Independent labels (sigmoids) are not chosen among siblings.
+    steps = ranks if not space.head_of[space.finest].independent else []
     questions = [targets.predicted(rank) for rank in ranks]
-    questions += [targets.path(ranks=ranks), targets.contrast(against="runner_up")]
+    questions += [targets.path(ranks=steps)] if steps else []
+    questions.append(targets.contrast(against="runner_up"))
     if asked:
         questions.append(targets.label(asked[1], asked[0]))
     result = explain(image[None], questions, method)
     size = image.shape[0]
     heat = heatmaps.heatmap(result.cams[0], size)
+    places = [k + len(ranks) if steps else None for k in range(len(ranks))]
     answers = [
-        _answer(explain, result, heat, record, rank, k, k + len(ranks))
-        for k, rank in enumerate(ranks)
+        _answer(explain, result, heat, record, truth, rank, k, place)
+        for k, (rank, place) in enumerate(zip(ranks, places, strict=True))
     ]
     for k in range(1, len(ranks)):
         coarse, fine = (result.labels[0, at] for at in (k - 1, k))
         parent = taxonomy.parents(ranks[k], ranks[k - 1])[fine]
         answers[k] = dataclasses.replace(answers[k], nested=bool(parent == coarse))
     rows = [[a.rank, a.name, a.probability, a.true_name or ""] for a in answers]
-    last = 2 * len(ranks)
+    last = len(ranks) + len(steps)
     second = answers[-1].others[0]
     photo_figure.save_single(
         path,
@@ -186,35 +197,45 @@ def _answer(
     result: Any,
     heat: np.ndarray,
     record: Any,
+    truth: Taxonomy | Truth,
     rank: str,
     own: int,
-    step: int,
+    step: int | None,
 ) -> photo_figure.RankAnswer:
-    """What was said at one rank; `own` and `step` are the places of its two targets."""
+    """What was said at one rank; `own` and `step` are the places of its two targets,
+    None where there is no step."""
     taxonomy = explain.space.taxonomy
     names = taxonomy.names(rank)
     probability = result.rank_probabilities(rank)[0]
     order = np.argsort(-probability, kind="stable")
-    trivial = bool(result.trivial[0, step])
-    return photo_figure.RankAnswer(
+    found = photo_figure.RankAnswer(
         rank=rank,
         name=names[order[0]],
         probability=float(probability[order[0]]),
         others=tuple((names[i], float(probability[i])) for i in order[1:4]),
         heatmap=heat[own],
         degenerate=bool(result.degenerate[0, own]),
+        step=None,
+        step_note="independent labels: no choice among siblings",
+        true_name=_true_name(record, truth, rank, names),
+    )
+    if step is None:
+        return found
+    trivial = bool(result.trivial[0, step])
+    return dataclasses.replace(
+        found,
         step=None if trivial else heat[step],
         step_degenerate=bool(result.degenerate[0, step]),
         step_note=ONLY_CHILD if trivial else "",
         step_name=result.names[0][step],
-        true_name=_true_name(record, taxonomy, rank),
     )
 
 
-def _true_name(record: Any, taxonomy: Taxonomy, rank: str) -> str | None:
+def _true_name(record: Any, truth: Any, rank: str, names: Any) -> str | None:
     if record.lineage is None:
         return None
     try:
-        return taxonomy.names(rank)[taxonomy.label(record.lineage, rank)]
+        label = truth.label(record.lineage, rank)
     except UserError:
         return None  # a taxon that the model was not trained on
+    return names[label] if label >= 0 else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from hiercam_keras import file_names, runtime, tables, workdir
 from hiercam_keras.cam import methods
@@ -44,8 +45,9 @@ def run(settings: Settings) -> str:
     runs = _find(settings)
     devices = settings.config.distribution.devices
     runtime.start(settings.config.seed, devices=devices)
-    opened = [open_run(settings, run) for run, _ in runs]
+    opened = _open(settings, [run for run, _ in runs])
     _check_same_split(opened, settings.split)
+    order = rank_order([data.taxonomy.ranks for data in opened])
     thresholds = overlays.thresholds_of(settings.config.coherence)
     choices = faithful.choices_of(settings.config.faithfulness)
     for method in settings.config.compare.methods:
@@ -54,7 +56,7 @@ def run(settings: Settings) -> str:
     columns = []
     for data, (_, rank) in zip(opened, runs, strict=True):
         ranks = [rank for _, rank in runs]
-        columns += questions.ask(data, rank, settings, ranks, choices, chosen)
+        columns += questions.ask(data, rank, settings, ranks, order, choices, chosen)
     columns = questions.unique(columns)
     columns.sort(key=lambda column: (column.asked_of is not None, column.depth))
     compared = measure.measure(columns, settings.split, thresholds)
@@ -65,7 +67,13 @@ def run(settings: Settings) -> str:
     tested = differences.differences(columns, compared, settings.config.seed)
     differences.write_differences(out, tested)
     summary = [summary_row(column, compared) for column in columns]
-    tables.write_csv(out / "summary.csv", tuple(summary[0]), summary)
+    header = [name for name in summary[0] if name != "imported"]
+    rows = [[row[name] for name in header] for row in summary]
+    tables.write_csv(out / "summary.csv", header, rows)
+    for column in columns:
+        told = _unknown(column, compared)
+        if told:
+            logging.warning("%s: %s", column.name, told)
     page = compare_page.write(out, columns, compared, summary, tested, settings)
     noun = columns[0].data.config.data.noun
     return f"{_printed(summary, compared.table, noun)}\nreport: {page}"
@@ -81,6 +89,31 @@ def _printed(summary: list[dict[str, Any]], table: Table, noun: str) -> str:
         rows.append(list(cells.values()))
     header = tuple(title.format(noun=noun) for title in SHOWN.values())
     return tables.format_table(header, rows)
+
+
+def _open(settings: Settings, runs: Sequence[Run]) -> list[RunData]:
+    """The runs with one set of images: imported networks are asked about those of the
+    first run that was trained, which has images of its own."""
+    trained = {run.path: open_run(settings, run) for run in runs if not run.imported}
+    like = next(iter(trained.values()), None)
+    opened = []
+    for run in runs:
+        data = trained.get(run.path) or open_run(settings, run, like)
+        like = like or data
+        opened.append(data)
+    return opened
+
+
+def rank_order(several: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """All ranks of several taxonomies, coarse to fine."""
+    order = list(max(several, key=len))
+    for ranks in several:
+        place = 0
+        for rank in ranks:
+            if rank not in order:
+                order.insert(place, rank)
+            place = order.index(rank) + 1
+    return tuple(order)
 
 
 def _find(settings: Settings) -> list[tuple[Run, str]]:
@@ -106,15 +139,16 @@ def _find(settings: Settings) -> list[tuple[Run, str]]:
 
 
 def _check_same_split(opened: Sequence[RunData], split: str) -> None:
-    first = opened[0]
-    for other in opened[1:]:
+    first = next((data for data in opened if not data.run.imported), opened[0])
+    for other in opened:
         if getattr(other.split, split) != getattr(first.split, split):
             raise UserError(
                 f"{first.run.path} and {other.run.path} have different {split} images, "
                 "so their maps cannot be compared. Train both on the same data with "
                 "the same seed and fractions."
             )
-        if other.taxonomy != first.taxonomy:
+        trained = not (first.run.imported or other.run.imported)
+        if trained and other.taxonomy != first.taxonomy:
             raise UserError(
                 f"{first.run.path} and {other.run.path} have different taxonomies. "
                 "Train both on the same data."
@@ -143,10 +177,20 @@ def summary_row(column: Column, compared: measure.Compared) -> dict[str, Any]:
         "asked_of": column.asked_of or "",
         "method": column.method,
         "run": str(column.data.run.path),
+        "imported": column.data.run.imported,
         "pictures": accuracy.n,
         "species": accuracy.groups,
         "object_pictures": int(np.isfinite(on_object).sum()),
     }
+
+
+def _unknown(column: Column, compared: measure.Compared) -> str:
+    """What a network does not know of the pictures; "" where it knows all."""
+    ids = set(compared.table.example_ids)
+    records = [one for one in column.data.source.records if one.example_id in ids]
+    if not column.data.may_lack_taxa:
+        return ""
+    return column.data.unanswerable(records, (column.rank,))
 
 
 def _mean_or_none(values: np.ndarray) -> float | None:

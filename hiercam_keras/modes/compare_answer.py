@@ -90,9 +90,12 @@ def accuracy_sentence(
     """How often each model is right; a model that is there by two methods, once."""
     rows = answers(summary)
     own = own_rows(rows)
-    text = f"Of {wording.count(len(compared.table), 'picture')} {_SEEN[split]}, "
+    imported = any(row.get("imported") for row in own)
+    seen = "of which the imported models may have learned" if imported else _SEEN[split]
+    text = f"Of {wording.count(len(compared.table), 'picture')} {seen}, "
     text += " and ".join(
-        f"{_model(row, own)} names the right {row['rank']} in {_accuracy(row)}"
+        f"{_model(row, own)} names the right {row['rank']} in "
+        f"{_accuracy(row, len(compared.table))}"
         for row in own
     )
     for row in rows:
@@ -119,12 +122,20 @@ def accuracy_sentence(
     return f"{text}. {blind}".strip()
 
 
-def _accuracy(row: Row) -> str:
-    """`90.0 % (85.0 % to 94.0 %; guessing: 10.0 %)`."""
+def _accuracy(row: Row, total: int) -> str:
+    """`90.0 % (85.0 % to 94.0 %; guessing: 10.0 %)`.
+
+    With the number of pictures that count, where the model does not know the true taxon
+    of all.
+    """
     low, high = (100 * row[name] for name in ("low", "high"))
     span = wording.interval(low, high, "{:.1f} %").strip(" ()")
     beside = [span] if span else []
-    beside.append(f"guessing: {_percent(row['chance'])}")
+    chance = "unknown" if np.isnan(row["chance"]) else _percent(row["chance"])
+    beside.append(f"guessing: {chance}")
+    if row["pictures"] < total:
+        counted = wording.count(row["pictures"], "picture")
+        beside.insert(0, f"{counted} of a {row['rank']} that it knows")
     return f"{_percent(row['accuracy'])} ({'; '.join(beside)})"
 
 

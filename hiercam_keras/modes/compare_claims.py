@@ -13,7 +13,7 @@ from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.metrics.statistics import ALPHA
 
 # Kinds of rows whose two models answer about the same pictures.
-_PAIRS = ("rank", "asked", "seed", "method")
+_PAIRS = ("rank", "asked", "seed", "network", "method")
 
 
 class Tested:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hiercam_keras import tables, workdir
+from hiercam_keras.evaluation.compare import lift_difference
 from hiercam_keras.metrics import resampling, statistics
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes.compare_steps import Steps
@@ -126,11 +127,8 @@ def _of_steps(compared: Compared, steps: Steps, evidence: Evidence) -> list[Lift
                 continue  # only children: nothing was chosen
             area, species = table.pictures[f"{name}_area"], table.groups
             over = np.where(np.isfinite(shares), area, np.nan)
-            # Both lifts are over the same areas, so that their difference is the
-            # quotient of the paired differences.
-            more = shares - table.of(name, steps.model)
-            both = np.where(np.isfinite(more), area, np.nan)
-            gain = resampling.lift(more, both, species)
+            plain = table.of(name, steps.model)
+            gain = lift_difference(shares, plain, area, species)
             step = Lift(
                 f"step to the {into}",
                 into,
@@ -143,7 +141,7 @@ def _of_steps(compared: Compared, steps: Steps, evidence: Evidence) -> list[Lift
                 gain_high=gain.high,
                 gain_pictures=gain.n,
                 gain_species=gain.groups,
-                gain_p=statistics.sign_flip_test(more, species),
+                gain_p=gain.p,
             )
             found.append(_with_counts(step, resampling.lift(shares, over, species)))
     return found

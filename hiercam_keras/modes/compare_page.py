@@ -21,11 +21,12 @@ from hiercam_keras.modes import (
     compare_tables,
 )
 from hiercam_keras.modes.comparison.columns import Column
-from hiercam_keras.modes.comparison.measure import Compared
+from hiercam_keras.modes.comparison.measure import Compared, right_or_none
 from hiercam_keras.modes.load import make_loader
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.progress import progress
 from hiercam_keras.report import page, schema, sheets, step_strips
+from hiercam_keras.taxonomy.lineage import Lineage
 
 _SHEET_PICTURES = 48  # of a section, on its sheets
 _COHERENT = {COHERENT: True, INCOHERENT: False}  # else undecided
@@ -57,10 +58,11 @@ def write(
     data = columns[0].data
     evidence = data.source.evidence or {}
     noun = data.config.data.noun
+    ranks = _shared_ranks(columns)
     sections = choose_sections(compared.table, settings)
     wanted = {one for section in sections for one in section.example_ids}
     records = [r for r in data.records(settings.split) if r.example_id in wanted]
-    steps = compare_steps.make(own[0].name, own[0].data, settings.split, records)
+    steps = _steps(own, records, settings.split)
     compare_steps.write_table(out / "steps.csv", steps)
     lifts = compare_lifts.measure(compared, steps, evidence)
     compare_lifts.write(out, lifts)
@@ -70,17 +72,17 @@ def write(
     }
     kept: dict[str, schema.Picture] = {}
     streamed = _keep(
-        _pictures(records, columns, compared, steps, settings),
+        _pictures(records, columns, compared, steps, settings, ranks),
         {one for ids in on_sheets.values() for one in ids},
         kept,
     )
     content = schema.Page(
-        title=f"{data.run.data_name}: {' and '.join(c.name for c in own)}",
+        title=f"{data.data_name}: {' and '.join(c.name for c in own)}",
         question=compare_answer.question(summary),
         sentences=compare_answer.sentences(
             compared, summary, lifts, settings.split, tested, noun
         ),
-        ranks=data.taxonomy.ranks,
+        ranks=ranks,
         models=tuple(models),
         pictures=streamed,
         sections=tuple(sections),
@@ -97,10 +99,18 @@ def write(
         chosen = [kept[one] for one in ids if one in kept]
         sheets.write_sheets(out, chosen, models, section.title, name, noun=noun)
     drawn = [kept[one] for one in on_sheets["chosen"] if one in kept]
-    depth = data.taxonomy.ranks.index(own[-1].rank)
+    depth = ranks.index(own[-1].rank) if own[-1].rank in ranks else len(ranks) - 1
     shown = step_strips.of_different_taxa(drawn, depth, _STRIP_PICTURES)
     step_strips.write_strips(out / "steps.png", shown, models, steps.model)
     return out / "index.html"
+
+
+def _steps(own: Sequence[Column], records: list, split: str) -> compare_steps.Steps:
+    """The steps of the first model that has any."""
+    for column in own:
+        if column.has_steps:
+            return compare_steps.make(column.name, column.data, split, records)
+    return compare_steps.NONE
 
 
 def _keep(
@@ -141,6 +151,8 @@ def _curves(own: Sequence[Column], summary: Sequence[Mapping[str, Any]]) -> dict
         by_run.setdefault(column.data.run.path, []).append(column)
     curves, chances = {}, {}
     for path, columns in by_run.items():
+        if columns[0].data.run.imported:
+            continue  # nothing is known of its training
         several = len(columns[0].data.run.ranks) > 1
         name = "+".join(columns[0].data.run.ranks) if several else columns[0].name
         if name in curves:
@@ -191,6 +203,7 @@ def _pictures(
     compared: Compared,
     steps: compare_steps.Steps,
     settings: Settings,
+    ranks: tuple[str, ...],
 ) -> Iterator[schema.Picture]:
     """The pictures of the page, one at a time."""
     data, table = columns[0].data, compared.table
@@ -203,7 +216,7 @@ def _pictures(
     evidence = data.source.evidence or {}
     size = min(32, len(records))
     with make_loader(
-        records, data.taxonomy, data.config, batch_size=size, once=True
+        records, data.truth, data.config, batch_size=size, once=True
     ) as loader:
         batches = progress(
             loader.epoch(0), len(records), "page", count=lambda batch: batch.mask.sum()
@@ -217,10 +230,18 @@ def _pictures(
                     example_id=record.example_id,
                     # A copy: a view would keep the whole batch.
                     image=batch.images[row].copy(),
-                    true=record.lineage.taxa,
-                    true_name=record.lineage.display_name(data.taxonomy.finest),
+                    true=tuple(record.lineage.prefix(rank)[-1] for rank in ranks),
+                    true_name=record.lineage.display_name(record.lineage.ranks[-1]),
                     views=tuple(
-                        _view(column, reader.get(record.example_id), compared, number)
+                        _view(
+                            column,
+                            reader.get(record.example_id),
+                            compared,
+                            number,
+                            _lineage(
+                                column, compared.table, number, record.lineage, ranks
+                            ),
+                        )
                         for column, reader in zip(columns, readers, strict=True)
                     ),
                     agreement=_known(agreement[number]),
@@ -228,12 +249,47 @@ def _pictures(
                     object_area=_known(areas[number]),
                     steps=()
                     if step is None
-                    else compare_steps.shown(steps, step, data.taxonomy, evidence),
+                    else compare_steps.shown(steps, step, evidence),
                     credit=credits.get(record.example_id, ""),
                 )
 
 
-def _view(column: Column, entry: Any, compared: Compared, number: int) -> schema.View:
+def _shared_ranks(columns: Sequence[Column]) -> tuple[str, ...]:
+    """The ranks of the pictures' lineages that every model has, for the page."""
+    own = columns[0].data.source.records[0].lineage.ranks
+    known = [set(column.data.taxonomy.ranks) for column in columns]
+    shared = tuple(rank for rank in own if all(rank in one for one in known))
+    return shared or own
+
+
+def _lineage(
+    column: Column, table: Table, number: int, true: Lineage, ranks: Sequence[str]
+) -> tuple[str, ...]:
+    """The predicted lineage at the page's ranks, down to the column's.
+
+    A taxon that is the picture's has the name that the picture's lineage gives it: the
+    two may spell it in two ways.
+    """
+    taxonomy, rank = column.data.taxonomy, column.rank
+    label = int(table.of("predicted", column.name)[number])
+    above = taxonomy.ranks[: taxonomy.ranks.index(rank) + 1]
+    names = []
+    for one in ranks:
+        if one not in above:
+            break
+        mine = int(taxonomy.parents(rank, one)[label])
+        same = column.data.truth.label(true, one) == mine
+        names.append(true.prefix(one)[-1] if same else taxonomy.prefixes(one)[mine][-1])
+    return tuple(names)
+
+
+def _view(
+    column: Column,
+    entry: Any,
+    compared: Compared,
+    number: int,
+    predicted: tuple[str, ...],
+) -> schema.View:
     taxonomy, table = column.data.taxonomy, compared.table
     evidence = column.data.source.evidence or {}
     noun = column.data.config.data.noun
@@ -249,10 +305,10 @@ def _view(column: Column, entry: Any, compared: Compared, number: int) -> schema
     side = 4 * max(entry.cam.shape[-2:])
     return schema.View(
         model=column.name,
-        predicted=taxonomy.prefixes(column.rank)[label],
+        predicted=predicted,
         predicted_name=taxonomy.names(column.rank)[label],
         probability=float(value["probability"]),
-        correct=bool(value["predicted"] == value["true"]),
+        correct=right_or_none(value),
         heatmap=heatmaps.heatmap(entry.cam[0], side),
         degenerate=bool(value["degenerate"]),
         energy_on_object=_known(value["energy_on_object"]),
@@ -268,11 +324,18 @@ def _known(value: float) -> float | None:
 def _facts(columns: list[Column], settings: Settings) -> dict[str, str]:
     config = columns[0].data.config
     runs = ", ".join(dict.fromkeys(str(column.data.run.path) for column in columns))
+    imported = dict.fromkeys(
+        str(column.data.run.path) for column in columns if column.data.run.imported
+    )
+    unknown = {}
+    if imported:
+        unknown = {"training data, split and seed": f"unknown of {', '.join(imported)}"}
     versions = runtime.versions()
     packages = ("hiercam_keras", "keras", "jax", "numpy")
     return {
-        "data": f"{columns[0].data.run.data_name}, {settings.split} split",
+        "data": f"{columns[0].data.data_name}, {settings.split} split",
         "runs": runs,
+        **unknown,
         "method": f"{config.cam.method} of the predicted taxon at "
         f"{config.cam.layer or 'the last activation'}",
         "seed": str(settings.config.seed),

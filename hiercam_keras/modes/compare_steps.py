@@ -16,11 +16,12 @@ from hiercam_keras.cam import heatmaps, store, targets
 from hiercam_keras.data.records import Record
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.evaluation.tabulate import stored, tabulate
-from hiercam_keras.models import files
-from hiercam_keras.modes.export import store_maps
+from hiercam_keras.modes.comparison.measure import right_or_none
 from hiercam_keras.modes.load import RunData
+from hiercam_keras.modes.make_maps import store_maps
 from hiercam_keras.modes.parts import word
 from hiercam_keras.report import schema
+from hiercam_keras.runs import network as networks
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 _KEYS = (
@@ -47,14 +48,20 @@ class Steps:
       table: a question a step, named by its rank; with the share of its energy on each
         part.
       parts: names of these, as "part_family".
+      taxonomy: of the model, for the names of what was chosen.
     """
 
     model: str
     ranks: tuple[str, ...]
-    maps: store.Reader
+    maps: store.Reader | None
     records: tuple[Record, ...]
     table: Table
     parts: tuple[str, ...]
+    taxonomy: Taxonomy | None = None
+
+
+# Of models whose labels are independent: nothing is chosen among siblings.
+NONE = Steps("", (), None, (), Table(np.array([]), np.array([]), (), (), {}, {}), ())
 
 
 def choices(taxonomy: Taxonomy, finest: str) -> tuple[str, ...]:
@@ -76,10 +83,10 @@ def make(name: str, data: RunData, split: str, records: list[Record]) -> Steps:
     ranks = choices(data.taxonomy, finest)
     pictures = wording.count(len(records), "picture")
     logging.info("steps of %s for %s", data.run.path, pictures)
-    model, _ = files.load_model(data.run.model_path, data.config.model.fast_layers)
+    network = networks.load(data.run, data.config)
     question = "path:predicted:" + "+".join(ranks) + ":steps"
     asked = targets.path(ranks=ranks)
-    folder, _ = store_maps(model, data, split, records, asked, question)
+    folder, _ = store_maps(network, data, split, records, asked, question)
     reader = store.open(folder)
     known = tuple(record for record in records if record.example_id in reader)
     parts = {}
@@ -88,12 +95,12 @@ def make(name: str, data: RunData, split: str, records: list[Record]) -> Steps:
         parts = {f"part_{rank}": label for rank, (_, label) in evidence.items()}
     table = tabulate(
         stored({rank: (reader, k) for k, rank in enumerate(ranks)}, known, bool(parts)),
-        data.taxonomy,
+        data.truth,
         {rank: rank for rank in ranks},
         parts,
         measured={},
     )
-    return Steps(name, ranks, reader, known, table, tuple(parts))
+    return Steps(name, ranks, reader, known, table, tuple(parts), data.taxonomy)
 
 
 def write_table(path: Path, steps: Steps) -> None:
@@ -106,7 +113,7 @@ def write_table(path: Path, steps: Steps) -> None:
             rank,
             int(value["predicted"]),
             _probability(value["score"]),
-            bool(value["predicted"] == value["true"]),
+            right_or_none(value),
             bool(value["degenerate"]),
             bool(value["trivial"]),
             *(float(value[part]) for part in steps.parts),
@@ -123,9 +130,7 @@ def _probability(score: float) -> float:
     return float(np.exp(min(float(score), 0.0)))
 
 
-def shown(
-    steps: Steps, number: int, taxonomy: Taxonomy, evidence: Mapping
-) -> tuple[schema.Step, ...]:
+def shown(steps: Steps, number: int, evidence: Mapping) -> tuple[schema.Step, ...]:
     """The steps of picture `number` of `steps.records`, for the page."""
     entry = steps.maps.get(steps.records[number].example_id)
     side = 4 * max(entry.cam.shape[-2:])
@@ -139,9 +144,9 @@ def shown(
         found.append(
             schema.Step(
                 rank=rank,
-                name=taxonomy.names(rank)[int(value["predicted"])],
+                name=steps.taxonomy.names(rank)[int(value["predicted"])],
                 probability=_probability(value["score"]),
-                correct=bool(value["predicted"] == value["true"]),
+                correct=right_or_none(value),
                 heatmap=None if value["trivial"] else heat[k],
                 degenerate=bool(value["degenerate"]),
                 numbers={

@@ -139,7 +139,7 @@ def statistics_table(
     """The paired differences of statistics.csv, where it was written."""
     told = []
     for row in rows:
-        if row["comparison"] not in ("rank", "asked"):
+        if row["comparison"] not in ("rank", "asked", "network"):
             continue
         found = Estimate(row["difference"], row["low"], row["high"])
         told.append(

@@ -1,5 +1,7 @@
 """--mode=eval: accuracy at the trained rank and every coarser one, as tables."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +9,14 @@ import numpy as np
 
 from hiercam_keras import file_names, runtime, tables
 from hiercam_keras.metrics import classification, hierarchy, resampling
-from hiercam_keras.models import files
-from hiercam_keras.modes import eval_calibration, eval_hierarchy, unseen
+from hiercam_keras.modes import eval_calibration, eval_hierarchy
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.multi_rank import write_paths
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import confusion
-from hiercam_keras.taxonomy.scores import rank_scores, softmax
-from hiercam_keras.training.predict import Predictions, predict_logits
+from hiercam_keras.runs import network as networks
+from hiercam_keras.runs.network import Network
+from hiercam_keras.training.predict import Predictions
 
 HEADER = (
     "rank",
@@ -35,39 +37,69 @@ def run(settings: Settings) -> str:
     data = open_run(settings, this)
     devices = settings.config.distribution.devices
     runtime.start(data.config.seed, data.config.model.dtype, devices)
-    model, _ = files.load_model(this.model_path, data.config.model.fast_layers)
+    network = networks.load(this, data.config)
+    lost = data.unknown(data.records(settings.split), _answered(network))
+    data.check_known(settings.split, tuple(lost))
     with data.loader(settings.split) as loader:
-        found = predict_logits(model, loader, this.ranks, f"eval {settings.split}")
+        found = network.predict(loader, f"eval {settings.split}")
     fitted = None
     if settings.split != "val" and data.has_images("val"):
         with data.loader("val") as loader:
-            fitted = predict_logits(model, loader, this.ranks, "eval val")
+            fitted = network.predict(loader, "eval val")
     folder = Path(settings.out or this.path / "eval" / settings.split)
-    rows = write_tables(folder, data, found)
+    rows = write_tables(folder, data, found, network)
     write_paths(folder / "paths.csv", found.logits, found.labels, data.taxonomy)
-    tree, trust = write_trust(folder, data.taxonomy, found, fitted)
-    told = unseen.of_split(
-        data.records("train"),
+    tree, trust = write_trust(folder, network, found, fitted)
+    told = data.unanswerable(
         data.records(settings.split),
         [row[0] for row in rows],
-        data.taxonomy,
         f"{settings.split} image",
     )
+    if data.may_lack_taxa:
+        write_unknown(folder / "unknown.csv", lost)
     lines = [
         f"{this.path}, {settings.split} split, 95 % intervals",
-        tables.format_table(HEADER, rows),
+        tables.format_table(HEADER, [_shown(row) for row in rows]),
         *filter(None, [told, one_answer(found, data.taxonomy)]),
         "",
-        tables.format_table(eval_calibration.HEADER, trust),
-        *filter(None, [eval_calibration.limit_sentence(trust)]),
     ]
+    if trust:
+        lines.append(tables.format_table(eval_calibration.HEADER, trust))
+        lines += filter(None, [eval_calibration.limit_sentence(trust)])
+    else:
+        lines.append("no calibration: the labels are independent sigmoids")
     if len(rows) > 1:
         lines.append(
             f"answers on one path of the tree: {tree['path_consistency']:.3f}, right "
-            f"at every rank: {tree['full_path_accuracy']:.3f}"
+            f"at every rank: {_number(tree['full_path_accuracy'])}"
         )
     lines.append(f"tables: {folder}")
     return "\n".join(lines)
+
+
+def _answered(network: Network) -> tuple[str, ...]:
+    """The ranks that the network is asked for, coarse to fine."""
+    taxonomy = network.taxonomy
+    asked = [rank for rank in taxonomy.ranks if network.answers(rank)]
+    return tuple(rank for rank in asked if taxonomy.num_labels(rank) > 1)
+
+
+def _shown(row: list[Any]) -> list[Any]:
+    """A row of HEADER for a person; what a class of the training would be is not
+    known of an imported network."""
+    place = HEADER.index("chance")
+    chance = "unknown" if math.isnan(row[place]) else row[place]
+    return [*row[:place], chance, *row[place + 1 :]]
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
+
+
+def write_unknown(path: Path, lost: Mapping[str, Mapping[str, int]]) -> None:
+    """Writes unknown.csv: the images' taxa that the network does not know."""
+    rows = [[rank, *one] for rank, names in lost.items() for one in names.items()]
+    tables.write_csv(path, ("rank", "taxon", "images"), rows)
 
 
 def one_answer(found: Predictions, taxonomy: Any) -> str:
@@ -85,24 +117,32 @@ def one_answer(found: Predictions, taxonomy: Any) -> str:
     )
 
 
-def write_tables(folder: Path, data: RunData, found: Predictions) -> list[list[Any]]:
+def write_tables(
+    folder: Path, data: RunData, found: Predictions, network: Network
+) -> list[list[Any]]:
     """Writes accuracy.csv, predictions.csv, mistakes.csv and a confusion per rank.
+
+    Images whose true taxon the network does not know at a rank are in predictions.csv
+    alone.
 
     Returns:
       Rows of `HEADER`, one for each rank that the model can answer, coarse to fine.
     """
     taxonomy, rows = data.taxonomy, []
-    groups = found.labels[max(found.labels, key=taxonomy.ranks.index)]
-    train = data.split.select(data.source.records, "train")[0]
+    groups = _groups(data, found)
+    train = data.training_records()
     columns = {"example_id": found.example_ids}
-    for rank, logits in rank_scores(found.logits, taxonomy).items():
+    for rank, logits in network.scores(found.logits).items():
         truth, predicted = found.labels[rank], logits.argmax(-1)
         rows.append(_accuracy_row(rank, logits, truth, groups, train, taxonomy))
-        names = np.array(taxonomy.names(rank), object)
+        names = np.array([*taxonomy.names(rank), ""], object)
         columns[f"true_{rank}"] = names[truth]
         columns[f"predicted_{rank}"] = names[predicted]
-        columns[f"probability_{rank}"] = softmax(logits).max(-1)
-        _write_rank(folder, rank, truth, predicted, taxonomy)
+        probability = network.probabilities(rank, logits)
+        columns[f"probability_{rank}"] = probability.max(-1)
+        known = truth >= 0
+        if known.any():
+            _write_rank(folder, rank, truth[known], predicted[known], taxonomy)
     tables.write_csv(folder / "accuracy.csv", HEADER, rows)
     cells = list(zip(*columns.values(), strict=True))
     tables.write_csv(folder / "predictions.csv", tuple(columns), cells)
@@ -110,26 +150,52 @@ def write_tables(folder: Path, data: RunData, found: Predictions) -> list[list[A
     return rows
 
 
+def _groups(data: RunData, found: Predictions) -> np.ndarray:
+    """(N,): the finest true taxon of each image, as its data set has it."""
+    taxa = {one.example_id: one.lineage.taxa for one in data.source.records}
+    names = ["/".join(taxa[example_id]) for example_id in found.example_ids]
+    return np.unique(names, return_inverse=True)[1]
+
+
 def write_trust(
-    folder: Path, taxonomy: Any, found: Predictions, fitted: Predictions | None
+    folder: Path, network: Network, found: Predictions, fitted: Predictions | None
 ) -> tuple[dict[str, Any], list[list[Any]]]:
     """Writes what `eval_hierarchy` and `eval_calibration` write.
 
     Args:
       folder: where.
-      taxonomy: of the run.
+      network: of the run.
       found: of the split that is reported.
       fitted: of the validation split, for temperatures; None: none.
 
     Returns:
       Figures of the hierarchy and rows of the calibration.
     """
-    scores = rank_scores(found.logits, taxonomy)
-    tree = eval_hierarchy.write(folder, scores, found.labels, taxonomy)
+    scores = network.scores(found.logits)
+    tree = eval_hierarchy.write(folder, scores, found.labels, network.taxonomy)
+    exclusive = [
+        rank
+        for rank in scores
+        if rank not in network.independent and (found.labels[rank] >= 0).any()
+    ]
+    if not exclusive:
+        return tree, []
+    measured = _known({rank: scores[rank] for rank in exclusive}, found.labels)
     val = (None, None)
     if fitted is not None:
-        val = rank_scores(fitted.logits, taxonomy), fitted.labels
-    return tree, eval_calibration.write(folder, scores, found.labels, *val)
+        val = _known(network.scores(fitted.logits), fitted.labels)
+    return tree, eval_calibration.write(folder, *measured, *val)
+
+
+def _known(
+    scores: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Scores and labels of the images whose true taxon is known, rank by rank."""
+    known = {rank: labels[rank] >= 0 for rank in scores}
+    return (
+        {rank: found[known[rank]] for rank, found in scores.items()},
+        {rank: labels[rank][known[rank]] for rank in scores},
+    )
 
 
 def _accuracy_row(
@@ -137,14 +203,18 @@ def _accuracy_row(
     logits: np.ndarray,
     truth: np.ndarray,
     groups: np.ndarray,
-    train: list,
+    train: list | None,
     taxonomy: Any,
 ) -> list[Any]:
-    count = taxonomy.num_labels(rank)
-    right = resampling.share(logits.argmax(-1) == truth, groups)
-    before = taxonomy.labels([record.lineage for record in train], rank)
-    chance = classification.majority_chance(before, truth, count)
-    top5 = classification.top_k_accuracy(logits, truth, min(5, count))
+    count, known = taxonomy.num_labels(rank), truth >= 0
+    hits = np.where(known, logits.argmax(-1) == truth, np.nan)
+    right = resampling.share(hits, groups)
+    chance = float("nan")
+    if train is not None:
+        before = taxonomy.labels([record.lineage for record in train], rank)
+        chance = classification.majority_chance(before, truth, count)
+    k = min(5, count)
+    top5 = classification.top_k_accuracy(logits[known], truth[known], k)
     accuracy = (right.value, right.low, right.high)
     return [rank, count, right.n, *accuracy, chance, top5, right.groups]
 
@@ -184,12 +254,17 @@ def _write_rank(
 def _write_mistakes(path: Path, found: Predictions, taxonomy: Any) -> None:
     """How far off the mistakes of each head are, in ranks up to the shared taxon."""
     rows = []
-    for rank, logits in found.logits.items():
-        truth = found.labels[rank]
+    scores, labels = _known(found.logits, found.labels)
+    for rank, logits in scores.items():
+        truth = labels[rank]
         severity = hierarchy.mistake_severity(truth, logits.argmax(-1), taxonomy, rank)
         k = min(5, logits.shape[-1])
         at_5 = hierarchy.lca_distance_at_k(logits, truth, taxonomy, rank, k)
         mistakes = int((logits.argmax(-1) != truth).sum())
-        rows.append([rank, severity, float(np.mean(at_5)), len(truth), mistakes])
+        rows.append([rank, severity, _mean(at_5), len(truth), mistakes])
     header = ("rank", "mistake_severity", "lca_distance_at_5", "images", "mistakes")
     tables.write_csv(path, header, rows)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")

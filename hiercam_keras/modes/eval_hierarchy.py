@@ -36,7 +36,7 @@ def write(
     Args:
       folder: where.
       answers: rank -> scores (N, taxa), coarse to fine, as the model answers there.
-      labels: rank -> (N,).
+      labels: rank -> (N,), -1 for an image that does not count at the rank.
       taxonomy: of the model.
 
     Returns:
@@ -46,8 +46,11 @@ def write(
     rows, counts = [], []
     finest = list(answers)[-1]
     for rank, scores in answers.items():
-        truth, predicted = labels[rank], scores.argmax(-1)
-        rows.append(_row(rank, scores, truth, labels[finest], finest, taxonomy))
+        known = labels[rank] >= 0
+        if not known.any():
+            continue
+        truth, predicted = labels[rank][known], scores[known].argmax(-1)
+        rows.append(_row(rank, scores, labels[rank], labels[finest], finest, taxonomy))
         by_height = hierarchy.severity_counts(truth, predicted, taxonomy, rank)
         counts += [[rank, height, int(n)] for height, n in enumerate(by_height)]
     tables.write_csv(folder / "hierarchy.csv", HEADER, rows)
@@ -55,14 +58,15 @@ def write(
     tables.write_csv(folder / "severity.csv", header, counts)
     predictions = {rank: scores.argmax(-1) for rank, scores in answers.items()}
     consistent = hierarchy.path_consistency(predictions, taxonomy)
-    right = hierarchy.full_path_correct(predictions, labels[finest], finest, taxonomy)
-    union = hierarchy.hierarchical_precision_recall(
-        labels[finest], finest, predictions, taxonomy
-    )
+    known = labels[finest] >= 0
+    leaves = labels[finest][known]
+    of_known = {rank: answers[known] for rank, answers in predictions.items()}
+    right = hierarchy.full_path_correct(of_known, leaves, finest, taxonomy)
+    union = hierarchy.hierarchical_precision_recall(leaves, finest, of_known, taxonomy)
     about = {
         "ranks": [_plain(dict(zip(HEADER, row, strict=True))) for row in rows],
         "path_consistency": float(consistent.mean()),
-        "full_path_accuracy": float(right.mean()),
+        "full_path_accuracy": float(right.mean()) if len(right) else None,
         "all_answers": _plain({f"hierarchical_{k}": v for k, v in union.items()}),
     }
     workdir.write_json(folder / "hierarchy.json", about)
@@ -70,6 +74,11 @@ def write(
 
 
 def _row(rank, scores, truth, finest_truth, finest, taxonomy) -> list[Any]:
+    whole = finest_truth >= 0
+    shares = hierarchy.hierarchical_precision_recall(
+        finest_truth[whole], finest, {rank: scores[whole].argmax(-1)}, taxonomy
+    )
+    scores, truth = scores[truth >= 0], truth[truth >= 0]
     predicted = scores.argmax(-1)
     count = scores.shape[-1]
     k = min(5, count)
@@ -78,9 +87,6 @@ def _row(rank, scores, truth, finest_truth, finest, taxonomy) -> list[Any]:
         for n in (1, k)
     ]
     best = hierarchy.best_lca_distance_at_k(truth, taxonomy, rank, k)
-    shares = hierarchy.hierarchical_precision_recall(
-        finest_truth, finest, {rank: predicted}, taxonomy
-    )
     return [
         rank,
         float((predicted == truth).mean()),

@@ -14,16 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from hiercam_keras import tables
-from hiercam_keras.cam import heatmaps, store
+from hiercam_keras.cam import store
 from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.metrics.faithfulness import order
-from hiercam_keras.metrics.faithfulness.measure import NAMES, Choices, measure
+from hiercam_keras.evaluation.faithfulness import measure_batch
+from hiercam_keras.metrics.faithfulness.measure import NAMES, Choices
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
 
@@ -79,13 +78,6 @@ def choices_of(config: Any) -> Choices:
     )
 
 
-def make_scorer(model: keras.Model, data: RunData) -> Scorer:
-    """What asks the run's model about changed pictures."""
-    ranks = data.run.ranks
-    rank = ranks[0] if len(ranks) == 1 else None
-    return Scorer(model, taxonomy=data.taxonomy, rank=rank)
-
-
 def measured(
     scorer: Scorer,
     data: RunData,
@@ -124,7 +116,7 @@ def _measure(scorer, data, maps, todo, choices, rows, path) -> None:
     score = "own" if config.cam.score == "auto" else config.cam.score
     size = min(config.cam.batch_size, len(todo))
     written = time.monotonic()
-    with make_loader(todo, data.taxonomy, config, batch_size=size, once=True) as loader:
+    with make_loader(todo, data.truth, config, batch_size=size, once=True) as loader:
         batches = progress(
             loader.epoch(0), len(todo), "faithfulness", count=lambda b: b.mask.sum()
         )
@@ -137,7 +129,7 @@ def _measure(scorer, data, maps, todo, choices, rows, path) -> None:
                 np.stack([entry.cam[0] for entry in entries]),
                 batch.example_ids,
                 choices,
-            )
+            ).numbers
             for row in np.flatnonzero(batch.mask):
                 values = dict.fromkeys(NAMES, math.nan)
                 values |= {name: float(found[name][row]) for name in found}
@@ -146,45 +138,6 @@ def _measure(scorer, data, maps, todo, choices, rows, path) -> None:
                 _write(path, rows)
                 written = time.monotonic()
     _write(path, rows)
-
-
-def measure_batch(
-    score: Any,
-    images: np.ndarray,
-    cams: np.ndarray,
-    example_ids: Sequence[str],
-    choices: Choices,
-) -> dict[str, np.ndarray]:
-    """`faithfulness.measure` of signed maps at their layer's resolution.
-
-    The random order is drawn from the example_id at that resolution and resized as the
-    maps are, so that all models and methods stand beside the same one; so is all noise,
-    whatever else is in the batch.
-
-    Args:
-      score: pictures -> log-odds (B,).
-      images: uint8 (B, S, S, 3).
-      cams: (B, h, w), signed; one that is not finite counts as constant.
-      example_ids: B.
-      choices: how it is measured.
-    """
-    size = images.shape[1]
-    finite = np.isfinite(cams).all((1, 2), keepdims=True)
-    cams = np.where(finite, cams, 0.0)
-    seeds = [
-        int.from_bytes(hashlib.sha256(example_id.encode()).digest()[:8], "big")
-        for example_id in example_ids
-    ]
-    random_maps = order.random_maps(seeds, cams.shape[1:])
-    return measure(
-        score,
-        images,
-        heatmaps.resize(cams.astype(np.float64), size),
-        heatmaps.resize(random_maps, size),
-        heatmaps.heatmap(cams, size),
-        choices,
-        seeds,
-    )
 
 
 def _key(choices: Choices) -> str:

@@ -13,11 +13,10 @@ import numpy as np
 from hiercam_keras import runtime, tables, wording, workdir
 from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.errors import UserError
+from hiercam_keras.evaluation.question import PREDICTED, TRUE
 from hiercam_keras.metrics.resampling import MIN_GROUPS
-from hiercam_keras.models import files
-from hiercam_keras.modes import guide_evidence, guide_view, part_naming, unseen
+from hiercam_keras.modes import guide_evidence, guide_view, part_naming
 from hiercam_keras.modes.compare_steps import choices
-from hiercam_keras.modes.export import PREDICTED, TRUE
 from hiercam_keras.modes.guide_pages import Pages
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.parts import word
@@ -25,6 +24,7 @@ from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import guide as report
 from hiercam_keras.report.guide_schema import Guide
 from hiercam_keras.report.style import percent
+from hiercam_keras.runs import network as networks
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
 
@@ -39,10 +39,12 @@ def run(settings: Settings) -> str:
     config = data.config
     devices = settings.config.distribution.devices
     runtime.start(config.seed, config.model.dtype, devices)
-    model, _ = files.load_model(data.run.model_path, config.model.fast_layers)
-    finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
+    network = networks.load(data.run, config)
+    finest = network.finest
     ranks = choices(data.taxonomy, finest)
-    evidence = guide_evidence.collect(model, data, settings.split, ranks, fields.patch)
+    evidence = guide_evidence.collect(
+        network, data, settings.split, ranks, fields.patch
+    )
     planted = data.source.evidence or {}
     pages = Pages(evidence, planted, read_credits(data.source.root), fields)
     chosen = _chosen(settings, pages)
@@ -51,7 +53,7 @@ def run(settings: Settings) -> str:
     out = Path(settings.out or data.run.path / "guide")
     workdir.make_dir(out)
     content = Guide(
-        title=f"{data.run.data_name}: a field guide by {finest}",
+        title=f"{data.data_name}: a field guide by {finest}",
         question=QUESTION.format(noun=config.data.noun),
         sentences=_sentences(data, evidence, checked, settings.split),
         ranks=ranks,
@@ -122,6 +124,8 @@ def _sentences(
     """What the guide rests on, how far it can be trusted, what it names."""
     count = len(evidence.records)
     seen = "that the model learned from" if split == "train" else "new to the model"
+    if data.run.imported:
+        seen = "that the model may have learned from, as its training is unknown"
     right = {
         rank: evidence.right(rank)[evidence.chosen(rank)]
         for rank in evidence.ranks
@@ -133,8 +137,8 @@ def _sentences(
         f"from its siblings in: {told}."
     )
     finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
-    train = data.records("train")
-    blind = unseen.of_split(train, evidence.records, [finest], data.taxonomy)
+    every = data.records(split) if data.may_lack_taxa else evidence.records
+    blind = data.unanswerable(every, [finest])
     sentences = [first, *filter(None, [blind])]
     off = np.stack([evidence.of("off_object", rank) for rank in evidence.ranks])
     known = off[np.isfinite(off)]
@@ -252,10 +256,12 @@ def _write_check(path: Path, checked: part_naming.Check) -> None:
 def _facts(data: RunData, settings: Settings) -> dict[str, str]:
     versions = runtime.versions()
     packages = ("hiercam_keras", "keras", "jax", "numpy")
+    unknown = {"training data, split and seed": "unknown"} if data.run.imported else {}
     return {
-        "data": f"{data.run.data_name}, {settings.split} split",
+        "data": f"{data.data_name}, {settings.split} split",
         "run": str(data.run.path),
         "maps": f"{data.config.cam.method} of the steps into each true taxon, at "
         f"{data.config.cam.layer or 'the last activation'}",
+        **unknown,
         "versions": ", ".join(f"{n} {versions[n]}" for n in packages if n in versions),
     }

@@ -15,11 +15,11 @@ from hiercam_keras.evaluation.measures import MEASURES, Maps
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.evaluation.tabulate import stored, tabulate
 from hiercam_keras.metrics import patches
-from hiercam_keras.modes.export import store_maps
 from hiercam_keras.modes.load import RunData
+from hiercam_keras.modes.make_maps import known_records, store_maps
+from hiercam_keras.runs.network import Network
 from hiercam_keras.taxonomy.scores import marginal_probabilities, softmax
 from hiercam_keras.taxonomy.tree import Taxonomy
-from hiercam_keras.training.predict import predict_logits
 
 
 @dataclass(frozen=True)
@@ -79,21 +79,23 @@ class Evidence:
 
 
 def collect(
-    model, data: RunData, split: str, ranks: tuple[str, ...], patch: float
+    network: Network, data: RunData, split: str, ranks: tuple[str, ...], patch: float
 ) -> Evidence:
     """Makes the step maps that are missing and measures all of them.
 
     Args:
-      model: the run's.
+      network: the run's.
       data: the run's images.
       split: whose pictures are used.
       ranks: into which the steps lead.
       patch: side of the window over that of the picture.
     """
-    finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
+    finest = network.finest
     records = data.records(split)
+    for rank in ranks:
+        records = known_records(data, records, rank)
     folder, _ = store_maps(
-        model,
+        network,
         data,
         split,
         records,
@@ -103,7 +105,7 @@ def collect(
     )
     reader = store.open(folder)
     with data.loader(split) as loader:
-        said = predict_logits(model, loader, data.run.ranks, "answers")
+        said = network.predict(loader, "answers")
     place = {example_id: i for i, example_id in enumerate(said.example_ids)}
     kept = [r for r in records if r.example_id in reader and r.example_id in place]
     rows = [place[record.example_id] for record in kept]
@@ -116,7 +118,7 @@ def collect(
             bool(parts),
             "evidence",
         ),
-        data.taxonomy,
+        data.truth,
         {rank: rank for rank in ranks},
         parts,
         {

@@ -175,7 +175,7 @@ class Pages:
         side = 4 * max(entry.cam.shape[-2:])
         return Patch(
             example_id=record.example_id,
-            name=record.lineage.display_name(self.taxonomy.finest),
+            name=record.lineage.display_name(record.lineage.ranks[-1]),
             crop=_cut(image, inner),
             picture=_cut(image, whole),
             heatmap=heatmaps.heatmap(entry.cam[step], side),

@@ -24,6 +24,9 @@ LAYERS = {
     "efficientnet_b2": "block4d_add",
     "efficientnet_b3": "block4e_add",
     "efficientnet_v2_b0": "block4c_add",
+    "efficientnet_lite0": "block4c_add",
+    "efficientnet_lite1": "block4d_add",
+    "efficientnet_lite2": "block4d_add",
     "resnet50": "conv4_block3_out",
     "resnet50_v2": "conv4_block3_out",
     "mobilenet_v3_small": "expanded_conv_5_add",
@@ -55,6 +58,6 @@ def _layer(asked: str, backbone: str) -> str:
         logging.info(
             "no earlier layer of %s is known, so the guide's maps are of its last "
             "activation; --config.guide.layer=... chooses another",
-            backbone,
+            backbone or "an imported network",
         )
     return LAYERS.get(backbone, "")

@@ -1,7 +1,9 @@
 """What several modes begin with: the data of a config, and the runs asked for."""
 
+import functools
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ from hiercam_keras import multihost, wording
 from hiercam_keras.data import geometry, loader, sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
+from hiercam_keras.modes import imported, unseen
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import run_folder
+from hiercam_keras.runs import truth as truths
 from hiercam_keras.runs.run_folder import Run
+from hiercam_keras.runs.truth import Trained, Truth
 from hiercam_keras.taxonomy import homonyms
 from hiercam_keras.taxonomy.ranks import check_rank
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -67,6 +72,8 @@ def find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run
     config = settings.config
     name = data_name(settings)
     present = run_folder.list_runs(config.runs_dir)
+    if any(run.imported and run.data_name == config.name for run in present):
+        name = config.name
     if settings.data_dir and name not in {run.data_name for run in present}:
         name = None
     runs = [run for run in present if name in (None, run.data_name)]
@@ -107,14 +114,22 @@ def _check_answers(run: Run, ranks: Sequence[str]) -> None:
     for rank in ranks:
         if known.index(check_rank(rank, known)) > finest:
             raise UserError(
-                f"{run.path} was trained at {'+'.join(run.ranks)} and cannot answer "
+                f"{run.path} {run.heads} and cannot answer "
                 f"for {rank!r}. It can for {', '.join(known[: finest + 1])}."
             )
 
 
 @dataclass(frozen=True)
 class RunData:
-    """A run with its images: what eval, predict, cam and compare work on."""
+    """A run with its images: what eval, predict, cam and compare work on.
+
+    Attributes:
+      run: the run.
+      config: of the run, with what the command line changes.
+      taxonomy: of the network's labels.
+      source: the images; None for photographs by name.
+      split: of the images.
+    """
 
     run: Run
     config: Any
@@ -122,13 +137,104 @@ class RunData:
     source: Any
     split: splits.Split
 
+    @property
+    def data_name(self) -> str:
+        """Name of the images' data set."""
+        return self.source.name if self.run.imported else self.run.data_name
+
+    @functools.cached_property
+    def truth(self) -> Taxonomy | Truth:
+        """What gives the true labels of lineages: the taxonomy where it has all taxa of
+        the images, else a Truth, with -1 where the network does not know a taxon."""
+        if self.run.imported:
+            return Truth(self.taxonomy)
+        return Trained(self.taxonomy) if self.run.drops_untrained else self.taxonomy
+
+    @property
+    def may_lack_taxa(self) -> bool:
+        """Whether images may be of taxa that the network does not know."""
+        return isinstance(self.truth, Truth)
+
+    def labels(self, records: Sequence[Record], rank: str) -> np.ndarray:
+        """True labels at `rank`: int32 (N,), see `truth`."""
+        return self.truth.labels([record.lineage for record in records], rank)
+
+    def unknown(
+        self, records: Sequence[Record], ranks: Sequence[str]
+    ) -> dict[str, Counter[str]]:
+        """What the network does not know, see `Truth.unknown`."""
+        if isinstance(self.truth, Truth):
+            return self.truth.unknown(records, ranks)
+        return {rank: Counter() for rank in ranks}
+
+    def unanswerable(
+        self, records: Sequence[Record], ranks: Sequence[str], what: str = "picture"
+    ) -> str:
+        """A sentence on images about which the network cannot be right; "" without."""
+        if self.may_lack_taxa:
+            lost = self.unknown(records, ranks)
+            trained = not self.run.imported
+            return truths.sentence(lost, len(records), what, trained)
+        train = self.training_records()
+        return unseen.of_split(train, records, ranks, self.taxonomy, what)
+
+    def known_only(self) -> "RunData":
+        """The same without the images whose finest taxon the network does not know."""
+        if not self.may_lack_taxa:
+            return self
+        records = self.source.records
+        labels = self.labels(records, self.taxonomy.finest)
+        known = {
+            record.example_id
+            for record, label in zip(records, labels, strict=True)
+            if label >= 0
+        }
+        parts = {
+            name: tuple(one for one in getattr(self.split, name) if one in known)
+            for name in splits.NAMES
+        }
+        return replace(self, split=splits.Split(**parts))
+
+    def check_known(self, split: str, ranks: Sequence[str]) -> None:
+        """A UserError where the network knows no image of a split at any rank."""
+        records = self.records(split)
+        if any((self.labels(records, rank) >= 0).any() for rank in ranks):
+            return
+        lineage = records[0].lineage
+        rank = ranks[-1]
+        raise UserError(
+            f"the network of {self.run.path} knows the taxon of none of "
+            f"{wording.count(len(records), 'image')} at any rank. Its ranks are "
+            f"{', '.join(self.taxonomy.ranks)}, and a {rank} is "
+            f"{self.taxonomy.names(rank)[0]!r}; the images have "
+            f"{', '.join(lineage.ranks)}, and {'/'.join(lineage.taxa)!r}. Modes "
+            "predict and cam need no known taxa."
+        )
+
+    def training_records(self) -> list[Record] | None:
+        """The images of the training that are there; None where they are unknown."""
+        if self.run.imported:
+            return None
+        return self.split.select(self.source.records, "train")[0]
+
     def has_images(self, split: str) -> bool:
         """Whether any image of train, val or test is there."""
         return bool(self.split.select(self.source.records, split)[0])
 
     def records(self, split: str) -> list[Record]:
         """The records of train, val or test, in the order of the split's list."""
+        if self.run.imported and split == "train":
+            raise UserError(
+                f"{self.run.path} holds an imported network: which images it was "
+                "trained on is not known, so there is no train split. Leave "
+                "--split=train out."
+            )
         found, missing = self.split.select(self.source.records, split)
+        if not found and not missing and self.run.imported:
+            raise UserError(
+                f"the {split} split is empty: without --config.data.fractions all "
+                f"images are test for the imported network of {self.run.path}."
+            )
         if not found and not missing:
             raise UserError(
                 f"the {split} split of {self.run.path} is empty: config.data.fractions "
@@ -153,7 +259,7 @@ class RunData:
         """A loader of the split without augmentation, labels at every rank."""
         return make_loader(
             self.records(split),
-            self.taxonomy,
+            self.truth,
             self.config,
             batch_size=batch_size,
             once=True,
@@ -161,10 +267,27 @@ class RunData:
         )
 
 
-def open_run(settings: Settings, run: Run) -> RunData:
-    """Opens a run's images with the split that it froze; new files stay out of it."""
-    config = settings.config_of(run.record["config"])
-    source = _load_images(settings, run, config)
+def config_of(settings: Settings, run: Run) -> Any:
+    """The config of a run, with what this command line changes."""
+    if run.imported:
+        return imported.config_of(settings, run)
+    return settings.config_of(run.record["config"])
+
+
+def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunData:
+    """Opens a run's images with the split that it froze; new files stay out of it.
+
+    Those of an imported network are what the command line names, or those of `like`.
+    """
+    config = config_of(settings, run)
+    if run.imported and like is not None:
+        return RunData(run, config, run.taxonomy(), like.source, like.split)
+    if run.imported:
+        imported.check_images(settings, run)
+        source = load_source(config, settings.data_dir)
+        split = imported.split_of(settings, config, source.records)
+        return RunData(run, config, run.taxonomy(), source, split)
+    source = _load_images(settings.data_dir, run, config)
     split = splits.load(run.path / "split")
     new = split.unknown(source.records)
     if new:
@@ -177,15 +300,15 @@ def open_run(settings: Settings, run: Run) -> RunData:
     return RunData(run, config, run.taxonomy(), source, split)
 
 
-def _load_images(settings: Settings, run: Run, config: Any) -> Any:
-    """The images of --data_dir, else those where the run was trained.
+def _load_images(data_dir: str | None, run: Run, config: Any) -> Any:
+    """The images of `data_dir`, else those where the run was trained.
 
     Raises:
       UserError: they cannot be read; if their folder is gone, the message says so, as
         it is not of this command line.
     """
-    if settings.data_dir:
-        return load_source(config, settings.data_dir)
+    if data_dir:
+        return load_source(config, data_dir)
     try:
         return load_source(config, run.data_dir)
     except UserError as error:
@@ -205,7 +328,7 @@ def with_fields(data_config: Any, **fields: Any) -> ConfigDict:
 
 def make_loader(
     records: Sequence[Record],
-    taxonomy: Taxonomy,
+    taxonomy: Taxonomy | Truth,
     config: Any,
     *,
     training: bool = False,

@@ -16,15 +16,15 @@ from hiercam_keras import runtime, tables, wording
 from hiercam_keras.cam import heatmaps, profiles, store
 from hiercam_keras.data import decode
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import files
 from hiercam_keras.modes import localize_tables, localize_truth
-from hiercam_keras.modes.export import export_maps
 from hiercam_keras.modes.load import RunData, find_runs, open_run
-from hiercam_keras.modes.localize_question import in_words, question_of
+from hiercam_keras.modes.localize_question import folder_of, in_words, target_name
 from hiercam_keras.modes.localize_scoring import Scored, score_store
 from hiercam_keras.modes.localize_truth import Marked
+from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import localization as figures
+from hiercam_keras.runs import network as networks
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 
@@ -35,34 +35,41 @@ def run(settings: Settings) -> str:
     (this,) = find_runs(settings, [settings.rank])
     data = open_run(settings, this)
     options = data.config.localize
-    question = question_of(settings, data)
+    question = question_of(settings.target, settings.target_rank, data)
     marked = marked_by_run(data, settings.split, options)
     choosing = {}
     if settings.split != "val" and data.has_images("val"):
         choosing = marked_by_run(data, "val", options, must=False)
     devices = settings.config.distribution.devices
     runtime.start(data.config.seed, data.config.model.dtype, devices)
-    model, _ = files.load_model(this.model_path, data.config.model.fast_layers)
-    asked = settings.target, settings.target_rank
+    network = networks.load(this, data.config)
     maps = {
-        split: export_maps(model, data, split, *asked, layout="localization")[0]
+        split: make_maps(network, data, split, question, layout="localization")[0]
         for split in ([settings.split, "val"] if choosing else [settings.split])
     }
     folder = maps[settings.split]
-    method = data.config.cam.method
-    out = this.path / "localize" / settings.split / question.folder(method)
+    target = target_name(question, data)
+    name = folder_of(question, target, network.finest)
+    out = this.path / "localize" / settings.split / name
     info = {"run": str(this.path), "split": settings.split, "maps": str(folder)}
-    info |= {"method": method, "rank": question.rank, "target": question.target}
-    info |= {"score": question.score, "layer": question.layer}
-    info |= {"seed": data.config.seed}
+    info |= {"method": question.method, "rank": question.rank}
+    info |= {"target": target, "score": data.config.cam.score}
+    info |= {"layer": data.config.cam.layer, "seed": data.config.seed}
     return _report(
         Path(settings.out or out),
         (folder, marked),
         (maps["val"], choosing) if choosing else None,
-        data.taxonomy,
+        _taxonomy_of(data, marked, choosing),
         options,
         info,
     )
+
+
+def _taxonomy_of(data: RunData, *marked: Mapping[str, Marked]) -> Taxonomy:
+    """What taxa are counted by: those of the training, else those of the images."""
+    if not data.may_lack_taxa:
+        return data.taxonomy
+    return Taxonomy(one.lineage for several in marked for one in several.values())
 
 
 def _score_given(settings: Settings) -> str:

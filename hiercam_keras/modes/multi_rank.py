@@ -72,12 +72,17 @@ def write_paths(
     Rows of `PATHS_HEADER`: for each head coarser than the finest the share of images
     for which its answer is the ancestor of the finest head's, and the share for which
     both are right; in the last row, "all", of images for which that holds for every
-    head. Nothing for a model with one head.
+    head. Nothing for a model with one head. Images are those whose true taxon at the
+    finest head's rank the model knows.
     """
     if len(logits) < 2:
         return
     ranks = sorted(logits, key=taxonomy.ranks.index)
-    answers = {rank: logits[rank].argmax(-1) for rank in ranks}
+    known = labels[ranks[-1]] >= 0
+    if not known.any():
+        return
+    labels = {rank: values[known] for rank, values in labels.items()}
+    answers = {rank: logits[rank][known].argmax(-1) for rank in ranks}
     finest, rows = ranks[-1], []
     for name in [*ranks[:-1], "all"]:
         asked = {finest: answers[finest]}

@@ -20,13 +20,12 @@ from hiercam_keras.cam import heatmaps, store
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.measures import MEASURES
-from hiercam_keras.evaluation.tabulate import stored, tabulate
+from hiercam_keras.evaluation.tabulate import HasLabels, stored, tabulate
 from hiercam_keras.metrics import coherence
 from hiercam_keras.modes.faithful import Rows
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
 from hiercam_keras.report import overlay
-from hiercam_keras.taxonomy.tree import Taxonomy
 
 _HEADER = ("example_id", "coherence", "coherence_basis", "excess", "gain")
 
@@ -70,7 +69,7 @@ def draw(
     records = [record for record in records if record.example_id in maps]
     if not records:
         return dict.fromkeys(coherence.VERDICTS, 0)
-    found = sort_maps(maps, records, data.taxonomy, thresholds, faithfulness or {})
+    found = sort_maps(maps, records, data.truth, thresholds, faithfulness or {})
     paths = {}
     for record, verdict in zip(records, found.verdict, strict=True):
         paths[record.example_id] = _settle(
@@ -91,7 +90,7 @@ def draw(
 def sort_maps(
     maps: store.Reader,
     records: Sequence[Record],
-    taxonomy: Taxonomy,
+    taxonomy: HasLabels,
     thresholds: coherence.Thresholds,
     faithfulness: Rows,
 ) -> coherence.Coherence:
@@ -135,7 +134,7 @@ def _draw(
 ) -> None:
     config, size = data.config.cam, data.config.data.image_size
     batch_size = min(config.batch_size, len(todo))
-    loader = make_loader(todo, data.taxonomy, data.config, batch_size=batch_size)
+    loader = make_loader(todo, data.truth, data.config, batch_size=batch_size)
     with loader, ThreadPoolExecutor() as pool:
         for batch in progress(
             loader.epoch(0), len(todo), "overlays", count=lambda batch: batch.mask.sum()

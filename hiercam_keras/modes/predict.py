@@ -9,11 +9,11 @@ from hiercam_keras import runtime, tables, wording
 from hiercam_keras.data import loader
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import photos
-from hiercam_keras.models import files
-from hiercam_keras.modes.load import find_runs, open_run, with_fields
+from hiercam_keras.modes.load import config_of, find_runs, open_run, with_fields
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.taxonomy.scores import rank_scores, softmax
-from hiercam_keras.training.predict import Predictions, predict_logits
+from hiercam_keras.runs import network as networks
+from hiercam_keras.runs.network import Network
+from hiercam_keras.training.predict import Predictions
 
 HEADER = ("example_id", "rank", "place", "taxon", "lineage", "probability")
 
@@ -21,8 +21,7 @@ HEADER = ("example_id", "rank", "place", "taxon", "lineage", "probability")
 def run(settings: Settings) -> str:
     """Writes predictions of --image, or of a split, and tells the first of them."""
     (this,) = find_runs(settings, [settings.rank])
-    taxonomy = this.taxonomy()
-    config = settings.config_of(this.record["config"])
+    config = config_of(settings, this)
     if settings.image:
         records = photos.load_photos(settings.image, config.data.get("cache_dir"))
         batches = photo_loader(records, config)
@@ -32,10 +31,10 @@ def run(settings: Settings) -> str:
         default = Path(this.path / "predict" / f"{settings.split}.csv")
     devices = settings.config.distribution.devices
     runtime.start(config.seed, config.model.dtype, devices)
-    model, _ = files.load_model(this.model_path, config.model.fast_layers)
+    network = networks.load(this, config)
     with batches:
-        found = predict_logits(model, batches, this.ranks, "predict")
-    rows = prediction_rows(found, taxonomy, settings.top_k)
+        found = network.predict(batches, "predict")
+    rows = prediction_rows(found, network, settings.top_k)
     path = Path(settings.out) if settings.out else default
     tables.write_csv(path, HEADER, rows)
     shown = [row for row in rows if row[0] == found.example_ids[0] and row[2] == 1]
@@ -53,11 +52,13 @@ def photo_loader(records: list[Record], config: Any) -> loader.Loader:
     return loader.make_loader(records, {}, data, seed=config.seed)
 
 
-def prediction_rows(found: Predictions, taxonomy: Any, top_k: int) -> list[list[Any]]:
+def prediction_rows(
+    found: Predictions, network: Network, top_k: int
+) -> list[list[Any]]:
     """Rows of `HEADER`: for each image and rank its `top_k` taxa, the best first."""
-    rows = []
-    for rank, logits in rank_scores(found.logits, taxonomy).items():
-        probability = softmax(logits)
+    rows, taxonomy = [], network.taxonomy
+    for rank, logits in network.scores(found.logits).items():
+        probability = network.probabilities(rank, logits)
         best = np.argsort(-logits, axis=-1, kind="stable")[:, :top_k]
         names, prefixes = taxonomy.names(rank), taxonomy.prefixes(rank)
         for number, example_id in enumerate(found.example_ids):

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from hiercam_keras import tables, workdir
@@ -20,9 +19,9 @@ from hiercam_keras.cam import randomization, store, targets
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.sanity import sanity_table
-from hiercam_keras.modes.export import make_explainer
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
+from hiercam_keras.runs.network import Network
 
 HEADER = ("stage", "layer", "measure", "mean", "low", "high", "count")
 
@@ -41,12 +40,12 @@ def check_options(options: Any) -> None:
 
 
 def check(
-    model: keras.Model, data: RunData, folder: Path, records: Sequence[Record]
+    network: Network, data: RunData, folder: Path, records: Sequence[Record]
 ) -> str:
     """Writes the tables of `config.sanity.order`; returns a line about them.
 
     Args:
-      model: the run's; it is not changed.
+      network: the run's; it is not changed.
       data: the run's images.
       folder: of the map store; its first target is asked.
       records: of its pictures; `config.sanity.images` of them are drawn by the seed,
@@ -68,7 +67,9 @@ def check(
     species = {r.example_id: "/".join(r.lineage.taxa) for r in chosen}
     rows = sanity_table(
         np.stack([entry.cam[0] for entry in entries]),
-        _stages(model, data, images, maps.ranks[0], [int(e.label[0]) for e in entries]),
+        _stages(
+            network, data, images, maps.ranks[0], [int(e.label[0]) for e in entries]
+        ),
         groups=np.array([species[example_id] for example_id in ids]),
         seed=seed,
     )
@@ -95,7 +96,7 @@ def _images(records: list[Record], data: RunData) -> tuple[np.ndarray, list[str]
     size = min(data.config.cam.batch_size, len(records))
     images, ids = [], []
     with make_loader(
-        records, data.taxonomy, data.config, batch_size=size, once=True
+        records, data.truth, data.config, batch_size=size, once=True
     ) as loader:
         for batch in loader.epoch(0):
             rows = np.flatnonzero(batch.mask)
@@ -105,11 +106,15 @@ def _images(records: list[Record], data: RunData) -> tuple[np.ndarray, list[str]
 
 
 def _stages(
-    model, data: RunData, images: np.ndarray, rank: str, labels: list[int]
+    network: Network,
+    data: RunData,
+    images: np.ndarray,
+    rank: str,
+    labels: list[int],
 ) -> Iterator[tuple[str, np.ndarray]]:
     """(layer, maps) with more and more layers random, or one after the other."""
     options, cam = data.config.sanity, data.config.cam
-    explain = make_explainer(model, data)
+    model, explain = network.model, network.explainer(cam.layer)
     asked = targets.label(labels, rank, "own" if cam.score == "auto" else cam.score)
     layers = tuple(options.layers) or None
     stages = randomization.randomized(

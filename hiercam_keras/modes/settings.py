@@ -1,6 +1,6 @@
 """What a person asked for on the command line, as one frozen value.
 
-Only main.py reads flags; every mode takes `Settings`. Imports nothing heavy, so that
+Only cli.py reads flags; every mode takes `Settings`. Imports nothing heavy, so that
 `--help` answers at once.
 """
 
@@ -34,6 +34,8 @@ class Settings:
     rank: tuple[str, ...] = ("family",)
     ranks: tuple[str, ...] = ("species", "family")
     data_dir: str | None = None
+    model: str | None = None
+    labels: str | None = None
     workdir: str | None = None
     runs: tuple[str, ...] = ()
     out: str | None = None
@@ -56,7 +58,7 @@ class Settings:
     def module(self) -> str:
         """Where the mode's `run` is, imported when it is asked for."""
         room = "experiments" if self.mode in usage.EXPERIMENTS else "modes"
-        return f"hiercam_keras.{room}.{self.mode}"
+        return f"hiercam_keras.{room}.{usage.MODULES.get(self.mode, self.mode)}"
 
     def use_modules(self) -> None:
         """Imports the user's modules of `config.model.modules`, for this process.
@@ -76,12 +78,12 @@ class Settings:
             user_code.use_modules(modules)
 
     @classmethod
-    def from_flags(cls, flags: Any, default_config: str) -> "Settings":
-        """Reads the parsed absl flags of main.py.
+    def from_flags(cls, flags: Any, chosen_config: bool) -> "Settings":
+        """Reads the parsed absl flags of cli.py.
 
         Args:
           flags: parsed.
-          default_config: path of the config file where --config was not given.
+          chosen_config: whether --config was given.
 
         Raises:
           UserError: --rank names no rank, a batch has no images, or a flag is not of
@@ -109,8 +111,8 @@ class Settings:
             mode=flags.mode,
             config=FrozenConfigDict(config),
             overrides=overrides,
-            chosen_config=(chosen := file != default_config),
-            config_file=file if chosen else "",
+            chosen_config=chosen_config,
+            config_file=file if chosen_config else "",
             chosen_rank=bool(flags["rank"].present),
             **values,
         )
@@ -184,6 +186,8 @@ _FLAGS = (
     "rank",
     "ranks",
     "data_dir",
+    "model",
+    "labels",
     "workdir",
     "runs",
     "out",

@@ -1,8 +1,7 @@
 """--mode=train: data, split, model, fit, and a run folder that says how it was done."""
 
 import contextlib
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,15 @@ from typing import Any
 from absl import logging
 
 from hiercam_keras import multihost, runtime, tables, wording, workdir
-from hiercam_keras.data import duplicates, sources, splits
+from hiercam_keras.data import sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files, heads, user_code, xla_layers
-from hiercam_keras.modes import copies, unseen
+from hiercam_keras.modes import copies, train_plan, untrained
 from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
+from hiercam_keras.modes.splitting import make_split
 from hiercam_keras.modes.train_statistics import plain_batches
 from hiercam_keras.report import curves
 from hiercam_keras.runs import run_folder, run_lock
@@ -25,10 +25,8 @@ from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training import fit, trial
 
-# Folders and files of a run, and those of them that are of its model.
-_OURS = ("checkpoints", "maps", "eval", "cam", "predict", "split", "tensorboard")
+# Folders of a run that are of its model.
 _RESULTS = ("eval", "cam", "predict", "localize", "guide")
-_FILES = ("model.keras", "log.csv", "curves.png", "taxonomy.json", "config.json")
 
 _EPOCHS = "config.train.epochs"  # may be larger when a run is resumed
 
@@ -44,6 +42,11 @@ _FREE = (
 
 def run(settings: Settings) -> str:
     """Trains the ranks of --rank and writes the run folder."""
+    return train(settings)[1]
+
+
+def train(settings: Settings) -> tuple[Run, str]:
+    """Trains the ranks of --rank: the finished run, and what is said about it."""
     settings, source = with_ranks_of_data(settings)
     config = settings.config
     sources.check_drawn_ranks(config.data, settings.data_dir, settings.rank)
@@ -60,26 +63,30 @@ def run(settings: Settings) -> str:
         return _run(settings, name, folder, source)
 
 
-def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
+def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run, str]:
     config = settings.config
     before = _check_free(folder, settings)
     begun = _epochs_of(run_folder.read(folder)) if before and settings.resume else 0
+    weights = train_plan.starting_weights(folder, config, settings.resume)
+    train_plan.say_network(config, weights)
     source = source or load_source(config, settings.data_dir)
-    taxonomy = taxonomy_of(source, config)
-    _check_single(taxonomy, settings.rank)
-    for rank in settings.rank:
-        taxonomy.check_trainable(rank)
+    everything = taxonomy_of(source, config)
+    _check_single(everything, settings.rank)
     split = _split_of(folder, settings, source.records)
     if split.note:
         logging.info("%s", split.note)
     copies.warn(source.records, split)
-    _warn_of_unseen(split, source.records, taxonomy, settings.rank)
+    taxonomy, truth = untrained.taxonomy_of(
+        source.records, split, everything, settings.rank, config.data.untrained_taxa
+    )
+    for rank in settings.rank:
+        taxonomy.check_trainable(rank)
     runtime.start(config.seed, config.model.dtype, config.distribution.devices)
-    records, _ = split.select(source.records, "train")
-    batch_size = _batch_size(folder, settings, len(records))
-    plain = plain_batches(records, taxonomy, config, batch_size)  # made when asked for
+    seen, _ = split.select(source.records, "train")
+    batch_size = _batch_size(folder, settings, len(seen))
+    plain = plain_batches(seen, taxonomy, config, batch_size)  # made when asked for
     training = make_loader(
-        records,
+        seen,
         taxonomy,
         config,
         training=True,
@@ -88,11 +95,11 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
         shard=multihost.part(),
     )
     validation = None
-    if split.val:
-        records, _ = split.select(source.records, "val")
+    records, _ = split.select(source.records, "val")
+    if records := untrained.known(records, truth, settings.rank):
         validation = make_loader(
             records,
-            taxonomy,
+            truth,
             config,
             batch_size=batch_size,
             ranks=settings.rank,
@@ -100,25 +107,17 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
         )
     num_labels = {rank: taxonomy.num_labels(rank) for rank in settings.rank}
     coarse_to_fine = [rank for rank in taxonomy.ranks if rank in num_labels]
-    model = _build(config, {rank: num_labels[rank] for rank in coarse_to_fine})
+    model = _build(config, {rank: num_labels[rank] for rank in coarse_to_fine}, weights)
     modules = _try_to_load(model, config)
     parents = tree_arrays(taxonomy, settings.rank)
     steps = training.num_batches
     fit.compile_model(model, num_labels, config.train, steps, parents)
     multihost.barrier("checked")  # by all, before one of them writes
     if before and settings.overwrite and multihost.is_primary():
-        _clear(folder)  # only now, when nothing more can be wrong with the flags
-    this = _open(folder, settings, name, taxonomy, split, batch_size)
-    logging.info(
-        "training %s on %s, %s, in %s",
-        config.model.backbone,
-        wording.count(len(split.train), "image"),
-        ", ".join(
-            f"{wording.count(count, 'taxon')} at {rank}"
-            for rank, count in num_labels.items()
-        ),
-        folder,
-    )
+        # Only now, when nothing more can be wrong with the flags.
+        run_folder.clear(folder)
+    this = _open(folder, settings, name, taxonomy, split, batch_size, weights)
+    train_plan.say_data(config, seen, taxonomy, num_labels, folder)
     multihost.barrier("begun")
     resume = settings.resume
     rows = fit.train(
@@ -132,8 +131,8 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> str:
     curves.save_learning_curves(
         folder / "curves.png", {"+".join(settings.rank): columns}
     )
-    this.finish()
-    return f"wrote {this.model_path}\n{_best(rows)}"
+    chosen = fit.keeps_best(config.train, validation)
+    return this.finish(), f"wrote {this.model_path}\n{_kept(rows, chosen)}"
 
 
 def _check_single(taxonomy: Taxonomy, ranks: Sequence[str]) -> None:
@@ -145,24 +144,6 @@ def _check_single(taxonomy: Taxonomy, ranks: Sequence[str]) -> None:
             f"--rank={rank}, or give lineages: --config.data.lineages=taxa.csv for "
             "class folders, more columns in a table."
         )
-
-
-def make_split(records: Sequence[Record], config: Any) -> splits.Split:
-    """Train, val and test by data.split_seed, else by the experiment's seed.
-
-    Models of several seeds on one split answer for the same test images. Exact copies
-    of an image are in one part.
-    """
-    groups = duplicates.groups(duplicates.exact_copies(records))
-    return _split(records, config, groups)
-
-
-def _split(
-    records: Sequence[Record], config: Any, groups: Mapping[str, str]
-) -> splits.Split:
-    seed = config.data.split_seed
-    seed = config.seed if seed < 0 else seed
-    return splits.split_records(records, seed, config.data.fractions, groups)
 
 
 def _split_of(
@@ -179,7 +160,7 @@ def _split_of(
     if not (settings.resume and (folder / "config.json").exists()):
         return split
     frozen = splits.load(folder / "split")
-    for one in (split, _split(records, settings.config, {})):
+    for one in (split, make_split(records, settings.config, together=False)):
         if replace(one, note="") == frozen:
             return one
     raise UserError(
@@ -195,6 +176,11 @@ def _check_free(folder: Path, settings: Settings) -> bool:
     if settings.overwrite:
         return True
     before = run_folder.read(folder)
+    if before.imported:
+        raise UserError(
+            f"{folder} holds an imported network, which is not trained. Replace it "
+            "with --overwrite, or choose another folder with --workdir."
+        )
     if not settings.resume:
         state = "a finished run" if before.finished else "a stopped run"
         raise UserError(
@@ -254,13 +240,6 @@ def _batch_size(folder: Path, settings: Settings, images: int) -> int:
     return runtime.training_batch(settings.config.data.batch_size, images)
 
 
-def _clear(folder: Path) -> None:
-    for name in _OURS:
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in _FILES:
-        (folder / name).unlink(missing_ok=True)
-
-
 def _differences(before: Any, now: Any, path: str = "config") -> list[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         found = []
@@ -270,21 +249,6 @@ def _differences(before: Any, now: Any, path: str = "config") -> list[str]:
     return [] if before == now else [path]
 
 
-def _warn_of_unseen(
-    split: splits.Split,
-    records: Sequence[Record],
-    taxonomy: Taxonomy,
-    ranks: Sequence[str],
-) -> None:
-    """Logs how many images of val and test no model of this training can name."""
-    train, _ = split.select(records, "train")
-    for name in ("val", "test"):
-        asked, _ = split.select(records, name)
-        told = unseen.of_split(train, asked, ranks, taxonomy, f"{name} image")
-        if told:
-            logging.warning("%s", told)
-
-
 def _as_json(value: Any) -> Any:
     """Tuples as lists, as the run's record has them."""
     if isinstance(value, dict):
@@ -292,18 +256,28 @@ def _as_json(value: Any) -> Any:
     return [_as_json(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _build(config: Any, num_labels: dict[str, int]) -> Any:
+def _build(config: Any, num_labels: dict[str, int], weights: str) -> Any:
     """The model of `build`, refused where its maps would be a single cell."""
-    model = build(config, num_labels)
+    model = build(config, num_labels, weights=weights)
     size, stride = config.data.image_size, config.model.output_stride
     heads.check_cells(model, config.model.backbone, size, stride)
     return model
 
 
 def build(
-    config: Any, num_labels: dict[str, int], image_size: int | None = None
+    config: Any,
+    num_labels: dict[str, int],
+    image_size: int | None = None,
+    weights: str | None = None,
 ) -> Any:
-    """A new model with a head for each rank, its layers fast under XLA."""
+    """A new model with a head for each rank, its layers fast under XLA.
+
+    Args:
+      config: of the experiment.
+      num_labels: by rank, coarse to fine.
+      image_size: in pixels; None: that of the config.
+      weights: to start from; None: those of the config.
+    """
     model = heads.build_model(
         config.model.backbone,
         image_size or config.data.image_size,
@@ -312,7 +286,7 @@ def build(
         output_stride=config.model.output_stride,
         bn_momentum=config.model.bn_momentum,
         drop_connect=config.model.drop_connect,
-        weights=config.model.weights,
+        weights=weights or config.model.weights,
         head_features=config.model.head_features,
         head_chain=config.model.head_chain,
     )
@@ -326,6 +300,7 @@ def _open(
     taxonomy: Taxonomy,
     split: splits.Split,
     batch_size: int,
+    weights: str,
 ) -> Run:
     """A new run folder, or the one that is gone on with."""
     if settings.resume and (folder / "config.json").exists():
@@ -337,6 +312,7 @@ def _open(
         "data_name": name,
         "data_dir": data_dir,
         "batch_size": batch_size,  # what the devices made of data.batch_size
+        "weights": weights,  # what was chosen for model.weights=auto
         "config": _as_json(settings.config.to_dict()),
         "overrides": _as_json(dict(settings.overrides)),
         "versions": runtime.versions(),
@@ -378,14 +354,20 @@ def _save(
     files.save_model(this.model_path, model, metadata)
 
 
-def _best(rows: list[dict[str, float]]) -> str:
-    """One line on the epoch that was kept."""
+def _kept(rows: list[dict[str, float]], chosen: bool) -> str:
+    """One line on the epoch that was kept.
+
+    Args:
+      rows: of the log.
+      chosen: whether the validation chose it; else it is the last one.
+    """
+    epochs = wording.count(len(rows), "epoch")
     if "val_loss" not in rows[-1]:
-        return f"{wording.count(len(rows), 'epoch')}; there was no validation split"
-    best = min(rows, key=lambda row: row["val_loss"])
+        return f"{epochs}; there was no validation split"
+    row = min(rows, key=lambda row: row["val_loss"]) if chosen else rows[-1]
     shown = ", ".join(
-        f"{name} {value:.3f}" for name, value in best.items() if "accuracy" in name
+        f"{name} {value:.3f}" for name, value in row.items() if "accuracy" in name
     )
-    return (
-        f"best of {wording.count(len(rows), 'epoch')} is {best['epoch']:.0f}: {shown}"
-    )
+    if chosen:
+        return f"best of {epochs} is {row['epoch']:.0f}: {shown}"
+    return f"the last of {epochs} was kept: {shown}"

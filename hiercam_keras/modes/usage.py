@@ -27,12 +27,15 @@ _TRAINING_ONLY = (
     "data.image_size",
     "data.fractions",
     "data.homonyms",
+    "data.untrained_taxa",
     "data.split_seed",
     "data.sampling",
     "data.sampling_rank",
     "data.cache_mb",
     "data.disk_cache",
 )
+# Fields that say how a network from elsewhere is read.
+_FOREIGN = ("model.preprocessing", "model.activation", "model.output", "model.other")
 _SWEEPS = ("study", "curves", "sweep", "pretrain")
 
 
@@ -84,6 +87,7 @@ _TRAIN_ON = "Continue with --resume and the same flags."
 _EXPERIMENT = Usage(
     flags=frozenset({"data_dir", "out", "split", "method"}),
     fields=("",),
+    but=_FOREIGN,
     after_stop="Finished trainings and maps are kept, and a stopped training "
     "continues: run the same command again.",
 )
@@ -96,6 +100,7 @@ USAGE = {
     "pretrain": Usage(
         flags=frozenset({"workdir", "out", "resume", "overwrite"}),
         fields=("seed", "runs_dir", "model", "data.workers", "pretrain"),
+        but=_FOREIGN,
         after_stop=_TRAIN_ON,
     ),
     "train": Usage(
@@ -103,8 +108,21 @@ USAGE = {
             {"rank", "data_dir", "workdir", "resume", "overwrite", "multihost"}
         ),
         fields=("",),  # the run folder keeps them for later modes
-        but=(*_SWEEPS, "compare", "guide"),  # which read these from their own command
+        but=(
+            *_SWEEPS,
+            *_FOREIGN,
+            "compare",
+            "guide",
+        ),  # which read these from their own command
         after_stop=_TRAIN_ON,
+    ),
+    "import": Usage(
+        flags=frozenset({"model", "labels", "workdir", "overwrite"}),
+        fields=(
+            *("name", "runs_dir", *_FOREIGN, "model.modules", "model.fast_layers"),
+            *("data.image_size", "data.homonyms", "data.ranks", "cam.layer"),
+        ),
+        after_stop="Nothing is kept: run the same command again.",
     ),
     "eval": _of_run(
         {"rank", "multihost"},
@@ -130,6 +148,7 @@ USAGE = {
     "granularity": _EXPERIMENT,
 }
 MODES = tuple(USAGE)
+MODULES = {"import": "import_network"}  # where a mode's name is not its module's
 EXPERIMENTS = tuple(mode for mode in MODES if USAGE[mode] is _EXPERIMENT)
 FLAGS = frozenset().union(*(usage.flags for usage in USAGE.values()))
 # Flags that another one makes useless.

@@ -46,12 +46,15 @@ def lineage(
 
 
 def mark(
-    draw: ImageDraw.ImageDraw, center: tuple[int, int], right: bool, color: str
+    draw: ImageDraw.ImageDraw, center: tuple[int, int], right: bool | None, color: str
 ) -> None:
-    """Draws a check mark or a cross in a disc, which not every font has."""
+    """Draws a check mark or a cross in a disc, which not every font has; a line across
+    it if the truth is unknown."""
     x, y = center
     draw.ellipse((x - 8, y - 8, x + 8, y + 8), fill=color)
-    if right:
+    if right is None:
+        draw.line([(x - 4, y), (x + 4, y)], _WHITE, 2)
+    elif right:
         draw.line([(x - 4, y), (x - 1, y + 3), (x + 4, y - 3)], _WHITE, 2)
     else:
         draw.line([(x - 3, y - 3), (x + 3, y + 3)], _WHITE, 2)

@@ -1,9 +1,7 @@
 """Dot plots of values with intervals, one row for each measured quantity."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from matplotlib.lines import Line2D
@@ -95,8 +93,3 @@ def _draw(ax: Any, y: float, point: Point, color: str) -> None:
     if math.isfinite(low) and math.isfinite(high):
         ax.plot([low, high], [y, y], color=color, linewidth=1.6, solid_capstyle="round")
     ax.plot([value], [y], "o", color=color, markersize=5)
-
-
-def save_dots(path: str | os.PathLike, *args: Any, **options: Any) -> Path:
-    """Writes `dots_png` to a file, atomically."""
-    return style.save_png(path, dots_png(*args, **options))

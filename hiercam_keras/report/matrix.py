@@ -4,9 +4,7 @@ There is one panel for each model and one color scale; cells with an expected la
 value are framed.
 """
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,8 +111,3 @@ def _write_cells(
                 color=color,
                 fontsize=9,
             )
-
-
-def save_matrix(path: str | os.PathLike, *args: Any, **options: Any) -> Path:
-    """Writes `matrix_png` to a file, atomically."""
-    return style.save_png(path, matrix_png(*args, **options))

@@ -88,7 +88,7 @@ def _summary(models: Sequence[Model], noun: str) -> dict[str, list]:
         "pictures": [html.cell(m.pictures) for m in models],
         "test accuracy": [style.percent(m.accuracy, 1) for m in models],
         "95 % interval": [_interval(m.accuracy_interval) for m in models],
-        "guessing": [_share(m.chance) for m in models],
+        "guessing": [_chance(m.chance) for m in models],
         "mean heatmap area": [_share(m.heatmap_area) for m in models],
         f"energy on the {noun}": [_share(m.energy_on_object) for m in models],
         f"area of the {noun}": [_share(m.object_area) for m in models],
@@ -134,6 +134,10 @@ def _place_files(out_dir: Path):
 
 def _share(value: float | None) -> str:
     return style.percent(value, 1)
+
+
+def _chance(value: float | None) -> str:
+    return "unknown" if value is not None and math.isnan(value) else _share(value)
 
 
 def _interval(interval: tuple[float, float] | None) -> str:

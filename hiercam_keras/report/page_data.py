@@ -162,11 +162,15 @@ def _view(
         "predicted": lineages.number(view.predicted),
         "name": view.predicted_name,
         "p": number(view.probability),
-        "right": bool(view.correct),
+        "right": _verdict(view.correct),
         "energy": number(view.energy_on_object),
         "coherent": None if view.coherent is None else bool(view.coherent),
         **_heat(view.heatmap, view.degenerate, name, size, place),
     }
+
+
+def _verdict(correct: bool | None) -> bool | None:
+    return None if correct is None else bool(correct)
 
 
 def _step(step: Step, name: str, size: tuple[int, int], place: Place) -> dict[str, Any]:
@@ -178,7 +182,7 @@ def _step(step: Step, name: str, size: tuple[int, int], place: Place) -> dict[st
     if step.heatmap is None:  # an only child: neither right nor wrong
         nothing = {"p": None, "right": None, "heat": None, "degenerate": True}
         return entry | nothing
-    entry |= {"p": number(step.probability), "right": bool(step.correct)}
+    entry |= {"p": number(step.probability), "right": _verdict(step.correct)}
     return entry | _heat(step.heatmap, step.degenerate, name, size, place)
 
 

@@ -21,7 +21,8 @@ class Model:
       num_classes: number of taxa at that rank.
       accuracy: on the test split, in [0, 1].
       accuracy_interval: (low, high) of its confidence interval, or None.
-      chance: accuracy of always answering the commonest training class, or None.
+      chance: accuracy of always answering the commonest training class, or None; NaN
+        if the training is unknown.
       heatmap_area: mean share of the picture that is hot, or None.
       energy_on_object: mean share of the energy on the object, or None without masks.
       object_area: mean share of the picture that the object fills: the chance level.
@@ -53,7 +54,8 @@ class View:
       predicted: predicted lineage, down to the model's rank.
       predicted_name: display name of the prediction ("Accipiter nisus").
       probability: the model's probability of it, in [0, 1].
-      correct: whether it is the true taxon at the model's rank.
+      correct: whether it is the true taxon at the model's rank; None where the model
+        does not have the true one.
       heatmap: float (h, w) in [0, 1], any resolution, covering the whole image.
       degenerate: the map is zero or constant: there is no heatmap.
       energy_on_object: share of the energy on the object, or None without a mask.
@@ -65,7 +67,7 @@ class View:
     predicted: tuple[str, ...]
     predicted_name: str
     probability: float
-    correct: bool
+    correct: bool | None
     heatmap: np.ndarray
     degenerate: bool = False
     energy_on_object: float | None = None
@@ -87,7 +89,7 @@ class Step:
       rank: of the taxon.
       name: its display name.
       probability: of the taxon given its parent, in [0, 1].
-      correct: whether it is the true taxon.
+      correct: whether it is the true taxon; None as in `View`.
       heatmap: float (h, w) in [0, 1]; None for a taxon without siblings.
       degenerate: the map is zero or constant: there is no heatmap.
       numbers: further numbers, label -> number.
@@ -96,7 +98,7 @@ class Step:
     rank: str
     name: str
     probability: float
-    correct: bool
+    correct: bool | None
     heatmap: np.ndarray | None
     degenerate: bool = False
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)

@@ -70,7 +70,6 @@ def write_sheets(
       models: columns, in order.
       title: at the top of each sheet.
       name: start of the file names.
-      noun: what the pictures show, as in "bird".
       rows: pictures on a sheet.
       cell: side of a picture in pixels.
       alpha: strength of the overlays, 0 .. 1.
@@ -230,7 +229,7 @@ def _draw_view(
     layout: _Layout,
 ) -> int:
     (left, y), width = spot, layout.text
-    color = style.RIGHT if view.correct else style.WRONG
+    color = style.verdict(view.correct)
     canvas.mark(draw, (left + 8, y + 9), view.correct, color)
     y = canvas.write(
         draw, (left + 22, y), view.predicted_name, 14, width - 22, bold=True,

@@ -87,6 +87,13 @@ def save_png(path: str | os.PathLike, png: bytes) -> Path:
     return Path(path)
 
 
+def verdict(right: bool | None) -> str:
+    """The color of an answer: right, wrong, or neither where nobody can say."""
+    if right is None:
+        return MUTED
+    return RIGHT if right else WRONG
+
+
 def percent(share: float | None, digits: int = 0) -> str:
     """0.4235 -> "42 %"; None and NaN -> a dash."""
     if share is None or share != share:

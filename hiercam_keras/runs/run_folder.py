@@ -6,9 +6,13 @@ runs/<data name>/<rank[+rank]>/seed<k>/
   taxonomy.json
   model.keras    when the training has finished
   checkpoints/ log.csv maps/ eval/
+
+That of a network from elsewhere has the file as it came and labels.json, what its
+outputs mean; it has no split, and lies in runs/<name>/<rank[+rank]>/imported.
 """
 
 import shlex
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,12 +27,17 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 
 SCHEMA_VERSION = 1
 _FINISHED = "finished"
+IMPORTED = "imported"  # in place of seed<k>
+# What a run folder holds, by whichever mode.
+_FOLDERS = ("checkpoints", "split", "tensorboard", "maps", "eval", "cam", "predict")
+_FOLDERS += ("localize", "guide", "looks")
+_FILES = ("model.keras", "log.csv", "curves.png", "taxonomy.json", "labels.json")
 ALL = "all"  # in place of ranks: a run with heads at as many as there are
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training on disk: `path`, the `ranks` of its heads, its record."""
+    """One network on disk: `path`, the `ranks` of its heads, its record."""
 
     path: Path
     ranks: tuple[str, ...]
@@ -48,6 +57,23 @@ class Run:
     def data_name(self) -> str:
         """Name of the data set, as in the run folder's path."""
         return self.record["data_name"]
+
+    @property
+    def heads(self) -> str:
+        """What the network answers for, as a verb phrase."""
+        made = "was imported with the rank" if self.imported else "was trained at"
+        return f"{made} {'+'.join(self.ranks)}"
+
+    @property
+    def imported(self) -> bool:
+        """Whether it holds a network from elsewhere, which was not trained here."""
+        return self.record.get("imported") is not None
+
+    @property
+    def drops_untrained(self) -> bool:
+        """Whether its heads leave out taxa without a training image."""
+        data = self.record["config"].get("data") or {}
+        return data.get("untrained_taxa", "keep") == "drop"
 
     @property
     def finished(self) -> bool:
@@ -89,6 +115,14 @@ def extend(run: Run, epochs: int) -> Run:
     return replace(run, record=record)
 
 
+def clear(path: Path) -> None:
+    """Removes what a run folder holds; nothing else that lies there."""
+    for name in _FOLDERS:
+        shutil.rmtree(path / name, ignore_errors=True)
+    for name in (*_FILES, "config.json"):
+        (path / name).unlink(missing_ok=True)
+
+
 def data_folder(runs_dir: str, data_name: str) -> Path:
     """Where all runs on a data set are; the name becomes one folder, as it may hold a
     slash."""
@@ -106,11 +140,13 @@ def create(path: Path, record: dict[str, Any], taxonomy: Taxonomy) -> Run:
 
     Args:
       path: the run folder.
-      record: `ranks`, `config`, `data_dir`, `data_name`, `flags`, `versions`.
-      taxonomy: labels of the training.
+      record: `ranks`, `config`, `data_dir`, `data_name`, `flags`, `versions`, and
+        `imported` of a network from elsewhere.
+      taxonomy: of the network's labels.
     """
     workdir.make_dir(path)
-    record = {"schema_version": SCHEMA_VERSION, "state": "training", **record}
+    state = _FINISHED if record.get("imported") else "training"
+    record = {"schema_version": SCHEMA_VERSION, "state": state, **record}
     workdir.write_json(path / "taxonomy.json", taxonomy.to_json())
     workdir.write_json(path / "config.json", record)
     return Run(path, tuple(record["ranks"]), record)
@@ -121,8 +157,8 @@ def read(path: str | Path) -> Run:
     path = Path(path)
     if not (path / "config.json").is_file():
         raise UserError(
-            f"{path} holds no run (config.json is missing). Train one with "
-            f"`--mode=train --workdir={path}`, or name another folder."
+            f"{file_names.in_full(path)} holds no run (config.json is missing). Train "
+            f"one with `--mode=train --workdir={path}`, or name another folder."
         )
     record = workdir.read_json(path / "config.json")
     if record.get("schema_version") != SCHEMA_VERSION:
@@ -137,6 +173,11 @@ def read(path: str | Path) -> Run:
 def read_finished(path: str | Path) -> Run:
     """Reads a run folder that has a model; a UserError says how to get one."""
     run = read(path)
+    if not run.finished and run.imported:
+        raise UserError(
+            f"{run.model_path} is missing: the network was imported, and its file is "
+            "gone. Import it again with --mode=import --overwrite."
+        )
     if not run.finished:
         raise UserError(
             f"{path} holds a run without a finished model: its training was stopped. "
@@ -160,7 +201,8 @@ def find(
       runs_dir: where run folders lie.
       wanted: sets of ranks; ("all",) is the run with the most heads, two at least.
       seed: seed of the runs.
-      data_name: of the data set, None for any.
+      data_name: of the data set, None for any; imported networks are found by their
+        name alone.
 
     Raises:
       UserError: there is none; the message lists the runs that there are.
@@ -168,7 +210,8 @@ def find(
     present = list_runs(runs_dir)
     by_data: dict[str, list[Run]] = {}
     for run in present:
-        if run.path.name == f"seed{seed}" and data_name in (None, run.data_name):
+        named = data_name == run.data_name
+        if named if run.imported else _is_of(run, seed) and (named or not data_name):
             by_data.setdefault(run.data_name, []).append(run)
     found = []
     for runs in by_data.values():
@@ -194,10 +237,16 @@ def find(
     asked = " and ".join("+".join(ranks) for ranks in wanted)
     names = ", ".join(str(run.path) for run in present) or "none"
     runs = [run for run in present if data_name in (None, run.data_name)]
+    runs = [run for run in runs if not run.imported]
     raise UserError(
-        f"found no model trained at {asked} with seed {seed}{on} under {runs_dir}. "
+        f"found no model trained at {asked} with seed {seed}{on} under "
+        f"{file_names.in_full(runs_dir)}. "
         f"Runs there: {names}. {_remedy(runs, wanted, seed)}"
     )
+
+
+def _is_of(run: Run, seed: int) -> bool:
+    return run.path.name == f"seed{seed}"
 
 
 def _remedy(runs: list[Run], wanted: Sequence[tuple[str, ...]], seed: int) -> str:
@@ -213,11 +262,7 @@ def _remedy(runs: list[Run], wanted: Sequence[tuple[str, ...]], seed: int) -> st
             f"The ranks of {last.data_name} are {', '.join(known)}: name those with "
             "--rank (--ranks for compare), or other data with --data_dir or --config."
         )
-    own = [
-        run
-        for run in runs
-        if run.data_name == last.data_name and run.path.name == f"seed{seed}"
-    ]
+    own = [run for run in runs if run.data_name == last.data_name and _is_of(run, seed)]
     missing = [ranks for ranks in wanted if not _best(own, ranks)]
     return f"{_training((missing or wanted)[0], last)}, or name a run with --workdir."
 
@@ -249,7 +294,9 @@ def _best(runs: list[Run], ranks: tuple[str, ...]) -> Run | None:
 def list_runs(runs_dir: str | Path) -> list[Run]:
     """All readable runs below `runs_dir`, by path."""
     runs = []
-    for path in sorted(Path(runs_dir).glob("*/*/seed*/config.json")):
+    found = [*Path(runs_dir).glob("*/*/seed*/config.json")]
+    found += Path(runs_dir).glob(f"*/*/{IMPORTED}/config.json")
+    for path in sorted(found):
         try:
             runs.append(read(path.parent))
         except UserError:

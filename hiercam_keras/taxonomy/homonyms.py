@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy.lineage import display_name
+from hiercam_keras.taxonomy.lineage import full_name, spelled
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 CHOICES = ("error", "keep")
@@ -50,9 +50,9 @@ def find(taxonomy: Taxonomy) -> list[Homonym]:
     for rank in taxonomy.ranks:
         groups = defaultdict(list)
         for prefix in taxonomy.prefixes(rank):
-            groups[_spelled(_name(prefix, taxonomy.ranks))].append(prefix)
+            groups[spelled(full_name(prefix, taxonomy.ranks))].append(prefix)
         for members in groups.values():
-            paths = {tuple(map(_spelled, prefix)) for prefix in members}
+            paths = {tuple(map(spelled, prefix)) for prefix in members}
             above = {path[:depth] for path in paths for depth in range(len(path))}
             if len(members) == 1 or (len(paths) == 1 and above & spelled_twice):
                 continue
@@ -94,18 +94,8 @@ def _listed(found: list[Homonym]) -> str:
     return "; ".join(map(str, found[:_SHOWN])) + more
 
 
-def _name(prefix: tuple[str, ...], ranks: tuple[str, ...]) -> str:
-    """The name that must be unique: of a species the binomial."""
-    own = prefix[-1].replace("_", " ")
-    return own if " " in own else display_name(prefix, ranks)
-
-
 def _kind(members: list[tuple[str, ...]], rank: str, ranks: tuple[str, ...]) -> str:
     if len({prefix[-1] for prefix in members}) > 1:
         return "spelling"
-    binomial = rank in _BINOMIALS and " " in _name(members[0], ranks)
+    binomial = rank in _BINOMIALS and " " in full_name(members[0], ranks)
     return "binomial" if binomial else "name"
-
-
-def _spelled(name: str) -> str:
-    return " ".join(name.replace("_", " ").casefold().split())

@@ -7,6 +7,19 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS, check_ranks, rank_depth
 
 _FIELDS = ("id", *DEFAULT_RANKS[:-1], "epithet")
+OTHER = "other"  # the taxon, at every rank, of what has no lineage
+_UNNAMED = " sp."
+# Columns that hold a part of a name alone, in Darwin Core's words, too.
+_EPITHETS = {
+    "epithet": "species",
+    "specificepithet": "species",
+    "infraspecificepithet": "subspecies",
+}
+
+
+def unnamed_below(taxon: str) -> str:
+    """What a taxon below `taxon` is called where nothing finer is known of it."""
+    return taxon if taxon.endswith(_UNNAMED) else f"{taxon}{_UNNAMED}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +65,23 @@ class Lineage:
         return display_name(self.prefix(rank), self.ranks)
 
 
+def spelled(name: str) -> str:
+    """A name as it is compared: letter case, blanks, underscores and how accents are
+    encoded do not matter."""
+    name = unicodedata.normalize("NFC", name)  # macOS has folders in NFD
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
 def display_name(prefix: tuple[str, ...], ranks: tuple[str, ...]) -> str:
     """Name of the taxon at the end of a lineage prefix; not always unique.
 
     A species is its genus and its epithet, a subspecies its genus, species and
-    epithet. A table with binomials in its species column keeps them.
+    epithet. A table with binomials in its species column keeps them, and so do taxa
+    that have no name of their own ("Corvidae sp.", "other").
     """
     own = prefix[-1]
+    if own.endswith(_UNNAMED) or set(prefix) == {OTHER}:
+        return own
     named = dict(zip(ranks, prefix, strict=False))
     last = ranks[len(prefix) - 1]
     if last not in ("species", "subspecies"):
@@ -68,6 +91,25 @@ def display_name(prefix: tuple[str, ...], ranks: tuple[str, ...]) -> str:
         if head is not None and not own.startswith(head + " "):
             own = f"{head} {own}"
     return own
+
+
+def full_name(prefix: tuple[str, ...], ranks: tuple[str, ...]) -> str:
+    """The name by which a taxon is known anywhere: of a species the binomial.
+
+    Names with a blank are complete at any rank, as in a column `scientific name`.
+    """
+    own = prefix[-1].replace("_", " ")
+    ranks = tuple(_EPITHETS.get(rank, rank) for rank in ranks)
+    return own if " " in own else display_name(prefix, ranks)
+
+
+def is_inat(name: str) -> bool:
+    """Whether a text is an iNaturalist folder name."""
+    try:
+        parse_class_name(name)
+    except UserError:
+        return False
+    return True
 
 
 def parse_class_name(name: str) -> Lineage:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy.lineage import Lineage
+from hiercam_keras.taxonomy.lineage import Lineage, full_name, spelled
 from hiercam_keras.taxonomy.naming import find_taxon, unique_names
 from hiercam_keras.taxonomy.ranks import check_rank, rank_depth
 
@@ -54,6 +54,7 @@ class Taxonomy:
             self._prefixes[rank] = prefixes
             self._labels[rank] = {prefix: i for i, prefix in enumerate(prefixes)}
         self._names: dict[str, tuple[str, ...]] = {}
+        self._by_name: dict[str, dict[str, tuple[int, ...]]] = {}
         self._parents: dict[tuple[str, str], np.ndarray] = {}
 
     def __repr__(self) -> str:
@@ -87,6 +88,22 @@ class Taxonomy:
         if rank not in self._names:
             self._names[rank] = unique_names(self._prefixes[rank], self.ranks)
         return self._names[rank]
+
+    def by_name(self, rank: str) -> Mapping[str, tuple[int, ...]]:
+        """Labels by display name (as `lineage.spelled`), several for homonyms.
+
+        Homonyms have their unique names ("Morus (Sulidae)") besides.
+        """
+        rank = check_rank(rank, self.ranks)
+        if rank not in self._by_name:
+            found: dict[str, list[int]] = {}
+            for label, prefix in enumerate(self._prefixes[rank]):
+                unique = self.names(rank)[label]
+                names = {spelled(full_name(prefix, self.ranks)), spelled(unique)}
+                for name in names:
+                    found.setdefault(name, []).append(label)
+            self._by_name[rank] = {name: tuple(own) for name, own in found.items()}
+        return self._by_name[rank]
 
     def label(self, lineage: Lineage | Sequence[str], rank: str) -> int:
         """Label at `rank` of a lineage, or of a prefix that reaches down to `rank`.

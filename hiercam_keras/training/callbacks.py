@@ -94,6 +94,8 @@ def validate(
 ) -> dict[str, float]:
     """Exact loss (nats) and accuracy on a loader, as mean over its images.
 
+    Only images with a label at a rank count.
+
     Args:
       model: gives logits, of one head or by rank.
       loader: with labels at `ranks`.
@@ -102,20 +104,26 @@ def validate(
 
     Returns:
       val_loss and val_accuracy; with several heads both for each rank
-      (val_<rank>_loss), and the sum of the losses as val_loss.
+      (val_<rank>_loss), and the sum of the losses as val_loss. A rank without labeled
+      images has NaN, and is left out of the sum.
     """
     found = predict_logits(model, loader, ranks, check=check)
     figures, total = {}, 0.0
     for rank in ranks:
-        truth = found.labels[rank]
-        log_p = log_softmax(found.logits[rank].astype(np.float64), axis=-1)
-        loss = -float(np.mean(log_p[np.arange(len(truth)), truth]))
-        accuracy = float(np.mean(found.logits[rank].argmax(-1) == truth))
-        total += loss
+        known = found.labels[rank] >= 0
+        truth, logits = found.labels[rank][known], found.logits[rank][known]
+        log_p = log_softmax(logits.astype(np.float64), axis=-1)
+        loss = -_mean(log_p[np.arange(len(truth)), truth])
+        accuracy = _mean(logits.argmax(-1) == truth)
+        total += 0.0 if np.isnan(loss) else loss
         prefix = "val_" if len(ranks) == 1 else f"val_{rank}_"
         figures[prefix + "loss"] = loss
         figures[prefix + "accuracy"] = accuracy
     return {**figures, "val_loss": total}
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
 
 
 class EpochLog(keras.callbacks.Callback):

@@ -65,27 +65,18 @@ def train(
         if saved is not None:
             saved.assign(model)
         saving = Saving(checkpoints, train_loader.num_batches, options, signals, saved)
-        every = [
-            callbacks.EpochSeed(config.seed),
-            callbacks.Pace(),
-            saving.watch,
-            saving,
-            callbacks.Validation(val_loader, ranks, saving.check_stop),
-            *_information(model, train_loader, options, new=saved is None),
-            callbacks.EpochLog(folder / "log.csv", saving.rows, options.epochs),
-            saving.end,
-            *callbacks.tensorboard(folder, options.tensorboard),
-        ]
+        information = _information(model, train_loader, options, new=saved is None)
+        every = _callbacks(config, saving, val_loader, ranks, information, folder)
         _log_resumed(saving, saved, folder / "log.csv", options, begun_epochs)
-        batch_size = train_loader.batch_size
         if saving.epoch < options.epochs:
             _log_left_out(train_loader)
+            _log_too_few(options, val_loader)
         try:
-            with explain_out_of_memory(batch_size, "data.batch_size"):
+            with explain_out_of_memory(train_loader.batch_size, "data.batch_size"):
                 while saving.epoch < options.epochs:
                     _fit_epoch(model, train_loader, num_labels, options, saving, every)
             checkpoints.wait()
-            if options.keep_best and val_loader is not None:
+            if keeps_best(options, val_loader):
                 _load_best(checkpoints, model)
             saving.check_stop()
         except Stopped as stop:
@@ -98,6 +89,45 @@ def train(
     rates.use_averages(model)
     _take_statistics(model, statistics, val_loader, ranks)
     return saving.rows
+
+
+def _callbacks(
+    config: Any,
+    saving: Saving,
+    val_loader: Any,
+    ranks: tuple[str, ...],
+    information: list,
+    folder: Path,
+) -> list[keras.callbacks.Callback]:
+    """The callbacks of every epoch; `Saving` requires this order."""
+    options = config.train
+    return [
+        callbacks.EpochSeed(config.seed),
+        callbacks.Pace(),
+        saving.watch,
+        saving,
+        callbacks.Validation(val_loader, ranks, saving.check_stop),
+        *information,
+        callbacks.EpochLog(folder / "log.csv", saving.rows, options.epochs),
+        saving.end,
+        *callbacks.tensorboard(folder, options.tensorboard),
+    ]
+
+
+def keeps_best(options: Any, val_loader: Any) -> bool:
+    """Whether the validation chooses the epoch that is kept; else it is the last one.
+
+    A few images choose by chance, and may choose a network that has learned nothing:
+    the loss of the first epoch is near the logarithm of the number of taxa, and that of
+    a few images varies by more than a training gains on them.
+
+    Args:
+      options: the config's `train`, with keep_best and keep_best_images.
+      val_loader: of the validation images, None where there are none.
+    """
+    if not options.keep_best or val_loader is None:
+        return False
+    return val_loader.num_examples >= options.get("keep_best_images", 0)
 
 
 def _take_statistics(
@@ -200,6 +230,17 @@ def _training_batches(
     )
     for batch in batches:
         yield training_batch(batch, counts, options, epoch)
+
+
+def _log_too_few(options: Any, val_loader: Any) -> None:
+    if options.keep_best and val_loader and not keeps_best(options, val_loader):
+        logging.info(
+            "%s too few to choose an epoch by (train.keep_best_images=%d): the last "
+            "epoch is kept",
+            wording.count(val_loader.num_examples, "val image")
+            + (" is" if val_loader.num_examples == 1 else " are"),
+            options.keep_best_images,
+        )
 
 
 def _log_left_out(loader: Any) -> None:

@@ -14,7 +14,12 @@ from hiercam_keras.models.xla_layers import shards
 _FORWARD: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
-def predict_batch(model: keras.Model, images: np.ndarray) -> Any:
+Forward = Callable[[list, list, Any], Any]
+
+
+def predict_batch(
+    model: keras.Model, images: np.ndarray, forward: Forward | None = None
+) -> Any:
     """The model's outputs in inference for this process's images, one row per image.
 
     With a distribution it is a collective: every process must call it equally often,
@@ -23,14 +28,16 @@ def predict_batch(model: keras.Model, images: np.ndarray) -> Any:
     Args:
       model: with an output (B, N), or a dict of such outputs.
       images: (B, S, S, 3), any B of at least 1.
+      forward: of `compiled`, in place of the model's own outputs.
     """
+    forward = forward or _forward(model)
     trainable = [variable.value for variable in model.trainable_variables]
     state = [variable.value for variable in model.non_trainable_variables]
     if keras.distribution.distribution() is None:
-        return jax.device_get(_forward(model)(trainable, state, images))
+        return jax.device_get(forward(trainable, state, images))
     count = len(images)
     rows = np.minimum(np.arange(shards.padded_size(count)), count - 1)
-    outputs = _forward(model)(trainable, state, shards.place(images[rows]))
+    outputs = forward(trainable, state, shards.place(images[rows]))
     return jax.tree.map(lambda array: shards.local_rows(array)[:count], outputs)
 
 
@@ -45,10 +52,15 @@ def _forward(model: keras.Model) -> Callable:
                 reference(), trainable, state, images, training=False
             )[0]
 
-        shared = keras.distribution.distribution() is not None
-        options = {"out_shardings": shards.sharding()} if shared else {}
-        _FORWARD[model] = jax.jit(forward, **options)
+        _FORWARD[model] = compiled(forward)
     return _FORWARD[model]
+
+
+def compiled(forward: Forward) -> Forward:
+    """A jitted function of trainable variables, state and images, rows over devices."""
+    shared = keras.distribution.distribution() is not None
+    options = {"out_shardings": shards.sharding()} if shared else {}
+    return jax.jit(forward, **options)
 
 
 def gather(parts: list[np.ndarray]) -> np.ndarray:

@@ -9,7 +9,12 @@ import numpy as np
 
 from hiercam_keras.errors import explain_out_of_memory
 from hiercam_keras.progress import progress
-from hiercam_keras.training.forward import gather, gather_text, predict_batch
+from hiercam_keras.training.forward import (
+    Forward,
+    gather,
+    gather_text,
+    predict_batch,
+)
 
 
 class Predictions(NamedTuple):
@@ -27,6 +32,7 @@ def predict_logits(
     ranks: tuple[str, ...],
     desc: str = "",
     check: Callable[[], None] | None = None,
+    forward: Forward | None = None,
 ) -> Predictions:
     """Runs the model over every image of the loader once.
 
@@ -38,6 +44,7 @@ def predict_logits(
       ranks: the model's ranks, one per head.
       desc: name of the progress bar; "" for none.
       check: called before each batch; may raise to stop.
+      forward: see `predict_batch`; gives a dict by rank.
     """
     batches = loader.epoch(0)
     if desc:
@@ -57,7 +64,7 @@ def predict_logits(
                 check()
             example_ids.append(list(batch.example_ids))
             masks.append(batch.mask)
-            outputs = by_rank(predict_batch(model, batch.images), ranks)
+            outputs = by_rank(predict_batch(model, batch.images, forward), ranks)
             for rank, values in outputs.items():
                 logits[rank].append(np.asarray(values, np.float32))
             for rank, values in batch.labels.items():

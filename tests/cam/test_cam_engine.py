@@ -63,7 +63,8 @@ def test_gradcam_by_finite_differences_in_float64(small_model, tree, images):
     """At a layer with a convolution above it, for a logit and for a step."""
     explain = cam.Explainer(small_model, "first_activation", taxonomy=tree)
     asked = [targets.label(4), targets.step("species", 1)]
-    result = explain(images[:1], asked, method=("gradcam", "hirescam"))
+    found = explain.explain_many(images[:1], asked, ("gradcam", "hirescam"))
+    result = {name: one for (name, _), one in found.items()}
     a = activations_of(small_model, "first_activation", images[:1])[0]
 
     def scores(a):
@@ -92,10 +93,10 @@ METHODS = tuple(n for n, m in cam.METHODS.items() if m.source == "layer")
 
 
 def test_batched_equals_looped(explain, images):
-    together = explain(images, ALL, method=METHODS)
+    together = explain.explain_many(images, ALL, METHODS)
     for i in range(len(images)):
-        alone = explain(images[i : i + 1], ALL, method=METHODS)
-        for name in METHODS:
+        alone = explain.explain_many(images[i : i + 1], ALL, METHODS)
+        for name in together:
             close(together[name].cams[i], alone[name].cams[0])
             np.testing.assert_array_equal(together[name].rows[i], alone[name].rows[0])
             np.testing.assert_allclose(
@@ -121,7 +122,8 @@ def test_marginal_is_a_weighted_sum_of_species(explain, images):
 def test_steps_add_up_to_the_leaf(small_model, tree, images, layer):
     explain = cam.Explainer(small_model, layer, taxonomy=tree)
     asked = [targets.path(), targets.log_probability()]
-    for result in explain(images, asked, method=("gradcam", "hirescam")).values():
+    results = explain.explain_many(images, asked, ("gradcam", "hirescam"))
+    for result in results.values():
         assert result.ranks == ("order", "family", "genus", "species", "species")
         close(result.cams[:, :4].sum(1), result.cams[:, 4])
         np.testing.assert_allclose(
@@ -130,7 +132,7 @@ def test_steps_add_up_to_the_leaf(small_model, tree, images, layer):
 
 
 def test_trivial_steps_are_zero_for_every_method(explain, images):
-    results = explain(images, targets.path(5), method=(*METHODS, "random"))
+    results = explain.explain_many(images, targets.path(5), (*METHODS, "random"))
     for result in results.values():
         np.testing.assert_array_equal(result.trivial[:, 1:3], True)
         assert not result.cams[:, 1:3].any() and result.degenerate[:, 1:3].all()
@@ -210,6 +212,38 @@ def test_flip_averages_over_the_mirror_image(small_model, tree, images):
     close(flipping(images, labels).cams, expected)
 
 
+def test_one_call_gives_one_explanation(small_model, tree, images, explain):
+    """Several methods or layers are asked with explain_many, as the error says."""
+    several = ["gradcam", "saliency"]
+    for wrong in (several, ("gradcam",), ["gradcam"]):
+        with pytest.raises(UserError, match=r"by one method.*explain_many\(images"):
+            explain(images, ALL, wrong)
+        with pytest.raises(UserError, match="explain_many"):
+            explain.submit(images, ALL, wrong)
+    layers = ["top_activation", "first_activation"]
+    both = cam.Explainer(small_model, layers, taxonomy=tree)
+    with pytest.raises(UserError, match="one layer.*top_activation, first_activation"):
+        both(images, ALL)
+    assert both(images, ALL, "saliency").layer == "input"  # of one layer whatever
+    found = both.explain_many(images, ALL, several)
+    expected = [*(("gradcam", layer) for layer in layers), ("saliency", "input")]
+    assert list(found) == expected
+    assert [(one.method, one.layer) for one in found.values()] == expected
+    (alone,) = explain.explain_many(images, ALL, "gradcam").values()
+    close(alone.cams, explain(images, ALL).cams)
+    close(found["gradcam", "top_activation"].cams, alone.cams)
+
+
+def test_a_result_has_heatmaps_as_large_as_the_images(explain, images):
+    result = explain(images, ALL)
+    assert result.image_size == (12, 10)
+    assert result.heatmap.shape == (5, 3, 12, 10)
+    np.testing.assert_array_equal(
+        result.heatmap, cam.heatmap(result.cams, result.image_size)
+    )
+    assert "label-own (species), label-family-marginal, contrast-" in repr(result)
+
+
 def test_random_map_depends_on_the_seed_alone(explain, images):
     first = explain(images, method="random", seeds=[1, 2, 3, 4, 5])
     again = explain(images[::-1], method="random", seeds=[5, 4, 3, 2, 1])
@@ -230,7 +264,7 @@ def test_degenerate_where_nothing_is_positive(small_model, tree, images):
     for weight in model.weights:
         weight.assign(np.zeros(weight.shape))
     explain = cam.Explainer(model, "top_activation", taxonomy=tree)
-    for result in explain(images, ALL, method=METHODS).values():
+    for result in explain.explain_many(images, ALL, METHODS).values():
         assert np.isfinite(result.cams).all()
         assert result.degenerate.all() or result.method == "center_gaussian"
 

@@ -46,7 +46,8 @@ def results(small_model, tree, images):
     )
     asked = [targets.label(2), targets.step("species", 1)]
     names = ("saliency", "smoothgrad", "integrated_gradients", "scorecam")
-    return explain(images[:2], asked, method=names)
+    found = explain.explain_many(images[:2], asked, names)
+    return {name: result for (name, _), result in found.items()}
 
 
 def scores_of(z):

@@ -1,6 +1,7 @@
 """Models of several inputs, and arrays that a model cannot take."""
 
 import contextlib
+import functools
 import re
 
 import keras
@@ -92,14 +93,15 @@ def test_methods_that_run_the_model_again_hold_them_fixed_too():
     options = cam.Options(flip=True, scorecam_channels=2, ig_steps=4)
     explain = cam.Explainer(model, "conv", options=options)
     names = ["gradcam", "scorecam", "saliency", "integrated_gradients"]
-    result = explain(PHOTOS, [0, 1, 2], method=names, other_inputs=PLACES)
-    mirrored = explain(PHOTOS[:, :, ::-1], [0, 1, 2], names, other_inputs=PLACES)
-    assert list(result) == list(mirrored) == names
-    for name in names:
+    ask = functools.partial(explain.explain_many, methods=names)
+    result = ask(PHOTOS, [0, 1, 2], other_inputs=PLACES)
+    mirrored = ask(PHOTOS[:, :, ::-1], [0, 1, 2], other_inputs=PLACES)
+    assert [name for name, _ in result] == [name for name, _ in mirrored] == names
+    for name in result:
         close(mirrored[name].cams[..., ::-1], result[name].cams)
     for i in range(3):
-        alone = explain(PHOTOS[i : i + 1], [i], names, other_inputs=PLACES[i])
-        for name in names:
+        alone = ask(PHOTOS[i : i + 1], [i], other_inputs=PLACES[i])
+        for name in result:
             close(alone[name].cams[0], result[name].cams[i])
 
 

@@ -65,6 +65,22 @@ def test_method_against_float64_loops(name, shape):
     np.testing.assert_allclose(single, expected, atol=2e-4 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("name", [*LAYER, "center_gaussian"])
+@pytest.mark.parametrize("shape", [(3, 4, 20), (5, 4, 6)])
+def test_leading_axes_are_images_and_targets(name, shape):
+    """NumPy arrays, whole numbers among them; float32 comes out."""
+    rng = np.random.default_rng(2)
+    a = rng.integers(-3, 9, (2, 1, *shape))
+    g = rng.normal(size=(2, 3, *shape))
+    compute = methods.METHODS[name].compute
+    asks = methods.METHODS[name].gradients
+    found = compute(a, g)
+    assert found.shape == (2, 3 if asks else 1, *shape[:2]) and found.dtype == "float32"
+    for i, k in np.ndindex(found.shape[:2]):
+        alone = np.asarray(compute(a[i, 0], g[i, k]))
+        np.testing.assert_allclose(found[i, k], alone, atol=1e-5 * np.abs(alone).max())
+
+
 @pytest.mark.parametrize("name", LAYER)
 def test_maps_are_finite_whatever_comes(name):
     rng = np.random.default_rng(0)
@@ -114,3 +130,49 @@ def test_registry_and_unknown_method():
         methods.get_methods("gradcan")
     with pytest.raises(UserError, match="no method"):
         methods.get_methods(())
+
+
+def test_the_registry_is_these_functions():
+    """A method of a layer is a public function of the module, found by its name."""
+    import hiercam_keras as hc
+
+    named = {"gradcam++": "gradcam_plus_plus", "random": "random_map"}
+    for name, method in methods.METHODS.items():
+        if method.source in ("layer", "random"):
+            assert method.compute is getattr(hc.methods, named.get(name, name))
+            assert method.compute.__doc__
+
+
+def test_a_method_is_added_in_one_place(explain, images, monkeypatch):
+    """The decorator is enough for the engine."""
+    monkeypatch.setattr(methods, "METHODS", methods.METHODS.copy())
+
+    @methods._method("activation_sum", gradients=False)
+    def activation_sum(activations):
+        return activations.sum(-1)
+
+    found = explain(images, [1] * 5, "activation_sum")
+    hires = explain(images, [1] * 5, "hirescam")
+    assert found.method == "activation_sum" and found.cams.shape == hires.cams.shape
+    assert np.abs(found.cams - hires.cams).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("call", "part"),
+    [
+        (lambda a: methods.gradcam(a), "gradcam needs grads"),
+        (
+            lambda a: methods.layercam(a, a[..., :2]),
+            r"found \(4, 3, 5\) and .*, 2\)",
+        ),
+        (
+            lambda a: methods.hirescam(a[None].repeat(2, 0), a[None].repeat(3, 0)),
+            r"found \(2, 4, 3, 5\) and \(3, 4, 3, 5\)",
+        ),
+        (lambda a: methods.eigencam(a[0]), r"\(..., h, w, C\), found .* \(3, 5\)"),
+    ],
+)
+def test_arrays_that_do_not_fit(call, part):
+    array = np.ones((4, 3, 5))
+    with pytest.raises(UserError, match=part):
+        call(array)

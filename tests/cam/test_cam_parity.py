@@ -98,7 +98,7 @@ def theirs(reference, twin, images):
 @pytest.fixture(scope="module")
 def ours(small_model, images):
     explain = cam.Explainer(small_model, ["first_activation", "top_activation"])
-    return explain(images, LABELS, method=tuple(NAMES))
+    return explain.explain_many(images, LABELS, tuple(NAMES))
 
 
 def test_same_logits(reference, twin, small_model, images):

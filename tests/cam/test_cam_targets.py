@@ -39,7 +39,7 @@ def ask(space, asked, logits):
     batch, count = len(logits), len(asked)
     codes = targets.encode(asked + asked[-1:] * (5 - count), space, batch)
     rows = np.minimum(np.arange(4), batch - 1)
-    codes = targets.Codes(*(field[rows] for field in codes))
+    codes = codes.take(rows)
     found = resolve(space, codes, np.asarray(logits, np.float32)[rows])
     return jax.tree.map(lambda x: np.asarray(x)[:batch, :count], found)
 
@@ -275,3 +275,107 @@ def test_real_birds_have_a_row_for_every_taxon(real_data):
     codes = targets.encode(targets.expand(targets.path(100), space), space, 3)
     assert codes.row.shape == (3, 7)
     assert [space.rank_label(row)[0] for row in codes.row[0]] == list(space.ranks)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.6, 2.5])
+@pytest.mark.parametrize("count", [1, 2, 5, 40])
+def test_the_nearest_are_the_best_others(space, logits, count, strength):
+    """s_a minus a multiple of the mean of the k best others, and its gradient."""
+    asked = [
+        targets.contrast("species", 3, "nearest", count=count, strength=strength),
+        targets.contrast("genus", None, "nearest", count=count, strength=strength),
+        targets.contrast("species", 3, 0),
+    ]
+    selected, scored = ask(space, asked, logits)
+    genera = ["A/a/g1", "A/a/g2", "A/c/g3", "B/b/g4"]
+    for b, z in enumerate(logits.astype(np.float32).astype(np.float64)):
+        others = sorted(set(range(7)) - {3}, key=lambda i: -z[i])[:count]
+        expected = z[3] - strength * z[others].mean()
+        assert scored.scores[b, 0] == pytest.approx(expected, abs=1e-5)
+        gradient = np.eye(7)[3] - strength * np.eye(7)[others].mean(0)
+        np.testing.assert_allclose(scored.cotangents[b, 0], gradient, atol=1e-6)
+        assert selected.rival[b, 0] == 10 + others[0]
+
+        sums = np.array([lse(z[below(genus)]) for genus in genera])
+        best, *rest = np.argsort(-sums)
+        rest = rest[:count]
+        expected = sums[best] - strength * sums[rest].mean()
+        assert scored.scores[b, 1] == pytest.approx(expected, abs=1e-5)
+        shares = np.zeros((4, 7))
+        for i, genus in enumerate(genera):
+            shares[i, below(genus)] = np.exp(z[below(genus)] - sums[i])
+        gradient = shares[best] - strength * shares[rest].mean(0)
+        np.testing.assert_allclose(scored.cotangents[b, 1], gradient, atol=1e-5)
+
+        # Another contrast in the same call is what it was.
+        assert scored.scores[b, 2] == pytest.approx(z[3] - z[0], abs=1e-5)
+        np.testing.assert_allclose(scored.cotangents[b, 2], np.eye(7)[3] - np.eye(7)[0])
+
+
+@pytest.mark.parametrize("against", ["runner_up", "siblings", 0])
+def test_a_contrast_of_any_kind_has_a_strength(space, logits, against):
+    whole, half = (
+        ask(space, targets.contrast("species", 3, against, strength=strength), logits)
+        for strength in (1.0, 0.5)
+    )
+    alone = ask(space, targets.marginal("species", 3), logits)[1]
+    for field in ("scores", "cotangents"):
+        one, other = getattr(whole[1], field), getattr(half[1], field)
+        np.testing.assert_allclose(2 * other - one, getattr(alone, field), atol=1e-5)
+
+
+def test_the_nearest_of_one_is_the_runner_up(space, logits):
+    nearest = ask(space, targets.contrast(against="nearest", count=1), logits)
+    runner_up = ask(space, targets.contrast(), logits)
+    np.testing.assert_array_equal(nearest[0].rival, runner_up[0].rival)
+    np.testing.assert_allclose(nearest[1].scores, runner_up[1].scores, atol=1e-6)
+
+
+def test_labels_that_are_ruled_out_are_not_near(space, logits):
+    """-inf has no mean."""
+    z = logits.copy()
+    z[:, [0, 5]] = -np.inf
+    asked = targets.contrast("species", 3, "nearest", count=6)
+    _, scored = ask(space, asked, z)
+    left = [1, 2, 4, 6]
+    np.testing.assert_allclose(
+        scored.scores[:, 0], z[:, 3] - z[:, left].mean(1), atol=1e-5
+    )
+    assert np.isfinite(scored.cotangents).all()
+
+
+def test_targets_without_nearest_have_the_program_that_they_had(space):
+    asked = targets.expand([targets.path(3), targets.contrast(taxon=3)], space)
+    codes = targets.encode(asked, space, 2)
+    assert codes.count is None and codes.strength is None
+    assert len(jax.tree.leaves(codes)) == 5
+
+
+def test_what_a_contrast_refuses(space):
+    for options, part in (
+        ({"count": 0}, "count is the number of nearest taxa, from 1; found 0"),
+        ({"count": 1.5}, "found 1.5"),
+        ({"strength": 0}, "strength is a number above 0, found 0"),
+        ({"strength": float("nan")}, "found nan"),
+    ):
+        with pytest.raises(UserError, match=part):
+            targets.contrast(against="nearest", **options)
+    asked = targets.contrast("genus", against="nearest", count=4, strength=0.6)
+    assert asked.title == "contrast-genus-nearest4-0.6"
+    assert targets.contrast("genus").title == "contrast-genus-runner_up"
+
+
+def test_the_map_against_the_nearest_is_the_mean_of_their_maps(explain, images):
+    """Grad-CAM is linear in the gradient; two named taxa are two maps of one image."""
+    first = explain(images, targets.predicted())
+    order = np.argsort(-first.logits, axis=1)
+    asked = [targets.contrast(against="nearest", count=2, strength=0.6)]
+    asked += [
+        targets.contrast("species", order[:, 0], order[:, place], strength=0.6)
+        for place in (1, 2)
+    ]
+    cams = explain(images, asked).cams
+    scale = np.abs(cams).max()
+    np.testing.assert_allclose(cams[:, 0], cams[:, 1:].mean(1), atol=1e-5 * scale)
+    pair = explain(images, [targets.label("g1 x"), targets.label("g4 v")])
+    assert pair.names == [["g1 x", "g4 v"]] * len(images)

@@ -27,7 +27,9 @@ def _presets() -> list[Look]:
 def drawn():
     """One picture of every combination of presets and of 120 random looks."""
     looks = _presets()
-    looks += [traits.random_look(np.random.default_rng([5, k])) for k in range(120)]
+    for k in range(120):
+        rng = np.random.default_rng([5, k])
+        looks.append(Look(*(traits.RANDOM[one](rng) for one in traits.CHANNELS)))
     return [
         render(look, k % len(HABITATS), np.random.default_rng([6, k]), SIZE)
         for k, look in enumerate(looks)

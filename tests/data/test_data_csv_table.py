@@ -155,7 +155,7 @@ def test_paths_without_suffix_say_so(read):
 def test_a_table_without_its_source_is_named(read, data_config, folder):
     read(HEADER + ROWS)
     with pytest.raises(
-        UserError, match="is a table of images: add --config=configs/cs"
+        UserError, match="is a table of images: use --config.data.source=cs"
     ):
         sources.load(data_config, str(folder / "table.csv"))
 

@@ -188,7 +188,7 @@ def test_a_run_from_before_a_field_is_viewed_at_another_stride(studied, monkeypa
         map_settings.train, "build", lambda c, _: met.append(c.model) or 1
     )
     monkeypatch.setattr(map_settings.xla_layers, "accelerate", lambda model, _: model)
-    map_settings.model_at(map_settings.opened(old, settings, spec), 16)
+    map_settings.network_at(map_settings.opened(old, settings, spec), 16)
     assert met[0].dropout == config.model.dropout and met[0].output_stride == 16
 
 
@@ -224,4 +224,3 @@ def test_figures_of_sums_by_hand():
     )
     chosen = localization_counts.at_thresholds(np.array([0, 1, 2]))(sums)
     assert chosen[0] == pytest.approx((2 / 4 + 2 / 4 + 0) / 3)
-    assert localization_counts.best_thresholds(found).tolist() == [1, 1, 1]

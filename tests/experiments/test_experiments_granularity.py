@@ -27,6 +27,7 @@ from hiercam_keras.experiments import (
     training_grid,
 )
 from hiercam_keras.metrics.localization import PixelCounts
+from hiercam_keras.runs import network
 
 RANDOM = np.random.default_rng(0).normal(size=(64, 1, 6, 6)).astype(np.float32)
 
@@ -306,7 +307,7 @@ def test_a_network_of_the_users_is_swept_at_the_strides_it_is_trained_at(
     condition = next(iter(training_grid.conditions(settings)))
     spec = training_grid.make_spec(settings, ("family",), 0, condition)
     (run,) = runs.train_missing([spec], settings)
-    assert map_settings.usual_layer_of(run) == "mine"
+    assert network.default_layer(run) == "mine"
     (found,) = map_settings.measurements_at(
         spec, run, settings, kinds=("asked",), rank="family"
     )

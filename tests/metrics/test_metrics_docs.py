@@ -26,12 +26,15 @@ def test_the_code_of_the_page_runs():
         "model": model,
         "images": rng.integers(0, 256, (4, 12, 10, 3), dtype=np.uint8),
         "labels": [0, 1, 2, 0],
+        "masks": rng.random((4, 12, 10)) > 0.5,
     }
     (block,) = re.findall(r"^```python\n(.*?)^```$", TEXT, re.M | re.S)
     exec(compile(block, "METRICS.md", "exec"), names)
     asked = tuple(name for name in NAMES if not name.startswith("aopc"))
     assert tuple(names["faithfulness"]) == asked
-    assert names["faithfulness"]["drop"].shape == (4,)
+    assert names["faithfulness"]["drop"].shape == (4, 1)
+    assert names["hits"].shape == (4,) and 0 <= names["at_half"] <= 1
+    assert 0 <= names["recall"] <= 1
     rows = [row for row in names["table"] if row["measure"] == "spearman_signed"]
     assert [row["layer"] for row in rows] == ["", "logits", "conv"]
     assert rows[0]["mean"] == pytest.approx(1) and rows[2]["mean"] < 0.999

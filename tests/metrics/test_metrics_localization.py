@@ -101,8 +101,6 @@ def test_max_box_acc_by_hand():
     value, thresholds = counts.max_box_acc_v2()
     assert value == pytest.approx((1 + 1 + 0.5) / 3) and thresholds == (0, 0, 0)
     assert counts.accuracy_at(0.48) == 0.5
-    by_group = counts.accuracy_by_group(0.1)
-    assert by_group[0] == 1 and math.isnan(by_group[1]) and by_group[2] == 0
 
 
 def test_counts_add_up():

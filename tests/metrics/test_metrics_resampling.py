@@ -169,3 +169,11 @@ def test_wrong_input_is_refused():
         resampling.of_sums([[np.nan]], ["a"], lambda s: s[:, 0])
     with pytest.raises(ValueError, match=r"expected \(N,\)"):
         resampling.lift([1.0], [1.0, 2.0])
+
+
+def test_an_estimate_is_printed_with_what_it_rests_on():
+    nan = float("nan")
+    known = resampling.Estimate(1.234, 1.1, 1.35, 60, 12, 0.0213)
+    assert str(known) == "1.23 (1.1 to 1.35), n = 60 in 12 groups, p = 0.021"
+    few = resampling.Estimate(-0.0, nan, nan, 1, 1)
+    assert str(few) == "0, n = 1 in 1 group"

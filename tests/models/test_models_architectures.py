@@ -15,6 +15,7 @@ import pytest
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import (
     backbones,
+    efficientnet_lite,
     files,
     heads,
     imagenet,
@@ -34,13 +35,23 @@ PUBLISHED = {
     "efficientnet_b2": (9_177_569, 1408),
     "efficientnet_b3": (12_320_535, 1536),
     "efficientnet_v2_b0": (7_200_312, 1280),
+    # Those of the published files, statistics of the batch norms included.
+    "efficientnet_lite0": (4_694_024, 1280),
+    "efficientnet_lite1": (5_470_344, 1280),
+    "efficientnet_lite2": (6_150_168, 1280),
     "resnet50": (25_636_712, 2048),
     "resnet50_v2": (25_613_800, 2048),
     "convnext_tiny": (28_589_128, 768),
     "mobilenet_v3_small": (1_516_120, 576),
     "mobilenet_v3_large": (3_957_352, 960),
 }
-SLOW = ("efficientnet_b1", "efficientnet_b2", "efficientnet_b3")
+SLOW = (
+    "efficientnet_b1",
+    "efficientnet_b2",
+    "efficientnet_b3",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+)
 ALL = [
     pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
     for name in PUBLISHED
@@ -66,7 +77,8 @@ def finer(name):
 
 def test_every_backbone_is_listed():
     known = {name for name in backbones.BACKBONES if name != "tiny"}
-    assert known == PUBLISHED.keys() == imagenet.FILES.keys()
+    assert known == PUBLISHED.keys()
+    assert known == imagenet.FILES.keys() | efficientnet_lite.VARIANTS.keys()
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -117,6 +129,7 @@ def preprocessed(name, layer):
         ("resnet50", "conv1_pad", [51 - 103.939, -116.779, 255 - 123.68]),
         ("resnet50_v2", "conv1_pad", [1.0, -1.0, -0.6]),
         ("mobilenet_v3_small", "conv", [1.0, -1.0, -0.6]),
+        ("efficientnet_lite0", "stem_conv", [1.0, -127 / 128, -76 / 128]),
         (
             "convnext_tiny",
             "convnext_tiny_stem",
@@ -135,16 +148,20 @@ def test_preprocessing_is_inside(name, layer, expected):
 
 def test_drop_path_reaches_every_kind_of_network():
     rates = {}
-    for name in ("efficientnet_v2_b0", "convnext_tiny", "resnet50"):
+    drops = ("efficientnet_v2_b0", "efficientnet_lite0", "convnext_tiny", "resnet50")
+    for name in drops:
         model = keras.models.clone_model(build(name)) if name == "resnet50" else None
         model = model or build(name)
-        drops = [x for x in model.layers if x.name.endswith("_drop")]
-        before = [x.rate for x in drops]
+        dropped = [x for x in model.layers if x.name.endswith("_drop")]
+        before = [x.rate for x in dropped]
         heads.set_drop_connect(model, 0.1)
-        rates[name] = [x.rate for x in drops]
+        rates[name] = [x.rate for x in dropped]
         np.testing.assert_allclose(rates[name], np.array(before) / 2)
         heads.set_drop_connect(model, 0.4)  # of 0.1: back to 0.2
     assert rates["resnet50"] == []
+    # 16 blocks, of which 9 have a shortcut; the rate of block k is 0.2 k/16, halved.
+    lite = [0.1 * k / 16 for k in (2, 4, 6, 7, 9, 10, 12, 13, 14)]
+    np.testing.assert_allclose(rates["efficientnet_lite0"], lite)
     assert rates["convnext_tiny"][0] == 0
     assert rates["convnext_tiny"][-1] == pytest.approx(0.1)
     assert len(rates["convnext_tiny"]) == 18

@@ -233,7 +233,9 @@ def test_download_that_fails_is_told(backbone, tmp_path, monkeypatch):
         "get_file",
         lambda *a, **k: fetch(*a, **k, cache_dir=str(tmp_path)),
     )
-    with pytest.raises(UserError, match="imagenet: .*could not be had.*give its path"):
+    with pytest.raises(
+        UserError, match="imagenet: .*could not be had.*give its path.*weights=none"
+    ):
         weights.load_backbone_weights(backbone, "imagenet")
     wrong = tmp_path / "wrong.h5"
     wrong.write_bytes(b"something else")

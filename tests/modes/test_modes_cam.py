@@ -14,7 +14,7 @@ from hiercam_keras.cam import Explainer, store, targets
 from hiercam_keras.data import splits
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files
-from hiercam_keras.modes import export
+from hiercam_keras.modes import make_maps
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 
@@ -184,9 +184,9 @@ def test_wrong_values_are_named(trained, fields, words):
 def test_a_store_that_was_cut_short_is_filled_up(trained, no_maps, monkeypatch):
     """A killed cam leaves whole shards; the next call makes the others."""
     monkeypatch.setattr(
-        export.store, "Writer", _small_shards(export.store.Writer), raising=True
+        make_maps.store, "Writer", _small_shards(make_maps.store.Writer), raising=True
     )
-    real = export._overlapped
+    real = make_maps._overlapped
 
     def stops(*args):
         for number, pair in enumerate(real(*args)):
@@ -196,7 +196,7 @@ def test_a_store_that_was_cut_short_is_filled_up(trained, no_maps, monkeypatch):
 
     fields = {"cam.method": "hirescam", "cam.batch_size": 4}
     with monkeypatch.context() as patch:
-        patch.setattr(export, "_overlapped", stops)
+        patch.setattr(make_maps, "_overlapped", stops)
         with pytest.raises(KeyboardInterrupt):
             cam(trained, rank=("species",), fields=fields)
     said, maps = cam(trained, rank=("species",), fields=fields)

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hiercam_keras.evaluation.faithfulness import measure_batch
 from hiercam_keras.metrics.faithfulness.measure import NAMES, Choices
-from hiercam_keras.modes.faithful import measure_batch
 
 NOISY = Choices(
     steps=3,
@@ -33,7 +33,7 @@ def test_neither_place_nor_company_in_the_batch_changes_a_number():
 
     def measured(rows):
         of = [ids[row] for row in rows]
-        return measure_batch(score, images[rows], cams[rows], of, NOISY)
+        return measure_batch(score, images[rows], cams[rows], of, NOISY).numbers
 
     together = measured([0, 1, 2, 3])
     assert np.isfinite([together[name] for name in NAMES]).all()

@@ -214,7 +214,9 @@ def test_the_interval_of_the_mean_follows_from_those_of_the_ranks():
     assert 0 < found.mean.low < found.mean.share < found.mean.high < 1
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v3_small"])
+@pytest.mark.parametrize(
+    "name", ["efficientnet_b0", "efficientnet_lite1", "mobilenet_v3_small"]
+)
 def test_the_layer_is_there_and_as_fine_as_the_rule_says(name):
     layer = backbones.build_backbone(name, 64).get_layer(guide_view.LAYERS[name])
     assert layer.output.shape[1:3] == (4, 4)  # 1/16 of 64 px

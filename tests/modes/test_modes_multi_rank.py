@@ -146,7 +146,7 @@ def test_heads_are_built_coarse_to_fine_in_whatever_order_they_are_named(
     config = everything[0].copy_and_resolve_references()
     config.runs_dir = str(tmp_path)
 
-    def build(config, num_labels):
+    def build(config, num_labels, **_):
         raise UserError(",".join(num_labels))
 
     monkeypatch.setattr(train, "build", build)

@@ -8,7 +8,8 @@ import tiny_birds
 
 from hiercam_keras.cam import store
 from hiercam_keras.data import index
-from hiercam_keras.modes.localize_question import Question
+from hiercam_keras.evaluation.question import Question
+from hiercam_keras.modes.localize_question import folder_of
 from hiercam_keras.runs import run_folder
 
 
@@ -112,11 +113,15 @@ def test_a_folder_with_the_longest_name_has_an_index(tmp_path):
 
 
 def test_questions_have_a_folder_each():
-    plain = Question("family", "predicted", "auto", "", "family")
-    asked = dataclasses.replace(plain, target="Accipiter nisus", layer="block4c_add")
-    assert plain.folder("gradcam++") == "gradcam++"
-    assert asked.folder("gradcam") == "gradcam-Accipiter_nisus-block4c_add"
+    plain = Question("family", method="gradcam++")
+    asked = Question("family", target="a/b", method="gradcam", layer="block4c_add")
+    assert folder_of(plain, "predicted", "family") == "gradcam++"
+    name = folder_of(asked, "Accipiter nisus", "family")
+    assert name == "gradcam-Accipiter_nisus-block4c_add"
+    marginal = dataclasses.replace(plain, score="marginal")
+    name = folder_of(marginal, "true", "species")
+    assert name == "gradcam++-family-true-marginal"
     targets = ["Crows/Jays", "Crows Jays", "Crows_Jays", "Crows-Jays", "J" * 300]
-    folders = {dataclasses.replace(plain, target=one).folder("x") for one in targets}
+    folders = {folder_of(plain, one, "family") for one in targets}
     assert len(folders) == 5
     assert not any("/" in one or len(one) > 200 for one in folders)

@@ -7,10 +7,9 @@ import pytest
 import tiny_birds
 
 from hiercam_keras import tables
-from hiercam_keras.cam import store
+from hiercam_keras.cam import Explainer, store
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.sanity import similarity
-from hiercam_keras.modes import sanity
 
 
 def run(trained, **fields):
@@ -35,19 +34,14 @@ def test_a_row_for_each_layer_from_the_output_down(trained):
 
 def test_random_models_are_asked_what_the_trained_one_answered(trained, monkeypatch):
     """One stage of all pictures: what it is asked, and the figure made of its maps."""
-    made, inner = [], sanity.make_explainer
+    made, inner = [], Explainer.__call__
 
-    def spy(model, data):
-        explain = inner(model, data)
+    def spy(explain, images, asked, method, *, variables):
+        found = inner(explain, images, asked, method, variables=variables)
+        made.append((asked, method, found.cams[:, 0]))
+        return found
 
-        def explained(images, asked, method, variables):
-            found = explain(images, asked, method, variables=variables)
-            made.append((asked, method, found.cams[:, 0]))
-            return found
-
-        return explained
-
-    monkeypatch.setattr(sanity, "make_explainer", spy)
+    monkeypatch.setattr(Explainer, "__call__", spy)
     _, maps = run(trained, order="independent", images=-1, layers=("conv2",))
     ((asked, method, cams),) = made
     entries = [maps.get(example_id) for example_id in maps.example_ids]

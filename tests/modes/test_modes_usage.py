@@ -21,8 +21,8 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 RUN_MODES = [mode for mode in usage.MODES if usage.USAGE[mode].takes_run]
 
 
-def test_every_flag_of_main_is_in_the_table():
-    text = (ROOT / "main.py").read_text("utf-8")
+def test_every_flag_is_in_the_table():
+    text = (ROOT / "hiercam_keras" / "cli.py").read_text("utf-8")
     defined = set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", text))
     assert {"mode", "config", "rank", "multihost"} < defined
     assert usage.FLAGS == defined - {"mode", "config", "version"}
@@ -199,8 +199,11 @@ def test_an_override_of_another_mode_without_a_run():
     with pytest.raises(UserError, match="train.epochs has no effect with --mode=prep"):
         usage.check_fields("prepare", ["data.root", "train.epochs"])
     usage.check_fields("train", ["cam.method", "localize.size"])  # the run keeps them
+    trained = [field for field in FIELDS if usage.users_of(field) != "import"]
     for mode in usage.EXPERIMENTS:
-        usage.check_fields(mode, FIELDS)
+        usage.check_fields(mode, trained)
+    with pytest.raises(UserError, match="model.other has no effect .*read by import"):
+        usage.check_fields("train", ["model.other"])
 
 
 def test_the_run_that_was_trained_last_is_named(tmp_path, monkeypatch):

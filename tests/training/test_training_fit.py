@@ -131,6 +131,48 @@ def test_the_best_epoch_is_kept(train, monkeypatch, keep_best):
     assert any(not np.array_equal(*pair) for pair in zip(*seen[1:], strict=True))
 
 
+@pytest.mark.parametrize(
+    ("least", "chosen"), [(0, True), (10, True), (11, False), (30, False)]
+)
+def test_few_images_do_not_choose(train, monkeypatch, caplog, least, chosen):
+    """Of 10 val images the first of 3 epochs seems best; it has learned least."""
+    seen = []
+
+    def validate(self, epoch, logs=None):
+        logs["val_loss"] = [1.0, 2.0, 3.0][epoch]
+        seen.append([np.array(one) for one in self.model.get_weights()])
+
+    monkeypatch.setattr(callbacks.Validation, "on_epoch_end", validate)
+    with caplog.at_level(logging.INFO):
+        done = train(keep_best_images=least)
+    for found, first, last in zip(
+        done.model.get_weights(), seen[0], seen[2], strict=True
+    ):
+        np.testing.assert_array_equal(found, first if chosen else last)
+    said = "10 val images are too few to choose an epoch by"
+    assert (said in caplog.text) != chosen
+
+
+def test_images_without_a_label_do_not_count(make_model, loaders):
+    """-1 at a rank: the loss is the mean over the others; NaN where there are none."""
+    model, _ = make_model(("family", "species"))
+    loader = loaders[1]
+    plain = callbacks.validate(model, loader, ("family", "species"))
+    found = predict_logits(model, loader, ("family", "species"))
+    log_p = np.log(np.exp(found.logits["species"].astype(np.float64)))
+    log_p -= np.log(np.exp(log_p).sum(-1, keepdims=True))
+    truth = found.labels["species"].copy()
+    loader.labels["species"] = np.where(np.arange(len(truth)) < 4, -1, truth)
+    partly = callbacks.validate(model, loader, ("family", "species"))
+    expected = -np.mean(log_p[np.arange(4, 10), truth[4:]])
+    assert partly["val_species_loss"] == pytest.approx(expected, rel=1e-6)
+    assert partly["val_family_loss"] == plain["val_family_loss"]
+    loader.labels["species"] = np.full(len(truth), -1)
+    none = callbacks.validate(model, loader, ("family", "species"))
+    assert np.isnan(none["val_species_loss"]) and np.isnan(none["val_species_accuracy"])
+    assert none["val_loss"] == pytest.approx(plain["val_family_loss"])
+
+
 def test_without_validation_the_last_epoch_is_kept(train):
     done = train(epochs=2, validation=False)
     assert set(done.rows[-1]) == {"epoch", "loss", "accuracy"}

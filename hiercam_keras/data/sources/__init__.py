@@ -17,6 +17,7 @@ from absl import logging
 from hiercam_keras import file_names
 from hiercam_keras.cache_folder import cache_folder, expanded
 from hiercam_keras.data import index as index_lib
+from hiercam_keras.data import suffixes
 from hiercam_keras.data.prepare_report import PrepareReport
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import annotations
@@ -34,7 +35,9 @@ MODULES = {
     "cub200": "tfds_cub200",
     "tfds_birds": "tfds_inat2021",
 }
-NAMES = tuple(MODULES)
+AUTO = "auto"
+NAMES = (*MODULES, AUTO)
+_TABLES = (".csv", ".tsv", ".txt")
 _FOLDERS = ("image_folder", "inat2021", "csv_table")  # they read existing files
 
 
@@ -75,19 +78,20 @@ def load(
     Raises:
       UserError: the source is unknown, or its data are missing or invalid.
     """
-    if data_config.source not in MODULES:
+    kind = _kind(data_config, data_dir)
+    if kind not in MODULES:
         raise UserError(
             f"data.source is {data_config.source!r}: use one of {', '.join(NAMES)}."
         )
     cache = cache_folder(cache_dir or data_config.get("cache_dir"))
     root = data_config.get("root", "")
-    given = data_dir or not root or data_config.source not in _FOLDERS
+    given = data_dir or not root or kind not in _FOLDERS
     if not given and not expanded(root).exists():
         raise UserError(
-            f"config.data.root is {root}, which does not exist. Name the folder of the "
-            "images with --data_dir or --config.data.root."
+            f"config.data.root is {file_names.in_full(root)}, which does not exist. "
+            "Name the folder of the images with --data_dir or --config.data.root."
         )
-    module = importlib.import_module(f"{__name__}.{MODULES[data_config.source]}")
+    module = importlib.import_module(f"{__name__}.{MODULES[kind]}")
     read = module.read_source(Request(data_config, data_dir or None, cache))
     if data_dir:
         name = data_name(data_dir)
@@ -102,6 +106,8 @@ def load(
             reason,
             ", ..." if report.counts["unreadable"] > 1 else "",
         )
+    if raw := suffixes.raw_counts(report.ignored):
+        logging.warning("passed by: %s", raw)
     return Source(
         name or data_name(read.root),
         read.root,
@@ -109,6 +115,15 @@ def load(
         read.evidence,
         report,
     )
+
+
+def _kind(data_config: Any, data_dir: str | None) -> str:
+    """data.source; what `auto` is: a table where one is named, else class folders."""
+    if data_config.source != AUTO:
+        return data_config.source
+    place = expanded(data_dir or data_config.get("root", ""))
+    table = place.suffix.lower() in _TABLES and place.is_file()
+    return "csv_table" if table or data_config.get("table", "") else "image_folder"
 
 
 def check_drawn_ranks(

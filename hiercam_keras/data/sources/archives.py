@@ -15,8 +15,8 @@ from pathlib import Path
 
 from absl import logging
 
+from hiercam_keras.data import suffixes
 from hiercam_keras.data.sources import safe_paths
-from hiercam_keras.data.sources.image_folder import SUFFIXES
 from hiercam_keras.errors import UserError
 
 KINDS = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -65,7 +65,7 @@ def _wanted(path, name):
         logging.warning("Left out %s of %s: its name is not UTF-8", ascii(name), path)
         return False
     last = name.rsplit("/", 1)[-1]
-    return last.lower().endswith(SUFFIXES) and not last.startswith(".")
+    return last.lower().endswith(suffixes.IMAGES) and not last.startswith(".")
 
 
 def _members(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:

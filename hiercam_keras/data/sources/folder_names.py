@@ -6,22 +6,14 @@ from pathlib import Path
 from absl import logging
 
 from hiercam_keras.data import index as index_lib
-from hiercam_keras.data.sources import lineage_table, split_words
+from hiercam_keras.data.sources import lineage_table
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
+from hiercam_keras.taxonomy import split_words
+from hiercam_keras.taxonomy.lineage import Lineage, is_inat, parse_class_name
 
 LABEL = "label"  # the single rank of folders with plain names
 _SHOWN = 5  # folders that a message lists
 _FIELDS = 6  # of a name that looks like a damaged iNaturalist name of 8
-
-
-def is_inat(name: str) -> bool:
-    """Whether a folder has an iNaturalist name."""
-    try:
-        parse_class_name(name)
-    except UserError:
-        return False
-    return True
 
 
 def split_of(name: str) -> str | None:

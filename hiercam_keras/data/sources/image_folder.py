@@ -17,8 +17,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from hiercam_keras import wording
+from hiercam_keras import file_names, wording
 from hiercam_keras.data import index as index_lib
+from hiercam_keras.data import suffixes
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import annotations, boxes, folder_names
 from hiercam_keras.data.sources.reading import Reading, Request
@@ -26,7 +27,6 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.lineage import Lineage
 
 _EXPECTED = "such as 03113_Animalia_.._Accipiter_gentilis or any plain name"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
 class Listing(NamedTuple):
@@ -184,7 +184,7 @@ def list_files(
             f"data.keep_lineage={'/'.join(keep)}. Correct it, or leave it empty."
         )
     if not files:
-        raise UserError(_nothing(data_dir, images))
+        raise UserError(_nothing(data_dir, images) + _raw(ignored))
     return Listing(
         images,
         known,
@@ -250,7 +250,7 @@ def _holds_images(folder: os.DirEntry) -> bool:
     if _hidden(folder.name) or not _is_dir(folder):
         return False
     return any(
-        entry.name.lower().endswith(SUFFIXES) and not _hidden(entry.name)
+        entry.name.lower().endswith(suffixes.IMAGES) and not _hidden(entry.name)
         for entry in _entries(folder.path)
         if not _is_dir(entry)
     )
@@ -260,13 +260,13 @@ def _images_folder(data_dir):
     """`data_dir`, or `data_dir/images` if that holds the class folders."""
     if not data_dir.exists():
         raise UserError(
-            f"--data_dir {index_lib.printable(str(data_dir))} does not exist. Give the "
-            "folder that holds the class folders."
+            f"--data_dir {index_lib.printable(file_names.in_full(data_dir))} does not "
+            "exist. Give the folder that holds the class folders, or a table."
         )
     if data_dir.suffix.lower() == ".csv" and data_dir.is_file():
         raise UserError(
             f"--data_dir {index_lib.printable(str(data_dir))} is a table of images: "
-            "add --config=configs/csv_table.py, or --config.data.source=csv_table."
+            "use --config.data.source=csv_table, or leave --config out."
         )
     if not data_dir.is_dir():
         raise UserError(
@@ -305,7 +305,9 @@ def _image_names(folder, ignored):
             ignored["hidden files"] += 1
         elif _is_dir(entry):
             ignored["folders inside class folders"] += 1
-        elif not entry.name.lower().endswith(SUFFIXES):
+        elif kind := suffixes.raw_kind(entry.name):
+            ignored[kind] += 1
+        elif not entry.name.lower().endswith(suffixes.IMAGES):
             ignored["files without an image suffix"] += 1
         elif not _is_file(entry):
             ignored["broken links and special files"] += 1
@@ -359,7 +361,9 @@ def _nothing(data_dir, images):
     shown = index_lib.printable(str(images))
     below = [e for e in _entries(images) if not _hidden(e.name) and _is_dir(e)]
     if not below and any(
-        e.name.lower().endswith(SUFFIXES) for e in _entries(images) if not _is_dir(e)
+        e.name.lower().endswith(suffixes.IMAGES)
+        for e in _entries(images)
+        if not _is_dir(e)
     ):
         return (
             f"{shown} holds images, but no class folders: expected a folder for each "
@@ -391,6 +395,12 @@ def _nothing(data_dir, images):
         f"image files in it, found {len(below)} folders without images. Check "
         "--data_dir."
     )
+
+
+def _raw(ignored: Counter) -> str:
+    """A sentence on raw photographs, where there are any."""
+    kinds = suffixes.raw_counts(ignored)
+    return f" Passed by: {kinds}." if kinds else ""
 
 
 def _none_left(images, report):

@@ -7,7 +7,6 @@ The key is the name of a class folder, or a label of metadata. A column `class` 
 rank; it is the key only if it is the first column and there is no other key column.
 """
 
-import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from hiercam_keras import csv_files
 from hiercam_keras.csv_files import Table
 from hiercam_keras.data.sources import table as table_lib
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy.lineage import Lineage
+from hiercam_keras.taxonomy.lineage import Lineage, spelled
 
 KEYS = ("folder", "label", "cub_category")
 _CLASS = "class"
@@ -43,8 +42,8 @@ class Lineages(NamedTuple):
         for name in names:
             if name in self.by_key:
                 return self.by_key[name]
-        spelled = {_spelled(key): lineage for key, lineage in self.by_key.items()}
-        found = (spelled.get(_spelled(name)) for name in names)
+        by_spelling = {spelled(key): lineage for key, lineage in self.by_key.items()}
+        found = (by_spelling.get(spelled(name)) for name in names)
         return next((one for one in found if one is not None), None)
 
 
@@ -94,8 +93,3 @@ def _key(table: Table) -> str:
         "column folder (the names of the class folders, or labels), and a column for "
         "each rank, as in folder,family,species."
     )
-
-
-def _spelled(name: str) -> str:
-    name = unicodedata.normalize("NFC", name)  # macOS writes names in NFD
-    return " ".join(name.replace("_", " ").casefold().split())

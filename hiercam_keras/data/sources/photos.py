@@ -2,15 +2,19 @@
 
 import glob
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from absl import logging
+from ml_collections import ConfigDict
 
-from hiercam_keras import wording
+from hiercam_keras import file_names, wording
 from hiercam_keras.cache_folder import cache_folder
 from hiercam_keras.data import index as index_lib
+from hiercam_keras.data import loader, suffixes
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources.image_folder import SUFFIXES
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.lineage import parse_class_name
 
@@ -38,8 +42,8 @@ def load_photos(
     base, files = _find(os.path.expanduser(pattern))
     if not files:
         raise UserError(
-            f"--image={index_lib.printable(pattern)} matches no image file: give a "
-            "file, a folder or a quoted glob."
+            f"--image={index_lib.printable(file_names.in_full(pattern))} matches no "
+            "image file: give a file, a folder or a quoted glob."
         )
     cache = cache_folder(cache_dir) / "photos"
     found = index_lib.scan(base, cache, files, workers, partial=True)
@@ -68,6 +72,45 @@ def load_photos(
             f"{found.entries[first].reason}."
         )
     return records
+
+
+def load_images(
+    paths: str | Path | Sequence[str | Path], size: int, workers: int = 0
+) -> np.ndarray:
+    """Photographs as a network takes them: uint8 (B, size, size, 3), RGB.
+
+    The short side is resized to size * 256 / 224 and the middle is cropped, as in
+    training and evaluation. Photographs are turned upright as their EXIF data say.
+
+    Args:
+      paths: a file, a folder or a glob, whose images come sorted by name; or a sequence
+        of files, in its order.
+      size: side of the images, in pixels: that of the network's input.
+      workers: threads; 0 for one per core.
+
+    Raises:
+      UserError: nothing matches, or a file is no image.
+    """
+    one = isinstance(paths, str | Path)
+    records = [r for path in ([paths] if one else paths) for r in load_photos(path)]
+    config = ConfigDict(
+        {
+            "image_size": size,
+            "batch_size": len(records),
+            "pipeline": "arrays",
+            "workers": workers,
+            "cache_mb": 0,
+            "max_bad_share": 0.0,
+        }
+    )
+    # Files of several folders may share an example_id; a loader needs unique ones.
+    records = [replace(r, example_id=f"{i}") for i, r in enumerate(records)]
+    with loader.make_loader(records, {}, config) as batches:
+        (batch,) = batches.epoch(0)
+        if batches.skipped:
+            number, reason = next(iter(batches.skipped.items()))
+            raise UserError(f"{records[int(number)].path} cannot be read: {reason}.")
+        return batch.images
 
 
 def _find(pattern) -> tuple[Path, dict[str, Path]]:
@@ -115,7 +158,7 @@ def _walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             path = Path(place) / name
-            image = name.lower().endswith(SUFFIXES) and not name.startswith(".")
+            image = name.lower().endswith(suffixes.IMAGES) and not name.startswith(".")
             if image and path.is_file() and _writable(path):
                 files[_id(path, folder)] = path
     return {name: files[name] for name in sorted(files)}

@@ -16,8 +16,9 @@ from absl import logging
 from hiercam_keras import csv_files
 from hiercam_keras.csv_files import Table
 from hiercam_keras.data.records import Box
-from hiercam_keras.data.sources import boxes, rank_columns, safe_paths, split_words
+from hiercam_keras.data.sources import boxes, safe_paths
 from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy import rank_columns, split_words
 from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.ranks import check_ranks
 
@@ -133,7 +134,7 @@ def choose_ranks(
     choice = rank_columns.choose(columns, counts, wanted, classes)
     if not wanted:
         choice = choice._replace(left_out=_with_lines(table, choice.left_out))
-    line, others = rank_columns.described(choice, columns)
+    _, others = rank_columns.described(choice, columns)
     if not choice.ranks:
         found = f": {'; '.join(others)}" if others else ""
         raise UserError(
@@ -148,6 +149,18 @@ def choose_ranks(
                 "use letters, digits, spaces, dots, - and _. data.ranks chooses "
                 "columns."
             )
+    _log_choice(table, choice, columns, wanted)
+    return choice
+
+
+def _log_choice(
+    table: Table,
+    choice: rank_columns.Choice,
+    columns: Sequence[str],
+    wanted: Sequence[str],
+) -> None:
+    """Logs the ranks, and how to choose others if they were not named."""
+    line, others = rank_columns.described(choice, columns)
     logging.info("%s: %s", table.path, line)
     known = [rank for rank in choice.ranks if rank_columns.is_known(rank)]
     below = choice.ranks[choice.ranks.index(known[-1]) + 1 :] if known else ()
@@ -172,7 +185,6 @@ def choose_ranks(
             "; ".join(others),
             f"({','.join(map(repr, (*choice.ranks, first)))})",
         )
-    return choice
 
 
 def _with_lines(table: Table, left_out: Mapping[str, str]) -> dict[str, str]:

@@ -25,10 +25,11 @@ from PIL import Image
 
 from hiercam_keras import cache_folder, file_names, workdir
 from hiercam_keras.data.records import Box
-from hiercam_keras.data.sources import download, safe_paths, split_words
+from hiercam_keras.data.sources import download, safe_paths
 from hiercam_keras.data.sources.table import BOX
 from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
+from hiercam_keras.taxonomy import split_words
 from hiercam_keras.taxonomy.lineage import Lineage
 
 _TFDS = "tensorflow_datasets"

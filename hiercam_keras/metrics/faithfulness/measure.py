@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,6 +59,22 @@ class Choices:
     seed: int = 0
 
 
+class Measured(NamedTuple):
+    """What was measured of B pictures with a map each.
+
+    Attributes:
+      numbers: name -> float64 (B,), see `measure`.
+      shares: (S,), of the pixels that are gone or there, 0 .. 1.
+      curves: "deletion", "insertion", and "<name>_random" of the random order ->
+        (B, S), scores between those of the blank picture (0) and the whole one (1);
+        NaN where the curve cannot be normalized.
+    """
+
+    numbers: dict[str, np.ndarray]
+    shares: np.ndarray
+    curves: dict[str, np.ndarray]
+
+
 def measure(
     score: curves.Score,
     images: Any,
@@ -88,6 +104,21 @@ def measure(
       above 0 if the map is better. NaN for a constant map, or if a curve cannot be
       normalized.
     """
+    return measure_curves(
+        score, images, maps, random_maps, heatmaps, choices, seeds
+    ).numbers
+
+
+def measure_curves(
+    score: curves.Score,
+    images: Any,
+    maps: Any,
+    random_maps: Any,
+    heatmaps: Any,
+    choices: Choices | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Measured:
+    """`measure`, with the curves that its areas are of."""
     choices = choices or Choices()
     _converter(choices.score)  # raises before the model is run
     images, maps = np.asarray(images), np.asarray(maps)
@@ -102,7 +133,12 @@ def measure(
         whole, {k: _scores(score, fill) for k, fill in fills.items()}, choices
     )
     orders = {"": order.positions(maps), "_random": order.positions(random_maps)}
-    found = _areas(score, images, orders, fills, scale, seeds)
+    total = images.shape[1] * images.shape[2]
+    counts = order.counts(total, choices.steps)
+    shares = counts / total
+    lines = _curves(score, images, orders, fills, scale, counts)
+    found = {name: summary.area_under(line, shares) for name, line in lines.items()}
+    found |= _road(score, images, orders, scale, seeds)
     found |= _regions(score, images, fills, maps, random_maps, scale)
     found |= _kept(score, images, np.asarray(heatmaps), orders["_random"], scale)
     for name in {"deletion", "road"} & found.keys():
@@ -110,7 +146,8 @@ def measure(
     found["insertion_gain"] = found["insertion"] - found["insertion_random"]
     flat = np.ptp(maps.reshape(len(maps), -1), axis=1) == 0
     measured = [name for name in NAMES if name in found]
-    return {name: np.where(flat, np.nan, found[name]) for name in measured}
+    numbers = {name: np.where(flat, np.nan, found[name]) for name in measured}
+    return Measured(numbers, shares, lines)
 
 
 class _Scale:
@@ -129,12 +166,9 @@ class _Scale:
         return summary.normalized(convert(scores), *ends, least)
 
 
-def _areas(score, images, orders, fills, scale, seeds):
-    """The area under each normalized curve, by its name and that of its order."""
+def _curves(score, images, orders, fills, scale, counts):
+    """Normalized curves (B, S) by their name and that of their order."""
     choices, whole = scale.choices, scale.whole
-    total = images.shape[1] * images.shape[2]
-    counts = order.counts(total, choices.steps)
-    gone = [round(share * total) for share in choices.road_shares]
     found = {}
     for suffix, places in orders.items():
         for run, kind in (
@@ -147,11 +181,19 @@ def _areas(score, images, orders, fills, scale, seeds):
             # The ends are the same for every order, and known.
             inner = run(score, images, fills[kind], places, counts[1:-1])
             scores = np.concatenate([first[:, None], inner, last[:, None]], axis=1)
-            area = summary.area_under(scale.normalized(scores, kind), counts / total)
-            found[run.__name__ + suffix] = area
-        if gone:
-            scores = curves.imputed(score, images, places, gone, choices.noise, seeds)
-            found["road" + suffix] = scale.normalized(scores, "mean").mean(axis=1)
+            found[run.__name__ + suffix] = scale.normalized(scores, kind)
+    return found
+
+
+def _road(score, images, orders, scale, seeds):
+    """The mean normalized score over the shares that ROAD removes, by order."""
+    choices = scale.choices
+    total = images.shape[1] * images.shape[2]
+    gone = [round(share * total) for share in choices.road_shares]
+    found = {}
+    for suffix, places in orders.items() if gone else ():
+        scores = curves.imputed(score, images, places, gone, choices.noise, seeds)
+        found["road" + suffix] = scale.normalized(scores, "mean").mean(axis=1)
     return found
 
 

@@ -13,23 +13,22 @@ class Column:
 
     Attributes:
       name: unique among the columns.
-      rank: whose taxa are asked for.
+      rank: that is asked for.
+      method: the CAM method of its maps.
       depth: sorts finer ranks first.
       asked_of: the rank that the model was trained at, where it is not `rank`.
       data: the run with its images.
       maps: folder of its map store.
       faithfulness: example_id -> name -> value, of some of the pictures.
+      has_steps: the labels exclude one another, so each is chosen among siblings.
     """
 
     name: str
     rank: str
+    method: str
     depth: int
     asked_of: str | None
     data: RunData
     maps: Path
     faithfulness: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-
-    @property
-    def method(self) -> str:
-        """The CAM method of its maps."""
-        return self.data.config.cam.method
+    has_steps: bool = True

@@ -6,6 +6,7 @@ Kinds of pairs, each a question of its own:
 * asked: a model trained at a rank against a finer one that is asked for this rank;
 * seed: two trainings asked the same, a rank of their own or a coarser one: the noise
   that a difference must rise above;
+* network: a network that was trained elsewhere against another one, asked the same;
 * method: maps of one model by two methods;
 * random: the order by a map against a random one.
 
@@ -48,14 +49,15 @@ Row = dict[str, Any]
 
 
 def kind_of(first: Column, second: Column) -> str | None:
-    """rank, asked, seed or method; None where two columns do not belong together."""
+    """rank, asked, seed, network or method; None for columns that do not pair."""
     same_run = first.data.run.path == second.data.run.path
     if first.method != second.method:
         same = same_run and first.rank == second.rank
         return "method" if same and first.asked_of == second.asked_of else None
     if first.asked_of == second.asked_of:  # None for both: each at its own rank
         if first.rank == second.rank:
-            return None if same_run else "seed"
+            elsewhere = first.data.run.imported or second.data.run.imported
+            return None if same_run else ("network" if elsewhere else "seed")
         return "rank" if first.asked_of is None else None
     one_asked = (first.asked_of is None) != (second.asked_of is None)
     return "asked" if one_asked and first.rank == second.rank else None
@@ -138,7 +140,7 @@ def _agreements(pairs: dict[str, list[tuple[Column, Column]]], table: Table):
 def _measures(column: str, compared: Compared) -> dict[str, np.ndarray]:
     table = compared.table
     found = {
-        "correct": table.right(column).astype(float),
+        "correct": table.hits(column),
         "coherent": (table.of("coherence", column) == COHERENT).astype(float),
     }
     return found | {name: table.of(name, column) for name in compared.measures}

@@ -1,14 +1,16 @@
 """The numbers of a comparison: one table over the pictures, one column a question."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hiercam_keras import tables
 from hiercam_keras.cam import store
+from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.measures import MEASURES
 from hiercam_keras.evaluation.table import Table
@@ -32,7 +34,8 @@ class Compared:
         the method of the first column.
       measures: names of the values that are measures of a map, in the tables' order.
       areas: names of the areas of parts, among the pictures' values.
-      chance: column -> accuracy of always the commonest taxon of the training images.
+      chance: column -> accuracy of always the commonest taxon of the training images,
+        NaN where these are not known.
       unseen: rank -> pictures whose taxon no training image shows.
     """
 
@@ -44,7 +47,7 @@ class Compared:
 
     def accuracy(self, column: str) -> Estimate:
         """Share of right answers, species resampled."""
-        return resampling.share(self.table.right(column), self.table.groups)
+        return resampling.share(self.table.hits(column), self.table.groups)
 
     def known(self, measure: str) -> bool:
         """Whether a measure is known of any picture under any question."""
@@ -82,7 +85,7 @@ def measure(
         parts = {f"part_{rank}": label for rank, (_, label) in evidence.items()}
     table = tabulate(
         stored(readers, records, bool(parts), "numbers"),
-        data.taxonomy,
+        {column.name: column.data.truth for column in columns},
         {column.name: column.rank for column in columns},
         parts,
         pairs=True,
@@ -114,11 +117,21 @@ def measure(
         (*MEASURES, *parts, "background", *FAITHFULNESS),
         tuple(f"{name}_area" for name in parts),
         {column.name: _chance(column, table) for column in columns},
-        {
-            rank: unseen.count(data.records("train"), records, rank, data.taxonomy)
-            for rank in dict.fromkeys(column.rank for column in columns)
-        },
+        _unseen(columns, records),
     )
+
+
+def _unseen(columns: Sequence[Column], records: Sequence[Record]) -> dict[str, int]:
+    """rank -> pictures whose taxon no training image of the trained models shows."""
+    trained = [column for column in columns if not column.data.may_lack_taxa]
+    if not trained:
+        return {}
+    data = trained[0].data
+    train = data.training_records()
+    return {
+        rank: unseen.count(train, records, rank, data.taxonomy)
+        for rank in dict.fromkeys(column.rank for column in trained)
+    }
 
 
 def _agreement(columns: Sequence[Column], table: Table) -> np.ndarray:
@@ -132,12 +145,13 @@ def _agreement(columns: Sequence[Column], table: Table) -> np.ndarray:
 
 
 def _chance(column: Column, table: Table) -> float:
-    taxonomy, rank = column.data.taxonomy, column.rank
-    train = [record.lineage for record in column.data.records("train")]
+    rank, train = column.rank, column.data.training_records()
+    if train is None:
+        return float("nan")
     return classification.majority_chance(
-        taxonomy.labels(train, rank),
+        column.data.labels(train, rank),
         table.of("true", column.name),
-        taxonomy.num_labels(rank),
+        column.data.taxonomy.num_labels(rank),
     )
 
 
@@ -162,7 +176,7 @@ def write_numbers(path: Path, compared: Compared) -> None:
         "coherence_basis",
         "agreement",
     )
-    answers = ("true", "predicted", "probability")
+    answers = ("predicted", "probability")
     ends = ("coherence", "coherence_basis")
     shared = ("object", "object_area", *compared.areas)
     rows = []
@@ -174,8 +188,9 @@ def write_numbers(path: Path, compared: Compared) -> None:
                 table.groups[n],
                 table.questions[k],
                 table.ranks[k],
+                _label(value["true"]),
                 *(value[name] for name in answers),
-                bool(value["true"] == value["predicted"]),
+                right_or_none(value),
                 bool(value["degenerate"]),
                 *(value[name] for name in compared.measures),
                 *(table.pictures[name][n] for name in shared),
@@ -184,6 +199,22 @@ def write_numbers(path: Path, compared: Compared) -> None:
             ]
         )
     tables.write_csv(path, header, rows)
+
+
+def right_or_none(value: Mapping[str, Any]) -> bool | None:
+    """Whether the predicted taxon is the true one; None where the model does not have
+    the true one.
+
+    Args:
+      value: "true" and "predicted" labels of a picture.
+    """
+    if value["true"] < 0:
+        return None
+    return bool(value["true"] == value["predicted"])
+
+
+def _label(label: int) -> int | None:
+    return None if label < 0 else label
 
 
 def write_agreement(path: Path, table: Table) -> None:

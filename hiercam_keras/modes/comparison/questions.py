@@ -6,16 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 from absl import logging
-from ml_collections import ConfigDict, FrozenConfigDict
 
 from hiercam_keras.data.records import Record
+from hiercam_keras.evaluation.question import PREDICTED
 from hiercam_keras.metrics.faithfulness.measure import Choices
-from hiercam_keras.models import files
 from hiercam_keras.modes import faithful
 from hiercam_keras.modes.comparison.columns import Column
-from hiercam_keras.modes.export import export_maps
 from hiercam_keras.modes.load import RunData
+from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.settings import Settings
+from hiercam_keras.runs import network as networks
+from hiercam_keras.runs.network import Network
 
 
 def chosen_records(data: RunData, settings: Settings) -> list[Record]:
@@ -33,6 +34,7 @@ def ask(
     rank: str,
     settings: Settings,
     ranks: Sequence[str],
+    order: Sequence[str],
     choices: Choices,
     chosen: Sequence[Record],
 ) -> list[Column]:
@@ -44,60 +46,64 @@ def ask(
       rank: what this run is compared for.
       settings: the command's.
       ranks: of all runs that are compared.
+      order: of the ranks of all runs, coarse to fine.
       choices: how faithfulness is measured.
       chosen: the pictures of which it is.
     """
-    model, _ = files.load_model(data.run.model_path, data.config.model.fast_layers)
-    scorer = faithful.make_scorer(model, data)
-    order = data.taxonomy.ranks.index
-    own = rank if rank in data.run.ranks else max(data.run.ranks, key=order)
+    network = networks.load(data.run, data.config)
+    scorer = network.scorer()
+    own = rank if rank in data.run.ranks else network.finest
     plain = data.config.cam.method
     columns = []
-    for one, method in _questions(data, rank, ranks, own, settings):
+    for one, method in _questions(network, data, rank, ranks, order, own, settings):
         logging.info("%s maps of %s, asked for %s", method, data.run.path, one)
         name = one if one == own else f"{own} asked for {one}"
-        asked = data
-        if method != plain:
-            name, asked = f"{name}, {method}", _with_method(data, method)
-        folder, _ = export_maps(model, asked, settings.split, target_rank=one)
+        name += "" if method == plain else f", {method}"
+        question = replace(question_of(PREDICTED, one, data), method=method)
+        folder, _ = make_maps(network, data, settings.split, question)
         scores = {}
         if chosen:
-            scores = faithful.measured(scorer, asked, folder, chosen, choices)
+            scores = faithful.measured(scorer, data, folder, chosen, choices)
         columns.append(
             Column(
                 name=name,
                 rank=one,
-                depth=-order(one),
+                method=method,
+                depth=-order.index(one),
                 asked_of=None if one == own else own,
-                data=asked,
+                data=data,
                 maps=folder,
                 faithfulness=scores,
+                has_steps=network.finest not in network.independent,
             )
         )
     return columns
 
 
-def _questions(data, rank, ranks, own, settings) -> list[tuple[str, str]]:
+def _questions(
+    network: Network,
+    data: RunData,
+    rank: str,
+    ranks: Sequence[str],
+    order: Sequence[str],
+    own: str,
+    settings: Settings,
+) -> list[tuple[str, str]]:
     """(rank, method) of each column of a run."""
-    order = data.taxonomy.ranks.index
     plain = data.config.cam.method
     asked = [(rank, plain)]
     if rank == own:
         others = dict.fromkeys(settings.config.compare.methods)
         asked += [(rank, method) for method in others if method != plain]
-    if rank == max(ranks, key=order) and rank in data.run.ranks:
+    if rank == max(ranks, key=order.index) and rank in data.run.ranks:
         asked += [
             (one, plain)
             for one in dict.fromkeys(ranks)
-            if order(one) < order(rank) and one not in data.run.ranks
+            if order.index(one) < order.index(rank)
+            and one not in data.run.ranks
+            and network.answers(one)
         ]
     return asked
-
-
-def _with_method(data: RunData, method: str) -> RunData:
-    config = ConfigDict(data.config.to_dict())
-    config.cam.method = method
-    return replace(data, config=FrozenConfigDict(config))
 
 
 def unique(columns: list[Column]) -> list[Column]:

@@ -28,15 +28,18 @@ function plain(picture) {
   return figure;
 }
 
+// The model may not have the true taxon: then an answer is neither right nor wrong.
+const verdict = (right) => (right === null ? "open" : right ? "right" : "wrong");
+
 function sign(right) {
   const element = make("span", "sign");
   element.setAttribute("role", "img");
-  element.setAttribute("aria-label", right ? "right:" : "wrong:");
+  element.setAttribute("aria-label", `${verdict(right)}:`);
   return element;
 }
 
 function answer(right, name) {
-  const line = make("span", `line said ${right ? "right" : "wrong"}`, sign(right), " ",
+  const line = make("span", `line said ${verdict(right)}`, sign(right), " ",
                     make("span", "name", name));
   line.title = name;
   return line;
@@ -53,7 +56,7 @@ function heading(name, share) {
 function bar(share, right) {
   const fill = make("div");
   fill.style.width = `${100 * share}%`;
-  return make("div", "track " + (right ? "right" : "wrong"), fill);
+  return make("div", "track " + verdict(right), fill);
 }
 
 function stack(picture, heat, degenerate, alt) {

@@ -1,4 +1,4 @@
-"""Maps of a whole split into a map store; used by cam and compare.
+"""Makes the maps of a whole split into a map store.
 
 While the device explains one batch, the next one is decoded.
 """
@@ -9,97 +9,111 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
+from absl import logging
 
-from hiercam_keras import multihost
+from hiercam_keras import multihost, wording
 from hiercam_keras.cam import Explainer, methods, store, targets
 from hiercam_keras.data.geometry import Layout
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError, explain_out_of_memory
-from hiercam_keras.models import files
+from hiercam_keras.evaluation.question import PREDICTED, TRUE, Question
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
 from hiercam_keras.runs import run_lock
+from hiercam_keras.runs.network import Network
 
-PREDICTED, TRUE = "predicted", "true"
-
-
-def make_explainer(model: keras.Model, data: RunData) -> Explainer:
-    """An explainer of the run's model at the layer of the config."""
-    config = data.config
-    layer = config.cam.layer or files.read_metadata(data.run.model_path)["cam_layer"]
-    ranks = data.run.ranks
-    return Explainer(
-        model,
-        layer,
-        taxonomy=data.taxonomy,
-        rank=ranks[0] if len(ranks) == 1 else None,
-        batch_size=config.cam.batch_size,
-    )
+_SCORES = {"auto": "own", "marginal": "marginal"}  # of the config -> of a Question
+_KEYS = {score: name for name, score in _SCORES.items()}
 
 
-def resolve_target(
-    asked: str, rank: str | None, data: RunData
-) -> tuple[str, int | None, str]:
-    """Reads --target and --target_rank.
+def question_of(asked: str, rank: str | None, data: RunData) -> Question:
+    """Reads --target and --target_rank; score, method and layer are the config's.
 
-    Returns:
-      The rank, the label of a named taxon (None for predicted and true), and a name
-      that identifies this question.
+    A named taxon is identified by its lineage path.
 
     Raises:
       UserError: a taxon that is not known, or a rank that the model cannot answer.
     """
+    config = data.config.cam
     finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
-    label = None
     if asked not in (PREDICTED, TRUE):
         rank, label = data.taxonomy.find(asked, rank)
+        asked = "/".join(data.taxonomy.prefixes(rank)[label])
     rank = rank or finest
     known = data.taxonomy.ranks[: data.taxonomy.ranks.index(finest) + 1]
     if rank not in known:
         raise UserError(
-            f"the model of {data.run.path} was trained at {'+'.join(data.run.ranks)} "
+            f"the model of {data.run.path} {data.run.heads} "
             f"and cannot answer for {rank!r}. It can for {', '.join(known)}."
         )
-    name = asked if label is None else "/".join(data.taxonomy.prefixes(rank)[label])
-    return rank, label, f"{rank}:{name}"
+    score = _SCORES.get(config.score, config.score)
+    layer = config.layer or None
+    return Question(rank, "label", asked, score, config.method, layer)
 
 
-def export_maps(
-    model: keras.Model,
+def make_maps(
+    network: Network,
     data: RunData,
     split: str,
-    target: str = PREDICTED,
-    target_rank: str | None = None,
+    question: Question,
     layout: Layout = "classification",
 ) -> tuple[Path, int]:
     """Makes the maps of a split that are missing.
 
     Args:
-      model: the run's.
+      network: the run's.
       data: the run's images.
       split: train, val or test.
-      target, target_rank: as --target and --target_rank.
+      question: of kind "label", see `question_of`.
       layout: of the pixels, see `data.geometry`.
 
     Returns:
       The folder of the map store, and how many maps were made now.
     """
-    config = data.config.cam
-    rank, label, question = resolve_target(target, target_rank, data)
-    score = _score(config.score)
-    asked = targets.label(label, rank, score)
-    asks = None
-    if target == TRUE:
-        asks = lambda batch: targets.label(batch.labels[rank], rank, score)  # noqa: E731
-    records = data.records(split)
-    question = f"{question}:{config.score}"
-    return store_maps(model, data, split, records, asked, question, asks, layout)
+    records, asks = data.records(split), None
+    if question.target == TRUE:
+        records = known_records(data, records, question.rank)
+        asks = lambda batch: question.asks(batch.labels)  # noqa: E731
+    key = f"{question.rank}:{question.target}:{_KEYS[question.score]}"
+    return store_maps(
+        network,
+        data,
+        split,
+        records,
+        question.asks(),
+        key,
+        asks,
+        layout,
+        question.method,
+        question.layer,
+    )
+
+
+def known_records(data: RunData, records: list[Record], rank: str) -> list[Record]:
+    """The records with a taxon that the network has at `rank`.
+
+    Raises:
+      UserError: there is none.
+    """
+    known = data.labels(records, rank) >= 0
+    if not known.any():
+        raise UserError(
+            f"the network of {data.run.path} knows the {rank} of none of "
+            f"{wording.count(len(records), 'image')}, so their true taxon cannot be "
+            "asked for. Use --target=predicted, or a coarser --target_rank."
+        )
+    if not known.all():
+        logging.warning(
+            "%s left out: the network does not know their %s",
+            wording.count(int((~known).sum()), "image"),
+            rank,
+        )
+    return [one for one, mine in zip(records, known, strict=True) if mine]
 
 
 def store_maps(
-    model: keras.Model,
+    network: Network,
     data: RunData,
     split: str,
     records: list[Record],
@@ -107,11 +121,13 @@ def store_maps(
     question: str,
     asks: Callable[[Batch], targets.Target] | None = None,
     layout: Layout = "classification",
+    method: str | None = None,
+    layer: str | None = None,
 ) -> tuple[Path, int]:
     """Makes those maps of some records that are missing.
 
     Args:
-      model: the run's.
+      network: the run's.
       data: the run's images.
       split: of the records, for the store's metadata.
       records: the images.
@@ -120,17 +136,20 @@ def store_maps(
       asks: what is asked of a batch, where that hangs on its labels; as many targets
         as `asked`.
       layout: of the pixels, see `data.geometry`.
+      method, layer: of the maps; default the config's.
 
     Returns:
       The folder of the map store, and how many maps were made now.
     """
-    explain = make_explainer(model, data)
     config = data.config.cam
+    method = method or config.method
+    methods.get_methods(method)
+    explain = network.explainer(layer or config.layer, method)
     ids = [record.example_id for record in records]
     identity = store.identity(
-        weights=store.weights_digest(model.weights),
+        weights=store.weights_digest(network.model.weights),
         example_ids=ids,
-        method=config.method,
+        method=method,
         layer=explain.layers[0],
         targets=[question],
         preprocessing={
@@ -139,7 +158,6 @@ def store_maps(
         },
     )
     # A question that cannot be asked shows here, before there is a folder for it.
-    methods.get_methods(config.method)
     expanded = targets.expand(asked, explain.space)
     targets.encode(expanded, explain.space, 1)
     writer = store.Writer(
@@ -178,15 +196,11 @@ def _alone(folder: Path) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext()
 
 
-def _score(score: str) -> str:
-    return "own" if score == "auto" else score
-
-
 def _explain(explain, data, records, asks, writer, layout) -> None:
     config = data.config.cam
     loader = make_loader(
         records,
-        data.taxonomy,
+        data.truth,
         data.config,
         batch_size=config.batch_size,
         once=True,
@@ -196,7 +210,7 @@ def _explain(explain, data, records, asks, writer, layout) -> None:
         batches = progress(
             loader.epoch(0), len(records), "maps", count=lambda batch: batch.mask.sum()
         )
-        for batch, result in _overlapped(explain, batches, asks, config.method):
+        for batch, result in _overlapped(explain, batches, asks):
             # What fills a batch repeats one of its examples, id and all.
             writer.add(batch.example_ids, result, batch.geometry)
         for example_id, reason in loader.skipped.items():
@@ -207,14 +221,13 @@ def _overlapped(
     explain: Explainer,
     batches: Iterator[Batch],
     asks: Callable[[Batch], targets.Target],
-    method: str,
 ) -> Iterator[tuple[Batch, Any]]:
     """(batch, explanation), with the next batch under way while one is used."""
     waiting = None
     for batch in itertools.chain(batches, [None]):
         started = None
         if batch is not None:
-            started = batch, explain.submit(batch.images, asks(batch), method)
+            started = batch, explain.submit(batch.images, asks(batch))
         if waiting is not None:
             yield waiting[0], waiting[1]()
         waiting = started

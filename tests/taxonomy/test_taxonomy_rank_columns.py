@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from hiercam_keras.data.sources.rank_columns import choose
+from hiercam_keras.taxonomy.rank_columns import choose
 
 # Two images of each of six species in three genera and two families.
 BIRDS = {

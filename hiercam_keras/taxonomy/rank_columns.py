@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from hiercam_keras.data.sources import split_words
+from hiercam_keras.taxonomy import split_words
 
 # Known ranks, coarse to fine; names of one level have no order.
 _LEVELS = (
@@ -103,6 +103,12 @@ def choose(
 def is_known(name: str) -> bool:
     """Whether a column of this name is a rank for any content."""
     return _spaced(name) in _LEVEL or _spaced(name) in _NAMES_OF_TAXA
+
+
+def level(name: str) -> int | None:
+    """Depth of a taxonomic rank among all there are, one for all names of a rank
+    ("epithet" is "species"); None for a name that is no rank."""
+    return _LEVEL.get(_spaced(name))
 
 
 class _Columns:

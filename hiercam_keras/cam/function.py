@@ -1,0 +1,304 @@
+"""Explains networks that are no Keras models, as two functions of JAX arrays.
+
+f maps images to activations and g activations to logits, so that g(f(images)) is the
+network: of Flax NNX, Equinox, or plain JAX. Methods, targets and results are those of
+`Explainer`. Neither Keras nor the library of the network is imported here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hiercam_keras.cam import arrays
+from hiercam_keras.cam.base_explainer import BaseExplainer
+from hiercam_keras.cam.explanation import Explanation
+from hiercam_keras.cam.network import CHANNELS_LAST, FORMATS, Layer, fold_of
+from hiercam_keras.cam.outputs import Outputs
+from hiercam_keras.cam.program import Options, Program
+from hiercam_keras.cam.score_space import ScoreSpace
+from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.labels import Labels
+
+if TYPE_CHECKING:
+    from hiercam_keras.cam.scorer import Scorer
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FunctionNetwork:
+    """A `network.Network`: f and g, which take the weights first."""
+
+    f: Callable[[Any, jax.Array], Any]
+    g: Callable[[Any, Any], Any]
+    layers: tuple[Layer, ...]
+    outputs: Outputs
+    image_layout: str
+    image_dtype: Any = None
+
+    def __call__(
+        self,
+        variables: Any,
+        images: jax.Array,
+        others: tuple = (),
+        deltas: Sequence[jax.Array] | None = None,
+    ) -> tuple[jax.Array, list[jax.Array]]:
+        """See `network.Network`."""
+        activations = self.f(variables, images)
+        if deltas is None:
+            return self.outputs.logits(self.g(variables, activations)), []
+        flat, tree = jax.tree.flatten(activations)
+        pairs = list(zip(flat, deltas, strict=True))
+        wide = [array.astype(delta.dtype) for array, delta in pairs]
+        shifted = [
+            (array + delta).astype(own.dtype)
+            for array, (own, delta) in zip(wide, pairs, strict=True)
+        ]
+        return self.outputs.logits(self.g(variables, tree.unflatten(shifted))), wide
+
+
+class FunctionExplainer(BaseExplainer):
+    """Explains the network g(f(images)).
+
+        explain = FunctionExplainer(f, g, variables=weights, taxonomy=taxonomy)
+        result = explain(images, targets.path())
+        result.cams  # (B, K, h, w), signed
+
+    One program is compiled for each shape of images and each set of methods, and kept.
+
+    Args:
+      f: images (B, H, W, C) -> activations (B, h, w, C), as the network has them in
+        evaluation: no dropout, batch normalization by its running statistics. It is
+        given images as the user gives them, uint8 or float; scorecam, saliency,
+        smoothgrad and integrated_gradients give it floats of the same range. A dict of
+        several arrays is a dict of layers, each explained where g takes it.
+      g: activations -> logits (B, n), or a dict of rank -> logits. Both functions are
+        pure and can be transformed by `jax.jit` and `jax.vmap`.
+      variables: the weights, any pytree of arrays. With it the functions are called as
+        f(variables, images) and g(variables, activations). Without it they are called
+        without weights, and weights that they close over become constants of the
+        compiled program: changes to them are not seen.
+      taxonomy, names, labels, order, rank, output, activation, probabilities: as for
+        `Explainer`. The end of g is not looked into: where g ends in a softmax or
+        sigmoid, pass probabilities=True, or better, leave that activation out.
+      data_format: of images and activations, "channels_last" or "channels_first".
+      reshape: turns the activations into (B, h, w, C), for tokens.
+      layer: name of the activations in results.
+      method, batch_size, options: as for `Explainer`.
+
+    Raises:
+      UserError: an unknown method, activation or data format, weights that are no
+        arrays.
+    """
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        g: Callable[..., Any],
+        *,
+        variables: Any = None,
+        taxonomy=None,
+        names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+        labels: Any = None,
+        order: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
+        rank: str | None = None,
+        output: str | int | None = None,
+        activation: str | Mapping[str, str] = "auto",
+        probabilities: bool | None = None,
+        data_format: str = CHANNELS_LAST,
+        reshape: Callable | None = None,
+        layer: str = "activations",
+        method: str = "gradcam",
+        batch_size: int | None = None,
+        options: Options | None = None,
+    ):
+        super().__init__(method, batch_size, options)
+        for name, function in (("f", f), ("g", g)):
+            if not callable(function):
+                raise UserError(
+                    f"{name} is a function of JAX arrays; found "
+                    f"{type(function).__name__}"
+                )
+        if data_format not in FORMATS:
+            raise UserError(
+                f"data_format is one of {', '.join(FORMATS)}, not {data_format!r}"
+            )
+        self._variables = _checked(variables)
+        self._f = _traced("f", f, variables is None)
+        self._g = _traced("g", g, variables is None)
+        self._outputs = Outputs(
+            taxonomy, rank, output, probabilities, activation, names, labels, order
+        )
+        self._data_format = data_format
+        self._fold = fold_of(data_format, reshape)
+        self._tokens = reshape is not None
+        self._layer = layer
+        self._paths: tuple[str, ...] = ()
+        self._programs: dict[Any, Program] = {}
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the activations; known once the first images were explained."""
+        return self._paths
+
+    @property
+    def space(self) -> ScoreSpace | None:
+        """What the network can be asked; known once the first images were explained."""
+        return self._outputs.space
+
+    @property
+    def labels(self) -> Labels | None:
+        """What the outputs mean, where it was given with `labels` or `order`."""
+        return self._outputs.labels
+
+    def scorer(self) -> Scorer:
+        """What asks the network about changed images, see `hc.faithfulness`.
+
+        Raises:
+          UserError: no images were explained yet, so the outputs are not known.
+        """
+        # It imports keras, which the maps do without.
+        from hiercam_keras.cam.scorer import Scorer
+
+        if self.space is None:
+            raise UserError(
+                "the outputs of g are not known: explain some images before you ask "
+                "for a scorer"
+            )
+        network = FunctionNetwork(
+            self._f, self._g, (), self._outputs, self._data_format
+        )
+        return Scorer.of_network(network, lambda: self._variables, _no_others)
+
+    def _open(self, images, other_inputs, variables):
+        _no_others(other_inputs, len(images))
+        if variables is not None and self._variables is None:
+            raise UserError(
+                "f and g were given without variables=, so they take no weights: make "
+                "the explainer with variables="
+            )
+        weights = self._variables if variables is None else _checked(variables)
+        images = arrays.as_array(images, "images")
+        arrays.check_images(images, None)
+        dtype = jax.dtypes.canonicalize_dtype(images.dtype)
+        image = jax.ShapeDtypeStruct((2, *images.shape[1:]), dtype)
+        leaves, structure = jax.tree.flatten(weights)
+        # The activations may be of the type of the weights.
+        key = (image, structure, *(leaf.dtype for leaf in leaves))
+        if key not in self._programs:
+            self._programs[key] = self._prepare(weights, image)
+        return self._programs[key], weights, images, ()
+
+    def _prepare(self, weights: Any, images: jax.ShapeDtypeStruct) -> Program:
+        """Finds layers and outputs, by one pass on two images that computes nothing."""
+        activations = jax.eval_shape(self._f, weights, images)
+        layers = self._find_layers(activations, images)
+        outputs = jax.eval_shape(self._g, weights, activations)
+        if self._outputs.space is None:
+            self._outputs.prepare(outputs, jax.tree.map(lambda _: None, outputs))
+        self._paths = tuple(layer.path for layer in layers)
+        network = FunctionNetwork(
+            self._f, self._g, layers, self._outputs, self._data_format
+        )
+        return Program(network, self.options)
+
+    def _find_layers(self, activations: Any, images: Any) -> tuple[Layer, ...]:
+        if isinstance(activations, Mapping):
+            named = {name: activations[name] for name in sorted(activations)}
+        else:
+            named = {self._layer: activations}
+        layers = []
+        for name, array in named.items():
+            if not hasattr(array, "shape"):
+                raise UserError(
+                    "f returns activations (B, h, w, C), or a dict of name -> "
+                    f"activations; found {type(array).__name__}"
+                )
+            shape = ("B", *array.shape[1:])
+            fits = array.shape[:1] == (2,) and (len(array.shape) == 4 or self._tokens)
+            if not fits or not jnp.issubdtype(array.dtype, jnp.floating):
+                raise UserError(
+                    f"the activations {name!r} are {array.dtype} of shape {shape} for "
+                    f"images {('B', *images.shape[1:])}; expected floats (B, h, w, C), "
+                    "or for tokens reshape="
+                )
+            layer = Layer(str(name), array.shape, array.dtype, self._fold)
+            if layer.map_size() == (1, 1):
+                raise UserError(
+                    f"the activations {name!r} {shape} are maps of one cell, which "
+                    "mark the whole image: give larger images, or let f end at an "
+                    "earlier layer"
+                )
+            layers.append(layer)
+        return tuple(layers)
+
+
+def explain_function(
+    f: Callable[..., Any],
+    g: Callable[..., Any],
+    images: Any,
+    asked: Any = None,
+    method: str = "gradcam",
+    *,
+    variables: Any = None,
+    seeds: Sequence[int] | None = None,
+    **settings: Any,
+) -> Explanation:
+    """Explains one batch of the network g(f(images)); see `FunctionExplainer`.
+
+    Each call compiles. For several batches make a `FunctionExplainer` once.
+
+    Args:
+      f, g, variables, settings: as for `FunctionExplainer`.
+      images, asked, method, seeds: as for its call.
+    """
+    explain = FunctionExplainer(f, g, variables=variables, method=method, **settings)
+    return explain(images, asked, seeds=seeds)
+
+
+def _no_others(other_inputs: Any, count: int) -> tuple:
+    """The other inputs of `count` images: none."""
+    if other_inputs is not None:
+        raise UserError(
+            "f takes images alone, found other_inputs=: let f and g close over what is "
+            "the same for all images"
+        )
+    return ()
+
+
+def _checked(variables: Any) -> Any:
+    """Weights as JAX arrays, which are arguments of a compiled program."""
+
+    def one(path, leaf):
+        if isinstance(leaf, jax.Array):
+            return leaf
+        if isinstance(leaf, (np.ndarray, np.generic, float, int)):
+            return jnp.asarray(leaf)
+        raise UserError(
+            f"variables{jax.tree_util.keystr(path)} is {type(leaf).__name__}, no "
+            "array. Give the arrays alone: of Equinox equinox.partition(model, "
+            "equinox.is_array)[0], of Flax flax.nnx.split(model)[1]"
+        )
+
+    return jax.tree_util.tree_map_with_path(one, variables)
+
+
+def _traced(name: str, function: Callable, weightless: bool) -> Callable:
+    """The user's function of (weights, array), with an error that names it."""
+
+    def call(weights: Any, array: Any) -> Any:
+        try:
+            return function(array) if weightless else function(weights, array)
+        except Exception as error:  # of the user's code or of any library in it
+            shapes = jax.tree.map(lambda x: ("B", *x.shape[1:]), array)
+            raise UserError(
+                f"{name} cannot be traced by JAX on {shapes}: {type(error).__name__}: "
+                f"{' '.join(str(error).split())[:300]}. It must be pure, with dropout "
+                "and batch normalization in evaluation mode"
+            ) from error
+
+    return call

@@ -1,0 +1,106 @@
+"""A Keras model as a network of a program."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import keras
+import numpy as np
+
+from hiercam_keras.cam import end_activation, graph
+from hiercam_keras.cam.inputs import Inputs
+from hiercam_keras.cam.network import Layer, fold_of
+from hiercam_keras.cam.outputs import Outputs
+
+# A network that divides its input by this much or more takes 0 .. 255.
+_LARGE = 64.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KerasNetwork:
+    """A `network.Network`: a model, its inputs and outputs, and calls of its layers.
+
+    It is of one shape of images: so are the shapes of `calls`.
+
+    data_format: of the calls and the images; None is what the layers say. reshape: as
+    for `Explainer`.
+    """
+
+    model: keras.Model
+    inputs: Inputs
+    outputs: Outputs
+    calls: tuple[graph.Call, ...] = ()
+    data_format: str | None = None
+    reshape: Callable | None = None
+
+    def __post_init__(self):
+        # Found once: every one of these reads all layers of the model.
+        layers = tuple(
+            Layer(
+                call.path,
+                call.shape,
+                call.dtype,
+                fold_of(
+                    self.data_format or graph.data_format_of(call, self.model),
+                    self.reshape,
+                ),
+            )
+            for call in self.calls
+        )
+        object.__setattr__(self, "layers", layers)
+        layout = self.data_format or graph.image_layout(self.model)
+        object.__setattr__(self, "image_layout", layout)
+
+    @property
+    def image_dtype(self) -> str | None:
+        return self.inputs.image_dtype
+
+    def __call__(
+        self,
+        variables: tuple[list, list],
+        images: jax.Array,
+        others: tuple,
+        deltas: Sequence[jax.Array] | None = None,
+    ) -> tuple[jax.Array, list[jax.Array]]:
+        """See `network.Network`; `variables` are those of `graph.variables_of`."""
+        given = self.inputs.pack(images, others)
+        with end_activation.logits_of(self.outputs.ends) as before:
+            if deltas is None:
+                found, activations = graph.apply(self.model, variables, given), []
+            else:
+                found, activations = graph.apply_with_deltas(
+                    self.model, variables, given, self.calls, deltas
+                )
+        return self.outputs.logits(found, before), activations
+
+
+def prepare_outputs(outputs: Outputs, recorded: graph.Pass) -> None:
+    """Reads the heads off one recorded pass; see `Outputs.prepare`."""
+    ends = keras.tree.map_structure(end_activation.find, recorded.ends)
+    names = keras.tree.map_structure(
+        lambda call: getattr(call, "name", None), recorded.ends
+    )
+    outputs.prepare(recorded.outputs, ends, names)
+
+
+def takes_bytes(calls: Sequence[graph.Call], dtype: str | None) -> bool:
+    """Whether a model's first layers show that it takes images of 0 .. 255.
+
+    Args:
+      calls: of `graph.record`.
+      dtype: of the image input, if known.
+    """
+    if dtype is not None and not keras.backend.is_float_dtype(dtype):
+        return True
+    for call in calls:
+        layer = call.layer
+        if "Conv" in type(layer).__name__:
+            return False
+        if isinstance(layer, keras.layers.Rescaling):
+            return bool(np.max(np.abs(layer.scale)) <= 1 / _LARGE)
+        if isinstance(layer, keras.layers.Normalization):
+            mean, invert = getattr(layer, "mean", None), layer.invert
+            return not invert and mean is not None and bool(np.max(mean) > 2)
+    return False

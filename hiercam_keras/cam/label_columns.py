@@ -1,0 +1,98 @@
+"""From the columns of a network's output to labels: left out, in order, merged.
+
+Integers are all that decides, so the map is part of the compiled program. The order
+that a network was trained with here changes nothing and adds nothing to the program.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class LabelColumns:
+    """The columns of one head, and the labels that they mean.
+
+    Args:
+      labels: (n,), the label of each column, -1 for one that is left out.
+      size: number of labels, N.
+    """
+
+    def __init__(self, labels: Sequence[int] | np.ndarray, size: int):
+        labels = np.asarray(labels, np.int32)
+        self.size = size
+        self._count = len(labels)
+        self._in_order = np.array_equal(labels, np.arange(size))
+        kept = np.flatnonzero(labels >= 0)
+        # By label, and within a label as the network has them.
+        self._columns = kept[np.argsort(labels[kept], kind="stable")]
+        self._present, self._owner, counts = np.unique(
+            labels[self._columns], return_inverse=True, return_counts=True
+        )
+        # In the order of the columns, so that the second class of one logit is second.
+        self.alone = labels[np.isin(labels, self._present[counts == 1])]
+
+    def __len__(self) -> int:
+        """Number of columns, n."""
+        return self._count
+
+    @property
+    def left_out(self) -> bool:
+        """Whether some columns have no label."""
+        return len(self._columns) < self._count
+
+    @property
+    def num_present(self) -> int:
+        """Number of labels that have a column."""
+        return len(self._present)
+
+    def gather(self, z: jax.Array, independent: bool = False) -> jax.Array:
+        """Logits of the labels (B, N) from those of the columns (B, n).
+
+        The logit of a label with several columns is their logsumexp, so that under a
+        softmax its probability is the sum of theirs. With independent columns
+        (sigmoids) it is true where any of them is, P = 1 - prod(1 - sigmoid(z)). A
+        label without a column is ruled out: its logit is -inf.
+        """
+        if self._in_order:
+            return z
+        z = z[:, self._columns]
+        if self.num_present < len(self._columns):
+            merge = _any_of if independent else _logsumexp
+            z = merge(z.T, self._owner, self.num_present).T
+        if self.num_present < self.size:
+            ruled_out = jnp.full((len(z), self.size), -jnp.inf, z.dtype)
+            z = ruled_out.at[:, self._present].set(z)
+        return z
+
+
+def _logsumexp(z: jax.Array, owner: np.ndarray, size: int) -> jax.Array:
+    """logsumexp of the rows (n, B) of each owner: (size, B)."""
+    top = jax.lax.stop_gradient(jax.ops.segment_max(z, owner, size))
+    top = jnp.where(jnp.isneginf(top), 0.0, top)
+    total = jax.ops.segment_sum(jnp.exp(z - top[owner]), owner, size)
+    none = total == 0  # all of them are -inf
+    return jnp.where(none, -jnp.inf, top + jnp.log(jnp.where(none, 1.0, total)))
+
+
+def _any_of(z: jax.Array, owner: np.ndarray, size: int) -> jax.Array:
+    """log-odds that any of the rows (n, B) of each owner is true: (size, B).
+
+    With t = sum softplus(z) = -log prod(1 - sigmoid(z)) they are log(exp(t) - 1), which
+    is the logsumexp of z where t is small.
+    """
+    sums = functools.partial(jax.ops.segment_sum, segment_ids=owner, num_segments=size)
+    total = sums(jax.nn.softplus(z))
+    small = total < 1e-6
+    safe = jnp.where(small, 1.0, total)
+    found = jnp.where(
+        small, _logsumexp(z, owner, size), safe + jnp.log(-jnp.expm1(-safe))
+    )
+    # A label of one column has the logit of that column, to the bit.
+    first = z[np.unique(owner, return_index=True)[1]]
+    alone = np.bincount(owner, minlength=size) == 1
+    return jnp.where(alone[:, None], first, found)

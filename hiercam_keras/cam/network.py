@@ -1,0 +1,93 @@
+"""What a program explains: a network as pure functions of weights and images.
+
+`keras_network.py` makes one of a Keras model, `function.py` one of two functions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from hiercam_keras.cam.outputs import Outputs
+from hiercam_keras.errors import UserError
+
+FORMATS = CHANNELS_FIRST, CHANNELS_LAST = "channels_first", "channels_last"
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """Activations that are explained.
+
+    path: the name. shape: of a batch, in the layer's own layout. dtype: as the layer
+    gives them. fold: (B, ...) in the layer's own layout -> (B, h, w, C).
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: Any
+    fold: Callable[[Any], Any]
+
+    def zeros(self, batch: int) -> jax.Array:
+        """A delta that changes nothing, float32 or wider."""
+        dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return jnp.zeros((batch, *self.shape[1:]), dtype)
+
+    def map_size(self) -> tuple[int, int]:
+        """h and w of the layer's maps.
+
+        Raises:
+          UserError: `fold` does not give (B, h, w, C).
+        """
+        spec = jax.ShapeDtypeStruct(self.shape, self.dtype)
+        shape = jax.eval_shape(self.fold, spec).shape
+        if len(shape) != 4 or shape[0] != self.shape[0]:
+            raise UserError(
+                f"reshape= turns {('batch', *self.shape[1:])} of the layer "
+                f"{self.path!r} into {shape} for a batch of {self.shape[0]}; "
+                "expected (batch, h, w, channels)"
+            )
+        return shape[1:3]
+
+
+def fold_of(data_format: str, reshape: Callable | None = None) -> Callable:
+    """The `Layer.fold` of a data format, or `reshape` where there is one."""
+    if reshape is not None:
+        return reshape
+    if data_format == CHANNELS_FIRST:
+        return lambda array: jnp.moveaxis(array, 1, -1)
+    return lambda array: array
+
+
+class Network(Protocol):
+    """A network on images of one shape, in inference.
+
+    layers: those that are explained. outputs: how its outputs are read, with the score
+    space. image_layout: "channels_last" or "channels_first". image_dtype: the type that
+    the network requires of images, None where it takes any.
+    """
+
+    layers: tuple[Layer, ...]
+    outputs: Outputs
+    image_layout: str
+    image_dtype: Any
+
+    def __call__(
+        self,
+        variables: Any,
+        images: jax.Array,
+        others: tuple,
+        deltas: Sequence[jax.Array] | None = None,
+    ) -> tuple[jax.Array, list[jax.Array]]:
+        """Logits (B, C), float32 or wider, and the activations of `layers`.
+
+        Args:
+          variables: the weights.
+          images: in the network's own layout.
+          others: the other inputs, which are held fixed.
+          deltas: added to the activations of each layer, so that the derivative in a
+            delta is the derivative in the activations. None asks for no activations.
+        """

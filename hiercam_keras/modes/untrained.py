@@ -1,0 +1,104 @@
+"""Taxa without a training image: left out of the heads, and named."""
+
+from collections.abc import Sequence
+
+from absl import logging
+
+from hiercam_keras import wording
+from hiercam_keras.data.records import Record
+from hiercam_keras.data.splits import Split
+from hiercam_keras.errors import UserError
+from hiercam_keras.modes import unseen
+from hiercam_keras.runs import truth as truths
+from hiercam_keras.runs.truth import Trained
+from hiercam_keras.taxonomy.tree import Taxonomy
+
+CHOICES = ("drop", "keep")
+_SHOWN = 5  # names of a rank that are listed
+
+
+def taxonomy_of(
+    records: Sequence[Record],
+    split: Split,
+    everything: Taxonomy,
+    ranks: Sequence[str],
+    choice: str,
+) -> tuple[Taxonomy, Taxonomy | Trained]:
+    """The taxa of the heads; logs those that are left out, and whose images they are.
+
+    Args:
+      records: of all splits.
+      split: of the records.
+      everything: the taxonomy of all records.
+      ranks: that are trained.
+      choice: data.untrained_taxa.
+
+    Returns:
+      The taxonomy, and what gives the label of any record: -1 for a taxon that is left
+      out.
+
+    Raises:
+      UserError: there is no such choice.
+    """
+    if choice not in CHOICES:
+        raise UserError(
+            f"data.untrained_taxa is {choice!r}: use one of {', '.join(CHOICES)}."
+        )
+    train, _ = split.select(records, "train")
+    trained = Taxonomy(record.lineage for record in train)
+    if choice == "drop":
+        taxonomy, truth = trained, Trained(trained)
+    else:
+        taxonomy = truth = everything
+    _name_untrained(everything, trained, ranks, choice)
+    for name in ("val", "test"):
+        asked, _ = split.select(records, name)
+        what = f"{name} image"
+        if choice == "drop":
+            lost = truth.unknown(asked, [r for r in taxonomy.ranks if r in ranks])
+            said = truths.sentence(lost, len(asked), what, trained=True)
+        else:
+            said = unseen.of_split(train, asked, ranks, taxonomy, what)
+        if said:
+            logging.warning("%s", said)
+    return taxonomy, truth
+
+
+def known(
+    records: Sequence[Record], truth: Taxonomy | Trained, ranks: Sequence[str]
+) -> list[Record]:
+    """Those of the records that have a label at one of the ranks."""
+    return [
+        record
+        for record in records
+        if any(truth.label(record.lineage, rank) >= 0 for rank in ranks)
+    ]
+
+
+def _name_untrained(
+    everything: Taxonomy, trained: Taxonomy, ranks: Sequence[str], choice: str
+) -> None:
+    """Logs the taxa without a training image, rank by rank."""
+    for rank in ranks:
+        seen = set(trained.prefixes(rank))
+        missing = [
+            name
+            for name, prefix in zip(
+                everything.names(rank), everything.prefixes(rank), strict=True
+            )
+            if prefix not in seen
+        ]
+        if not missing:
+            continue
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        logging.warning(
+            "%s of %d at %s without a training image: %s%s. %s",
+            wording.count(len(missing), "taxon"),
+            everything.num_labels(rank),
+            rank,
+            ", ".join(missing[:_SHOWN]),
+            more,
+            "They are left out of the head (data.untrained_taxa=keep keeps them)."
+            if choice == "drop"
+            else "They stay in the head, which cannot learn them.",
+        )

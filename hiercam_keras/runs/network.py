@@ -1,0 +1,214 @@
+"""The network of a run: what every mode asks, and how it is asked.
+
+Modes get it from `load` and never read a model file themselves, so that they need not
+know where the weights are from.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hiercam_keras import workdir
+from hiercam_keras.cam import Explainer
+from hiercam_keras.cam.scorer import Scorer
+from hiercam_keras.errors import UserError
+from hiercam_keras.models import files, imported, xla_layers
+from hiercam_keras.runs.run_folder import Run
+from hiercam_keras.taxonomy.labels import Labels
+from hiercam_keras.taxonomy.scores import rank_scores, softmax
+from hiercam_keras.taxonomy.tree import Taxonomy
+from hiercam_keras.training import forward
+from hiercam_keras.training.predict import Predictions, predict_logits
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model with what its outputs mean.
+
+    Attributes:
+      model: a `keras.Model` of images (B, S, S, 3), RGB in 0 .. 255.
+      taxonomy: of its labels.
+      ranks: of its heads.
+      layer: name or path of the layer that a CAM explains by default.
+      batch_size: images that are explained at once.
+      labels: of a network from elsewhere; None for a model that gives logits in the
+        order of the taxonomy.
+      activation, output: see `Explainer`.
+    """
+
+    model: Any
+    taxonomy: Taxonomy
+    ranks: tuple[str, ...]
+    layer: str
+    batch_size: int
+    labels: Labels | None = None
+    activation: str = "auto"
+    output: str | int | None = None
+
+    @property
+    def finest(self) -> str:
+        """The finest rank that the model has a head for."""
+        return max(self.ranks, key=self.taxonomy.ranks.index)
+
+    def explainer(
+        self, layers: str | Sequence[str] = "", method: str = "gradcam"
+    ) -> Explainer:
+        """What explains the model by a method, at its own layer or at those named."""
+        return Explainer(
+            self.model,
+            layers or self.layer or None,
+            method=method,
+            batch_size=self.batch_size,
+            **self._asked,
+        )
+
+    def scorer(self) -> Scorer:
+        """What asks the model about changed pictures."""
+        return Scorer(self.model, **self._asked)
+
+    def predict(
+        self, loader: Any, desc: str = "", check: Callable[[], None] | None = None
+    ) -> Predictions:
+        """The model's logits for every image of a loader, see `predict_logits`."""
+        return predict_logits(
+            self.model, loader, self.ranks, desc, check, self._forward
+        )
+
+    def answers(self, rank: str) -> bool:
+        """Whether the network can be asked for a rank."""
+        known = self.taxonomy.ranks
+        if rank in self.ranks:
+            return True
+        if rank not in known or self.finest in self.independent:
+            return False
+        return known.index(rank) <= known.index(self.finest)
+
+    def scores(self, logits: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Scores at every rank that the model answers for, see `rank_scores`.
+
+        Independent labels (sigmoids) have no sums, so no coarser rank is read off them.
+        """
+        if self.finest not in self.independent:
+            return rank_scores(logits, self.taxonomy)
+        return {rank: logits[rank] for rank in self.taxonomy.ranks if rank in logits}
+
+    def probabilities(self, rank: str, scores: np.ndarray) -> np.ndarray:
+        """Of every label of a rank, from its scores (N, labels)."""
+        if rank not in self.independent:
+            return softmax(scores)
+        return (0.5 * (1 + np.tanh(0.5 * scores.astype(np.float64)))).astype(np.float32)
+
+    @functools.cached_property
+    def independent(self) -> frozenset[str]:
+        """Ranks of heads whose labels are sigmoids, each true or not."""
+        if self.labels is None:
+            return frozenset()
+        heads = self._reader.space.head_of
+        return frozenset(rank for rank, head in heads.items() if head.independent)
+
+    @functools.cached_property
+    def _forward(self) -> forward.Forward | None:
+        """Reads logits of another order, or before a softmax; None: as they come."""
+        if self.labels is None:
+            return None
+        return forward.compiled(self._reader.logits)
+
+    @functools.cached_property
+    def _reader(self) -> Scorer:
+        return self.scorer()
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        if self.labels is None:
+            # The only head's output has no name.
+            rank = self.ranks[0] if len(self.ranks) == 1 else None
+            return {"taxonomy": self.taxonomy, "rank": rank}
+        return {
+            "labels": self.labels,
+            "activation": self.activation,
+            "output": self.output,
+        }
+
+
+def load(run: Run, config: Any) -> Network:
+    """Reads the network of a finished run.
+
+    Args:
+      run: the run.
+      config: the run's, with what the command line changes of `model.fast_layers` and
+        `cam.batch_size`.
+
+    Raises:
+      UserError: the model file is missing, damaged, changed since it was imported, or
+        needs code that is not given.
+    """
+    if run.imported:
+        return _load_imported(run, config)
+    model, metadata = files.load_model(run.model_path, config.model.fast_layers)
+    return of_model(model, run, config, metadata["cam_layer"])
+
+
+def of_model(model: Any, run: Run, config: Any, layer: str) -> Network:
+    """The network of a run with another model in its place, of the same heads."""
+    return Network(model, run.taxonomy(), run.ranks, layer, config.cam.batch_size)
+
+
+def default_layer(run: Run) -> str:
+    """The layer that a CAM of a run explains by default, without building the model."""
+    if run.imported:
+        return run.record["imported"]["layer"]
+    return files.read_metadata(run.model_path)["cam_layer"]
+
+
+def from_elsewhere(
+    model: Any, labels: Labels, size: int, layer: str, config: Any
+) -> Network:
+    """The network of a model that was made elsewhere.
+
+    Args:
+      model: as its file has it.
+      labels: of its outputs.
+      size: of its images, in pixels.
+      layer: that a CAM explains; "" for the last convolutional activation.
+      config: its `model` has preprocessing, activation, output and fast_layers.
+    """
+    options = config.model
+    model = xla_layers.accelerate(model, options.fast_layers)
+    output = options.output or None
+    return Network(
+        imported.prepared(model, options.preprocessing, size),
+        labels.taxonomy,
+        labels.ranks,
+        layer,
+        config.cam.batch_size,
+        labels,
+        options.activation,
+        int(output) if output and output.isdigit() else output,
+    )
+
+
+def labels_path(folder: Path) -> Path:
+    """The file in a run folder that says what the outputs mean."""
+    return folder / "labels.json"
+
+
+def _load_imported(run: Run, config: Any) -> Network:
+    about = run.record["imported"]
+    found = imported.digest(run.model_path)
+    if found != about["sha256"]:
+        raise UserError(
+            f"{run.model_path} is not the file that was imported: its SHA-256 is "
+            f"{found[:12]}..., expected {about['sha256'][:12]}.... Import the network "
+            "again with --mode=import --overwrite."
+        )
+    path = labels_path(run.path)
+    labels = Labels.from_json(workdir.read_json(path), str(path))
+    model = imported.read(run.model_path, about["modules"])
+    # The last activation is found again: names of layers in a class of the user's may
+    # be other ones in each process.
+    layer = about["layer_asked"] or ""
+    return from_elsewhere(model, labels, about["image_size"], layer, config)

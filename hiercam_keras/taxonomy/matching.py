@@ -1,0 +1,185 @@
+"""Lineages of one source as labels of another's taxonomy, by name.
+
+The two may have different ranks, and each knows taxa that the other does not: a network
+of four ranks is asked about photographs with seven, and a species that it never saw may
+be of a family that it knows.
+
+The finest taxon that is found decides, and the taxonomy's own tree gives all labels
+above it, so that the labels of an image are always one path. A name is found at each
+rank that both have, from the finest on. Of several taxa of one name the ancestors
+decide. Where they contradict each other, the name is either a homonym (the genus Morus
+of birds and of trees) or placed in another system (a genus that has moved to another
+family). It is taken for the same taxon if it is the binomial of a species or if at
+least one ancestor agrees: within one code of nomenclature no genus has the name of
+another.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from hiercam_keras.taxonomy.lineage import Lineage, full_name, spelled
+from hiercam_keras.taxonomy.rank_columns import level
+from hiercam_keras.taxonomy.tree import Taxonomy
+
+
+class Match(NamedTuple):
+    """What a taxonomy knows of a lineage.
+
+    Attributes:
+      labels: by each rank of the taxonomy, -1 where it does not know the taxon.
+      doubts: what contradicts the match, or is ambiguous, in words.
+    """
+
+    labels: dict[str, int]
+    doubts: tuple[str, ...]
+
+
+class Matches(NamedTuple):
+    """What a taxonomy knows of several lineages.
+
+    Attributes:
+      labels: by each rank of the taxonomy, int32 (N,), -1 for unknown taxa.
+      doubts: those of all lineages, each once.
+    """
+
+    labels: dict[str, np.ndarray]
+    doubts: tuple[str, ...]
+
+
+def match(taxonomy: Taxonomy, lineage: Lineage) -> dict[str, int]:
+    """Label at each rank of the taxonomy, -1 where it does not know the taxon."""
+    return find(taxonomy, lineage).labels
+
+
+def match_all(taxonomy: Taxonomy, lineages: Iterable[Lineage]) -> Matches:
+    """As `find`, of many lineages."""
+    known: dict[Lineage, Match] = {}
+    found = []
+    for lineage in lineages:
+        if lineage not in known:
+            known[lineage] = find(taxonomy, lineage)
+        found.append(known[lineage].labels)
+    labels = {
+        rank: np.array([one[rank] for one in found], np.int32)
+        for rank in taxonomy.ranks
+    }
+    doubts = (doubt for one in known.values() for doubt in one.doubts)
+    return Matches(labels, tuple(dict.fromkeys(doubts)))
+
+
+def find(taxonomy: Taxonomy, lineage: Lineage) -> Match:
+    """Labels of a lineage, with what is doubtful about them.
+
+    Ranks of one meaning ("species", "epithet") are the same. Where no rank is, as with
+    folders of plain names, names are looked up at all ranks.
+    """
+    common = _common_ranks(taxonomy, lineage)
+    doubts: list[str] = []
+    hit = None
+    for rank in reversed(common):
+        hit = _at_rank(taxonomy, lineage, rank, common, doubts)
+        if hit is not None:
+            break
+    if not common:
+        hit = _anywhere(taxonomy, lineage, doubts)
+    labels = dict.fromkeys(taxonomy.ranks, -1)
+    if hit is not None:
+        labels |= _path(taxonomy, *hit)
+    return Match(labels, tuple(doubts))
+
+
+def _common_ranks(taxonomy: Taxonomy, lineage: Lineage) -> dict[str, str]:
+    """Rank of the taxonomy -> the lineage's, coarse to fine."""
+    theirs = {_meaning(rank): rank for rank in lineage.ranks}
+    return {
+        rank: theirs[_meaning(rank)]
+        for rank in taxonomy.ranks
+        if _meaning(rank) in theirs
+    }
+
+
+def _meaning(rank: str) -> int | str:
+    depth = level(rank)
+    return spelled(rank) if depth is None else depth
+
+
+def _name(lineage: Lineage, rank: str) -> str:
+    return full_name(lineage.prefix(rank), lineage.ranks)
+
+
+def _path(taxonomy: Taxonomy, rank: str, label: int) -> dict[str, int]:
+    """The labels of a taxon and of all above it."""
+    above = taxonomy.ranks[: taxonomy.ranks.index(rank) + 1]
+    return {one: int(taxonomy.parents(rank, one)[label]) for one in above}
+
+
+def _at_rank(
+    taxonomy: Taxonomy,
+    lineage: Lineage,
+    rank: str,
+    common: Mapping[str, str],
+    doubts: list[str],
+) -> tuple[str, int] | None:
+    """(rank, label) of the lineage's taxon at a rank, if the taxonomy has it."""
+    name = _name(lineage, common[rank])
+    above = [one for one in common if one != rank and _is_above(taxonomy, one, rank)]
+    candidates = []
+    for label in taxonomy.by_name(rank).get(spelled(name), ()):
+        differ = []
+        for one in above:
+            ours = int(taxonomy.parents(rank, one)[label])
+            theirs = spelled(_name(lineage, common[one]))
+            if ours not in taxonomy.by_name(one).get(theirs, ()):
+                differ.append(one)
+        candidates.append((len(differ), label, differ))
+    if not candidates:
+        return None
+    fewest = min(candidates)[0]
+    best = [one for one in candidates if one[0] == fewest]
+    if len(best) > 1:
+        places = [f"{taxonomy.names(rank)[label]!r}" for _, label, _ in best]
+        doubts.append(
+            f"the {rank} {name!r} may be {' or '.join(places)}: no rank above it says "
+            "which, and it counts as unknown"
+        )
+        return None
+    _, label, differ = best[0]
+    if differ:
+        same = len(differ) < len(above) or (" " in name and not name.endswith(" sp."))
+        at = differ[-1]
+        ours = taxonomy.names(at)[int(taxonomy.parents(rank, at)[label])]
+        doubts.append(
+            f"the {rank} {name!r} is in the {at} {ours!r} here and in "
+            f"{_name(lineage, common[at])!r} there: "
+            + ("taken for the same taxon" if same else "taken for another taxon")
+        )
+        return (rank, label) if same else None
+    return rank, label
+
+
+def _is_above(taxonomy: Taxonomy, coarse: str, fine: str) -> bool:
+    return taxonomy.ranks.index(coarse) < taxonomy.ranks.index(fine)
+
+
+def _anywhere(
+    taxonomy: Taxonomy, lineage: Lineage, doubts: list[str]
+) -> tuple[str, int] | None:
+    """(rank, label) of the finest name of a lineage that the taxonomy has."""
+    for theirs in reversed(lineage.ranks):
+        name = _name(lineage, theirs)
+        hits = [
+            (rank, label)
+            for rank in taxonomy.ranks
+            for label in taxonomy.by_name(rank).get(spelled(name), ())
+        ]
+        if not hits:
+            continue
+        path = _path(taxonomy, *hits[-1])
+        if all(path[rank] == label for rank, label in hits):
+            return hits[-1]  # one taxon, and those below it that have its name
+        places = ", ".join(f"{taxonomy.names(rank)[i]!r} ({rank})" for rank, i in hits)
+        doubts.append(f"{name!r} may be {places}, and counts as unknown")
+        return None
+    return None
