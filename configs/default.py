@@ -157,6 +157,12 @@ def get_config() -> ConfigDict:
     sanity.layers = ()  # layers to stop at; (): every one that has weights
     sanity.kind = "shuffle"  # shuffle (the values of each array) | normal
 
+    config.report = report = ConfigDict()
+    # map: each map has a scale of heat of its own, from its smallest to its largest
+    # value; row: maps of one network and head that are shown in a row share one, with a
+    # color bar. A sure step has small values and is pale then: its gradient is 1 - P.
+    report.scale = "map"
+
     config.coherence = coherence = ConfigDict()  # see docs/METRICS.md
     coherence.min_excess = 0.15  # of the energy on the object over chance: coherent
     coherence.max_stray = 0.05  # at or below: incoherent

@@ -10,33 +10,6 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
-from hiercam_keras.taxonomy.scores import marginal_logits
-from hiercam_keras.taxonomy.tree import Taxonomy
-
-
-def predict_at_rank(
-    logits: Any, taxonomy: Taxonomy, fine: str, rank: str, score: str = "marginal"
-) -> np.ndarray:
-    """Predicted labels at `rank` from logits at `fine`: int32 (N,).
-
-    Args:
-      logits: (N, num_fine).
-      taxonomy: the tree.
-      fine: rank of the logits.
-      rank: rank of the answer, `fine` or coarser.
-      score: "marginal": the taxon with the largest summed probability, which maximizes
-        the expected accuracy at `rank`; "parent": the ancestor of the best fine label.
-        They differ if several labels of one taxon outweigh the single best.
-
-    Raises:
-      ValueError: the score is unknown.
-    """
-    if score == "marginal":
-        return marginal_logits(logits, taxonomy, fine, rank).argmax(-1).astype(np.int32)
-    if score == "parent":
-        return taxonomy.parents(fine, rank)[np.argmax(logits, axis=-1)]
-    raise ValueError(f"score is {score!r}, expected 'marginal' or 'parent'")
-
 
 def accuracy(labels: Any, predicted: Any) -> float:
     """Share of equal labels; NaN if there are none.

@@ -8,7 +8,7 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import file_names, multihost, runtime, tables, wording, workdir
-from hiercam_keras.cam import Explainer, heatmaps, store, targets
+from hiercam_keras.cam import Explainer, map_scale, store, targets
 from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.question import PREDICTED, TRUE
@@ -119,6 +119,7 @@ def _explain_photos(
                     out / file_names.flat_name(record.example_id, ".png"),
                     method,
                     asked=None if asked is None else (rank, asked),
+                    scale=settings.config.report.scale,
                 )
                 lines.append(text)
     return "\n\n".join(lines)
@@ -132,6 +133,7 @@ def explain_photo(
     path: Path,
     method: str,
     asked: tuple[str, int] | None = None,
+    scale: str = map_scale.MAP,
 ) -> str:
     """Writes the figure of one photo and tells the predicted lineage.
 
@@ -144,6 +146,7 @@ def explain_photo(
         beside it.
       method: a CAM method.
       asked: rank and label of a named taxon.
+      scale: of the heat of a row of the figure, see `map_scale.show_row`.
     """
     space = explain.space
     taxonomy = space.taxonomy
@@ -157,25 +160,35 @@ def explain_photo(
         questions.append(targets.label(asked[1], asked[0]))
     result = explain(image[None], questions, method)
     size = image.shape[0]
-    heat = heatmaps.heatmap(result.cams[0], size)
-    places = [k + len(ranks) if steps else None for k in range(len(ranks))]
+    last = len(ranks) + len(steps)
+    # Heads of their own have logits of their own, with no common unit.
+    one_head = len(space.heads) == 1
+    cams = result.cams[0]
+    own = map_scale.show_row(cams[: len(ranks)], size, scale, one_head)
+    chosen = map_scale.show_row(cams[len(ranks) : last], size, scale)
+    others = [map_scale.show_row(cam[None], size) for cam in cams[last:]]
     answers = [
-        _answer(explain, result, heat, record, truth, rank, k, place)
-        for k, (rank, place) in enumerate(zip(ranks, places, strict=True))
+        _answer(explain, result, own, chosen, record, truth, k)
+        for k in range(len(ranks))
     ]
     for k in range(1, len(ranks)):
         coarse, fine = (result.labels[0, at] for at in (k - 1, k))
         parent = taxonomy.parents(ranks[k], ranks[k - 1])[fine]
         answers[k] = dataclasses.replace(answers[k], nested=bool(parent == coarse))
     rows = [[a.rank, a.name, a.probability, a.true_name or ""] for a in answers]
-    last = len(ranks) + len(steps)
     second = answers[-1].others[0]
     photo_figure.save_single(
         path,
         image,
         answers,
-        contrast=photo_figure.Contrast(*second, heat[last]),
+        contrast=photo_figure.Contrast(
+            *second,
+            others[0].heat[0],
+            bool(result.degenerate[0, last]),
+            others[0].remarks[0],
+        ),
         title=Path(record.example_id).name,
+        scales=photo_figure.RowScales(own.top, chosen.top),
     )
     text = tables.format_table(("rank", "predicted", "probability", "true"), rows)
     if asked:
@@ -184,7 +197,7 @@ def explain_photo(
         other = path.with_name(other)
         flat = bool(result.degenerate[0, last + 1])
         overlay.save_image(
-            other, overlay.overlay(image, heat[last + 1], degenerate=flat)
+            other, overlay.overlay(image, others[1].heat[0], degenerate=flat)
         )
         share = float(result.probabilities[0, last + 1])
         text += f"\nasked for {name} (probability {share:.3f}): {other}"
@@ -195,17 +208,16 @@ def explain_photo(
 def _answer(
     explain: Explainer,
     result: Any,
-    heat: np.ndarray,
+    own: map_scale.ShownRow,
+    steps: map_scale.ShownRow,
     record: Any,
     truth: Taxonomy | Truth,
-    rank: str,
-    own: int,
-    step: int | None,
+    k: int,
 ) -> photo_figure.RankAnswer:
-    """What was said at one rank; `own` and `step` are the places of its two targets,
-    None where there is no step."""
-    taxonomy = explain.space.taxonomy
-    names = taxonomy.names(rank)
+    """What was said at rank `k` of the two rows of maps; `steps` is empty where
+    there are none."""
+    rank, step = result.ranks[k], k + len(own.heat)
+    names = explain.space.taxonomy.names(rank)
     probability = result.rank_probabilities(rank)[0]
     order = np.argsort(-probability, kind="stable")
     found = photo_figure.RankAnswer(
@@ -213,21 +225,23 @@ def _answer(
         name=names[order[0]],
         probability=float(probability[order[0]]),
         others=tuple((names[i], float(probability[i])) for i in order[1:4]),
-        heatmap=heat[own],
-        degenerate=bool(result.degenerate[0, own]),
+        heatmap=own.heat[k],
+        degenerate=bool(result.degenerate[0, k]),
+        remark=own.remarks[k],
         step=None,
         step_note="independent labels: no choice among siblings",
         true_name=_true_name(record, truth, rank, names),
     )
-    if step is None:
+    if not steps.remarks:
         return found
     trivial = bool(result.trivial[0, step])
     return dataclasses.replace(
         found,
-        step=None if trivial else heat[step],
+        step=None if trivial else steps.heat[k],
         step_degenerate=bool(result.degenerate[0, step]),
         step_note=ONLY_CHILD if trivial else "",
         step_name=result.names[0][step],
+        step_remark=steps.remarks[k],
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import file_names, runtime, tables, workdir
-from hiercam_keras.cam import methods
+from hiercam_keras.cam import map_scale, methods
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.metrics.coherence import COHERENT, INCOHERENT
@@ -49,6 +49,7 @@ def run(settings: Settings) -> str:
     _check_same_split(opened, settings.split)
     order = rank_order([data.taxonomy.ranks for data in opened])
     thresholds = overlays.thresholds_of(settings.config.coherence)
+    map_scale.check_scale(settings.config.report.scale)
     choices = faithful.choices_of(settings.config.faithfulness)
     for method in settings.config.compare.methods:
         methods.get_methods(method)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras import runtime, tables, wording
-from hiercam_keras.cam import heatmaps, store
+from hiercam_keras.cam import map_scale, store
 from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.metrics.coherence import COHERENT, INCOHERENT
@@ -214,6 +214,7 @@ def _pictures(
     areas, agreement = table.pictures["object_area"], table.pictures["agreement"]
     credits = read_credits(data.source.root)
     evidence = data.source.evidence or {}
+    scale = settings.config.report.scale
     size = min(32, len(records))
     with make_loader(
         records, data.truth, data.config, batch_size=size, once=True
@@ -226,6 +227,9 @@ def _pictures(
                 record = known[batch.example_ids[row]]
                 number = position[record.example_id]
                 step = of_steps.get(record.example_id)
+                chosen, top = (), None
+                if step is not None:
+                    chosen, top = compare_steps.shown(steps, step, evidence, scale)
                 yield schema.Picture(
                     example_id=record.example_id,
                     # A copy: a view would keep the whole batch.
@@ -247,9 +251,8 @@ def _pictures(
                     agreement=_known(agreement[number]),
                     split=settings.split,
                     object_area=_known(areas[number]),
-                    steps=()
-                    if step is None
-                    else compare_steps.shown(steps, step, evidence),
+                    steps=chosen,
+                    steps_top=top,
                     credit=credits.get(record.example_id, ""),
                 )
 
@@ -303,17 +306,19 @@ def _view(
     label = int(value["predicted"])
     # Four times the map's own cells: enough for a browser to smooth on.
     side = 4 * max(entry.cam.shape[-2:])
+    shown_map = map_scale.show_row(entry.cam[:1], side)
     return schema.View(
         model=column.name,
         predicted=predicted,
         predicted_name=taxonomy.names(column.rank)[label],
         probability=float(value["probability"]),
         correct=right_or_none(value),
-        heatmap=heatmaps.heatmap(entry.cam[0], side),
+        heatmap=shown_map.heat[0],
         degenerate=bool(value["degenerate"]),
         energy_on_object=_known(value["energy_on_object"]),
         numbers=shown,
         coherent=_COHERENT.get(str(value["coherence"])),
+        remark=shown_map.remarks[0],
     )
 
 

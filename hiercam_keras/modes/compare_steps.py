@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import tables, wording
-from hiercam_keras.cam import heatmaps, store, targets
+from hiercam_keras.cam import map_scale, store, targets
 from hiercam_keras.data.records import Record
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.evaluation.tabulate import stored, tabulate
@@ -130,11 +130,18 @@ def _probability(score: float) -> float:
     return float(np.exp(min(float(score), 0.0)))
 
 
-def shown(steps: Steps, number: int, evidence: Mapping) -> tuple[schema.Step, ...]:
-    """The steps of picture `number` of `steps.records`, for the page."""
+def shown(
+    steps: Steps, number: int, evidence: Mapping, scale: str
+) -> tuple[tuple[schema.Step, ...], float | None]:
+    """The steps of picture `number` of `steps.records`, for the page, and the value of
+    their hottest color, None where each has a scale of its own.
+
+    Args:
+      scale: see `map_scale.show_row`.
+    """
     entry = steps.maps.get(steps.records[number].example_id)
     side = 4 * max(entry.cam.shape[-2:])
-    heat = heatmaps.heatmap(entry.cam, side)
+    row = map_scale.show_row(entry.cam, side, scale)
     found = []
     for k, rank in enumerate(steps.ranks):
         value = {name: array[number, k] for name, array in steps.table.values.items()}
@@ -147,7 +154,8 @@ def shown(steps: Steps, number: int, evidence: Mapping) -> tuple[schema.Step, ..
                 name=steps.taxonomy.names(rank)[int(value["predicted"])],
                 probability=_probability(value["score"]),
                 correct=right_or_none(value),
-                heatmap=None if value["trivial"] else heat[k],
+                heatmap=None if value["trivial"] else row.heat[k],
+                remark=row.remarks[k],
                 degenerate=bool(value["degenerate"]),
                 numbers={
                     f"energy on the {words[part]}": float(value[part])
@@ -155,4 +163,4 @@ def shown(steps: Steps, number: int, evidence: Mapping) -> tuple[schema.Step, ..
                 },
             )
         )
-    return tuple(found)
+    return tuple(found), row.top

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 
 from hiercam_keras import runtime, tables, wording, workdir
 from hiercam_keras.data.sources.credits import read_credits
@@ -42,11 +43,14 @@ def run(settings: Settings) -> str:
     network = networks.load(data.run, config)
     finest = network.finest
     ranks = choices(data.taxonomy, finest)
+    settings = _with_known_pictures(settings, data, finest)
     evidence = guide_evidence.collect(
         network, data, settings.split, ranks, fields.patch
     )
     planted = data.source.evidence or {}
-    pages = Pages(evidence, planted, read_credits(data.source.root), fields)
+    credits = read_credits(data.source.root)
+    scale = settings.config.report.scale
+    pages = Pages(evidence, planted, credits, fields, scale)
     chosen = _chosen(settings, pages)
     named = {place: pages.named(*place) for place in pages.taxa()}
     checked = part_naming.check(named, planted)
@@ -67,6 +71,25 @@ def run(settings: Settings) -> str:
         _write_check(out / "check.csv", checked)
     lines = [*content.sentences, f"{wording.count(len(chosen), 'page')}: {path}"]
     return "\n".join(lines)
+
+
+def _with_known_pictures(settings: Settings, data: RunData, rank: str) -> Settings:
+    """The settings; with the training's pictures where the split has none to show.
+
+    A guide shows true taxa, and the test split of a small collection may have no
+    picture of a taxon that the model was trained on.
+    """
+    if settings.split == "train" or data.run.imported or not data.may_lack_taxa:
+        return settings
+    if (data.labels(data.records(settings.split), rank) >= 0).any():
+        return settings
+    logging.warning(
+        "no picture of the %s split is of a %s that the model was trained on: the "
+        "guide is made of the pictures that it has learned from (--split=train)",
+        settings.split,
+        rank,
+    )
+    return replace(settings, split="train")
 
 
 def _find(settings: Settings) -> Run:

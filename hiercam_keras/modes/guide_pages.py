@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from hiercam_keras.cam import heatmaps
+from hiercam_keras.cam import map_scale
 from hiercam_keras.data import decode, geometry
 from hiercam_keras.metrics.classification import wilson_interval
 from hiercam_keras.modes import part_naming
@@ -26,14 +26,16 @@ class Pages:
       planted: rank -> (part, label), where the data set knows.
       credits: example_id -> who made the photograph.
       config: the config's `guide`.
+      scale: of the heat of the pictures of a taxon, see `map_scale.show_row`.
     """
 
-    def __init__(self, evidence: Evidence, planted, credits, config):
+    def __init__(self, evidence: Evidence, planted, credits, config, scale: str):
         self.evidence = evidence
         self.taxonomy = evidence.taxonomy
         self._planted = planted
         self._credits = credits
         self._config = config
+        self._scale = map_scale.check_scale(scale)
         self._read: collections.OrderedDict[int, Image.Image] = (
             collections.OrderedDict()
         )
@@ -68,6 +70,9 @@ class Pages:
         siblings = self.taxonomy.siblings(rank, label)
         prefix = self.taxonomy.prefixes(rank)[label]
         sure = found.sure(rank)[rows]
+        patches, top = (), None
+        if len(siblings):
+            patches, top = self._patches(rank, label, self._config.num_patches)
         return TaxonPage(
             key=key(rank, label),
             rank=rank,
@@ -82,9 +87,8 @@ class Pages:
             off=_share(found.of("off_object", rank)[rows]),
             on_object=self._on_object(rank, rows),
             parts=self._parts(rank, rows) if len(siblings) else (),
-            patches=self._patches(rank, label, self._config.num_patches)
-            if len(siblings)
-            else (),
+            patches=patches,
+            top=top,
             siblings=self._siblings(rank, label, rows, siblings),
             children=self._children(rank, label),
         )
@@ -132,20 +136,43 @@ class Pages:
         """The siblings that take most of the probability from this taxon."""
         taken = self.evidence.within[rank][rows].mean(0)
         near = sorted(siblings.tolist(), key=lambda one: (-taken[one], one))
-        return tuple(
-            Sibling(
-                key=key(rank, one) if (rank, one) in self._chosen else "",
-                name=self.taxonomy.names(rank)[one],
-                taken=float(taken[one]),
-                patches=self._patches(rank, one, self._config.num_sibling_patches),
+        found = []
+        for one in near[: self._config.num_siblings]:
+            patches, top = self._patches(rank, one, self._config.num_sibling_patches)
+            linked = key(rank, one) if (rank, one) in self._chosen else ""
+            name = self.taxonomy.names(rank)[one]
+            found.append(Sibling(linked, name, float(taken[one]), patches, top))
+        return tuple(found)
+
+    def _patches(
+        self, rank: str, label: int, count: int
+    ) -> tuple[tuple[Patch, ...], float | None]:
+        """The best windows of a taxon, and the value of the hottest color.
+
+        A picture is the same on every page: its scale is that of the most patches of
+        its taxon that a page can show.
+        """
+        most = max(self._config.num_patches, self._config.num_sibling_patches)
+        rows = self._best(rank, label, most)
+        if not rows:
+            return (), None
+        step = self.evidence.ranks.index(rank)
+        ids = [self.evidence.records[row].example_id for row in rows]
+        cams = np.stack([self.evidence.maps.get(one).cam[step] for one in ids])
+        shown = map_scale.show_row(cams, 4 * max(cams.shape[-2:]), self._scale)
+        patches = tuple(
+            self._patch(rank, row, heat, remark)
+            for row, heat, remark in zip(
+                rows[:count], shown.heat, shown.remarks, strict=False
             )
-            for one in near[: self._config.num_siblings]
         )
+        return patches, shown.top
 
-    def _patches(self, rank: str, label: int, count: int) -> tuple[Patch, ...]:
-        """The windows that hold most evidence, of the pictures that are told right.
+    def _best(self, rank: str, label: int, count: int) -> list[int]:
+        """The pictures with the windows that hold most evidence, of those in which the
+        taxon beats its siblings.
 
-        What is weighed is the share of the energy in the window times the probability
+        The weight is the share of the energy in the window times the probability
         within the parent. The finest taxa take turns, so that a family shows them all.
         """
         found, rows = self.evidence, self.rows(rank, label)
@@ -159,11 +186,9 @@ class Pages:
             species = found.records[row].lineage.taxa
             ordered.append((turn[species], -strength, row))
             turn[species] += 1
-        chosen = [row for _, _, row in sorted(ordered)[:count]]
-        return tuple(self._patch(rank, row) for row in chosen)
+        return [row for _, _, row in sorted(ordered)[:count]]
 
-    def _patch(self, rank: str, row: int) -> Patch:
-        step = self.evidence.ranks.index(rank)
+    def _patch(self, rank: str, row: int, heat: np.ndarray, remark: str) -> Patch:
         record = self.evidence.records[row]
         entry = self.evidence.maps.get(record.example_id)
         seen = geometry.Geometry.from_row(entry.geometry)
@@ -172,13 +197,13 @@ class Pages:
         whole = seen.to_original(np.array([0.0, 0.0, seen.size, seen.size])) * scale
         box = self.evidence.table.of("window", rank)[row, :4]
         inner = seen.to_original(box * seen.size) * scale
-        side = 4 * max(entry.cam.shape[-2:])
         return Patch(
             example_id=record.example_id,
             name=record.lineage.display_name(record.lineage.ranks[-1]),
             crop=_cut(image, inner),
             picture=_cut(image, whole),
-            heatmap=heatmaps.heatmap(entry.cam[step], side),
+            heatmap=heat,
+            remark=remark,
             box=tuple(float(value) for value in box),
             sure=float(self.evidence.sure(rank)[row]),
             credit=self._credits.get(record.example_id, ""),

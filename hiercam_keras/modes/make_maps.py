@@ -12,7 +12,7 @@ from typing import Any
 from absl import logging
 
 from hiercam_keras import multihost, wording
-from hiercam_keras.cam import Explainer, methods, store, targets
+from hiercam_keras.cam import Explainer, store, targets
 from hiercam_keras.data.geometry import Layout
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
@@ -142,41 +142,10 @@ def store_maps(
       The folder of the map store, and how many maps were made now.
     """
     config = data.config.cam
-    method = method or config.method
-    methods.get_methods(method)
-    explain = network.explainer(layer or config.layer, method)
+    explain = network.explainer(layer or config.layer, method or config.method)
     ids = [record.example_id for record in records]
-    identity = store.identity(
-        weights=store.weights_digest(network.model.weights),
-        example_ids=ids,
-        method=method,
-        layer=explain.layers[0],
-        targets=[question],
-        preprocessing={
-            "image_size": data.config.data.image_size,
-            "crop": "center" if layout == "classification" else "none",
-        },
-    )
-    # A question that cannot be asked shows here, before there is a folder for it.
-    expanded = targets.expand(asked, explain.space)
-    targets.encode(expanded, explain.space, 1)
-    writer = store.Writer(
-        data.run.path / "maps",
-        identity,
-        ids,
-        [target.title for target in expanded],
-        {
-            one: ["/".join(prefix) for prefix in data.taxonomy.prefixes(one)]
-            for one in explain.space.ranks
-        },
-        shard_size=8 * config.batch_size,
-        info={
-            "run": str(data.run.path),
-            "split": split,
-            "question": question.rsplit(":", 1)[0],
-        },
-        part=multihost.part(),
-    )
+    weights = store.weights_digest(network.model.weights)
+    writer = _writer(explain, weights, data, split, ids, asked, question, layout)
     made = len(writer.missing(everywhere=True))
     multihost.barrier("maps counted")  # by all, before one of them makes the first
     missing = set(writer.missing())
@@ -187,6 +156,50 @@ def store_maps(
             _explain(explain, data, todo, ask, writer, layout)
         multihost.barrier("maps written")
         return writer.close(), made
+
+
+def _writer(
+    explain: Explainer,
+    weights: str,
+    data: RunData,
+    split: str,
+    ids: list[str],
+    asked: targets.Target,
+    question: str,
+    layout: Layout,
+) -> store.Writer:
+    """The store of the maps, found by all that they depend on."""
+    identity = store.identity(
+        weights=weights,
+        example_ids=ids,
+        method=explain.method.name,
+        layer=explain.layers[0],
+        targets=[question],
+        preprocessing={
+            "image_size": data.config.data.image_size,
+            "crop": "center" if layout == "classification" else "none",
+        },
+    )
+    # A question that cannot be asked shows here, before there is a folder for it.
+    expanded = targets.expand(asked, explain.space)
+    targets.encode(expanded, explain.space, 1)
+    return store.Writer(
+        data.run.path / "maps",
+        identity,
+        ids,
+        [target.title for target in expanded],
+        {
+            one: ["/".join(prefix) for prefix in data.taxonomy.prefixes(one)]
+            for one in explain.space.ranks
+        },
+        shard_size=8 * data.config.cam.batch_size,
+        info={
+            "run": str(data.run.path),
+            "split": split,
+            "question": question.rsplit(":", 1)[0],
+        },
+        part=multihost.part(),
+    )
 
 
 def _alone(folder: Path) -> contextlib.AbstractContextManager:

@@ -1,7 +1,7 @@
 """--mode=train: data, split, model, fit, and a run folder that says how it was done."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ _RESULTS = ("eval", "cam", "predict", "localize", "guide")
 
 _EPOCHS = "config.train.epochs"  # may be larger when a run is resumed
 
+# What new fields were before there were any, where that is not today's default.
+_FORMER = {"data": {"untrained_taxa": "keep"}, "train": {"keep_best_images": 0}}
+
 # What may change when a run is resumed: it changes no result.
 _FREE = (
     "config.distribution",
@@ -37,6 +40,7 @@ _FREE = (
     "config.data.workers",
     "config.data.noun",
     "config.model.modules",
+    "config.report",
 )
 
 
@@ -132,7 +136,8 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
         folder / "curves.png", {"+".join(settings.rank): columns}
     )
     chosen = fit.keeps_best(config.train, validation)
-    return this.finish(), f"wrote {this.model_path}\n{_kept(rows, chosen)}"
+    kept = _kept(rows, chosen, bool(split.val))
+    return this.finish(), f"wrote {this.model_path}\n{kept}"
 
 
 def _check_single(taxonomy: Taxonomy, ranks: Sequence[str]) -> None:
@@ -187,11 +192,10 @@ def _check_free(folder: Path, settings: Settings) -> bool:
             f"{folder} holds {state}. Go on with --resume, replace it with "
             "--overwrite, or choose another folder with --workdir."
         )
-    now = settings.config.to_dict()
+    now = _as_json(settings.config.to_dict())
+    trained = _as_trained(before.record["config"], now, _FORMER)
     changed = [
-        field
-        for field in _differences(before.record["config"], _as_json(now))
-        if not field.startswith(_FREE)
+        field for field in _differences(trained, now) if not field.startswith(_FREE)
     ]
     if changed == [_EPOCHS] and now["train"]["epochs"] > _epochs_of(before):
         changed = []  # the training goes on beyond its end
@@ -203,6 +207,25 @@ def _check_free(folder: Path, settings: Settings) -> bool:
             "starts over."
         )
     return True
+
+
+def _as_trained(
+    before: Mapping[str, Any], now: Mapping[str, Any], former: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The config of a run, with the fields that came into the program after it began.
+
+    Each has the value that changes nothing, so that a training of an earlier version
+    can go on; where that is not today's default, with a flag for it
+    (--config.data.untrained_taxa=keep).
+    """
+    found = dict(before)
+    for name, value in now.items():
+        if isinstance(value, dict):
+            parts = before.get(name, {}), value, former.get(name, {})
+            found[name] = _as_trained(*parts)
+        elif name not in before:
+            found[name] = former.get(name, value)
+    return found
 
 
 def _epochs_of(run: Run) -> int:
@@ -354,16 +377,18 @@ def _save(
     files.save_model(this.model_path, model, metadata)
 
 
-def _kept(rows: list[dict[str, float]], chosen: bool) -> str:
+def _kept(rows: list[dict[str, float]], chosen: bool, has_val: bool) -> str:
     """One line on the epoch that was kept.
 
     Args:
       rows: of the log.
       chosen: whether the validation chose it; else it is the last one.
+      has_val: whether there are val images, of whatever taxa.
     """
     epochs = wording.count(len(rows), "epoch")
     if "val_loss" not in rows[-1]:
-        return f"{epochs}; there was no validation split"
+        why = "there was no validation split"
+        return f"{epochs}; {'no val image is of a trained taxon' if has_val else why}"
     row = min(rows, key=lambda row: row["val_loss"]) if chosen else rows[-1]
     shown = ", ".join(
         f"{name} {value:.3f}" for name, value in row.items() if "accuracy" in name

@@ -113,6 +113,7 @@ USAGE = {
             *_FOREIGN,
             "compare",
             "guide",
+            "report",
         ),  # which read these from their own command
         after_stop=_TRAIN_ON,
     ),
@@ -136,13 +137,14 @@ USAGE = {
     ),
     "cam": _of_run(
         _ASK | {"rank", "image", "num_overlays", "overlay_format", "multihost"},
-        ("cam", "coherence", "faithfulness", "sanity"),
+        ("cam", "coherence", "faithfulness", "sanity", "report"),
     ),
     "localize": _of_run(_ASK | {"rank"}, (*_MAPS, "localize")),
     "compare": _of_run(
-        {"ranks", "runs", "method"}, (*_MAPS, "compare", "faithfulness", "coherence")
+        {"ranks", "runs", "method"},
+        (*_MAPS, "compare", "faithfulness", "coherence", "report"),
     ),
-    "guide": _of_run(_ASK | {"rank"}, (*_MAPS, "guide"), batch=True),
+    "guide": _of_run(_ASK | {"rank"}, (*_MAPS, "guide", "report"), batch=True),
     "study": _EXPERIMENT,
     "curves": _EXPERIMENT,
     "granularity": _EXPERIMENT,

@@ -73,6 +73,7 @@ def _write_page(out: Path, guide: Guide, page: TaxonPage, images: "_Images") -> 
         patches=shown,
         siblings=siblings,
         credits=list(credits),
+        top=_top(page.top),
         widest=max((part.lift for part in page.parts), default=1.0),
         right=_share(page.right),
         off=None if page.off is None else _share(page.off),
@@ -86,6 +87,7 @@ def _sibling(one: Sibling, rank: str, images: "_Images") -> dict[str, Any]:
         "key": one.key,
         "name": one.name,
         "taken": one.taken,
+        "top": _top(one.top),
         "patches": [images.place(patch, rank) for patch in one.patches],
     }
 
@@ -132,6 +134,7 @@ class _Images:
             "heat": heat,
             "name": patch.name,
             "sure": style.percent(patch.sure),
+            "remark": patch.remark,
             "credit": patch.credit,
             "box": f"{x0} {y0} {round(x1 - x0, 2)} {round(y1 - y0, 2)}",
         }
@@ -156,6 +159,10 @@ def rank_slug(rank: str) -> str:
     if kept == rank:
         return file_names.file_name(rank)
     return file_names.marked(rank, kept[:_SLUG] or "rank")
+
+
+def _top(value: float | None) -> str:
+    return "" if value is None else wording.number(value, "{:.2g}")
 
 
 def _share(share: Share) -> str:

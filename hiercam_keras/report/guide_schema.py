@@ -34,6 +34,8 @@ class Patch:
       box: x0, y0, x1, y1 of the patch in 0 .. 1 of `picture`.
       sure: probability of the taxon within its parent.
       credit: author and licence of the photograph, "" if unknown.
+      remark: on the map, "" for none (weak among the patches of the taxon, nearly
+        constant).
     """
 
     example_id: str
@@ -44,6 +46,7 @@ class Patch:
     box: tuple[float, float, float, float]
     sure: float
     credit: str = ""
+    remark: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +75,14 @@ class Sibling:
       name: display name.
       taken: mean probability of the sibling on pictures of the page's taxon.
       patches: of the sibling's own step.
+      top: value of the hottest color of their maps; None if each has its own scale.
     """
 
     key: str
     name: str
     taken: float
     patches: tuple[Patch, ...]
+    top: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +107,8 @@ class TaxonPage:
       patches: best first.
       siblings: nearest first.
       children: (key, name) of the taxa below it.
+      top: value of the hottest color of the maps of `patches`; None where each has a
+        scale of its own.
     """
 
     key: str
@@ -120,6 +127,7 @@ class TaxonPage:
     patches: tuple[Patch, ...]
     siblings: tuple[Sibling, ...]
     children: tuple[tuple[str, str], ...]
+    top: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

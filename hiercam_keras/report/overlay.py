@@ -98,6 +98,18 @@ def heat_layer(
     return _palette_image(index, table, opacity.tobytes())
 
 
+def color_bar(
+    length: int,
+    width: int,
+    alpha: float = DEFAULT_ALPHA,
+    colormap: str = DEFAULT_COLORMAP,
+) -> np.ndarray:
+    """Heat from 1 at the top to 0 over gray: uint8 (length, width, 3)."""
+    heat = np.linspace(1.0, 0.0, length, dtype=np.float32)[:, None].repeat(width, 1)
+    gray = np.full((length, width, 3), 150, np.uint8)
+    return overlay(gray, heat, alpha, colormap)
+
+
 def hatched(image: np.ndarray) -> np.ndarray:
     """The picture in gray under thin diagonal stripes, the sign of a degenerate map."""
     gray = desaturate(_check_image(image), 0.0).astype(np.float32)

@@ -11,11 +11,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hiercam_keras import wording
 from hiercam_keras.errors import UserError
 from hiercam_keras.maps import is_degenerate
 from hiercam_keras.report.html import fitted, number
 from hiercam_keras.report.overlay import encode, heat_layer
-from hiercam_keras.report.schema import ONLY_CHILD, Page, Picture, Step, View
+from hiercam_keras.report.schema import (
+    ONLY_CHILD,
+    OWN_SCALES,
+    STEPS_APART,
+    STEPS_SHARE,
+    Page,
+    Picture,
+    Step,
+    View,
+)
 from hiercam_keras.report.sheets import check_views, shared_prefix
 
 _IMAGE_SIDE = 256  # pixels, the longest side of a picture in the page
@@ -66,6 +76,7 @@ def page_data(page: Page, place: Place) -> dict[str, Any]:
         "models": [{"name": m.name, "rank": m.rank} for m in page.models],
         "noun": page.noun,
         "stepsOf": page.steps_of,
+        "scales": _scales(pictures),
         "agreementName": page.agreement_name,
         "labels": {kind: list(known) for kind, known in labels.items()},
         "sections": [
@@ -79,6 +90,14 @@ def page_data(page: Page, place: Place) -> dict[str, Any]:
         "lineages": lineages.taxa,
         "pictures": pictures,
     }
+
+
+def _scales(pictures: Sequence[Mapping[str, Any]]) -> str:
+    """Which colors of the page can be compared."""
+    if not any(picture["steps"] for picture in pictures):
+        return OWN_SCALES
+    shared = any(picture["stepsTop"] for picture in pictures)
+    return f"{OWN_SCALES} {STEPS_SHARE if shared else STEPS_APART}"
 
 
 def _check_ids(page: Page, number_of: Mapping[str, int]) -> None:
@@ -137,6 +156,9 @@ def _picture(
         "image": place(f"{name}.jpg", encode(image, "jpg", quality=85)),
         "agreement": number(picture.agreement),
         "objectArea": number(picture.object_area),
+        "stepsTop": wording.number(picture.steps_top, "{:.2g}")
+        if picture.steps_top is not None
+        else "",
         "views": [
             _view(view, f"{name}_{k}.png", size, place, lineages)
             for k, view in enumerate(picture.views)
@@ -165,6 +187,7 @@ def _view(
         "right": _verdict(view.correct),
         "energy": number(view.energy_on_object),
         "coherent": None if view.coherent is None else bool(view.coherent),
+        "remark": view.remark,
         **_heat(view.heatmap, view.degenerate, name, size, place),
     }
 
@@ -178,6 +201,7 @@ def _step(step: Step, name: str, size: tuple[int, int], place: Place) -> dict[st
         "rank": step.rank,
         "name": step.name,
         "note": "" if step.heatmap is not None else ONLY_CHILD,
+        "remark": step.remark,
     }
     if step.heatmap is None:  # an only child: neither right nor wrong
         nothing = {"p": None, "right": None, "heat": None, "degenerate": True}

@@ -21,7 +21,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.report import canvas, style
-from hiercam_keras.report.overlay import overlay
+from hiercam_keras.report.overlay import color_bar, overlay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,7 @@ class RankAnswer:
       step_name: display name of the taxon of the step; "" for `name`.
       nested: whether the taxon belongs to that of the previous column.
       true_name: display name of the true taxon, None if unknown.
+      remark, step_remark: on the two maps, "" for none (weak, nearly constant).
     """
 
     rank: str
@@ -55,6 +56,8 @@ class RankAnswer:
     step_name: str = ""
     nested: bool = True
     true_name: str | None = None
+    remark: str = ""
+    step_remark: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +69,44 @@ class Contrast:
       probability: of the runner-up, in [0, 1].
       heatmap: float (h, w) in [0, 1]: evidence for the first against the second.
       degenerate: there is no heatmap.
+      remark: on the map, "" for none.
     """
 
     name: str
     probability: float
     heatmap: np.ndarray
     degenerate: bool = False
+    remark: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class RowScales:
+    """The value of the hottest color of each of the two rows; None where each map has
+    a scale of its own."""
+
+    own: float | None = None
+    steps: float | None = None
+
+    @property
+    def note(self) -> str:
+        """Which colors can be compared."""
+        pale = "The surer a step, the paler it is."
+        if self.own is None and self.steps is None:
+            return "Each map has a scale of its own: compare places, not amounts."
+        if self.steps is None:
+            return (
+                "The upper row is on one scale, that of its bar; each other map has "
+                "its own."
+            )
+        if self.own is None:
+            return (
+                "The lower row is on one scale, that of its bar; each other map has "
+                f"its own. {pale}"
+            )
+        return (
+            "Each row is on one scale, that of its bar; the two rows do not compare. "
+            f"{pale}"
+        )
 
 
 # Inches.
@@ -83,6 +118,7 @@ _HEIGHT = 7.3
 _ROW_TOPS = (0.95, 3.4)  # of the two rows of maps, from the top
 _BARS_TOP = 5.78
 _MAX_BARS = 3
+_SCALE = 0.75  # the color bar of a row, with its numbers
 _NO_HEATMAP = "no place speaks for it"
 
 
@@ -93,6 +129,7 @@ def single_png(
     title: str = "",
     alpha: float = 0.6,
     dpi: int = 144,
+    scales: RowScales | None = None,
 ) -> bytes:
     """Draws the figure for one photo.
 
@@ -103,6 +140,7 @@ def single_png(
       title: small text at the top left (such as the file's name).
       alpha: strength of the overlays.
       dpi: pixels per inch; the figure is 7.3 inches high.
+      scales: of the two rows; None where each map has its own.
 
     Returns:
       PNG bytes; about 2:1 with four ranks.
@@ -112,7 +150,10 @@ def single_png(
     """
     if not ranks:
         raise UserError("a figure of one photo needs at least one rank")
-    width = 2 * _MARGIN + _PHOTO + 0.35 + len(ranks) * _COLUMN + 0.05
+    scales = scales or RowScales()
+    tops = (scales.own, scales.steps)
+    bars = _SCALE if tops != (None, None) else 0.05
+    width = 2 * _MARGIN + _PHOTO + 0.35 + len(ranks) * _COLUMN + bars
     with style.drawing():
         figure = style.new_figure(width, _HEIGHT)
         figure.set_layout_engine("none")
@@ -122,6 +163,13 @@ def single_png(
             if column and answer.nested:
                 _write(figure, left - 0.21, 0.75, "›", 13, style.MUTED)
             _draw_rank(figure, image, answer, left, alpha)
+        left = _MARGIN + _PHOTO + 0.55 + len(ranks) * _COLUMN
+        for row_top, top in zip(_ROW_TOPS, tops, strict=True):
+            if top is not None:
+                _draw_scale(figure, left - 0.1, row_top, top, alpha)
+        room = left - (_COLUMN - _CELL) - _MARGIN - _PHOTO - 0.55
+        _write_lines(figure, _MARGIN + _PHOTO + 0.55, _HEIGHT - 0.09, scales.note,
+                     room, ((7.5, 1), (6.5, 1), (5, 2)), style.MUTED)  # fmt: skip
         return style.to_png(figure, dpi)
 
 
@@ -132,9 +180,11 @@ def save_single(
     contrast: Contrast | None = None,
     title: str = "",
     alpha: float = 0.6,
+    scales: RowScales | None = None,
 ) -> Path:
     """Writes `single_png` to a file, atomically."""
-    return style.save_png(path, single_png(image, ranks, contrast, title, alpha))
+    png = single_png(image, ranks, contrast, title, alpha, scales=scales)
+    return style.save_png(path, png)
 
 
 def _draw_photo(
@@ -171,6 +221,7 @@ def _draw_photo(
         left = _MARGIN + _PHOTO - side
         _show(figure, heat, left, y - 0.2, side)
         _write(figure, left, y + side - 0.08, "first against second", 7.5, style.MUTED)
+        _write_remark(figure, left, y + side + 0.03, contrast.remark, side)
 
 
 def _second(best: RankAnswer, contrast: Contrast | None) -> tuple[str, float] | None:
@@ -191,8 +242,11 @@ def _draw_rank(
     _write_lines(figure, left, 0.75, answer.name, _CELL, sizes, weight="bold")
     heat = overlay(image, answer.heatmap, alpha, degenerate=answer.degenerate)
     _show(figure, heat, left, _ROW_TOPS[0], _CELL)
+    below = _ROW_TOPS[0] + _CELL
     if answer.degenerate:
-        _write(figure, left, _ROW_TOPS[0] + _CELL + 0.13, _NO_HEATMAP, 8, style.MUTED)
+        _write(figure, left, below + 0.13, _NO_HEATMAP, 8, style.MUTED)
+    else:
+        _write_remark(figure, left, below + 0.12, answer.remark, _CELL)
     step_top = _ROW_TOPS[1]
     caption = _step_caption(answer)
     if answer.step is not None:
@@ -201,10 +255,32 @@ def _draw_rank(
         _show(figure, step, left, step_top, _CELL)
         sizes = ((8, 1), (7, 1), (5.5, 1))
         _write_lines(figure, left, step_top - 0.1, caption, _CELL, sizes, style.MUTED)
+        _write_remark(figure, left, step_top + _CELL + 0.12, answer.step_remark, _CELL)
     else:
         _empty(figure, left, step_top, caption)
     axes = _axes(figure, left, _BARS_TOP, _CELL, 1.2)
     _draw_bars(axes, answer)
+
+
+def _write_remark(
+    figure: Figure, left: float, top: float, remark: str, width: float
+) -> None:
+    """Writes a remark below a map, from `top` on downward."""
+    if remark:
+        size, lines = _fitted(remark, width, ((7, 1), (6, 1), (5.5, 2)), "normal")
+        for k, line in enumerate(lines):
+            _write(figure, left, top + k * 1.15 * size / 72, line, size, style.MUTED)
+
+
+def _draw_scale(
+    figure: Figure, left: float, top: float, value: float, alpha: float
+) -> None:
+    """The color bar of a row of maps, from 0 to `value`."""
+    axes = _axes(figure, left, top, 0.11, _CELL)
+    axes.set_axis_off()
+    axes.imshow(color_bar(128, 4, alpha), aspect="auto")
+    for at, text in ((top + 0.1, f"{value:.2g}"), (top + _CELL, "0")):
+        _write(figure, left + 0.17, at, text, 7.5, style.MUTED)
 
 
 def _step_caption(answer: RankAnswer) -> str:

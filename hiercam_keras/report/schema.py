@@ -61,6 +61,7 @@ class View:
       energy_on_object: share of the energy on the object, or None without a mask.
       numbers: further numbers of this view, label -> number; sortable in the page.
       coherent: whether the map is coherent, or None if undecided.
+      remark: on the map, "" for none (nearly constant).
     """
 
     model: str
@@ -73,7 +74,22 @@ class View:
     energy_on_object: float | None = None
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     coherent: bool | None = None
+    remark: str = ""
 
+
+# Which colors of a page can be compared.
+OWN_SCALES = (
+    "The maps of two models, or of two heads, have no common unit: each has a scale of "
+    "its own, from its smallest to its largest value."
+)
+STEPS_SHARE = (
+    "The steps of one picture are on one scale: the same color is the same value. The "
+    "surer a step, the smaller its values, and the paler it is."
+)
+STEPS_APART = (
+    "So has each step: places can be compared, amounts cannot. A step that is weak "
+    "among the others of the picture says so."
+)
 
 # Shown in place of the step into a taxon without siblings.
 ONLY_CHILD = "only child: no choice"
@@ -93,6 +109,7 @@ class Step:
       heatmap: float (h, w) in [0, 1]; None for a taxon without siblings.
       degenerate: the map is zero or constant: there is no heatmap.
       numbers: further numbers, label -> number.
+      remark: on the map, "" for none (weak among the steps, nearly constant).
     """
 
     rank: str
@@ -102,6 +119,7 @@ class Step:
     heatmap: np.ndarray | None
     degenerate: bool = False
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    remark: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +138,7 @@ class Picture:
       numbers: further numbers of this picture, label -> number; sortable in the page.
       steps: of the finest model, coarse to fine; empty if not computed.
       credit: author and licence of the picture.
+      steps_top: value of the hottest color of the steps; None if each has its own.
     """
 
     example_id: str
@@ -133,6 +152,7 @@ class Picture:
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     credit: str = ""
+    steps_top: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

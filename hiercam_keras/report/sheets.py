@@ -253,6 +253,8 @@ def _draw_view(
     elif view.energy_on_object is not None:
         share = style.percent(view.energy_on_object)
         notes.append(f"{share} of the energy on the {layout.noun}")
+    if view.remark and not view.degenerate:
+        notes.append(view.remark)
     numbers = [] if view.degenerate else list(view.numbers.items())[:2]
     notes += [f"{label}: {wording.number(value)}" for label, value in numbers]
     for note in notes:

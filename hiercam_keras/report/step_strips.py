@@ -14,7 +14,14 @@ from PIL import Image, ImageDraw
 
 from hiercam_keras.report import canvas, style
 from hiercam_keras.report.overlay import DEFAULT_ALPHA, encode, hatched, overlay
-from hiercam_keras.report.schema import ONLY_CHILD, Model, Picture
+from hiercam_keras.report.schema import (
+    ONLY_CHILD,
+    OWN_SCALES,
+    STEPS_APART,
+    STEPS_SHARE,
+    Model,
+    Picture,
+)
 from hiercam_keras.workdir import write_bytes
 
 _CELL = 168  # pixels, the side of a picture
@@ -65,7 +72,10 @@ def write_strips(
         for cells in rows
     ]
     width = 2 * _MARGIN + len(heads) * (_CELL + _GAP) - _GAP
-    height = head + sum(_CELL + caption for caption in captions) + _MARGIN // 2
+    shared = any(picture.steps_top is not None for picture in pictures)
+    note = f"{OWN_SCALES} {STEPS_SHARE if shared else STEPS_APART}"
+    below = head + sum(_CELL + caption for caption in captions)
+    height = _write_note(draw, below, note, width) + _MARGIN // 2
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
     lefts = [_MARGIN + column * (_CELL + _GAP) for column in range(len(heads))]
@@ -77,6 +87,7 @@ def write_strips(
             canvas.paste(sheet, cell.image, (left, top))
             _write_caption(draw, (left, top + _CELL + 5), cell)
         top += _CELL + caption
+    _write_note(draw, top, note, width)
     write_bytes(path, encode(sheet, "png"))
     return Path(path)
 
@@ -103,6 +114,12 @@ def _write_head(draw: ImageDraw.ImageDraw, left: int, head: tuple[str, str]) -> 
     return canvas.write(draw, (left, y), head[1], 15, _CELL, bold=True)
 
 
+def _write_note(draw: ImageDraw.ImageDraw, top: int, note: str, width: int) -> int:
+    """Which colors of the sheet can be compared; returns the y below it."""
+    room = width - 2 * _MARGIN
+    return canvas.write(draw, (_MARGIN, top), note, 11, room, color=style.MUTED)
+
+
 def _heads(
     pictures: Sequence[Picture], models: Sequence[Model], steps_of: str
 ) -> list[tuple[str, str]]:
@@ -121,6 +138,7 @@ def _cells(picture: Picture, num_steps: int) -> Iterator[_Cell]:
     for view in picture.views:
         heat = overlay(image, view.heatmap, DEFAULT_ALPHA, degenerate=view.degenerate)
         note = f"probability {style.percent(view.probability)}"
+        note += f"; {view.remark}" if view.remark else ""
         yield _Cell(heat, view.predicted_name, note, view.correct)
     for step in picture.steps[:num_steps]:
         if step.heatmap is None:
@@ -128,6 +146,7 @@ def _cells(picture: Picture, num_steps: int) -> Iterator[_Cell]:
             continue
         heat = overlay(image, step.heatmap, DEFAULT_ALPHA, degenerate=step.degenerate)
         note = f"probability {style.percent(step.probability)}"
+        note += f"; {step.remark}" if step.remark else ""
         yield _Cell(heat, step.name, note, step.correct)
 
 

@@ -9,27 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hiercam_keras.metrics import classification as cls
-from hiercam_keras.taxonomy import Lineage, Taxonomy
-
-RANKS = ("order", "genus", "species")
-PATHS = ("A/F/s", "A/F/t", "A/G/s", "B/H/s", "B/H/t")
-TREE = Taxonomy(Lineage(tuple(path.split("/")), RANKS) for path in PATHS)
-
-
-def test_marginal_and_parent_differ_where_many_outweigh_one():
-    # Species probabilities .3 .0 .3 .4 .0: the best species is of order B (.4), the
-    # best order is A (.6). Second row: all agree on B.
-    p = np.array([[0.3, 1e-9, 0.3, 0.4, 1e-9], [0.1, 0.1, 0.1, 0.2, 0.5]])
-    ask = (np.log(p), TREE, "species", "order")
-    assert cls.predict_at_rank(*ask).tolist() == [0, 1]
-    assert cls.predict_at_rank(*ask, score="parent").tolist() == [1, 1]
-    assert cls.predict_at_rank(*ask).dtype == np.int32
-    # Genus: marginal .3 .3 .4 and .2 .1 .7, so H and H.
-    genera = cls.predict_at_rank(np.log(p), TREE, "species", "genus")
-    assert [TREE.names("genus")[label] for label in genera] == ["H", "H"]
-    assert cls.predict_at_rank(np.log([[0.6, 0.4]]), TREE, "order", "order") == [0]
-    with pytest.raises(ValueError, match="expected 'marginal' or 'parent'"):
-        cls.predict_at_rank(*ask, score="best")
 
 
 def test_top_k_and_ties():

@@ -198,8 +198,12 @@ def test_without_the_package_it_is_one_line(monkeypatch):
 
 def test_the_file_of_another_network_does_not_fit(lite0, monkeypatch):
     """Lite2 has other widths: shapes are compared before anything is assigned."""
-    values = efficientnet_lite.weights(LITE0)
+    values, path = (
+        efficientnet_lite.weights(LITE0),
+        efficientnet_lite.weights_file(LITE0),
+    )
     monkeypatch.setattr(efficientnet_lite, "weights", lambda name: values)
+    monkeypatch.setattr(efficientnet_lite, "weights_file", lambda name: path)
     model = backbones.build_backbone("efficientnet_lite2", 32)
     before = model.get_weights()
     with pytest.raises(UserError, match="missing .*of another shape"):

@@ -321,3 +321,20 @@ def test_a_batch_larger_than_the_data_becomes_the_largest_that_fits(config, capl
 def test_a_batch_of_no_images_names_its_field(config, mode, name):
     with pytest.raises(UserError, match=rf"--config\.{name} is 0, expected 1 or more"):
         tiny_birds.run(mode, config, rank=("family",), fields={name: 0})
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_what_it_did(trained, tmp_path):
+    """It kept untrained taxa, and every validation chose the epoch."""
+    copy = tmp_path / "run"
+    shutil.copytree(trained.path("family"), copy)
+    record = json.loads((copy / "config.json").read_text())
+    del record["config"]["data"]["untrained_taxa"]
+    del record["config"]["train"]["keep_best_images"]
+    del record["config"]["cam"]["score"]  # another field that was new once
+    (copy / "config.json").write_text(json.dumps(record))
+    flags = {"rank": ("family",), "resume": True, "workdir": str(copy)}
+    with pytest.raises(UserError, match="config.data.untrained_taxa differ"):
+        tiny_birds.run("train", trained.config, **flags)
+    fields = {"data.untrained_taxa": "keep"}
+    said = tiny_birds.run("train", trained.config, fields=fields, **flags)
+    assert said.startswith(f"wrote {copy}")

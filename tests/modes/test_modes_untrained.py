@@ -188,3 +188,29 @@ def test_keep_is_what_a_training_was_before(tmp_path, sparse, monkeypatch):
         loader.close()
     assert [float(x) for x in kept["loss"]] == [row["loss"] for row in rows]
     assert [float(x) for x in kept["val_loss"]] == [row["val_loss"] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def singles(tmp_path_factory):
+    """One image of each of 18 genera: no test image is of a trained one."""
+    data = tmp_path_factory.mktemp("singles") / "images"
+    for k in range(18):
+        above = f"Animalia_Chordata_Aves_O{k % 2}_Fam{k % 4}"
+        name = f"{k:05d}_{above}_G{chr(97 + k)}_x"
+        (data / name).mkdir(parents=True)
+        pixels = np.random.default_rng(k).integers(0, 255, (40, 50, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(data / name / "0.jpg")
+    return data
+
+
+def test_one_photograph_of_each(tmp_path, singles, caplog):
+    config, run, said = experiment(tmp_path, singles)
+    assert said.endswith("2 epochs; no val image is of a trained taxon")
+    said = tiny_birds.run("eval", config, rank=("genus",))
+    rows = tables.read_csv(run / "eval" / "test" / "accuracy.csv")
+    assert rows["rank"] == ["order", "family", "genus"]
+    assert [int(n) for n in rows["images"]] == [2, 2, 0]
+    assert "Of 2 test images, 2 at genus" in said
+    said = tiny_birds.run("guide", config, rank=("genus",))
+    assert "14 pictures that the model learned from" in said
+    assert "no picture of the test split is of a genus" in caplog.text

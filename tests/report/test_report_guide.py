@@ -210,3 +210,25 @@ def test_ranks_name_files_safely():
     names = ["вид", "род", "common name", "commonname", "a" * 300, "a" * 300 + " "]
     found = {report.rank_slug(name) for name in names}
     assert len(found) == 6 and max(map(len, found)) <= 200
+
+
+def test_pictures_on_one_scale_have_a_bar_and_remarks(open_page, tmp_path):
+    weak = dataclasses.replace(patch(1), remark="weak: its largest value is 3 %")
+    shared = page(patches=(patch(0), weak), top=0.0123)
+    report.write_guide(tmp_path, GUIDE, [PARENT, shared])
+    screen = open_page(tmp_path / "taxa" / "genus-00001.html")
+    assert "is on one scale" in screen.text("body")
+    assert screen.text("body").count("weak: its largest value is 3 %") == 1
+
+    def bar():
+        return screen.run(
+            "const s = document.querySelector('#scale');"
+            "return s.getClientRects().length ? s.textContent : null"
+        )
+
+    screen.run("document.querySelector('.patch').click()")
+    assert bar() == "00.012"
+    screen.press("ARROW_RIGHT")
+    assert "weak" in screen.text("#credit")
+    screen.press("ARROW_RIGHT")  # of a sibling, where each picture has its own scale
+    assert bar() is None

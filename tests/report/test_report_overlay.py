@@ -1,5 +1,8 @@
 """Overlays: where they are hot, where they show the picture, what they refuse."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -143,3 +146,20 @@ def test_png_keeps_every_pixel(tmp_path):
 def test_colors_are_in_order_of_lightness():
     luma = overlays.colors(np.linspace(0, 1, 50)) @ np.array([0.2126, 0.7152, 0.0722])
     assert np.all(np.diff(luma) > 0)
+
+
+def test_the_color_bar_of_pages_has_the_colors_of_heat():
+    """The gradient of style.css, stop by stop."""
+    css = (Path(overlays.__file__).parent / "templates" / "style.css").read_text()
+    stops = re.findall(r"rgb\((\d+) (\d+) (\d+) / ([\d.]+)\)", css)
+    heat = np.linspace(0, 1, len(stops), dtype=np.float32)
+    found = np.array(stops, float)
+    np.testing.assert_allclose(found[:, :3], 255 * overlays.colors(heat), atol=0.51)
+    np.testing.assert_allclose(found[:, 3], overlays.opacity_of(heat), atol=0.006)
+
+
+def test_a_color_bar_goes_from_hot_to_the_picture():
+    bar = overlays.color_bar(32, 2)
+    assert bar.shape == (32, 2, 3) and bar[-1, 0].tolist() == [150, 150, 150]
+    hottest = overlay(gray(value=150), np.eye(16, dtype=np.float32))[0, 0]
+    np.testing.assert_array_equal(bar[0, 0], hottest)

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import html
 import html.parser
 import io
 import json
@@ -242,3 +243,34 @@ def test_a_picture_given_twice_is_refused(tmp_path, pictures, make):
 def test_an_empty_page_is_a_page(tmp_path, make):
     data = data_of(parse(pages.write_page(tmp_path, make.page([]))))
     assert data["pictures"] == []
+
+
+def stepped(pictures, **changes):
+    """The first picture with two steps, a remark on the second one and on a view."""
+    heat = np.eye(4, dtype=np.float32)
+    steps = (
+        schema.Step("family", "Picidae", 0.9, True, heat),
+        schema.Step("genus", "Picus", 0.99, True, heat / 20, remark="weak: 5 %"),
+    )
+    first, *rest = pictures
+    views = (dataclasses.replace(first.views[0], remark="nearly constant"),)
+    views += first.views[1:]
+    return [dataclasses.replace(first, steps=steps, views=views, **changes), *rest]
+
+
+@pytest.mark.parametrize(
+    ("top", "words"), [(0.0321, "are on one scale"), (None, "So has each step")]
+)
+def test_the_page_says_which_colors_compare(tmp_path, pictures, make, top, words):
+    content = make.page(stepped(pictures, steps_top=top))
+    hero = pictures[0].example_id
+    path = pages.write_page(tmp_path, dataclasses.replace(content, hero=hero))
+    text = path.read_text()
+    data = data_of(parse(path))
+    assert words in data["scales"] and data["scales"] in html.unescape(text)
+    first = data["pictures"][0]
+    assert first["stepsTop"] == ("0.032" if top else "")
+    assert ('<div class="ramp">' in text) == bool(top)
+    assert [step["remark"] for step in first["steps"]] == ["", "weak: 5 %"]
+    assert first["views"][0]["remark"] == "nearly constant"
+    assert "weak: 5 %" in text and "nearly constant" in text

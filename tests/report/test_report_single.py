@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.report import photo_figure
 from hiercam_keras.report.photo_figure import (
     Contrast,
     RankAnswer,
+    RowScales,
     save_single,
     single_png,
 )
@@ -117,3 +120,47 @@ def test_file_is_written_whole_whatever_the_names(tmp_path):
 def test_no_rank_is_an_error():
     with pytest.raises(UserError, match="at least one rank"):
         single_png(IMAGE, [])
+
+
+def test_a_row_on_one_scale_has_a_bar(monkeypatch):
+    plain = pixels([ANSWER, ANSWER])
+    written = []
+    write = Figure.text
+
+    def record(figure, x, y, text, **options):
+        written.append(text)
+        return write(figure, x, y, text, **options)
+
+    monkeypatch.setattr(Figure, "text", record)
+    scales = RowScales(own=0.7213, steps=None)
+    image = pixels([ANSWER, ANSWER], scales=scales)
+    # The bar's column: 0.7 inches more than without one, at 50 dots per inch.
+    assert image.shape[1] - plain.shape[1] == pytest.approx(35, abs=1)
+    assert {"0", "0.72"} <= {*written}
+    yellow = np.abs(image[:, -60:].astype(int) - (237, 240, 158)).max(-1) < 25
+    top, bottom = np.flatnonzero(yellow.any(1))[[0, -1]]
+    # In the upper row, 0.95 to 3 inches from the top, the hottest color at its top.
+    assert 0.9 < top / 50 < 1.1 and bottom / 50 < 1.5
+
+
+@pytest.mark.parametrize(
+    ("scales", "words"),
+    [
+        (RowScales(), "compare places, not amounts"),
+        (RowScales(own=1.0), "upper row is on one scale"),
+        (RowScales(steps=1.0), "lower row is on one scale.*surer a step, the paler"),
+        (RowScales(1.0, 2.0), "the two rows do not compare.*surer a step, the paler"),
+    ],
+)
+def test_the_figure_says_which_colors_compare(scales, words):
+    assert re.search(words, scales.note)
+
+
+def test_remarks_are_written_below_the_maps(monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        photo_figure, "_write", lambda figure, left, y, text, *_: written.append(text)
+    )
+    weak = dataclasses.replace(ANSWER, remark="nearly constant", step_remark="weak")
+    single_png(IMAGE, [weak], Contrast("Tyto", 0.1, HEAT, remark="even"))
+    assert {"nearly constant", "weak", "even"} <= {*written}

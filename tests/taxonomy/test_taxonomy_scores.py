@@ -105,3 +105,17 @@ def test_softmax_axis():
     np.testing.assert_allclose(
         scores.softmax(values, axis=0), [[0.25, 0.5], [0.75, 0.5]], rtol=1e-12
     )
+
+
+def test_the_best_order_is_not_that_of_the_best_species():
+    """Probabilities .3 .0 .3 .4 .0: the best species is of the order B (.4), the best
+    order is A (.6). In the second row both are of B."""
+    ranks = ("order", "genus", "species")
+    paths = ("A/F/s", "A/F/t", "A/G/s", "B/H/s", "B/H/t")
+    tree = Taxonomy(Lineage(tuple(path.split("/")), ranks) for path in paths)
+    p = np.array([[0.3, 1e-9, 0.3, 0.4, 1e-9], [0.1, 0.1, 0.1, 0.2, 0.5]])
+    best = scores.marginal_logits(np.log(p), tree, "species", "order").argmax(-1)
+    assert best.tolist() == [0, 1]
+    assert tree.parents("species", "order")[p.argmax(-1)].tolist() == [1, 1]
+    best = scores.marginal_logits(np.log(p), tree, "species", "genus").argmax(-1)
+    assert [tree.names("genus")[label] for label in best] == ["H", "H"]  # .3 .3 .4

@@ -13,7 +13,7 @@ function show(index) {
   const patch = patches[index];
   if (!patch) return;
   at = index;
-  const { picture, heat, box, name, sure, credit } = patch.dataset;
+  const { picture, heat, box, name, sure, credit, remark, top: hottest } = patch.dataset;
   get("large-title").textContent = name;
   get("picture").src = picture;
   get("picture").alt = `a picture of ${name}`;
@@ -23,8 +23,11 @@ function show(index) {
   Object.assign(get("frame").style, { left: `${left}%`, top: `${top}%`,
                                       width: `${width}%`, height: `${height}%` });
   get("credit").textContent =
-    [`${index + 1} of ${patches.length}`, `sure: ${sure}`, credit]
+    [`${index + 1} of ${patches.length}`, `sure: ${sure}`, remark, credit]
       .filter(Boolean).join(" · ");
+  get("scale").hidden = !hottest;
+  get("scale").setAttribute("aria-label", `colors from 0 to ${hottest}`);
+  get("top").textContent = hottest;
   get("previous").disabled = index === 0;
   get("next").disabled = index === patches.length - 1;
   if (!get("large").open) {

@@ -75,6 +75,7 @@ function overlay(picture, view, k) {
   const head = heading(model, view.p);
   let last = "\u00a0";
   if (view.degenerate) last = NO_HEATMAP;
+  else if (view.remark) last = view.remark;
   else if (view.energy !== null) {
     last = `${percent(view.energy)} of the energy on the ${data.noun}`;
   }
@@ -101,9 +102,20 @@ function stepFigure(picture, step) {
   const head = heading(`→ ${step.rank}`, step.p);
   let last = "\u00a0";
   if (step.degenerate) last = NO_HEATMAP;
+  else if (step.remark) last = step.remark;
   return make("figure", "", stack(picture, step.heat, step.degenerate, alt),
               make("figcaption", "", head, answer(step.right, step.name),
                    bar(step.p, step.right), make("span", "line", last)));
+}
+
+// The color bar of maps that share one scale; nothing where each has its own.
+function scaleBar(top) {
+  if (!top) return [];
+  const bar = make("div", "scale", make("span", "", "0"), make("div", "ramp"),
+                   make("span", "", top));
+  bar.setAttribute("role", "img");
+  bar.setAttribute("aria-label", `colors from 0 to ${top}`);
+  return [bar];
 }
 
 function strip(picture) {

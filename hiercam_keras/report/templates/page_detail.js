@@ -67,7 +67,7 @@ function steps(picture) {
   const note = make("p", "note",
     `The evidence of the ${data.stepsOf} model for each taxon against its siblings; ` +
     "the share is the taxon's probability within its parent.");
-  const parts = [title, note, row];
+  const parts = [title, note, row, ...scaleBar(picture.stepsTop)];
   if (data.labels.step.length) {
     const rows = data.labels.step.map((label, i) =>
       [label, ...picture.steps.map(
@@ -94,7 +94,7 @@ function open(index) {
   get("detail-body").replaceChildren(
     make("p", "id", `${index + 1} of ${state.list.length} · ${picture.id}`),
     make("p", "note", facts.join(" · ")),
-    strip(picture), ...steps(picture), lineages(picture), numbers(picture));
+    strip(picture), ...steps(picture), make("p", "note", data.scales), lineages(picture), numbers(picture));
   get("previous").disabled = index === 0;
   get("next").disabled = index === state.list.length - 1;
   if (!get("detail").open) {
