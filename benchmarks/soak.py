@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 MODES = ("train", "cam")
 _STEPS = 78  # 624 images in batches of 8, as 100 of each of 8 species give
 _BOOT = 2.0  # seconds until main.py can be trusted to look after signals
-_GOING_ON = re.compile(r"going on after step (\d+) of epoch (\d+), from .*/(\d+)\n")
+_RESUMED = re.compile(r"resuming after step (\d+) of epoch (\d+), from .*/(\d+)\n")
 _MADE = re.compile(r"(\d+) maps of the train split, (\d+) of them made now")
 
 
@@ -197,7 +197,7 @@ def lost(
         if said and int(said[2]) > int(said[1]) - 16 * len(had):
             again += 1  # it says that it made more than what was missing
         return again
-    said = _GOING_ON.search(seen.words)
+    said = _RESUMED.search(seen.words)
     if where is None or (said is None and seen.status != 0):
         return seen.after < seen.before
     return said is None or tuple(map(int, said.groups())) != where

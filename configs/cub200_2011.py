@@ -36,6 +36,7 @@ def get_config():
     config = default.get_config()
     config.name = "cub200_2011"
     config.data.source = "cub200"
+    config.data.noun = "bird"
     config.sweep.train_strides = (32, 16)
     config.train.epochs = 30
     config.train.schedule = "cosine"

@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     data.table = ""  # csv_table: the CSV file; "": what data.root names or holds
     data.ranks = ()  # rank columns of a table; (): those that names and values tell
     data.lineages = ""  # image_folder: CSV with the column folder and one for each rank
+    data.noun = "object"  # what pictures show, in sentences: "bird", "plant"
     data.homonyms = "error"  # error | keep: one species in two places, two spellings
     data.boxes = boxes = ConfigDict()  # of boxes.csv and of the table's columns
     boxes.convention = "auto"  # auto | xyxy | xywh; auto: as header and numbers tell

@@ -21,6 +21,7 @@ def get_config():
     config = default.get_config()
     config.name = "inat2021_birds"
     config.data.source = "inat2021"
+    config.data.noun = "bird"
     config.data.keep_lineage = "Animalia/Chordata/Aves"
     config.augment.crop_jitter = 0.0  # the original crops the center
     return config

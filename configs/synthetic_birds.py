@@ -23,6 +23,7 @@ def get_config():
     data = config.data
     data.source = "synthetic_birds"
     data.root = "data/synthetic_birds"
+    data.noun = "bird"
     data.image_size = 128
     data.synthetic = ConfigDict()
     data.synthetic.orders = 4

@@ -177,18 +177,18 @@ def test_prepare_has_no_chatter_and_needs_no_network(main, folder, tmp_path):
     assert "2 at order, 2 at family, 2 at genus, 2 at species" in done.stdout
     assert "keras" not in done.stdout.splitlines()[-1]
     for line in done.stderr.splitlines():
-        assert re.match(
-            r"Looking at 5|warning: 1 of 5 image files are left out", line
-        ), line
+        assert re.match(r"Scanning 5|warning: 1 of 5 image files are left out", line), (
+            line
+        )
     # What was learned lies in the cache, and nothing beside the images.
     assert {one.name for one in tmp_path.iterdir()} == {"birds", "cache"}
     assert sorted(one.name for one in folder.iterdir()) == sorted(CLASSES)
 
 
 OURS = re.compile(
-    r"Drawing procedural birds|Drew \d+|Looking at \d+ image files|\d+ of \d+ species"
+    r"Drawing procedural birds|Drew \d+|Scanning \d+ image files|\d+ of \d+ species"
     r"|network tiny at|training tiny on|each epoch leaves out|epoch \d+/\d+: "
-    r"|kept epoch|\d+ val images are too few|going on after"
+    r"|kept epoch|\d+ val images are too few|resuming after"
     r"|\d+ devices share each batch"
     r"|.*boxes.csv: \d+ boxes are read as"
     r"|(prepare|maps|overlays|eval \w+): \d+/\d+, "

@@ -1,4 +1,4 @@
-"""Procedural birds, an experiment with a known answer.
+"""Procedural birds: images with known evidence for each rank.
 
 The body plan shows the order, the form of bill and tail the family, the wing pattern
 the genus, and the place of a bright patch the species; every trait is reused under

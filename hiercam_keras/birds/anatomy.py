@@ -1,8 +1,7 @@
-"""From a look to shapes in the bird's own plane.
+"""Builds the shapes of a bird from its look, in the bird's own plane.
 
 The bird looks to the right, y points up, the middle of its body is the origin, and
-one unit is about the diameter of its body. `build` knows nothing of pixels; `draw`
-places the shapes in a picture.
+one unit is about the diameter of its body. `draw` places the shapes in a picture.
 """
 
 import math
@@ -19,7 +18,7 @@ from hiercam_keras.birds.traits import (
 
 @dataclass(frozen=True)
 class Posture:
-    """How one bird holds itself in one picture; carries no label."""
+    """The posture of a bird in one picture, independent of all labels."""
 
     pitch: float = 0.0  # degrees added to the body's
     neck_turn: float = 0.0  # degrees
@@ -50,7 +49,7 @@ class Anatomy:
 
 
 def random_posture(rng: np.random.Generator) -> Posture:
-    """A posture within what every look can take without losing its traits."""
+    """A random posture that keeps the traits of every look visible."""
     return Posture(
         pitch=rng.uniform(-5.0, 5.0),
         neck_turn=rng.uniform(-9.0, 9.0),

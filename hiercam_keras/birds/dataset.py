@@ -1,9 +1,9 @@
 """The embedded data set, written to disk.
 
-The layout is that of every image folder in iNat naming, with what a drawing knows
-next to the pictures: masks, parts, boxes, which part carries which rank, and which
-habitat was drawn. Every picture has a generator of its own, so that the files are
-the same bytes however many processes write them.
+The layout is that of an image folder in iNat naming, with annotations next to the
+pictures: masks, parts, boxes, the part that carries each rank, and the habitats. Every
+picture has its own random generator, so the files have the same bytes for any number of
+processes.
 """
 
 import contextlib
@@ -42,16 +42,16 @@ def write_dataset(
     progress: Callable[[int, int], None] | None = None,
     **settings,
 ) -> Path:
-    """Writes the data set, or finds it complete and leaves it.
+    """Writes the data set unless it is complete.
 
-    Everything is written to a hidden folder next to `root` that takes its name at the
-    end, so that a killed run leaves nothing that is taken for data.
+    Everything is written to a hidden folder next to `root`, which is renamed at the
+    end, so a killed run leaves no incomplete data set.
 
     Args:
-      root: folder to make. An empty folder there or a synthetic data set with other
-        settings is replaced; anything else is refused.
+      root: folder of the data set. An empty folder, or a synthetic data set with other
+        settings, is replaced; any other folder is refused.
       workers: processes; default one per core, 0 draws in this one.
-      progress: called with (pictures written, pictures in all) now and then.
+      progress: called with (pictures written, all pictures) from time to time.
       **settings: fields of `DatasetSettings`.
 
     Returns:
@@ -83,11 +83,11 @@ def write_dataset(
 def is_complete(
     root: str | os.PathLike, settings: DatasetSettings | Mapping[str, object]
 ) -> bool:
-    """Whether `root` holds the data set of these settings, whole.
+    """Whether `root` holds the complete data set of these settings.
 
     Args:
       root: a folder that may not exist.
-      settings: the settings, or a mapping of the fields that differ from default.
+      settings: the settings, or a mapping of the fields that differ from the default.
     """
     root = Path(root)
     if not isinstance(settings, DatasetSettings):
@@ -209,7 +209,7 @@ def _count(folder: Path) -> int:
 
 
 def _refuse_other_data(root: Path) -> None:
-    """Only an empty folder or an older synthetic data set is ever replaced."""
+    """Raises UserError unless `root` is missing, empty or a synthetic data set."""
     if not root.exists() or (root.is_dir() and not os.listdir(root)):
         return
     if "renderer_version" not in _read_header(root):
@@ -220,7 +220,7 @@ def _refuse_other_data(root: Path) -> None:
 
 
 def _read_header(root: Path) -> dict:
-    """What dataset.json says; {} where there is none that can be read."""
+    """Contents of dataset.json; {} if it cannot be read."""
     try:
         found = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -238,7 +238,7 @@ def _remove_leftovers(root: Path) -> None:
         except (ProcessLookupError, ValueError):
             alive = False
         except OSError:
-            alive = True  # it is another user's
+            alive = True  # a process of another user
         if not alive:
             shutil.rmtree(leftover, ignore_errors=True)
 

@@ -1,8 +1,8 @@
-"""Shapes to pixels, colors and part labels.
+"""Renders shapes to pixels, colors and part labels.
 
-Everything is drawn once, as one image of region numbers at twice the size. Colors
-come from a palette over the regions and are averaged down; the part labels come from
-a table over the same regions, so that the parts are disjoint by construction.
+Everything is drawn once, as an image of region numbers at twice the size. Colors come
+from a palette over the regions and are averaged down; part labels come from a table
+over the same regions, so the parts are disjoint by construction.
 """
 
 import math
@@ -91,7 +91,7 @@ def draw_regions(
     canvas.polygon(bird.bill, "bill")
     canvas.line(bird.gape, "gape", line)
     _wing(canvas, bird, look.wing, line)
-    # Feathers extend a little beyond the outline, but a patch is no hat.
+    # Feathers extend a little beyond the outline, a patch does not.
     fluffed = canvas.mask()
     outline = patch_outline(bird, look.patch_place, patch_radius)
     apart = np.hypot(*(bird.body[:, :2] - outline.mean(axis=0)).T)
@@ -119,7 +119,7 @@ def silhouette(bird: Anatomy, placement: Placement, size: int) -> np.ndarray:
 
 
 def part_labels(regions: Image.Image) -> np.ndarray:
-    """Part labels, uint8 (size, size), by taking the nearest drawn pixel."""
+    """Part labels, uint8 (size, size), of the nearest drawn pixels."""
     drawn = np.asarray(regions)[1::SUPERSAMPLE, 1::SUPERSAMPLE]
     return _PART_OF_REGION[drawn]
 
@@ -143,8 +143,8 @@ def shading(
 ) -> np.ndarray:
     """Roundness as a factor on the colors, float32 (size, size).
 
-    The blurred silhouette serves as a height map, its slope towards the light as the
-    shade; a narrow second one lifts the wing off the body.
+    The shade is the slope of the blurred silhouette, as a height map, towards the
+    light; a second, narrower blur separates the wing from the body.
     """
     size = coverage.shape[0]
     shade = np.ones_like(coverage)

@@ -1,4 +1,4 @@
-"""Ten habitats, each a sky, a ground and things there."""
+"""Ten habitats, each with a sky, a ground and objects."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Habitat:
 
 @dataclass(frozen=True)
 class Ground:
-    """What a thing needs to draw itself: pen, side in pixels, horizon, chance."""
+    """Inputs for drawing an object: pen, side in pixels, horizon, random generator."""
 
     pen: ImageDraw.ImageDraw
     side: int

@@ -1,4 +1,4 @@
-"""The bright patch; its place shows the species."""
+"""The bright patch, which shows the species by its place."""
 
 import math
 
@@ -13,7 +13,7 @@ PATCH_SHAPE = 1.2 * 0.85 * math.pi  # area / radius**2
 def patch_site(
     bird: Anatomy, place: PatchPlace, radius: float
 ) -> tuple[np.ndarray, float]:
-    """Where a patch is.
+    """Position and orientation of a patch.
 
     Args:
       bird: the shapes.
@@ -46,6 +46,6 @@ def patch_outline(bird: Anatomy, place: PatchPlace, radius: float) -> np.ndarray
     """A slightly ragged ellipse of area PATCH_SHAPE * radius**2, in units."""
     at, angle = patch_site(bird, place, radius)
     ring = np.linspace(0.0, 2.0 * math.pi, 31)[:-1]
-    ragged = radius * (1.0 + 0.05 * np.cos(9.0 * ring))  # feathers, not a button
+    ragged = radius * (1.0 + 0.05 * np.cos(9.0 * ring))  # irregular, like feathers
     shape = np.stack([1.2 * np.cos(ring), 0.85 * np.sin(ring)], axis=1)
     return turned(shape * ragged[:, None], angle) + at

@@ -1,8 +1,8 @@
 """One picture of one bird, with its mask and parts.
 
 `render` poses the bird, places it inside the part of the frame that a center crop
-keeps, draws it over its habitat and puts light on both. Everything random comes from
-the generator it is given, so that a picture is a pure function of its arguments.
+keeps, draws it over its habitat and applies light to both. All randomness comes from
+the given generator, so a picture is a pure function of its arguments.
 """
 
 import functools
@@ -32,7 +32,7 @@ _MEASURE = 64  # side of the rough picture on which area is measured
 
 @dataclass(frozen=True)
 class Rendered:
-    """A picture and what is known about it.
+    """A picture with its annotations.
 
     image: uint8 (size, size, 3). parts: uint8 (size, size), labels as in
     `draw.PARTS`. box: x0, y0, x1, y1 in pixels around all parts, far edge excluded.
@@ -166,7 +166,7 @@ def _bounds(bird: Anatomy, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _foreground(picture: np.ndarray, parts: np.ndarray, rng) -> None:
-    """Now and then a few blades of grass before the bird's feet; never the patch."""
+    """Sometimes draws blades of grass before the bird's feet, never over the patch."""
     if rng.random() > 0.3:
         return
     size = parts.shape[0]

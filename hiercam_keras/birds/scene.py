@@ -1,4 +1,4 @@
-"""The picture behind the bird.
+"""The background of the bird.
 
 Clutter is muted and made of branches, stones and leaves; discs in the colors of
 patches are strewn only when `distractors` asks for them.
@@ -117,7 +117,7 @@ def _clutter(g: Ground) -> None:
 
 
 def _discs(g: Ground) -> None:
-    """Discs like patches, to see what strewn evidence does to a study."""
+    """Discs like patches, as distractors."""
     for x, y in g.spots(12, 0.0, 1.0):
         r = g.side * g.rng.uniform(0.04, 0.08)
         ellipse(g, x, y, r, 0.85 * r, plumage.bright(g.rng))

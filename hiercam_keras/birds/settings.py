@@ -1,4 +1,4 @@
-"""What decides the contents of a data set."""
+"""The settings that determine the contents of a data set."""
 
 import dataclasses
 import hashlib
@@ -11,13 +11,13 @@ from hiercam_keras.birds.tree import (
 from hiercam_keras.errors import UserError
 
 SCHEMA_VERSION = 1
-# Raise it when the same settings no longer give the same pictures.
+# Increment it when the same settings give other pictures.
 RENDERER_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSettings:
-    """All that decides the files' contents.
+    """Settings of a data set; equal settings give equal files.
 
     orders, families, genera, species: children per parent.
     images_per_species: 1 or more.

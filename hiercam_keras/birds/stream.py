@@ -2,7 +2,7 @@
 
 Each picture belongs to one of many made-up trees; its labels are the child within
 the parent at each rank. Habitats are drawn independently of all labels. A batch is a
-pure function of (seed, step), so that workers only share out the steps.
+pure function of (seed, step), so the workers only share the steps.
 """
 
 import io
@@ -17,7 +17,7 @@ from hiercam_keras.birds.picture import CROP, render
 from hiercam_keras.birds.tree import PretrainTree, random_tree
 from hiercam_keras.birds.workers import OrderedSteps
 
-# First words of all seeds here: no generator of the embedded data starts like this.
+# First words of all seeds here; the embedded data use others.
 _TREES, _PICTURES = 0x7EEE, 0x91C7
 
 
@@ -43,7 +43,7 @@ def pretrain_trees(seed: int, num_trees: int) -> list[PretrainTree]:
 def pretrain_batch(
     step: int, trees: list[PretrainTree], seed: int, image_size: int, batch_size: int
 ) -> PretrainBatch:
-    """The batch of a step: the same for the same arguments, always."""
+    """The batch of a step, a pure function of the arguments."""
     images = np.empty((batch_size, image_size, image_size, 3), dtype=np.uint8)
     index = np.empty(batch_size, dtype=np.int32)
     labels = np.empty((batch_size, 4), dtype=np.int32)
@@ -82,7 +82,7 @@ class PretrainStream:
       image_size: side of the pictures in pixels.
       batch_size: pictures per batch.
       workers: processes, each up to two batches ahead; 0 draws in this one.
-      start_step: first step, to go on where a run stopped.
+      start_step: first step, for resuming a run.
     """
 
     def __init__(

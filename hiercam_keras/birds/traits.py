@@ -1,11 +1,10 @@
-"""What a bird looks like, in four separate channels.
+"""The appearance of a bird, in four separate channels.
 
 A `Look` has one value in each channel: body plan, form of bill and tail, wing
 pattern, and the place of a bright patch. In the embedded data they carry order,
-family, genus and species; in pretraining their roles are dealt out again for each
-tree. The presets are the looks of the embedded data; `random_*` draws looks for
-pretraining that keep away from every preset, so that pretrained weights have not
-seen the traits that the embedded study asks for.
+family, genus and species; in pretraining their roles differ for each tree. The presets
+are the looks of the embedded data; `random_*` draws looks for pretraining that differ
+from every preset, so pretrained weights have not seen the traits of the embedded study.
 """
 
 import math
@@ -70,7 +69,7 @@ class PatchPlace:
 
 @dataclass(frozen=True)
 class Look:
-    """One value per channel: all that is heritable about a bird."""
+    """One value per channel: the heritable traits of a bird."""
 
     body: BodyPlan
     bill_tail: BillTail
@@ -119,7 +118,7 @@ PRESETS: dict[str, tuple] = {
 
 
 def distance(a, b) -> float:
-    """How unlike two values of one channel look; about 1 is a plain difference."""
+    """Visual distance of two values of one channel; about 1 is a clear difference."""
     if isinstance(a, BodyPlan):
         steps = (
             4.0 * math.log(a.elongation / b.elongation),
@@ -193,7 +192,7 @@ AWAY_FROM_PRESETS = {"body": 0.7, "bill_tail": 0.9, "wing": 0.6, "patch_place": 
 
 
 def random_values(channel: str, count: int, rng: np.random.Generator) -> tuple:
-    """`count` values of a channel for pretraining that differ plainly."""
+    """`count` clearly different values of a channel for pretraining."""
     values: list = []
     bound = APART[channel]
     while len(values) < count:
@@ -201,7 +200,7 @@ def random_values(channel: str, count: int, rng: np.random.Generator) -> tuple:
         if all(distance(value, other) >= bound for other in values):
             values.append(value)
         else:
-            bound *= 0.995  # a badly placed first value must not stop the search
+            bound *= 0.995  # a badly placed first value must not prevent a result
     return tuple(values)
 
 

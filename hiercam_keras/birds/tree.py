@@ -1,8 +1,9 @@
-"""Which look belongs to which taxon.
+"""The embedded tree and random trees: the looks of their taxa.
 
-The embedded tree reuses the values of each channel under every parent: all families
-of all orders share the same few forms of bill and tail, and so on. So a trait shows
-the child only once the parent is known, and no finer trait shows a coarser taxon.
+The embedded tree reuses the values of each channel under every parent: all families of
+all orders share the same few forms of bill and tail, and so on. A trait therefore
+identifies the child only if the parent is known, and no finer trait identifies a
+coarser taxon.
 """
 
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ _ORDERS = (
 _STEMS = ("Velm", "Tars", "Quor", "Bris", "Dalv", "Fend", "Gorm", "Hulc")
 _STEMS += ("Jarv", "Kest", "Lopr", "Mirt", "Nolv", "Pesk", "Rilm", "Sorv")
 _ENDINGS = ("ora", "ina", "una", "ella", "eta", "oma")
-# As in nature, an epithet says what is seen and comes back in many genera.
+# As in nature, an epithet describes a feature and occurs in many genera.
 _EPITHETS = {
     "crown": ("coronata", "verticalis", "capitata"),
     "breast": ("pectoralis", "gularis", "thoracica"),
@@ -119,7 +120,7 @@ def _genus_names() -> np.ndarray:
 
 @dataclass(frozen=True)
 class PretrainTree:
-    """A tree made up for pretraining.
+    """A random tree for pretraining.
 
     values: the looks of each channel, in the order of `CHANNELS`.
     rank_of_channel: position of the channel's rank, 0 coarsest .. 3 finest.

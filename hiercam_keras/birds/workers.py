@@ -1,9 +1,9 @@
-"""Numbered steps shared out among processes.
+"""Distributes numbered steps over processes, with results in order.
 
-Worker w works out the steps w, w + workers, ... and hands them over through a pipe
-of its own, in which it waits until its result is taken. So results come in order, no
-worker runs more than two steps ahead, and a worker whose parent has died, even by
-SIGKILL, ends at its next result.
+Worker w computes the steps w, w + workers, ... and sends each result through its own
+pipe, which blocks until the result is read. Results therefore come in order, no worker
+runs more than two steps ahead, and a worker ends at its next result if its parent was
+killed, even by SIGKILL.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ class OrderedSteps:
       args: further arguments, picklable; they are sent once.
       start: first step.
       stop: the step after the last one; None never ends.
-      workers: processes; 0 works in this one.
+      workers: processes; 0 computes in this one.
     """
 
     def __init__(
@@ -111,11 +111,11 @@ def _work(pipe: Connection, function: Callable, args: tuple, steps) -> None:
     while stop is None or step < stop:
         try:
             answer = (function(step, *args), None)
-        except Exception as error:  # handed over, raised in the parent
+        except Exception as error:  # sent to the parent and raised there
             answer = (None, error)
         try:
             pipe.send(answer)
-        except OSError:  # nobody takes it any more
+        except OSError:  # the parent has ended
             return
         if answer[1] is not None:
             return

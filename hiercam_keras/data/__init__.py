@@ -1,5 +1,5 @@
-"""From image files to batches.
+"""Reading of data sets: from image files to batches.
 
-Reads with NumPy and Pillow. TensorFlow is imported only by `pipeline` and `augment_tf`,
-and only when a loader asks for them.
+It needs NumPy and Pillow. TensorFlow is imported only by `pipeline` and `augment_tf`,
+when a loader uses them.
 """

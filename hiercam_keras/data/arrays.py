@@ -1,6 +1,6 @@
-"""Plans into pixels with Pillow and threads, without TensorFlow.
+"""Reads planned batches with Pillow and threads, without TensorFlow.
 
-Pillow decodes and resizes outside Python's lock, so that threads use all cores.
+Pillow releases the GIL while it decodes and resizes, so threads use all cores.
 """
 
 import os
@@ -14,15 +14,16 @@ from hiercam_keras.data import augment, decode, disk_cache, resize_windows
 from hiercam_keras.data.batch_plan import Job, Plan
 from hiercam_keras.progress import progress
 
-_AHEAD = 256  # examples that are read before they are asked for, in whole batches
+_AHEAD = 256  # examples that are read ahead, in whole batches
 _TOGETHER = 4  # examples that a thread reads at a time
 
 
 class ArrayReader:
-    """Reads batches with a pool of threads; see `plans.Reader`."""
+    """Reads batches with a pool of threads; see `batch_plan.Reader`."""
 
     def __init__(self, job: Job, decoded: disk_cache.Windows | None = None):
-        """Reads for `job`; windows that are `decoded` are not read from files."""
+        """Reads the examples of `job`, from `decoded` windows instead of files if
+        given."""
         self._job = job
         self._pool = ThreadPoolExecutor(
             job.workers or os.cpu_count() or 1, thread_name_prefix="images"
@@ -34,7 +35,7 @@ class ArrayReader:
     def read(
         self, plans: Iterator[Plan]
     ) -> Iterator[tuple[Plan, np.ndarray, dict[int, str]]]:
-        """Yields each plan, its images uint8 (B, S, S, 3), and reasons by position."""
+        """See `batch_plan.Reader.read`."""
         if self._job.disk and self._decoded is None:
             self._decoded = self._open_disk()
         waiting: deque[tuple[Plan, np.ndarray, list[Future]]] = deque()
@@ -56,7 +57,7 @@ class ArrayReader:
         self._cache = self._decoded = None
 
     def _submit(self, plan) -> tuple[np.ndarray, list[Future]]:
-        """A batch, and the threads' promises to fill it."""
+        """An empty batch, and the futures of the threads that fill it."""
         count, size = len(plan.indices), self._job.windows.size
         images = np.empty((count, size, size, 3), np.uint8)
         futures = [
@@ -74,7 +75,7 @@ class ArrayReader:
         return plan, images, bad
 
     def _some(self, plan, images, positions) -> dict[int, str]:
-        """Fills some of a batch; reasons by position of what cannot be read."""
+        """Fills some rows of a batch; returns the reasons of failures by position."""
         bad = {}
         for position in positions:
             try:
@@ -91,7 +92,7 @@ class ArrayReader:
         if self._decoded is not None and self._decoded.good[index]:
             window = self._decoded.get(index, where.extent[index])
         elif self._cache is None:
-            # Only what is seen; nobody asks for the rest.
+            # Without a cache only the crop is decoded.
             window = self._read(index, crop, (where.size, where.size), drawn.flip)
             crop, drawn = (0, 0), drawn._replace(flip=(False, False))
         else:
@@ -106,7 +107,7 @@ class ArrayReader:
         )
 
     def _fill(self, pixels, starts):
-        """Writes all windows to their places; False for what cannot be read."""
+        """Writes all windows to their places; returns False for unreadable files."""
 
         def one(index):
             try:

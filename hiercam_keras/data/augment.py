@@ -1,15 +1,15 @@
 """Augmentation in NumPy; `augment_tf` computes the same in TensorFlow.
 
-What happens to an image is drawn first (`draw`), as a stateless function of the seed,
-the epoch and the example's index; `apply` then carries it out. So the same seed gives
-the same batches with every reader and in every order of reading.
+`draw` draws the parameters, as a stateless function of the seed, the epoch and the
+example's index; `apply` applies them to an image. The same seed therefore gives the
+same batches with every reader and in every order of reading.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-# ITU-R BT.601, as in the YIQ space in which hue turns.
+# ITU-R BT.601, as in the YIQ space of the hue rotation.
 LUMA = np.array([0.299, 0.587, 0.114])
 _RGB_TO_YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _NUM_DRAWS = 16
@@ -19,7 +19,7 @@ _NOISE_SEED = 20171108
 
 
 class Augmentation(NamedTuple):
-    """What happens to B images, in this order: crop, flip, color, erase.
+    """Augmentation parameters of B images, applied as: crop, flip, color, erase.
 
     Attributes:
       shift: float64 (B, 2) in [0, 1): place of the crop in its window, from top and
@@ -27,7 +27,7 @@ class Augmentation(NamedTuple):
       color: float32 (B, 3, 3): output channel by input channel.
       haze: float32 (B,): share of the crop's mean luma that is added to every channel.
       erase: int32 (B, 4): y0, x0, y1, x1 of the erased rectangle, pixels; 0s for none.
-      fill: int32 (B, 2): where in the table of noise the filling starts.
+      fill: int32 (B, 2): offset of the fill in the table of noise.
     """
 
     shift: np.ndarray
@@ -41,13 +41,13 @@ class Augmentation(NamedTuple):
 def draw(
     config: Any | None, seed: int, epoch: int, indices: np.ndarray, size: int
 ) -> Augmentation:
-    """Draws what happens to each image.
+    """Draws the augmentation parameters of each image.
 
     Args:
-      config: the config's `augment`; None for nothing at all.
+      config: the config's `augment`; None for no augmentation.
       seed: of the run.
       epoch: 0, 1, ...
-      indices: int (B,) places of the examples in the loader's records.
+      indices: int (B,) of the examples in the loader's records.
       size: side of the model input, pixels.
     """
     u = _uniform(seed, epoch, np.asarray(indices))
@@ -92,14 +92,14 @@ def apply(
     size: int,
     recolor: bool = True,
 ) -> np.ndarray:
-    """Carries out what was drawn for one image.
+    """Applies the drawn augmentation to one image.
 
     Args:
       window: uint8 (height, width, 3), each side at least `size`.
       crop: (2,) top and left of the crop.
-      drawn: `draw`'s arrays at this image, without the axis B.
+      drawn: the arrays of `draw` for this image, without the axis B.
       size: side of the model input, pixels.
-      recolor: False leaves colors alone.
+      recolor: whether colors may change.
 
     Returns:
       uint8 (size, size, 3).
@@ -121,7 +121,7 @@ def apply(
 
 
 def noise(size: int) -> np.ndarray:
-    """The table that erased rectangles are filled from, uint8 (2 size, 2 size, 3)."""
+    """The noise that fills erased rectangles, uint8 (2 size, 2 size, 3)."""
     if size not in _tables:
         rng = np.random.Generator(np.random.Philox(_NOISE_SEED))
         _tables[size] = rng.integers(0, 256, (2 * size, 2 * size, 3), dtype=np.uint8)
@@ -147,7 +147,7 @@ def splitmix64(state: np.ndarray) -> np.ndarray:
 def _uniform(seed, epoch, indices):
     """Uniform draws (B, 16) in [0, 1).
 
-    A counter-based generator gives any example's draws without those before it.
+    The generator is counter-based, so the draws of an example need no earlier ones.
     """
     key = np.random.SeedSequence((seed, epoch, 1)).generate_state(1, np.uint64)
     counter = indices.astype(np.uint64)[:, None] * np.uint64(_NUM_DRAWS)
@@ -159,8 +159,8 @@ def _color(brightness, contrast, saturation, turns):
     """Brightness, contrast, saturation and hue, in this order, as one affine map.
 
     Each is linear in the pixels and the crop's mean luma m: x -> b x; x -> c x + (1-c)
-    m; x -> s x + (1-s) luma(x); a rotation about the gray axis. Nothing is clipped in
-    between. All but the second leave gray as it is, so that m is added at the end.
+    m; x -> s x + (1-s) luma(x); a rotation about the gray axis. There is no clipping in
+    between. All but the second keep gray unchanged, so m can be added at the end.
     """
     angle = 2 * np.pi * turns
     turn = np.zeros((len(turns), 3, 3))

@@ -1,4 +1,4 @@
-"""`augment.apply` in TensorFlow operations, on what NumPy has drawn."""
+"""`augment.apply` in TensorFlow operations, with parameters drawn by NumPy."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,7 +9,7 @@ _NUM_WHOLE = 10
 
 
 def pack(crop: np.ndarray, drawn: augment.Augmentation) -> dict[str, np.ndarray]:
-    """What happens to B images in two arrays: every tensor of an example costs time.
+    """Packs the augmentation of B images into two arrays, as each tensor has a cost.
 
     Args:
       crop: int (B, 2) top and left of the crops in their windows.
@@ -27,13 +27,13 @@ def pack(crop: np.ndarray, drawn: augment.Augmentation) -> dict[str, np.ndarray]
 def apply(
     window: tf.Tensor, packed: dict[str, tf.Tensor], size: int, recolor: bool
 ) -> tf.Tensor:
-    """Carries out what was drawn for one image.
+    """Applies the drawn augmentation to one image.
 
     Args:
       window: uint8 (height, width, 3), each side at least `size`.
-      packed: as `pack` made it, without the axis B.
+      packed: the result of `pack`, without the axis B.
       size: side of the model input, pixels.
-      recolor: False leaves colors alone.
+      recolor: whether colors may change.
 
     Returns:
       uint8 (size, size, 3), at most 1 level from `augment.apply`.

@@ -1,8 +1,7 @@
-"""What each batch holds: which examples, and how they are cut and augmented.
+"""Plans of batches: their examples, crops and augmentations.
 
-A plan is a function of (seed, epoch, step) and of nothing that was read before it, so
-that an epoch can be entered at any step, and several processes can each take their rows
-of the same batches.
+A plan is a function of (seed, epoch, step) only, so an epoch can start at any step, and
+several processes can each read their rows of the same batches.
 """
 
 import math
@@ -17,11 +16,11 @@ from hiercam_keras.errors import UserError
 
 
 class Plan(NamedTuple):
-    """What the pixels of a batch will be.
+    """Examples, crops and augmentation of one batch.
 
     Attributes:
       indices: int64 (B,) into the records.
-      mask: bool (B,).
+      mask: bool (B,); False for padding.
       crop: int32 (B, 2) top and left in the window.
       drawn: the augmentation, arrays of B.
     """
@@ -40,14 +39,14 @@ class Plan(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What a reader needs to know of all examples.
+    """The inputs of a reader, for all examples.
 
     Attributes:
       paths: of the files, as text.
-      windows: see `windows.plan`.
+      windows: see `resize_windows.plan`.
       recolor: whether colors change.
       workers: threads; 0 for one per core.
-      cache_bytes: windows are kept in memory if all of them fit in here.
+      cache_bytes: memory for windows; they are kept if all of them fit.
       reduce: large JPEG files are decoded at a reduced scale, see `decode.reduction`.
       disk: folder of windows on disk (`disk_cache`), or None.
     """
@@ -67,8 +66,8 @@ class Reader(Protocol):
     def read(
         self, plans: Iterator[Plan]
     ) -> Iterator[tuple[Plan, np.ndarray, dict[int, str]]]:
-        """Yields, in order, each plan, images uint8 (B, S, S, 3), and for positions
-        whose file is bad the reason."""
+        """Yields, in order, each plan, its images uint8 (B, S, S, 3), and the reasons
+        of unreadable files by their position in the batch."""
 
     def close(self) -> None:
         """Frees threads and memory."""
@@ -84,7 +83,7 @@ class Shard(NamedTuple):
         """Its rows of a batch of all processes.
 
         Raises:
-          UserError: the batch cannot be dealt out in equal parts.
+          UserError: the batch cannot be divided into equal parts.
           ValueError: there is no such part.
         """
         if not 0 <= self.index < self.count:
@@ -119,9 +118,9 @@ class Planner:
         shard: Shard,
         balance: tuple[np.ndarray, np.ndarray] | None = None,
     ):
-        """Plans for the examples of `where`; see `loader.make_loader`.
+        """Plans batches of the examples of `where`; see `loader.make_loader`.
 
-        `balance` has labels and weights for `sampling.order`.
+        `balance` holds labels and weights for `sampling.order`.
         """
         self._balance = balance
         self._rows = shard.rows(batch_size)
@@ -135,13 +134,13 @@ class Planner:
         self.num_rows = self._rows.stop - self._rows.start
 
     def epoch(self, number: int, start_step: int = 0) -> Iterator[Plan]:
-        """The plans of an epoch from a step on; those before it are not computed."""
+        """The plans of an epoch from a step on; earlier plans are not computed."""
         order, keys = self._order(number)
         for step in range(start_step, self.num_batches):
             yield self._plan(order, keys, number, step)
 
     def _order(self, epoch) -> tuple[np.ndarray, np.ndarray]:
-        """Examples, and what their augmentation is drawn by."""
+        """Examples of an epoch, and the numbers that seed their augmentation."""
         count = len(self._windows.extent)
         if self.training and self._balance is not None:
             return sampling.order(self._seed, epoch, *self._balance)

@@ -1,8 +1,7 @@
-"""Batches, with labels, and with files that turn bad left out.
+"""Batches with labels, without files that become unreadable.
 
-What a batch holds is planned in NumPy (`plans`): order and augmentation. `pipeline`
-(tf.data) or `arrays` (Pillow) only turn plans into pixels, so that both give the same
-batches.
+Order and augmentation are planned in NumPy (`batch_plan`). `pipeline` (tf.data) and
+`arrays` (Pillow) only compute the pixels of plans, so both give the same batches.
 """
 
 import math
@@ -24,10 +23,10 @@ class Batch(NamedTuple):
     Attributes:
       images: uint8 (B, S, S, 3), RGB.
       labels: rank -> int32 (B,).
-      example_ids: B of them; a stand-in has the id of the example that it repeats.
-      mask: bool (B,); False for what only fills the batch.
+      example_ids: B ids; a stand-in has the id of the example that it repeats.
+      mask: bool (B,); False for padding and stand-ins.
       geometry: float32 (B, 7), see `geometry.Geometry.from_row`.
-      weights: rank -> float32 (B,) of the losses; None where all weigh the same.
+      weights: rank -> float32 (B,) of the losses; None for equal weights.
     """
 
     images: np.ndarray
@@ -39,15 +38,15 @@ class Batch(NamedTuple):
 
 
 class Loader:
-    """Batches of one list of records; make it with `loader.make_loader`.
+    """Batches of one list of records; created by `loader.make_loader`.
 
     Attributes:
       num_batches: of an epoch, the same in every process.
       num_examples: records, of all processes together.
       batch_size: examples in every batch, padding included, of all processes.
-      num_rows: those of them that this process reads; rows of a `Batch`.
+      num_rows: examples of a batch that this process reads; rows of a `Batch`.
       training: whether epochs are shuffled and incomplete batches dropped.
-      skipped: reason by example_id of files that turned bad while reading.
+      skipped: reasons by example_id of files that failed during reading.
     """
 
     def __init__(
@@ -81,11 +80,11 @@ class Loader:
 
         Args:
           number: of the epoch, 0, 1, ...
-          start_step: batches to leave out; they are neither read nor planned.
+          start_step: first batch; earlier ones are neither read nor planned.
 
         Raises:
           ValueError: the epoch has fewer steps.
-          UserError: too many files turned bad.
+          UserError: too many files failed.
         """
         if not 0 <= start_step <= self.num_batches:
             raise ValueError(
@@ -102,7 +101,7 @@ class Loader:
             yield self._batch(plan, images)
 
     def close(self) -> None:
-        """Frees the reader's threads and memory; the loader is of no use then.
+        """Frees the reader's threads and memory; the loader cannot be used afterwards.
 
         Logs a summary of the skipped images.
         """
@@ -121,13 +120,13 @@ class Loader:
         self.close()
 
     def _without_bad(self, plans) -> Iterator[Plan]:
-        """Files that are known to be bad are not tried again."""
+        """Plans with stand-ins for files that are known to be unreadable."""
         for plan in plans:
             mask = plan.mask & ~self._bad[plan.indices]
             yield plan.take(self._stand_ins(plan))._replace(mask=mask)
 
     def _stand_ins(self, plan) -> np.ndarray:
-        """Positions (B,): its own for a good example, another good one's for a bad."""
+        """Positions (B,): its own for a good example, that of another for a bad one."""
         own = np.arange(len(plan.indices))
         bad = self._bad[plan.indices]
         if bad.all() or not bad.any():
@@ -169,17 +168,17 @@ class Loader:
         logging.warning("Skipping %s from now on: %s", example_id, reason)
         if len(self.skipped) > self._max_bad():
             raise UserError(
-                f"{self._share_of_bad()} turned bad "
+                f"{self._share_of_bad()} became unreadable "
                 f"during the run, the last is {self._job.paths[index]} ({reason}). Are "
-                "the images still there? Raise data.max_bad_share to go on without "
+                "the images still there? Raise data.max_bad_share to continue without "
                 "them."
             )
 
     def _max_bad(self) -> int:
-        """Files that may be bad: a share of an epoch's or of all that were read here.
+        """Largest allowed number of bad files, at least 1.
 
-        A process reads its part of each epoch, of other files in each. One bad file is
-        never too many.
+        It is a share of the larger of an epoch's files and all files read so far: each
+        epoch a process reads other files.
         """
         part = self.num_examples * self.num_rows // self.batch_size
         read = max(part, int(self._seen.sum()))

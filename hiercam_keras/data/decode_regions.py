@@ -1,6 +1,6 @@
-"""Which pixels of its file a part of a window is made of, in NumPy.
+"""The region of a file that a part of a window needs, computed in NumPy.
 
-tf.data decodes and resizes by these numbers, so that its graph has nothing to decide.
+tf.data decodes and resizes by these numbers, so the tf.data graph has no control flow.
 """
 
 from typing import NamedTuple
@@ -9,19 +9,19 @@ import numpy as np
 
 from hiercam_keras.data import decode, resize_windows
 
-# Chroma is interpolated from its neighbors: the outermost decoded pixels differ.
+# Chroma is interpolated from neighbors, so the outermost decoded pixels differ.
 _MARGIN = 4
 
 
 class Cuts(NamedTuple):
-    """Parts of B files; pixels are those that the decoder gives.
+    """Regions of B files, in pixels of the decoder's output.
 
     Attributes:
       place: int32 (B, 6): height and width of the file's image, then top, left, height
-        and width of what is decoded of it, at the reduced scale.
-      branch: int32 (B,): which of `decode.REDUCTIONS` is the scale.
-      fit: float32 (B, 4): scale along y and x, then shift along y and x, by which the
-        decoded part becomes the resized one: `output = input * scale + shift`.
+        and width of the decoded region, at the reduced scale.
+      branch: int32 (B,): the reduced scale, an index of `decode.REDUCTIONS`.
+      fit: float32 (B, 4): scale along y and x, then shift along y and x, from the
+        decoded region to the resized part: `output = input * scale + shift`.
       count: int32 (B, 2): height and width of the part.
     """
 
@@ -38,14 +38,14 @@ def of(
     count: np.ndarray,
     reduce: bool,
 ) -> Cuts:
-    """The cuts of parts of windows.
+    """The regions of parts of windows.
 
     Args:
       where: windows of all images.
-      indices: (B,) which of them.
+      indices: (B,) of the windows.
       first: int (B, 2) top and left of the part in the window.
-      count: int (B, 2) its height and width.
-      reduce: JPEG files may be decoded at 1/2, 1/4 or 1/8.
+      count: int (B, 2) height and width of the part.
+      reduce: whether JPEG files may be decoded at 1/2, 1/4 or 1/8.
     """
     stored = _stored(where.original[indices]).astype(np.int64)
     resized = where.resized[indices].astype(np.int64)
@@ -70,7 +70,7 @@ def of(
 
 
 def _stored(original: np.ndarray) -> np.ndarray:
-    """Sizes of the files that are read: converted copies of very large ones."""
+    """Sizes of the files that are read: copies of very large images are smaller."""
     stored = original.copy()
     for row in np.flatnonzero(original.max(axis=1, initial=0) > decode.MAX_SIDE):
         stored[row] = decode.kept_size(*original[row].tolist())

@@ -1,12 +1,12 @@
 """Decoded windows of all examples in one file on disk.
 
-`<folder>/<key>/pixels.npy` holds the windows one behind the other, uint8, and is mapped
-into memory; `index.json` next to it has checksums of its blocks and the files that
-could not be read. The key is a hash of all inputs (path, size and time of every file)
-and of all settings that the pixels depend on, so a cache is right or is not found. Both
-files are written under temporary names, the index last, by one process, and others that
-want the same cache wait for it. `checked.json` remembers size and time of the pixels'
-file when they were read back and compared with their checksums.
+`<folder>/<key>/pixels.npy` holds the concatenated windows, uint8, and is memory-mapped;
+`index.json` holds checksums of its blocks and the list of unreadable files. The key is
+a hash of all inputs (path, size and time of every file) and of all settings that affect
+the pixels, so a cache that is found is valid. One process writes both files under
+temporary names, the index last; other processes that need the same cache wait for it.
+`checked.json` stores size and time of the pixel file at its last verification against
+the checksums.
 """
 
 import contextlib
@@ -29,9 +29,9 @@ from hiercam_keras.data import disk_lock, resize_windows
 from hiercam_keras.errors import UserError
 
 SCHEMA_VERSION = 1
-_PIXELS_VERSION = 2  # counts changes of decoding and resizing that change pixels
-_BLOCK = 64 * 2**20  # bytes with a checksum of their own
-_SPARE = 2 * 2**30  # bytes that "auto" leaves free
+_PIXELS_VERSION = 2  # incremented when decoding or resizing changes pixels
+_BLOCK = 64 * 2**20  # bytes per checksum
+_SPARE = 2 * 2**30  # bytes that "auto" keeps free
 _GB = 1e9
 
 
@@ -39,9 +39,9 @@ class Windows(NamedTuple):
     """Decoded windows of N examples.
 
     Attributes:
-      pixels: uint8 (bytes,), one window behind the other.
+      pixels: uint8 (bytes,), the concatenated windows.
       starts: int64 (N,) of each window in `pixels`.
-      good: bool (N,); False for a file that could not be read.
+      good: bool (N,); False for an unreadable file.
     """
 
     pixels: np.ndarray
@@ -49,7 +49,7 @@ class Windows(NamedTuple):
     good: np.ndarray
 
     def get(self, index: int, extent: np.ndarray) -> np.ndarray:
-        """The window of an example, uint8 (height, width, 3), of a known extent."""
+        """The window of an example, uint8 (height, width, 3); `extent` is (2,)."""
         height, width = (int(side) for side in extent)
         start = self.starts[index]
         return self.pixels[start : start + height * width * 3].reshape(height, width, 3)
@@ -89,13 +89,13 @@ def open_or_make(
     settings: dict[str, Any],
     fill: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> Windows:
-    """The windows of all examples, from disk if they are there.
+    """The windows of all examples, read from disk or created.
 
     Args:
       folder: of all caches.
       paths: N files.
       where: their windows.
-      settings: what else the pixels depend on; JSON.
+      settings: further JSON values that affect the pixels.
       fill: writes all windows into `pixels` at `starts` and returns `good`.
 
     Raises:
@@ -107,22 +107,22 @@ def open_or_make(
     found = _open(place, starts, where.num_bytes)
     if found is None:
         with disk_lock.alone(place):
-            # Another process may have made it while this one waited.
+            # Another process may have written it while this one waited.
             found = _open(place, starts, where.num_bytes)
             if found is None:
                 _make(place, starts, where.num_bytes, fill)
                 found = _open(place, starts, where.num_bytes, just_made=True)
     if found is None:
         raise UserError(
-            f"the cache {place} is damaged as soon as it is written: is the disk "
-            "sound? Choose another folder with --config.data.disk_cache."
+            f"the cache {place} is damaged right after writing: is the disk "
+            "faulty? Choose another folder with --config.data.disk_cache."
         )
     logging.info("Decoded images come from %s", place)
     return found
 
 
 def _key(paths, where, settings) -> str:
-    """16 hex digits of a SHA-256 of everything that the pixels depend on."""
+    """16 hex digits of a SHA-256 of everything that affects the pixels."""
     digest = hashlib.sha256()
     about = {**settings, "schema": SCHEMA_VERSION, "pixels": _PIXELS_VERSION}
     digest.update(json.dumps({**about, "size": where.size}, sort_keys=True).encode())
@@ -139,12 +139,12 @@ def _key(paths, where, settings) -> str:
 
 
 def _open(place, starts, num_bytes, just_made=False) -> Windows | None:
-    """A whole cache, or None where there is none or it is damaged."""
+    """Opens a complete cache; None if it is missing or damaged."""
     if not (place / "index.json").exists():
         return None
     try:
         about = workdir.read_json(place / "index.json")
-        # Copy on write: TensorFlow takes no array that is read-only.
+        # Copy on write, because TensorFlow rejects read-only arrays.
         pixels = np.load(place / "pixels.npy", mmap_mode="c", allow_pickle=False)
         if pixels.shape != (num_bytes,) or pixels.dtype != np.uint8:
             raise ValueError(f"{pixels.dtype} {pixels.shape}")
@@ -153,17 +153,19 @@ def _open(place, starts, num_bytes, just_made=False) -> Windows | None:
         if not just_made:
             _check(place, pixels, about["checksums"])
     except (OSError, ValueError, KeyError, IndexError, TypeError, UserError) as error:
-        logging.warning("The cache %s is damaged and is made again: %s", place, error)
+        logging.warning(
+            "The cache %s is damaged and will be rewritten: %s", place, error
+        )
         return None
     return Windows(pixels, starts, good)
 
 
 def _check(place, pixels, checksums):
-    """Reads the pixels back, once for each size and time of their file."""
+    """Verifies the checksums, once for each size and time of the pixel file."""
     stat = os.stat(place / "pixels.npy")
     now = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "checksums": checksums}
     seen = place / "checked.json"
-    with contextlib.suppress(UserError):  # there is none, or it is damaged
+    with contextlib.suppress(UserError):  # the file is missing or damaged
         if workdir.read_json(seen) == now:
             return
     logging.info("Checking %s, once: %.2f GB", place, len(pixels) / _GB)
@@ -176,7 +178,8 @@ def _check(place, pixels, checksums):
 
 
 def _write_json(path, value):
-    # By whichever process made it, also where the first one alone writes results.
+    # The process that wrote the cache writes this, even if only the primary writes
+    # results.
     with workdir.atomic_path(path, own=True, flag=workdir.DECODED_FLAG) as temporary:
         temporary.write_text(json.dumps(value) + "\n", encoding="utf-8")
 
@@ -208,7 +211,7 @@ def _make(place, starts, num_bytes, fill):
             temporary, mode="w+", dtype=np.uint8, shape=(num_bytes,)
         )
         with open(temporary, "r+b") as file:
-            # A full disk is an error here, and a crash when a mapped page is written.
+            # A full disk raises an error here, but crashes on a write to a mapped page.
             os.posix_fallocate(file.fileno(), 0, os.path.getsize(temporary))
         good = fill(pixels, starts)
         pixels.flush()
@@ -227,14 +230,14 @@ def _make(place, starts, num_bytes, fill):
 
 
 def _checksums(pixels) -> list[int]:
-    """CRC-32 of every block; all cores, outside Python's lock."""
+    """CRC-32 of every block, on all cores (zlib releases the GIL)."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         starts = range(0, len(pixels), _BLOCK)
         return list(pool.map(lambda at: zlib.crc32(pixels[at : at + _BLOCK]), starts))
 
 
 def _free(folder) -> int:
-    """Bytes that are free where the folder is or will be."""
+    """Free bytes on the disk of a folder, which may not exist yet."""
     folder = Path(folder).absolute()
     while not folder.exists():
         folder = folder.parent
@@ -246,7 +249,7 @@ def _tell_others(folder, place):
     if others:
         taken = sum(path.stat().st_size for path in others)
         logging.info(
-            "%s holds %d other caches of %.1f GB; delete what is not needed any more",
+            "%s holds %d other caches of %.1f GB; delete those no longer needed",
             folder,
             len(others),
             taken / _GB,

@@ -1,4 +1,4 @@
-"""One process writes a cache, and others on any host wait for it."""
+"""A lock with which one process writes a cache while others, on any host, wait."""
 
 import contextlib
 import fcntl
@@ -12,34 +12,35 @@ from absl import logging
 from hiercam_keras import workdir
 from hiercam_keras.errors import UserError
 
-_PATIENCE = 6 * 3600  # s that a process waits for another one
-_LOOK = 1.0  # s between two looks
+_TIMEOUT_S = 6 * 3600  # of waiting for another process
+_POLL_S = 1.0  # between two attempts
 
 
 @contextlib.contextmanager
 def alone(place: Path) -> Iterator[None]:
-    """Holds the lock of a cache's folder, which need not exist.
+    """Holds the lock of a cache's folder, which may not exist yet.
 
-    The system frees the lock when its holder ends or dies.
+    The operating system frees the lock when its holder ends or is killed.
 
     Raises:
-      UserError: another process holds it for hours, or the folder cannot be written.
+      UserError: another process holds it for six hours, or the folder cannot be
+        written.
     """
     workdir.make_dir(place.parent, workdir.DECODED_FLAG)
     with _open(place.with_name(f".{place.name}.lock")) as file:
-        start = told = time.monotonic()
+        start = logged = time.monotonic()
         while not _try_lock(file):
             now = time.monotonic()
-            if now - start > _PATIENCE:
+            if now - start > _TIMEOUT_S:
                 raise UserError(
                     f"another process has been writing the cache {place} for "
-                    f"{_PATIENCE / 3600:.0f} hours. Is it still at work? Stop it, or "
+                    f"{_TIMEOUT_S / 3600:.0f} hours. Is it still running? Stop it, or "
                     f"choose another folder with {workdir.DECODED_FLAG}."
                 )
-            if told == start or now - told > 60:
+            if logged == start or now - logged > 60:
                 logging.warning("Another process writes %s, waiting for it", place)
-                told = now
-            time.sleep(_LOOK)
+                logged = now
+            time.sleep(_POLL_S)
         yield
 
 
@@ -58,6 +59,6 @@ def _try_lock(file) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError as error:  # not every file system of several hosts has locks
+    except OSError as error:  # some network file systems have no locks
         logging.warning("%s cannot be locked: %s", file.name, error.strerror or error)
     return True

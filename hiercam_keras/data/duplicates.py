@@ -1,10 +1,9 @@
-"""Finds photographs that are in a data set more than once.
+"""Finds photographs that occur more than once in a data set.
 
-*Exact copies* have the same pixels once they are decoded, upright and RGB, under any
-name and in any lossless format. *Near copies* look the same: their difference hashes
-(`fingerprints`) differ in at most `NEAR_BITS` of 64 bits and their shapes agree. A
-resized or recompressed photograph usually is a near copy; so are the pictures of a
-burst.
+*Exact copies* have the same pixels after decoding to upright RGB, under any name and in
+any lossless format. *Near copies* have difference hashes (`fingerprints`) that differ
+in at most `NEAR_BITS` of 64 bits, and the same aspect ratio. Resized or recompressed
+photographs and pictures of a burst usually are near copies.
 """
 
 from collections import defaultdict
@@ -17,13 +16,13 @@ from hiercam_keras.data import fingerprints
 from hiercam_keras.data.records import Record
 
 NEAR_BITS = 5
-_SHAPE_SLACK = 0.02  # of the ratio of width to height
-_FLAT = 6  # bits: a hash with fewer zeros or ones shows a gradient, or nothing
-_NEIGHBORS = 1000  # images with the same band that an image is compared with
+_SHAPE_SLACK = 0.02  # relative difference of aspect ratios
+_FLAT = 6  # bits: a hash with fewer zeros or ones comes from a gradient or a flat image
+_NEIGHBORS = 1000  # most images of a band that an image is compared with
 
 
 class Near(NamedTuple):
-    """A near copy of an image, and in how many bits of 64 they differ."""
+    """A near copy of an image, and the number of differing bits, 0 .. 64."""
 
     record: Record
     of: Record
@@ -31,7 +30,7 @@ class Near(NamedTuple):
 
 
 def exact_copies(records: Iterable[Record]) -> list[tuple[Record, ...]]:
-    """Records with the same pixels: each two or more, sorted by example_id."""
+    """Sets of two or more records with the same pixels, sorted by example_id."""
     by_pixels = defaultdict(list)
     for record in records:
         if record.pixels:
@@ -52,18 +51,18 @@ def groups(copies: Iterable[Sequence[Record]]) -> dict[str, str]:
 def of_several_classes(
     copies: Iterable[Sequence[Record]],
 ) -> list[tuple[Record, ...]]:
-    """Copies that are labeled as different taxa: at most one label is right."""
+    """Copies with different taxa, of which at most one label is right."""
     return [tuple(found) for found in copies if len(_classes(found)) > 1]
 
 
 def near_copies(records: Iterable[Record], most: int = NEAR_BITS) -> list[Near]:
-    """Images that look like another one, exact copies left out.
+    """Images that are near copies of another one, without exact copies.
 
-    Each image is listed once, with the most similar of the images before it by
-    example_id. Images whose hash is nearly constant are left out: skies look alike.
+    Each image is listed once, with the most similar image of a smaller example_id.
+    Images with a nearly constant hash are excluded, because all skies look alike.
 
     Args:
-      records: any number; the time grows with the number of similar ones only.
+      records: any number; the time grows with the number of similar images only.
       most: bits in which two hashes may differ, 0 to 63.
     """
     records = sorted((one for one in records if _has_look(one)), key=_id)
@@ -75,12 +74,12 @@ def near_copies(records: Iterable[Record], most: int = NEAR_BITS) -> list[Near]:
     pixels = np.array(
         [names.get(one.pixels, -1 - number) for number, one in enumerate(records)]
     )
-    # (bits, earlier image) as one number, whose minimum is the most similar one.
+    # (bits, earlier image) as one number: its minimum is the most similar image.
     total = len(records)
     none = (fingerprints.DHASH_BITS + 1) * total
     best = np.full(total, none, np.int64)
     for band in _bands(hashes, most + 1):
-        # Hashes that differ in `most` bits agree in one of `most` + 1 bands.
+        # Hashes that differ in `most` bits agree in at least one of `most` + 1 bands.
         order = np.lexsort((hashes, band))
         for step in range(1, min(total, _NEIGHBORS)):
             first, second = order[:-step], order[step:]
@@ -116,7 +115,7 @@ def _has_look(record: Record) -> bool:
 
 
 def _bands(hashes: np.ndarray, count: int) -> Iterable[np.ndarray]:
-    """The hashes' bits in `count` parts, one after the other."""
+    """The bits of the hashes, split into `count` bands."""
     edges = np.linspace(0, fingerprints.DHASH_BITS, count + 1).round().astype(int)
     for low, high in zip(edges[:-1], edges[1:], strict=True):
         mask = np.uint64((1 << int(high - low)) - 1)

@@ -1,9 +1,9 @@
-"""Fingerprints of decoded images, by which copies of a photograph are found.
+"""Fingerprints of decoded images, for finding copies of a photograph.
 
-The digest of all pixels takes half as long as decoding a small JPEG file. So every
-image has a *sketch* and a *difference hash* only, which cost a tenth of that. Images
-with equal pixels have equal sketches; the index takes the digest of those whose sketch
-is that of another image.
+The digest of all pixels takes half as long as decoding a small JPEG file. Every image
+therefore gets only a *sketch* and a *difference hash*, which cost a tenth of that.
+Images with equal pixels have equal sketches; the index computes digests only of images
+that share a sketch.
 """
 
 import hashlib
@@ -13,21 +13,22 @@ from PIL import Image
 
 DHASH_BITS = 64
 _ACROSS, _DOWN = 9, 8  # cells
-_SIDE = 8  # pixels of the image that are looked at in each cell, across and down
+_SIDE = 8  # sampled pixels of each cell, across and down
 _GRID = (_ACROSS * _SIDE, _DOWN * _SIDE)
-# Gray levels that count as a difference. Without it, noise decides about cells that are
-# nearly the same: of 54 photographs at half their size 49 had a hash within 5 bits of
-# the original's, with it all.
+# Gray levels that count as a difference. Without this threshold noise decides about
+# nearly equal cells: of 54 photographs at half their size, 49 had a hash within 5 bits
+# of the original's; with it all 54.
 _MARGIN = 2
 
 
 def sketch(image: Image.Image) -> tuple[str, str]:
-    """What is kept of every image: 8 and 16 hexadecimal digits.
+    """Sketch and difference hash: 8 and 16 hexadecimal digits.
 
-    Both come from 9 x 8 cells, each the mean of 8 x 8 pixels that are spread over it.
-    The first is a checksum of the cells' colors and of the size. The second is the
-    difference hash: whether a cell is darker than the one to its right, row by row
-    (N. Krawetz, "Kind of Like That", 2013).
+    Both come from 9 x 8 cells, each the mean of 8 x 8 pixels sampled over it. The first
+    is a checksum of the cells' colors and of the size. The second is the difference
+    hash: whether a cell is darker than its right neighbor, row by row (N. Krawetz,
+      "Kind
+    of Like That", 2013).
 
     Args:
       image: upright RGB pixels.
@@ -35,7 +36,7 @@ def sketch(image: Image.Image) -> tuple[str, str]:
     grid = image.resize(_GRID, Image.Resampling.NEAREST)
     cells = grid.reduce(_SIDE).tobytes()
     checksum = zlib.crc32(f"{image.width} {image.height}".encode(), zlib.crc32(cells))
-    # Luma as Rec. 601 weighs it. NumPy would take longer for so few numbers.
+    # Luma of Rec. 601, in Python: NumPy is slower for so few numbers.
     red, green, blue = cells[0::3], cells[1::3], cells[2::3]
     luma = [
         (299 * r + 587 * g + 114 * b) // 1000

@@ -1,8 +1,8 @@
-"""Original pixels <-> model-input pixels; the only converters.
+"""Conversion between original pixels and model-input pixels.
 
 Coordinates are continuous: pixel i covers [i, i + 1), so that its center is i + 0.5.
 Along each axis `input = original * scale + offset`; a mirrored image has a negative
-scale, so that a heatmap of an augmented image still finds its place.
+scale, so a heatmap of an augmented image maps to the right place.
 """
 
 import dataclasses
@@ -15,19 +15,19 @@ from hiercam_keras.errors import UserError
 Layout = Literal["classification", "localization"]
 LAYOUTS = ("classification", "localization")
 NUM_FIELDS = 7
-_ASPECT = 0.02  # relative difference of aspect ratios that is rounding
+_ASPECT = 0.02  # relative difference of aspect ratios that counts as rounding
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Geometry:
-    """How one image was resized and cropped into the model's square input.
+    """The affine map of one image to the model's square input (resize, crop, flip).
 
     Attributes:
       width: pixels of the original, as displayed.
       height: likewise.
       scale_x: input pixels per original pixel; negative where mirrored.
       scale_y: likewise.
-      offset_x: input pixels; where the original's left edge lands.
+      offset_x: position of the original's left edge, input pixels.
       offset_y: likewise for its top edge.
       size: side of the model input, pixels.
     """
@@ -47,7 +47,7 @@ class Geometry:
         return _map(points, lambda xy: xy * scale + offset)
 
     def to_original(self, points: np.ndarray) -> np.ndarray:
-        """The inverse of `to_input`; what is outside the original is clipped."""
+        """The inverse of `to_input`; coordinates are clipped to the original."""
         scale = np.array([self.scale_x, self.scale_y])
         offset = np.array([self.offset_x, self.offset_y])
         limit = np.array([self.width, self.height])
@@ -59,7 +59,7 @@ class Geometry:
 
     @classmethod
     def from_row(cls, row: np.ndarray) -> "Geometry":
-        """The geometry of a row that `to_row` made; (7,)."""
+        """The inverse of `to_row`: the geometry of a row (7,)."""
         row = np.asarray(row)
         if row.shape != (NUM_FIELDS,):
             raise ValueError(f"a geometry row has shape (7,), found {row.shape}")
@@ -93,10 +93,10 @@ def of(width: int, height: int, size: int, layout: Layout) -> Geometry:
 
 
 def same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two (width, height) are of one picture, but for scale and rounding."""
+    """Whether two (width, height) have the same aspect ratio up to rounding."""
     if min(*size, *other) < 1:
         return False
-    # One pixel more or less of the shorter side is rounding.
+    # A difference of one pixel in the shorter side counts as rounding.
     slack = _ASPECT + 1 / min(*size, *other)
     return abs(size[0] * other[1] / (size[1] * other[0]) - 1) <= slack
 
@@ -104,14 +104,14 @@ def same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
 def resize_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
     """A mask or label image (H, W) of the original, seen through the model's window.
 
-    Nearest neighbor, so that labels stay labels. A mask of another resolution than the
-    original is stretched over it. Outside the original it is 0.
+    Nearest neighbor, which keeps labels. A mask with another resolution than the
+    original is scaled to it. Outside the original the result is 0.
 
     Returns:
       (size, size), dtype of `mask`.
 
     Raises:
-      UserError: its shape is not the original's.
+      UserError: the mask has another aspect ratio than the original.
     """
     mask = np.asarray(mask)
     if mask.ndim != 2:

@@ -1,8 +1,8 @@
-"""The index of a folder's images: decodes every file once and keeps what it found.
+"""The index of a folder's images: decodes every file once and stores the facts.
 
 The index is in the cache, never next to the images. A later scan decodes only files
-that are new or whose size or time changed; copies of files that are not clean
-(see `decode`) are in the folder of the index.
+that are new or have another size or time. The folder of the index also holds converted
+copies of files that are not clean (see `decode`).
 """
 
 import contextlib
@@ -24,17 +24,17 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
 
 SCHEMA_VERSION = 2
-_READ = (1, 2)  # version 1 has no sketches: its files are looked at once more
-_SAVE_EVERY = 5000  # files; a scan that is killed goes on from there
-_MANY = 200  # files whose first look takes long enough to be announced
-NAME_BYTES = 120  # of a folder's own name in that of its index and of its runs
-_BLOCK = 256  # files between two looks at an interrupt
+_READ = (1, 2)  # version 1 has no sketches: its files are scanned again
+_SAVE_EVERY = 5000  # files; a killed scan resumes from there
+_MANY = 200  # files; larger scans are announced
+NAME_BYTES = 120  # of a folder's name within the names of its index and runs
+_BLOCK = 256  # files between two checks for an interrupt
 T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of one file.
+    """Facts of one file.
 
     Attributes:
       size: bytes.
@@ -45,11 +45,11 @@ class Entry:
       format: by content ("JPEG").
       mode: Pillow's mode.
       orientation: EXIF orientation, 1 to 8.
-      reason: why it was converted or left out; empty where ok.
-      copy: name of the clean copy inside the index's folder; empty where ok.
-      sketch: see `fingerprints`; empty where unreadable.
-      dhash: likewise, its 64 bits as hexadecimal digits.
-      pixels: digest of all pixels; empty where no other file has the same sketch.
+      reason: why it was converted or left out; empty if ok.
+      copy: name of the clean copy in the index's folder; empty if ok.
+      sketch: see `fingerprints`; empty if unreadable.
+      dhash: difference hash, 64 bits as hexadecimal digits; empty if unreadable.
+      pixels: digest of all pixels; empty if no other file has the same sketch.
     """
 
     size: int
@@ -90,7 +90,7 @@ def folder_key(root: Path) -> str:
 
 
 def printable(name: str) -> str:
-    """A file name that can be logged, whatever bytes it holds."""
+    """A file name with undecodable bytes escaped, for logs."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -102,17 +102,17 @@ def scan(
     ignored: Mapping[str, int] | None = None,
     partial: bool = False,
 ) -> Index:
-    """Looks at every file that is new or changed, and at no other.
+    """Scans the files that are new or changed.
 
-    What was read before an interrupt is kept; a kill loses at most `_SAVE_EVERY` files.
+    Results before an interrupt are kept; a kill loses at most `_SAVE_EVERY` files.
 
     Args:
       root: folder that the files belong to; it names the index and is not written to.
       cache_dir: the index's folder is made in here.
       files: path by example_id.
       workers: threads; 0 for one per core.
-      ignored: counts of what the caller passed by, for the report.
-      partial: `files` are not all there are: entries of others stay as they are.
+      ignored: counts of files that the caller skipped, by kind, for the report.
+      partial: whether `files` is a subset of the folder; other entries are kept.
 
     Raises:
       UserError: the cache cannot be written.
@@ -131,12 +131,12 @@ def scan(
     changed = len([name for name in todo if name in known]) - len(old)
     if old:
         logging.info(
-            "The index %s is of an earlier version: %d files are looked at once more",
+            "The index %s is of an earlier version: %d files are scanned again",
             folder,
             len(old),
         )
     if len(todo) >= _MANY:
-        logging.info("Looking at %d image files, once", len(todo))
+        logging.info("Scanning %d image files, once", len(todo))
     found = _for_each(
         todo, lambda name: _examine(name, files[name], stats[name], folder), workers
     )
@@ -151,9 +151,9 @@ def scan(
         for name, digest in _digests(entries, files, workers):
             entries[name] = dataclasses.replace(entries[name], pixels=digest)
             digested += 1
-    except BaseException:  # a stop, most of all
+    except BaseException:  # mostly an interrupt
         if todo or digested:
-            with contextlib.suppress(UserError):  # the first error says more
+            with contextlib.suppress(UserError):  # the first error is more informative
                 _save(folder, root, {**known, **entries})
         raise
     if todo or gone or digested:
@@ -183,7 +183,7 @@ def _same(entry, stat, folder):
 
 
 def _is_old(entry, stat):
-    """Whether a file did not change, but an earlier version looked at it."""
+    """Whether a file is unchanged, but was scanned by an earlier version."""
     same = (entry.size, entry.mtime_ns) == stat
     return same and not entry.sketch and entry.verdict != "unreadable"
 
@@ -191,11 +191,11 @@ def _is_old(entry, stat):
 def _for_each(
     names: Sequence[str], work: Callable[[str], T], workers: int
 ) -> Iterator[tuple[str, T]]:
-    """Results in the order of `names`; Pillow decodes outside Python's lock."""
+    """Results in the order of `names`, by threads (Pillow releases the GIL)."""
     if not names:
         return
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        # In blocks, so that an interrupt does not wait for the whole folder.
+        # In blocks, so that an interrupt takes effect before the whole folder is done.
         for start in range(0, len(names), _BLOCK):
             block = names[start : start + _BLOCK]
             found = [pool.submit(work, name) for name in block]
@@ -205,7 +205,7 @@ def _for_each(
 def _digests(
     entries: Mapping[str, Entry], files: Mapping[str, Path], workers: int
 ) -> Iterator[tuple[str, str]]:
-    """(name, digest of all pixels), where a sketch is that of two files or more."""
+    """(name, digest of all pixels) of files that share a sketch with another one."""
     count = Counter(entry.sketch for entry in entries.values() if entry.sketch)
     todo = [
         name
@@ -222,7 +222,7 @@ def _digest(path):
     try:
         return fingerprints.pixels_digest(decode.examine(path)[1])
     except decode.BadImage:
-        return ""  # it changed just now: the next scan sees it
+        return ""  # the file changed meanwhile: the next scan sees it
 
 
 def _examine(name, path, stat, folder):
@@ -235,13 +235,13 @@ def _examine(name, path, stat, folder):
     prints = {"sketch": sketch, "dhash": dhash}
     if not facts.why_convert:
         return Entry(*stat, "ok", *about, **prints)
-    # PNG keeps what was lossless lossless; photographs stay JPEG.
+    # Lossless formats become PNG; photographs stay JPEG.
     lossy = facts.format in ("JPEG", "WEBP", "HEIF")
     digest = hashlib.sha1(f"{name}\0{stat}".encode()).hexdigest()[:20]
     copy = f"converted/{digest}.{'jpg' if lossy else 'png'}"
-    if not (folder / copy).is_file():  # else an earlier version made it
+    if not (folder / copy).is_file():  # an earlier version may have written it
         with workdir.atomic_path(folder / copy, flag=workdir.CACHE_FLAG) as temporary:
-            pixels.info.clear()  # neither EXIF nor ICC data travels along
+            pixels.info.clear()  # drops EXIF and ICC data
             options = {"quality": 95, "subsampling": 0} if lossy else {}
             pixels.save(temporary, **options)
     reason = facts.why_convert
@@ -249,7 +249,7 @@ def _examine(name, path, stat, folder):
 
 
 def _load(folder: Path) -> dict[str, Entry]:
-    """The entries on disk; none where there is no index that this version reads."""
+    """The entries on disk; empty without an index that this version can read."""
     try:
         found = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         if found["schema_version"] not in _READ:
@@ -258,7 +258,9 @@ def _load(folder: Path) -> dict[str, Entry]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        logging.warning("The index %s is damaged and is made anew: %s", folder, error)
+        logging.warning(
+            "The index %s is damaged and will be rebuilt: %s", folder, error
+        )
         return {}
 
 
@@ -279,7 +281,7 @@ def _row(entry: Entry) -> list:
 
 
 def _drop_copies(folder: Path, known: Mapping, entries: Mapping) -> None:
-    """Removes the copies of files that are gone or were converted anew."""
+    """Removes the copies of files that were removed or converted again."""
     live = {entry.copy for entry in entries.values()}
     for copy in _copies(known.values()) - live:
         (folder / copy).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Makes loaders of batches (`batches.Loader`) as a config says."""
+"""Creates loaders of batches (`batches.Loader`) from a config."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,13 +31,13 @@ def make_loader(
     """Makes a loader of batches.
 
     Args:
-      records: N examples; without shuffling they come in this order.
+      records: N examples, in this order unless shuffled.
       labels: rank -> int32 (N,).
       data_config: the config's `data`: image_size, batch_size, pipeline, workers,
         cache_mb, disk_cache, reduced_decode, max_bad_share, sampling, sampling_rank.
       augment_config: the config's `augment`; None for none.
       seed: of order and augmentation.
-      training: shuffle, and drop the last incomplete batch; else pad it.
+      training: shuffles, and drops the last incomplete batch; otherwise it is padded.
       layout: "classification" or "localization", see `geometry`.
       shard: (process, processes): `data.batch_size` is that of all processes together,
         and each reads its rows of every batch. Together they read every example once.
@@ -46,8 +46,8 @@ def make_loader(
 
     Raises:
       UserError: a training batch is larger than the data, a field has a wrong value,
-        the processes cannot share a batch equally, or tf.data is asked for where
-        TensorFlow does not import.
+        the processes cannot share a batch equally, or data.pipeline is tfdata and
+        TensorFlow cannot be imported.
     """
     batch_size, size = int(data_config.batch_size), int(data_config.image_size)
     _check(batch_size, size, labels, len(records), training)
@@ -109,7 +109,7 @@ def _check(batch_size, size, labels, images, training):
 
 
 def _loss_weights(labels, kind):
-    """Weights of the examples, rank -> float32 (N,); None where all count alike."""
+    """Weights of the examples, rank -> float32 (N,); None for equal weights."""
     if kind == "none":
         return None
     return {
@@ -142,11 +142,11 @@ def _make_reader(job: Job, pipeline: str) -> Reader:
         except ImportError as error:
             if pipeline == "tfdata":
                 raise UserError(
-                    "data.pipeline=tfdata needs TensorFlow, which does not import "
+                    "data.pipeline=tfdata needs TensorFlow, which cannot be imported "
                     f"({error}). Install tensorflow-cpu, or use "
                     "--config.data.pipeline=arrays."
                 ) from error
-            logging.info("TensorFlow does not import: images are read with Pillow")
+            logging.info("TensorFlow cannot be imported: images are read with Pillow")
     from hiercam_keras.data.arrays import ArrayReader
 
     return ArrayReader(job)

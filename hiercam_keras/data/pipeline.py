@@ -1,9 +1,9 @@
-"""Plans into pixels with tf.data.
+"""Reads planned batches with tf.data.
 
 Files are read, decoded, resized and augmented in the order of the plans, by as many
-threads as there are cores (data.workers); each operation stays on its thread. Where
-TensorFlow fails on a file, the batch is read with Pillow instead, which finds the bad
-file, and tf.data goes on behind it.
+threads as there are cores (data.workers); each operation stays on its thread. If
+TensorFlow fails on a file, Pillow reads the batch instead and finds the bad file, and
+tf.data continues with the next batch.
 """
 
 import itertools
@@ -27,13 +27,13 @@ from hiercam_keras.data.arrays import ArrayReader
 from hiercam_keras.data.batch_plan import Job, Plan
 from hiercam_keras.progress import progress
 
-# After so many batches that only Pillow could read it reads the rest as well: its files
-# are of a kind that TensorFlow lacks, and starting again costs more than decoding.
+# After this many batches that only Pillow could read, it reads the rest as well: the
+# files have a format that TensorFlow lacks, and restarting costs more than decoding.
 _PATIENCE = 20
-# Plans of so many examples become one tf.data.Dataset; bounds memory, not order.
+# Examples per tf.data.Dataset; this bounds the memory and does not affect the order.
 _CHUNK = 100_000
-_ALIGNED = 64  # bytes; TensorFlow ends the process over memory that begins elsewhere
-_AHEAD = 4  # batches that are read before they are asked for
+_ALIGNED = 64  # bytes; TensorFlow aborts the process for memory with another alignment
+_AHEAD = 4  # batches that are read ahead
 
 try:
     # JAX owns the accelerator.
@@ -43,7 +43,7 @@ except RuntimeError as error:
 
 
 class TfReader:
-    """Reads batches with tf.data; see `plans.Reader`."""
+    """Reads batches with tf.data; see `batch_plan.Reader`."""
 
     def __init__(self, job: Job):
         self._job = job
@@ -57,11 +57,11 @@ class TfReader:
     def read(
         self, plans: Iterator[Plan]
     ) -> Iterator[tuple[Plan, np.ndarray, dict[int, str]]]:
-        """Yields each plan, its images uint8 (B, S, S, 3), and reasons by position."""
+        """See `batch_plan.Reader.read`."""
         self._epochs += 1
         if self._job.disk and self._memory is None:
             self._memory = self._open_disk()
-        # Whoever reads once should not wait until all is in memory.
+        # A single pass should not wait until all windows are in memory.
         elif self._epochs == 2 and self._fits:
             self._memory = self._in_memory()
         plans = iter(plans)
@@ -90,7 +90,7 @@ class TfReader:
                 try:
                     images = next(batches).numpy()
                 except tf.errors.OpError:
-                    # The iterator has lost its place: a new one starts behind it.
+                    # The iterator is broken: a new one starts after the batch.
                     done += 1
                     _, _, bad = rescued = next(self._with_pillow(iter([plan])))
                     yield rescued
@@ -104,7 +104,7 @@ class TfReader:
         if self._rescued == _PATIENCE and not bad:
             logging.warning(
                 "TensorFlow failed on %d batches that Pillow could read: Pillow reads "
-                "the others too (--config.data.pipeline=arrays begins with it)",
+                "the others, too (--config.data.pipeline=arrays starts with it)",
                 _PATIENCE,
             )
 
@@ -118,8 +118,8 @@ class TfReader:
         if self._memory is not None:
             columns, window = self._memory.columns(index), self._memory.get
         elif self._fits:
-            # The crop is cut from the whole window as it will be from memory, so that
-            # an epoch is the same to the bit before and after.
+            # The crop is cut from the whole window, as later from memory, so epochs are
+            # bit-identical with and without the cache.
             columns, window = self._files(index)
         else:
             columns, window = self._files(index, crop, (size, size))
@@ -131,8 +131,8 @@ class TfReader:
         return self._map(columns | augment_tf.pack(crop, drawn), one)
 
     def _files(self, index, first=None, count=None):
-        """Columns, and the function that reads parts of windows by them; whole windows
-        where no part is named."""
+        """Columns, and the function that reads parts of windows by them; by default the
+        whole windows."""
         where = self._job.windows
         shown = where.extent[index] if count is None else count
         first = np.zeros((len(index), 2), int) if first is None else first
@@ -170,7 +170,7 @@ class TfReader:
         return self._fill(bar, pixels, starts)
 
     def _in_memory(self) -> "_Memory":
-        """All windows in memory; a bad file's place is left out, see `_Memory`."""
+        """All windows in memory, without unreadable files; see `_Memory`."""
         extent = self._job.windows.extent
         lengths = extent.astype(np.int64).prod(axis=1) * 3
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
@@ -179,7 +179,7 @@ class TfReader:
         return _Memory(disk_cache.Windows(pixels, starts, good), extent)
 
     def _fill(self, all_windows, pixels, starts):
-        """Writes all windows to their places; False for what cannot be read."""
+        """Writes all windows to their places; returns False for unreadable files."""
         good = np.zeros(len(starts), bool)
         for index, window in enumerate(all_windows):
             if window is not None:
@@ -188,7 +188,7 @@ class TfReader:
         return good
 
     def _windows(self) -> Iterator[np.ndarray | None]:
-        """All whole windows in order; None for a file that cannot be read."""
+        """All whole windows in order; None for an unreadable file."""
         job, done = self._job, 0
         while done < len(job.paths):
             rest = np.arange(done, len(job.paths))
@@ -211,7 +211,7 @@ class TfReader:
 
 
 class _Memory:
-    """Windows in one tensor; asking for one that could not be read is an OpError.
+    """Windows in one tensor; reading one of an unreadable file raises an OpError.
 
     The tensor is captured by the datasets, not copied into their graphs, and no Python
     runs when an example is read.
@@ -221,17 +221,17 @@ class _Memory:
     """
 
     def __init__(self, found: disk_cache.Windows, extent: np.ndarray):
-        if found.pixels.ctypes.data % _ALIGNED == 0:  # as every mapped file is
+        if found.pixels.ctypes.data % _ALIGNED == 0:  # true for every mapped file
             tensor = tf.experimental.dlpack.from_dlpack(found.pixels.__dlpack__())
         else:
             tensor = tf.constant(found.pixels)
         self.found = found._replace(pixels=tensor.numpy())
         self._pixels = tensor
-        starts = np.where(found.good, found.starts, -1)  # no place to slice from
+        starts = np.where(found.good, found.starts, -1)  # an invalid start for slices
         self._places = np.concatenate([starts[:, None], extent], axis=1)
 
     def columns(self, index: np.ndarray) -> dict[str, np.ndarray]:
-        """What `get` needs to know of examples."""
+        """Columns of examples that `get` needs."""
         return {"window": self._places[index]}
 
     def get(self, example: dict[str, tf.Tensor]) -> tf.Tensor:

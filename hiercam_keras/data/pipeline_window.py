@@ -1,6 +1,6 @@
-"""Parts of windows in TensorFlow operations, as `cuts` has planned them.
+"""Reads parts of windows in TensorFlow operations, planned by `decode_regions`.
 
-Only what a part shows is decoded, at a reduced scale where that suffices, and only its
+Only the needed region is decoded, at a reduced scale if that suffices, and only its
 pixels are computed, along one axis and then along the other.
 """
 
@@ -19,16 +19,16 @@ def read(
     """A part of the window of one image.
 
     Args:
-      example: path, and the fields of `cuts.Cuts` without the axis B.
-      branches: the values that `branch` has in the data; sorted.
-      count: height and width of all parts, if that is known when the graph is made.
+      example: path, and the fields of `decode_regions.Cuts` without the axis B.
+      branches: the sorted values of `branch` in the data.
+      count: height and width of all parts, if known at graph construction.
 
     Returns:
       uint8 (height, width, 3).
 
     Raises:
-      tf.errors.OpError: when it runs, on a file that TensorFlow cannot read or that is
-        of another size than planned.
+      tf.errors.OpError: at run time, for a file that TensorFlow cannot read or that has
+        another size than planned.
     """
     data = tf.io.read_file(example["path"])
     image, scale = tf.cond(
@@ -69,7 +69,7 @@ def _decode_jpeg(data, example, branches):
 
 
 def _decode_png(data, example):
-    """Pixels and scales: no other format than JPEG is decoded at a reduced scale."""
+    """Pixels and scales: only JPEG is decoded at a reduced scale."""
     image = tf.io.decode_png(data, 3)
     times = tf.gather(decode.REDUCTIONS, example["branch"])
     place = _place(example, tf.shape(image)[:2]) * times
@@ -79,7 +79,7 @@ def _decode_png(data, example):
 
 
 def _place(example, size):
-    """What is decoded; an error where the file is of another size than planned."""
+    """The region to decode; an error if the file has another size than planned."""
     fits = tf.reduce_all(tf.equal(size, example["place"][:2]))
     with tf.control_dependencies([tf.debugging.Assert(fits, [size])]):
         return tf.identity(example["place"][2:])

@@ -1,4 +1,4 @@
-"""What `prepare` found, as text and as JSON."""
+"""The report of --mode=prepare, as text and as JSON."""
 
 import dataclasses
 from collections import Counter
@@ -13,17 +13,17 @@ _SHOWN = 8  # files named in a summary
 
 @dataclasses.dataclass(frozen=True)
 class PrepareReport:
-    """What a scan found, for people and for JSON.
+    """Results of a scan.
 
     Attributes:
       counts: files per verdict: ok, converted, unreadable.
-      converted: (example_id, what it was), sorted.
+      converted: (example_id, reason), sorted.
       unreadable: (example_id, reason), sorted.
-      ignored: how many of what was passed by, by kind ("hidden files": 3).
-      added: files that the index did not know before.
-      changed: files whose size or time had changed.
-      removed: files of the index that are gone.
-      index_dir: folder of the index and the copies; None where there is none.
+      ignored: counts of skipped entries by kind ("hidden files": 3).
+      added: files that are new in the index.
+      changed: files with another size or time than in the index.
+      removed: files of the index that no longer exist.
+      index_dir: folder of the index and the copies; None without an index.
     """
 
     counts: Mapping[str, int]
@@ -37,11 +37,11 @@ class PrepareReport:
 
     @property
     def num_files(self) -> int:
-        """Image files that were looked at."""
+        """Number of scanned image files."""
         return sum(self.counts.values())
 
     def summary(self) -> str:
-        """A few lines for people."""
+        """The report as a few lines of text."""
         counts = self.counts
         lines = [
             f"{wording.count(self.num_files, 'image file')}: {counts['ok']} fine as "
@@ -67,7 +67,7 @@ class PrepareReport:
         return "\n".join(lines)
 
     def to_json(self) -> dict:
-        """The same for `json.dumps`."""
+        """The report as a JSON value."""
         return {
             "counts": dict(self.counts),
             "converted": [list(pair) for pair in self.converted],
@@ -80,7 +80,7 @@ class PrepareReport:
         }
 
     def leaving_out(self, more: Iterable[tuple[str, str]]) -> "PrepareReport":
-        """The report with further files that were left out, as (name, reason)."""
+        """The report with further unreadable files, as (name, reason)."""
         unreadable = tuple(sorted([*self.unreadable, *more]))
         counts = {**self.counts, "unreadable": len(unreadable)}
         return dataclasses.replace(self, unreadable=unreadable, counts=counts)

@@ -1,4 +1,4 @@
-"""What is known of one image before its pixels are read."""
+"""The record of one image: path, lineage, size and annotations."""
 
 import dataclasses
 from pathlib import Path
@@ -12,22 +12,22 @@ Box = tuple[float, float, float, float]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
-    """One image: where it lies, what it shows, and what is drawn on it.
+    """One image of a data set.
 
     Attributes:
-      example_id: stable, unique, relative, slash-separated; the key of everything that
-        is ever said about this image.
-      path: the file whose pixels are read: the original, or a converted copy of it.
-      lineage: the taxa of the animal; None for a photograph of an unknown one.
+      example_id: stable, unique, relative, slash-separated; the key of the image in
+        all files and tables.
+      path: the file with the pixels: the original, or a converted copy of it.
+      lineage: the taxa of the object; None if unknown.
       width: pixels of the original as displayed (EXIF rotation applied).
       height: likewise.
       boxes: (x0, y0, x1, y1) in pixels of the original as displayed.
-      mask_path: an image, above 0 where the animal is; oriented as displayed.
-      parts_path: a label image of body parts; oriented as displayed.
-      split: "train", "val" or "test" where the source has official splits.
-      dhash: 64 bits as hexadecimal digits; nearly the same for images that look the
-        same (`fingerprints`).
-      pixels: digest of all pixels, of images that may have a copy; else empty.
+      mask_path: an image, above 0 on the object; oriented as displayed.
+      parts_path: a label image of parts of the object; oriented as displayed.
+      split: "train", "val" or "test" if the source has official splits.
+      dhash: difference hash (`fingerprints`), 64 bits as hexadecimal digits; similar
+        images have similar hashes.
+      pixels: digest of all pixels, for images that may have a copy; else empty.
     """
 
     example_id: str

@@ -1,8 +1,8 @@
-"""The part of each resized image that a model may come to see.
+"""Windows: the part of each resized image that crops can reach.
 
 An image is resized and cut to its *window* in one step. Without augmentation the window
-is the model's input; with random crops it is larger by what they may reach, so that the
-same window serves every epoch and can be kept in memory.
+is the model's input; with random crops it is larger and contains all of them, so one
+window serves every epoch and can be kept in memory.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from PIL import Image
 from hiercam_keras.data import decode, geometry
 from hiercam_keras.data.records import Record
 
-# Added before truncation to 8 bits. Weights are ratios of small integers, so that exact
-# halves are common, and round-off alone would decide about them.
+# Added before truncation to 8 bits. Weights are ratios of small integers, so exact
+# halves are common, and their rounding would otherwise depend on round-off.
 ROUNDING = 0.5017
 
 
@@ -56,7 +56,7 @@ def plan(
       size: side of the model input, pixels.
       layout: see `geometry.resized_shape`.
       crop_jitter: 0..1, share of the slack around the center crop that random crops
-        reach. However long an image is, a crop moves by at most `size`.
+        reach. A crop moves by at most `size`, even in very long images.
     """
     original = np.array([(r.height, r.width) for r in records], np.int32)
     original = original.reshape(-1, 2)
@@ -83,15 +83,16 @@ def read(
     Args:
       path: of its file.
       windows: of all images.
-      index: which of them.
+      index: of the image.
       first: top and left of the part in the window.
       count: height and width of the part; None for the whole window.
-      reduce: a JPEG file may be decoded at 1/2, 1/4 or 1/8, see `decode.reduction`.
-      flip: whether mirrored top to bottom and left to right.
+      reduce: whether a JPEG file may be decoded at 1/2, 1/4 or 1/8, see
+        `decode.reduction`.
+      flip: whether it is mirrored top to bottom and left to right.
 
     Returns:
-      uint8 (height, width, 3). Pillow takes the place of a part in single precision:
-      its pixels are those of the whole window, or now and then the next level.
+      uint8 (height, width, 3). Pillow computes a part's position in single precision:
+      its pixels equal those of the whole window up to one level.
 
     Raises:
       decode.BadImage: with the reason why there are no pixels.
@@ -120,7 +121,7 @@ def _span(facts, image, least):
     times = decode.reduction(facts.width, facts.height, least)
     if image.size == (-(-facts.width // times), -(-facts.height // times)):
         return facts.height / times, facts.width / times
-    # The file may be a smaller copy: scale by what is there.
+    # The file may be a smaller copy: scale by its own size.
     return image.height, image.width
 
 
@@ -134,7 +135,7 @@ def geometry_rows(
 
     Args:
       windows: of all images.
-      indices: (B,) which of them.
+      indices: (B,) of the images.
       crop: int (B, 2) top and left of the crop in the window.
       flip: bool (B, 2) whether mirrored top to bottom and left to right.
     """

@@ -1,4 +1,4 @@
-"""Class imbalance. Examples drawn, or their losses weighted, by class size.
+"""Class imbalance: examples sampled, or losses weighted, by class size.
 
 Of the 1,486 bird species of iNaturalist 2021, 678 are of one order. "balanced" gives
 every class the same share, "sqrt" a share by the square root of its size, in between
@@ -16,12 +16,12 @@ KINDS = ("none", "balanced", "sqrt")
 
 
 def example_weights(labels: np.ndarray, kind: str, field: str) -> np.ndarray:
-    """Weights of examples that give the classes their shares.
+    """Weights of examples by the size of their class.
 
     Args:
       labels: int (N,) at one rank.
       kind: one of `KINDS`.
-      field: of the config, for the error.
+      field: name of the config's field, for the error.
 
     Returns:
       float64 (N,), of mean 1: N / (K n_c) if balanced, for a class of n_c of the N
@@ -41,10 +41,10 @@ def example_weights(labels: np.ndarray, kind: str, field: str) -> np.ndarray:
 
 
 def rank_of(labels: Mapping[str, np.ndarray], rank: str) -> np.ndarray:
-    """The labels at the rank whose classes are balanced; "": the last, the finest.
+    """The labels at the rank of the balanced classes; "" is the finest, the last.
 
     Raises:
-      UserError: nothing is trained at the rank.
+      UserError: no head is trained at the rank.
     """
     if not rank:
         return labels[list(labels)[-1]]
@@ -59,11 +59,11 @@ def rank_of(labels: Mapping[str, np.ndarray], rank: str) -> np.ndarray:
 def order(
     seed: int, epoch: int, labels: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The order of an epoch in which examples come as often as they weigh.
+    """The order of an epoch in which examples occur in proportion to their weights.
 
-    Systematic sampling: an example of weight w comes floor(w) or ceil(w) times, a class
-    as often as its weights add up to, give or take one; who comes once more than others
-    is drawn again each epoch.
+    Systematic sampling: an example of weight w occurs floor(w) or ceil(w) times, and a
+    class as often as the sum of its weights, up to one. Which examples occur once more
+    is drawn again in each epoch.
 
     Args:
       seed, epoch: the order is a function of these and of the next two.
@@ -71,8 +71,8 @@ def order(
       weights: float (N,) of mean 1.
 
     Returns:
-      Two int64 arrays (N,): examples, and a number of its own for each repetition of
-      each example, so that its augmentation differs.
+      Two int64 arrays (N,): examples, and a distinct number for each repetition of an
+      example, so that its augmentation differs.
     """
     count = len(labels)
     sequence = np.random.SeedSequence((seed, epoch, 2))

@@ -1,4 +1,4 @@
-"""Train, val and test splits that cannot leak into each other."""
+"""Train, val and test splits without leakage between them."""
 
 import dataclasses
 import hashlib
@@ -18,11 +18,11 @@ _ALIASES = {"validation": "val", "valid": "val", "training": "train", "testing":
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Which example belongs where: sorted example_ids, none in two places.
+    """Sorted example_ids of train, val and test, without overlap.
 
     Attributes:
       train, val, test: example_ids.
-      note: what a person should know about how they were dealt; may be empty.
+      note: remark on how the split was made, for the log; may be empty.
     """
 
     train: tuple[str, ...]
@@ -48,7 +48,7 @@ class Split:
         return found, [example_id for example_id in wanted if example_id not in by_id]
 
     def unknown(self, records: Iterable[Record]) -> list[str]:
-        """Sorted example_ids of records that are in no part: files that came later."""
+        """Sorted example_ids of records that are in no part: files added later."""
         known = {*self.train, *self.val, *self.test}
         return sorted({record.example_id for record in records} - known)
 
@@ -84,27 +84,26 @@ def split_records(
     fractions: Sequence[float] = (0.78, 0.11, 0.11),
     groups: Mapping[str, str] | None = None,
 ) -> Split:
-    """Deals records into train, val and test.
+    """Divides records into train, val and test.
 
-    A pure function of example_ids, species, groups, seed and fractions: neither the
-    order of the records nor the rank that is trained matters. Each species is divided
-    by the fractions; the images that do not come out even (all of them, in a species
-    with a few images) are pooled over the species and dealt so that the fractions hold
-    overall.
+    A pure function of example_ids, species, groups, seed and fractions, independent of
+    the order of the records and of the trained rank. Each species is divided by the
+    fractions; the remaining images (all images of a small species) are pooled over the
+    species and divided so that the fractions hold overall.
 
     The images of a group stay in one part. A group counts as images of the species of
-    its first example_id, and goes where there is room for all of it; large groups make
-    the fractions inexact. No part with a fraction is left empty while train has two
+    its first example_id, and goes to a part with room for all of it; large groups make
+    the fractions inexact. No part with a fraction stays empty while train has two
     groups or more.
 
-    Where the source has official splits they win, even over groups (see
-    `Split.divided`), and a part that it lacks is carved out of its training images.
+    Official splits of the source take precedence, even over groups (see
+    `Split.divided`); a missing part is taken from the training images.
 
     Args:
       records: N images.
       seed: of the shuffle.
       fractions: of train, val and test.
-      groups: example_id -> group; an image that is not in it is a group of its own.
+      groups: example_id -> group; any other image is its own group.
 
     Raises:
       UserError: no records, duplicate example_ids, or fractions that do not add up to
@@ -141,15 +140,15 @@ def _check(records, fractions):
         )
     ids = [record.example_id for record in records]
     if len(set(ids)) < len(ids):
-        raise UserError("two images have the same example_id: nothing could be split.")
+        raise UserError("two images have the same example_id, so they cannot be split.")
     return dict(zip(NAMES, fractions, strict=True))
 
 
 def official_part(record: Record) -> str:
-    """train, val or test as the source says, train where it says nothing of an image.
+    """The official part of an image: train, val or test; train if the source has none.
 
     Raises:
-      UserError: it says something else.
+      UserError: the source names another part.
     """
     name = (record.split or "train").lower()
     name = _ALIASES.get(name, name)
@@ -162,13 +161,13 @@ def official_part(record: Record) -> str:
 
 
 def _carve(official, seed, fractions, groups):
-    """Official parts as they are; missing ones out of the training images."""
+    """The official parts, with missing ones taken from the training images."""
     parts = {name: [r.example_id for r in found] for name, found in official.items()}
     missing = [name for name in NAMES[1:] if not parts[name] and fractions[name]]
     if not missing or not official["train"]:
         return parts, "The source's own splits are used."
     share = {name: fractions[name] if name in missing else 0.0 for name in NAMES[1:]}
-    # The official test images count when val is sized, as fractions are of everything.
+    # Fractions refer to all images, so official test images count for the size of val.
     total = sum(len(found) for found in official.values())
     share = {
         name: min(0.5, f * total / len(official["train"])) if f else 0.0
@@ -191,7 +190,7 @@ def _deal(records, seed, fractions, groups) -> dict[str, list[str]]:
     for taxa, unit in _units(records, groups):
         species[taxa].append(unit)
     parts: dict[str, list[Unit]] = {name: [] for name in NAMES}
-    pool = []  # (round, shuffle key, unit): one of each species a round
+    pool = []  # (round, shuffle key, unit): one unit of each species per round
     for units in species.values():
         units.sort(key=lambda unit: _shuffle_key(seed, unit[0]))
         total = _size(units)
@@ -201,7 +200,7 @@ def _deal(records, seed, fractions, groups) -> dict[str, list[str]]:
         for name in NAMES:
             left = _fill(parts[name], left, whole[name])
         pool += [
-            # A fresh shuffle: what is left over of a species is the end of the first.
+            # Shuffled again: the remainder of a species is the end of the first order.
             (turn, _shuffle_key(seed, unit[0], b"pool"), unit)
             for turn, unit in enumerate(left)
         ]
@@ -217,7 +216,7 @@ def _deal(records, seed, fractions, groups) -> dict[str, list[str]]:
 
 
 def _units(records, groups) -> Iterator[tuple[tuple[str, ...], Unit]]:
-    """(species, example_ids) of what stays together."""
+    """(species, example_ids) of each group."""
     found = defaultdict(list)
     for record in records:
         group = groups.get(record.example_id)
@@ -233,7 +232,7 @@ def _size(units: Iterable[Unit]) -> int:
 
 
 def _fill(part: list[Unit], units: Iterable[Unit], room: int) -> list[Unit]:
-    """Puts units into a part while there is room; returns those that did not fit."""
+    """Adds units to a part while there is room; returns the others."""
     left = []
     for unit in units:
         if len(unit) <= room:
@@ -245,7 +244,7 @@ def _fill(part: list[Unit], units: Iterable[Unit], room: int) -> list[Unit]:
 
 
 def _fill_empty(parts: dict[str, list[Unit]], fractions: Mapping[str, float]) -> None:
-    """Gives an empty part the smallest unit of train: all were too large for it."""
+    """Moves the smallest unit of train to a part that is empty because none fitted."""
     for name in ("val", "test"):
         if fractions[name] and not parts[name] and len(parts["train"]) > 1:
             smallest = min(parts["train"], key=lambda unit: (len(unit), unit))
@@ -287,7 +286,7 @@ def _species(record):
 
 
 def _shuffle_key(seed: int, example_id: str, purpose: bytes = b"") -> bytes:
-    """The same on every machine and Python, unlike `hash`."""
+    """A hash that is the same on every machine and Python, unlike `hash`."""
     text = f"{seed}\0{example_id}".encode()
     return hashlib.blake2b(text, digest_size=16, person=purpose).digest()
 
@@ -301,7 +300,7 @@ def _read(path):
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the split {path}: {error}") from error
-    # Only the newline parts lines: a name may hold any other character.
+    # Only a newline separates lines: a name may hold any other character.
     return tuple(line for line in text.split("\n") if line)
 
 

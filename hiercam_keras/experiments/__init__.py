@@ -1,5 +1,5 @@
-"""Several runs, and one page about them.
+"""Experiments: a grid of trainings, and one page with their results.
 
-A piece is one training; pieces that are finished are kept, so that an experiment that
-was stopped goes on where it was, and experiments share what they have in common.
+Finished trainings are kept, so a stopped experiment resumes, and experiments share the
+trainings that they have in common.
 """

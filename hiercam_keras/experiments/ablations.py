@@ -1,4 +1,4 @@
-"""Does one changed field of the training change where a model looks?"""
+"""Effect of one changed field of the training on where a model looks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,19 +8,25 @@ import numpy as np
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments.accuracy import accuracy_gap
 from hiercam_keras.experiments.evidence import Evidence, own_and_others
-from hiercam_keras.experiments.pooling import BACKGROUND, OBJECT, Seen, paired, pick
-from hiercam_keras.experiments.results import Result, told
+from hiercam_keras.experiments.pooling import (
+    BACKGROUND,
+    OBJECT,
+    MeasuredRun,
+    paired,
+    pick,
+)
+from hiercam_keras.experiments.results import Result, verdict
 from hiercam_keras.experiments.training_grid import Condition
 from hiercam_keras.metrics.resampling import Estimate
 
 
 def variants_table(
-    seen: Sequence[Seen],
+    measured: Sequence[MeasuredRun],
     names: Mapping[Condition, str],
     ranks: Sequence[str],
     evidence: Evidence,
 ) -> Result:
-    """Each override against the same training without it, image by image."""
+    """Each override against the same training without it, paired by image."""
     rows, answers = [], []
     for condition in names:
         if not condition.overrides:
@@ -28,7 +34,7 @@ def variants_table(
         field = ", ".join("{}={}".format(*one) for one in condition.overrides)
         plain = replace(condition, overrides=())
         for rank in ranks:
-            pair = pick(seen, (rank,), condition), pick(seen, (rank,), plain)
+            pair = pick(measured, (rank,), condition), pick(measured, (rank,), plain)
             part, others = own_and_others(evidence, rank)
             own = energy_gap(*pair, f"asked-{rank}", [part])
             rows.append(
@@ -44,7 +50,7 @@ def variants_table(
             )
             answers.append(
                 f"{field}, {rank} model: "
-                + told(
+                + verdict(
                     own,
                     "more energy on its own part",
                     "less energy on its own part",
@@ -56,7 +62,7 @@ def variants_table(
         title="One changed field of the training",
         claim="Does a change of the training, as a loss on the filters of the last "
         "convolution (Zhang, Wu and Zhu 2018, arXiv:1710.00935), change where the "
-        "maps lie?",
+        "maps are?",
         header=(
             "changed",
             "model",
@@ -75,9 +81,12 @@ def variants_table(
 
 
 def energy_gap(
-    first: Sequence[Seen], second: Sequence[Seen], key: str, parts: Sequence[str]
+    first: Sequence[MeasuredRun],
+    second: Sequence[MeasuredRun],
+    key: str,
+    parts: Sequence[str],
 ) -> Estimate:
-    """Share of the energy on some parts, of the first minus of the second."""
+    """Share of the energy on some parts: first model minus second."""
 
     def value(one: Table, two: Table) -> np.ndarray:
         if list(parts) == [BACKGROUND]:

@@ -1,7 +1,7 @@
-"""How well each model answers at each rank, beside chance.
+"""Accuracy of each model at each rank, corrected for chance.
 
-147 families are easier to guess than 1,486 species, so accuracy alone cannot tell which
-is learned better. Beside it stand Cohen's kappa and the bits that an answer is worth.
+147 families are easier to guess than 1,486 species, so accuracies at two ranks cannot
+be compared directly. Cohen's kappa and the bits above chance can.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,19 @@ import numpy as np
 
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments.evidence import Models
-from hiercam_keras.experiments.pooling import Pool, Seen, paired
-from hiercam_keras.experiments.results import Result, number, told
+from hiercam_keras.experiments.pooling import MeasuredRun, Pool, paired
+from hiercam_keras.experiments.results import Result, number, verdict
 from hiercam_keras.metrics import classification, resampling
 from hiercam_keras.metrics.resampling import Estimate
 
-# The least probability that counts, as in a logarithm's clipping: 20 bits.
+# Lower bound on probabilities in logarithms: 20 bits.
 _FLOOR = -20.0
 
 
-def accuracy_gap(first: Sequence[Seen], second: Sequence[Seen], rank: str) -> Estimate:
-    """Accuracy of the first at a rank minus that of the second, image by image."""
+def accuracy_gap(
+    first: Sequence[MeasuredRun], second: Sequence[MeasuredRun], rank: str
+) -> Estimate:
+    """Accuracy at a rank: first model minus second, paired by image."""
 
     def value(*tables: Table) -> np.ndarray:
         one, two = (table.right(f"asked-{rank}") for table in tables)
@@ -29,15 +31,18 @@ def accuracy_gap(first: Sequence[Seen], second: Sequence[Seen], rank: str) -> Es
     return paired([first, second], value)
 
 
-def each_seed(seen: Sequence[Seen], rank: str) -> str:
+def each_seed(measured: Sequence[MeasuredRun], rank: str) -> str:
     """The accuracy of each seed, as text."""
-    shares = [one.table.right(f"asked-{rank}").mean() for one in seen]
+    shares = [one.table.right(f"asked-{rank}").mean() for one in measured]
     return ", ".join(f"{share:.3f}" for share in shares)
 
 
 def kappa(pool: Pool, rank: str, num_labels: int) -> Estimate:
-    """Cohen's kappa (1960, doi:10.1177/001316446002000104): (p - c) / (1 - c), where c
-    is how often two who know only how often each taxon is named would agree."""
+    """Cohen's kappa (1960, doi:10.1177/001316446002000104): (p - c) / (1 - c).
+
+    p is the accuracy, and c the agreement of independent answers with the same
+    frequencies of taxa.
+    """
     question = f"asked-{rank}"
     true, predicted = pool.of("true", question), pool.of("predicted", question)
     sums, (seeds, groups) = kappa_sums(
@@ -53,10 +58,10 @@ def kappa_sums(
     groups: np.ndarray,
     num_labels: int,
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """What `kappa_of` takes sums of, (cells, 2 + 2 labels), and each cell's seed and
+    """The summands of `kappa_of`, (cells, 2 + 2 labels), with each cell's seed and
     group, (cells,) each; all arguments are (N,).
 
-    By group and seed: an indicator for every image would be too large.
+    A cell is a group and seed: an indicator for every image would be too large.
     """
     names, group = np.unique(groups, return_inverse=True)
     cells, place = np.unique(np.stack([seeds, group]), axis=1, return_inverse=True)
@@ -81,9 +86,9 @@ def bits(pool: Pool, rank: str, train_labels: np.ndarray, num_labels: int) -> Es
     """Bits above chance: mean of log2 p(true) - log2 q(true), where p is the model's
     probability and q the taxon's share of the training images (plus one each).
 
-    It is 0 for a model that only knows the shares, at most their entropy (log2 of the
-    number of taxa if they are equally common), and below 0 for one that is sure of
-    wrong answers. No image counts for less than -20 bits.
+    It is 0 for a model that predicts the training shares, at most their entropy (log2
+    of the number of taxa if they are equally common), and negative for a model with
+    confident wrong answers. Each image counts at least -20 bits.
     """
     prior, question = log2_prior(train_labels, num_labels), f"asked-{rank}"
     true = pool.of("true", question)
@@ -104,7 +109,7 @@ def gained_bits(
 
 
 def most_bits(train_labels: np.ndarray, num_labels: int) -> float:
-    """Entropy of the taxa's shares: what a model that is always right and sure gets."""
+    """Entropy of the taxa's shares: the bits of a model that is right and certain."""
     share = np.bincount(train_labels, minlength=num_labels) / len(train_labels)
     share = share[share > 0]
     return float(-(share * np.log2(share)).sum())
@@ -113,7 +118,7 @@ def most_bits(train_labels: np.ndarray, num_labels: int) -> float:
 def accuracy_table(
     models: Models, train_labels: Mapping[str, np.ndarray], counts: Mapping[str, int]
 ) -> Result:
-    """Every model at every rank that it can answer.
+    """Accuracy, kappa and bits of every model at every rank that it can answer.
 
     Args:
       models: all on the same images.
@@ -121,9 +126,9 @@ def accuracy_table(
       counts: rank -> number of taxa.
     """
     rows = []
-    for ranks, condition, seen in models:
-        pool = Pool(seen)
-        for rank in dict.fromkeys(seen[0].table.ranks):
+    for ranks, condition, measured in models:
+        pool = Pool(measured)
+        for rank in dict.fromkeys(measured[0].table.ranks):
             labels, count = train_labels[rank], counts[rank]
             rows.append(
                 (
@@ -135,7 +140,7 @@ def accuracy_table(
                         labels, pool.of("true", f"asked-{rank}"), count
                     ),
                     pool.accuracy(rank),
-                    each_seed(seen, rank),
+                    each_seed(measured, rank),
                     kappa(pool, rank, count),
                     bits(pool, rank, labels, count),
                     most_bits(labels, count),
@@ -163,9 +168,9 @@ def accuracy_table(
         answer=_answer(models),
         short=_short(models, counts),
         note="Guessing: always the commonest taxon of the training images. Kappa: "
-        "Cohen's, 0 for guessing by frequency, 1 for always right. Bits: mean of log2 "
+        "Cohen's, 0 for guessing by frequency, 1 for no errors. Bits: mean of log2 "
         "of the true taxon's probability over its share of the training images, at "
-        "least -20 for an image; 0 for a model that knows the shares only, at most the "
+        "least -20 for an image; 0 for a model that predicts these shares, at most the "
         "last column. Rolled up: the sum of the probabilities below each taxon. "
         "Brackets: 95 % intervals, species and seeds resampled.",
     )
@@ -174,9 +179,9 @@ def accuracy_table(
 def _short(models: Models, counts: Mapping[str, int]) -> str:
     """Accuracy and kappa of each model at its own rank."""
     found = []
-    for ranks, condition, seen in models:
+    for ranks, condition, measured in models:
         if len(ranks) == 1:
-            pool, (rank,) = Pool(seen), ranks
+            pool, (rank,) = Pool(measured), ranks
             right, beyond = pool.accuracy(rank), kappa(pool, rank, counts[rank])
             found.append(
                 f"{rank} ({condition}) {number(right.value)}, {number(beyond.value)}"
@@ -185,9 +190,9 @@ def _short(models: Models, counts: Mapping[str, int]) -> str:
 
 
 def _answer(models: Models) -> str:
-    """Each model at its own rank against all others that can answer there."""
+    """Each model at its own rank against all other models that can answer there."""
     found = []
-    for ranks, condition, seen in models:
+    for ranks, condition, measured in models:
         for others, same, rival in models:
             if len(ranks) > 1 or same != condition or others == ranks:
                 continue
@@ -196,11 +201,13 @@ def _answer(models: Models) -> str:
             name = f"the {'+'.join(others)} model"
             found.append(
                 f"At {ranks[0]}, {condition}, the model trained at {ranks[0]} is "
-                + told(
-                    accuracy_gap(seen, rival, ranks[0]),
+                + verdict(
+                    accuracy_gap(measured, rival, ranks[0]),
                     f"better than {name}",
                     f"worse than {name}",
                     f"not significantly different from {name}",
                 )
             )
-    return ". ".join([*found, ""]).strip() or "One model is compared with none."
+    if not found:
+        return "Nothing to compare: only one model was trained."
+    return ". ".join([*found, ""]).strip()

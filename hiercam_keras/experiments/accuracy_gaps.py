@@ -1,7 +1,7 @@
-"""A coarser rank against the finest one, each answered by its own model.
+"""Each coarser rank against the finest one, each answered by its own model.
 
-"Family trains better than species": the family model's accuracy at family is set beside
-the species model's at species, and so are the figures that chance does not flatter.
+"Family trains better than species": compares the family model's accuracy at family with
+the species model's at species, together with chance-corrected figures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ import numpy as np
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments import accuracy
 from hiercam_keras.experiments.evidence import Models
-from hiercam_keras.experiments.pooling import Seen, matched, paired
-from hiercam_keras.experiments.results import ORIGINAL, Result, told
+from hiercam_keras.experiments.pooling import MeasuredRun, matched, paired
+from hiercam_keras.experiments.results import ORIGINAL, Result, verdict
 from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.resampling import Estimate
 
@@ -32,17 +32,21 @@ def gaps_table(
       order: ranks, coarse to fine.
     """
     rows, answers = [], []
-    single = [(ranks[0], words, seen) for ranks, words, seen in models if not ranks[1:]]
+    single = [
+        (ranks[0], words, measured)
+        for ranks, words, measured in models
+        if not ranks[1:]
+    ]
     for words in dict.fromkeys(words for _, words, _ in single):
         here = sorted(
-            ((rank, seen) for rank, own, seen in single if own == words),
+            ((rank, measured) for rank, own, measured in single if own == words),
             key=lambda pair: order.index(pair[0]),
         )
         if not here:
             continue
         finest, base = here[-1]
-        for rank, seen in here[:-1]:
-            ranks, pair = (rank, finest), (seen, base)
+        for rank, measured in here[:-1]:
+            ranks, pair = (rank, finest), (measured, base)
             most = [accuracy.most_bits(train_labels[r], counts[r]) for r in ranks]
             priors = [accuracy.log2_prior(train_labels[r], counts[r]) for r in ranks]
             found = (
@@ -54,7 +58,8 @@ def gaps_table(
             rows.append((f"{rank} at {rank}, {finest} at {finest}", words, *found))
             names = ("accuracy", "kappa", "bits over chance", "share of most bits")
             what = ", ".join(
-                f"{name} " + told(one, "higher", "lower", "not significantly different")
+                f"{name} "
+                + verdict(one, "higher", "lower", "not significantly different")
                 for name, one in zip(names, found, strict=True)
             )
             answers.append(f"{rank} against {finest}, {words}: {what}")
@@ -68,10 +73,10 @@ def gaps_table(
         rows=rows,
         answer=". ".join(one[:1].upper() + one[1:] for one in answers) + "."
         if answers
-        else "One rank is compared with none.",
+        else "Nothing to compare: models of one rank only.",
         note="The first minus the second, on the same images. Kappa and bits are 0 for "
         "guessing by frequency; bits grow with the number of taxa, so their share of "
-        "the most that can be had stands beside them. Brackets: 95 % intervals, "
+        "the largest possible value is given, too. Brackets: 95 % intervals, "
         "species and seeds resampled, pairing images and seeds.",
     )
 
@@ -108,12 +113,12 @@ def _bits(first, second, ranks, priors, most) -> Estimate:
 
 
 def _kappa(
-    first: Sequence[Seen],
-    second: Sequence[Seen],
+    first: Sequence[MeasuredRun],
+    second: Sequence[MeasuredRun],
     ranks: Sequence[str],
     counts: Mapping[str, int],
 ) -> Estimate:
-    """Cohen's kappa of the first at its rank minus that of the second at its own."""
+    """Cohen's kappa: first model at its rank minus second model at its own."""
     answers, groups, seeds = [], [], []
     for seed, pair in matched([first, second]):
         said = [

@@ -1,7 +1,7 @@
-"""Is it the habitat that a model looks at, and when?
+"""How much a model looks at the background, with and without information in it.
 
-The same birds in the same poses are drawn once where the habitat tells nothing and once
-where it tells the family, so that pictures pair by example_id.
+The same birds in the same poses are drawn in habitats that are independent of the
+family, and in habitats that determine it, so pictures pair by example_id.
 """
 
 from collections.abc import Sequence
@@ -10,19 +10,25 @@ import numpy as np
 
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments.accuracy import accuracy_gap
-from hiercam_keras.experiments.pooling import BACKGROUND, OBJECT, Pool, Seen, paired
-from hiercam_keras.experiments.results import Result, text, told
+from hiercam_keras.experiments.pooling import (
+    BACKGROUND,
+    OBJECT,
+    MeasuredRun,
+    Pool,
+    paired,
+)
+from hiercam_keras.experiments.results import Result, text, verdict
 from hiercam_keras.metrics.resampling import Estimate
 
 
 def background_table(
-    cells: dict[tuple[str, float], list[Seen]], habitats: Sequence[float]
+    cells: dict[tuple[str, float], list[MeasuredRun]], habitats: Sequence[float]
 ) -> Result:
     """Share of the energy on the background, by model and habitat.
 
     Args:
-      cells: (rank, habitat correlation) -> pieces by seed.
-      habitats: from the least telling to the most.
+      cells: (rank, habitat correlation) -> trainings by seed.
+      habitats: correlations, ascending.
     """
     ranks = list(dict.fromkeys(rank for rank, _ in cells))
     low, high = habitats[0], habitats[-1]
@@ -34,15 +40,15 @@ def background_table(
         rows.append((f"{rank} model", *shares, rise))
         if rise.verdict < 1 and not rise.too_few:
             missing.append(
-                f"the {rank} model's maps do not show that its habitat tells the "
+                f"the {rank} model's maps do not show that its habitat predicts the "
                 f"family: {text(rise)} more of their energy on the background."
             )
         answers.append(
             f"{rank.capitalize()} model: "
-            + told(
+            + verdict(
                 rise,
-                "more on the background where the habitat tells the family",
-                "less on the background where the habitat tells the family",
+                "more on the background where the habitat predicts the family",
+                "less on the background where the habitat predicts the family",
                 "no significant difference between the habitats",
             )
         )
@@ -60,9 +66,9 @@ def background_table(
             )
     return Result(
         name="background",
-        title="The background, and whether it tells",
+        title="The background, with and without information",
         claim="Does the family model look at the background more than the species "
-        "model, and only when the habitat tells the family?",
+        "model, and only when the habitat predicts the family?",
         header=(
             "share of energy on the background",
             *(f"habitat correlation {habitat:g}" for habitat in habitats),
@@ -72,10 +78,10 @@ def background_table(
         answer=". ".join(answers) + ".",
         missing=tuple(one[:1].upper() + one[1:] for one in missing),
         note="Maps of each model's own question. The last column and the last row pair "
-        "the same birds by image; where both meet stands the difference in "
-        "differences. Brackets: 95 % intervals, species and seeds resampled.",
+        "the same birds by image; their common cell is the difference in differences. "
+        "Brackets: 95 % intervals, species and seeds resampled.",
         figure="study/background.png",
-        short="Share of the energy on the background where the habitat tells the "
+        short="Share of the energy on the background where the habitat predicts the "
         "family, minus where it does not: "
         + "; ".join(f"{row[0]} {text(row[-1])}" for row in rows[: len(ranks)])
         + ".",
@@ -83,9 +89,9 @@ def background_table(
 
 
 def _family_against_species(
-    cells: dict[tuple[str, float], list[Seen]], habitats: Sequence[float]
+    cells: dict[tuple[str, float], list[MeasuredRun]], habitats: Sequence[float]
 ) -> tuple[tuple, str]:
-    """The row of their differences, and what it says."""
+    """The row of their differences, and the sentence on it."""
     terms = [("family", 1), ("species", -1)]
     at = [
         difference([(rank, habitat, sign) for rank, sign in terms], cells)
@@ -99,7 +105,7 @@ def _family_against_species(
         ],
         cells,
     )
-    words = told(
+    words = verdict(
         both,
         "the family model's change exceeds the species model's",
         "the family model's change is below the species model's",
@@ -112,12 +118,13 @@ def _family_against_species(
 
 
 def difference(
-    terms: Sequence[tuple[str, float, int]], cells: dict[tuple[str, float], list[Seen]]
+    terms: Sequence[tuple[str, float, int]],
+    cells: dict[tuple[str, float], list[MeasuredRun]],
 ) -> Estimate:
-    """Sum of signed background shares over the images and seeds that all terms have.
+    """Sum of signed background shares, over the images and seeds common to all terms.
 
     Args:
-      terms: (rank, habitat, sign); a rank's own question is meant.
+      terms: (rank, habitat, sign), each with the maps of the rank's own question.
       cells: as for `background_table`.
     """
 
@@ -132,43 +139,44 @@ def difference(
 
 
 def transfer_table(
-    cells: dict[tuple[str, float, float], list[Seen]], coarse: str
+    cells: dict[tuple[str, float, float], list[MeasuredRun]], coarse: str
 ) -> Result:
-    """Accuracy of models on the same birds in habitats that tell otherwise.
+    """Accuracy of models on the same birds with another habitat correlation.
 
     Args:
-      cells: (rank, habitat of the training, habitat of the test) -> pieces by seed.
-      coarse: the rank whose taxa have a habitat each.
+      cells: (rank, habitat of the training, habitat of the test) -> trainings by seed.
+      coarse: the rank at which each taxon has one habitat.
     """
     rows, drops, short = [], [], []
-    for (rank, trained, tested), seen in cells.items():
-        pool = Pool(seen)
+    for (rank, trained, tested), measured in cells.items():
+        pool = Pool(measured)
         rows.append(
             (
                 f"{rank} model",
                 f"{trained:g}",
                 f"{tested:g}",
                 pool.accuracy(rank),
-                pool.accuracy(coarse) if coarse in seen[0].table.ranks else None,
+                pool.accuracy(coarse) if coarse in measured[0].table.ranks else None,
             )
         )
         if trained != tested:
-            drop = accuracy_gap(seen, cells[rank, trained, trained], rank)
+            drop = accuracy_gap(measured, cells[rank, trained, trained], rank)
             short.append(f"{rank} model from {trained:g} to {tested:g} {text(drop)}")
             drops.append(
                 f"{rank} model, from {trained:g} to {tested:g}: "
-                + told(
+                + verdict(
                     drop,
-                    "better where the habitat tells otherwise",
-                    "worse where the habitat tells otherwise",
+                    "better with the other habitat correlation",
+                    "worse with the other habitat correlation",
                     "no significant change",
                 )
             )
     return Result(
         name="transfer",
         title="The same birds in other habitats",
-        claim="Does a model lean on the habitat? One trained where it tells the family "
-        "is asked about the same birds where it does not, and the other way round.",
+        claim="Does a model use the habitat? A model trained where the habitat "
+        "predicts the family is tested on the same birds where it does not, and vice "
+        "versa.",
         header=(
             "model",
             "trained at",
@@ -178,7 +186,7 @@ def transfer_table(
         ),
         rows=rows,
         answer=". ".join(one[:1].upper() + one[1:] for one in drops) + ".",
-        short="Change of accuracy when the habitat tells otherwise than in training: "
+        short="Change of accuracy with another habitat correlation than in training: "
         + "; ".join(short)
         + ".",
         note="Columns 2 and 3 are habitat correlations. Brackets: 95 % intervals, "

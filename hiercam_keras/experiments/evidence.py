@@ -1,15 +1,21 @@
-"""Tables on whether a map lies on the part that carries a rank's trait."""
+"""Tables on how much energy a map has on the part that carries a rank's trait."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 from hiercam_keras import wording
-from hiercam_keras.experiments.pooling import BACKGROUND, OBJECT, Pool, Seen, pick
-from hiercam_keras.experiments.results import ORIGINAL, Result, joined, text, told
+from hiercam_keras.experiments.pooling import (
+    BACKGROUND,
+    OBJECT,
+    MeasuredRun,
+    Pool,
+    pick,
+)
+from hiercam_keras.experiments.results import ORIGINAL, Result, joined, text, verdict
 
 Evidence = Mapping[str, tuple[str, int]]  # rank -> (name of the part, its label)
-# A model: its ranks, the condition in words, its pieces.
-Models = Sequence[tuple[tuple[str, ...], str, list[Seen]]]
+# A model: its ranks, the name of the condition, its trainings.
+Models = Sequence[tuple[tuple[str, ...], str, list[MeasuredRun]]]
 
 LIFT = (
     "Lift: share of the map's energy (resized ReLU of the map, divided by its sum) on "
@@ -19,11 +25,11 @@ LIFT = (
 
 
 def own_rank_table(models: Models, evidence: Evidence) -> Result:
-    """Does a model look at the part of its own rank? Maps of its own question."""
+    """Lift of each model on the part of its own rank, in maps of its own question."""
     rows, answers, missing = [], [], []
-    for ranks, condition, seen in models:
+    for ranks, condition, measured in models:
         rank = ranks[-1]
-        pool = Pool(seen)
+        pool = Pool(measured)
         key = f"asked-{rank}"
         lifts = [pool.lift(key, part) for part in parts_of(evidence)]
         rows.append(
@@ -47,7 +53,7 @@ def own_rank_table(models: Models, evidence: Evidence) -> Result:
         answers.append(
             f"{rank} model, {condition}: its lift on {in_words(part)} is "
             f"{text(pool.lift(key, own_and_others(evidence, rank)[0]))}, which is "
-            + told(
+            + verdict(
                 own,
                 "above the mean of the other parts",
                 "below the mean of the other parts",
@@ -73,9 +79,9 @@ def own_rank_table(models: Models, evidence: Evidence) -> Result:
 def steps_table(models: Models, evidence: Evidence) -> Result:
     """Lift of every question of a model on every part."""
     rows = []
-    for ranks, condition, seen in models:
-        pool = Pool(seen)
-        for key in seen[0].table.questions:
+    for ranks, condition, measured in models:
+        pool = Pool(measured)
+        for key in measured[0].table.questions:
             kind, rank = key.split("-", 1)
             lifts = [pool.lift(key, part) for part in parts_of(evidence)]
             name = f"{'step to' if kind == 'step' else 'asked for'} {rank}"
@@ -84,8 +90,8 @@ def steps_table(models: Models, evidence: Evidence) -> Result:
     return Result(
         name="parts",
         title="Every question on every part",
-        claim="What do the maps of one model lie on, asked at each rank, and asked for "
-        "each step (this family within its order)?",
+        claim="Where is the energy of one model's maps, asked at each rank, and asked "
+        "for each step (this family within its order)?",
         header=("model", "data", "map", *_part_titles(evidence), "whole bird"),
         rows=rows,
         answer=_highest(rows, evidence),
@@ -97,7 +103,7 @@ def steps_table(models: Models, evidence: Evidence) -> Result:
 
 
 def lower_steps(rows: Sequence[tuple], evidence: Evidence) -> tuple[str, ...]:
-    """What there is to say of steps whose own part has not the highest lift."""
+    """Sentence on the steps with the highest lift on a part of another rank, if any."""
     step = _count_highest(rows, evidence)["step to"]
     if step[0] == step[1]:
         return ()
@@ -117,7 +123,7 @@ def _highest(rows: Sequence[tuple], evidence: Evidence) -> str:
 
 
 def _count_highest(rows: Sequence[tuple], evidence: Evidence) -> dict[str, list[int]]:
-    """How often the own part has the highest lift, and of how many maps."""
+    """Numbers of maps with the highest lift on their own part, and of all maps."""
     counts = {"asked for": [0, 0], "step to": [0, 0]}
     for row in rows:
         kind, _, rank = row[2].rpartition(" ")
@@ -125,7 +131,7 @@ def _count_highest(rows: Sequence[tuple], evidence: Evidence) -> dict[str, list[
             continue
         values = [cell.value for cell in row[3 : 3 + len(evidence)]]
         if not all(map(math.isfinite, values)):
-            continue  # nothing to choose: only children
+            continue  # the taxa of this rank have no siblings
         hit = values.index(max(values)) == list(evidence).index(rank)
         counts[kind][0] += hit
         counts[kind][1] += 1
@@ -136,11 +142,11 @@ def specificity_table(models: Models, evidence: Evidence) -> Result:
     """Own part against the other parts, steps against plain maps."""
     rows = []
     better, worse, same, few = [], [], [], []
-    for ranks, condition, seen in models:
-        pool = Pool(seen)
+    for ranks, condition, measured in models:
+        pool = Pool(measured)
         for rank, (part, _) in evidence.items():
             step, asked = f"step-{rank}", f"asked-{rank}"
-            if step not in seen[0].table.questions:
+            if step not in measured[0].table.questions:
                 continue
             own = own_and_others(evidence, rank)
             gain = pool.gain(step, asked, *own)
@@ -179,23 +185,23 @@ def specificity_table(models: Models, evidence: Evidence) -> Result:
         short=_counts(better, worse, same, few),
         missing=unlike_plain(worse, same),
         note="Each figure is the lift on the rank's own part minus the mean lift on "
-        "the other parts: 0 says that the map does not prefer its part. Brackets as "
+        "the other parts: 0 means that the map does not prefer its part. Brackets as "
         "above; the last column pairs the images.",
     )
 
 
 def unlike_plain(worse: list[str], same: list[str]) -> tuple[str, ...]:
-    """What there is to say of steps that do not prefer their part more."""
-    told_ = []
+    """Sentences on the steps that do not prefer their part more than plain maps do."""
+    named = []
     if worse:
-        told_.append(
+        named.append(
             f"steps to {joined(worse)} prefer their part less than plain maps."
         )
     if same:
-        told_.append(
+        named.append(
             f"steps to {joined(same)} do not differ significantly from plain maps."
         )
-    return tuple(_capital(one) for one in told_)
+    return tuple(_capital(one) for one in named)
 
 
 def _counts(better: list, worse: list, same: list, few: list) -> str:
@@ -218,11 +224,11 @@ def _summary(better: list, worse: list, same: list, few: list) -> str:
     ):
         if names:
             parts.append(f"steps to {joined(names)} {words}")
-    return _capital("; ".join(parts)) + "." if parts else "There was no step to ask."
+    return _capital("; ".join(parts)) + "." if parts else "There are no steps."
 
 
 def parts_of(evidence: Evidence) -> list[str]:
-    """The parts as tables name them, "part_<rank>"."""
+    """Names of the parts in tables, "part_<rank>"."""
     return [f"part_{rank}" for rank in evidence]
 
 
@@ -240,7 +246,7 @@ def _part_titles(evidence: Evidence) -> list[str]:
 
 
 def in_words(part: str) -> str:
-    """A part's name as one says it."""
+    """Human-readable name of a part."""
     return part.replace("_", " and ")
 
 
@@ -249,12 +255,12 @@ def _capital(words: str) -> str:
 
 
 def by_model(
-    all_seen: Sequence[Seen], names: Mapping, heads: Sequence[tuple[str, ...]]
+    all_seen: Sequence[MeasuredRun], names: Mapping, heads: Sequence[tuple[str, ...]]
 ) -> Models:
-    """Pieces by model and condition; `names` has a condition's words."""
+    """Trainings by model and condition; `names` maps a condition to its name."""
     return [
-        (ranks, words, seen)
+        (ranks, words, measured)
         for condition, words in names.items()
         for ranks in heads
-        if (seen := pick(all_seen, ranks, condition))
+        if (measured := pick(all_seen, ranks, condition))
     ]

@@ -1,4 +1,4 @@
-"""The figures of a page, from the cells of its tables."""
+"""Figures of a page, drawn from the cells of its tables."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ save = style.save_png
 
 
 def point(cell: Cell) -> tuple[float, float, float] | None:
-    """An estimate as a dot with its interval."""
+    """Value and interval of an estimate; None for another cell."""
     if isinstance(cell, Estimate):
         return cell.value, cell.low, cell.high
     return None
@@ -22,8 +22,8 @@ def by_series(
     """Rows and series of a dot plot from the columns of a table.
 
     Args:
-      row: columns whose text names a row.
-      series: column whose text names a series.
+      row: columns with the names of the rows.
+      series: column with the names of the series.
       value: column of the estimates.
     """
     names = list(dict.fromkeys(", ".join(str(r[i]) for i in row) for r in table.rows))
@@ -36,7 +36,7 @@ def by_series(
 
 
 def accuracy(table: Result) -> bytes:
-    """Accuracy of each model at each rank, beside guessing."""
+    """PNG of each model's accuracy at each rank, with chance levels."""
     rows, series = by_series(table, (0, 2), 1, 5)
     chance = {f"{r[0]}, {r[2]}": r[4] for r in table.rows}
     return dots.dots_png(
@@ -45,11 +45,11 @@ def accuracy(table: Result) -> bytes:
 
 
 def curves(found: Mapping[str, Result]) -> dict[str, bytes]:
-    """PNG bytes by file name."""
+    """All figures of --mode=curves: PNG bytes by file name."""
     figures = {"accuracy.png": accuracy(found["accuracy"])}
     for table in found.values():
         if table.name.startswith("routes"):
-            names = list(table.header[1:-1])  # the last is no share
+            names = list(table.header[1:-1])  # the last column is not a share
             series = {
                 str(row[0]): [point(cell) for cell in row[1:-1]] for row in table.rows
             }
@@ -59,7 +59,7 @@ def curves(found: Mapping[str, Result]) -> dict[str, bytes]:
 
 
 def granularity(table: Result) -> bytes:
-    """MaxBoxAccV2 by rank, PxAP where there are no boxes, one series a stride."""
+    """PNG of MaxBoxAccV2 by rank (PxAP if there are no boxes), one series a stride."""
     column = 4 if any(row[4] is not None for row in table.rows) else 7
     names = list(dict.fromkeys(str(row[0]) for row in table.rows))
     series: dict[str, list] = {}

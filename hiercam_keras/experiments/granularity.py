@@ -25,7 +25,7 @@ from hiercam_keras.experiments import (
 )
 from hiercam_keras.experiments.granularity_tables import Cell, Counts
 from hiercam_keras.experiments.localization_counts import Found
-from hiercam_keras.experiments.training_grid import Condition, Piece
+from hiercam_keras.experiments.training_grid import Condition, TrainingSpec
 from hiercam_keras.models import custom
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.localize import marked_by_run
@@ -37,13 +37,13 @@ INTRO = (
     "Does the rank of the labels change how well a model's maps find the animal? The "
     "protocol is that of Cole et al. 2022 (arXiv:2207.10225): the same images, models "
     "trained at each rank, and the boxes of their class activation maps for the {} "
-    "taxon. The sentences in bold are made from the intervals of their table."
+    "taxon. The sentences in bold are computed from the intervals of their table."
 )
 TARGETS = ("true", "predicted")
 
 
 def run(settings: Settings) -> str:
-    """Trains what is missing and writes GRANULARITY.md."""
+    """Trains the missing models and writes GRANULARITY.md."""
     sweep = settings.config.sweep
     condition = next(iter(training_grid.conditions(settings)))
     plan = _plan(settings)
@@ -56,11 +56,11 @@ def run(settings: Settings) -> str:
     )
     done = runs.train_missing(wanted, settings)
     counts: Counts = {}
-    for piece, run_ in zip(wanted, done, strict=True):
-        trained = piece.config.model.output_stride
+    for spec, run_ in zip(wanted, done, strict=True):
+        trained = spec.config.model.output_stride
         for stride in plan[trained]:
-            found = _counted(piece, run_, settings, stride)
-            cell = Cell(piece.ranks[0], trained, stride)
+            found = _counted(spec, run_, settings, stride)
+            cell = Cell(spec.ranks[0], trained, stride)
             counts.setdefault(cell, []).append(found)
     data = map_settings.opened(done[0], settings, wanted[0])
     table = granularity_tables.sweep_table(counts, data, settings.split)
@@ -76,11 +76,11 @@ def run(settings: Settings) -> str:
 
 
 def _plan(settings: Settings) -> dict[int, tuple[int, ...]]:
-    """Strides to train at, each with those to view it at, its own first.
+    """Output strides of the trainings, each with those of its maps, its own first.
 
     Raises:
-      UserError: the network cannot have one of them, or another field is wrong; told
-        before anything is trained.
+      UserError: the network cannot have one of them, or another field is wrong. It is
+        raised before any training starts.
     """
     sweep, model = settings.config.sweep, settings.config.model
     if sweep.target not in TARGETS:
@@ -114,23 +114,23 @@ def _at_stride(settings: Settings, condition: Condition, trained: int) -> Condit
 
 
 def _trainable(settings: Settings, condition: Any) -> tuple[str, ...]:
-    """Ranks with two taxa or more in the images."""
+    """Ranks at which the images have two taxa or more."""
     from hiercam_keras.modes.load import load_source, taxonomy_of
 
-    piece = training_grid.make_piece(settings, ("any",), 0, condition)
-    source = load_source(piece.config, settings.data_dir)
-    return taxonomy_of(source, piece.config).trainable_ranks()
+    spec = training_grid.make_spec(settings, ("any",), 0, condition)
+    source = load_source(spec.config, settings.data_dir)
+    return taxonomy_of(source, spec.config).trainable_ranks()
 
 
 def _counted(
-    piece: Piece, run_: Run, settings: Settings, stride: int
+    spec: TrainingSpec, run_: Run, settings: Settings, stride: int
 ) -> tuple[Found | None, Found]:
-    """Counts of val, if such images have boxes, and of the evaluated split."""
-    data = map_settings.opened(run_, settings, piece)
+    """Counts of val (None if its images have no boxes) and of the evaluated split."""
+    data = map_settings.opened(run_, settings, spec)
     splits = [settings.split]
     if settings.split != "val" and _has_boxes(data, "val"):
         splits.append("val")
-    target, rank = settings.config.sweep.target, piece.ranks[0]
+    target, rank = settings.config.sweep.target, spec.ranks[0]
     layer = data.config.cam.layer or networks.default_layer(run_)
     options = data.config.localize
     view = [stride, layer, data.config.cam.method, target]
@@ -162,7 +162,7 @@ def _has_boxes(data: RunData, split: str) -> bool:
 
 
 def _question(target: str, rank: str) -> Callable[[Any], Any]:
-    """GT-known, as weakly supervised localization has it, or the model's own answer."""
+    """Targets of a batch: its true taxa (GT-known, as in WSOL) or the predictions."""
     if target == "predicted":
         return lambda batch: targets.predicted(rank)
     return lambda batch: targets.label(batch.labels[rank], rank)

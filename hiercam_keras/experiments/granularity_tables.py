@@ -12,14 +12,14 @@ import numpy as np
 from hiercam_keras import wording
 from hiercam_keras.experiments import localization_counts
 from hiercam_keras.experiments.localization_counts import Found
-from hiercam_keras.experiments.results import Result, told
+from hiercam_keras.experiments.results import Result, verdict
 from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes.load import RunData
 
 
 class Cell(NamedTuple):
-    """A model's rank, the output stride that it was trained at, and the maps' one."""
+    """A model's rank, the output stride of its training, and that of its maps."""
 
     rank: str
     trained: int
@@ -33,7 +33,8 @@ Counts = dict[Cell, list[tuple[Found | None, Found]]]
 def sweep_table(counts: Counts, data: RunData, split: str) -> Result:
     """MaxBoxAccV2 and PxAP of each rank, training and map size."""
     order = data.taxonomy.ranks.index
-    cells = sorted(counts, key=lambda cell: order(cell.rank))  # strides as they come
+    # Strides keep the order of the config.
+    cells = sorted(counts, key=lambda cell: order(cell.rank))
     rows = []
     for cell in cells:
         several = counts[cell]
@@ -61,8 +62,8 @@ def sweep_table(counts: Counts, data: RunData, split: str) -> Result:
         + (
             "models trained with larger maps localize better."
             if len(trained) > 1
-            else "larger maps of the same weights, which were not trained so, localize "
-            "better."
+            else "larger maps of the same weights, without training at that stride, "
+            "localize better."
         ),
         header=(
             "trained at",
@@ -106,14 +107,14 @@ def _note(one: Found, data: RunData, split: str) -> str:
 
 
 def _answer(counts: Counts, cells: Sequence[Cell], trained: Sequence[int]) -> str:
-    """Ranks against the finest, then larger maps, trained so and not."""
+    """Ranks against the finest one, then larger maps with and without training."""
     what = "boxes" if counts[cells[0]][0][1].images.sum() else "pixels"
     ranks = tuple(dict.fromkeys(cell.rank for cell in cells))
     finest, found = ranks[-1], []
 
     def add(words: str, one: Cell, two: Cell, *verdicts: str) -> None:
         gap = _difference(counts[one], counts[two], what)
-        found.append(f"{words}: " + told(gap, *verdicts))
+        found.append(f"{words}: " + verdict(gap, *verdicts))
 
     for stride in trained:
         for rank in ranks[:-1]:
@@ -137,7 +138,7 @@ def _answer(counts: Counts, cells: Sequence[Cell], trained: Sequence[int]) -> st
             words += f"{cell.viewed} against {cell.trained}"
             add(words, cell, cell._replace(viewed=cell.trained), *verdicts)
     if not found:
-        return "One model is compared with none."
+        return "Nothing to compare: only one model was trained."
     text = ". ".join(one[:1].upper() + one[1:] for one in found) + "."
     return text if what == "boxes" else f"By PxAP, as there are no boxes. {text}"
 
@@ -159,7 +160,7 @@ def _stack(several: Sequence[Found], what: str) -> tuple[np.ndarray, ...]:
 def _estimate(
     several: Sequence[Found], what: str, figure: Any = None
 ) -> Estimate | None:
-    """None where no image has what is asked for."""
+    """Estimate of a figure; None where no image has the boxes or masks it needs."""
     if not (several[0].images if what == "boxes" else several[0].masked).sum():
         return None
     table, groups, seeds = _stack(several, what)
@@ -190,7 +191,7 @@ def _chosen(several: Sequence[tuple[Found | None, Found]]) -> Estimate | None:
 
 
 def _difference(first: Sequence[tuple], second: Sequence[tuple], what: str) -> Estimate:
-    """The figure of the first minus that of the second, on the same species."""
+    """First model's figure minus the second's, on the same species."""
     one, groups, seeds = _stack([test for _, test in first], what)
     two, _, _ = _stack([test for _, test in second], what)
     half, of = one.shape[1], _FIGURES[what]

@@ -1,9 +1,9 @@
-"""How well the maps of a model find the object, counted by species.
+"""Localization counts of a model's maps, by species.
 
-Images are looked at whole, resized without a crop, and their truth is that of
+Images are whole, resized without a crop, and the ground truth is that of
 --mode=localize: boxes, masks, or lists of metadata in the format of Choe et al. Only
-counts stay: hits by threshold for MaxBoxAccV2 and pixel histograms for PxAP, for each
-species, so that species can be resampled.
+counts are kept: hits by threshold for MaxBoxAccV2 and pixel histograms for PxAP, for
+each species, so that species can be resampled.
 """
 
 from collections.abc import Callable
@@ -34,10 +34,10 @@ class Found:
     """Counts of G species; T thresholds, 3 IoUs.
 
     Attributes:
-      best: int64 (G, 3, T), images with a right best box.
-      images: int64 (G,), with a box.
+      best: int64 (G, 3, T), images whose best box is right.
+      images: int64 (G,), images with a box.
       inside, outside: int64 (G, bins) pixel histograms of the images with a mask.
-      masked: int64 (G,), with a mask.
+      masked: int64 (G,), images with a mask.
     """
 
     best: np.ndarray
@@ -59,10 +59,10 @@ def count(
 
     Args:
       explain: an Explainer.
-      ask: the question of a batch, which has labels at `rank`.
+      ask: maps a batch, which has labels at `rank`, to its CAM targets.
       data: the images.
       split: train, val or test.
-      method: of the maps.
+      method: CAM method.
       rank: of the model.
 
     Raises:
@@ -109,7 +109,7 @@ def count(
 
 
 def columns(found: Found, what: str) -> np.ndarray:
-    """(G, D) counts that `max_box_acc_v2` or `pxap` takes sums of."""
+    """The (G, D) summands of `max_box_acc_v2` or `pxap`."""
     if what == "boxes":
         return np.concatenate(
             [found.images[:, None], found.best.reshape(len(found.images), -1)], axis=1
@@ -127,7 +127,7 @@ def max_box_acc_v2(sums: np.ndarray) -> np.ndarray:
 
 
 def at_thresholds(thresholds: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """As `max_box_acc_v2` with a threshold's place for each IoU, from elsewhere."""
+    """`max_box_acc_v2` at given thresholds: their indices, one for each IoU."""
 
     def figure(sums: np.ndarray) -> np.ndarray:
         shares = sums[:, 1:] / sums[:, :1]
@@ -138,18 +138,19 @@ def at_thresholds(thresholds: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def pxap(sums: np.ndarray) -> np.ndarray:
-    """Sums (R, 2 bins) of `columns` -> (R,) areas under the pixels' curve."""
+    """Sums (R, 2 bins) of `columns` -> (R,) areas under the pixels' precision-recall
+    curve (Choe et al. 2020)."""
     return pxap_of(*np.split(sums, 2, axis=1))
 
 
 def prevalence(found: Found) -> float:
-    """Share of the object's pixels: PxAP of a map that knows nothing."""
+    """Share of the object's pixels: PxAP of a constant map."""
     inside, outside = found.inside.sum(), found.outside.sum()
     return float(inside / (inside + outside)) if inside + outside else float("nan")
 
 
 def whole_image_box(data: RunData, split: str) -> float:
-    """MaxBoxAccV2 of a box around the whole image: what no map at all scores. NaN
+    """MaxBoxAccV2 of a box around the whole image, the baseline without a map; NaN
     where there are no boxes."""
     hits, total = np.zeros(len(IOU_THRESHOLDS)), 0
     for one in marked_by_run(data, split, data.config.localize).values():

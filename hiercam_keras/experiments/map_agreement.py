@@ -1,7 +1,7 @@
-"""Does one question get the same map from two models?
+"""Agreement of two models' maps for one question.
 
-Two trainings that differ in the seed alone give maps that differ: that is the noise
-floor, and only what agrees less than it is another map.
+Two trainings that differ only in the seed give different maps. Their agreement is the
+noise floor: maps count as different only if they agree less than that.
 """
 
 import dataclasses
@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from hiercam_keras.evaluation.table import Table, same_pictures
-from hiercam_keras.experiments.pooling import Seen, pick
-from hiercam_keras.experiments.results import Result, joined, text, told
+from hiercam_keras.experiments.pooling import MeasuredRun, pick
+from hiercam_keras.experiments.results import Result, joined, text, verdict
 from hiercam_keras.metrics import agreement, resampling
 from hiercam_keras.metrics.resampling import Estimate
 
@@ -26,19 +26,19 @@ MEASURES = {
 
 
 def agreement_table(
-    seen: Sequence[Seen], names: dict, fine: str, coarse: str
+    measured: Sequence[MeasuredRun], names: dict, fine: str, coarse: str
 ) -> Result:
-    """Trained at `coarse` against trained at `fine` and asked for `coarse`.
+    """Agreement of models trained at `coarse` with `fine` models asked for `coarse`.
 
     Args:
-      seen: pieces of both ranks, several seeds.
-      names: condition -> its words.
+      measured: trainings of both ranks, several seeds.
+      names: condition -> its name.
       fine, coarse: ranks.
     """
     rows, answers, short, missing = [], [], [], []
     for condition, words in names.items():
-        fines = pick(seen, (fine,), condition)
-        coarses = pick(seen, (coarse,), condition)
+        fines = pick(measured, (fine,), condition)
+        coarses = pick(measured, (coarse,), condition)
         if not (fines and coarses):
             continue
         kinds = _kinds(fines, coarses, fine, coarse)
@@ -54,7 +54,7 @@ def agreement_table(
             answers.append(
                 f"{words}: the two maps agree at {text(rows[-len(found)][2])} "
                 f"(Pearson), "
-                + told(
+                + verdict(
                     gap,
                     "more than two seeds at one rank do",
                     "less than two seeds at one rank do",
@@ -71,7 +71,7 @@ def agreement_table(
         answer=". ".join(one[:1].upper() + one[1:] for one in answers)
         + ("." if answers else "A noise floor needs two seeds."),
         note="Mean agreement of two heatmaps of one test image; 1 is the same map. "
-        "Different images tell what agreement comes from the middle of the picture "
+        "Pairs of different images show the agreement that comes from the center bias "
         "alone. Brackets: 95 % intervals, species resampled.",
         figure="study/agreement.png",
         missing=tuple(missing),
@@ -83,7 +83,7 @@ def agreement_table(
 
 
 def same_map(words: str, rows: Sequence[tuple], fine: str, coarse: str) -> list[str]:
-    """What there is to say where one model's maps are the same whatever is asked."""
+    """Sentence on a model with the same maps for all asked ranks, if any."""
     asked = f"one {fine} model asked for {coarse} and for {fine}"
     return [
         f"Plain maps do not follow the question: {asked} ({words}) gives maps that "
@@ -94,11 +94,11 @@ def same_map(words: str, rows: Sequence[tuple], fine: str, coarse: str) -> list[
 
 
 def _kinds(
-    fines: Sequence[Seen], coarses: Sequence[Seen], fine: str, coarse: str
+    fines: Sequence[MeasuredRun], coarses: Sequence[MeasuredRun], fine: str, coarse: str
 ) -> dict[str, list[Pair]]:
-    """Pairs of maps by what they show."""
-    by_seed = {one.piece.seed: one.table for one in fines}
-    same = [(one.table, by_seed.get(one.piece.seed)) for one in coarses]
+    """Pairs of maps by the comparison that they belong to."""
+    by_seed = {one.spec.seed: one.table for one in fines}
+    same = [(one.table, by_seed.get(one.spec.seed)) for one in coarses]
     return {
         f"{coarse} model and {fine} model asked for {coarse}, one seed": [
             (a, coarse, b, coarse) for a, b in same if b is not None
@@ -115,12 +115,14 @@ def _kinds(
     }
 
 
-def _two(seen: Sequence[Seen], rank: str) -> list[Pair]:
-    return [(a.table, rank, b.table, rank) for a, b in itertools.combinations(seen, 2)]
+def _two(measured: Sequence[MeasuredRun], rank: str) -> list[Pair]:
+    return [
+        (a.table, rank, b.table, rank) for a, b in itertools.combinations(measured, 2)
+    ]
 
 
 def _shifted(table: Table) -> Table:
-    """The same example_ids with the maps of images half the split away."""
+    """The same example_ids, each with the map of an image half the split away."""
     order = np.argsort(table.example_ids, kind="stable")
     maps = table.values["map"][np.roll(order, len(order) // 2)]
     ordered = table.take(order)
@@ -150,7 +152,7 @@ def _interval(values: tuple) -> Estimate:
 
 
 def _gap(question: dict, floor: dict) -> Estimate:
-    """Agreement of the question minus that of the floor, paired by image (Pearson)."""
+    """Agreement minus the noise floor (Pearson), paired by image."""
     measure = next(iter(MEASURES))
     first, second = (_by_image(one[measure]) for one in (question, floor))
     common = sorted(first.keys() & second.keys())

@@ -1,7 +1,7 @@
-"""The looks of a piece, made where they are missing.
+"""Measurements of a training under several map settings, computed if missing.
 
-One model can be viewed in several ways with the same weights: at another output
-stride, at an earlier layer, by another method, or on the images of another piece.
+The same weights give different maps at another output stride, at an earlier layer, by
+another method, or on the images of another training.
 """
 
 import re
@@ -17,8 +17,8 @@ from hiercam_keras import file_names, runtime
 from hiercam_keras.evaluation import table as tables
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments import measurements
-from hiercam_keras.experiments.measurements import View
-from hiercam_keras.experiments.training_grid import Piece
+from hiercam_keras.experiments.measurements import MapSettings
+from hiercam_keras.experiments.training_grid import TrainingSpec
 from hiercam_keras.models import files, heads, stride, xla_layers
 from hiercam_keras.modes import train
 from hiercam_keras.modes.load import RunData, open_run
@@ -27,40 +27,40 @@ from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
 from hiercam_keras.runs.run_folder import Run
 
-_NAME_BYTES = 120  # of a view in the name of its file
+_NAME_BYTES = 120  # of the settings in a file name
 
 
-def usual(piece: Piece) -> View:
-    """The view of --mode=cam: trained stride, last activation, config.cam.method."""
-    config = piece.config
-    return View(config.model.output_stride, config.cam.layer, config.cam.method)
+def usual(spec: TrainingSpec) -> MapSettings:
+    """Settings of --mode=cam: trained stride, last activation, config.cam.method."""
+    config = spec.config
+    return MapSettings(config.model.output_stride, config.cam.layer, config.cam.method)
 
 
-def look_at(
-    piece: Piece,
+def measurements_at(
+    spec: TrainingSpec,
     run: Run,
     settings: Settings,
     *,
-    views: Sequence[View] = (),
+    views: Sequence[MapSettings] = (),
     images_of: Run | None = None,
     kinds: Sequence[str] = ("asked", "step"),
     rank: str | None = None,
 ) -> list[Table]:
-    """The looks of a finished piece, from disk where they are there.
+    """Measurements of a finished training, read from disk if they exist.
 
     Args:
-      piece, run: whose model is asked.
-      settings: of the experiment; its `split` is looked at.
-      views: how; default the usual view.
-      images_of: another run with the same split on other pictures of the same birds.
-      kinds: of the questions: asked, step.
+      spec, run: the training and its run folder.
+      settings: of the experiment; `split` names the images.
+      views: map settings; default `usual`.
+      images_of: another run with the same split on other pictures of the same objects.
+      kinds: kinds of questions: asked, step.
       rank: only questions at this rank.
 
     Returns:
-      One for each view.
+      One for each of `views`.
     """
-    views = list(views) or [usual(piece)]
-    data = opened(run, settings, piece)
+    views = list(views) or [usual(spec)]
+    data = opened(run, settings, spec)
     images = images_of or run
     if images_of is not None:
         data = replace(data, source=opened(images_of, settings).source)
@@ -84,31 +84,28 @@ def look_at(
     missing = [view for view in views if not places[view].exists()]
     for step in dict.fromkeys(view.stride for view in missing):
         chosen = [view for view in missing if view.stride == step]
-        logging.info(
-            "looking through %s at stride %d (%s)", run.path, step, _told(chosen)
-        )
-        _look(data, settings.split, step, chosen, asked, places)
+        logging.info("measuring %s at stride %d (%s)", run.path, step, _names(chosen))
+        _measure(data, settings.split, step, chosen, asked, places)
     return [tables.load(places[view]) for view in views]
 
 
-def _told(views: Sequence[View]) -> str:
+def _names(views: Sequence[MapSettings]) -> str:
     return ", ".join(dict.fromkeys(f"{v.method} {v.layer}".strip() for v in views))
 
 
-def opened(run: Run, settings: Settings, piece: Piece | None = None) -> RunData:
-    """The images of a run; maps are made and scored as the piece's config says,
-    if given."""
+def opened(run: Run, settings: Settings, spec: TrainingSpec | None = None) -> RunData:
+    """The images of a run, with the `cam` section of the training's config if given."""
     data = open_run(replace(settings, overrides={}, workdir=str(run.path)), run)
     data = data.known_only()  # experiments count images that every model can answer
-    if piece is None:
+    if spec is None:
         return data
     config = ConfigDict(data.config.to_dict())
-    config.cam = ConfigDict(piece.config.cam.to_dict())
-    config.localize = ConfigDict(piece.config.localize.to_dict())
-    # A field that came into the program after the training has today's default.
-    model = {**piece.config.model.to_dict(), **config.model.to_dict()}
-    # A network of the user's is imported by its name, which no run folder may choose.
-    model["backbone"] = piece.config.model.backbone
+    config.cam = ConfigDict(spec.config.cam.to_dict())
+    config.localize = ConfigDict(spec.config.localize.to_dict())
+    # A field that is newer than the training gets its present default.
+    model = {**spec.config.model.to_dict(), **config.model.to_dict()}
+    # A user's network is imported by name, and a run folder must not choose the name.
+    model["backbone"] = spec.config.model.backbone
     config.model = ConfigDict(model)
     return replace(data, config=config)
 
@@ -123,20 +120,20 @@ def train_labels(data: RunData) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     )
 
 
-def _look(
+def _measure(
     data: RunData,
     split: str,
     step: int,
-    views: Sequence[View],
+    views: Sequence[MapSettings],
     asked: dict[str, Any],
-    places: dict[View, Any],
+    places: dict[MapSettings, Any],
 ) -> None:
-    """Makes and writes the looks of the views at one stride, in one pass."""
+    """Measures and writes all settings of one stride in one pass over the images."""
     usual_layer = networks.default_layer(data.run)
     layers = list(dict.fromkeys(view.layer or usual_layer for view in views))
     methods = list(dict.fromkeys(view.method for view in views))
     explain = network_at(data, step).explainer(layers)
-    found = measurements.look(explain, data, split, asked, methods)
+    found = measurements.measure(explain, data, split, asked, methods)
     by_layer = dict(zip(layers, explain.layers, strict=True))
     for view in views:
         key = view.method, by_layer[view.layer or usual_layer]
@@ -144,17 +141,17 @@ def _look(
 
 
 def check_strides(settings: Settings, strides: Sequence[int]) -> None:
-    """Sees before anything is trained that the network can have these output strides.
+    """Checks, before any training, that the network supports these output strides.
 
     Raises:
-      UserError: it cannot.
+      UserError: it does not.
     """
     for one in strides:
         heads.check_output_stride(settings.config.model.backbone, one)
 
 
 def network_at(data: RunData, output_stride: int) -> Network:
-    """The run's network, its weights in one of the given output stride."""
+    """The run's network, with its weights in one of the given output stride."""
     config = data.config
     runtime.start(config.seed, config.model.dtype)
     if output_stride == config.model.output_stride:

@@ -1,8 +1,8 @@
 """Predictions and CAM statistics per image and question, measured in one pass.
 
-Images stream through the model once for many questions, methods and layers. Only
-numbers stay, and a small copy of each map for the comparison between models. They are
-stored next to the model (runs/.../looks/), so a second call measures what is missing.
+Images stream through the model once for many questions, methods and layers. The result
+holds numbers and a small copy of each map, for comparisons between models. It is stored
+next to the model (runs/.../looks/), so a second call computes only what is missing.
 """
 
 import functools
@@ -30,7 +30,7 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 SCHEMA_VERSION = 2
 
 
-class View(NamedTuple):
+class MapSettings(NamedTuple):
     """How maps are made: input pixels a cell, layer ("" the usual one), CAM method."""
 
     stride: int
@@ -39,8 +39,8 @@ class View(NamedTuple):
 
 
 def questions(finest: str, taxonomy: Taxonomy) -> dict[str, Target]:
-    """Questions by name, coarse to fine: at each rank the predicted taxon
-    ("asked-family"), and its choice among its siblings ("step-family")."""
+    """CAM targets by name, coarse to fine: at each rank the predicted taxon
+    ("asked-family"), and its step from the parent ("step-family")."""
     ranks = [
         rank
         for rank in taxonomy.ranks[: taxonomy.ranks.index(finest) + 1]
@@ -50,20 +50,20 @@ def questions(finest: str, taxonomy: Taxonomy) -> dict[str, Target]:
     return found | {f"step-{rank}": targets.step(rank) for rank in ranks}
 
 
-def look(
+def measure(
     explain: Any,
     data: RunData,
     split: str,
     asked: dict[str, Target],
     methods: Sequence[str],
 ) -> dict[tuple[str, str], Table]:
-    """Asks every image of a split all questions, by every method, at every layer.
+    """Measures every image of a split for all questions, methods and layers.
 
     Args:
       explain: an Explainer of several layers.
       data: the images.
       split: train, val or test.
-      asked: by name of the question, "asked-<rank>" or "step-<rank>".
+      asked: targets by name of the question, "asked-<rank>" or "step-<rank>".
       methods: CAM methods.
 
     Returns:
@@ -85,7 +85,7 @@ def look(
     measured = {"map": _small_map}
     for name in ("heatmap_area", "energy_on_object"):
         measured[name] = measures.MEASURES[name].compute
-    pieces: dict[tuple[str, str], list[Table]] = {}
+    specs: dict[tuple[str, str], list[Table]] = {}
     with data.loader(split, data.config.cam.batch_size) as loader:
         for chunks in streamed(
             explain,
@@ -95,12 +95,12 @@ def look(
             methods,
             functools.partial(_numbers, ranks, data.taxonomy),
             bool(parts),
-            "looks",
+            "measuring",
         ):
             for key, chunk in chunks.items():
                 table = tabulate([chunk], data.taxonomy, ranks, parts, measured)
-                pieces.setdefault(key, []).append(table)
-    return {key: joined(tables) for key, tables in pieces.items()}
+                specs.setdefault(key, []).append(table)
+    return {key: joined(tables) for key, tables in specs.items()}
 
 
 def _numbers(
@@ -110,7 +110,7 @@ def _numbers(
     batch: Batch,
     rows: np.ndarray,
 ) -> Numbers:
-    """What was answered at each rank, by the own heads and by the finest one."""
+    """The predictions at each rank, by its own head and by the finest one."""
     heads = {rank: result.head_logits(rank)[rows] for rank in result.space.heads}
     own = rank_scores(heads, taxonomy)
     finest = result.space.finest
@@ -145,7 +145,7 @@ def _check_regions(record: Record, parts: bool) -> None:
 
 
 def identity(model_path: Path, example_ids: Sequence[str], **rest: Any) -> str:
-    """Sixteen hex digits that differ where model, images or question differ."""
+    """Sixteen hex digits of a digest of model, images and the other arguments."""
     digest = hashlib.sha256(Path(model_path).read_bytes())
     about = [SCHEMA_VERSION, SIDE, HOT, list(example_ids), rest]
     digest.update(json.dumps(about, sort_keys=True).encode())

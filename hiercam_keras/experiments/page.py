@@ -1,4 +1,4 @@
-"""One Markdown page of tables, with what made them."""
+"""One Markdown page of tables, with the settings and versions that made them."""
 
 import os
 import shlex
@@ -8,7 +8,7 @@ from pathlib import Path
 from hiercam_keras import runtime, wording, workdir
 from hiercam_keras.experiments import results
 from hiercam_keras.experiments.results import Result
-from hiercam_keras.experiments.training_grid import Piece
+from hiercam_keras.experiments.training_grid import TrainingSpec
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import run_folder
 
@@ -27,8 +27,8 @@ def write(
       path: of the page.
       title, intro: at its top.
       found: the tables, in order.
-      about: what made it, one line each.
-      command: that makes every table again, told with each.
+      about: settings and versions, one line each.
+      command: shell command that recomputes every table; printed below each.
     """
     folder = path.parent / path.stem.lower()
     for table in found:
@@ -39,10 +39,8 @@ def write(
         parts.append("\n".join(["## In short", "", *short]))
     missing = [f"- {line}" for table in found for line in table.missing]
     if missing:
-        parts.append("\n".join(["## What did not come out", "", *missing]))
-    made = (
-        f"; `{command}` makes it again from the models that are kept" if command else ""
-    )
+        parts.append("\n".join(["## Not confirmed", "", *missing]))
+    made = f"; `{command}` recomputes it from the kept models" if command else ""
     for table in found:
         files = f"Result: `{folder.name}/{table.name}.csv`, `.json`{made}."
         parts.append(f"{results.markdown(table)}\n\n{files}")
@@ -56,12 +54,12 @@ def out_folder(settings: Settings) -> Path:
 
 
 def about(
-    settings: Settings, pieces: Sequence[Piece], command: str, images: int
+    settings: Settings, specs: Sequence[TrainingSpec], command: str, images: int
 ) -> list[str]:
-    """What a reader needs to make the page again: one line each."""
-    first = pieces[0]
+    """Settings and versions that reproduce the page, one line each."""
+    first = specs[0]
     config = first.config
-    seeds = sorted({piece.seed for piece in pieces})
+    seeds = sorted({spec.seed for spec in specs})
     versions = runtime.versions()
     named = ", ".join(
         f"{name} {versions[name]}"
@@ -69,11 +67,11 @@ def about(
     )
     return [
         f"Made by `{command_line(settings, command)}`; every table and "
-        "figure below comes from this command. Pieces that are finished are kept.",
-        f"{wording.count(len(pieces), 'training')} of "
+        "figure below comes from this command. Finished trainings are kept.",
+        f"{wording.count(len(specs), 'training')} of "
         f"{wording.count(config.train.epochs, 'epoch')}: "
         f"{config.model.backbone} at {config.data.image_size} px, output stride "
-        f"{config.model.output_stride}, weights {_weights(pieces)}, seeds "
+        f"{config.model.output_stride}, weights {_weights(specs)}, seeds "
         f"{', '.join(map(str, seeds))}.",
         f"{wording.count(images, 'image')} of the {settings.split} split, the same for "
         "all seeds.",
@@ -96,8 +94,8 @@ def command_line(settings: Settings, command: str) -> str:
     return " ".join([command, *flags])
 
 
-def _weights(pieces: Sequence[Piece]) -> str:
-    return ", ".join(dict.fromkeys(piece.config.model.weights for piece in pieces))
+def _weights(specs: Sequence[TrainingSpec]) -> str:
+    return ", ".join(dict.fromkeys(spec.config.model.weights for spec in specs))
 
 
 def _cores() -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras.evaluation.table import Table, same_pictures
-from hiercam_keras.experiments.training_grid import Condition, Piece
+from hiercam_keras.experiments.training_grid import Condition, TrainingSpec
 from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.resampling import Estimate
 
@@ -15,35 +15,35 @@ OBJECT, BACKGROUND = "energy_on_object", "background"
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A training and the table of its answers."""
+class MeasuredRun:
+    """A training and the table of its measurements."""
 
-    piece: Piece
+    spec: TrainingSpec
     table: Table
 
 
 def pick(
-    all_seen: Iterable[Seen],
+    all_seen: Iterable[MeasuredRun],
     ranks: Sequence[str] | None = None,
     condition: Condition | None = None,
-) -> list[Seen]:
-    """Those of these ranks and this condition, by seed."""
+) -> list[MeasuredRun]:
+    """The trainings of these ranks and this condition, by seed."""
     found = [
         one
         for one in all_seen
-        if (ranks is None or one.piece.ranks == tuple(ranks))
-        and (condition is None or one.piece.condition == condition)
+        if (ranks is None or one.spec.ranks == tuple(ranks))
+        and (condition is None or one.spec.condition == condition)
     ]
-    return sorted(found, key=lambda one: one.piece.seed)
+    return sorted(found, key=lambda one: one.spec.seed)
 
 
 def paired(
-    several: Sequence[Sequence[Seen]], value: Callable[..., np.ndarray]
+    several: Sequence[Sequence[MeasuredRun]], value: Callable[..., np.ndarray]
 ) -> Estimate:
     """Mean over pictures and seeds of a figure of several models at one picture.
 
     Args:
-      several: trainings of each model; seeds and pictures that all have are taken.
+      several: trainings of each model; only common seeds and pictures are used.
       value: tables of each model with the same N pictures -> (N,).
     """
     cells = list(matched(several))
@@ -56,30 +56,32 @@ def paired(
 
 
 def matched(
-    several: Sequence[Sequence[Seen]],
+    several: Sequence[Sequence[MeasuredRun]],
 ) -> Iterator[tuple[int, list[Table]]]:
     """(seed, a table of each model with the same pictures) for the common seeds."""
-    common = set.intersection(*({one.piece.seed for one in seen} for seen in several))
+    common = set.intersection(
+        *({one.spec.seed for one in measured} for measured in several)
+    )
     for seed in sorted(common):
         chosen = [
-            next(one.table for one in seen if one.piece.seed == seed)
-            for seen in several
+            next(one.table for one in measured if one.spec.seed == seed)
+            for measured in several
         ]
         yield seed, same_pictures(*chosen)
 
 
 class Pool:
-    """Pictures of several seeds, one after the other.
+    """Pictures of several seeds, concatenated.
 
     Args:
-      seen: trainings that differ in their seed only.
+      measured: trainings that differ in their seed only.
     """
 
-    def __init__(self, seen: Sequence[Seen]):
-        self._tables = [one.table for one in seen]
+    def __init__(self, measured: Sequence[MeasuredRun]):
+        self._tables = [one.table for one in measured]
         self.groups = np.concatenate([table.groups for table in self._tables])
         self.seeds = np.repeat(
-            [one.piece.seed for one in seen], [len(one.table) for one in seen]
+            [one.spec.seed for one in measured], [len(one.table) for one in measured]
         )
 
     def of(self, name: str, question: str) -> np.ndarray:
@@ -100,7 +102,8 @@ class Pool:
         return resampling.mean(values, self.groups, self.seeds)
 
     def accuracy(self, rank: str, predicted: str = "predicted") -> Estimate:
-        """Share of right answers at a rank, of those named "predicted" or "rolled"."""
+        """Accuracy at a rank of the answers in the column `predicted` ("predicted", or
+        "rolled" for those summed up from the finest head)."""
         question = f"asked-{rank}"
         return self.mean(self.of(predicted, question) == self.of("true", question))
 

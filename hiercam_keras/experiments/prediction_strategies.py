@@ -1,8 +1,8 @@
-"""Ways to an answer at every rank, on the same images.
+"""Strategies for an answer at every rank, compared on the same images.
 
 A model of each rank, the finest one rolled up, one model with a head for each rank, and
-variants of that model. Beside the accuracy stand what losses over the tree are for:
-answers on one path, and how far off the mistakes are.
+variants of that model. Besides the accuracy the table has what hierarchical losses aim
+at: answers on one path of the tree, and the severity of mistakes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ import numpy as np
 
 from hiercam_keras import wording
 from hiercam_keras.evaluation.table import Table
-from hiercam_keras.experiments.pooling import Pool, Seen, matched, paired, pick
-from hiercam_keras.experiments.results import Result, joined, told
+from hiercam_keras.experiments.pooling import MeasuredRun, Pool, matched, paired, pick
+from hiercam_keras.experiments.results import Result, joined, verdict
 from hiercam_keras.experiments.training_grid import Condition
 from hiercam_keras.metrics import hierarchy, resampling
 from hiercam_keras.metrics.resampling import Estimate
@@ -25,41 +25,41 @@ ROLLED = "the same, its finest head rolled up"
 
 
 class Route(NamedTuple):
-    """The models that answer at each rank, whether rolled up, and the name of the route
-    that it is held against."""
+    """The models that answer at each rank, whether they are rolled up, and the name of
+    the strategy that it is compared with."""
 
-    models: list[list[Seen]]
+    models: list[list[MeasuredRun]]
     rolled: bool
     against: str
 
 
 def routes_of(
-    seen: Sequence[Seen],
+    measured: Sequence[MeasuredRun],
     ranks: Sequence[str],
     condition: Condition,
     multi: tuple[str, ...] | None,
     variants: Mapping[Condition, str],
 ) -> dict[str, Route]:
-    """All routes by name.
+    """All strategies by name.
 
     Args:
-      seen: pieces.
+      measured: trainings.
       ranks: coarse to fine.
       condition: of the single-rank models and the plain multi-rank one.
       multi: ranks of the multi-rank model, None without one.
-      variants: conditions of other multi-rank models, with their words.
+      variants: conditions of other multi-rank models, with their names.
     """
-    single = [pick(seen, (rank,), condition) for rank in ranks]
+    single = [pick(measured, (rank,), condition) for rank in ranks]
     routes = {SINGLE: Route(single, False, "")}
     finest = [single[-1]] * len(ranks)
     routes[f"{ranks[-1]} model, rolled up"] = Route(finest, True, SINGLE)
     if not multi:
         return routes
-    plain = [pick(seen, multi, condition)] * len(ranks)
+    plain = [pick(measured, multi, condition)] * len(ranks)
     routes[HEADS] = Route(plain, False, SINGLE)
     routes[ROLLED] = Route(plain, True, SINGLE)
     for variant, words in variants.items():
-        changed = [pick(seen, multi, variant)] * len(ranks)
+        changed = [pick(measured, multi, variant)] * len(ranks)
         routes[f"heads, {words}"] = Route(changed, False, HEADS)
         routes[f"finest head rolled up, {words}"] = Route(changed, True, ROLLED)
     return routes
@@ -72,7 +72,7 @@ def routes_table(
     words: str = "",
     name: str = "routes",
 ) -> Result:
-    """One row a route; `words` tell the data, `name` the file."""
+    """One row a strategy; `words` describe the data, `name` is that of the file."""
     rows, answers = [], []
     for title, route in routes.items():
         several = list(zip(ranks, route.models, strict=True))
@@ -90,8 +90,8 @@ def routes_table(
     )
     if len(routes) > 4:
         claim += (
-            " And what do losses over the tree, a term between the heads, and chained "
-            "heads change?"
+            " And what is the effect of hierarchical losses, a consistency term "
+            "between the heads, and chained heads?"
         )
     return Result(
         name=name,
@@ -108,7 +108,7 @@ def routes_table(
         rows=rows,
         answer=". ".join(one[:1].upper() + one[1:] for one in answers) + ".",
         note="Accuracy at each rank; the share of images whose answers at all these "
-        "ranks lie on one path of the tree; the share where all are right; and how "
+        "ranks are on one path of the tree; the share where all are right; and how "
         f"many ranks up wrong answers at {ranks[-1]} meet the truth (Bertinetto et al. "
         "2020, arXiv:1912.09393; lower is better, 1 is a sibling). Brackets: 95 % "
         "intervals, species and seeds resampled; the sentences pair images and the "
@@ -118,7 +118,7 @@ def routes_table(
 
 
 def _against(title, route, base, ranks, taxonomy) -> str:
-    """What differs between two routes, as a sentence without its full stop."""
+    """The differences between two strategies, as a sentence without its full stop."""
     found = {
         rank: _gap(first, second, rank, route.rolled, base.rolled)
         for rank, first, second in zip(ranks, route.models, base.models, strict=True)
@@ -127,10 +127,10 @@ def _against(title, route, base, ranks, taxonomy) -> str:
     if few:
         return f"{title}, against {route.against}: {wording.too_few(few[0].groups)}"
     better = [
-        told(gap, rank, rank, "") for rank, gap in found.items() if gap.verdict > 0
+        verdict(gap, rank, rank, "") for rank, gap in found.items() if gap.verdict > 0
     ]
     worse = [
-        told(gap, rank, rank, "") for rank, gap in found.items() if gap.verdict < 0
+        verdict(gap, rank, rank, "") for rank, gap in found.items() if gap.verdict < 0
     ]
     words = [
         f"{verb} {joined(names)}"
@@ -139,10 +139,12 @@ def _against(title, route, base, ranks, taxonomy) -> str:
     ] or ["no significant difference at any rank"]
     path = _path_gap(route, base, ranks, taxonomy)
     if path.verdict:
-        words.append("answers " + told(path, "more", "less", "") + " often on one path")
+        words.append(
+            "answers " + verdict(path, "more", "less", "") + " often on one path"
+        )
     severity = _severity([route.models[-1], base.models[-1]], ranks[-1], taxonomy)
     if severity.verdict:
-        words.append("mistakes " + told(severity, "farther off", "nearer", ""))
+        words.append("mistakes " + verdict(severity, "farther off", "nearer", ""))
     return f"{title}, against {route.against}: {', '.join(words)}"
 
 
@@ -155,7 +157,7 @@ def _right(table: Table, rank: str, rolled: bool) -> np.ndarray:
 
 
 def _gap(first, second, rank: str, *rolled: bool) -> Estimate:
-    """Accuracy of a route at a rank minus that of another, image by image."""
+    """Accuracy at a rank: first strategy minus second, paired by image."""
 
     def value(*tables: Table) -> np.ndarray:
         one, two = (
@@ -198,9 +200,9 @@ def _path_gap(route: Route, base: Route, ranks, taxonomy) -> Estimate:
 
 
 def _severity(
-    models: Sequence[Sequence[Seen]], rank: str, taxonomy: Taxonomy
+    models: Sequence[Sequence[MeasuredRun]], rank: str, taxonomy: Taxonomy
 ) -> Estimate:
-    """Mean height of a model's mistakes; of two, the first's minus the second's."""
+    """Mean height of a model's mistakes; of two models, first minus second."""
     columns, groups, repeats = [], [], []
     for seed, tables in matched(models):
         found = []

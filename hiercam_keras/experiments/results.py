@@ -1,7 +1,7 @@
 """A table with intervals, as CSV, as JSON and in Markdown.
 
-Each table says what it tests and what came out. The answer is made from the intervals
-in the table, so it cannot say anything else than they do.
+Each table states its claim and its answer. The answer is computed from the intervals of
+the table, so the two cannot contradict each other.
 """
 
 import dataclasses
@@ -30,12 +30,12 @@ class Result:
       title: above it.
       claim: the sentence or question that is tested.
       header, rows: cells by column.
-      answer: what came out, computed.
-      note: how to read it.
+      answer: the result, computed from the intervals.
+      note: how to read the table.
       figure: file name of a figure below it, "" for none.
       short: the answer in a few words, for the top of the page; "" for none.
-      source: whose question it is; in any case in our words.
-      missing: what did not come out, one sentence each, computed.
+      source: where the question comes from, always paraphrased.
+      missing: expected effects that were not found, one computed sentence each.
     """
 
     name: str
@@ -121,9 +121,9 @@ def markdown(table: Result) -> str:
 
 
 def text(cell: Cell) -> str:
-    """A cell as people read it: `1.23 (1.10 to 1.35)`, `1.23 (n = 5)` without one.
+    """Text of a cell: `1.23 (1.10 to 1.35)`, or `1.23 (n = 5)` without an interval.
 
-    n counts the species, the groups of an interval.
+    n is the number of species, the groups of an interval.
     """
     if isinstance(cell, Estimate):
         if math.isnan(cell.low):
@@ -136,21 +136,21 @@ def text(cell: Cell) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits behind the point below 1, two above; a dash where not known."""
+    """Three decimals below 1, two above; a dash for NaN."""
     return wording.number(value, "{:.3f}" if abs(value) < 1 else "{:.2f}")
 
 
 def escape(words: str) -> str:
-    """Words that stay words in a Markdown table: names of folders are data."""
+    """Escapes text for a Markdown table: names of folders are data."""
     for sign in "\\`*_[]<>|":
         words = words.replace(sign, "\\" + sign)
     return " ".join(words.split())
 
 
-def told(found: Estimate, more: str, less: str, same: str) -> str:
-    """`more`, `less` or `same`, with the figure and its interval.
+def verdict(found: Estimate, more: str, less: str, same: str) -> str:
+    """`more`, `less` or `same` by the interval's sign, with the figure and interval.
 
-    Where there are too few species for an interval, that is said instead.
+    With too few species for an interval the text is `wording.too_few`.
     """
     if found.too_few and math.isfinite(found.value):
         return f"not compared: {wording.too_few(found.groups)}"

@@ -1,8 +1,8 @@
-"""Trains the pieces that are missing, each in a process of its own.
+"""Runs the missing trainings of an experiment, each in its own process.
 
-A process of its own gives every training the same start whatever was trained before,
-and its memory back to the machine. A piece that was stopped goes on from its last
-checkpoint; one that is finished is not touched.
+In its own process every training starts from the same state, and its memory is freed at
+the end. A stopped training resumes from its last checkpoint; a finished one is not
+changed.
 """
 
 import multiprocessing
@@ -14,12 +14,12 @@ from absl import logging
 
 from hiercam_keras import runtime, signals
 from hiercam_keras.errors import UserError
-from hiercam_keras.experiments.training_grid import Piece, settings_for
+from hiercam_keras.experiments.training_grid import TrainingSpec, settings_for
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
 
-# What a trained model depends on; how fast it came about is no matter.
+# The config fields that determine a trained model.
 _TRAINING = ("seed", "data", "augment", "model", "train")
 _SPEED = {
     "config.data.pipeline",
@@ -33,49 +33,53 @@ _SPEED = {
 
 
 def train_missing(
-    pieces: Sequence[Piece],
+    specs: Sequence[TrainingSpec],
     settings: Settings,
     train: Callable[[Settings], None] | None = None,
 ) -> list[Run]:
-    """Trains what is not finished yet, in order.
+    """Runs the trainings that are not finished, in order.
 
     Args:
-      pieces: of the experiment.
-      settings: of the experiment; `data_dir` is given on.
-      train: trains one piece; default `in_own_process`.
+      specs: the trainings of the experiment.
+      settings: of the experiment; `data_dir` is passed to each training.
+      train: runs one training; default `in_own_process`.
 
     Returns:
-      The finished runs, in the order of the pieces.
+      The finished runs, in the order of `specs`.
 
     Raises:
       UserError: a training failed, or a run folder holds a run with other settings.
     """
     train = train or in_own_process
-    missing = [piece for piece in pieces if not _finished(piece)]
+    missing = [spec for spec in specs if not _finished(spec)]
     logging.info(
-        "%d of %d trainings are finished", len(pieces) - len(missing), len(pieces)
+        "%d of %d trainings are finished", len(specs) - len(missing), len(specs)
     )
-    for number, piece in enumerate(missing, 1):
-        logging.info("training %d of %d: %s", number, len(missing), piece.path)
+    for number, spec in enumerate(missing, 1):
+        logging.info("training %d of %d: %s", number, len(missing), spec.path)
         start = time.monotonic()
-        train(settings_for(piece, settings))
-        logging.info("%s took %.0f s", piece.path, time.monotonic() - start)
-    return [run_folder.read_finished(piece.path) for piece in pieces]
+        train(settings_for(spec, settings))
+        logging.info("%s took %.0f s", spec.path, time.monotonic() - start)
+    return [run_folder.read_finished(spec.path) for spec in specs]
 
 
-def _finished(piece: Piece) -> bool:
-    """Whether the piece is there; a UserError if what is there is another one."""
-    if not (piece.path / "config.json").exists():
+def _finished(spec: TrainingSpec) -> bool:
+    """Whether the run is finished.
+
+    Raises:
+      UserError: the folder holds a run with other settings.
+    """
+    if not (spec.path / "config.json").exists():
         return False
-    run = run_folder.read(piece.path)
+    run = run_folder.read(spec.path)
     changed = differences(
         {name: run.record["config"].get(name) for name in _TRAINING},
-        {name: as_json(piece.config.to_dict())[name] for name in _TRAINING},
+        {name: as_json(spec.config.to_dict())[name] for name in _TRAINING},
     )
     changed = [name for name in changed if name not in _SPEED]
-    if run.ranks != piece.ranks or changed:
+    if run.ranks != spec.ranks or changed:
         raise UserError(
-            f"{piece.path} holds a run with other settings: "
+            f"{spec.path} holds a run with other settings: "
             f"{', '.join(changed) or 'its ranks'} differ. Remove that folder, or give "
             "the experiment another --config.name or --config.runs_dir."
         )
@@ -83,8 +87,8 @@ def _finished(piece: Piece) -> bool:
 
 
 def differences(before: Any, now: Any, path: str = "config") -> list[str]:
-    """Dotted names of the fields that a run has otherwise; a field that came into the
-    program after the run was trained is none."""
+    """Dotted names of the fields with another value in the run; fields that are newer
+    than the run are ignored."""
     if isinstance(before, dict) and isinstance(now, dict):
         return [
             found
@@ -95,7 +99,7 @@ def differences(before: Any, now: Any, path: str = "config") -> list[str]:
 
 
 def as_json(value: Any) -> Any:
-    """Tuples as lists, as the record of a run has them."""
+    """Converts tuples to lists, as in the record of a run."""
     if isinstance(value, dict):
         return {name: as_json(item) for name, item in value.items()}
     return [as_json(item) for item in value] if isinstance(value, tuple) else value
@@ -116,9 +120,9 @@ def in_own_process(settings: Settings) -> None:
     try:
         message = receiver.recv()
     except EOFError:
-        message = None  # it died without a word
+        message = None  # the process died without a message
     except KeyboardInterrupt:
-        process.terminate()  # it saves first; a terminal's Ctrl-C has reached it, too
+        process.terminate()  # it saves first; a terminal's Ctrl-C reaches it, too
         raise
     finally:
         process.join()
@@ -128,14 +132,14 @@ def in_own_process(settings: Settings) -> None:
     if process.exitcode:
         raise UserError(
             f"the training of {settings.workdir} ended with exit status "
-            f"{process.exitcode}. The same command goes on where it was."
+            f"{process.exitcode}. The same command resumes it."
         )
 
 
 def _train(settings: Settings, sender: Any) -> None:
-    """In the new process: sends "" or what the user did wrong.
+    """Trains in the new process; sends "" or the text of a UserError.
 
-    Once a signal has stopped it, it ends with the status of the signal.
+    After a signal the process ends with the status of the signal.
     """
     with signals.orderly(say=False):  # the parent does
         runtime.prepare_process()

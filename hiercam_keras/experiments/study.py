@@ -1,7 +1,7 @@
 """--mode=study: the controlled experiment on procedural birds, as one page.
 
-Models of several ranks, seeds and habitats are trained where they are missing, look at
-the same test images, and are compared in tables that each test one sentence.
+Models of several ranks, seeds and habitats are trained if missing, measured on the same
+test images, and compared in tables that each test one claim.
 """
 
 import itertools
@@ -22,10 +22,10 @@ from hiercam_keras.experiments import (
     training_grid,
     view_tables,
 )
-from hiercam_keras.experiments.measurements import View
-from hiercam_keras.experiments.pooling import Seen, pick
+from hiercam_keras.experiments.measurements import MapSettings
+from hiercam_keras.experiments.pooling import MeasuredRun, pick
 from hiercam_keras.experiments.results import ORIGINAL, Result
-from hiercam_keras.experiments.training_grid import Condition, Piece
+from hiercam_keras.experiments.training_grid import Condition, TrainingSpec
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import style
@@ -35,39 +35,39 @@ INTRO = (
     "What does a network look at when it is asked for the species, and what when it is "
     "asked for the family, of the same picture? On procedural birds the part that "
     "carries each rank is known ([SYNTHETIC_BIRDS.md](SYNTHETIC_BIRDS.md)), so that "
-    "the answer can be checked. The sentences in bold are made from the intervals of "
+    "the answer can be checked. The sentences in bold come from the intervals of "
     "their table; an interval that holds 0 is reported as no difference. Intervals "
     "are not corrected for the number of comparisons. `make study` is 72 trainings, "
-    "`make study-small` 8; the number below tells which one this page is of."
+    "`make study-small` 8; the number below identifies the one of this page."
 )
 
 _CHOSEN = (
     "Layer and method are config.study.close. The default was chosen by the table of "
-    "views below, on the first seed and these very images, so its figures flatter it."
+    "views below, on the first seed and these images, so its figures are optimistic."
 )
 
 
 def run(settings: Settings) -> str:
-    """Trains what is missing, looks, and writes STUDY.md."""
+    """Trains and measures what is missing, and writes STUDY.md."""
     study = settings.config.study
     names = training_grid.conditions(settings)
     map_settings.check_strides(settings, study.strides)
     heads = [(rank,) for rank in study.ranks]
     wanted = training_grid.every(settings, heads, study.seeds, list(names))
     done = runs.train_missing(wanted, settings)
-    seen = [
-        Seen(piece, map_settings.look_at(piece, run, settings)[0])
-        for piece, run in zip(wanted, done, strict=True)
+    measured = [
+        MeasuredRun(spec, map_settings.measurements_at(spec, run, settings)[0])
+        for spec, run in zip(wanted, done, strict=True)
     ]
     data = map_settings.opened(done[0], settings)
     _check(data)
     out = page.out_folder(settings)
-    found = _tables(settings, names, seen, done, data)
+    found = _tables(settings, names, measured, done, data)
     folder = out / "study"
     for name, png in study_figures.draw(found, data.source.evidence).items():
         style.save_png(folder / name, png)
     command = "python main.py --mode=study"
-    about = page.about(settings, wanted, command, len(seen[0].table))
+    about = page.about(settings, wanted, command, len(measured[0].table))
     about += seeds_note(len(study.seeds))
     page_path = out / "STUDY.md"
     command = page.command_line(settings, command)
@@ -78,17 +78,17 @@ def run(settings: Settings) -> str:
 
 
 def seeds_note(count: int) -> list[str]:
-    """What so few seeds cannot tell; nothing from five on."""
+    """The limits of few seeds, as one sentence; none from five seeds on."""
     if count >= 5:
         return []
     if count == 1:
-        return ["One seed tells nothing of how much trainings differ by chance."]
+        return ["With one seed the variation between trainings is unknown."]
     return [
-        f"What {count} seeds cannot tell: how much trainings differ. Each interval "
-        f"draws {count} of the {count} seeds again, and a further training may well "
-        "lie outside of it. What rests on many images of one model is told by them; "
-        "what rests on one training against another, as an accuracy by rank or by "
-        "habitat, is not told safely."
+        f"{count} seeds do not show how much trainings vary. Each interval resamples "
+        f"{count} of the {count} seeds, and a further training may well be outside of "
+        "it. Results that rest on many images of one model are reliable; results that "
+        "rest on one training against another, such as an accuracy by rank or by "
+        "habitat, are not."
     ]
 
 
@@ -96,22 +96,22 @@ def _check(data: RunData) -> None:
     if not data.source.evidence:
         raise UserError(
             f"{data.source.root} has no evidence.csv, which says which part carries "
-            "which rank, so the study has nothing to check. Use --mode=curves or "
-            "--mode=granularity on these images."
+            "which rank, so the study has nothing to compare with. Use --mode=curves "
+            "or --mode=granularity on these images."
         )
 
 
 def _tables(
     settings: Settings,
     names: dict[Condition, str],
-    seen: list[Seen],
+    measured: list[MeasuredRun],
     done: list[Run],
     data: RunData,
 ) -> dict[str, Result]:
     study = settings.config.study
     order = data.taxonomy.ranks.index
     ranks = sorted(study.ranks, key=order)
-    models = evidence.by_model(seen, names, [(rank,) for rank in ranks[::-1]])
+    models = evidence.by_model(measured, names, [(rank,) for rank in ranks[::-1]])
     marks = data.source.evidence
     labels, counts = map_settings.train_labels(data)
     found = [
@@ -129,13 +129,13 @@ def _tables(
         evidence.own_rank_table(models, marks),
         evidence.steps_table(models, marks),
         evidence.specificity_table(models, marks),
-        *_close_tables(settings, names, seen, done, ranks, marks),
-        _views_table(settings, names, seen, done, ranks[-1], marks),
+        *_close_tables(settings, names, measured, done, ranks, marks),
+        _views_table(settings, names, measured, done, ranks[-1], marks),
     ]
     if len(study.habitats) > 1:
         habitats = sorted(study.habitats)
         for weights in tuple(study.weights) or (None,):
-            cells, moved = _habitat_cells(settings, seen, done, weights)
+            cells, moved = _habitat_cells(settings, measured, done, weights)
             coarse = ranks[-2] if ranks[1:] else ranks[0]
             found += [
                 for_weights(
@@ -146,16 +146,15 @@ def _tables(
                 ),
             ]
     if study.overrides:
-        found.append(ablations.variants_table(seen, names, ranks, marks))
+        found.append(ablations.variants_table(measured, names, ranks, marks))
     if len(ranks) > 1:
         coarse = "family" if "family" in ranks[:-1] else ranks[-2]
-        found.append(map_agreement.agreement_table(seen, names, ranks[-1], coarse))
+        found.append(map_agreement.agreement_table(measured, names, ranks[-1], coarse))
     return {table.name: table for table in found}
 
 
 def for_weights(table: Result, study, weights: str | None) -> Result:
-    """The table of models that began with these weights, by name and title apart from
-    those of the first ones."""
+    """The table of models with these initial weights, under its own name and title."""
     several = tuple(study.weights)
     if len(several) < 2:
         return table
@@ -171,17 +170,18 @@ def for_weights(table: Result, study, weights: str | None) -> Result:
     )
 
 
-def _close_tables(settings, names, seen, done, ranks, marks) -> list[Result]:
+def _close_tables(settings, names, measured, done, ranks, marks) -> list[Result]:
     """Parts, steps and background again, at an earlier layer."""
     study = settings.config.study
     if not study.close:
         return []
-    view = View(settings.config.model.output_stride, *study.close)
+    view = MapSettings(settings.config.model.output_stride, *study.close)
     close = [
-        Seen(
-            one.piece, map_settings.look_at(one.piece, run_, settings, views=[view])[0]
+        MeasuredRun(
+            one.spec,
+            map_settings.measurements_at(one.spec, run_, settings, views=[view])[0],
         )
-        for one, run_ in zip(seen, done, strict=True)
+        for one, run_ in zip(measured, done, strict=True)
     ]
     models = evidence.by_model(close, names, [(rank,) for rank in ranks[::-1]])
     found = [
@@ -211,34 +211,40 @@ def _close_tables(settings, names, seen, done, ranks, marks) -> list[Result]:
     ]
 
 
-def _views_table(settings, names, seen, done, rank: str, marks: dict) -> Result:
+def _views_table(settings, names, measured, done, rank: str, marks: dict) -> Result:
     """The finest model of the first condition and seed in all views."""
     study, first = settings.config.study, next(iter(names))
     all_views = [
-        View(*view)
+        MapSettings(*view)
         for view in itertools.product(study.strides, study.layers, study.methods)
     ]
-    piece, run_ = next(
-        (one.piece, run_)
-        for one, run_ in zip(seen, done, strict=True)
-        if (one.piece.ranks, one.piece.condition) == ((rank,), first)
+    spec, run_ = next(
+        (one.spec, run_)
+        for one, run_ in zip(measured, done, strict=True)
+        if (one.spec.ranks, one.spec.condition) == ((rank,), first)
     )
-    found = map_settings.look_at(piece, run_, settings, views=all_views, rank=rank)
+    found = map_settings.measurements_at(
+        spec, run_, settings, views=all_views, rank=rank
+    )
     by_view = {
-        view: [Seen(piece, table)] for view, table in zip(all_views, found, strict=True)
+        view: [MeasuredRun(spec, table)]
+        for view, table in zip(all_views, found, strict=True)
     }
     return view_tables.views_table(by_view, rank, marks)
 
 
 def _habitat_cells(
-    settings: Settings, seen: list[Seen], done: list[Run], weights: str | None
+    settings: Settings,
+    measured: list[MeasuredRun],
+    done: list[Run],
+    weights: str | None,
 ) -> tuple:
-    """Pieces by (rank, habitat), and by (rank, trained, tested) habitats."""
+    """Trainings by (rank, habitat), and by (rank, trained, tested) habitats."""
     study = settings.config.study
     low, high = min(study.habitats), max(study.habitats)
     by_place = {
-        (one.piece.ranks[0], one.piece.seed, one.piece.condition): (one, run_)
-        for one, run_ in zip(seen, done, strict=True)
+        (one.spec.ranks[0], one.spec.seed, one.spec.condition): (one, run_)
+        for one, run_ in zip(measured, done, strict=True)
     }
     cells, moved = {}, {}
     for rank, trained in itertools.product(study.ranks, sorted(study.habitats)):
@@ -253,7 +259,7 @@ def _habitat_cells(
                 one
                 if trained == tested
                 else _elsewhere(
-                    one.piece,
+                    one.spec,
                     run_,
                     settings,
                     by_place[rank, seed, Condition(tested, weights)][1],
@@ -263,8 +269,10 @@ def _habitat_cells(
     return cells, moved
 
 
-def _elsewhere(piece: Piece, run_: Run, settings: Settings, images_of: Run) -> Seen:
-    found = map_settings.look_at(
-        piece, run_, settings, images_of=images_of, kinds=("asked",)
+def _elsewhere(
+    spec: TrainingSpec, run_: Run, settings: Settings, images_of: Run
+) -> MeasuredRun:
+    found = map_settings.measurements_at(
+        spec, run_, settings, images_of=images_of, kinds=("asked",)
     )
-    return Seen(piece, found[0])
+    return MeasuredRun(spec, found[0])

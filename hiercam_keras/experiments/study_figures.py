@@ -1,4 +1,4 @@
-"""The figures of the study's page, from the cells of its tables."""
+"""Figures of the study's page, drawn from the cells of its tables."""
 
 import dataclasses
 import re
@@ -15,7 +15,7 @@ Evidence = Mapping[str, tuple[str, int]]
 
 
 def draw(found: Mapping[str, Result], evidence: Evidence) -> dict[str, bytes]:
-    """PNG bytes by file name."""
+    """All figures of the study: PNG bytes by file name."""
     drawn = {}
     for name, table in found.items():
         kind = name.partition("-")[0]
@@ -41,17 +41,17 @@ def _explained(table: Result) -> Result:
 
 
 def explained(condition: str) -> str:
-    """A condition with what its habitat correlation means."""
-    told = {"0": ", which tells nothing", "1": ", which tells the family"}
+    """A condition with an explanation of its habitat correlation."""
+    meaning = {"0": ", no information", "1": ", predicts the family"}
 
     def word(match: re.Match) -> str:
-        return f"habitat correlation {match[1]}{told.get(match[1], '')}"
+        return f"habitat correlation {match[1]}{meaning.get(match[1], '')}"
 
     return re.sub(r"\bhabitat ([\d.]+)", word, condition)
 
 
 def _parts(table: Result, evidence: Evidence) -> bytes:
-    """The finest model's lifts, each with its interval."""
+    """PNG of the finest model's lifts with their intervals."""
     finest = table.rows[0][0]
     chosen = [row for row in table.rows if row[0] == finest]
     questions = list(dict.fromkeys(row[2] for row in chosen))
@@ -82,7 +82,7 @@ def _parts(table: Result, evidence: Evidence) -> bytes:
 
 
 def _views(table: Result) -> bytes:
-    """Views whose accuracy is far below the best stand there pale."""
+    """PNG of the lifts by view; views with a much lower accuracy are pale."""
     rows = [f"stride {row[0]}, {row[1]}, {row[3]}" for row in table.rows]
     pale = [place for place, row in enumerate(table.rows) if row[-1] == "no"]
     series = {table.header[i]: [point(row[i]) for row in table.rows] for i in (5, 6)}

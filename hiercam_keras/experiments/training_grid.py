@@ -1,6 +1,6 @@
-"""A piece is one training, declared before it is done.
+"""The grid of trainings of an experiment, declared before they run.
 
-Its run folder is where --mode=train would put it, so that every other mode finds it:
+A run folder is where --mode=train would put it, so every other mode finds it:
 runs/<config.name>[-h<habitat correlation>][-<weights>]/<rank[+rank]>/seed<k>.
 """
 
@@ -17,10 +17,10 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import run_folder
 
-# Sections that say what an experiment consists of, not how one model is trained.
+# Sections that define an experiment, not the training of one model.
 SECTIONS = ("study", "curves", "sweep")
 Value = float | int | str | bool
-# What a model with one head cannot have.
+# Fields that need several heads.
 SEVERAL_HEADS = {
     "train.consistency": 0.0,
     "train.loss_weights": (),
@@ -30,12 +30,12 @@ SEVERAL_HEADS = {
 
 @dataclass(frozen=True)
 class Condition:
-    """What pieces may differ in besides their ranks and seeds.
+    """Differences between trainings other than rank and seed.
 
     Attributes:
-      habitat: data.synthetic.habitat_correlation, None: as the config has it.
-      weights: model.weights, None: as the config has it.
-      overrides: (dotted name, value) of more fields, as ("train.epochs", 4).
+      habitat: data.synthetic.habitat_correlation; None: that of the config.
+      weights: model.weights; None: those of the config.
+      overrides: (dotted name, value) of further fields, as ("train.epochs", 4).
     """
 
     habitat: float | None = None
@@ -44,7 +44,7 @@ class Condition:
 
 
 def conditions(settings: Settings) -> dict[Condition, str]:
-    """What models differ in besides rank and seed, in words.
+    """The conditions of an experiment, and their names.
 
     Each override is tried with the first of the habitats and weights.
     """
@@ -63,7 +63,7 @@ def conditions(settings: Settings) -> dict[Condition, str]:
 
 
 def in_words(habitat: float | None, weights: str | None) -> str:
-    """A condition for a person."""
+    """Name of a condition, for tables."""
     words = [] if habitat is None else [f"habitat {habitat:g}"]
     if weights is not None:
         words.append(weights_words(weights))
@@ -71,13 +71,13 @@ def in_words(habitat: float | None, weights: str | None) -> str:
 
 
 def weights_words(weights: str) -> str:
-    """`from scratch`, or `from` the weights."""
+    """Name of the initial weights: `from scratch`, or `from` the weights."""
     return "from scratch" if weights == "none" else f"from {Path(weights).stem}"
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One training: `ranks` of its heads, `seed`, what it differs in, its config."""
+class TrainingSpec:
+    """One training: the ranks of its heads, its seed, its condition and its config."""
 
     ranks: tuple[str, ...]
     seed: int
@@ -87,26 +87,27 @@ class Piece:
 
     @property
     def name(self) -> str:
-        """The ranks as people read them."""
+        """Name of the ranks, for tables."""
         return "+".join(self.ranks)
 
 
-def make_piece(
+def make_spec(
     settings: Settings,
     ranks: Sequence[str],
     seed: int,
     condition: Condition | None = None,
-) -> Piece:
-    """The piece of an experiment's settings.
+) -> TrainingSpec:
+    """One training of an experiment.
 
-    Pieces of all seeds have the split of the config's own seed, so that all of them
-    answer for the same test images. What only several heads can have (a consistency
-    term, weights by rank, a chain) is left out of pieces with one, so that one config
-    makes the multi-rank model and the single-rank ones that it is compared with.
+    All seeds share the split of the config's own seed, so all models are tested on the
+    same images. Fields that need several heads (a consistency term, weights by rank, a
+    chain) are reset for single-rank models, so that one config covers the multi-rank
+    model and the single-rank ones that it is compared with.
 
     Raises:
-      UserError: a rank that drawn birds do not have, a habitat where they are not
-        drawn, or an override that does not fit the config or a model with one head.
+      UserError: procedural data do not have the rank, the data are not procedural but a
+        habitat is given, or an override does not fit the config or a model with one
+        head.
     """
     condition = condition or Condition()
     base = settings.config
@@ -121,8 +122,8 @@ def make_piece(
     if condition.habitat is not None:
         if settings.data_dir or config.data.source != "synthetic_birds":
             raise UserError(
-                "config.study.habitats says in which habitats birds are to be drawn, "
-                "but these images are not drawn. Set it to (), or use "
+                "config.study.habitats needs procedural birds, but these images are "
+                "not procedural. Set it to (), or use "
                 "--config=configs/synthetic_birds.py."
             )
         suffix = f"-h{condition.habitat:g}"
@@ -136,7 +137,7 @@ def make_piece(
         _override(config, field, value)
         if len(ranks) == 1 and field in SEVERAL_HEADS:
             raise UserError(
-                f"the override {field}={value} is of models with several heads: give "
+                f"the override {field}={value} needs several heads: move "
                 "it to config.curves.multi_overrides."
             )
     if len(ranks) == 1:
@@ -146,7 +147,7 @@ def make_piece(
     config.seed = seed
     config.name = name + suffix
     path = run_folder.path_for(config.runs_dir, config.name, tuple(ranks), seed)
-    return Piece(tuple(ranks), seed, condition, FrozenConfigDict(config), path)
+    return TrainingSpec(tuple(ranks), seed, condition, FrozenConfigDict(config), path)
 
 
 def _override(config: ConfigDict, field: str, value: Any) -> None:
@@ -157,7 +158,7 @@ def _override(config: ConfigDict, field: str, value: Any) -> None:
             place = place[part]
         if name not in place:
             raise KeyError(field)
-        place[name] = value  # its type is checked
+        place[name] = value  # checks the type
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"the experiment's overrides have {field!r} = {value!r}, which does not "
@@ -174,9 +175,9 @@ def every(
     heads: Sequence[Sequence[str]],
     seeds: Sequence[int],
     conditions: Sequence[Condition] = (Condition(),),
-) -> list[Piece]:
-    """All combinations; those of the first seed first, so that a stopped experiment
-    has one of each rather than several of a few.
+) -> list[TrainingSpec]:
+    """All combinations, ordered by seed, so that a stopped experiment has one training
+    of each combination rather than several of a few.
 
     Raises:
       UserError: nothing to train, or a rank, seed or condition is named twice.
@@ -189,21 +190,23 @@ def every(
                 "one and each once."
             )
     return [
-        make_piece(settings, ranks, seed, condition)
+        make_spec(settings, ranks, seed, condition)
         for seed, condition, ranks in itertools.product(seeds, conditions, heads)
     ]
 
 
-def settings_for(piece: Piece, settings: Settings, mode: str = "train") -> Settings:
-    """Settings with which --mode=train, or another mode, works on a piece."""
+def settings_for(
+    spec: TrainingSpec, settings: Settings, mode: str = "train"
+) -> Settings:
+    """Settings with which --mode=train, or another mode, works on one training."""
     return replace(
         settings,
         mode=mode,
-        config=piece.config,
+        config=spec.config,
         overrides={},
-        rank=piece.ranks,
+        rank=spec.ranks,
         chosen_rank=True,
-        workdir=str(piece.path),
+        workdir=str(spec.path),
         out=None,
         resume=mode == "train",
         overwrite=False,

@@ -1,4 +1,4 @@
-"""The table on map size, layer and method, with the same weights."""
+"""The table of map sizes, layers and methods, with the same weights."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,21 +9,21 @@ from hiercam_keras.experiments.evidence import (
     in_words,
     own_and_others,
 )
-from hiercam_keras.experiments.pooling import OBJECT, Pool, Seen
+from hiercam_keras.experiments.pooling import OBJECT, MeasuredRun, Pool
 from hiercam_keras.experiments.results import Result, joined, text
 from hiercam_keras.metrics.resampling import Estimate
 
 
 def views_table(
-    seen_by_view: Mapping[tuple, list[Seen]], rank: str, evidence: Evidence
+    seen_by_view: Mapping[tuple, list[MeasuredRun]], rank: str, evidence: Evidence
 ) -> Result:
     """Map size, layer and method, with the same weights."""
     part, (own, others) = evidence[rank][0], own_and_others(evidence, rank)
     rows = []
-    for (stride, layer, method), seen in seen_by_view.items():
-        pool = Pool(seen)
+    for (stride, layer, method), measured in seen_by_view.items():
+        pool = Pool(measured)
         asked, step = f"asked-{rank}", f"step-{rank}"
-        side = seen[0].table.values["map"].shape[-1]
+        side = measured[0].table.values["map"].shape[-1]
         rows.append(
             (
                 stride,
@@ -43,14 +43,14 @@ def views_table(
     fair = [row for row in rows if row[-1] == "yes"]
     best = max(fair, key=lambda row: row[6].value)
     least = min(fair, key=lambda row: row[6].value)
-    told_ = [
+    named = [
         f"{row[3]} on {row[2]} cells of {row[1]}, stride {row[0]}: {text(row[6])}"
         for row in (best, least)
     ]
     return Result(
         name="views",
         title=f"Map size, layer and method, for the {rank} model",
-        claim="How do map size, layer and method change where the maps lie?",
+        claim="How do map size, layer and method change where the maps are?",
         header=(
             "stride",
             "layer",
@@ -66,24 +66,24 @@ def views_table(
         ),
         rows=rows,
         answer=f"Where the accuracy is not lost, the {rank} step's lift on "
-        f"{in_words(part)} is highest for {told_[0]}, and lowest for {told_[1]}.",
+        f"{in_words(part)} is highest for {named[0]}, and lowest for {named[1]}.",
         note=VIEWS_NOTE + LIFT,
         missing=lost_views(rows),
         figure="study/views.png",
-        short=f"The {rank} step finds {in_words(part)} best by {told_[0]}.",
+        short=f"The {rank} step finds {in_words(part)} best by {named[0]}.",
     )
 
 
 VIEWS_NOTE = (
-    "One seed. The same weights at each stride, without training again; accuracy tells "
-    "what that costs. Not comparable are views whose accuracy is so far below the best "
-    "that the two intervals do not meet: there the network is another one, and not "
-    "only its maps are larger or smaller. "
+    "One seed. The same weights at each stride, without further training; the accuracy "
+    "shows the cost. A view is not comparable if the interval of its accuracy is below "
+    "that of the best view: then the network itself works differently, not only the "
+    "size of its maps. "
 )
 
 
 def comparable(accuracies: Sequence[Estimate]) -> list[bool]:
-    """Whether each accuracy's interval meets that of the best one."""
+    """Whether each accuracy's interval overlaps that of the best one."""
     best = max(accuracies, key=lambda one: one.value)
     floor = best.value if math.isnan(best.low) else best.low
     return [
@@ -92,13 +92,13 @@ def comparable(accuracies: Sequence[Estimate]) -> list[bool]:
 
 
 def lost_views(rows: Sequence[tuple]) -> tuple[str, ...]:
-    """What there is to say of strides at which the accuracy is lost."""
+    """Sentence on the strides at which the accuracy is much lower, if any."""
     lost = {row[0]: row[4] for row in rows if row[-1] == "no"}
     if not lost:
         return ()
-    told_ = joined([f"{stride} ({text(one)})" for stride, one in lost.items()])
+    named = joined([f"{stride} ({text(one)})" for stride, one in lost.items()])
     return (
-        f"What map size does is not told: at output stride {told_} the network loses "
-        "so much of its accuracy that its maps cannot be compared with those at the "
-        "stride of its training.",
+        f"The effect of map size is unknown: at output stride {named} the network "
+        "loses so much of its accuracy that its maps cannot be compared with those at "
+        "the stride of its training.",
     )

@@ -1,5 +1,5 @@
-"""Arrays in, numbers out. Most functions give one value per image.
+"""Metrics of maps and predictions: functions from arrays to numbers.
 
-Per-image values are what streams: a caller feeds batches, keeps one float per image
-and metric, and averages, compares and resamples at the end, paired by example_id.
+Most functions return one value per image. A caller feeds batches, keeps one float per
+image and metric, and averages, compares and resamples at the end, paired by example_id.
 """

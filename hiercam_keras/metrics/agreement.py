@@ -1,8 +1,8 @@
-"""How alike two maps of the same picture are.
+"""Similarity of two maps of the same picture.
 
-Every function takes two (..., h, w) arrays that broadcast and gives one value per
-pair, shape (...). All but `containment` are symmetric. A map without energy counts as
-a uniform one where energy is compared; correlations with a constant map are 0.
+Every function takes two (..., h, w) arrays that broadcast and returns one value per
+pair, shape (...). All but `containment` are symmetric. Functions of the energy treat a
+map without energy as uniform; correlations with a constant map are 0.
 """
 
 from typing import Any
@@ -68,7 +68,7 @@ def iou_at_equal_area(a: Any, b: Any, share: float = 0.2) -> np.ndarray:
 
     Both regions have `share` of the area exactly, so a large map gains nothing. Ties
     at the cutoff count as if each map broke them at random: the zeros that fill up
-    the region of a small map agree by chance only. So a map that is positive on less
+    the region of a small map agree by chance only. A map that is positive on less
     than `share` of the area scores below 1 against itself, and a constant map scores
     the chance level share/(2 - share) against any map.
     """
@@ -82,6 +82,10 @@ def containment(fine: Any, coarse: Any, share: float = 0.2) -> np.ndarray:
 
     The region is `share` of the area, which is what a uniform fine map scores, and
     what any map scores against a uniform coarse one: the chance level.
+
+    Args:
+      fine, coarse: (..., h, w), maps at a finer and a coarser rank.
+      share: 0 < share <= 1, of the pixels.
     """
     values, region = _pair(energy(fine), top_area(coarse, share))
     return (values * region).sum(axis=(-2, -1))
@@ -101,19 +105,27 @@ def earth_movers_distance(a: Any, b: Any, cells: int = 8) -> np.ndarray:
     2007, IEEE TPAMI 29, 840-853): a linear program with some 4 cells^2 unknowns
     instead of cells^4, solved by HiGHS, a few pairs in one program.
 
+    Args:
+      a, b: (..., h, w).
+      cells: largest number of cells along each axis.
+
     Returns:
       (...): work per energy in image sides; 0 .. 2. Equal maps give 0.
+
+    Raises:
+      RuntimeError: the solver finds no solution.
     """
     a, b = _pair(_coarsen(energy(a), cells), _coarsen(energy(b), cells))
     height, width = a.shape[-2:]
     balance, costs = _grid_flow(height, width)
     excess = (a - b).reshape(-1, height * width)
-    excess -= excess.mean(axis=1, keepdims=True)  # round-off must not be infeasible
+    # Without the mean, round-off would make the program infeasible.
+    excess -= excess.mean(axis=1, keepdims=True)
     work = np.zeros(len(excess))
     todo = np.flatnonzero(np.abs(excess).max(axis=1) >= 1e-12)
     for start in range(0, len(todo), _PAIRS_AT_ONCE):
         rows = todo[start : start + _PAIRS_AT_ONCE]
-        # One equation follows from the others, as nothing is made or lost.
+        # One equation is redundant, because the flow is conserved.
         answer = scipy.optimize.linprog(
             np.tile(costs, len(rows)),
             A_eq=scipy.sparse.block_diag([balance[:-1]] * len(rows), format="csr"),
@@ -129,9 +141,13 @@ def earth_movers_distance(a: Any, b: Any, cells: int = 8) -> np.ndarray:
 def agreement_measures(
     fine: Any, coarse: Any, share: float = 0.2
 ) -> dict[str, np.ndarray]:
-    """Every quick measure by name, one value per pair; earth mover's apart.
+    """All measures but the earth mover's distance, by name, one value per pair.
 
     Names: pearson, spearman, ssim, iou, containment, centroid_shift.
+
+    Args:
+      fine, coarse: (..., h, w).
+      share: of the pixels, for iou and containment.
     """
     return {
         "pearson": pearson(fine, coarse),
@@ -161,7 +177,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     constant = (np.ptp(a, axis=-1) == 0) | (np.ptp(b, axis=-1) == 0)
     a = a - a.mean(axis=-1, keepdims=True)
     b = b - b.mean(axis=-1, keepdims=True)
-    # Scaled before squaring, so that tiny gradients do not underflow.
+    # Scaled before squaring, so that tiny values do not underflow.
     a, b = (
         np.divide(v, top, out=np.zeros_like(v), where=top > 0)
         for v in (a, b)

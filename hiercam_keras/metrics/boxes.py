@@ -1,10 +1,11 @@
 """Boxes around the regions of a score map, at every threshold.
 
-The details are those of the reference evaluator of weakly supervised localization
-(Choe et al. 2020, arXiv:2001.07437), so that figures compare with published
-ones: the map is cut to 8 bits, a threshold is int(t * max) and strictly exceeded, holes
-give contours too, "largest" is the area of the contour's polygon, which is 0 for a line
-one pixel wide, and a box of w pixels from x on is x, x + w, cut at the last pixel.
+The details are those of the reference evaluator of weakly supervised localization (Choe
+et al. 2020, arXiv:2001.07437), so results are comparable with published ones: the map
+is truncated to 8 bits, a threshold is int(t * max) and strictly exceeded, holes have
+contours, too, "largest" refers to the area of the contour's polygon, which is 0 for a
+line one pixel wide, and a box of w pixels from x on is x, x + w, clipped at the last
+pixel.
 """
 
 import dataclasses
@@ -19,10 +20,10 @@ THRESHOLDS = np.arange(0, 1, 0.001)
 
 @dataclasses.dataclass(frozen=True)
 class ThresholdBoxes:
-    """Boxes of all contours of one map; equal thresholds share their boxes.
+    """Boxes of all contours of one map; equal cuts share their boxes.
 
     Attributes:
-      level: (thresholds,) which level each threshold cuts at.
+      level: (thresholds,) level of each threshold.
       boxes: (boxes, 4) int64 as x0, y0, x1, y1, grouped by level.
       starts: (levels,) position of each level's first box; every level has one.
       largest: (levels,) position of the box of the largest contour.
@@ -37,19 +38,18 @@ class ThresholdBoxes:
 def boxes_at_thresholds(score_map: Any, thresholds: Any = THRESHOLDS) -> ThresholdBoxes:
     """Boxes of the regions above each threshold of a map.
 
-    A map has 255 levels at most, however many thresholds there are (fewer, if it has
-    fewer values).
+    A map has at most 255 levels, and at most as many as it has values.
 
     Args:
       score_map: (h, w) in 0 .. 1.
       thresholds: (thresholds,) in 0 .. 1, as shares of the map's maximum.
 
     Raises:
-      ValueError: the map is not (h, w), or leaves 0 .. 1.
+      ValueError: the map is not (h, w), or has values outside of 0 .. 1.
     """
     image = to_bytes(score_map)
     cuts = (np.asarray(thresholds) * np.float64(image.max())).astype(np.int64)
-    # Cuts between the same two values of the map are one.
+    # Cuts between the same two values of the map are equivalent.
     values = np.flatnonzero(np.bincount(image.ravel(), minlength=256))
     below = np.searchsorted(values, cuts, side="right")
     _, first, level = np.unique(below, return_index=True, return_inverse=True)
@@ -80,7 +80,7 @@ def box_iou(a: Any, b: Any) -> np.ndarray:
 def resize_boxes(
     boxes: Any, image_size: tuple[int, int], size: tuple[int, int] = (224, 224)
 ) -> np.ndarray:
-    """Boxes of an image in pixels of its resized form, cut to integers: int64 (N, 4).
+    """Boxes in pixels of the resized image, truncated to integers: int64 (N, 4).
 
     Args:
       boxes: (N, 4) as x0, y0, x1, y1 in pixels of the original.
@@ -102,17 +102,21 @@ def box_mask(boxes: Any, shape: tuple[int, int]) -> np.ndarray:
 
 
 def to_bytes(score_map: Any) -> np.ndarray:
-    """A map in 0 .. 1 cut to 8 bits: uint8 (h, w)."""
+    """A map in 0 .. 1 truncated to 8 bits: uint8 (h, w).
+
+    Raises:
+      ValueError: the map is not (h, w), or has values outside of 0 .. 1.
+    """
     score_map = np.asarray(score_map)
     if score_map.ndim != 2 or not score_map.size:
         raise ValueError(f"score map has shape {score_map.shape}, expected (h, w)")
     low, high = score_map.min(), score_map.max()
-    if not (low >= 0 and high <= 1):  # NaN fails this too
+    if not (low >= 0 and high <= 1):  # False for NaN, too
         raise ValueError(
             f"score map holds {low} .. {high}, expected 0 .. 1: pass a heatmap after "
             "min-max"
         )
-    # In float64, as the reference: a float16 product may round up to the next byte.
+    # In float64, like the reference: a float16 product may round up to the next byte.
     return (score_map.astype(np.float64) * 255).astype(np.uint8)
 
 

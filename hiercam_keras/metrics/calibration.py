@@ -1,7 +1,7 @@
-"""Whether a probability of 0.8 is right eight times in ten.
+"""Calibration: whether predictions with probability 0.8 are right in 80 % of cases.
 
-Steps between ranks rest on probabilities, so a model's are measured at every rank,
-and a temperature can be fitted on the validation split.
+Steps between ranks use probabilities, so calibration is measured at every rank, and a
+temperature can be fitted on the validation split (Guo et al. 2017, arXiv:1706.04599).
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import scipy.optimize
 
 from hiercam_keras.taxonomy.scores import log_softmax, softmax
 
-TEMPERATURE_RANGE = (0.05, 20.0)
+TEMPERATURE_RANGE = (0.05, 20.0)  # limits of the search of `fit_temperature`
 
 
 def reliability(
@@ -28,6 +28,9 @@ def reliability(
     Returns:
       low, high (edges; a bin holds low < p <= high, the first one 0 too), count,
       confidence and accuracy (means, NaN in an empty bin), each (bins,).
+
+    Raises:
+      ValueError: shapes differ, confidences are not probabilities, or bins < 1.
     """
     confidence = np.asarray(confidence, dtype=np.float64)
     correct = np.asarray(correct, dtype=np.float64)
@@ -108,13 +111,16 @@ def fit_temperature(logits: Any, labels: Any) -> float:
     """The T that minimizes the negative log-likelihood of logits / T.
 
     Guo et al. 2017, temperature scaling. The loss is convex in 1/T, so one bounded
-    search finds the minimum. Where every image is right by a margin the loss has no
-    minimum and the lower end of `TEMPERATURE_RANGE` comes back; with no better than
-    random logits, the upper one.
+    search finds the minimum. If every image is right the loss has no minimum, and the
+    result is the lower limit of `TEMPERATURE_RANGE`; for logits that are no better than
+    random ones it is the upper limit. `at_limit` recognizes both.
 
     Args:
       logits: (N, labels) of the validation split; never the split that is reported.
       labels: (N,).
+
+    Returns:
+      T in `TEMPERATURE_RANGE`.
 
     Raises:
       ValueError: there are no images.
@@ -132,7 +138,19 @@ def fit_temperature(logits: Any, labels: Any) -> float:
     found = scipy.optimize.minimize_scalar(
         loss, bounds=bounds, method="bounded", options={"xatol": 1e-8}
     )
-    # A bounded search only comes near an end.
-    ends = [(loss(end), end) for end in bounds]
-    _, best = min([(float(found.fun), float(found.x)), *ends])
+    # A bounded search only approaches its limits. They come first, and win ties: on a
+    # plateau of zero loss there is no minimum.
+    candidates = [(loss(end), end) for end in bounds]
+    candidates.append((float(found.fun), float(found.x)))
+    _, best = min(candidates, key=lambda candidate: candidate[0])
     return float(np.exp(-best))
+
+
+def at_limit(temperature: float) -> bool:
+    """Whether a fitted temperature is a limit of the search, not a minimum."""
+    return any(np.isclose(temperature, limit, rtol=1e-6) for limit in TEMPERATURE_RANGE)
+
+
+def temperature_text(temperature: float) -> str:
+    """`1.37`, or `20.00 (limit of the search)`."""
+    return f"{temperature:.2f}" + " (limit of the search)" * at_limit(temperature)

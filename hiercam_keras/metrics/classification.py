@@ -1,7 +1,7 @@
-"""Right and wrong answers at a rank, and at every coarser one.
+"""Classification metrics at a rank, and at every coarser one.
 
-Functions that take logits give one value per image, so batches can be fed one after
-another; the tables and means at the end take label arrays of the whole split.
+Functions of logits return one value per image, so they can be used on batches; tables
+and means take label arrays of the whole split.
 """
 
 import dataclasses
@@ -12,7 +12,14 @@ import scipy.stats
 
 
 def accuracy(labels: Any, predicted: Any) -> float:
-    """Share of equal labels; NaN if there are none."""
+    """Share of equal labels; NaN if there are none.
+
+    Args:
+      labels, predicted: integers of the same shape.
+
+    Raises:
+      ValueError: the shapes differ.
+    """
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     if labels.shape != predicted.shape:
         raise ValueError(
@@ -22,7 +29,7 @@ def accuracy(labels: Any, predicted: Any) -> float:
 
 
 def true_label_place(logits: Any, labels: Any) -> np.ndarray:
-    """Place of the true label among the sorted logits, 0 for the best: int64 (N,).
+    """Position of the true label in the sorted logits, 0 for the best: int64 (N,).
 
     Among equal logits the smaller label comes first, as with argmax. The top-k
     accuracy is mean(place < k).
@@ -35,17 +42,23 @@ def true_label_place(logits: Any, labels: Any) -> np.ndarray:
 
 
 def top_k_accuracy(logits: Any, labels: Any, k: int = 5) -> float:
-    """Share of images whose true label is among the k best; NaN if there are none."""
+    """Share of images with the true label among the k best; NaN without images.
+
+    Args:
+      logits: (N, num_labels).
+      labels: (N,).
+      k: number of answers.
+    """
     place = true_label_place(logits, labels)
     return float(np.mean(place < k)) if place.size else float("nan")
 
 
 @dataclasses.dataclass(frozen=True)
 class Confusion:
-    """The cells of a confusion matrix that are not empty, sorted by true label.
+    """The nonzero cells of a confusion matrix, sorted by true label.
 
-    1,486 species have 2.2 million cells, nearly all empty. Adding two gives the
-    matrix of both splits together.
+    1,486 species have 2.2 million cells, nearly all zero. The sum of two is the matrix
+    of both splits together.
 
     Attributes:
       true, predicted, count: int64 (cells,).
@@ -85,7 +98,11 @@ class Confusion:
 
 
 def confusion(labels: Any, predicted: Any, num_labels: int) -> Confusion:
-    """Confusion matrix of label arrays (N,) as sparse rows."""
+    """Confusion matrix of label arrays (N,) as sparse rows.
+
+    Raises:
+      ValueError: the shapes differ, or a label is not in 0 .. num_labels - 1.
+    """
     labels, predicted = _labels(labels, num_labels), _labels(predicted, num_labels)
     if labels.shape != predicted.shape:
         raise ValueError(
@@ -126,8 +143,13 @@ def balanced_accuracy(matrix: Confusion) -> float:
 def majority_chance(train_labels: Any, test_labels: Any, num_labels: int) -> float:
     """Accuracy of always answering with the commonest label of the training split.
 
-    Of equally common ones the smallest label is taken. Images with a test label of -1,
-    whose taxon the model does not know, are not counted.
+    Of equally common labels the smallest is used. NaN without images in either split.
+    Images with a test label of -1, a taxon that the model does not know, are not
+    counted.
+
+    Args:
+      train_labels, test_labels: integers (N,) and (M,).
+      num_labels: number of labels at the rank.
     """
     train = _labels(train_labels, num_labels)
     test = np.asarray(test_labels)
@@ -144,22 +166,29 @@ def wilson_interval(
 
     Wilson 1927 (JASA 22, 209-212), without continuity correction. Broadcasts. No
     trials give (0, 1).
+
+    Args:
+      successes, total: counts.
+      confidence: coverage, 0 .. 1.
+
+    Raises:
+      ValueError: successes are not between 0 and the total.
     """
     successes = np.asarray(successes, dtype=np.float64)
     total = np.asarray(total, dtype=np.float64)
     if (successes < 0).any() or (successes > total).any():
-        raise ValueError("successes must lie between 0 and the total")
+        raise ValueError("successes must be between 0 and the total")
     z = scipy.stats.norm.ppf((1 + confidence) / 2)
     share = np.where(total > 0, successes / np.maximum(total, 1e-300), 0.5)
     return score_interval(share, total, z)
 
 
 def score_interval(share: Any, trials: Any, z: float) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's interval of a share of `trials`, which need not be a whole number.
+    """Wilson's interval of a share of `trials`, not necessarily a whole number.
 
     Args:
       share: 0 .. 1.
-      trials: at least 0; those of a sample with a design effect are fewer than it has.
+      trials: at least 0; effective number for a sample with a design effect.
       z: quantile, of the normal or of another distribution.
     """
     z2 = z**2

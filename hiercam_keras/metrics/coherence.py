@@ -1,19 +1,19 @@
-"""A rule that sorts maps into coherent and incoherent.
+"""A rule that classifies maps as coherent, incoherent or undecided.
 
-Two things are measured of a map, and each may speak for it, against it, or neither:
+Two criteria are measured, and each may be for a map, against it, or neither:
 
 * place: how much more of its energy is on the object than chance,
-  excess = (energy - chance)/(1 - chance), which is 0 for a uniform map and 1 for one
-  that is on the object only, however large the object is. For it from `min_excess` on,
-  against it at or below `max_stray`.
-* faithfulness: how much better than a random order its order of removal is, the mean of
-  the deletion and the insertion gain. For it from `min_gain` on, against it at or below
+  excess = (energy - chance)/(1 - chance), which is 0 for a uniform map and 1 for a map
+  on the object only, for any size of the object. For it from `min_excess` on, against
+  it at or below `max_stray`.
+* faithfulness: the mean of the deletion and the insertion gain over a random order. For
+  it from `min_gain` on, against it at or below
   `max_loss`.
 
-A map is coherent if something speaks for it and nothing against it, incoherent if
-something speaks against it and nothing for it; else it is undecided. A map that shows
-nothing (degenerate) is incoherent. Without mask or box the verdict rests on
-faithfulness alone, and `basis` says on what each verdict rests.
+A map is coherent if a criterion is for it and none against it, incoherent if one is
+against it and none for it, and otherwise undecided. A degenerate map is incoherent.
+Without mask or box the verdict depends on faithfulness alone; `basis` names the
+criteria of each verdict.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ import numpy as np
 
 COHERENT, INCOHERENT, UNDECIDED = "coherent", "incoherent", "undecided"
 VERDICTS = (COHERENT, INCOHERENT, UNDECIDED)
-# What a verdict rests on.
+# Criteria of a verdict.
 DEGENERATE, PLACE, FAITHFULNESS, BOTH, NOTHING = (
     "degenerate",
     "place",
@@ -35,7 +35,7 @@ DEGENERATE, PLACE, FAITHFULNESS, BOTH, NOTHING = (
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """See the module's docstring; fields of `config.coherence`.
+    """Thresholds of the rule; fields of `config.coherence`.
 
     Raises:
       ValueError: a threshold for a map is below the one against it.
@@ -66,7 +66,7 @@ class Coherence:
     gain: np.ndarray
 
     def counts(self) -> dict[str, int]:
-        """How many maps have each verdict; all three names are there."""
+        """Number of maps by verdict, with all three verdicts as keys."""
         return {name: int((self.verdict == name).sum()) for name in VERDICTS}
 
 
@@ -78,15 +78,15 @@ def coherence(
     insertion_gain: Any = None,
     thresholds: Thresholds | None = None,
 ) -> Coherence:
-    """Sorts N maps by the rule above. None and NaN are values that are not known.
+    """Classifies N maps by the rule above. None and NaN are unknown values.
 
     Args:
-      degenerate: bool (N,), no heatmap.
+      degenerate: bool (N,), whether there is no heatmap.
       energy: (N,) share of the energy on the object, 0 .. 1.
-      chance: (N,) the object's share of the picture. Where it fills all of the picture
-        no place is better than another, and place says nothing.
-      deletion_gain, insertion_gain: (N,), of `faithfulness.measure`; one of them will
-        do.
+      chance: (N,) the object's share of the picture. If it fills the whole picture, the
+        place criterion is neither for nor against a map.
+      deletion_gain, insertion_gain: (N,), of `faithfulness.measure`; one of them is
+        sufficient.
       thresholds: of the rule.
 
     Raises:
@@ -103,7 +103,7 @@ def coherence(
     np.divide(energy - chance, room, out=excess, where=room > 1e-9)
     gain = _mean_of_known(down, up)
     place, faith = ~np.isnan(excess), ~np.isnan(gain)
-    # Comparisons with NaN are false: what is unknown speaks neither way.
+    # Comparisons with NaN are false: an unknown value is neither for nor against.
     good = (excess >= limits.min_excess) | (gain >= limits.min_gain)
     bad = (excess <= limits.max_stray) | (gain <= limits.max_loss)
     verdict = np.where(good & ~bad, COHERENT, np.where(bad & ~good, INCOHERENT, ""))

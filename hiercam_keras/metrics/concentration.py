@@ -1,7 +1,7 @@
-"""How large a map is, where it is, and how much of it is on the object.
+"""Size and position of a map's energy, and its share on the object.
 
-Every function takes (..., h, w) and gives one value per map, shape (...). What a map
-without energy gives is said in each docstring.
+Every function takes (..., h, w) and returns one value per map, shape (...). The
+docstrings state the value of a map without energy.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from hiercam_keras.maps import energy, minmax, positive
 def area_above(maps: Any, threshold: float = 0.5) -> np.ndarray:
     """Share of the pixels with a min-max value above `threshold`: 0 .. 1.
 
-    The area that the eye sees on an overlay. A constant map gives 0.
+    It is the area that is visible on an overlay. A constant map gives 0.
     """
     return (minmax(maps) > threshold).mean(axis=(-2, -1))
 
@@ -94,7 +94,7 @@ def area_share(masks: Any) -> np.ndarray:
 
 
 def shape_measures(maps: Any, threshold: float = 0.5) -> dict[str, np.ndarray]:
-    """Everything about the shape of each map, by name; one value per map.
+    """All measures of the shape of maps, by name; one value per map.
 
     Names: area_above, area_at_energy, entropy, gini, centroid_x, centroid_y, blobs.
     """
@@ -119,7 +119,9 @@ def _area_at_energy(ordered: np.ndarray, share: float) -> np.ndarray:
     values = ordered[..., ::-1]
     held = np.cumsum(values, axis=-1)
     wanted = share * held[..., -1:]
-    before = (held < wanted).sum(axis=-1)[..., None]  # pixels that are not yet enough
+    before = (held < wanted).sum(axis=-1)[
+        ..., None
+    ]  # number of pixels that hold less than the share
     last = np.take_along_axis(values, before, axis=-1)
     short = wanted - (np.take_along_axis(held, before, axis=-1) - last)
     return (before + short / last)[..., 0] / values.shape[-1]

@@ -1,4 +1,4 @@
-"""How bad a mistake is on the tree, and whether the ranks agree.
+"""Severity of mistakes in the tree, and consistency of answers at several ranks.
 
 Heights count ranks up to the lowest common ancestor: 0 for the same taxon, 1 for
 siblings, one more per rank (`Taxonomy.lca_height`).
@@ -21,8 +21,8 @@ def mistake_severity(
       labels, predicted: (N,) labels at `rank`.
 
     Returns:
-      1 .. depth of the rank; NaN where nothing was wrong. It can fall while the
-      accuracy falls too: read it together with the accuracy.
+      1 .. depth of the rank; NaN without mistakes. It may decrease while the accuracy
+      decreases, too: report it together with the accuracy.
     """
     height = taxonomy.lca_height(rank, labels, predicted)
     wrong = height[height > 0]
@@ -50,6 +50,9 @@ def lca_distance_at_k(
       logits: (N, num_labels) at `rank`.
       labels: (N,).
       k: number of answers; no more than there are labels.
+
+    Raises:
+      ValueError: the shape of the logits or k does not fit the rank.
     """
     logits, labels = np.asarray(logits), np.asarray(labels)
     count = taxonomy.num_labels(rank)
@@ -81,7 +84,7 @@ def hierarchical_precision_recall(
 
     hP = sum |P n T| / sum |P|, hR = sum |P n T| / sum |T| over the images, where T is
     the true taxon with its ancestors, and P the predicted ones with theirs. The root
-    is left out, and by default every rank with a single taxon, which is always right.
+    is excluded, and by default every rank with a single taxon, which is always right.
 
     Args:
       labels: (N,) true labels at `rank`.
@@ -98,7 +101,7 @@ def hierarchical_precision_recall(
     both = guessed = true = 0
     for level in counted:
         answers = _answers_at(predictions, taxonomy, level)
-        if len(answers):  # one taxon, and one more for each disagreement
+        if len(answers):  # one taxon, plus one for each disagreement
             changes = np.diff(np.sort(answers, axis=0), axis=0) != 0
             guessed += answers.shape[1] + int(changes.sum())
         if _reaches(taxonomy, rank, level):

@@ -1,8 +1,8 @@
 """Boxes of all contours of {image > level}, at every level of a map.
 
-They follow from `level_sets`, and so does which contour is the largest, nearly always:
-its polygon holds the region's own area and all that its holes hold, and not more than
-its box. Where these bounds do not decide, and in a map of plateaus, OpenCV traces.
+They follow from `level_sets`, and so does the largest contour in nearly all cases: its
+polygon holds at least the region's own area and that of its holes, and at most its box.
+If these bounds do not decide, and for maps of plateaus, OpenCV traces the contours.
 """
 
 import cv2
@@ -14,16 +14,16 @@ from hiercam_keras.metrics.level_sets import LONGEST, Pieces, regions_and_holes
 def boxes_of_levels(
     image: np.ndarray, score_map: np.ndarray, levels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes as the reference evaluator puts them around contours.
+    """Boxes around contours, as in the reference evaluator.
 
     Args:
       image: uint8 (h, w).
-      score_map: (h, w) of any numbers; where they rise the image never falls.
-      levels: (L,) different ones, 0 .. 255.
+      score_map: (h, w) numbers, of which the image is a non-decreasing function.
+      levels: (L,) distinct levels, 0 .. 255.
 
     Returns:
-      boxes: int64 (B, 4) as x0, y0, x1, y1, grouped by level; one of zeros where
-        nothing is above a level.
+      boxes: int64 (B, 4) as x0, y0, x1, y1, grouped by level; one box of zeros if no
+        pixel is above a level.
       starts: (L,) position of each level's first box.
       largest: (L,) position of the box of the contour with the largest polygon.
     """
@@ -54,7 +54,7 @@ def boxes_of_levels(
 
 
 def _boxes(outer: Pieces, inner: Pieces, shape: tuple[int, int]) -> np.ndarray:
-    """(P, 4): a box of w pixels from x on is x, x + w, cut at the last pixel."""
+    """(P, 4): a box of w pixels from x on is x, x + w, clipped at the last pixel."""
     # The contour of a hole runs through the pixels around it.
     around = inner.box + np.array([-1, -1, 1, 1])
     box = np.concatenate([outer.box, around])
@@ -63,9 +63,9 @@ def _boxes(outer: Pieces, inner: Pieces, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _largest(outer: Pieces, inner: Pieces) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each piece is the largest of its level; at which levels that is unsure.
+    """Whether each piece is the largest of its level, and the undecided levels.
 
-    All areas are twice what they are. A hole's polygon is never larger than that of the
+    All areas are doubled. A hole's polygon is never larger than that of the
     region around it, and smaller if the region has any area of its own.
     """
     x0, y0, x1, y1 = inner.box.T

@@ -1,12 +1,12 @@
 """The regions and holes of a map above all levels at once, with their boxes.
 
-Nothing is traced. Let every pixel climb to a peak: along its row to the row's next
-peak, from there to the highest neighbor in the rows above and below, and so on. On such
-a path no value falls, so a pixel above a level is in one region with its peak. The
-pixels of a peak are its basin, and two basins are one region below the highest pass
-between them. So the regions of all levels follow from the basins, their passes (the
-highest first, as in Kruskal's algorithm) and, of each basin, the extent of its pixels
-above each level. Holes are the same of the negative map, with other neighbors and an
+No contour is traced. Every pixel climbs to a peak: along its row to the row's next
+peak, from there to the highest neighbor in the rows above and below, and so on. Values
+never decrease on such a path, so a pixel above a level is in one region with its peak.
+The pixels of a peak are its basin, and two basins are one region below the highest pass
+between them. The regions of all levels therefore follow from the basins, their passes
+(highest first, as in Kruskal's algorithm) and the extent of each basin's pixels above
+each level. Holes are the regions of the negative map, with other neighbors and an
 outside.
 """
 
@@ -19,7 +19,7 @@ LONGEST = 2**14 - 1  # side of a map
 _FAR = 2**14
 _MOST_BASINS = 250  # a map of noise may have thousands: tracing is faster then
 _BLUR = 9  # pixels
-_OUTSIDE = 256  # its height: above all values
+_OUTSIDE = 256  # height of the outside, above all values
 _LEVELS = np.arange(256)
 _NONE = np.zeros(0, np.int64), np.zeros((0, 4), np.int16)
 
@@ -29,10 +29,10 @@ class Pieces:
     """Regions (or holes) at levels: one row for each piece and level, P rows.
 
     Attributes:
-      level: (P,) the piece is of {image > level}, for holes of its complement.
+      level: (P,) the piece belongs to {image > level}, a hole to its complement.
       box: (P, 4) first and last column and row: x0, y0, x1, y1, all inside.
-      area: (P,) twice the area between the centers of its pixels, holes left out; of
-        holes 0.
+      area: (P,) twice the area between the centers of its pixels, without holes; 0 for
+        holes.
     """
 
     level: np.ndarray
@@ -48,14 +48,14 @@ def regions_and_holes(
 
     Args:
       image: uint8 (h, w), both 2 .. `LONGEST`.
-      score_map: floats (h, w); where they rise the image never falls. Bytes are full
-        of plateaus, and scores lead over them.
+      score_map: floats (h, w), of which the image is a non-decreasing function. They
+        resolve the plateaus of the image's 8 bits.
 
     Returns:
-      The pieces of both; None where there are too many peaks or plateaus for this.
+      The pieces of both; None for maps with too many peaks or plateaus.
     """
     for climbed in (score_map, None):
-        if climbed is None:  # the scores were bytes themselves
+        if climbed is None:  # the scores have plateaus themselves
             plain = image.astype(np.float32)
             climbed = 256 * plain + cv2.blur(plain, (_BLUR, _BLUR))
         up = _Basins(climbed, image, diagonal=True)
@@ -71,13 +71,13 @@ def regions_and_holes(
 
 
 class _Basins:
-    """To which peak each pixel climbs.
+    """The basins of a map: the peak to which each pixel climbs.
 
     Attributes:
       image: uint8 (h, w).
       count: number of peaks.
-      tops: (count,) value of the image there.
-      label: uint8 (h, w), the pixel's peak; not there where there are too many.
+      tops: (count,) value of the image at the peaks.
+      label: uint8 (h, w), peak of each pixel; missing if there are too many peaks.
       starts, ends: positions of the first pixel and of the peak of each stretch of a
         row that climbs to one peak of the row.
       owner: peak of each stretch.
@@ -105,14 +105,14 @@ class _Basins:
             self.label = label.reshape(height, width)
 
     def _climb(self, climbed: np.ndarray) -> np.ndarray:
-        """The stretch at the peak of which each stretch ends up."""
+        """The final stretch that each stretch climbs to."""
         height, width = self.image.shape
         ends = self.ends
         row, column = np.divmod(ends, width)
         reach = np.array([-1, 0, 1] if self.diagonal else [0])[:, None]
         aside = (column + reach >= 0) & (column + reach < width)
-        # Those below first: of equal values the lower row is higher, so that no path
-        # is a circle.
+        # The row below first: among equal values it counts as higher, so that no path
+        # is a cycle.
         near = np.concatenate([ends + width + reach, ends - width + reach])
         inside = np.concatenate([aside & (row < height - 1), aside & (row > 0)])
         values = climbed[np.where(inside, near, ends)]
@@ -138,7 +138,7 @@ class _Basins:
         for right in (-1, 0, 1) if self.diagonal else (0,):
             shift = width + right  # from a pixel back to its neighbor in the row above
             place = np.flatnonzero(label[shift:] != label[:-shift]) + shift
-            if right:  # not from one side of the map to the other
+            if right:  # not across the sides of the map
                 place = place[place % width != (0 if right > 0 else width - 1)]
             places.append(place)
             shifts.append(shift)
@@ -167,7 +167,7 @@ class _Basins:
         rows = (self.ends // width).astype(np.int16)
         np.minimum.at(found, 4 * at + 1, rows)
         np.minimum.at(found, 4 * at + 3, -rows)
-        # The same of columns, with stretches of one basin each.
+        # The same for columns, with stretches of one basin each.
         label = np.ascontiguousarray(self.label.T)
         first = np.ones((width, height), bool)
         np.not_equal(label[:, 1:], label[:, :-1], out=first[:, 1:])
@@ -192,7 +192,7 @@ def _areas(image: np.ndarray, basins: _Basins) -> np.ndarray:
     low_2, high_2 = np.minimum(c, d), np.maximum(c, d)
     least = np.minimum(low, low_2)
     second = np.minimum(np.maximum(low, low_2), np.minimum(high, high_2))
-    # With three pixels in, the higher one of any two is in.
+    # With three pixels inside, the higher one of any two is inside.
     label = np.where(a >= b, basins.label[:-1, :-1], basins.label[:-1, 1:])
     counts = np.zeros((basins.count, 257), np.int64)
     for value in (least, second):
@@ -207,7 +207,7 @@ def _areas(image: np.ndarray, basins: _Basins) -> np.ndarray:
 
 
 def _merged(basins: _Basins, areas: np.ndarray | None, outside: bool) -> Pieces:
-    """Joins basins at their passes, the highest first, and collects what there was."""
+    """Merges basins at their passes, highest first, and collects the pieces."""
     extents = list(basins.extents().swapaxes(0, 1))
     areas = None if areas is None else list(areas)
     tops = basins.tops.tolist()
@@ -230,7 +230,7 @@ def _merged(basins: _Basins, areas: np.ndarray | None, outside: bool) -> Pieces:
     levels, boxes, sizes = [_NONE[0]], [_NONE[1]], [_NONE[0]]
 
     def close(i: int, low: int) -> None:
-        """Piece i is one of its own at the levels low .. its top - 1."""
+        """Records piece i as separate at the levels low .. its top - 1."""
         top = tops[i]
         if low < top < _OUTSIDE:
             levels.append(_LEVELS[low:top])
@@ -249,8 +249,8 @@ def _merged(basins: _Basins, areas: np.ndarray | None, outside: bool) -> Pieces:
         if tops[b] == _OUTSIDE:
             a, b = b, a
         parent[b] = a
-        if tops[a] < _OUTSIDE:  # which has no box
-            # Only levels below the pass are still to come.
+        if tops[a] < _OUTSIDE:  # the outside has no box
+            # Later pieces are at levels below the pass.
             kept = slice(0, height + 1)
             extents[a] = np.minimum(extents[a][kept], extents[b][kept])
             if areas:

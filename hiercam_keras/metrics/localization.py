@@ -1,9 +1,8 @@
-"""How well maps find the object: MaxBoxAcc, V2, PxAP and the pointing game.
+"""Localization metrics: MaxBoxAcc, MaxBoxAccV2, PxAP and the pointing game.
 
-Two classes that take one map after another and keep only counts, so that any number
-of maps streams through; parts that were counted apart can be added up. Shares are
-0 .. 1 where the reference evaluator (Choe et al. 2020, arXiv:2001.07437) prints
-percent.
+Two classes accumulate counts over any number of maps; counts of separate parts can be
+added. Shares are 0 .. 1, whereas the reference evaluator (Choe et al. 2020,
+arXiv:2001.07437) prints percent.
 """
 
 import dataclasses
@@ -20,12 +19,12 @@ from hiercam_keras.metrics.boxes import (
 )
 
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)
-IGNORED = 255  # mask value of pixels that count neither way
+IGNORED = 255  # mask value of pixels that are not counted
 
 
 @dataclasses.dataclass(frozen=True)
 class MapLocalization:
-    """What one map scores, threshold by threshold.
+    """IoUs of one map at each threshold.
 
     Attributes:
       largest: (thresholds,) IoU of the largest region's box with the best true box.
@@ -45,6 +44,10 @@ def localize(
       score_map: (h, w) in 0 .. 1.
       true_boxes: (N, 4) as x0, y0, x1, y1 in pixels of the map, N at least 1
         (`boxes.resize_boxes`).
+      thresholds: (thresholds,) shares of the map's maximum.
+
+    Raises:
+      ValueError: there is no true box, or the map is not (h, w) in 0 .. 1.
     """
     true_boxes = np.asarray(true_boxes)
     if true_boxes.ndim != 2 or not len(true_boxes):
@@ -55,7 +58,7 @@ def localize(
 
 
 def localize_boxes(found: ThresholdBoxes, true_boxes: Any) -> MapLocalization:
-    """`localize` of boxes that were found before."""
+    """`localize` for given boxes."""
     iou = box_iou(found.boxes, true_boxes).max(axis=1)
     largest = iou[found.largest]
     best = np.maximum.reduceat(iou, found.starts)
@@ -63,12 +66,12 @@ def localize_boxes(found: ThresholdBoxes, true_boxes: Any) -> MapLocalization:
 
 
 class BoxCounts:
-    """MaxBoxAcc and MaxBoxAccV2 over any number of maps, per group where asked.
+    """MaxBoxAcc and MaxBoxAccV2 over any number of maps, also by group.
 
     Args:
       thresholds: (thresholds,) shares of a map's maximum.
       iou_thresholds: an image is right at or above these.
-      num_groups: groups of the breakdown, as the taxa of a rank.
+      num_groups: groups of the breakdown, such as the taxa of a rank.
     """
 
     def __init__(
@@ -85,13 +88,13 @@ class BoxCounts:
         self.images = np.zeros(num_groups, np.int64)
 
     def add(self, score_map: Any, true_boxes: Any, group: int = 0) -> MapLocalization:
-        """Counts one map; gives its own IoUs back. Shapes as for `localize`."""
+        """Counts one map and returns its IoUs. Shapes as for `localize`."""
         found = localize(score_map, true_boxes, self.thresholds)
         self.add_localized(found, group)
         return found
 
     def add_localized(self, found: MapLocalization, group: int = 0) -> None:
-        """Counts what `localize` gave, as from worker threads."""
+        """Counts a result of `localize`, such as that of a worker thread."""
         for i, wanted in enumerate(self.iou_thresholds):
             self.largest[group, i] += found.largest >= wanted
             self.best[group, i] += found.best >= wanted
@@ -127,8 +130,8 @@ class BoxCounts:
     def max_box_acc(self, iou: float = 0.5, multi: bool = False) -> tuple[float, float]:
         """(MaxBoxAcc, its threshold); the lowest of equally good thresholds.
 
-        The threshold is an oracle on these very images: for a fair figure take one
-        from a validation split and ask `accuracy_at`.
+        The threshold is an oracle on these images: for a fair figure use `accuracy_at`
+        with a threshold from a validation split.
         """
         curve = self.curve(iou, multi)
         return float(curve.max()), float(self.thresholds[curve.argmax()])
@@ -142,7 +145,7 @@ class BoxCounts:
     def accuracy_at(
         self, threshold: float, iou: float = 0.5, multi: bool = False
     ) -> float:
-        """Share of images that are right at a threshold from elsewhere."""
+        """Share of images that are right at a given threshold."""
         return float(self.curve(iou, multi)[self._nearest(threshold)])
 
     def _place(self, iou: float) -> int:
@@ -166,7 +169,7 @@ class PixelCounts:
 
     def __init__(self, thresholds: Any = THRESHOLDS):
         self.thresholds = np.asarray(thresholds, dtype=np.float64)
-        # The bins above hold scores of exactly 1, and none.
+        # The last two bins hold scores of exactly 1, and nothing.
         self._edges = np.append(self.thresholds, [1.0, 2.0])
         self.inside = np.zeros(len(self._edges), np.int64)
         self.outside = np.zeros(len(self._edges), np.int64)
@@ -191,7 +194,7 @@ class PixelCounts:
         """Bin of each pixel, the shape of the maps.
 
         Raises:
-          ValueError: a map leaves 0 .. 1.
+          ValueError: a map has values outside of 0 .. 1.
         """
         scores = np.asarray(score_maps)
         if scores.size and not (scores.min() >= 0 and scores.max() <= 1):
@@ -229,7 +232,7 @@ class PixelCounts:
         return float((precision[1:] * np.diff(recall))[known].sum())
 
     def prevalence(self) -> float:
-        """Share of the object's pixels: what a map that knows nothing scores."""
+        """Share of the object's pixels: the PxAP of a constant map."""
         inside, outside = self.inside.sum(), self.outside.sum()
         return float(inside / (inside + outside)) if inside + outside else float("nan")
 
@@ -237,13 +240,16 @@ class PixelCounts:
 def pointing_game(score_maps: Any, masks: Any, tolerance: float = 15.0) -> np.ndarray:
     """Whether a map's highest pixel is on the object, or near it: bool (N,).
 
-    Zhang et al. 2016 (arXiv:1608.00507). The first of equal maxima points; a constant
-    map points nowhere and misses.
+    Zhang et al. 2016 (arXiv:1608.00507). The first of equal maxima counts; a constant
+    map has none and misses.
 
     Args:
       score_maps: (N, h, w).
       masks: (N, h, w) bool; boxes painted by `boxes.box_mask`.
-      tolerance: pixels that the maximum may be off the object.
+      tolerance: largest distance of the maximum from the object, pixels.
+
+    Raises:
+      ValueError: maps and masks are not (N, h, w) of the same shape.
     """
     scores, masks = np.asarray(score_maps), np.asarray(masks, dtype=bool)
     if scores.ndim != 3 or scores.shape != masks.shape:
@@ -261,7 +267,7 @@ def pointing_game(score_maps: Any, masks: Any, tolerance: float = 15.0) -> np.nd
 
 
 def mean_by_group(values: Any, groups: Any) -> float:
-    """Mean over groups of the groups' means, as the pointing game is reported.
+    """Mean over groups of the groups' means, the usual figure of the pointing game.
 
     Args:
       values: (N,); groups: (N,) integers or names.

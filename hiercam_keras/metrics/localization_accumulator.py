@@ -1,7 +1,7 @@
 """All localization figures in one pass over any number of maps.
 
-What stays is counts for each group (the taxa of a rank) and a few numbers for each
-image, so that memory does not grow with the maps.
+It keeps counts for each group (the taxa of a rank) and a few numbers for each image,
+but no maps.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ POINTING_TOLERANCE = 15.0  # pixels of a map of 224 x 224
 
 
 class Truth(NamedTuple):
-    """Where the object is, in pixels of the map.
+    """Ground truth of one image, in pixels of the map.
 
     Attributes:
       boxes: int (N, 4) as x0, y0, x1, y1; N may be 0.
@@ -35,13 +35,13 @@ class Truth(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """What of a map does not depend on the truth, so that it is worked out once.
+    """The results of a map that do not depend on the ground truth.
 
     Attributes:
       boxes: at all thresholds.
       bins: (h, w) of the pixel histograms.
-      energy: (h, w), sums to 1; uniform where the map has none.
-      peak: row and column of the maximum; None in a constant map.
+      energy: (h, w), sums to 1; uniform for a map without energy.
+      peak: row and column of the maximum; None for a constant map.
     """
 
     boxes: box_lib.ThresholdBoxes
@@ -52,7 +52,7 @@ class Looked(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ImageRow:
-    """The figures of one image; NaN where there is no box or no mask.
+    """The figures of one image; NaN without a box or mask.
 
     Attributes:
       group: of the image.
@@ -72,7 +72,7 @@ class ImageRow:
 
 
 class Tally:
-    """Counts map after map.
+    """Accumulates the localization figures of maps.
 
     Args:
       num_groups: groups of the breakdown.
@@ -101,7 +101,7 @@ class Tally:
         return bool(self.boxes.images.sum())
 
     def look(self, score_map: Any, energy: Any) -> Looked:
-        """Works out what does not depend on the truth.
+        """Computes the results that do not depend on the ground truth.
 
         Args:
           score_map: (h, w) in 0 .. 1.
@@ -126,7 +126,7 @@ class Tally:
           looked: of `look`.
           truth: of the image, with boxes or a mask.
           group: of the image.
-          threshold: at which the IoU of the image's row is taken.
+          threshold: of the IoU in the image's row.
         """
         nan = float("nan")
         iou = in_box = box_area = in_mask = mask_area = nan

@@ -1,4 +1,4 @@
-"""Regions of a map: the highest values, and what boxes cover."""
+"""Regions of a map: its highest values, and the coverage of boxes."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from hiercam_keras.maps import positive
 def top_area(maps: Any, share: float) -> np.ndarray:
     """The `share` of the pixels with the highest values, as memberships 0 .. 1.
 
-    Exactly `share` of the area is taken. Pixels that tie at the cutoff share what is
-    left equally, so that the many zeros after a ReLU are not taken in reading order,
-    which would make unrelated maps agree.
+    The memberships sum to exactly `share` of the area. Pixels that tie at the cutoff
+    share the rest equally: choosing the many zeros after a ReLU in reading order would
+    make unrelated maps agree.
 
     Args:
       maps: (..., h, w).
@@ -20,6 +20,9 @@ def top_area(maps: Any, share: float) -> np.ndarray:
 
     Returns:
       (..., h, w); sums to share * h * w. A constant map has `share` everywhere.
+
+    Raises:
+      ValueError: the share is out of range.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}, expected 0 < share <= 1")
@@ -36,11 +39,11 @@ def top_area(maps: Any, share: float) -> np.ndarray:
 
 
 def box_coverage(boxes: Any, shape: tuple[int, int]) -> np.ndarray:
-    """How much of each pixel a box covers: (..., h, w) in 0 .. 1.
+    """Share of each pixel that a box covers: (..., h, w) in 0 .. 1.
 
     Args:
       boxes: (..., 4) as x0, y0, x1, y1 in pixels of the map, where pixel i spans
-        i .. i + 1. What is outside of the map is cut off.
+        i .. i + 1. Boxes are clipped to the map.
       shape: (h, w) of the map.
 
     Raises:

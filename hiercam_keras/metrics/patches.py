@@ -1,4 +1,4 @@
-"""The place of a picture that a map points at most."""
+"""The window of a picture with the most energy."""
 
 from typing import Any
 
@@ -16,11 +16,11 @@ def best_windows(maps: Any, share: float) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       (boxes, held): boxes (..., 4) as x0, y0, x1, y1 in 0 .. 1 of the map, and the
-      share of the energy in them, 0 .. 1. Of several windows that hold the same, the
-      one with the center nearest to the map's; a map without energy gives the middle.
+      share of the energy in them, 0 .. 1. Among equal windows it is the one nearest to
+      the map's center; a map without energy gives the central window.
 
     Raises:
-      ValueError: a share out of range.
+      ValueError: the share is out of range.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}, expected 0 < share <= 1")
@@ -38,7 +38,7 @@ def best_windows(maps: Any, share: float) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = inside.shape[-2:]
     y, x = np.mgrid[:rows, :columns]
     far = (y - (rows - 1) / 2) ** 2 + (x - (columns - 1) / 2) ** 2
-    # A tie goes to the middle; the weight is far below what a real difference has.
+    # Breaks ties towards the center; the weight is far below any real difference.
     best = (inside - 1e-9 * far / max(1.0, far.max())).reshape(*lead, -1).argmax(-1)
     top, left = np.divmod(best, columns)
     boxes = np.stack(

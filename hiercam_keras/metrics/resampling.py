@@ -1,10 +1,10 @@
 """Estimates with intervals: whole groups of images are resampled.
 
 Images of one species are alike, so an interval that resamples single images is too
-narrow. Every mean, share, difference, lift and other function of sums gets its interval
-here, by one method, one number of draws and one rule for the seed. A group is any label
-of an image: the species, a location, a camera. docs/METRICS.md has the simulation that
-chose the method, and where it does not hold 95 %.
+narrow. All means, shares, differences, lifts and other functions of sums get their
+intervals here, by one method, one number of draws and one rule for the seed. A group is
+any label of an image: the species, a location, a camera. docs/METRICS.md has the
+simulation behind the choice of the method, and where its coverage is below 95 %.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ from hiercam_keras import wording
 from hiercam_keras.metrics.classification import score_interval
 
 DRAWS = 10_000
-# Below this number of groups no method of the simulation holds its coverage.
+# With fewer groups no method of the simulation has its nominal coverage.
 MIN_GROUPS = 10
 CONFIDENCE = 0.95
 
-GROUPS, REPEATS, SIGNS = range(3)  # what random numbers are drawn for
+GROUPS, REPEATS, SIGNS = range(3)  # factors of random numbers
 _CELLS = 2**20  # draws x groups at a time: 2 MB while cached, 8 MB in float64
 _NAN = float("nan")
 
@@ -32,14 +32,14 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A figure and what is known about it.
+    """A figure with its interval.
 
     Attributes:
-      value: the figure, NaN where it is not known.
+      value: the figure, NaN if unknown.
       low, high: 95 % interval; NaN with fewer than `MIN_GROUPS` groups.
       n: images that it was computed from.
-      groups: groups that these images are in.
-      p: two-sided p-value of "the value is 0", NaN where that was not tested.
+      groups: number of groups of these images.
+      p: two-sided p-value of "the value is 0", NaN if not tested.
     """
 
     value: float
@@ -61,7 +61,7 @@ class Estimate:
 
     @property
     def verdict(self) -> int:
-        """1 above 0, -1 below 0, 0 where the interval contains 0 or is not known."""
+        """1 above 0, -1 below 0, 0 if the interval contains 0 or is unknown."""
         return int(self.low > 0) - int(self.high < 0)
 
 
@@ -83,16 +83,16 @@ def of_sums(
 
     Groups and repeats are resampled independently, and an image counts as often as
     both were drawn together (the pigeonhole bootstrap, Owen 2007, arXiv:0712.1111).
-    Two or three repeats are few: the interval then says little about a further one.
+    With two or three repeats the interval is a poor prediction of a further one.
 
     Args:
       columns: (N, D), values of N images.
       groups: (N,), labels of the groups.
       statistic: column sums (R, D) -> R values; a mean divides by the sum of a column
         of ones, as resamples differ in size.
-      repeats: (N,), labels of a second factor, as the seed of the training.
-      weights: (N,), what an image contributes to the size of its group: 1 by default,
-        the denominator of a ratio.
+      repeats: (N,), labels of a second factor, such as the seed of the training.
+      weights: (N,), contribution of an image to the size of its group: 1 by default,
+        for a ratio the denominator.
       seed: makes the result a function of the arguments. Estimates of one seed and one
         number of groups share their draws.
       draws: number of resamples.
@@ -147,8 +147,9 @@ def lift(
 ) -> Estimate:
     """sum(energy) / sum(area) over images (N,); 1 is chance for shares of a map.
 
-    A quotient of means: the mean of quotients would be dominated by the images in which
-    the part is hidden but for a few pixels. Pairs that are not finite are left out.
+    A quotient of means: a mean of quotients would be dominated by images with only a
+      few
+    visible pixels of the part. Pairs that are not finite are left out.
     """
     columns, groups, repeats = _known([energy, area], groups, repeats)
     columns = columns[:, :2]
@@ -169,11 +170,14 @@ def share(
     The number of trials is divided by the design effect of the draws, and the normal
     quantile replaced by that of t (Korn and Graubard 1998, Survey Methodology 24,
     193-201, with Wilson's in place of Clopper and Pearson's interval). Percentiles of
-    draws fail for shares near 0 and 1: where all is right, they are all 1.
+    draws fail for shares near 0 and 1: if all answers are right, they are all 1.
 
     Args:
-      hits: bool, or 0 and 1; NaN where it is not known.
+      hits: bool, or 0 and 1; NaN if unknown.
       groups, repeats, seed, draws: as for `of_sums`.
+
+    Raises:
+      ValueError: hits have other values, or the shapes differ.
     """
     columns, groups, repeats = _known([hits], groups, repeats)
     if not len(columns):
@@ -185,7 +189,7 @@ def share(
     found = resampled.estimate()
     if found.too_few:
         return found
-    # Without any spread (all right) a group is known to be one trial, not more.
+    # Without any spread (all right) a group counts as one trial.
     variance = resampled.values().var() * found.groups / (found.groups - 1)
     spread = found.value * (1 - found.value)
     trials = min(spread / variance, found.n) if variance > 0 else found.groups
@@ -196,8 +200,8 @@ def share(
 def chunks(seed: int, factor: int, size: int, draws: int) -> Iterator[tuple]:
     """(generator's key, rows) of the chunks in which `draws` x `size` cells are drawn.
 
-    The key is the one rule by which a seed makes random numbers: seed, factor (GROUPS,
-    REPEATS or SIGNS), number of groups, chunk.
+    All random numbers of a seed have this key: seed, factor (GROUPS, REPEATS or SIGNS),
+    number of groups, chunk.
     """
     rows = max(1, _CELLS // max(size, 1))
     for number, start in enumerate(range(0, draws, rows)):
@@ -238,7 +242,7 @@ class _Resampled:
         return found[np.isfinite(found)]
 
     def _totals(self) -> Iterator[np.ndarray]:
-        """Column sums (rows, D) of resamples, some at a time."""
+        """Column sums (rows, D) of resamples, in chunks."""
         repeats, size, width = self._sums.shape
         for key, rows in chunks(self._seed, GROUPS, size, self._draws):
             often = _drawn(key, rows).astype(np.float64)
@@ -254,7 +258,7 @@ class _Resampled:
 
 @functools.lru_cache(maxsize=32)
 def _drawn(key: tuple[int, int, int, int], rows: int) -> np.ndarray:
-    """How often each of `size` groups is in each of `rows` resamples: (rows, size)."""
+    """Count of each of `size` groups in each of `rows` resamples: (rows, size)."""
     size = key[2]
     drawn = np.random.default_rng(key).integers(0, size, (rows, size))
     drawn += size * np.arange(rows)[:, None]
@@ -264,7 +268,7 @@ def _drawn(key: tuple[int, int, int, int], rows: int) -> np.ndarray:
 
 
 def _known(values: list, groups: Any, repeats: Any) -> tuple:
-    """Columns of the images whose values are all finite, then ones; their labels."""
+    """Columns of the images with finite values only, then ones; their labels."""
     arrays = [np.asarray(one, np.float64) for one in values]
     groups = np.arange(len(arrays[0])) if groups is None else np.asarray(groups)
     repeats = np.zeros(len(groups)) if repeats is None else np.asarray(repeats)

@@ -1,8 +1,8 @@
-"""Do maps change when the model's weights are made random?
+"""Sanity check of maps by randomization of the model's weights.
 
-Adebayo et al. 2018 ("Sanity checks for saliency maps", arXiv:1810.03292): maps of the
-trained model against those of the same model with layers made random. A method whose
-maps stay alike does not explain the model. `cam.randomization` makes the weights.
+Adebayo et al. 2018 ("Sanity checks for saliency maps", arXiv:1810.03292): compares maps
+of the trained model with those of the same model with randomized layers. If the maps
+stay similar, the method does not explain the model. `cam.randomization` randomizes.
 """
 
 import itertools
@@ -18,25 +18,25 @@ MEASURES = ("spearman", "spearman_signed", "ssim")
 
 
 def similarity(trained: Any, changed: Any) -> dict[str, np.ndarray]:
-    """How alike maps of one picture are before and after: name -> (...).
+    """Similarities of maps of one picture before and after: name -> (...).
 
-    spearman and ssim are of the clipped maps, the heatmaps that people look at;
-    spearman_signed is of the signed ones: the paper shows both, since a map may keep
-    its places and turn its sign. All are -1 .. 1, and 1 for equal maps. NaN where one
-    of the maps is constant (for ssim and spearman: after clipping): there is nothing
-    to compare, and no similarity is no proof of a passed check.
+    spearman and ssim compare the clipped maps, which are shown as heatmaps;
+    spearman_signed compares the signed ones. The paper shows both, since a map may keep
+    its places and change its sign. All are -1 .. 1, and 1 for equal maps. NaN if one of
+    the maps is constant (for ssim and spearman: after clipping), as a missing
+    similarity is no proof of a passed check.
 
     Args:
       trained, changed: (..., h, w), signed.
 
     Raises:
-      ValueError: shapes that do not broadcast, or values that are not finite.
+      ValueError: shapes do not broadcast, or values are not finite.
     """
     trained, changed = np.broadcast_arrays(
         np.asarray(trained, np.float64), np.asarray(changed, np.float64)
     )
     flat = is_degenerate(trained) | is_degenerate(changed)
-    # Shifted to be positive, a signed map keeps its order through the clipping.
+    # A signed map that is shifted to be positive keeps its order under clipping.
     lifted = [maps - maps.min((-2, -1), keepdims=True) for maps in (trained, changed)]
     flat_signed = is_degenerate(lifted[0]) | is_degenerate(lifted[1])
     return {
@@ -49,18 +49,18 @@ def similarity(trained: Any, changed: Any) -> dict[str, np.ndarray]:
 def sanity_table(
     trained: Any, stages: Iterable[tuple[str, Any]], groups: Any = None, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """One row a stage and measure, the trained model first.
+    """One row for each stage and measure, the trained model first.
 
     Args:
       trained: (N, h, w), maps of the trained model.
-      stages: (layer that was made random last, maps (N, h, w)), one after another, so
-        that all stages need not be in memory at once.
-      groups: (N,) labels of the groups that are resampled, as the species.
+      stages: iterable of (last randomized layer, maps (N, h, w)), consumed one at a
+        time.
+      groups: (N,) labels of the groups that are resampled, such as the species.
       seed: of the resampling.
 
     Returns:
       Rows of stage (0 is the trained model), layer, measure, mean, low, high (95 %) and
-      count (pictures where both maps show something).
+      count (pictures for which neither map is constant).
     """
     rows = []
     everything = itertools.chain([("", trained)], stages)

@@ -1,4 +1,4 @@
-"""Tests of differences between paired values, corrected for their number.
+"""Tests of paired differences, with correction for multiple testing.
 
 Everything is paired by image. Images of one species are alike, so the tests flip the
 signs of whole groups, as intervals resample whole groups.
@@ -13,17 +13,17 @@ import numpy as np
 
 from hiercam_keras.metrics import resampling
 
-ALPHA = 0.05  # a corrected p-value below it is called a significant difference
-_EXACT_GROUPS = 12  # 2**12 sign patterns are fewer than the usual random draws
+ALPHA = 0.05  # significance level of corrected p-values
+_EXACT_GROUPS = 12  # 2**12 sign patterns are fewer than the random draws
 
 
 @dataclasses.dataclass(frozen=True)
 class PairedDifference:
-    """Mean of a - b over pairs, and what is known about it.
+    """Mean of a - b over pairs, with interval, test and effect size.
 
     Attributes:
       count: pairs with two finite values.
-      groups: groups that these pairs are in.
+      groups: number of groups of these pairs.
       mean_a, mean_b, difference: means over the pairs; difference = mean_a - mean_b.
       low, high: 95 % interval of the difference, groups resampled.
       p_value: of a sign-flip test over groups, two-sided.
@@ -55,13 +55,16 @@ def paired_difference(
     Args:
       a, b: (N,) of the same images in the same order. A pair with a value that is
         not finite is left out.
-      groups: (N,) labels of the groups, as the species; each image its own if None.
-      seed: makes the result a function of the arguments.
-      draws: resamples, and random sign patterns of the test.
+      groups: (N,) labels of the groups, such as the species; None: one per image.
+      seed: of the resamples and sign patterns.
+      draws: number of resamples, and of random sign patterns of the test.
 
     Returns:
       The figures; all NaN without pairs. The interval is NaN with fewer than
       `resampling.MIN_GROUPS` groups.
+
+    Raises:
+      ValueError: a, b and groups are not (N,).
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1:
@@ -113,7 +116,7 @@ def compare_all(
 
 
 def holm(p_values: Any) -> np.ndarray:
-    """P-values corrected for their number: (K,), in the order they came.
+    """P-values corrected for multiple testing: (K,), in the given order.
 
     Holm 1979 (Scand. J. Statist. 6, 65-70): the i-th smallest times K - i + 1, never
     below a smaller one's, at most 1. NaN stays NaN and is not counted.
@@ -147,14 +150,15 @@ def sign_flip_test(
     seed: int = 0,
     draws: int = resampling.DRAWS,
 ) -> float:
-    """Two-sided p-value: under no difference, the sign of a group is a coin toss.
+    """Two-sided p-value of a sign-flip permutation test over groups.
 
-    All sign patterns with few groups, else random ones, with the observed one among
-    them, so that p is never 0.
+    Under the null hypothesis the sign of each group is random. With few groups all sign
+    patterns are used, otherwise random ones; they include the observed one, so p is
+    never 0.
 
     Args:
       differences: (N,), those that are not finite are left out.
-      groups: (N,) labels of the groups; each image its own if None.
+      groups: (N,) labels of the groups; None: one per image.
       seed, draws: of the random sign patterns.
     """
     differences = np.asarray(differences, np.float64)
@@ -168,7 +172,7 @@ def sign_flip_test(
     if scale == 0:
         return 1.0
     sums = sums / scale
-    observed = abs(sums.sum()) * (1 - 1e-12) - 1e-12  # equal but for rounding
+    observed = abs(sums.sum()) * (1 - 1e-12) - 1e-12  # equal up to rounding
     size = len(sums)
     if size <= _EXACT_GROUPS:
         patterns = (np.arange(2**size)[:, None] >> np.arange(size)) & 1

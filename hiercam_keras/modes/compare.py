@@ -16,24 +16,26 @@ from absl import logging
 from hiercam_keras import file_names, runtime, tables, workdir
 from hiercam_keras.cam import map_scale, methods
 from hiercam_keras.errors import UserError
+from hiercam_keras.evaluation.table import Table
 from hiercam_keras.metrics.coherence import COHERENT, INCOHERENT
 from hiercam_keras.modes import compare_page, faithful, overlays
 from hiercam_keras.modes.comparison import differences, measure, questions
 from hiercam_keras.modes.comparison.columns import Column
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.settings import Settings
+from hiercam_keras.report.schema import NO_HEATMAP
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
 
-# Columns of the summary that are printed, and what they are called there.
+# Columns of the summary that are printed, and their titles.
 SHOWN = {
     "model": "model",
     "taxa": "taxa",
     "accuracy": "accuracy",
     "pictures": "pictures",
     "heatmap_area": "heatmap area",
-    "energy_on_bird": "energy on bird",
-    "bird_area": "bird area",
+    "energy_on_bird": "energy on {noun}",
+    "bird_area": "{noun} area",
     "coherent": "coherent",
 }
 
@@ -74,8 +76,20 @@ def run(settings: Settings) -> str:
         if told:
             logging.warning("%s: %s", column.name, told)
     page = compare_page.write(out, columns, compared, summary, tested, settings)
-    rows = [[row[name] for name in SHOWN] for row in summary]
-    return f"{tables.format_table(tuple(SHOWN.values()), rows)}\nreport: {page}"
+    noun = columns[0].data.config.data.noun
+    return f"{_printed(summary, compared.table, noun)}\nreport: {page}"
+
+
+def _printed(summary: list[dict[str, Any]], table: Table, noun: str) -> str:
+    """The columns of SHOWN as text; a mean of no heatmaps is not an area of 0."""
+    rows = []
+    for row in summary:
+        cells = {name: row[name] for name in SHOWN}
+        if table.of("degenerate", row["model"]).all():
+            cells["heatmap_area"] = NO_HEATMAP
+        rows.append(list(cells.values()))
+    header = tuple(title.format(noun=noun) for title in SHOWN.values())
+    return tables.format_table(header, rows)
 
 
 def _open(settings: Settings, runs: Sequence[Run]) -> list[RunData]:

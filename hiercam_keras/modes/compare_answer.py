@@ -63,6 +63,7 @@ def sentences(
     lifts: Sequence[Lift],
     split: str = "test",
     statistics: Sequence[Row] = (),
+    noun: str = "object",
 ) -> tuple[str, ...]:
     """Three sentences: how right the models are, where they look, what the steps say.
 
@@ -72,11 +73,12 @@ def sentences(
       lifts: of the plain maps and the steps.
       split: of the pictures.
       statistics: rows of `comparison.differences`.
+      noun: what the pictures show.
     """
     own, tested = own_rows(summary), Tested(statistics)
     found = (
         accuracy_sentence(compared, summary, split, tested),
-        place_sentence(compared, summary, tested),
+        place_sentence(compared, summary, tested, noun),
         steps_sentence(lifts, _model(own[0], own)) or agreement_sentence(compared),
     )
     return tuple(dict.fromkeys(filter(None, found)))
@@ -148,7 +150,9 @@ def _asked(row: Row, rows: Sequence[Row]) -> str:
     return f"when asked for the {row['rank']}" if alone else f"by {row['model']}"
 
 
-def place_sentence(compared: Compared, summary: Sequence[Row], tested: Tested) -> str:
+def place_sentence(
+    compared: Compared, summary: Sequence[Row], tested: Tested, noun: str = "object"
+) -> str:
     """Where the plain maps lie; "" where that is not known."""
     own = own_rows(summary)
     table = compared.table
@@ -156,7 +160,7 @@ def place_sentence(compared: Compared, summary: Sequence[Row], tested: Tested) -
     measure = "energy_on_object" if inside else "heatmap_area"
     if inside:
         share = _percent(np.nanmean(table.pictures["object_area"]))
-        text = f"On the bird, which fills {share} of the picture, lie "
+        text = f"On the {noun}, which fills {share} of the picture, lie "
         what = "of the evidence"
     elif compared.known(measure):
         text, what = "The hot part of the heatmap covers ", "of the picture"

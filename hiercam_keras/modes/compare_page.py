@@ -57,14 +57,12 @@ def write(
     own = [column for column in columns if column.asked_of is None]
     data = columns[0].data
     evidence = data.source.evidence or {}
+    noun = data.config.data.noun
     ranks = _shared_ranks(columns)
     sections = choose_sections(compared.table, settings)
     wanted = {one for section in sections for one in section.example_ids}
     records = [r for r in data.records(settings.split) if r.example_id in wanted]
-    first = next((column for column in own if column.has_steps), None)
-    steps = compare_steps.NONE
-    if first is not None:
-        steps = compare_steps.make(first.name, first.data, settings.split, records)
+    steps = _steps(own, records, settings.split)
     compare_steps.write_table(out / "steps.csv", steps)
     lifts = compare_lifts.measure(compared, steps, evidence)
     compare_lifts.write(out, lifts)
@@ -82,7 +80,7 @@ def write(
         title=f"{data.data_name}: {' and '.join(c.name for c in own)}",
         question=compare_answer.question(summary),
         sentences=compare_answer.sentences(
-            compared, summary, lifts, settings.split, tested
+            compared, summary, lifts, settings.split, tested, noun
         ),
         ranks=ranks,
         models=tuple(models),
@@ -90,20 +88,29 @@ def write(
         sections=tuple(sections),
         **_curves(own, summary),
         agreement_name="heatmap correlation",
-        tables=compare_tables.make(compared, tested, lifts, evidence),
+        tables=compare_tables.make(compared, tested, lifts, evidence, noun),
         figures=compare_figures.draw(summary, lifts),
         steps_of=steps.model,
         facts=_facts(columns, settings),
+        noun=noun,
     )
     page.write_page(out, content, inline=len(records) <= page.MAX_INLINE)
     for (name, ids), section in zip(on_sheets.items(), sections, strict=True):
         chosen = [kept[one] for one in ids if one in kept]
-        sheets.write_sheets(out, chosen, models, section.title, name)
+        sheets.write_sheets(out, chosen, models, section.title, name, noun=noun)
     drawn = [kept[one] for one in on_sheets["chosen"] if one in kept]
     depth = ranks.index(own[-1].rank) if own[-1].rank in ranks else len(ranks) - 1
     shown = step_strips.of_different_taxa(drawn, depth, _STRIP_PICTURES)
     step_strips.write_strips(out / "steps.png", shown, models, steps.model)
     return out / "index.html"
+
+
+def _steps(own: Sequence[Column], records: list, split: str) -> compare_steps.Steps:
+    """The steps of the first model that has any."""
+    for column in own:
+        if column.has_steps:
+            return compare_steps.make(column.name, column.data, split, records)
+    return compare_steps.NONE
 
 
 def _keep(
@@ -128,8 +135,8 @@ def _model(row: Mapping[str, Any]) -> schema.Model:
         pictures=row["pictures"],
         pictures_with_object=row["object_pictures"],
         heatmap_area=row["heatmap_area"],
-        energy_on_bird=row["energy_on_bird"],
-        bird_area=row["bird_area"],
+        energy_on_object=row["energy_on_bird"],
+        object_area=row["bird_area"],
         numbers={
             f"{name} maps, %": 100 * row[name] for name in ("coherent", "incoherent")
         },
@@ -243,7 +250,7 @@ def _pictures(
                     ),
                     agreement=_known(agreement[number]),
                     split=settings.split,
-                    bird_area=_known(areas[number]),
+                    object_area=_known(areas[number]),
                     steps=chosen,
                     steps_top=top,
                     credit=credits.get(record.example_id, ""),
@@ -288,10 +295,11 @@ def _view(
 ) -> schema.View:
     taxonomy, table = column.data.taxonomy, compared.table
     evidence = column.data.source.evidence or {}
+    noun = column.data.config.data.noun
     place = table.questions.index(column.name)
     value = {name: array[number, place] for name, array in table.values.items()}
     shown = {
-        compare_tables.title(measure, evidence): float(value[measure])
+        compare_tables.title(measure, evidence, noun): float(value[measure])
         for measure in compared.measures
         if measure != "energy_on_object" and np.isfinite(value[measure])
     }
@@ -307,7 +315,7 @@ def _view(
         correct=right_or_none(value),
         heatmap=shown_map.heat[0],
         degenerate=bool(value["degenerate"]),
-        energy_on_bird=_known(value["energy_on_object"]),
+        energy_on_object=_known(value["energy_on_object"]),
         numbers=shown,
         coherent=_COHERENT.get(str(value["coherence"])),
         remark=shown_map.remarks[0],

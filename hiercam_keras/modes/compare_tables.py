@@ -33,6 +33,7 @@ def make(
     tested: Sequence[Mapping[str, Any]],
     lifts: Sequence[Lift],
     evidence: Evidence,
+    noun: str = "object",
 ) -> tuple[schema.Table, ...]:
     """All tables that have rows.
 
@@ -41,11 +42,12 @@ def make(
       tested: rows of `comparison.differences`.
       lifts: of plain maps and steps.
       evidence: which part carries which rank.
+      noun: what the pictures show.
     """
     made = (
         lift_table(lifts),
-        measure_table(compared, evidence),
-        statistics_table(tested, evidence),
+        measure_table(compared, evidence, noun),
+        statistics_table(tested, evidence, noun),
     )
     return tuple(table for table in made if table.rows)
 
@@ -82,14 +84,17 @@ def _lift_cell(one: Lift | None, rank: str) -> str | None:
     return cell
 
 
-def measure_table(compared: Compared, evidence: Evidence) -> schema.Table:
+def measure_table(
+    compared: Compared, evidence: Evidence, noun: str = "object"
+) -> schema.Table:
     """Mean of every measure for every model, with intervals."""
     rows, groups, table = [], [], compared.table
     for name in filter(compared.known, compared.measures):
         mean = resampling.share if name in _SHARES else resampling.mean
         found = [mean(table.of(name, one), table.groups) for one in table.questions]
         cells = [with_interval(one, "{:.3g}") for one in found]
-        rows.append((title(name, evidence), _range(one.n for one in found), *cells))
+        named = title(name, evidence, noun)
+        rows.append((named, _range(one.n for one in found), *cells))
         groups += [one.groups for one in found if one.n]
     return schema.Table(
         "The measures",
@@ -118,17 +123,19 @@ def _intervals(groups: Iterable[int]) -> str:
     return text
 
 
-def title(measure: str, evidence: Evidence) -> str:
+def title(measure: str, evidence: Evidence, noun: str = "object") -> str:
     """What the page calls a measure; parts by their names."""
     rank = measure.removeprefix("part_")
     if measure.startswith("part_") and rank in evidence:
         return f"energy on the {word(evidence[rank][0])}"
     if measure in MEASURES:
-        return MEASURES[measure].title.format(noun="bird")
+        return MEASURES[measure].title.format(noun=noun)
     return _FAITHFULNESS.get(measure, measure.replace("_", " "))
 
 
-def statistics_table(rows: Sequence[Mapping[str, Any]], evidence) -> schema.Table:
+def statistics_table(
+    rows: Sequence[Mapping[str, Any]], evidence: Evidence, noun: str = "object"
+) -> schema.Table:
     """The paired differences of statistics.csv, where it was written."""
     told = []
     for row in rows:
@@ -137,7 +144,7 @@ def statistics_table(rows: Sequence[Mapping[str, Any]], evidence) -> schema.Tabl
         found = Estimate(row["difference"], row["low"], row["high"])
         told.append(
             (
-                title(row["measure"], evidence),
+                title(row["measure"], evidence, noun),
                 f"{row['model_a']} − {row['model_b']}",
                 with_interval(found, "{:+.3g}"),
                 *(row[name] for name in ("count", "groups", "p_holm")),

@@ -65,6 +65,7 @@ def run(settings: Settings) -> str:
     ]
     if trust:
         lines.append(tables.format_table(eval_calibration.HEADER, trust))
+        lines += filter(None, [eval_calibration.limit_sentence(trust)])
     else:
         lines.append("no calibration: the labels are independent sigmoids")
     if len(rows) > 1:

@@ -61,7 +61,8 @@ def write(
         bins = {"as it is": _bins(scores, truth)}
         if temperature is not None:
             after = _measure(scores / temperature, truth)
-            bins[f"temperature {temperature:.2f}"] = _bins(scores / temperature, truth)
+            name = f"temperature {calibration.temperature_text(temperature)}"
+            bins[name] = _bins(scores / temperature, truth)
         rows.append(
             [
                 rank,
@@ -81,6 +82,21 @@ def write(
     workdir.write_json(folder / "calibration.json", {"bins": BINS, "ranks": about})
     reliability.save_reliability(folder / "reliability.png", panels)
     return rows
+
+
+def limit_sentence(rows: list[list[Any]]) -> str:
+    """States which temperatures are limits of the search; "" if none is."""
+    column = HEADER.index("temperature")
+    at_limit = [
+        f"{row[column]:g} ({row[0]})"
+        for row in rows
+        if row[column] is not None and calibration.at_limit(row[column])
+    ]
+    if not at_limit:
+        return ""
+    return (
+        f"A temperature at a limit of the search, not a minimum: {', '.join(at_limit)}."
+    )
 
 
 def _measure(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:

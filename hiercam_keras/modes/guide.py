@@ -29,7 +29,7 @@ from hiercam_keras.runs import network as networks
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
 
-QUESTION = "Which part of the bird marks a taxon?"
+QUESTION = "Which part of the {noun} marks a taxon?"
 
 
 def run(settings: Settings) -> str:
@@ -58,11 +58,12 @@ def run(settings: Settings) -> str:
     workdir.make_dir(out)
     content = Guide(
         title=f"{data.data_name}: a field guide by {finest}",
-        question=QUESTION,
+        question=QUESTION.format(noun=config.data.noun),
         sentences=_sentences(data, evidence, checked, settings.split),
         ranks=ranks,
         check=_check_rows(checked, planted),
         facts=_facts(data, settings),
+        noun=config.data.noun,
     )
     path = report.write_guide(out, content, pages.make(chosen))
     _write_table(out / "taxa.csv", pages, named, planted)
@@ -168,9 +169,10 @@ def _sentences(
         inside = [evidence.of("energy_on_object", rank) for rank in evidence.ranks]
         area = np.nanmean(evidence.table.pictures["object_area"])
         sentences.append(
-            f"{percent(np.nanmean(inside))} of the evidence is on the bird, which "
-            f"fills {percent(area)} of the picture; in {percent(known.mean())} of "
-            f"{wording.count(known.size, 'step')} the hottest point is off it."
+            f"{percent(np.nanmean(inside))} of the evidence is on the "
+            f"{data.config.data.noun}, which fills {percent(area)} of the picture; in "
+            f"{percent(known.mean())} of {wording.count(known.size, 'step')} the "
+            "hottest point is off it."
         )
     if checked:
         sentences.append(naming_sentence(checked))

@@ -13,7 +13,7 @@ from hiercam_keras.modes import part_naming
 from hiercam_keras.modes.guide_evidence import Evidence
 from hiercam_keras.modes.parts import word
 from hiercam_keras.report.guide import rank_slug
-from hiercam_keras.report.guide_schema import Part, Patch, Sibling, TaxonPage
+from hiercam_keras.report.guide_schema import Part, Patch, Share, Sibling, TaxonPage
 
 _SIDE = 512  # pixels, the longest side of a picture that is kept in memory
 
@@ -230,11 +230,12 @@ def _cut(image: Image.Image, box: np.ndarray) -> np.ndarray:
     return np.asarray(image.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1))))
 
 
-def _share(values: np.ndarray) -> tuple[float, float, float] | None:
-    """Share of trues with its Wilson interval; None if nothing is known."""
+def _share(values: np.ndarray) -> Share | None:
+    """Number of trues with its Wilson interval; None if nothing is known."""
     values = np.asarray(values, float)
     values = values[np.isfinite(values)]
     if not len(values):
         return None
-    low, high = wilson_interval(int(values.sum()), len(values))
-    return float(values.mean()), float(low), float(high)
+    count = int(values.sum())
+    low, high = wilson_interval(count, len(values))
+    return Share(count, len(values), float(low), float(high))

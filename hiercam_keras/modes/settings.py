@@ -128,6 +128,8 @@ class Settings:
             # A run that was trained before there was such a field is measured as this
             # command says.
             config[name] = {**self.config[name].to_dict(), **config.get(name, {})}
+        # Runs of earlier versions lack the field.
+        config.data.noun = config.data.get("noun", "object")
         trained = config.copy_and_resolve_references()
         try:
             config.update_from_flattened_dict(self.overrides)

@@ -38,6 +38,7 @@ _FREE = (
     "config.distribution",
     "config.train.checkpoint_",
     "config.data.workers",
+    "config.data.noun",
     "config.model.modules",
     "config.report",
 )

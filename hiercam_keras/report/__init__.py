@@ -1,5 +1,6 @@
-"""Room of everything that is looked at: overlays, sheets, figures, tables, the page.
+"""Overlays, sheets, figures, tables and HTML pages.
 
-The only room that imports matplotlib and Jinja2. It takes plain arrays, dicts and the
-dataclasses of `schema`; it knows no taxonomy, no data source and no model.
+This is the only package that imports matplotlib and Jinja2. It takes plain arrays,
+dicts and the dataclasses of `schema`, and does not depend on taxonomies, data or
+models.
 """

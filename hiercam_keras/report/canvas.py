@@ -1,6 +1,6 @@
-"""Writing and pasting on a Pillow image, for the sheets.
+"""Drawing text and pictures on a Pillow image, for the sheets.
 
-The fonts are those that matplotlib brings, so that a sheet looks the same everywhere.
+The fonts are those of matplotlib, so a sheet looks the same on every machine.
 """
 
 import functools
@@ -23,9 +23,9 @@ def lineage(
     truth: Sequence[str],
     width: int,
 ) -> int:
-    """Writes taxa joined by ›, broken into lines; red from the first false one on.
+    """Writes taxa joined by ›, in lines; red from the first wrong one on.
 
-    Returns the y below it.
+    Returns the y below the text.
     """
     left, y = spot
     x, face = left, font(12)
@@ -48,8 +48,8 @@ def lineage(
 def mark(
     draw: ImageDraw.ImageDraw, center: tuple[int, int], right: bool | None, color: str
 ) -> None:
-    """A check or a cross in a disc, drawn: not every font has the signs. A line across
-    it where nobody can say."""
+    """Draws a check mark or a cross in a disc, which not every font has; a line across
+    it if the truth is unknown."""
     x, y = center
     draw.ellipse((x - 8, y - 8, x + 8, y + 8), fill=color)
     if right is None:
@@ -79,7 +79,7 @@ def write(
 
 
 def wrapped(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Text in lines of at most `width` pixels; a word that is longer is broken."""
+    """Breaks text into lines of at most `width` pixels; breaks longer words."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}" if lines[-1] else word
@@ -96,7 +96,7 @@ def wrapped(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 
 def scratch() -> ImageDraw.ImageDraw:
-    """Something to write on that keeps nothing: how high text will be."""
+    """A throwaway canvas to measure the height of text."""
     return ImageDraw.Draw(Image.new("RGB", (1, 1)))
 
 

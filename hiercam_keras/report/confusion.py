@@ -1,7 +1,7 @@
-"""Which taxon is taken for which.
+"""Confusion matrices.
 
 Up to about sixty taxa the whole matrix is drawn, with lines between groups of
-relatives; beyond that it cannot be read, and the most frequent confusions are listed.
+relatives; for more, the most frequent confusions are listed.
 """
 
 import os
@@ -36,7 +36,7 @@ def confusion_png(
     Args:
       matrix: counts (N, N); row = true taxon, column = predicted taxon.
       names: N display names.
-      groups: N names of a coarser taxon; relatives are set side by side.
+      groups: N names of a coarser taxon; relatives are adjacent.
       title: above the figure.
       limit: most taxa for which the whole matrix is drawn.
       top: most confusions listed beyond that.
@@ -94,8 +94,8 @@ def _matrix_figure(matrix: np.ndarray, names: list, groups: list, title: str):
     side = 2.6 + 0.19 * max(len(names), 8)
     figure = style.new_figure(side + 1.5, side)
     axes = figure.subplots()
-    # Mistakes are small shares: the power law keeps a 2 % cell visible. They have a
-    # color of their own, so that the diagonal does not outshine them.
+    # Mistakes are small shares: the power law keeps a 2 % cell visible, and another
+    # color map separates them from the diagonal.
     norm = PowerNorm(0.5, 0.0, 1.0)
     diagonal = np.eye(len(names), dtype=bool)[..., None]
     blue, orange = matplotlib.colormaps["Blues"], matplotlib.colormaps["Oranges"]

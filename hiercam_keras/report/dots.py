@@ -1,4 +1,4 @@
-"""Figures with intervals as dots and lines, one row a thing measured."""
+"""Dot plots of values with intervals, one row for each measured quantity."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,8 @@ from matplotlib.lines import Line2D
 
 from hiercam_keras.report import style
 
-# Value and interval; an end that is not known is NaN.
 _WIDTH = 8.2  # inches
+# Value, low and high; an unknown end is NaN.
 Point = tuple[float, float, float]
 
 
@@ -28,10 +28,10 @@ def dots_png(
       rows: names, top to bottom.
       series: name -> a point for each row, None for none.
       xlabel: what is measured.
-      reference: a vertical line, as chance.
-      marks: a short tick in each row, as the row's own chance.
-      mark_label: what the marks are, in the legend.
-      pale: numbers of the rows that cannot be compared with the others.
+      reference: x of a vertical line, such as the chance level.
+      marks: x of a short tick in each row, such as the row's chance level.
+      mark_label: name of the marks in the legend.
+      pale: indices of the rows that cannot be compared with the others.
 
     Returns:
       PNG bytes.

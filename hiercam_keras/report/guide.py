@@ -1,8 +1,8 @@
 """The field guide, a folder of pages that opens from disk.
 
 index.html lists the taxa by lineage, taxa/<key>.html is the page of one taxon, and
-images/ holds patches, pictures and heat. File names are made of numbers: a taxon's name
-is data from a folder.
+images/ holds patches, pictures and heatmaps. File names are made of numbers, because
+the name of a taxon comes from a folder and cannot be trusted.
 """
 
 import os
@@ -15,7 +15,7 @@ from PIL import Image
 
 from hiercam_keras import file_names, wording
 from hiercam_keras.report import html, style
-from hiercam_keras.report.guide_schema import Guide, Patch, Sibling, TaxonPage
+from hiercam_keras.report.guide_schema import Guide, Patch, Share, Sibling, TaxonPage
 from hiercam_keras.report.overlay import encode, heat_layer
 from hiercam_keras.workdir import write_bytes, write_text
 
@@ -23,17 +23,18 @@ _PATCH_SIDE = 176  # pixels of a patch in the page
 _PICTURE_SIDE = 420  # and of a whole picture
 _HEAT_SIDE = 112
 _SLUG = 60  # letters of a rank in file names
+_FEW = 10  # pictures; of fewer a page gives the count, not a percentage
 _STYLES = ("style.css", "guide.css")
 
 
 def write_guide(
     out_dir: str | os.PathLike, guide: Guide, pages: Iterable[TaxonPage]
 ) -> Path:
-    """Writes the guide; the pages may come one at a time.
+    """Writes the guide; `pages` may be a generator.
 
     Args:
-      out_dir: folder of index.html; it is made.
-      guide: what the index says.
+      out_dir: folder of index.html; created if missing.
+      guide: contents of the index.
       pages: in the order of the tree, a taxon after its parent.
 
     Returns:
@@ -74,9 +75,9 @@ def _write_page(out: Path, guide: Guide, page: TaxonPage, images: "_Images") -> 
         credits=list(credits),
         top=_top(page.top),
         widest=max((part.lift for part in page.parts), default=1.0),
-        right=_interval(page.right),
-        off=None if page.off is None else _interval(page.off),
-        guessing=style.percent(1 / (1 + page.num_siblings)),
+        right=_share(page.right),
+        off=None if page.off is None else _share(page.off),
+        chance=style.percent(1 / (1 + page.num_siblings)),
     )
     write_text(out / "taxa" / f"{page.key}.html", text)
 
@@ -92,7 +93,7 @@ def _sibling(one: Sibling, rank: str, images: "_Images") -> dict[str, Any]:
 
 
 def _line(page: TaxonPage, images: "_Images") -> dict[str, Any]:
-    """What the index has of a taxon."""
+    """The entry of a taxon in the index."""
     first = images.place(page.patches[0], page.rank) if page.patches else None
     return {
         "key": page.key,
@@ -109,7 +110,7 @@ def _line(page: TaxonPage, images: "_Images") -> dict[str, Any]:
 
 
 class _Images:
-    """Writes each picture once, however many pages show it."""
+    """Writes each picture once, even if several pages show it."""
 
     def __init__(self, out: Path):
         self._out = out
@@ -117,7 +118,7 @@ class _Images:
         self._written: set[str] = set()
 
     def place(self, patch: Patch, rank: str) -> dict[str, Any]:
-        """Where the files of a patch are, from the folder of the guide."""
+        """Writes the files of a patch; returns their paths relative to the guide."""
         number = self._numbers.setdefault(patch.example_id, len(self._numbers))
         name = f"images/{number // 500:03d}/{number:05d}"
         picture = self._write(f"{name}.jpg", patch.picture, _PICTURE_SIDE)
@@ -153,7 +154,7 @@ class _Images:
 
 
 def rank_slug(rank: str) -> str:
-    """A rank's name as a part of a file name that a link needs no escapes for."""
+    """A rank's name as a part of a file name that needs no escapes in a URL."""
     kept = "".join(c for c in rank if c.isascii() and c.isalnum())
     if kept == rank:
         return file_names.file_name(rank)
@@ -164,8 +165,10 @@ def _top(value: float | None) -> str:
     return "" if value is None else wording.number(value, "{:.2g}")
 
 
-def _interval(values: tuple[float, float, float]) -> str:
-    share, low, high = values
-    if not np.isfinite([low, high]).all():
-        return style.percent(share)
-    return f"{style.percent(share)} ({100 * low:.0f} to {100 * high:.0f})"
+def _share(share: Share) -> str:
+    """`90 % (70 to 97) of 20 pictures`; `2 of 3 pictures` if there are few."""
+    of = f"of {wording.count(share.total, 'picture')}"
+    if share.total < _FEW:
+        return f"{share.count} {of}"
+    percent = style.percent(share.count / share.total)
+    return f"{percent} ({100 * share.low:.0f} to {100 * share.high:.0f}) {of}"

@@ -1,24 +1,39 @@
-"""What the field guide is filled with, as plain values."""
+"""The contents of the field guide, as plain values."""
 
 import dataclasses
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 
+class Share(NamedTuple):
+    """How many pictures have a property: `count` of `total`.
+
+    Attributes:
+      count, total: numbers of pictures; total is at least 1.
+      low, high: Wilson interval (95 %) of count / total, 0 .. 1.
+    """
+
+    count: int
+    total: int
+    low: float
+    high: float
+
+
 @dataclasses.dataclass(frozen=True)
 class Patch:
-    """A place of one picture that a step map points at.
+    """The window of one picture with the most energy of a step map.
 
     Attributes:
       example_id: of the picture.
       name: display name of the picture's finest taxon.
       crop: uint8 (h, w, 3), the patch at the photograph's own resolution.
-      picture: uint8 (H, W, 3), what the model saw of the photograph.
+      picture: uint8 (H, W, 3), the part of the photograph that the model gets.
       heatmap: float (h, w) in [0, 1], of the step.
       box: x0, y0, x1, y1 of the patch in 0 .. 1 of `picture`.
       sure: probability of the taxon within its parent.
-      credit: who made the photograph, "" if not known.
+      credit: author and licence of the photograph, "" if unknown.
       remark: on the map, "" for none (weak among the patches of the taxon, nearly
         constant).
     """
@@ -36,13 +51,13 @@ class Patch:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What a step has on one part of the bird.
+    """Energy of a step map on one part.
 
     Attributes:
       name: of the part.
       lift: energy over area; 1 is chance.
-      special: lift over the mean of the lifts of all steps on this part.
-      planted: the part is known to carry the trait.
+      special: lift over the geometric mean of the lifts of all steps on this part.
+      planted: whether the data set says that this part carries the trait.
     """
 
     name: str
@@ -53,14 +68,14 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Sibling:
-    """A sibling of the taxon that the page is about.
+    """A sibling of the taxon of a page.
 
     Attributes:
       key: of its own page, `TaxonPage.key`.
       name: display name.
-      taken: mean share of the probability that it takes from the page's taxon.
-      patches: of its own step.
-      top: value of the hottest color of their maps; None where each has its own scale.
+      taken: mean probability of the sibling on pictures of the page's taxon.
+      patches: of the sibling's own step.
+      top: value of the hottest color of their maps; None if each has its own scale.
     """
 
     key: str
@@ -78,15 +93,16 @@ class TaxonPage:
       key: names the page's file; rank and label, never a name from a folder.
       rank, name: of the taxon.
       path: (key, name) of the taxa above it that have a page, coarse to fine.
-      parent: name of the taxon within which it is chosen.
+      parent: name of the parent taxon.
       lineage: all taxa down to this one.
-      num_siblings: taxa that it is chosen among; 0 for an only child.
-      count: pictures of it.
-      sure: mean probability within its parent.
-      right: (share, low, high) of the pictures in which it beats its siblings.
-      off: (share, low, high) of the pictures with the hottest point off the bird; None
-        where the bird's place is not known.
-      on_object: mean share of the energy on the bird, and of the picture that it fills.
+      num_siblings: number of siblings; 0 for an only child.
+      count: number of pictures of the taxon.
+      sure: mean probability within its parent, 0 .. 1.
+      right: pictures in which it is more probable than its siblings.
+      off: pictures with the hottest point off the object; None where no object is
+        known.
+      on_object: mean share of the energy on the object, and of the picture that the
+        object fills; None where no object is known.
       parts: of the step, the named one first; empty where no parts are known.
       patches: best first.
       siblings: nearest first.
@@ -104,8 +120,8 @@ class TaxonPage:
     num_siblings: int
     count: int
     sure: float
-    right: tuple[float, float, float]
-    off: tuple[float, float, float] | None
+    right: Share
+    off: Share | None
     on_object: tuple[float, float] | None
     parts: tuple[Part, ...]
     patches: tuple[Patch, ...]
@@ -116,17 +132,18 @@ class TaxonPage:
 
 @dataclasses.dataclass(frozen=True)
 class Guide:
-    """What the index says.
+    """The contents of the index page.
 
     Attributes:
       title: of the guide.
-      question: what it tries to answer.
-      sentences: what it found, computed from this run.
+      question: title line of the index.
+      sentences: the findings, computed from this run.
       ranks: of its pages, coarse to fine.
-      check: rows of a table on how often the planted part is named; empty where nobody
-        knows. Cells: rank, part, named, taxa, share with interval, chance, and what the
-        best answer that is the same for all taxa has.
+      check: rows of a table on how often the planted part is named; empty where none is
+        known. Cells: rank, part, named, taxa, share with interval, chance, and the
+        share of the best constant answer.
       facts: small print, label -> text.
+      noun: what the pictures show, as in "bird" (`config.data.noun`).
     """
 
     title: str
@@ -135,3 +152,4 @@ class Guide:
     ranks: tuple[str, ...]
     check: tuple[tuple[str, ...], ...] = ()
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    noun: str = "object"

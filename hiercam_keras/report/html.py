@@ -1,8 +1,8 @@
-"""What every page that opens from disk is made with.
+"""Rendering of HTML pages that open from disk.
 
-Text reaches a page through Jinja2's autoescape, through `tojson`, or in a script as
-text nodes, and a content security policy lets nothing run but our own script: names
-come from folders, and a folder may be called `<script>`. Nothing is ever fetched.
+Names come from folders, and a folder may be called `<script>`. All text is therefore
+inserted through Jinja2's autoescape, through `tojson`, or by scripts as text nodes, and
+a content security policy allows only our own script. Pages fetch nothing.
 """
 
 import base64
@@ -30,11 +30,10 @@ def render(
 
     Args:
       template: its file in templates/.
-      scripts: files that together are the page's script; each file's names are known
-        to those after it, and none outside.
-      styles: files that together are its style sheet.
-      **values: what the template shows. It also gets `css`, `script` and `policy`, the
-        content security policy that allows these two and local pictures.
+      scripts: files that are concatenated to the page's script, in one scope.
+      styles: files that are concatenated to its style sheet.
+      **values: variables of the template. It also gets `css`, `script` and `policy`,
+        the content security policy that allows these two and local pictures.
     """
     css = "\n".join(_read(name) for name in styles)
     parts = "\n".join(_read(name) for name in scripts)
@@ -88,13 +87,13 @@ def data_uri(data: bytes, suffix: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """What a content security policy calls the hash of an inline block."""
+    """The hash of an inline block in the form of a content security policy."""
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 
 
 def number(value: float | None) -> float | None:
-    """A number for JSON, which knows no NaN and no infinity."""
+    """A number for JSON, rounded; None for NaN and infinity, which JSON lacks."""
     if value is None or not math.isfinite(value):
         return None
     return round(float(value), 5)

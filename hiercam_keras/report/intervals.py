@@ -1,4 +1,4 @@
-"""Values with their intervals, as dots on whiskers, in panels."""
+"""Values with intervals as dots on whiskers, in panels that share their rows."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from hiercam_keras.report import style
 
-_LETTERS = 32  # of a line of a label
+_LETTERS = 32  # letters in a line of a label
 # label -> (value, low, high); an interval of NaN is not drawn.
 Values = Mapping[str, tuple[float, float, float]]
 
@@ -19,14 +19,13 @@ def intervals_png(
     marked: Mapping[str, Sequence[str]] | None = None,
     percent: bool = False,
 ) -> bytes:
-    """Draws one panel for each entry, all over the same axis and with the same rows.
+    """Draws one panel for each entry, with shared rows and a shared x axis.
 
     Args:
       panels: title -> rows; a row that a panel lacks stays empty.
       xlabel: of the values.
-      reference: a dotted line (what chance gives), the same for all rows or by label.
-      marked: title -> labels that are drawn in the accent's color: where the value is
-        expected to be large.
+      reference: chance level, one dotted line for all rows, or a tick by label.
+      marked: title -> labels with an expected large value, in the accent color.
       percent: whether values are shares, shown as percentages.
 
     Returns:
@@ -37,7 +36,7 @@ def intervals_png(
     lines = [line for label in shown for line in label.split("\n")]
     row = max(0.34, 0.18 * max((one.count("\n") + 1 for one in shown), default=1))
     height = 1.0 + row * max(1, len(labels))
-    words = 0.5 + 0.085 * max(map(len, lines), default=0)  # inches beside the panels
+    words = 0.5 + 0.085 * max(map(len, lines), default=0)  # inches left of the panels
     with style.drawing():
         width = max(8.0, words + 1.9 * len(panels))
         figure = style.new_figure(width, max(1.9, height))

@@ -1,4 +1,4 @@
-"""Boxes on pictures, and accuracy against the threshold."""
+"""Figures of localization: boxes on pictures, and accuracy against the threshold."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class BoxPicture(NamedTuple):
       box: (4,) predicted, likewise.
       iou: of the two.
       name: of the taxon.
-      degenerate: whether the map shows nothing.
+      degenerate: whether there is no heatmap.
     """
 
     image: np.ndarray

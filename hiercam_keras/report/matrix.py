@@ -1,7 +1,7 @@
-"""Small matrices of figures, as lifts of maps on parts.
+"""Small matrices of numbers, such as lifts of maps on parts.
 
-One panel a model, one color scale for all; the cells that a hypothesis names are
-framed, so that the eye can check it.
+There is one panel for each model and one color scale; cells with an expected large
+value are framed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,12 +27,12 @@ def matrix_png(
     """Draws one matrix for each panel, side by side.
 
     Args:
-      panels: title -> (rows, columns) figures; NaN is left blank.
+      panels: title -> numbers (rows, columns); NaN is left blank.
       rows, columns: names, shared by all panels.
       framed: (row, column) of the cells that are framed.
-      middle: the figure that is white, as chance.
+      middle: the value that is drawn white, such as the chance level.
       label: of the color bar.
-      intervals: title -> (rows, columns, 2), written below the figures.
+      intervals: title -> (rows, columns, 2), written below the numbers.
 
     Returns:
       PNG bytes.
@@ -48,7 +48,7 @@ def matrix_png(
                 f"{(len(rows), len(columns))}"
             )
     known = np.concatenate([panel[np.isfinite(panel)] for panel in values.values()])
-    # The same reach to both sides, so that what is near the middle looks so.
+    # A symmetric range, so that the same distance has the same color strength.
     reach = max(np.abs(known - middle).max(initial=0.0), 0.05)
     with style.drawing():
         cell = (1.02, 0.52) if intervals else (0.85, 0.36)

@@ -1,7 +1,7 @@
-"""A heatmap laid over its picture.
+"""Overlays of a heatmap on its picture.
 
-Color comes from a perceptually uniform colormap, and opacity grows with the heat: where
-the map is cold the picture shows through untouched, so that the bird stays a bird.
+The color comes from a perceptually uniform colormap, and the opacity grows with the
+heat, so cold regions show the unchanged picture.
 """
 
 import functools
@@ -42,9 +42,8 @@ def overlay(
       heatmap: float in [0, 1]; (H, W), or of another size and then resized bilinearly.
       alpha: strength in [0, 1]; 0 shows the picture alone, 1 hides it under the peak.
       colormap: name of a matplotlib colormap.
-      degenerate: the map says nothing (zero or constant): the picture is shown in gray
-        under a hatch, and never as a cold map. A map of a single value is treated so
-        whether it is said or not.
+      degenerate: the map is zero or constant: the picture is shown in gray under a
+        hatch instead of a cold map. A map with a single value is always degenerate.
 
     Returns:
       uint8 (H, W, 3).
@@ -74,7 +73,7 @@ def heat_layer(
     degenerate: bool = False,
     levels: int = 128,
 ) -> Image.Image:
-    """The heat alone as a small palette image with opacity, to be laid over a picture.
+    """The heatmap alone, as a small palette image with opacity for use over a picture.
 
     Args:
       heatmap: float (h, w) in [0, 1].
@@ -112,7 +111,7 @@ def color_bar(
 
 
 def hatched(image: np.ndarray) -> np.ndarray:
-    """The picture in gray under thin diagonal stripes: "no map" at a glance."""
+    """The picture in gray under thin diagonal stripes, the sign of a degenerate map."""
     gray = desaturate(_check_image(image), 0.0).astype(np.float32)
     gray = 96 + 0.55 * gray  # paler, so that it is not taken for a picture in gray
     stripes = _stripes(*image.shape[:2])[..., None]
@@ -151,7 +150,11 @@ def resize_heatmap(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def check_heatmap(heatmap: np.ndarray) -> np.ndarray:
-    """Float32 (h, w) in [0, 1]; a UserError says what is wrong with any other array."""
+    """Checks a heatmap and returns it as float32 (h, w) in [0, 1].
+
+    Raises:
+      UserError: the array has another shape, or values outside of [0, 1].
+    """
     heatmap = np.asarray(heatmap)
     if heatmap.ndim != 2 or 0 in heatmap.shape:
         raise UserError(f"heatmap has shape {heatmap.shape}, expected (height, width)")
@@ -197,7 +200,7 @@ def encode(image: Image.Image, format: str, quality: int = 88) -> bytes:
 
 
 def _strength(alpha: float) -> float:
-    # At the default of one half the peak should already speak clearly: 0.5 -> 0.75.
+    # The default of one half should show the peak clearly: 0.5 -> 0.75.
     return 1.0 - (1.0 - alpha) ** 2
 
 

@@ -1,7 +1,7 @@
 """The compare page, one index.html that opens from disk.
 
-Style and script are inlined, pictures too as long as they are few; `html` tells how
-names are kept from running, `page_data` what the script reads.
+Style and script are inlined, and pictures too up to `MAX_INLINE`. `html` describes how
+names are escaped, `page_data` the JSON that the script reads.
 """
 
 import math
@@ -34,22 +34,22 @@ def write_page(
 
     Args:
       out_dir: folder of index.html; it is made.
-      page: what is shown, see `schema.Page`.
+      page: the content, see `schema.Page`.
       inline: pictures as data URIs in index.html (about 40 kB a picture); otherwise as
-        files in `images/` beside it, loaded as they come into view, and written as
-        they come from `page.pictures`. None: inline up to `MAX_INLINE` pictures.
+        files in `images/` next to it, loaded lazily and written while
+        `page.pictures` is consumed. None: inline up to `MAX_INLINE` pictures.
 
     Returns:
       Path of index.html.
 
     Raises:
-      UserError: ids that repeat or are unknown, or views that are not those of the
-        models; a folder that cannot be written.
+      UserError: an id is repeated or unknown, the views are not those of the models,
+        or the folder cannot be written.
     """
     if inline is None:
         known = isinstance(page.pictures, Sized)
         inline = known and len(page.pictures) <= MAX_INLINE
-    data = page_data(page, _place_inline if inline else _place_beside(Path(out_dir)))
+    data = page_data(page, _place_inline if inline else _place_files(Path(out_dir)))
     text = _render(page, data, _hero(page.hero, data["pictures"]))
     path = Path(out_dir) / "index.html"
     write_text(path, text)
@@ -71,7 +71,7 @@ def _render(page: Page, data: Mapping[str, Any], hero: Mapping | None) -> str:
         _SCRIPTS,
         ("style.css", "browser.css"),
         page=page,
-        summary=_summary(page.models),
+        summary=_summary(page.models, page.noun),
         data=data,
         hero=hero,
         curve=curve,
@@ -79,8 +79,8 @@ def _render(page: Page, data: Mapping[str, Any], hero: Mapping | None) -> str:
     )
 
 
-def _summary(models: Sequence[Model]) -> dict[str, list]:
-    """Header and rows of the summary table, without columns that no model fills."""
+def _summary(models: Sequence[Model], noun: str) -> dict[str, list]:
+    """Header and rows of the summary table, without columns that are empty."""
     columns = {
         "model": [m.name for m in models],
         "rank": [m.rank for m in models],
@@ -90,8 +90,8 @@ def _summary(models: Sequence[Model]) -> dict[str, list]:
         "95 % interval": [_interval(m.accuracy_interval) for m in models],
         "guessing": [_chance(m.chance) for m in models],
         "mean heatmap area": [_share(m.heatmap_area) for m in models],
-        "heat on the bird": [_share(m.energy_on_bird) for m in models],
-        "bird's share of the picture": [_share(m.bird_area) for m in models],
+        f"energy on the {noun}": [_share(m.energy_on_object) for m in models],
+        f"area of the {noun}": [_share(m.object_area) for m in models],
         "pictures with a known object": [
             html.cell(m.pictures_with_object or None) for m in models
         ],
@@ -105,7 +105,7 @@ def _summary(models: Sequence[Model]) -> dict[str, list]:
 
 
 def _hero(chosen: str | None, pictures: Sequence[Mapping]) -> Mapping | None:
-    """The picture at the top: all models right and their maps least alike."""
+    """The picture at the top: the least similar maps among the all-correct ones."""
     if chosen is not None:
         return next(one for one in pictures if one["id"] == chosen)
 
@@ -124,7 +124,7 @@ def _place_inline(name: str, data: bytes) -> str:
     return html.data_uri(data, name.rsplit(".", 1)[-1])
 
 
-def _place_beside(out_dir: Path):
+def _place_files(out_dir: Path):
     def place(name: str, data: bytes) -> str:
         write_bytes(out_dir / "images" / name, data)
         return f"images/{name}"

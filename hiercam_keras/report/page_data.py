@@ -1,8 +1,8 @@
-"""What the script of the compare page reads, as one JSON value.
+"""The JSON value that the script of the compare page reads.
 
-Ten thousand pictures have to fit: each lineage is stored once and pictures have its
-number, numbers are lists in the order of one list of labels, and each picture and each
-heat is a file next to the page where there are many.
+It is compact enough for ten thousand pictures: each lineage is stored once and
+referenced by number, numbers are lists in the order of one list of labels, and with
+many pictures each picture and heatmap is a file next to the page.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,21 +31,21 @@ from hiercam_keras.report.sheets import check_views, shared_prefix
 _IMAGE_SIDE = 256  # pixels, the longest side of a picture in the page
 _HEAT_SIDE = 112  # heat is smooth: the browser scales it up without a visible loss
 
-# Puts the bytes of a picture where the page finds them, and says where that is.
+# Stores the bytes of a picture and returns the URL that the page uses for it.
 Place = Callable[[str, bytes], str]
 
 
 def page_data(page: Page, place: Place) -> dict[str, Any]:
-    """The data of a page, JSON as its script reads it.
+    """The data of a page as a JSON value.
 
-    Goes through the pictures once and keeps what is said of them, no pixels.
+    Consumes the pictures once and keeps their texts and numbers, but no pixels.
 
     Args:
-      page: what is shown.
-      place: called with a name and the bytes of each picture and heat.
+      page: the content.
+      place: called with a name and the bytes of each picture and heatmap.
 
     Raises:
-      UserError: ids that repeat or are unknown, or views that are not the models'.
+      UserError: an id is repeated or unknown, or the views are not those of the models.
     """
     lineages, labels = _Lineages(), {"picture": {}, "view": {}, "step": {}}
     number_of: dict[str, int] = {}
@@ -55,25 +55,26 @@ def page_data(page: Page, place: Place) -> dict[str, Any]:
         if picture.example_id in number_of:
             raise UserError(f"the page has pictures twice: {picture.example_id}")
         number_of[picture.example_id] = index
-        told = _picture(picture, index, place, lineages)
-        told["numbers"] = _values(picture.numbers, labels["picture"])
-        for view, shown in zip(told["views"], picture.views, strict=True):
+        entry = _picture(picture, index, place, lineages)
+        entry["numbers"] = _values(picture.numbers, labels["picture"])
+        for view, shown in zip(entry["views"], picture.views, strict=True):
             view["numbers"] = _values(shown.numbers, labels["view"])
-        for step, shown in zip(told["steps"], picture.steps, strict=True):
+        for step, shown in zip(entry["steps"], picture.steps, strict=True):
             step["numbers"] = _values(shown.numbers, labels["step"])
-        pictures.append(told)
+        pictures.append(entry)
     _check_ids(page, number_of)
-    for told in pictures:
-        _fill(told, labels["picture"])
-        for view in told["views"]:
+    for entry in pictures:
+        _fill(entry, labels["picture"])
+        for view in entry["views"]:
             _fill(view, labels["view"])
-        for step in told["steps"]:
+        for step in entry["steps"]:
             _fill(step, labels["step"])
     skip = shared_prefix(lineages.taxa)
     return {
         "ranks": list(page.ranks[skip:]),
         "skip": skip,
         "models": [{"name": m.name, "rank": m.rank} for m in page.models],
+        "noun": page.noun,
         "stepsOf": page.steps_of,
         "scales": _scales(pictures),
         "agreementName": page.agreement_name,
@@ -109,7 +110,7 @@ def _check_ids(page: Page, number_of: Mapping[str, int]) -> None:
 
 
 class _Lineages:
-    """Numbers lineages; `taxa` are the lineages in that order."""
+    """Assigns a number to each lineage; `taxa` holds the lineages in that order."""
 
     def __init__(self):
         self.taxa: list[list[str]] = []
@@ -126,16 +127,16 @@ class _Lineages:
 def _values(
     numbers: Mapping[str, float], labels: dict[str, None]
 ) -> list[float | None]:
-    """The numbers in the order of `labels`, to which new labels are added."""
-    told = {str(label): number(value) for label, value in numbers.items()}
-    for label in told:
+    """The numbers in the order of `labels`; adds labels that are new."""
+    entry = {str(label): number(value) for label, value in numbers.items()}
+    for label in entry:
         labels[label] = None
-    return [told.get(label) for label in labels]
+    return [entry.get(label) for label in labels]
 
 
-def _fill(told: dict[str, Any], labels: Mapping[str, None]) -> None:
-    """Nothing for the labels that only later pictures brought."""
-    told["numbers"] += [None] * (len(labels) - len(told["numbers"]))
+def _fill(entry: dict[str, Any], labels: Mapping[str, None]) -> None:
+    """Pads numbers with None for labels that later pictures added."""
+    entry["numbers"] += [None] * (len(labels) - len(entry["numbers"]))
 
 
 def _picture(
@@ -147,14 +148,14 @@ def _picture(
         image = image.resize((width, height), Image.Resampling.LANCZOS)
     # Folders of a few thousand files: more make file managers slow.
     name, size = f"{index // 500:03d}/{index:05d}", (height, width)
-    told = {
+    entry = {
         "id": picture.example_id,
         "split": picture.split,
         "name": picture.true_name,
         "true": lineages.number(picture.true),
         "image": place(f"{name}.jpg", encode(image, "jpg", quality=85)),
         "agreement": number(picture.agreement),
-        "birdArea": number(picture.bird_area),
+        "objectArea": number(picture.object_area),
         "stepsTop": wording.number(picture.steps_top, "{:.2g}")
         if picture.steps_top is not None
         else "",
@@ -168,8 +169,8 @@ def _picture(
         ],
     }
     if picture.credit:
-        told["credit"] = picture.credit
-    return told
+        entry["credit"] = picture.credit
+    return entry
 
 
 def _view(
@@ -184,7 +185,7 @@ def _view(
         "name": view.predicted_name,
         "p": number(view.probability),
         "right": _verdict(view.correct),
-        "energy": number(view.energy_on_bird),
+        "energy": number(view.energy_on_object),
         "coherent": None if view.coherent is None else bool(view.coherent),
         "remark": view.remark,
         **_heat(view.heatmap, view.degenerate, name, size, place),
@@ -196,17 +197,17 @@ def _verdict(correct: bool | None) -> bool | None:
 
 
 def _step(step: Step, name: str, size: tuple[int, int], place: Place) -> dict[str, Any]:
-    told = {
+    entry = {
         "rank": step.rank,
         "name": step.name,
         "note": "" if step.heatmap is not None else ONLY_CHILD,
         "remark": step.remark,
     }
-    if step.heatmap is None:  # neither right nor wrong, and as probable as its parent
+    if step.heatmap is None:  # an only child: neither right nor wrong
         nothing = {"p": None, "right": None, "heat": None, "degenerate": True}
-        return told | nothing
-    told |= {"p": number(step.probability), "right": _verdict(step.correct)}
-    return told | _heat(step.heatmap, step.degenerate, name, size, place)
+        return entry | nothing
+    entry |= {"p": number(step.probability), "right": _verdict(step.correct)}
+    return entry | _heat(step.heatmap, step.degenerate, name, size, place)
 
 
 def _heat(

@@ -1,12 +1,12 @@
 """The figure for one photo.
 
-The photo with its answer on the left; on the right one column per rank, coarse to fine:
-where the network looked for the most probable taxon of the rank (marginal), where for
-the choice within its parent (step), and how sure it is, with those that came second.
+On the left is the photo with its prediction; on the right one column per rank, coarse
+to fine: the map of the most probable taxon of the rank (marginal), the map of the
+choice within its parent (step), and the probabilities of the most probable taxa.
 
-The steps are those on the way to the answer at the finest rank. The most probable taxa
-of coarser ranks need not lie on this way: the most probable species can belong to
-another family than the most probable family. The figure then names the step's taxon.
+The steps follow the path to the prediction at the finest rank. The most probable taxa
+of coarser ranks can be off this path: the most probable species may belong to another
+family than the most probable family. The figure then names the step's taxon.
 """
 
 import dataclasses
@@ -26,21 +26,21 @@ from hiercam_keras.report.overlay import color_bar, overlay
 
 @dataclasses.dataclass(frozen=True)
 class RankAnswer:
-    """What the network said at one rank.
+    """The prediction at one rank, with its maps.
 
     Attributes:
       rank: name of the rank.
       name: display name of the predicted taxon.
-      probability: of it, in [0, 1].
-      others: (name, probability) of those that came second, third, ...
+      probability: of the taxon, in [0, 1].
+      others: (name, probability) of the next taxa, by descending probability.
       heatmap: float (h, w) in [0, 1] of the taxon's own (marginal) score.
-      degenerate: that map says nothing.
+      degenerate: there is no heatmap.
       step: float (h, w) in [0, 1] of the step from the parent taxon, or None.
-      step_degenerate: that map says nothing.
+      step_degenerate: there is no heatmap of the step.
       step_note: shown in place of a step that is None (`schema.ONLY_CHILD`).
-      step_name: display name of the taxon that the step chose; "" for `name`.
-      nested: the taxon belongs to the one of the column before.
-      true_name: display name of the true taxon where it is known.
+      step_name: display name of the taxon of the step; "" for `name`.
+      nested: whether the taxon belongs to that of the previous column.
+      true_name: display name of the true taxon, None if unknown.
       remark, step_remark: on the two maps, "" for none (weak, nearly constant).
     """
 
@@ -62,13 +62,13 @@ class RankAnswer:
 
 @dataclasses.dataclass(frozen=True)
 class Contrast:
-    """The predicted taxon against the one that came second, at the finest rank.
+    """The predicted taxon against the second most probable, at the finest rank.
 
     Attributes:
       name: display name of the runner-up.
-      probability: of it.
-      heatmap: float (h, w) in [0, 1]: what speaks for the first against the second.
-      degenerate: the map says nothing.
+      probability: of the runner-up, in [0, 1].
+      heatmap: float (h, w) in [0, 1]: evidence for the first against the second.
+      degenerate: there is no heatmap.
       remark: on the map, "" for none.
     """
 
@@ -135,9 +135,9 @@ def single_png(
 
     Args:
       image: uint8 (H, W, 3), the model's input picture (square).
-      ranks: coarse to fine, at least one; ranks with a single taxon are best left out.
+      ranks: coarse to fine, at least one; ranks with a single taxon are best omitted.
       contrast: the runner-up and its map, or None.
-      title: small, at the top left (such as the file's name).
+      title: small text at the top left (such as the file's name).
       alpha: strength of the overlays.
       dpi: pixels per inch; the figure is 7.3 inches high.
       scales: of the two rows; None where each map has its own.
@@ -146,7 +146,7 @@ def single_png(
       PNG bytes; about 2:1 with four ranks.
 
     Raises:
-      UserError: no rank, or images and maps of other forms than these.
+      UserError: there is no rank, or an image or map has another shape or dtype.
     """
     if not ranks:
         raise UserError("a figure of one photo needs at least one rank")
@@ -294,7 +294,7 @@ def _step_caption(answer: RankAnswer) -> str:
 
 
 def _draw_bars(axes: Axes, answer: RankAnswer) -> None:
-    """The predicted taxon and those after it, each name above its bar."""
+    """Draws the predicted taxon and the next ones, each name above its bar."""
     entries = [(answer.name, answer.probability), *answer.others][:_MAX_BARS]
     axes.set_axis_off()
     axes.set_xlim(0, 1)
@@ -376,8 +376,8 @@ def _write_lines(
     """Writes text within a width in inches, the last line on the baseline.
 
     Args:
-      sizes: (font size, most lines) in the order in which they are tried; the last one
-        is taken in any case, so that nothing is cut.
+      sizes: (font size, most lines) in the order in which they are tried; the last is
+        used if none fits, so no text is cut.
     """
     size, lines = _fitted(text, width, sizes, weight)
     for above, line in enumerate(reversed(lines)):

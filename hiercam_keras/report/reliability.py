@@ -15,12 +15,12 @@ _COLUMNS = 4
 
 
 class Panel(NamedTuple):
-    """One rank.
+    """The diagram of one rank.
 
     Attributes:
       title: the rank.
-      ece: expected calibration error of the model as it is.
-      ece_scaled: with a temperature; None without one.
+      ece: expected calibration error without temperature scaling, 0 .. 1.
+      ece_scaled: the same with temperature scaling, or None.
       bins: name -> low, high, count, confidence and accuracy of each bin.
     """
 

@@ -1,7 +1,7 @@
-"""What sheets and page are filled with, as plain values.
+"""The contents of the sheets and of the compare page, as plain values.
 
 Lineages are tuples of taxon names, coarse to fine; a model at rank family predicts a
-lineage that ends at the family. Names are data from folders: nothing here trusts them.
+lineage that ends at the family. Names come from folders, so nothing here trusts them.
 Shares, probabilities and agreements are floats, not percentages.
 """
 
@@ -21,14 +21,14 @@ class Model:
       num_classes: number of taxa at that rank.
       accuracy: on the test split, in [0, 1].
       accuracy_interval: (low, high) of its confidence interval, or None.
-      chance: accuracy of guessing (or of always the largest class), NaN where the
-        training is not known.
+      chance: accuracy of always answering the commonest training class, or None; NaN
+        if the training is unknown.
       heatmap_area: mean share of the picture that is hot, or None.
-      energy_on_bird: mean share of heatmap energy on the bird, or None without masks.
-      bird_area: mean share of the picture that is bird: what chance would give.
+      energy_on_object: mean share of the energy on the object, or None without masks.
+      object_area: mean share of the picture that the object fills: the chance level.
       numbers: further columns of the summary table, label -> number.
-      pictures: that the means are over, or None where that is not known.
-      pictures_with_object: of them, those whose object is known.
+      pictures: number of pictures that the means are over, or None if unknown.
+      pictures_with_object: number of them with a known object.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Model:
     accuracy_interval: tuple[float, float] | None = None
     chance: float | None = None
     heatmap_area: float | None = None
-    energy_on_bird: float | None = None
-    bird_area: float | None = None
+    energy_on_object: float | None = None
+    object_area: float | None = None
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     pictures: int | None = None
     pictures_with_object: int | None = None
@@ -47,20 +47,20 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What one model said of one picture, and where it looked.
+    """Prediction and heatmap of one model for one picture.
 
     Attributes:
       model: `Model.name`.
-      predicted: lineage down to the model's rank.
+      predicted: predicted lineage, down to the model's rank.
       predicted_name: display name of the prediction ("Accipiter nisus").
       probability: the model's probability of it, in [0, 1].
       correct: whether it is the true taxon at the model's rank; None where the model
         does not have the true one.
       heatmap: float (h, w) in [0, 1], any resolution, covering the whole image.
-      degenerate: the map is zero or constant and says nothing.
-      energy_on_bird: share of heatmap energy on the bird, or None without a mask.
+      degenerate: the map is zero or constant: there is no heatmap.
+      energy_on_object: share of the energy on the object, or None without a mask.
       numbers: further numbers of this view, label -> number; sortable in the page.
-      coherent: whether the map counts as coherent, or None where that is not known.
+      coherent: whether the map is coherent, or None if undecided.
       remark: on the map, "" for none (nearly constant).
     """
 
@@ -71,7 +71,7 @@ class View:
     correct: bool | None
     heatmap: np.ndarray
     degenerate: bool = False
-    energy_on_bird: float | None = None
+    energy_on_object: float | None = None
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     coherent: bool | None = None
     remark: str = ""
@@ -91,21 +91,23 @@ STEPS_APART = (
     "among the others of the picture says so."
 )
 
-# What is shown in place of a step into a taxon without siblings.
+# Shown in place of the step into a taxon without siblings.
 ONLY_CHILD = "only child: no choice"
+# Shown in place of the numbers of a degenerate map.
+NO_HEATMAP = "no heatmap"
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What chose one taxon among its siblings, on the way from the root to a leaf.
+    """The step map of one taxon of the predicted lineage: evidence against siblings.
 
     Attributes:
       rank: of the taxon.
       name: its display name.
-      probability: of it, given its parent, in [0, 1].
+      probability: of the taxon given its parent, in [0, 1].
       correct: whether it is the true taxon; None as in `View`.
-      heatmap: float (h, w) in [0, 1]; None for an only child, which was no choice.
-      degenerate: the map is zero or constant and says nothing.
+      heatmap: float (h, w) in [0, 1]; None for a taxon without siblings.
+      degenerate: the map is zero or constant: there is no heatmap.
       numbers: further numbers, label -> number.
       remark: on the map, "" for none (weak among the steps, nearly constant).
     """
@@ -130,13 +132,13 @@ class Picture:
       true: the whole true lineage, coarse to fine.
       true_name: display name of the finest true taxon.
       views: in the order of the page's models.
-      agreement: how alike the maps are (such as a mean correlation), or None.
-      split: which split the picture is from.
-      bird_area: share of the picture that is bird, or None without a mask.
+      agreement: similarity of the maps (such as a mean correlation), or None.
+      split: name of the picture's split.
+      object_area: share of the picture that the object fills, or None without a mask.
       numbers: further numbers of this picture, label -> number; sortable in the page.
-      steps: of the finest model, coarse to fine; none where they were not made.
-      credit: who made the picture and under which licence.
-      steps_top: value of the hottest color of the steps; None where each has its own.
+      steps: of the finest model, coarse to fine; empty if not computed.
+      credit: author and licence of the picture.
+      steps_top: value of the hottest color of the steps; None if each has its own.
     """
 
     example_id: str
@@ -146,7 +148,7 @@ class Picture:
     views: tuple[View, ...]
     agreement: float | None = None
     split: str = "test"
-    bird_area: float | None = None
+    object_area: float | None = None
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     credit: str = ""
@@ -155,7 +157,7 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A choice of pictures: a tab of the page ("chosen by seed", "most agreeing").
+    """A selection of pictures: a tab of the page ("chosen by seed", "most agreeing").
 
     Attributes:
       title: of the tab.
@@ -180,7 +182,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A plot below the summary: PNG bytes, with `alt` for those who cannot see it."""
+    """A plot below the summary: PNG bytes, with `alt` text for screen readers."""
 
     title: str
     png: bytes
@@ -194,20 +196,21 @@ class Page:
 
     Attributes:
       title: of the page.
-      question: what was asked.
-      sentences: the answer, computed by the caller from this run's numbers.
+      question: title line of the page.
+      sentences: the findings, computed by the caller from this run's numbers.
       ranks: names of the ranks of the lineages, coarse to fine.
       models: columns, in the order in which they are shown.
-      pictures: each once, even when several sections show it; taken one at a time,
-        so that a generator may make each when it is its turn.
+      pictures: each once, even when several sections show it. They are consumed one
+        at a time, so a generator keeps memory constant.
       sections: tabs.
       curves: name of a run -> columns of its log.csv, see `curves`.
-      chances: name of a curve -> accuracy of guessing, drawn as a dotted line.
-      agreement_name: what `Picture.agreement` is ("correlation of the heatmaps").
+      chances: name of a curve -> chance accuracy, drawn as a dotted line.
+      agreement_name: title of `Picture.agreement` ("correlation of the heatmaps").
       tables, figures: further results, in order, below the learning curves.
       steps_of: name of the model whose steps the pictures have.
       hero: example_id of the picture at the top; None chooses one.
       facts: small print at the end, label -> text (data, seed, versions, command).
+      noun: what the pictures show, as in "bird" (`config.data.noun`).
     """
 
     title: str
@@ -227,3 +230,4 @@ class Page:
     figures: tuple[Figure, ...] = ()
     hero: str | None = None
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    noun: str = "object"

@@ -1,8 +1,8 @@
-"""The compare sheet, one PNG that sets the models side by side.
+"""The compare sheets: PNGs with the models side by side.
 
 Rows are pictures; columns are the picture with its true lineage, then for every model
-the overlay with what the model said. Drawn pixel by pixel with Pillow, so that a
-picture is never resampled twice.
+the overlay with its prediction. Pillow draws them in pixels, so no picture is resampled
+twice.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from hiercam_keras import wording
 from hiercam_keras.errors import UserError
 from hiercam_keras.report import canvas, style
 from hiercam_keras.report.overlay import DEFAULT_ALPHA, encode, overlay
-from hiercam_keras.report.schema import Model, Picture, View
+from hiercam_keras.report.schema import NO_HEATMAP, Model, Picture, View
 from hiercam_keras.workdir import write_bytes
 
 ROWS_PER_SHEET = 12
@@ -31,11 +31,13 @@ _TRACK = (222, 225, 230)
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-    """Pixels: `cell` is the side of a picture, `text` the width of a text block."""
+    """Pixels: `cell` is the side of a picture, `text` the width of a text block; `noun`
+    is what the pictures show."""
 
     cell: int
     text: int
     num_models: int
+    noun: str
 
     @property
     def column(self) -> int:
@@ -58,6 +60,7 @@ def write_sheets(
     rows: int = ROWS_PER_SHEET,
     cell: int = 176,
     alpha: float = DEFAULT_ALPHA,
+    noun: str = "object",
 ) -> list[Path]:
     """Writes `<name>_01.png`, `<name>_02.png`, ... with `rows` pictures on each.
 
@@ -69,7 +72,8 @@ def write_sheets(
       name: start of the file names.
       rows: pictures on a sheet.
       cell: side of a picture in pixels.
-      alpha: strength of the overlays.
+      alpha: strength of the overlays, 0 .. 1.
+      noun: what the pictures show, as in "bird".
 
     Returns:
       The files written; none without pictures.
@@ -81,7 +85,7 @@ def write_sheets(
         check_views(picture, models)
     pages = [pictures[i : i + rows] for i in range(0, len(pictures), rows)]
     skip = shared_depth(pictures)
-    layout = _Layout(cell, max(190, round(1.15 * cell)), len(models))
+    layout = _Layout(cell, max(190, round(1.15 * cell)), len(models), noun)
     paths = []
     for number, page in enumerate(pages, 1):
         note = f"{number} of {len(pages)}" if len(pages) > 1 else ""
@@ -93,7 +97,7 @@ def write_sheets(
 
 
 def check_views(picture: Picture, models: Sequence[Model]) -> None:
-    """A UserError unless a picture has exactly one view per model, in order."""
+    """Raises UserError unless a picture has one view per model, in order."""
     found = [view.model for view in picture.views]
     expected = [model.name for model in models]
     if found != expected:
@@ -103,10 +107,10 @@ def check_views(picture: Picture, models: Sequence[Model]) -> None:
 
 
 def shared_depth(pictures: Sequence[Picture]) -> int:
-    """How many of the coarsest taxa are the same in every lineage, true or predicted.
+    """Number of coarse taxa that all lineages share, true or predicted.
 
-    They are the same everywhere (Animalia, Chordata, Aves) and are left out of the
-    texts. The finest taxon of a lineage always stays.
+    Texts omit them (such as Animalia, Chordata, Aves). The finest taxon of a lineage
+    is always kept.
     """
     lineages = [p.true for p in pictures]
     lineages += [view.predicted for p in pictures for view in p.views]
@@ -114,7 +118,7 @@ def shared_depth(pictures: Sequence[Picture]) -> int:
 
 
 def shared_prefix(lineages: Sequence[Sequence[str]]) -> int:
-    """How many of the coarsest taxa are the same in all, without a finest one."""
+    """Length of the common prefix of all lineages, without any finest taxon."""
     lineages = [tuple(lineage) for lineage in lineages]
     depth = min((len(lineage) for lineage in lineages), default=1) - 1
     while depth > 0 and len({lineage[:depth] for lineage in lineages}) > 1:
@@ -158,7 +162,7 @@ def _write_head(
     note: str,
     layout: _Layout,
 ) -> int:
-    """Title and names of the columns; returns the y of the first row."""
+    """Draws the title and column names; returns the y of the first row."""
     y = canvas.write(draw, (_MARGIN, 20), title, 20, layout.width - 160, bold=True)
     if note:
         spot = (layout.width - _MARGIN, 24)
@@ -194,7 +198,7 @@ def _write_row(
     skip: int,
     layout: _Layout,
 ) -> int:
-    """All texts of a row; returns the y below the lowest."""
+    """Draws the texts of a row; returns the y below the lowest."""
     left = layout.left(0) + layout.cell + _GAP
     y = canvas.write(
         draw, (left, top + 4), picture.true_name, 14, layout.text, bold=True
@@ -203,14 +207,16 @@ def _write_row(
     lines = []
     if picture.agreement is not None:
         lines.append(f"agreement {wording.number(picture.agreement, '{:.2f}')}")
-    if picture.bird_area is not None:
-        lines.append(f"bird: {style.percent(picture.bird_area)} of the picture")
+    if picture.object_area is not None:
+        lines.append(
+            f"{layout.noun}: {style.percent(picture.object_area)} of the picture"
+        )
     for line in lines:
         y = canvas.write(draw, (left, y + 4), line, 12, layout.text, color=style.MUTED)
     ends = [y]
     for column, view in enumerate(picture.views, 1):
         spot = (layout.left(column) + layout.cell + _GAP, top + 4)
-        ends.append(_draw_view(draw, view, picture, spot, skip, layout.text))
+        ends.append(_draw_view(draw, view, picture, spot, skip, layout))
     return max(ends)
 
 
@@ -220,9 +226,9 @@ def _draw_view(
     picture: Picture,
     spot: tuple[int, int],
     skip: int,
-    width: int,
+    layout: _Layout,
 ) -> int:
-    left, y = spot
+    (left, y), width = spot, layout.text
     color = style.verdict(view.correct)
     canvas.mark(draw, (left + 8, y + 9), view.correct, color)
     y = canvas.write(
@@ -243,12 +249,13 @@ def _draw_view(
     y += 17
     notes = []
     if view.degenerate:
-        notes.append("the map says nothing")
-    elif view.energy_on_bird is not None:
-        notes.append(f"{style.percent(view.energy_on_bird)} of the heat on the bird")
+        notes.append(NO_HEATMAP)
+    elif view.energy_on_object is not None:
+        share = style.percent(view.energy_on_object)
+        notes.append(f"{share} of the energy on the {layout.noun}")
     if view.remark and not view.degenerate:
         notes.append(view.remark)
-    numbers = list(view.numbers.items())[:2]
+    numbers = [] if view.degenerate else list(view.numbers.items())[:2]
     notes += [f"{label}: {wording.number(value)}" for label, value in numbers]
     for note in notes:
         y = canvas.write(draw, (left, y), note, 12, width, color=style.MUTED) + 3

@@ -1,8 +1,7 @@
-"""A few pictures with all their overlays, models and steps, as one PNG.
+"""A few pictures with the overlays of all models and steps, as one PNG.
 
-One row a picture: what it is, where each model looked, and what chose each taxon among
-its siblings. Captions are below the pictures, so that the sheet can be shown small, and
-wrap.
+Each row has the picture, the overlay of each model, and the step maps of the predicted
+taxa. Captions are below the pictures and wrap, so the sheet is readable when small.
 """
 
 import os
@@ -54,13 +53,13 @@ def write_strips(
     models: Sequence[Model],
     steps_of: str = "",
 ) -> Path | None:
-    """Writes the PNG; nothing without pictures.
+    """Writes the PNG; returns None without pictures.
 
     Args:
       path: of the file.
       pictures: rows, with one view per model and the steps of one of them.
       models: in the order of the views.
-      steps_of: name of the model of the steps.
+      steps_of: name of the model that the steps belong to.
     """
     if not pictures:
         return None
@@ -94,13 +93,13 @@ def write_strips(
 
 
 class _Cell(NamedTuple):
-    """A picture of the sheet and what is below it.
+    """A picture of the sheet and its caption.
 
     Attributes:
       image: uint8 (side, side, 3).
-      name: what was said, or what the picture shows.
+      name: predicted name, or true name for the picture itself.
       note: below the name.
-      right: whether it is right; None where nothing was said.
+      right: whether the prediction is right; None without one.
     """
 
     image: np.ndarray
@@ -110,7 +109,7 @@ class _Cell(NamedTuple):
 
 
 def _write_head(draw: ImageDraw.ImageDraw, left: int, head: tuple[str, str]) -> int:
-    """What a column shows; returns the y below it."""
+    """Draws the title of a column; returns the y below it."""
     y = canvas.write(draw, (left, 12), head[0], 13, _CELL, color=style.MUTED)
     return canvas.write(draw, (left, y), head[1], 15, _CELL, bold=True)
 
@@ -126,8 +125,8 @@ def _heads(
 ) -> list[tuple[str, str]]:
     heads = [("the picture", "")]
     for model in models:
-        whose, _, asked = model.name.partition(" asked for ")
-        heads.append((f"{whose} model, asked for", f"the {asked or model.rank}"))
+        owner, _, asked = model.name.partition(" asked for ")
+        heads.append((f"{owner} model, asked for", f"the {asked or model.rank}"))
     steps = max((picture.steps for picture in pictures), key=len)
     above = f"{steps_of} model, step to".strip()
     return heads + [(above, f"the {step.rank}") for step in steps]
@@ -154,7 +153,7 @@ def _cells(picture: Picture, num_steps: int) -> Iterator[_Cell]:
 def _write_caption(
     draw: ImageDraw.ImageDraw, spot: tuple[int, int], cell: _Cell
 ) -> int:
-    """Name and note below a picture; returns the y below them."""
+    """Draws the caption of a picture; returns the y below it."""
     left, y = spot
     width, color = _CELL, style.INK
     if cell.right is not None:

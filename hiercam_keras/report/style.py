@@ -1,7 +1,7 @@
-"""How every figure looks, and how a figure reaches the disk.
+"""The look of all figures, and writing them to disk.
 
-Figures are made without pyplot, which keeps state and every open figure. Text is never
-read as math markup: a folder may be called `$x$`, and `$\\frac` would be an error.
+Figures are made without pyplot, which has global state and keeps figures open. Text is
+never parsed as math markup: a folder may be called `$x$`, and `$\\frac` is an error.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from hiercam_keras.workdir import write_bytes
 INK = "#1f2430"
 MUTED = "#6b7280"
 FAINT = "#e5e7eb"
-PALE = "#b6bcc6"  # of what cannot be compared
+PALE = "#b6bcc6"  # entries that cannot be compared
 PAPER = "#ffffff"
 RIGHT = "#15803d"
 WRONG = "#c2410c"
 ACCENT = "#3457a6"
-# Okabe and Ito's colors, which the color-blind can tell apart, but for the yellow.
+# Okabe and Ito's color-blind safe palette, without the yellow.
 CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4b5563")
 
 _SETTINGS = {
@@ -62,7 +62,7 @@ _SETTINGS = {
 def drawing() -> Iterator[None]:
     """The look of this project's figures, while they are built and rendered."""
     with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
-        # A name in a script that the bundled font lacks shows boxes, no more.
+        # A name in a script that the bundled font lacks is shown as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
@@ -107,7 +107,7 @@ def wrapped(label: str, width: int) -> str:
 
 
 class LegendShape(NamedTuple):
-    """How entries fit below a figure: their labels, columns, and height in inches."""
+    """Layout of a legend below a figure: wrapped labels, columns, height in inches."""
 
     labels: list[str]
     columns: int

@@ -1,9 +1,9 @@
-"""Which columns of a table are ranks, and in which order: from names and from values.
+"""Finds the rank columns of a table, and their order, by names and values.
 
-A column of a known rank name is a rank. So is a column whose values nest below those of
-a rank: each of its values occurs with one value of the rank only. Otherwise split
-words, dates, numbers, another value in every row and values that cross all ranks make
-no rank.
+A column with the name of a known rank is a rank. So is a column with values that nest
+below those of a rank: each of its values occurs with only one value of the rank.
+Columns of split words, dates, numbers, values that are all different, or values that
+cross all ranks are not ranks.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from hiercam_keras.taxonomy import split_words
 
-# Level of each known rank, coarse to fine; names of one level have no order.
+# Known ranks, coarse to fine; names of one level have no order.
 _LEVELS = (
     ("domain", "superkingdom"),
     ("kingdom",),
@@ -42,12 +42,13 @@ _LEVELS = (
     ("form",),
 )
 _LEVEL = {name: level for level, names in enumerate(_LEVELS) for name in names}
-# Known ranks that are words of other meanings, too: `class` is what a network answers.
+# Known ranks with other meanings, too: `class` may be the output of a network.
 _EVERYDAY = ("domain", "division", "class", "order", "tribe", "variety", "form")
 _NAMES_OF_TAXA = ("label", "labels", "taxon", "common name")
 _SPLIT_NAMES = ("split", "data set", "dataset", "subset", "fold", "partition", "set")
 
-_FEW = 4  # rows; another value in each of fewer rows says nothing of a column
+EMPTY_CELLS = "cells are empty"  # end of a reason; tables add the lines
+_FEW = 4  # rows; fewer rows with distinct values are no evidence against a rank
 _MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _DATE = re.compile(
     r"(\d{4}[-/.:]\d{1,2}([-/.:]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}"
@@ -62,12 +63,12 @@ _NUMBER = re.compile(
 
 
 class Choice(NamedTuple):
-    """What the free columns of a table are.
+    """The roles of the free columns of a table.
 
     Attributes:
       ranks: coarse to fine.
-      split: the column that holds train, val and test; None where there is none.
-      left_out: why each other column is no rank.
+      split: the column that holds train, val and test; None if there is none.
+      left_out: other column -> the reason why it is not a rank.
     """
 
     ranks: tuple[str, ...]
@@ -81,13 +82,13 @@ def choose(
     wanted: Sequence[str] = (),
     classes: bool = False,
 ) -> Choice:
-    """Sorts columns into ranks, the split and others.
+    """Classifies columns as ranks, the split or others.
 
     Args:
-      columns: those without another meaning, in the order of the header.
+      columns: columns without another meaning, in the order of the header.
       counts: number of rows by their cells in these columns.
-      wanted: the ranks, where the user names them: they are only put in order.
-      classes: whether a row is a class, not an image: names may occur once.
+      wanted: ranks that the user names, which are only ordered; empty: find them.
+      classes: whether a row is a class, not an image, so that names may occur once.
     """
     table = _Columns(columns, counts)
     split = None if classes else _split(table, wanted)
@@ -100,7 +101,7 @@ def choose(
 
 
 def is_known(name: str) -> bool:
-    """Whether a column of this name is a rank, whatever it holds."""
+    """Whether a column of this name is a rank for any content."""
     return _spaced(name) in _LEVEL or _spaced(name) in _NAMES_OF_TAXA
 
 
@@ -111,7 +112,7 @@ def level(name: str) -> int | None:
 
 
 class _Columns:
-    """Distinct rows of a table by column, with what is asked about pairs of them."""
+    """Distinct rows of a table by column, with predicates on pairs of columns."""
 
     def __init__(self, columns: Sequence[str], counts: Mapping[tuple[str, ...], int]):
         self.columns = tuple(columns)
@@ -123,7 +124,8 @@ class _Columns:
         self._distinct = {name: set(cells) for name, cells in self._cells.items()}
 
     def join(self, name: str, above: Sequence[str]) -> None:
-        """Makes a column hold paths: its own cells behind those of other columns."""
+        """Replaces the cells of a column by tuples with those of coarser columns
+        first."""
         parts = [self._cells[one] for one in (*above, name)]
         self._cells[name] = list(zip(*parts, strict=True))
         self._distinct[name] = set(self._cells[name])
@@ -133,16 +135,16 @@ class _Columns:
         return self._distinct[name]
 
     def num_empty(self, name: str) -> int:
-        """Rows with an empty cell."""
+        """Number of rows with an empty cell."""
         pairs = zip(self._cells[name], self._counts, strict=True)
         return sum(count for cell, count in pairs if not cell)
 
     def is_unique(self, name: str) -> bool:
-        """Whether each row has another value."""
+        """Whether all values are different."""
         return len(self._distinct[name]) == self.num_rows
 
     def is_repeated(self, name: str) -> bool:
-        """Whether values occur twice on average: rarer ones nest by chance."""
+        """Whether values occur twice on average; rarer values nest by chance."""
         return 2 * len(self._distinct[name]) <= self.num_rows
 
     def nests(self, fine: str, coarse: str) -> bool:
@@ -154,21 +156,21 @@ class _Columns:
         )
 
     def is_below(self, fine: str, coarse: str) -> bool:
-        """Whether `coarse` has several values that those of `fine` divide."""
+        """Whether `coarse` has several values and `fine` subdivides them."""
         finer = len(self._distinct[fine]) > len(self._distinct[coarse]) > 1
         return finer and self.nests(fine, coarse)
 
     def is_same(self, one: str, other: str) -> bool:
-        """Whether two columns divide the rows alike."""
+        """Whether two columns partition the rows identically."""
         equal = len(self._distinct[one]) == len(self._distinct[other])
         return equal and self.nests(one, other)
 
 
 def _split(table: _Columns, wanted: Sequence[str]) -> str | None:
-    """The column whose cells are split words.
+    """The column of split words, or None.
 
-    Of a column that has the name of a split, one such cell is enough: the reader then
-    names the line of the others.
+    In a column with the name of a split one such cell suffices; the reader then reports
+    the lines of other values.
     """
     free = [name for name in table.columns if name not in wanted]
     words = {
@@ -189,7 +191,7 @@ def _ranks(
     left_out: dict[str, str] = {}
     known = [name for name in free if is_known(name)]
     others = []
-    doubtful: dict[str, str] = {}  # columns that only nesting makes a rank
+    doubtful: dict[str, str] = {}  # columns that are ranks only if they nest
     for name in free:
         if name in known:
             continue
@@ -211,7 +213,8 @@ def _ranks(
     ]
     informative = [name for name in anchors if len(table.values(name)) > 1]
     if not known and not others:
-        # Classes may be numbers; else the reader names the line of the empty cell.
+        # Classes may be numbers; otherwise the reader reports the line of the empty
+        # cell.
         others = [name for name, why in doubtful.items() if why == _NUMBERS][:1]
         others = others or [name for name in left_out if _has_names(table, name)][:1]
         left_out = {name: left_out[name] for name in left_out if name not in others}
@@ -237,16 +240,16 @@ def _ranks(
 
 
 def _belongs(table: _Columns, name: str, anchors: list[str]) -> bool:
-    """Whether a column nests below a rank, or a rank below it."""
+    """Whether a column nests below a rank, or a rank below the column."""
     if any(table.is_below(name, one) or table.is_same(name, one) for one in anchors):
         return True
     return any(table.is_below(one, name) and table.is_repeated(one) for one in anchors)
 
 
 def _is_no_chance(table: _Columns, name: str) -> bool:
-    """Whether numbers or dates that nest do so in enough rows to mean something.
+    """Whether numbers or dates nest in enough rows to exclude chance.
 
-    Whole numbers may well name clusters or individuals; dates and decimals may not.
+    Whole numbers often name clusters or individuals; dates and decimals rarely do.
     """
     if all(value.isdecimal() for value in table.values(name)):
         return table.num_rows - len(table.values(name)) >= 2
@@ -259,7 +262,7 @@ _NUMBERS = "it holds numbers"
 def _unlike_a_rank(
     table: _Columns, name: str, split: str | None, classes: bool
 ) -> str | None:
-    """Why the cells of a column look like no rank; None where they may be one."""
+    """The reason why a column does not look like a rank; None if it does."""
     values = table.values(name) - {""}
     empty = table.num_empty(name)
     if not values:
@@ -267,15 +270,15 @@ def _unlike_a_rank(
     if _is_unnamed(name):
         return "it has no name"
     if empty:
-        return f"{empty} of its {table.num_rows} cells are empty"
+        return f"{empty} of its {table.num_rows} {EMPTY_CELLS}"
     if split and all(split_words.official(value) for value in values):
-        return f"it holds split words, and the split is the column {split!r}"
+        return f"it holds split words, but the split is the column {split!r}"
     if all(_DATE.fullmatch(value) for value in values):
         return "it holds dates or times"
     if all(_NUMBER.fullmatch(value) for value in values):
         return _NUMBERS
     if not classes and table.is_unique(name) and table.num_rows >= _FEW:
-        return "it has another value in every row"
+        return "its values are all different"
     return None
 
 
@@ -293,14 +296,13 @@ def _is_unnamed(name: str) -> bool:
 def _ordered(
     table: _Columns, names: Sequence[str], known: Sequence[str]
 ) -> tuple[str, ...]:
-    """Coarse to fine; where nothing decides, in the order given.
+    """Orders names coarse to fine; undetermined pairs keep the given order.
 
-    The order of known ranks decides first: an epithet may be in several genera that
-    have no other. Of ranks with an everyday name (`_EVERYDAY`) and of unknown ones
-    nesting decides first. What crosses a known rank comes after it, where it does not
-    divide that rank's taxa.
+    The order of known ranks has priority, as one epithet may occur in several genera
+    that have no other. For ranks with an everyday name (`_EVERYDAY`) and for unknown
+    names nesting has priority. A column that crosses a known rank comes after it.
     """
-    edges: dict[str, set[str]] = defaultdict(set)  # name -> what must come later
+    edges: dict[str, set[str]] = defaultdict(set)  # name -> names that must come later
 
     def later(name: str) -> set[str]:
         seen, todo = set(), [name]
@@ -346,7 +348,7 @@ def _spaced(name: str) -> str:
 
 
 def described(choice: Choice, columns: Iterable[str]) -> tuple[str, list[str]]:
-    """A line on the ranks, and one on each column that is none, for the log."""
+    """Text on the ranks, and one on each other column, for the log."""
     order = [name for name in columns if name in choice.ranks]
     moved = " (ordered by how they nest)" if order != list(choice.ranks) else ""
     line = f"ranks, coarse to fine: {', '.join(choice.ranks)}{moved}"

@@ -1,4 +1,4 @@
-"""The words by which columns, folders and data sets name train, val and test."""
+"""Names of train, val and test in columns, folders and data sets."""
 
 _WORDS = {
     "train": "train",
@@ -12,5 +12,5 @@ _WORDS = {
 
 
 def official(word: str) -> str | None:
-    """ "train", "val" or "test" for a word that means it, else None."""
+    """ "train", "val" or "test" for one of its names, else None."""
     return _WORDS.get(word.strip().lower())

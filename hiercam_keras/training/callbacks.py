@@ -1,4 +1,4 @@
-"""What happens at the ends of epochs: validation, the log, and their seeds."""
+"""Callbacks of an epoch: seeds, pace, validation and the log."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ from hiercam_keras.training.predict import predict_logits
 
 
 class EpochSeed(keras.callbacks.Callback):
-    """Dropout draws by (seed, epoch), so that a resumed run draws the same."""
+    """Seeds dropout by (seed, epoch), so a resumed run draws the same."""
 
     def __init__(self, seed: int):
         super().__init__()
@@ -32,7 +32,7 @@ class EpochSeed(keras.callbacks.Callback):
             if getattr(layer, "seed_generator", None) is not None
         ]
         for number, generator in enumerate(generators):
-            # Keras counts the second half of the state up by one at each draw.
+            # Keras increments the second half of the state at each draw.
             state = [(self.seed * 1000 + number) % 2**32, (epoch << 20) % 2**32]
             generator.state.assign(np.array(state, np.uint32))
 
@@ -40,10 +40,10 @@ class EpochSeed(keras.callbacks.Callback):
 class Pace(keras.callbacks.Callback):
     """Keeps the host at most a few batches ahead of the device.
 
-    JAX returns before a step is done, so nothing else would stop the host from reading
-    a whole epoch into the device's queue, and progress would show that instead of the
-    training. Keras calls the ends of batches in a thread of their own, which waits for
-    the figures of the step; the main thread never does.
+    JAX returns before a step is done. Without a limit the host would read a whole epoch
+    into the device's queue, and the progress would be that of the reading. Keras calls
+    `on_train_batch_end` in a separate thread, which waits for the figures of the step;
+    the main thread never waits.
     """
 
     async_safe = True
@@ -57,14 +57,14 @@ class Pace(keras.callbacks.Callback):
         self.slots.acquire()
 
     def on_train_batch_end(self, batch, logs=None):
-        """The step is done, as Keras has turned its figures into numbers."""
+        """Releases a slot: Keras has converted the figures of the step to numbers."""
         self.slots.release()
 
 
 class Validation(keras.callbacks.Callback):
-    """Loss and accuracy on the validation split, exact however the batches fall.
+    """Exact loss and accuracy on the validation split, for any batch size.
 
-    Keras' own validation weighs the padded last batch like a full one.
+    Keras' own validation weights the padded last batch like a full one.
     """
 
     def __init__(
@@ -92,9 +92,20 @@ def validate(
     ranks: tuple[str, ...],
     check: Callable[[], None] | None = None,
 ) -> dict[str, float]:
-    """val_loss and val_accuracy, per rank and their sum with several heads.
+    """Exact loss (nats) and accuracy on a loader, as mean over its images.
 
-    Of the images with a label at a rank; NaN, and left out of the sum, where none has.
+    Only images with a label at a rank count.
+
+    Args:
+      model: gives logits, of one head or by rank.
+      loader: with labels at `ranks`.
+      ranks: of the heads.
+      check: called before each batch; may raise to stop.
+
+    Returns:
+      val_loss and val_accuracy; with several heads both for each rank
+      (val_<rank>_loss), and the sum of the losses as val_loss. A rank without labeled
+      images has NaN, and is left out of the sum.
     """
     found = predict_logits(model, loader, ranks, check=check)
     figures, total = {}, 0.0
@@ -143,14 +154,14 @@ def write_log(path: Path, rows: list[dict[str, float]]) -> None:
 
 
 def tensorboard(folder: Path, wanted: bool) -> list[keras.callbacks.Callback]:
-    """Keras' TensorBoard callback if it is wanted and its packages are there."""
+    """Keras' TensorBoard callback if it is wanted and its packages are installed."""
     if not wanted:
         return []
     try:
         import tensorboard  # noqa: F401
 
         return [keras.callbacks.TensorBoard(log_dir=str(folder / "tensorboard"))]
-    except Exception as error:  # Keras raises a class of its own for this
+    except Exception as error:  # Keras raises its own exception class
         logging.warning(
             "no TensorBoard log: %s. Install it with `pip install tensorboard "
             "tensorflow`; log.csv has the same figures.",

@@ -1,9 +1,10 @@
 """Checkpoints: the whole state of a training, written by Orbax in the background.
 
 A checkpoint is a folder, checkpoints/<number>, that holds the weights, the optimizer's
-state, the seed generators, the metrics so far and, as JSON, where the training was. It
-is written in the background under another name and renamed when it is whole; its sum is
-checked when it is read, so that a damaged one is never gone on from.
+state, the seed generators, the metrics so far and, as JSON, the position of the
+training. It is written in the background under another name and renamed when it is
+complete. Its checksum is verified at reading, so training never resumes from a
+corrupted checkpoint.
 """
 
 import zlib
@@ -27,7 +28,7 @@ METRICS = "metrics"
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint in memory: its folder, what it says, and its arrays by group."""
+    """A checkpoint in memory: its folder, its JSON metadata, and arrays by group."""
 
     path: Path
     meta: dict[str, Any]
@@ -41,7 +42,7 @@ class Saved:
         """
         model.optimizer.build(model.trainable_variables)
         for group, variables in _groups(model).items():
-            if group != METRICS:  # they exist only once `fit` has begun
+            if group != METRICS:  # metrics exist only after `fit` has started
                 self._assign(group, variables)
 
     def assign_running(self, model: keras.Model) -> None:
@@ -66,14 +67,14 @@ class Checkpoints:
 
     Args:
       folder: of the checkpoints.
-      keep: how many of the latest are kept; the best is kept besides.
+      keep: number of latest checkpoints that are kept, in addition to the best.
 
     Raises:
-      UserError: the folder cannot be made.
+      UserError: the folder cannot be created.
     """
 
     def __init__(self, folder: Path, keep: int = 3):
-        import orbax.checkpoint as ocp  # takes two seconds, and only trainings need it
+        import orbax.checkpoint as ocp  # the import takes two seconds
 
         ignore_late_writes()
         self.folder = workdir.make_dir(folder).resolve()
@@ -93,30 +94,31 @@ class Checkpoints:
             ) from error
 
     def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
-        """Orbax asks this after each commit: the last ones and the best one stay."""
+        """Called by Orbax after each commit: keeps the latest and the best ones."""
         numbers = [one.step for one in checkpoints]
         wanted = {*numbers[-self.keep :], self.best}
         return [number in wanted for number in numbers]
 
     def numbers(self) -> list[int]:
-        """Numbers of the whole checkpoints, the oldest first."""
+        """Numbers of the complete checkpoints, oldest first."""
         return sorted(self._manager.all_steps())
 
     def save(
         self, model: keras.Model, meta: dict[str, Any], best: bool = False
     ) -> Path | None:
-        """Starts to write the state of a compiled model; waits for the one before.
+        """Starts writing the state of a compiled model, after waiting for the last
+        save.
 
         Args:
           model: its state is copied to the host before this returns.
-          meta: what JSON can hold; comes back with the state.
-          best: none before was better, so it is kept.
+          meta: JSON metadata, returned with the state.
+          best: whether it is the best so far, which is kept.
 
         Returns:
-          The folder; None, and nothing is written, where a value is not finite.
+          The folder; None if a value is not finite, and then nothing is written.
 
         Raises:
-          UserError: this one, or the one before, cannot be written.
+          UserError: this checkpoint, or the previous one, cannot be written.
         """
         arrays = host_copy(model)
         if not _finite(arrays):
@@ -137,25 +139,25 @@ class Checkpoints:
         return self.folder / str(number)
 
     def wait(self) -> None:
-        """Returns when everything is on disk; raises what `save` would."""
+        """Waits until everything is on disk; raises the errors of `save`."""
         self._guarded(self._manager.wait_until_finished)
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, error_type, *error) -> None:
-        """Waits for what is being written, and frees Orbax's threads."""
-        # Other processes may have ended, and would be waited for.
+        """Waits for unfinished writes, and frees Orbax's threads."""
+        # After an error other processes may have ended, so there is no barrier.
         if error_type is None or jax.process_count() == 1:
             self._guarded(self._manager.close)
 
     def latest(self) -> Saved | None:
-        """The newest checkpoint that is whole; None if there are none.
+        """The newest intact checkpoint; None if there are no checkpoints.
 
-        A damaged one is logged and set aside under another name.
+        Damaged checkpoints are logged and renamed.
 
         Raises:
-          UserError: there are some, and all of them are damaged.
+          UserError: all checkpoints are damaged.
         """
         numbers = self.numbers()
         for number in reversed(numbers):
@@ -164,13 +166,13 @@ class Checkpoints:
                 return saved
         if numbers:
             raise UserError(
-                f"cannot go on: every checkpoint in {self.folder} is damaged. Start "
+                f"cannot resume: every checkpoint in {self.folder} is damaged. Start "
                 "over with --overwrite."
             )
         return None
 
     def load_best(self, model: keras.Model) -> dict[str, Any] | None:
-        """Puts the best checkpoint into the model and returns what it says."""
+        """Loads the best checkpoint into the model and returns its metadata."""
         if self.best not in self.numbers():
             return None
         saved = self._read(self.best)
@@ -190,17 +192,17 @@ class Checkpoints:
             )
             arrays, everything = found.state, found.meta
             if _sum(arrays) != everything["sum"]:
-                raise ValueError("its sum is wrong")
+                raise ValueError("its checksum is wrong")
             saved, why = Saved(path, everything["meta"], arrays), ""
-        except Exception as error:  # Orbax and TensorStore raise many kinds
-            if told := multihost.lost(error):
-                raise told from error
+        except Exception as error:  # Orbax and TensorStore raise many exception types
+            if lost := multihost.lost(error):
+                raise lost from error
             if not is_damage(error):
                 raise UserError(
                     f"cannot read the checkpoint {path} now "
-                    f"({first_line(error)}). It stays as it is: try "
+                    f"({first_line(error)}). It is unchanged: try "
                     "again when the disk can be read. If that does not help, move it "
-                    "away, and the one before it is used."
+                    "away, and the previous one is used."
                 ) from error
             saved, why = None, first_line(error)
         if not multihost.all_of(saved is not None):
@@ -210,12 +212,12 @@ class Checkpoints:
         return saved
 
     def _set_aside(self, path: Path, why: str) -> None:
-        """By one process, while the others wait: they share the folder."""
+        """Renames a damaged checkpoint, in one process, while the others wait."""
         if multihost.is_primary():
             target = set_aside(path)
             logging.warning(
-                "the checkpoint %s is damaged (%s): it is set aside as %s, and the one "
-                "before it is used",
+                "the checkpoint %s is damaged (%s): it was renamed to %s, and the "
+                "previous one is used",
                 path,
                 why,
                 target.name,
@@ -230,12 +232,12 @@ class Checkpoints:
             raise multihost.lost(error) or UserError(
                 f"cannot write a checkpoint in {self.folder}: {first_line(error)}. "
                 "Free some space, or choose another folder with --workdir; the "
-                "checkpoints before it are whole, and --resume goes on from them."
+                "earlier checkpoints are intact, and --resume starts from them."
             ) from error
 
 
 def host_copy(model: keras.Model) -> Arrays:
-    """Copies of all that a training changes, by group."""
+    """Host copies of all variables that a training changes, by group."""
     return {
         group: {f"{i:05d}": np.array(v.value) for i, v in enumerate(variables)}
         for group, variables in _groups(model).items()
@@ -245,7 +247,7 @@ def host_copy(model: keras.Model) -> Arrays:
 def _groups(model: keras.Model) -> dict[str, list]:
     return {
         "trainable": model.trainable_variables,
-        "state": model.non_trainable_variables,  # seed generators are among them
+        "state": model.non_trainable_variables,  # includes the seed generators
         "optimizer": model.optimizer.variables,
         METRICS: model.metrics_variables,
     }

@@ -1,12 +1,12 @@
-"""A checkpoint that cannot be read: damaged for good, or only out of reach for now?"""
+"""Distinguishes damaged checkpoints from temporary errors of disk or network."""
 
 import errno
 import os
 import zlib
 from pathlib import Path
 
-# What parsers and our own check of the sum raise. TensorStore raises ValueErrors for
-# all there is, trouble of the disk or the network too.
+# Exceptions of parsers and of our checksum. TensorStore also raises ValueErrors for
+# errors of the disk or the network, which have one of these texts.
 _PARSING = (ValueError, KeyError, TypeError, EOFError, zlib.error, FileNotFoundError)
 _OUT_OF_REACH = (
     "DEADLINE_EXCEEDED",
@@ -22,16 +22,16 @@ _OUT_OF_REACH = (
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether an error of reading says that the content is wrong.
+    """Whether an error at reading means that the content is damaged.
 
-    All else may pass, as an unreachable server or a lack of file handles does.
+    Other errors may be temporary, such as an unreachable server or too many open files.
     """
     words = str(error)
     return isinstance(error, _PARSING) and not any(x in words for x in _OUT_OF_REACH)
 
 
 def set_aside(path: Path) -> Path:
-    """Renames a folder to <name>.damaged, or .damaged-2 and on where that is taken."""
+    """Renames a folder to <name>.damaged, or .damaged-2 and so on if that exists."""
     number, target = 1, path.with_name(f"{path.name}.damaged")
     while target.exists():
         number += 1
@@ -43,7 +43,7 @@ def set_aside(path: Path) -> Path:
 def first_line(error: Exception) -> str:
     """The error in at most 200 characters of one line."""
     for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        if os.strerror(code) in str(error):  # TensorStore puts it at the far end
+        if os.strerror(code) in str(error):  # TensorStore appends it at the end
             return os.strerror(code)
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200].rstrip(".")

@@ -1,4 +1,4 @@
-"""Compile: what is frozen, the optimizer, the losses and the figures of a training."""
+"""Compiles a model for training: frozen layers, optimizer, losses and metrics."""
 
 import zlib
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def compile_model(
     steps_per_epoch: int,
     parents: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Freezes layers and compiles, as `options` (`config.train`) say.
+    """Freezes layers and compiles the model.
 
     Args:
       model: gives float32 logits, a dict of them with several heads; its attribute
@@ -28,11 +28,11 @@ def compile_model(
       num_labels: number of labels by rank, one for each head.
       options: `config.train`.
       steps_per_epoch: batches in an epoch.
-      parents: for losses over the tree: the label of each of the finest head's leaves,
+      parents: for hierarchical losses: the label of each of the finest head's leaves,
         int (L,), at every rank down to its own, coarse to fine.
 
     Raises:
-      UserError: a value that no training can have.
+      UserError: a field of the config has an invalid value.
     """
     if options.epochs < 1:
         raise UserError(f"config.train.epochs is {options.epochs}, expected 1 or more.")
@@ -82,21 +82,21 @@ def freeze(model: keras.Model, through: str) -> None:
 def training_batch(
     batch: Any, num_labels: Mapping[str, int], options: Any, epoch: int
 ) -> tuple[Any, ...]:
-    """A batch of the loader as `fit` and the losses of `compile_model` take it.
+    """Converts a batch of the loader to the input of `fit` and of our losses.
 
     Args:
-      batch: a `data.loader.Batch`, labels of more ranks than there are heads, perhaps.
+      batch: a `data.loader.Batch`, which may have labels of further ranks.
       num_labels: number of labels by rank, one for each head.
       options: `config.train`.
-      epoch: which one it is.
+      epoch: number of the epoch, from 0.
 
     Returns:
-      The images (B, S, S, 3), mixed if so asked; labels by rank, or of the only one:
-      int32 (B,), or float32 (B, labels) where they are smoothed or mixed; weights of
-      the images' losses in the same form, float32 (B,), where the batch has some.
+      The images (B, S, S, 3), mixed if configured; labels by rank, or those of the only
+      rank: int32 (B,), or float32 (B, labels) if they are smoothed or mixed; weights of
+      the images' losses in the same form, float32 (B,), if the batch has weights.
     """
     images = batch.images
-    # JAX computes in 32 bits; Keras asks it for the type that the labels have.
+    # JAX computes in 32 bits, and Keras requests the dtype of the labels.
     labels = {rank: np.asarray(batch.labels[rank], np.int32) for rank in num_labels}
     weights = batch.weights and {rank: batch.weights[rank] for rank in num_labels}
     if objective.is_soft(options):
@@ -104,7 +104,7 @@ def training_batch(
             rank: mixing.one_hot(values, num_labels[rank])
             for rank, values in labels.items()
         }
-        # Which images these are, and in what order, is the seed's doing.
+        # The seed determines the images and their order.
         drawn = zlib.crc32("\n".join(batch.example_ids).encode())
         key = drawn, epoch
         images, labels, weights = mixing.mix(images, labels, options, key, weights)

@@ -1,4 +1,4 @@
-"""How much the filters' maps tell of their templates, before and after a training."""
+"""Mutual information of the filters' maps and their templates during a training."""
 
 from typing import Any
 
@@ -14,10 +14,9 @@ from hiercam_keras.training.forward import predict_batch
 class FilterInformation(keras.callbacks.Callback):
     """Adds `filter_information` to the logs: MI of maps and templates, nats a filter.
 
-    It is computed for the first batch of the training at each epoch, with the moving
-    statistics of evaluation; the term that is minimized is of each batch while the
-    weights change. Each of several processes sees its own images, and the log has the
-    figure of the first one.
+    It is computed after each epoch on the first batch of the training, with the moving
+    statistics of evaluation, whereas the loss term uses each training batch. With
+    several processes the log has the value of the first one.
     """
 
     def __init__(self, loader: Any, layer: str):
@@ -28,7 +27,8 @@ class FilterInformation(keras.callbacks.Callback):
         self._maps = None
 
     def measure(self) -> float:
-        """The mean over the filters now, in nats; 0 where maps tell nothing."""
+        """Present mean over the filters, in nats; 0 if maps and templates are
+        independent."""
         if self._images is None:
             batches = self.loader.epoch(0)
             self._images = next(iter(batches)).images
@@ -38,8 +38,8 @@ class FilterInformation(keras.callbacks.Callback):
         maps = np.asarray(predict_batch(self._maps, self._images))
         return -float(filter_loss(maps)) / maps.shape[-1]
 
-    def tell_before(self, model: keras.Model) -> None:
-        """Tells it of a model that is about to be trained."""
+    def log_initial(self, model: keras.Model) -> None:
+        """Logs the value of a model before its training."""
         self.set_model(model)
         logging.info(
             "mutual information of maps and templates before the training: %.3g nats "
@@ -48,5 +48,5 @@ class FilterInformation(keras.callbacks.Callback):
         )
 
     def on_epoch_end(self, epoch, logs=None):
-        """Adds the figure."""
+        """Adds the value to the logs."""
         logs["filter_information"] = self.measure()

@@ -1,22 +1,23 @@
 """The filter loss of interpretable CNNs (Zhang, Wu and Zhu 2018, arXiv:1710.00935).
 
-A filter of the last convolution is pushed to fire at one place of the map for the
-images of one category, and nowhere for others: its maps x (n x n, after ReLU) should
-depend much on which template they fit. With T one of n^2 positive templates, a peak at
-each position, or the negative one,
+The loss makes a filter of the last convolution respond at one position of the map for
+images of one category, and nowhere for others: it maximizes the mutual information of
+its maps x (n x n, after ReLU) and templates. T is one of n^2 positive templates, with a
+peak at each position, or the negative one:
 
     p(T_mu) = alpha/n^2,  p(T-) = 1 - alpha,  alpha = n^2/(1 + n^2)
     p(x|T) = exp(tr(x.T)) / Z_T,   Z_T = sum over the images x of exp(tr(x.T))
     loss = -MI(X; T) = -sum_T p(T) sum_x p(x|T) log(p(x|T)/p(x))
 
-Each filter has this loss for itself, as in the paper: what is minimized is their sum,
-so that the gradient of one filter does not hang on how many there are. Layers of a
-thousand filters with weak maps have a mutual information (MI) of a few 1e-5 nats a
-filter at first: the weight has to be chosen by the layer. The paper sets it again after
-each epoch by the size of the maps; here it is a number of the config.
+As in the paper, each filter has its own loss, and their sum is minimized, so the
+gradient of one filter does not depend on their number. Layers of a thousand filters
+with weak maps have an initial mutual information (MI) of a few 1e-5 nats a filter, so
+the weight depends on the layer. The paper adapts it after each epoch to the size of the
+maps; here it is a number of the config.
 
 The images are those of the batch. The paper's mask layer, which multiplies each map by
-its template on the way on, is not here: it would need a layer that stock Keras lacks.
+its template in the forward pass, is not implemented: it would need a layer that stock
+Keras lacks.
 """
 
 from typing import Any
@@ -27,7 +28,7 @@ from keras import ops
 
 from hiercam_keras.errors import UserError
 
-BETA = 4.0  # how fast a template falls off; the paper's value
+BETA = 4.0  # decay of a template; the paper's value
 
 
 def templates(n: int) -> np.ndarray:
@@ -48,14 +49,15 @@ def filter_loss(maps: Any, labels: Any = None, num_labels: int = 0) -> Any:
     """Sum of the C filters' losses, a scalar of 0 or less, in nats.
 
     Without labels it is -MI over the batch, with its exact gradient. With labels the
-    gradient is the paper's approximation: of all templates only the one that should fit
-    counts, which is the best positive one for the images of the filter's category and
-    the negative one for all others; the category of a filter is the one with the images
-    that it fires for most, here in the batch. The value is the same.
+    gradient is the paper's approximation, in which only the target template counts: the
+    best positive one for images of the filter's category, and the negative one for all
+    others. The category of a filter is the one with its strongest mean activation, here
+    over the batch. The value is the same.
 
     Args:
-      maps: (B, n, n, C) activations; what is below 0 counts as 0.
-      labels: int (B,), or distributions (B, N), where the most probable label counts.
+      maps: (B, n, n, C) activations; negative values count as 0.
+      labels: int (B,), or distributions (B, N), of which the most probable label
+        counts.
       num_labels: N.
 
     Raises:
@@ -84,7 +86,7 @@ def filter_loss(maps: Any, labels: Any = None, num_labels: int = 0) -> Any:
 
 
 def _wanted(x, fit, labels, num_labels):
-    """Which template should fit: one of each image and filter."""
+    """One-hot target templates (T, B, C), one for each image and filter."""
     if len(labels.shape) > 1 and labels.shape[-1] > 1:
         labels = ops.argmax(labels, axis=-1)
     labels = ops.cast(ops.reshape(labels, (-1,)), "int32")
@@ -100,10 +102,9 @@ def _wanted(x, fit, labels, num_labels):
 
 
 class Tap:
-    """Keeps what a layer gave in the pass that is being traced, for the loss.
+    """Keeps the output of a layer in the pass that is being traced, for the loss.
 
-    A model has no other way to hand on what is inside it, but one more output, which
-    its file would have too.
+    The alternative is a further output of the model, which would also be in its file.
     """
 
     def __init__(self, layer: keras.layers.Layer):
@@ -112,11 +113,11 @@ class Tap:
         layer.call = self
 
     def __call__(self, *args, **kwargs):
-        """The layer's own call."""
+        """Calls the layer and keeps its output."""
         self.output = self._call(*args, **kwargs)
         return self.output
 
     def take(self) -> Any:
-        """The output, which is forgotten then."""
+        """Returns and clears the output."""
         output, self.output = self.output, None
         return output

@@ -1,4 +1,4 @@
-"""Compile and fit: one or several heads, resumable at every step."""
+"""Trains a model with one or several heads, resumable at every step."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -37,19 +37,24 @@ def train(
 
     Args:
       model: gives float32 logits, one head per rank; of `compile_model`.
-      train_loader, val_loader: `data.loader.Loader`s whose labels are by rank.
+      train_loader, val_loader: `data.loader.Loader`s with labels by rank.
       num_labels: number of labels by rank, one for each head, in their order.
-      config: the whole config; `config.train` counts here.
+      config: the whole config, of which `config.train` is used.
       folder: the run folder.
-      resume: go on from the last checkpoint.
-      statistics: batches as evaluation sees them, whose statistics batch norm has in
-        the end (`batchnorm.reestimate`); none: those of the training.
-      begun_epochs: epochs that a resumed training was begun for, where its checkpoints
-        do not say so; 0: those of the config.
+      resume: whether to start from the last checkpoint.
+      statistics: batches without augmentation, for the final statistics of batch norm
+        (`batchnorm.reestimate`); none: those of the training.
+      begun_epochs: planned epochs of a resumed training, if its checkpoints lack them;
+        0: those of the config.
 
     Returns:
-      One row of figures per epoch: epoch, loss, accuracy, val_loss, val_accuracy and,
-      with several heads, each of them per rank.
+      One row per epoch: epoch, loss, accuracy, val_loss, val_accuracy and, with several
+      heads, each of them per rank.
+
+    Raises:
+      Stopped: a signal arrived; the state is saved.
+      UserError: a loss is NaN, a checkpoint cannot be read or written, or memory is
+        exhausted.
     """
     options, ranks = config.train, tuple(num_labels)
     with (
@@ -60,24 +65,14 @@ def train(
         if saved is not None:
             saved.assign(model)
         saving = Saving(checkpoints, train_loader.num_batches, options, signals, saved)
-        every = [
-            callbacks.EpochSeed(config.seed),
-            callbacks.Pace(),
-            saving.watch,
-            saving,
-            callbacks.Validation(val_loader, ranks, saving.check_stop),
-            *_information(model, train_loader, options, new=saved is None),
-            callbacks.EpochLog(folder / "log.csv", saving.rows, options.epochs),
-            saving.end,
-            *callbacks.tensorboard(folder, options.tensorboard),
-        ]
-        _tell_resumed(saving, saved, folder / "log.csv", options, begun_epochs)
-        batch_size = train_loader.batch_size
+        information = _information(model, train_loader, options, new=saved is None)
+        every = _callbacks(config, saving, val_loader, ranks, information, folder)
+        _log_resumed(saving, saved, folder / "log.csv", options, begun_epochs)
         if saving.epoch < options.epochs:
-            _tell_left_out(train_loader)
-            _tell_too_few(options, val_loader)
+            _log_left_out(train_loader)
+            _log_too_few(options, val_loader)
         try:
-            with explain_out_of_memory(batch_size, "data.batch_size"):
+            with explain_out_of_memory(train_loader.batch_size, "data.batch_size"):
                 while saving.epoch < options.epochs:
                     _fit_epoch(model, train_loader, num_labels, options, saving, every)
             checkpoints.wait()
@@ -87,13 +82,36 @@ def train(
         except Stopped as stop:
             where = saving.save_at_stop()
             raise Stopped(
-                f"{stop}, {where}. All is saved: go on with --resume and the same "
-                "flags.",
+                f"{stop}, {where}. All is saved: continue with --resume and the "
+                "same flags.",
                 stop.status,
             ) from None
     rates.use_averages(model)
     _take_statistics(model, statistics, val_loader, ranks)
     return saving.rows
+
+
+def _callbacks(
+    config: Any,
+    saving: Saving,
+    val_loader: Any,
+    ranks: tuple[str, ...],
+    information: list,
+    folder: Path,
+) -> list[keras.callbacks.Callback]:
+    """The callbacks of every epoch; `Saving` requires this order."""
+    options = config.train
+    return [
+        callbacks.EpochSeed(config.seed),
+        callbacks.Pace(),
+        saving.watch,
+        saving,
+        callbacks.Validation(val_loader, ranks, saving.check_stop),
+        *information,
+        callbacks.EpochLog(folder / "log.csv", saving.rows, options.epochs),
+        saving.end,
+        *callbacks.tensorboard(folder, options.tensorboard),
+    ]
 
 
 def keeps_best(options: Any, val_loader: Any) -> bool:
@@ -115,14 +133,14 @@ def keeps_best(options: Any, val_loader: Any) -> bool:
 def _take_statistics(
     model: keras.Model, statistics: Iterable[Any], val_loader: Any, ranks: tuple
 ) -> None:
-    """Batch norm's statistics are those of some batches, if there are any."""
+    """Computes batch norm's statistics from some batches, if there are any."""
     batches = (batch.images for batch in statistics)
     first = next(batches, None)
     if first is None:
         return
     count = batchnorm.reestimate(model, itertools.chain([first], batches))
     images = wording.count(count, "image")
-    logging.info("batch norm has the statistics of %s now", images)
+    logging.info("batch norm now has the statistics of %s", images)
     if val_loader is not None:
         found = callbacks.validate(model, val_loader, ranks)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
@@ -130,31 +148,31 @@ def _take_statistics(
 
 
 def _information(model: keras.Model, loader: Any, options: Any, new: bool) -> list:
-    """The callback for the filter loss, where there is one."""
+    """The callback of the filter loss, if it is used."""
     if not options.filter_loss:
         return []
     found = FilterInformation(loader, model.cam_layer)
     if new:
-        found.tell_before(model)
+        found.log_initial(model)
     return [found]
 
 
-def _tell_resumed(
+def _log_resumed(
     saving: Saving, saved: Saved | None, log: Path, options: Any, begun: int
 ) -> None:
-    """Logs where a training is resumed, and writes the log as it was there."""
+    """Logs the position of a resumed training, and restores log.csv."""
     if saving.rows:
         callbacks.write_log(log, saving.rows)
     if saved is not None:
         logging.info(
-            "going on after step %d of epoch %d, from %s",
+            "resuming after step %d of epoch %d, from %s",
             saving.step,
             saving.epoch + 1,
             saved.path,
         )
         step = saving.epoch * saving.num_batches + saving.step
         begun = saved.meta.get("epochs", begun or options.epochs)
-        optimizers.tell_other_schedule(options, begun, saving.num_batches, step)
+        optimizers.log_other_schedule(options, begun, saving.num_batches, step)
 
 
 def _fit_epoch(
@@ -165,13 +183,13 @@ def _fit_epoch(
     saving: Saving,
     every: list[keras.callbacks.Callback],
 ) -> None:
-    """The steps of an epoch that are left, and what comes at its end.
+    """Runs the remaining steps of an epoch, and the callbacks at its end.
 
-    A call of Keras' `fit` for each epoch, since an epoch that is gone on with has fewer
-    steps, which one call cannot have.
+    Each epoch is one call of Keras' `fit`, because a resumed epoch has fewer steps than
+    the others.
     """
     epoch, first = saving.epoch, saving.step
-    if first == loader.num_batches:  # only its validation is left
+    if first == loader.num_batches:  # only the validation remains
         ends = keras.callbacks.CallbackList(every, model=model)
         ends.on_epoch_end(epoch, dict(saving.figures))
         return
@@ -180,18 +198,18 @@ def _fit_epoch(
         epochs=epoch + 1,
         initial_epoch=epoch,
         steps_per_epoch=loader.num_batches - first,
-        shuffle=False,  # the loader's business
+        shuffle=False,  # the loader shuffles
         callbacks=every,
         verbose=0,
     )
 
 
 def _load_best(checkpoints: Checkpoints, model: keras.Model) -> None:
-    """Puts the weights of the epoch with the lowest val loss into the model."""
+    """Loads the weights of the epoch with the lowest val loss into the model."""
     meta = checkpoints.load_best(model)
     if meta is None:
         logging.warning(
-            "the best epoch is not in %s: kept the last", checkpoints.folder
+            "the best epoch is not in %s: the last one is kept", checkpoints.folder
         )
     else:
         logging.info("kept epoch %d, the best on val", meta["epoch"])
@@ -202,7 +220,7 @@ def _training_batches(
 ) -> Iterator[tuple[Any, ...]]:
     """(images, labels) of an epoch from its batch `first` on.
 
-    Weights follow where the losses have some.
+    Weights of the losses are the third element, if there are any.
     """
     batches = progress(
         loader.epoch(epoch, first),
@@ -214,7 +232,7 @@ def _training_batches(
         yield training_batch(batch, counts, options, epoch)
 
 
-def _tell_too_few(options: Any, val_loader: Any) -> None:
+def _log_too_few(options: Any, val_loader: Any) -> None:
     if options.keep_best and val_loader and not keeps_best(options, val_loader):
         logging.info(
             "%s too few to choose an epoch by (train.keep_best_images=%d): the last "
@@ -225,10 +243,10 @@ def _tell_too_few(options: Any, val_loader: Any) -> None:
         )
 
 
-def _tell_left_out(loader: Any) -> None:
+def _log_left_out(loader: Any) -> None:
     left_out = loader.num_examples - loader.num_batches * loader.batch_size
     if left_out:
         logging.info(
-            "each epoch leaves out %s of an incomplete last batch, drawn anew",
+            "each epoch leaves out %s of an incomplete last batch, drawn again",
             wording.count(left_out, "image"),
         )

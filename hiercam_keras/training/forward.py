@@ -1,4 +1,4 @@
-"""Logits of one batch on all devices, and arrays of all processes in one."""
+"""Logits of one batch on all devices, and gathering over all processes."""
 
 import weakref
 from collections.abc import Callable
@@ -20,13 +20,13 @@ Forward = Callable[[list, list, Any], Any]
 def predict_batch(
     model: keras.Model, images: np.ndarray, forward: Forward | None = None
 ) -> Any:
-    """The model's outputs in inference for this process's images, one row an image.
+    """The model's outputs in inference for this process's images, one row per image.
 
-    With a distribution every process calls it the same number of times with as many
-    images.
+    With a distribution it is a collective: every process must call it equally often,
+    with the same number of images.
 
     Args:
-      model: gives an array (B, N), or a dict of them.
+      model: with an output (B, N), or a dict of such outputs.
       images: (B, S, S, 3), any B of at least 1.
       forward: of `compiled`, in place of the model's own outputs.
     """
@@ -44,7 +44,7 @@ def predict_batch(
 def _forward(model: keras.Model) -> Callable:
     """The jitted forward pass, compiled once for a model and a shape."""
     if model not in _FORWARD:
-        # A strong reference in the closure would keep the model alive for ever.
+        # A strong reference in the closure would keep the model alive forever.
         reference = weakref.ref(model)
 
         def forward(trainable, state, images):
@@ -64,7 +64,7 @@ def compiled(forward: Forward) -> Forward:
 
 
 def gather(parts: list[np.ndarray]) -> np.ndarray:
-    """Rows of every batch of all processes, in the order of the whole batches.
+    """Concatenates the rows of all processes, in the order of the global batches.
 
     Args:
       parts: one array (b, ...) per batch, of the same shapes in every process.
@@ -83,7 +83,7 @@ def gather(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def gather_text(parts: list[list[str]]) -> list[str]:
-    """The same for texts, which travel as UTF-8 in arrays of one width."""
+    """`gather` for texts, which are sent as UTF-8 in arrays of one width."""
     if jax.process_count() == 1:
         return [text for part in parts for text in part]
     from jax.experimental import multihost_utils

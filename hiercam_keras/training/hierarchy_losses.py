@@ -1,8 +1,8 @@
-"""Losses that know the tree, on the softmax over its leaves (Bertinetto et al. 2020).
+"""Hierarchical losses on the softmax over the leaves (Bertinetto et al. 2020).
 
-"Making Better Mistakes" (arXiv:1912.09393). The tree comes as `parents`: for each rank
-above the leaves, coarse to fine, the label there of every leaf, int (L,). Ranks with a
-single taxon do no harm. All that is above the coarsest rank is one root.
+"Making Better Mistakes" (arXiv:1912.09393). The tree is given as `parents`: for each
+rank above the leaves, coarse to fine, the label of every leaf at that rank, int (L,).
+Ranks with a single taxon change nothing. The root is above the coarsest rank.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,8 @@ from keras import ops
 
 
 def lca_heights(parents: Sequence[np.ndarray], num_leaves: int) -> np.ndarray:
-    """Ranks from each leaf up to its lowest common ancestor with each: int (L, L)."""
+    """Height of the lowest common ancestor of each pair of leaves, in ranks: int (L,
+    L)."""
     levels = [*parents, np.arange(num_leaves)]
     return sum(np.not_equal.outer(level, level).astype(int) for level in levels)
 
@@ -22,7 +23,7 @@ def lca_heights(parents: Sequence[np.ndarray], num_leaves: int) -> np.ndarray:
 def soft_labels(
     parents: Sequence[np.ndarray], num_leaves: int, beta: float
 ) -> np.ndarray:
-    """What takes the place of one-hot labels: float32 (L, L), rows sum to 1.
+    """Soft labels in place of one-hot ones: float32 (L, L), rows sum to 1.
 
     Row A, column C is exp(-beta d(A, C)) / sum_B exp(-beta d(A, B)), with d the height
     of the lowest common ancestor over the largest one of the tree (section 3.2). Large
@@ -55,7 +56,7 @@ def _distribution(y_true, num_leaves, smoothing):
 
 
 class _TreeLoss(keras.losses.Loss):
-    """What both have in common; y_true is labels (B,) or distributions (B, L)."""
+    """Base class of both losses; y_true is labels (B,) or distributions (B, L)."""
 
     def __init__(self, parents, num_leaves, label_smoothing=0.0, name=None, **kwargs):
         super().__init__(name=name, **kwargs)
@@ -64,7 +65,7 @@ class _TreeLoss(keras.losses.Loss):
         self.label_smoothing = label_smoothing
 
     def get_config(self):
-        """What makes the same loss again."""
+        """Constructor arguments, for serialization."""
         return {
             **super().get_config(),
             "parents": [level.tolist() for level in self.parents],
@@ -75,12 +76,13 @@ class _TreeLoss(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable("hiercam_keras")
 class HierarchicalCrossEntropy(_TreeLoss):
-    """Cross-entropy of each step down the tree, less for coarser ones (section 3.1).
+    """Cross-entropy of each step down the tree, with smaller weights for coarser ones
+    (section 3.1).
 
     The log-probability of a leaf is the sum of those of its steps, log P(child|parent).
     HXE weighs them: -sum_l exp(-alpha l) log P(C_l | C_l+1), where C_0 is the leaf, C_1
     its parent and so on up to the root. alpha = 0 is the plain cross-entropy of the
-    leaf; a large alpha cares for the choice among siblings only.
+    leaf; with a large alpha only the choice among siblings counts.
     """
 
     def __init__(self, parents, num_leaves, alpha, name="hxe", **kwargs):
@@ -103,13 +105,13 @@ class HierarchicalCrossEntropy(_TreeLoss):
         return ops.sum(truth * steps, axis=-1)
 
     def get_config(self):
-        """What makes the same loss again."""
+        """Constructor arguments, for serialization."""
         return {**super().get_config(), "alpha": self.alpha}
 
 
 @keras.saving.register_keras_serializable("hiercam_keras")
 class SoftLabelCrossEntropy(_TreeLoss):
-    """Cross-entropy against labels that give near leaves something (section 3.2)."""
+    """Cross-entropy against soft labels, by distance in the tree (section 3.2)."""
 
     def __init__(self, parents, num_leaves, beta, name="soft_labels", **kwargs):
         super().__init__(parents, num_leaves, name=name, **kwargs)
@@ -123,14 +125,14 @@ class SoftLabelCrossEntropy(_TreeLoss):
         return -ops.sum(ops.matmul(truth, self.rows) * log_p, axis=-1)
 
     def get_config(self):
-        """What makes the same loss again."""
+        """Constructor arguments, for serialization."""
         return {**super().get_config(), "beta": self.beta}
 
 
 def disagreement(coarse_logits: Any, fine_logits: Any, parents: np.ndarray) -> Any:
     """Jensen-Shannon divergence of a coarse head and the finer one's marginal, (B,).
 
-    0 where the heads agree, log 2 nats at most; symmetric, so both heads give way.
+    0 .. log 2 nats, 0 if the heads agree; symmetric, with gradients for both heads.
 
     Args:
       coarse_logits: (B, N).

@@ -1,16 +1,16 @@
-"""What TensorStore says after a checkpoint could not be written.
+"""Suppresses the tracebacks of TensorStore after a failed checkpoint.
 
-Orbax closes its event loop at the first write that fails, while hundreds of others are
-still under way. Each of these then reports to the closed loop from a thread of
+Orbax closes its event loop at the first failed write, while hundreds of writes are
+still running. Each of these then reports to the closed loop from a thread of
 TensorStore, which fails, and Python prints a traceback of six lines (orbax 0.12.8,
-tensorstore 0.1.86). The failure itself is raised, so nothing is missed without them.
+tensorstore 0.1.86). The failure itself is raised separately, so no information is lost.
 """
 
 import sys
 
 
 class _Filter:
-    """An unraisable hook that passes on all but reports to a closed event loop."""
+    """An unraisable hook that drops reports to a closed event loop only."""
 
     def __init__(self, before):
         self._before = before
@@ -19,12 +19,12 @@ class _Filter:
         closed = isinstance(found.exc_value, RuntimeError) and (
             str(found.exc_value) == "Event loop is closed"
         )
-        # Native code without an object: what Python's own destructors lose has one.
+        # Reports from native code have no object, those of Python's destructors do.
         if not (closed and found.object is None):
             self._before(found)
 
 
 def ignore_late_writes() -> None:
-    """Drops such reports from now on, as they come after the checkpoints are closed."""
+    """Installs the filter for the rest of the process, as reports may come late."""
     if not isinstance(sys.unraisablehook, _Filter):
         sys.unraisablehook = _Filter(sys.unraisablehook)

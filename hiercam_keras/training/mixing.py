@@ -1,7 +1,7 @@
-"""Mixup and CutMix: pairs of training images, and labels that say how much of each.
+"""Mixup and CutMix: mixes pairs of training images, and their labels by the same share.
 
-Drawn by the images of the batch and the epoch, so that a training that was stopped
-draws the same. The labels of every rank are mixed by the same share.
+The draws depend on the images of the batch and the epoch, so a resumed training draws
+the same. The labels of all ranks are mixed by one share.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import numpy as np
 
 from hiercam_keras.errors import UserError
 
-_STREAM = 0x6D69786D  # keeps these draws apart from the augmentation's
+_STREAM = 0x6D69786D  # separates these draws from those of the augmentation
 
 
 def check(options: Any) -> None:
@@ -40,15 +40,16 @@ def mix(
 
     Mixup (Zhang et al. 2018, arXiv:1710.09412): share a of the one, 1 - a of the other,
     a ~ Beta(alpha, alpha). CutMix (Yun et al. 2019, arXiv:1905.04899, equations 1, 2):
-    a box of area 1 - a is cut from the other image; what the border takes off the box
-    is taken off its share. One draw serves a batch. Where both are on, a coin decides.
+    a box of area 1 - a is pasted from the other image; its share is that of the box
+    after clipping at the border. There is one draw for a batch. If both are on, each
+    batch uses one of them with probability 1/2.
 
     Args:
       images: (B, S, S, 3); the result is rounded if they are integers.
       labels: rank -> distributions (B, N).
-      options: `config.train`, of which `mixup` and `cutmix` are the alphas, 0 for off.
-      key: of the draw: a number that the batch has of its images, and the epoch.
-      weights: rank -> weights of the images' losses (B,), mixed as the labels are.
+      options: `config.train`, with the alphas `mixup` and `cutmix`; 0 is off.
+      key: seed of the draw: a number from the batch's images, and the epoch.
+      weights: rank -> weights of the images' losses (B,), mixed like the labels.
 
     Returns:
       Images, labels and weights in the same form.

@@ -1,7 +1,7 @@
-"""What is minimized: a loss for each head, and terms that see more than one of them.
+"""The training objective: a loss for each head, and terms between heads or on maps.
 
-Arrays stand for the tree here: `parents` maps every rank at or above the finest head's
-to the label there of each of its leaves, int (L,), coarse to fine.
+The tree is given as `parents`: it maps every rank down to the finest head's to the
+label of each of its leaves at that rank, int (L,), coarse to fine.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def is_soft(options: Any) -> bool:
 
 
 def check(options: Any, num_labels: Mapping[str, int], parents: Any) -> None:
-    """Raises UserError for values of `config.train` that no loss can have."""
+    """Raises UserError for invalid values of `config.train`."""
     if not 0 <= options.label_smoothing < 1:
         raise UserError(
             f"config.train.label_smoothing is {options.label_smoothing}, expected "
@@ -53,17 +53,23 @@ def check(options: Any, num_labels: Mapping[str, int], parents: Any) -> None:
         )
     if options.consistency and len(num_labels) < 2:
         raise UserError(
-            "config.train.consistency is a term between heads, and this model has one. "
+            "config.train.consistency is a term between heads, but this model has one. "
             "Train several, as in --rank=family,species or --rank=all."
         )
     if (options.hierarchical != "none" or options.consistency) and not parents:
-        raise ValueError("a loss over the tree needs `parents`")
+        raise ValueError("a hierarchical loss needs `parents`")
 
 
 def head_losses(
     options: Any, num_labels: Mapping[str, int], parents: Mapping[str, np.ndarray]
 ) -> dict[str, keras.losses.Loss]:
-    """The loss of each rank; `config.train.hierarchical` is that of the finest."""
+    """The loss of each head by rank.
+
+    Args:
+      options: `config.train`; `hierarchical` is the loss of the finest rank.
+      num_labels: number of labels by rank, one for each head.
+      parents: see the module; used by hierarchical losses only.
+    """
     losses = {rank: _plain(options) for rank in num_labels}
     if options.hierarchical != "none":
         finest = finest_rank(num_labels, parents)
@@ -95,8 +101,8 @@ def finest_rank(
 ) -> str:
     """The finest of the heads' ranks, by the tree's order.
 
-    Their sizes cannot tell: where every genus has one species, both ranks have as many
-    labels.
+    Numbers of labels do not determine it: if every genus has one species, both ranks
+    have the same number.
     """
     return [rank for rank in parents if rank in num_labels][-1]
 
@@ -107,16 +113,16 @@ def add_terms(
     num_labels: Mapping[str, int],
     parents: Mapping[str, np.ndarray],
 ) -> None:
-    """Makes training minimize the terms between heads and on the maps, too.
+    """Adds the terms between heads and on the maps to the training loss.
 
-    `config.train.consistency` weighs the mean over the images, summed over the coarser
-    heads, of `hierarchy_losses.disagreement`; `config.train.filter_loss` weighs
+    `config.train.consistency` weights the mean over the images, summed over the coarser
+    heads, of `hierarchy_losses.disagreement`; `config.train.filter_loss` weights
     `filter_loss.filter_loss` of the layer `model.cam_layer`, with the labels of the
-    first rank where `filter_targets` is "category". Each is logged under its name,
-    before its weight. The model's class and what is saved of it do not change.
+    first rank if `filter_targets` is "category". Each is logged under its name, without
+    its weight. The model's class and its saved file do not change.
 
     Raises:
-      UserError: the model has no such layer, or it gives no maps.
+      UserError: the model has no such layer, or its output is not a map.
     """
     terms = {}
     if options.consistency:
@@ -129,7 +135,7 @@ def add_terms(
         return
     plain = type(model).compute_loss.__get__(model)
     trackers = {name: keras.metrics.Mean(name=name) for name in terms}
-    model.term_trackers = list(trackers.values())  # Keras finds them there
+    model.term_trackers = list(trackers.values())  # an attribute that Keras tracks
 
     def compute_loss(x=None, y=None, y_pred=None, sample_weight=None, training=True):
         total = plain(x, y, y_pred, sample_weight, training=training)
@@ -163,7 +169,7 @@ def _filters(model, num_labels, category):
     maps = None if name is None else layer_output(model, name)
     if maps is None or len(maps.shape) != 4:
         raise UserError(
-            f"config.train.filter_loss needs a layer that gives maps once, found "
+            f"config.train.filter_loss needs a layer that outputs maps once, found "
             f"{name!r}: the model's attribute cam_layer names it, one of model.layers."
         )
     tap = filter_loss.Tap(model.get_layer(name))

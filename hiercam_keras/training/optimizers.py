@@ -1,4 +1,4 @@
-"""Optimizers and learning rate schedules: Keras' own, chosen by the config."""
+"""Keras' optimizers and learning rate schedules, selected by the config."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ def make_schedule(train: Any, steps_per_epoch: int) -> Any:
     """Learning rate as a number or as a Keras schedule of the step.
 
     Args:
-      train: `config.train`, of which `schedule`, `learning_rate`, `epochs` and
-        `warmup_epochs` count.
+      train: `config.train`, with `schedule`, `learning_rate`, `epochs` and
+        `warmup_epochs`.
       steps_per_epoch: batches in an epoch.
 
     Raises:
-      UserError: an unknown schedule, or a warm-up as long as the training.
+      UserError: the schedule is unknown, or the warm-up is as long as the training.
     """
     if train.schedule == "constant" and not train.warmup_epochs:
         return train.learning_rate
@@ -45,28 +45,26 @@ def make_schedule(train: Any, steps_per_epoch: int) -> Any:
     )
 
 
-def tell_other_schedule(
-    train: Any, begun: int, steps_per_epoch: int, step: int
-) -> None:
-    """Logs what more epochs change in the learning rate of a resumed training.
+def log_other_schedule(train: Any, begun: int, steps_per_epoch: int, step: int) -> None:
+    """Logs the change of the learning rate by further epochs of a resumed training.
 
     Args:
       train: `config.train`, with the new number of epochs.
-      begun: the number of epochs that the checkpoint was trained for.
+      begun: planned epochs of the checkpoint's training.
       steps_per_epoch: batches in an epoch.
-      step: of the whole training, that comes next.
+      step: next step of the whole training.
     """
     if begun == train.epochs:
         return
     if train.schedule == "constant":
-        logging.info("the schedule of the learning rate is constant, and stays so")
+        logging.info("the learning rate stays constant")
         return
     before = ConfigDict({**train.to_dict(), "epochs": begun})
     old, new = (make_schedule(options, steps_per_epoch) for options in (before, train))
     logging.warning(
         "from here the schedule (%s) is that of %d epochs: the next learning rate is "
-        "%.3g, where that of %s has %.3g. The result is another one than that of %d "
-        "epochs in one training",
+        "%.3g, where that of %s has %.3g. The result differs from that of %d epochs "
+        "in one training",
         train.schedule,
         train.epochs,
         float(new(step)),
@@ -80,7 +78,7 @@ def make_optimizer(train: Any, steps_per_epoch: int) -> keras.optimizers.Optimiz
     """The optimizer of `config.train`.
 
     Raises:
-      UserError: an unknown name.
+      UserError: the name is unknown.
     """
     rate = make_schedule(train, steps_per_epoch)
     common = {"global_clipnorm": train.clip_norm or None}

@@ -1,10 +1,10 @@
-"""Our own start: a backbone that learned the traits of birds from random trees.
+"""Pretraining of a backbone on the traits of procedural birds, with random trees.
 
 Every random tree assigns the four traits (body plan, bill and tail, wing pattern, place
-of the patch) to the ranks again. For each tree and each rank the model has a small
-group of logits, one per child of a taxon at the rank above; an image is asked for the
-child at every rank of its own tree only. The loss is the mean of the four
-cross-entropies: a dense signal that no single tree, look or rank can satisfy.
+of the patch) to the ranks in another way. For each tree and each rank the model has a
+small group of logits, one per child of a taxon at the rank above; the loss of an image
+uses only the groups of its own tree. It is the mean of the four cross-entropies, which
+no single trait can minimize.
 """
 
 import time
@@ -22,7 +22,7 @@ from hiercam_keras.training.checkpoint import Checkpoints
 from hiercam_keras.training.stopping import StopSignals
 
 NUM_CHANNELS = 4  # traits, and ranks that they distinguish
-_FAR = -1e9  # the logit of a child that a tree does not have
+_FAR = -1e9  # logit of a child that a tree lacks
 
 
 def head_size(num_values: np.ndarray) -> int:
@@ -39,7 +39,7 @@ def tree_logits(outputs: Any, tree: Any, num_values: np.ndarray) -> Any:
       num_values: int (trees, 4), children at each rank of each tree.
 
     Returns:
-      (B, 4, V) logits; a child that the tree does not have is far below all others.
+      (B, 4, V) logits; those of children that the tree lacks are -1e9.
     """
     trees, most = num_values.shape[0], int(num_values.max())
     grouped = ops.reshape(outputs, (-1, trees, NUM_CHANNELS, most))
@@ -54,7 +54,7 @@ def tree_logits(outputs: Any, tree: Any, num_values: np.ndarray) -> Any:
 class TreeLoss(keras.losses.Loss):
     """Mean cross-entropy, in nats, over the four ranks of each image's own tree.
 
-    The truth is int (B, 5): the tree, then the child at each rank.
+    y_true is int (B, 5): the tree, then the child at each rank.
     """
 
     def __init__(self, num_values: Any, name: str = "tree_loss", **kwargs: Any):
@@ -70,7 +70,7 @@ class TreeLoss(keras.losses.Loss):
         return ops.mean(each, axis=-1)
 
     def get_config(self):
-        """What makes the same loss again."""
+        """Constructor arguments, for serialization."""
         return {**super().get_config(), "num_values": self.num_values.tolist()}
 
 
@@ -83,20 +83,27 @@ class TreeAccuracy(keras.metrics.Mean):
         self.num_values = np.asarray(num_values)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Adds a batch; truth as for TreeLoss."""
+        """Adds a batch; y_true as for TreeLoss."""
         logits = tree_logits(y_pred, y_true[:, 0], self.num_values)
         right = ops.equal(ops.argmax(logits, -1), ops.cast(y_true[:, 1:], "int32"))
         return super().update_state(ops.cast(right, "float32"))
 
     def get_config(self):
-        """What makes the same metric again."""
+        """Constructor arguments, for serialization."""
         return {**super().get_config(), "num_values": self.num_values.tolist()}
 
 
 def compile_model(
     model: keras.Model, num_values: np.ndarray, learning_rate: float, total_steps: int
 ) -> None:
-    """Adam on a cosine from `learning_rate` to 0, after a warm-up of 3 %."""
+    """Compiles with Adam, a warm-up of 3 % and a cosine from `learning_rate` to 0.
+
+    Args:
+      model: one output of `head_size` logits.
+      num_values: int (trees, 4), children at each rank of each tree.
+      learning_rate: at its peak.
+      total_steps: of the whole training.
+    """
     warmup = max(1, round(0.03 * total_steps))
     rate = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
@@ -112,14 +119,14 @@ def compile_model(
 
 
 class _Keep(keras.callbacks.Callback):
-    """Saves the whole training state every so many minutes, and at a stop."""
+    """Saves the whole training state at an interval of minutes, and at a stop."""
 
     def __init__(self, checkpoints: Checkpoints, minutes: float, signals: StopSignals):
         super().__init__()
         self.checkpoints = checkpoints
         self.signals = signals
         self.seconds = minutes * 60
-        self.first_step = self.saved_step = 0  # of the call of fit that is under way
+        self.first_step = self.saved_step = 0  # of the present call of fit
         self.saved = time.monotonic()
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -134,7 +141,7 @@ class _Keep(keras.callbacks.Callback):
         except Stopped as stop:
             self.checkpoints.wait()
             raise Stopped(
-                f"{stop}, stopped at step {step}. All is saved: go on with --resume "
+                f"{stop}, stopped at step {step}. All is saved: continue with --resume "
                 "and the same flags.",
                 stop.status,
             ) from None
@@ -164,14 +171,14 @@ def fit_stream(
       stream: (images, tree, labels) batches, uint8 (B, S, S, 3), (B,), (B, 4), from
         `first_step` on.
       checkpoints: of this training, written every `checkpoint_minutes` and at the end;
-        each says its `step`.
+        its metadata has the `step`.
       report_every: batches in one row of the result.
 
     Returns:
       Rows with step, loss and accuracy, means over `report_every` batches.
 
     Raises:
-      Stopped: a signal asked for it; the state is saved.
+      Stopped: a signal arrived; the state is saved.
     """
     rows: list[dict[str, float]] = []
     batches = _pairs(progress(stream, last_step - first_step, "pretrain", "batch"))

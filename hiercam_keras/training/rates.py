@@ -1,4 +1,4 @@
-"""Learning rates that differ by layer, a backbone that waits, and averaged weights."""
+"""Layer-wise learning rates, a warm-up with a frozen backbone, and averaged weights."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -9,11 +9,11 @@ from keras import ops
 
 from hiercam_keras.errors import UserError
 
-_HEAD = ("logits_", "features_")  # what the names of the heads' layers begin with
+_HEAD = ("logits_", "features_")  # prefixes of the names of the heads' layers
 
 
 def check(options: Any) -> None:
-    """Raises UserError for values of `config.train` that no rate can have."""
+    """Raises UserError for invalid values of `config.train`."""
     for name in ("backbone_rate", "depth_rate", "warmup_frozen_epochs", "clip_norm"):
         if options[name] < 0:
             raise UserError(
@@ -39,8 +39,8 @@ def layer_rates(
 
     `backbone_rate` for the last layer with weights, `backbone_rate` * `depth_rate` for
     the first one, geometrically between them (Howard and Ruder 2018, arXiv:1801.06146,
-    section 3.2). Heads, which have the whole rate, are not in the result. A path is no
-    key: two nested models may both have a "conv/kernel".
+    section 3.2). Heads have the whole rate and are not in the result. The keys are not
+    paths, because two nested models may both have a "conv/kernel".
     """
     layers = [
         layer
@@ -60,12 +60,17 @@ def scale(
     rates: Mapping[int, float],
     frozen_steps: int,
 ) -> None:
-    """Makes an optimizer use its own rate for each variable, in place.
+    """Makes an optimizer scale the learning rate of each variable, in place.
 
-    For the first `frozen_steps` steps the variables of `rates` do not move at all, nor
-    decay; Adam's moments are gathered all the same, and batch normalization goes on
-    normalizing by the batch. Works with whatever schedule the optimizer has; only the
-    rate is scaled, so its state and its config stay those of Keras.
+    For the first `frozen_steps` steps the variables of `rates` are not updated and do
+    not decay, while Adam's moments are accumulated and batch normalization uses the
+    statistics of the batch. It works with any schedule; only the rate is scaled, so the
+    optimizer's state and config stay those of Keras.
+
+    Args:
+      optimizer: its update methods are replaced.
+      rates: share of the learning rate by `id` of a variable; 1 for all others.
+      frozen_steps: steps without updates of the variables of `rates`.
     """
     update, use_decay = optimizer.update_step, optimizer._use_weight_decay
 
@@ -93,10 +98,10 @@ def scale(
 
 
 def keep_averages_apart(optimizer: keras.optimizers.Optimizer) -> None:
-    """Keeps Keras from writing the averages into the model after each call of `fit`.
+    """Prevents Keras from writing the averages into the model after each `fit`.
 
-    The training goes on from the weights themselves; `averaged` and `use_averages` put
-    the averages in where they are wanted.
+    The training continues with the weights themselves; `averaged` and `use_averages`
+    load the averages where they are needed.
     """
     optimizer.finalize_variable_values = lambda variables: None
 
@@ -111,7 +116,7 @@ def _pairs(model):
 
 @contextlib.contextmanager
 def averaged(model: keras.Model) -> Iterator[None]:
-    """Within this context the model has its averaged weights, if it keeps any."""
+    """A context in which the model has its averaged weights, if there are any."""
     pairs = _pairs(model)
     before = [ops.copy(variable.value) for variable, _ in pairs]
     try:
@@ -123,7 +128,7 @@ def averaged(model: keras.Model) -> Iterator[None]:
 
 
 def use_averages(model: keras.Model) -> None:
-    """Puts the averaged weights into the model, if it keeps any."""
+    """Loads the averaged weights into the model, if there are any."""
     for variable, average in _pairs(model):
-        # A copy: Keras gives the model's buffers away to compiled functions.
+        # A copy, because Keras donates the model's buffers to compiled functions.
         variable.assign(ops.copy(average.value))

@@ -1,4 +1,4 @@
-"""When checkpoints are written, and what they say of where the training is."""
+"""The schedule of checkpoints, and the position of the training in them."""
 
 import math
 import time
@@ -15,8 +15,8 @@ from hiercam_keras.training.stopping import StopSignals
 class LossWatch(keras.callbacks.Callback):
     """Records the first step of an epoch with a NaN loss.
 
-    Keras calls the ends of batches in threads of their own, so this costs the training
-    nothing; `Saving` asks for the note before the next step.
+    Keras calls `on_train_batch_end` in separate threads, so this does not slow down the
+    training; `Saving` reads the record before the next step.
     """
 
     async_safe = True
@@ -26,20 +26,20 @@ class LossWatch(keras.callbacks.Callback):
         self.first_bad: int | None = None
 
     def on_train_batch_end(self, batch, logs=None):
-        """`loss` is the mean so far: once it is no number, it stays none."""
+        """`loss` is a running mean: once NaN, it stays NaN."""
         if not math.isfinite(logs["loss"]):
             known = self.first_bad
             self.first_bad = batch if known is None else min(batch, known)
 
 
 class Saving(keras.callbacks.Callback):
-    """Saves every so many steps and minutes, at the end of each epoch, and at a stop.
+    """Saves at intervals of steps and minutes, at the end of each epoch, and at a stop.
 
-    It comes before the callback of the validation and `end` after that of the log.
+    It must be listed before the validation callback, and `end` after the log callback.
 
     Attributes:
-      epoch, step: where the training is: `step` steps of epoch `epoch` (from 0) are
-        done. With `step` that of a whole epoch its validation is still to come.
+      epoch, step: position of the training: `step` steps of epoch `epoch` (from 0) are
+        done. If `step` is that of a whole epoch, only its validation remains.
       rows: the log so far.
       figures: of the training part of an epoch, before its validation.
       end: the callback for the end of an epoch.
@@ -72,53 +72,53 @@ class Saving(keras.callbacks.Callback):
         self.watch = LossWatch()
         self.end = _EpochEnd(self)
         self._steps = options.checkpoint_steps
-        # Processes may not decide by their own clocks what they do together.
+        # Collective decisions must not depend on the clocks of the processes.
         several = jax.process_count() > 1
         self._seconds = math.inf if several else options.checkpoint_minutes * 60
         self._resumed = saved
-        self._first = 0  # step that the present call of `fit` began with
-        self._told = self.position()  # of the newest checkpoint
-        self._time = time.monotonic()  # no clock that may go back
+        self._first = 0  # first step of the present call of `fit`
+        self._saved = self.position()  # of the newest checkpoint
+        self._time = time.monotonic()  # monotonic
 
     def position(self) -> tuple[int, int]:
         """Epoch and step, from 0."""
         return self.epoch, self.step
 
     def save(self, best: bool = False) -> None:
-        """Saves the present state, unless a checkpoint has it."""
+        """Saves the present state, unless the newest checkpoint holds it."""
         self.model.jax_state_sync()
         meta = {
             "epoch": self.epoch,
             "step": self.step,
             "num_batches": self.num_batches,
             "epochs": self.epochs,
-            "log": list(self.rows),  # written while the training goes on
+            "log": list(self.rows),  # a copy, as it is written in the background
             "figures": self.figures,
         }
         if self.checkpoints.save(self.model, meta, best):
-            self._told, self._time = self.position(), time.monotonic()
+            self._saved, self._time = self.position(), time.monotonic()
         else:
             self.refuse(self.step)
 
     def save_at_stop(self) -> str:
-        """Saves unless that was just done; logs where the training stopped."""
-        if self._told != self.position():
+        """Saves if necessary, and returns a text with the position of the training."""
+        if self._saved != self.position():
             self.save()
         self.checkpoints.wait()
         return f"stopped at step {self.step} of epoch {self.epoch + 1}"
 
     def refuse(self, step: int) -> None:
         """Ends a training with a NaN loss."""
-        epoch, good = self._told
+        epoch, good = self._saved
         raise UserError(
             f"the loss became nan or infinite at step {step} of epoch "
             f"{self.epoch + 1}. Lower config.train.learning_rate and start over with "
-            "--overwrite. The last state that was saved and is good is that after "
+            "--overwrite. The last good checkpoint is that after "
             f"step {good} of epoch {epoch + 1}, in {self.checkpoints.folder}."
         )
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Restores what a new epoch would reset."""
+        """Restores the metrics and seeds that a new epoch resets."""
         self.epoch, self._first = epoch, self.step
         self.watch.first_bad = None
         if self._resumed is not None and self.step:
@@ -126,11 +126,11 @@ class Saving(keras.callbacks.Callback):
         self._resumed = None
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Saves the state after the step before, when it is time."""
+        """Saves the state after the previous step, if an interval has passed."""
         self.step = self._first + batch
         self._check_loss()
         self.signals.check(self.epoch * self.num_batches + self.step)
-        if self._told == self.position():
+        if self._saved == self.position():
             return
         total = self.epoch * self.num_batches + self.step
         late = time.monotonic() - self._time >= self._seconds
@@ -138,14 +138,14 @@ class Saving(keras.callbacks.Callback):
             self.save()
 
     def on_epoch_end(self, epoch, logs=None):
-        """All steps are done; validation comes next."""
+        """Saves the state after the last step, before the validation."""
         self._check_loss()
         self.step = self.num_batches
         self.figures = {name: float(value) for name, value in logs.items()}
         self.check_stop()
 
     def check_stop(self) -> None:
-        """Raises Stopped if a signal came; for work between steps."""
+        """Raises Stopped if a signal arrived; for work between steps."""
         if jax.process_count() == 1:
             self.signals.check(0)
 

@@ -1,4 +1,4 @@
-"""Signals that ask a training to stop: it saves first, and says how to continue."""
+"""Handling of stop signals: the training saves its state first."""
 
 import contextlib
 import signal
@@ -10,11 +10,11 @@ from hiercam_keras.errors import Stopped
 
 
 class StopSignals:
-    """While it is entered, SIGTERM and the first Ctrl-C only leave a note.
+    """A context in which SIGTERM and the first Ctrl-C are only recorded.
 
-    Preemptible machines send SIGTERM some seconds before they go. A second Ctrl-C stops
-    at once. With several processes all of them have to stop at the same step, which
-    JAX's preemption service sees to; Ctrl-C is then an ordinary one.
+    Preemptible machines send SIGTERM some seconds before they shut down. A second
+    Ctrl-C stops at once. Several processes must stop at the same step, for which JAX's
+    preemption service is used; Ctrl-C then has its default effect.
     """
 
     def __init__(self):
@@ -30,11 +30,11 @@ class StopSignals:
 
     @property
     def received(self) -> signal.Signals | None:
-        """The signal that came first; None if there was none."""
+        """The first signal; None if there was none."""
         return signals.received()
 
     def check(self, step: int) -> None:
-        """Raises Stopped if a signal came.
+        """Raises Stopped if a signal arrived.
 
         Args:
           step: of the whole training, the same in every process.

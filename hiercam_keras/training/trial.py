@@ -1,8 +1,8 @@
-"""A network of the user's is saved and loaded once before the first step.
+"""Saves and loads a user's network once before the first step.
 
-What cannot be loaded again, or comes back as another network, is refused before hours
-of training. The stock architectures are left out: they hold layers of Keras alone, and
-the tests load the files of every one.
+A network that cannot be loaded again, or that differs after loading, is refused before
+hours of training. The built-in architectures are skipped: they consist of Keras layers,
+and the tests load a file of each.
 """
 
 import inspect
@@ -20,7 +20,7 @@ from hiercam_keras.models.layers import named_variables, sublayers
 from hiercam_keras.training.forward import predict_batch
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-_TOLERANCE = 1e-3  # of the largest output; the same layers differ by rounding
+_TOLERANCE = 1e-3  # relative to the largest output; the same layers differ by rounding
 
 
 def save_and_load(
@@ -34,18 +34,18 @@ def save_and_load(
 
     Args:
       model: untrained, with heads.
-      backbone: "package.module:function" that built it; others are not tried.
+      backbone: "package.module:function" of the network; others are skipped.
       image_size: pixels of a side.
       modules: `config.model.modules`.
       fast_layers: of the model.
 
     Returns:
-      The modules that a process has to import before it loads the model: the given
-      ones, and those of classes and functions that these lack.
+      The modules that a process must import before it loads the model: the given ones,
+      and those of further classes and functions.
 
     Raises:
-      UserError: it cannot be saved or loaded, or comes back with other weights or other
-        outputs; the message names the layer.
+      UserError: the model cannot be saved or loaded, or has other weights or outputs
+        after loading; the message names the layer.
     """
     if not custom.is_function(backbone):
         return []
@@ -74,11 +74,11 @@ def save_and_load(
 def _modules(
     found: Sequence[user_code.Foreign], backbone: str, given: Sequence[str]
 ) -> list[str]:
-    """The given modules, and those of classes and functions that they lack."""
+    """The given modules, and those of further classes and functions."""
     needed = user_code.split_names(given)
     modules = [user_code.import_module(name, user_code.FIELD) for name in needed]
     for one in found:
-        # Keras keeps no module of a function: that of the network may have it.
+        # Keras does not store the module of a function; try that of the network.
         own = one.module or backbone.partition(":")[0]
         there = [getattr(module, one.name, None) for module in modules]
         if own not in needed and not any(
@@ -112,7 +112,7 @@ def _refused(backbone: str, model: keras.Model, why: str) -> UserError:
 
 
 def _culprit(model: keras.Model) -> str:
-    """Name of the first layer that Keras cannot save and make again, "" if none."""
+    """Name of the first layer that Keras cannot serialize and rebuild, "" if none."""
     for layer in sublayers(model):
         if isinstance(layer, keras.Model):
             if name := _culprit(layer):
@@ -139,8 +139,8 @@ def _check_weights(model: keras.Model, loaded: keras.Model, backbone: str) -> No
         )
         if not same:
             raise UserError(
-                f"model.backbone={backbone}: the weight {name} does not come back from "
-                "a saved file. Make each weight with add_weight in the layer's "
+                f"model.backbone={backbone}: the weight {name} is not restored from "
+                "a saved file. Create each weight with add_weight in the layer's "
                 "__init__ or build, and give its get_config every argument of "
                 "__init__."
             )
@@ -151,23 +151,23 @@ def _check_outputs(
 ) -> None:
     shape = (1, image_size, image_size, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, "uint8")
-    # A network may be random in inference; Keras draws new seeds for a loaded one.
+    # A network may be random in inference, and a loaded one gets new seeds.
     for own, other in zip(_seeds(model), _seeds(loaded), strict=False):
         other.assign(own)
     before, after = _outputs(model, images), _outputs(loaded, images)
     largest = max(np.abs(value).max() for value in before)
     if _distance(before, after) <= _TOLERANCE * largest:
         return
-    why = _forgotten(model) or "a layer of yours has an argument that it forgets"
+    why = _forgotten(model) or "a layer has an argument that its get_config lacks"
     raise UserError(
-        f"model.backbone={backbone}: the network that is loaded from a saved file has "
-        f"the same weights and gives other outputs: {why}. Let get_config give every "
-        "argument of __init__."
+        f"model.backbone={backbone}: the network loaded from a saved file has the same "
+        f"weights but other outputs: {why}. Let get_config return every argument of "
+        "__init__."
     )
 
 
 def _forgotten(model: keras.Model) -> str:
-    """The first layer whose config lacks an argument of its class, in words."""
+    """Text on the first layer with an argument that its config lacks; "" if none."""
     for layer in sublayers(model):
         if isinstance(layer, keras.Model):
             if found := _forgotten(layer):
@@ -183,7 +183,7 @@ def _forgotten(model: keras.Model) -> str:
 
 
 def _seeds(model: keras.Model) -> list[keras.Variable]:
-    """The states of the random generators, which are no weights."""
+    """The states of the random generators, which are not weights."""
     weights = {id(weight) for weight in model.weights}
     return [value for value in model.variables if id(value) not in weights]
 

@@ -63,10 +63,10 @@ def test_layout_has_a_mask_parts_and_a_box_for_every_picture(written):
     sizes = set()
     for path in images:
         example_id = path.relative_to(written / "images").as_posix()
-        beside = Path(example_id).with_suffix(".png")
+        label_file = Path(example_id).with_suffix(".png")
         image = _image(path)
-        parts = np.asarray(_image(written / "parts" / beside))
-        mask = np.asarray(_image(written / "masks" / beside))
+        parts = np.asarray(_image(written / "parts" / label_file))
+        mask = np.asarray(_image(written / "masks" / label_file))
         assert image.mode == "RGB" and image.size == parts.shape[::-1]
         assert set(np.unique(parts)) == {0, 1, 2, 3, 4, 5}
         np.testing.assert_array_equal(mask, np.where(parts > 0, 255, 0))
@@ -104,14 +104,14 @@ def test_settings_decide_whether_it_is_complete(written):
 
 
 def test_progress_counts_pictures_up_to_all_of_them(tmp_path):
-    told = []
+    reports = []
     write_dataset(
         tmp_path / "data",
         workers=0,
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: reports.append((done, total)),
         **SMALL,
     )
-    assert told == [(3 * k, 24) for k in range(1, 9)]
+    assert reports == [(3 * k, 24) for k in range(1, 9)]
 
 
 def test_a_complete_data_set_is_left_alone(written):

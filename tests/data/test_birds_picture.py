@@ -1,4 +1,4 @@
-"""Pictures of procedural birds: what is drawn is what the labels say."""
+"""Pictures of procedural birds: the drawing agrees with the labels."""
 
 import itertools
 

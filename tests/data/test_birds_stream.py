@@ -98,7 +98,7 @@ def _end_this_process(step: int) -> int:
     return step
 
 
-def test_a_worker_that_is_killed_is_told_and_not_waited_for():
+def test_a_killed_worker_raises_at_once():
     with (
         OrderedSteps(_end_this_process, (), workers=1) as steps,
         pytest.raises(RuntimeError, match="step 0 was ended from outside"),

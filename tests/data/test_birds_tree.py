@@ -1,4 +1,4 @@
-"""Trees of procedural birds: names, and what a trait may tell."""
+"""Trees of procedural birds: names, and what a trait identifies."""
 
 import itertools
 
@@ -78,12 +78,12 @@ def test_no_finer_trait_alone_predicts_a_coarser_taxon():
 def test_each_trait_tells_the_child_once_the_parent_is_known():
     tree = default_tree()
     for rank, channel in enumerate(traits.CHANNELS):
-        told = {}
+        children = {}
         for leaf in tree:
             parent = _prefix(leaf.class_dir, rank)[:-1]
             value = getattr(leaf.look, channel)
             child = _prefix(leaf.class_dir, rank)
-            assert told.setdefault((parent, value), child) == child
+            assert children.setdefault((parent, value), child) == child
 
 
 def test_colors_of_the_bird_predict_no_taxon():

@@ -79,7 +79,7 @@ def test_conventions_are_read_from_the_config(load, convention, units):
         ("xyxy", "x min,y min,x max,y max"),
         ("xywh", "x,y,width,height"),
         ("xywh", "bboxX,bboxY,bboxWidth,bboxHeight"),
-        ("xywh", "x0,y0,x1,y1"),  # only the numbers say so
+        ("xywh", "x0,y0,x1,y1"),  # only the numbers show it
     ],
 )
 def test_what_is_certain_is_found_out_and_logged(
@@ -105,11 +105,11 @@ def test_two_rows_are_not_enough_to_contradict_the_header(load):
 @pytest.mark.parametrize(
     ("row", "options", "words"),
     [
-        ("a/1.jpg,0,0,300,90", {}, "lies outside the image, which has 200 x 100"),
-        ("a/1.jpg,-9,0,30,90", {}, "lies outside the image"),
+        ("a/1.jpg,0,0,300,90", {}, "is outside of the image, which has 200 x 100"),
+        ("a/1.jpg,-9,0,30,90", {}, "is outside of the image"),
         ("a/1.jpg,10,0,10,90", {}, "has x1 <= x0"),
         ("a/1.jpg,0,0,0.5,0.5", {"units": "pixels"}, "smaller than a.*units=relative"),
-        ("a/1.jpg,1,1,9,9", {"units": "relative"}, "lies outside.*units=pixels"),
+        ("a/1.jpg,1,1,9,9", {"units": "relative"}, "is outside.*units=pixels"),
         (
             "a/1.jpg,1,1,9,big",
             {},
@@ -211,10 +211,10 @@ def test_a_spreadsheet_wrote_the_boxes(data_config, folder, caplog):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("masks/a/1.jpg", "the first is a/1.jpg: expected a/1.png. Labels are PNG"),
+        ("masks/a/1.jpg", "the first is a/1.jpg: expected a/1.png. Labels must be"),
         ("masks/a/1.PNG", "the first is a/1.PNG: expected a/1.png"),
-        ("masks/a/1_mask.png", "it holds a/1_mask.png, and a/1.png was looked for"),
-        ("parts/1.png", "it holds 1.png, and a/1.png was looked for"),
+        ("masks/a/1_mask.png", "it holds a/1_mask.png, but a/1.png was expected"),
+        ("parts/1.png", "it holds 1.png, but a/1.png was expected"),
     ],
 )
 def test_masks_under_other_names_are_named(data_config, folder, caplog, name, words):

@@ -127,7 +127,7 @@ def test_sizes_of_other_images_are_refused(tmp_path, images, data_config):
 
 def test_boxes_follow_smaller_copies_and_exif(tmp_path, images, data_config):
     with Image.open(images / A) as image:
-        image.resize((30, 20)).save(images / A)  # half as large as the list says
+        image.resize((30, 20)).save(images / A)  # half as large as in the list
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise
     with Image.open(images / C) as image:
@@ -159,7 +159,7 @@ def test_labels_at_ranks_make_a_tree(tmp_path):
     assert found.lineages[C].taxa == ("Picidae", "genus 5", "name 9")
     tree = (meta / "val" / "class_labels_genus.txt", f"{A},4\n{B},5")
     tree[0].write_text(tree[1])
-    with pytest.raises(UserError, match="genus 5 lies in the family 1 and in"):
+    with pytest.raises(UserError, match="genus 5 is in the family 1 and in"):
         choe.read_metadata(meta)
 
 
@@ -244,7 +244,7 @@ def test_mask_lists(tmp_path, images, data_config):
     source = sources.load(config_with(data_config, folder), str(images))
     assert [r.mask_path for r in source.records] == [None, None, images / "m" / "3.png"]
     write(folder, "localization.txt", [(A, "../m.png", "")])
-    with pytest.raises(UserError, match="no plain relative path"):
+    with pytest.raises(UserError, match="not a plain relative path"):
         choe.read_metadata(folder)
 
 
@@ -281,7 +281,7 @@ def test_links_do_not_lead_out(tmp_path, images, data_config, kind):
         assert len(sources.load(data_config, str(linked)).records) == 2
 
 
-def test_wrong_folders_and_files_are_told(tmp_path, images, data_config):
+def test_wrong_folders_and_files_are_refused(tmp_path, images, data_config):
     (tmp_path / "empty").mkdir()
     for folder, words in (
         (tmp_path / "nowhere", "does not exist: expected one with train/"),
@@ -321,7 +321,7 @@ def test_missing_images_are_counted(tmp_path, images, data_config):
     folder = make_role(tmp_path / "test")
     source = sources.load(config_with(data_config, folder), str(images))
     assert [record.example_id for record in source.records] == [A, B]
-    assert "1 images of the lists that are not there" in source.report.summary()
+    assert "1 images of the lists that are missing" in source.report.summary()
 
 
 @pytest.mark.skipif(not REAL, reason="HIERCAM_REAL_DATA is not set")

@@ -1,6 +1,8 @@
-"""A table of images: what it may say, and what is said when it is wrong."""
+"""Tables of images: what they may hold, and the messages for invalid ones."""
 
 import logging
+import re
+import unicodedata
 
 import numpy as np
 import pytest
@@ -219,13 +221,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_what_is_wrong_is_told_with_its_line(read, text):
+def test_the_message_names_the_line(read, text):
     with pytest.raises(UserError, match=WRONG[text]) as raised:
         read(text)
     assert "\n" not in str(raised.value) and "table.csv" in str(raised.value)
 
 
-def test_a_missing_table_is_told(data_config, tmp_path):
+def test_a_missing_table_is_reported(data_config, tmp_path):
     data_config.source = "csv_table"
     with pytest.raises(UserError, match="cannot read the table .*No such file"):
         sources.load(data_config, str(tmp_path / "no.csv"))
@@ -273,7 +275,7 @@ def test_a_jpeg_is_no_mask(read, folder):
         read("path,kind,mask\nscans/a.png,x,masks/a.JPG\nscans/b.png,y,\n")
 
 
-def test_a_mask_of_another_shape_is_told(read, folder):
+def test_a_mask_of_another_shape_is_refused(read, folder):
     Image.new("L", (10, 20)).save(folder / "masks" / "b.png")
     text = "path,kind,mask\nscans/a.png,x,masks/a.png\nscans/b.png,y,masks/b.png\n"
     with pytest.raises(
@@ -300,3 +302,36 @@ def test_a_huge_mask_is_not_read(folder, monkeypatch):
         annotations.read_labels(folder / "masks" / "a.png")
     monkeypatch.setattr(annotations.decode, "MAX_PIXELS", 200)
     assert annotations.read_labels(folder / "masks" / "a.png").shape == (10, 20)
+
+
+def test_names_in_another_unicode_normalization_are_found(read, folder):
+    """macOS writes names in NFD, tables are usually NFC; and the other way round."""
+    nfc, nfd = (unicodedata.normalize(form, "größe/ü.png") for form in ("NFC", "NFD"))
+    assert nfc != nfd
+    for stored, listed in ((nfd, nfc), (nfc, nfd)):
+        for place in ("scans", "masks"):
+            path = folder / place / stored
+            path.parent.mkdir()
+            (folder / place / "a.png").rename(path)
+        text = f"path,species,mask\nscans/{listed},x\u00fc,masks/{listed}\n"
+        (record,) = read(text).records
+        assert record.path == folder / "scans" / stored
+        assert record.mask_path == folder / "masks" / stored
+        assert record.example_id == f"scans/{listed}"
+        for place in ("scans", "masks"):
+            (folder / place / stored).rename(folder / place / "a.png")
+            (folder / place / stored).parent.rmdir()
+
+
+def test_the_lines_of_empty_cells_are_named(read, caplog):
+    """One empty cell costs the finest rank; the warning has its line."""
+    rows = [f"scans/a.png,f{n // 4},s{n // 2},id{n}" for n in range(12)]
+    rows[5] = rows[5].replace("s2", "")
+    read("path,family,art,example_id\n" + "\n".join(rows))
+    assert "art (1 of its 12 cells are empty, line 7)" in caplog.text
+    caplog.clear()
+    rows = [row.replace(",s", ",#") for row in rows]
+    for number in (1, 3, 7, 8, 10, 11):
+        rows[number] = re.sub("#.", "", rows[number])
+    read("path,family,art,example_id\n" + "\n".join(rows))
+    assert "art (7 of its 12 cells are empty, lines 3, 5, 7, 9, 10, ...)" in caplog.text

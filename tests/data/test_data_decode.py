@@ -43,7 +43,7 @@ def test_clean_jpeg_is_left_alone(tmp_path):
     assert corners(image) == "RGBW"
 
 
-# What the four corners show when stored pixels RGBW are turned as EXIF says. The first
+# Colors of the four corners when stored pixels RGBW are rotated by EXIF. The first
 # row and column of the stored image are displayed: 6 right and top, 8 left and bottom.
 TURNS = {2: "GRWB", 3: "WBGR", 4: "BWRG", 5: "RBGW", 6: "BRWG", 7: "WGBR", 8: "GWRB"}
 
@@ -57,7 +57,7 @@ def test_exif_turns_pixels_and_boxes(tmp_path, orientation):
     assert facts.orientation == orientation
     assert (facts.width, facts.height) == image.size
     assert image.size == ((16, 32) if orientation > 4 else (32, 16))
-    # The box of the stored red quarter lies where red is displayed.
+    # The box of the stored red quarter is where red is displayed.
     x0, y0, x1, y1 = decode.turn_box((0, 0, 16, 8), 32, 16, orientation)
     assert (x1 - x0) * (y1 - y0) == 16 * 8
     shown = np.asarray(image)[int(y0) : int(y1), int(x0) : int(x1)].astype(int)
@@ -77,7 +77,7 @@ def test_other_formats_called_jpg(tmp_path, form):
     facts, image = decode.examine(path)
     assert facts.format == form
     assert corners(image) == "RGBW" and image.mode == "RGB"
-    # An RGB PNG is as good as a JPEG, whatever its name.
+    # An RGB PNG is as good as a JPEG, under any name.
     assert (facts.why_convert == "") == (form == "PNG")
 
 
@@ -166,7 +166,7 @@ def test_animation_gives_its_first_frame(tmp_path):
 
 
 def bomb(width, height):
-    """A PNG whose header promises more pixels than anyone wants to unpack."""
+    """A PNG with a header of more pixels than the limit."""
     small = png16(np.zeros((1, 1, 3), np.uint16))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     crc = struct.pack(">I", zlib.crc32(b"IHDR" + header))

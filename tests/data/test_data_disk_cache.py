@@ -71,7 +71,7 @@ def test_same_batches_decoded_once(config, records, monkeypatch):
     assert len(made) == 1
     folder = disk_cache.Path(config.disk_cache)
     pixels = folder / made[0] / "pixels.npy"
-    # The size that was told beforehand, and the header.
+    # The announced size, and the header.
     with make(records, config) as found:
         assert os.path.getsize(pixels) == found._job.windows.num_bytes + 128
     assert sorted(path.name for path in pixels.parent.iterdir()) == [
@@ -177,7 +177,7 @@ def test_files_that_go_bad_while_the_run_is_on(config, records, bird_folder):
     with make(records, config, training=False) as found:
         batches = list(found.epoch(0))
         assert list(found.skipped) == [names[2]]
-        # All files disappear: what is on disk goes on.
+        # All files disappear: the cache on disk is still used.
         shutil.rmtree(bird_folder)
         assert_same(batches, list(found.epoch(0)))
         assert list(found.skipped) == [names[2]]
@@ -194,7 +194,7 @@ def test_files_that_disappear_in_the_middle_of_an_epoch(config, records, bird_fo
             (bird_folder / record.example_id).unlink()
         rest = list(batches)
         assert len(rest) == 5
-        # What was read ahead is good; what is asked for again is not there.
+        # Batches that were read ahead are good; later reads find no file.
         masks = np.concatenate([batch.mask for batch in found.epoch(1)])
         np.testing.assert_array_equal(masks, [True] * 9 + [False] * 3)
         assert sorted(found.skipped) == [r.example_id for r in records[9:]]
@@ -257,8 +257,8 @@ def test_several_processes_make_one_cache(tmp_path):
 
 
 def test_nobody_waits_for_ever(tmp_path, monkeypatch):
-    monkeypatch.setattr(disk_lock, "_PATIENCE", 0.02)
-    monkeypatch.setattr(disk_lock, "_LOOK", 0.01)
+    monkeypatch.setattr(disk_lock, "_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(disk_lock, "_POLL_S", 0.01)
     with disk_lock.alone(tmp_path / "key"):
         with pytest.raises(UserError, match="another process has been writing"):
             with disk_lock.alone(tmp_path / "key"):

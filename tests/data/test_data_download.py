@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine that breaks off and lies."""
+"""Downloads from a local server that interrupts, or sends wrong data."""
 
 import fcntl
 import hashlib
@@ -19,7 +19,7 @@ SHA = hashlib.sha256(DATA).hexdigest()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Sends DATA, with ranges unless told otherwise, and breaks off where told."""
+    """Sends DATA, with optional ranges and interruptions."""
 
     def do_GET(self):
         server = self.server
@@ -128,7 +128,7 @@ def test_what_was_there_may_be_wrong(fetch, server, tmp_path):
     with pytest.raises(UserError, match="another SHA-256") as raised:
         fetch()
     assert not part.with_suffix("").exists() and SHA in str(raised.value)
-    assert fetch().read_bytes() == DATA  # begun anew, not gone on with
+    assert fetch().read_bytes() == DATA  # started again, not resumed
 
 
 def test_errors_are_told(fetch, server, tmp_path):
@@ -138,7 +138,7 @@ def test_errors_are_told(fetch, server, tmp_path):
     with pytest.raises(UserError, match="3 MB long, expected 2 MB"):
         fetch(size=2_000_000)
     server.breaks = [1_000_000] * 9
-    with pytest.raises(UserError, match="1 MB of 3 MB are there; the next call"):
+    with pytest.raises(UserError, match="1 MB of 3 MB were downloaded; the next call"):
         fetch(retries=2)
     server.breaks = []
     assert fetch().read_bytes() == DATA

@@ -104,7 +104,8 @@ def test_reading_imports_neither_tensorflow_nor_jax():
 
 
 def test_augmentation_of_the_embedded_config_keeps_every_trait(config):
-    """Neither a random crop nor an erased rectangle takes a part that tells a rank."""
+    """Neither a random crop nor an erased rectangle removes a part that identifies a
+    rank."""
     from configs import synthetic_birds
 
     embedded = synthetic_birds.get_config()

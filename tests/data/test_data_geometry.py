@@ -39,7 +39,7 @@ def test_there_and_back(width, height, size, layout):
     g = geometry.of(width, height, size, layout)
     points = np.array([[0.0, 0.0], [width / 3, height / 2], [width, height]])
     np.testing.assert_allclose(g.to_original(g.to_input(points)), points, atol=1e-6)
-    # The input lies inside the resized image: no pixel of it is made up.
+    # The input is inside the resized image: no pixel is padding.
     corners = g.to_input([0, 0, width, height])
     assert corners[0] <= 0 and corners[1] <= 0
     assert corners[2] >= size - 1e-6 and corners[3] >= size - 1e-6
@@ -80,7 +80,7 @@ def test_resize_mask_keeps_labels_and_place():
     np.testing.assert_array_equal(
         geometry.resize_mask(small, g), np.repeat(mask, 2, axis=0)
     )
-    # Mirrored: the label lies on the left.
+    # Mirrored: the label is on the left.
     mirrored = Geometry(8, 4, -1.0, 2.0, 8.0, 0.0, 8)
     np.testing.assert_array_equal(
         geometry.resize_mask(mask, mirrored), np.repeat(mask[:, ::-1], 2, axis=0)

@@ -75,7 +75,7 @@ def test_what_is_passed_by_is_counted(data_config, bird_folder, class_names):
     source = load(data_config, bird_folder)
     assert len(source.records) == 12
     assert source.report.ignored == {
-        "files that are no images by name": 2,
+        "files without an image suffix": 2,
         "hidden files": 2,
         "folders inside class folders": 1,
         "files outside class folders": 1,
@@ -173,7 +173,7 @@ def test_sources_and_missing_data_dir(data_config):
 
 
 def make_annotated(tmp_path, class_name, orientation):
-    """One photo with stored pixels 40 x 20 whose left half is the animal."""
+    """One photo of 40 x 20 stored pixels, with the object in its left half."""
     root = tmp_path / f"annotated{orientation}"
     for kind in ("images", "masks", "parts"):
         (root / kind / class_name).mkdir(parents=True)

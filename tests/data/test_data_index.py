@@ -66,7 +66,7 @@ def test_copies_are_clean_and_upright(data_config, mixed_folder):
         assert facts.why_convert == ""
         name = record.example_id.split("/")[1]
         if name == "wide.jpg":
-            # Boxes are told in the original's pixels; the copy is what is decoded.
+            # Boxes refer to the original's pixels; the copy is decoded.
             assert (record.width, record.height) == (20000, 50)
             assert image.size == (4096, 10)
         else:
@@ -120,7 +120,7 @@ def test_lost_copy_is_made_again(data_config, mixed_folder):
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"schema_version": 0}', "[1]", "null"])
-def test_damaged_index_is_made_anew(data_config, bird_folder, damage):
+def test_a_damaged_index_is_rebuilt(data_config, bird_folder, damage):
     first = sources.load(data_config, str(bird_folder))
     (first.report.index_dir / "index.json").write_text(damage)
     second = sources.load(data_config, str(bird_folder))

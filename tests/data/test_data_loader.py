@@ -41,7 +41,7 @@ def records(data_config, bird_folder):
 
 
 @pytest.fixture
-def told(monkeypatch):
+def messages(monkeypatch):
     """Warnings of the log."""
     lines = []
     monkeypatch.setattr(
@@ -114,11 +114,11 @@ def test_training_epochs(pipeline, records, data_config):
             assert_same(a, b, levels=2)
             assert np.mean(a.images != b.images) < 0.01
     # Before an epoch is in memory and after it they are the same to the bit: whoever
-    # goes on with a run finds its batches.
+    # resumes a run finds its batches.
     for a, b in zip(found[0], found[2], strict=True):
         assert_same(a, b)
-    with make(records, data_config, AUGMENT, training=True, seed=1) as anew:
-        for a, b in zip(found[1], anew.epoch(1), strict=True):
+    with make(records, data_config, AUGMENT, training=True, seed=1) as again:
+        for a, b in zip(found[1], again.epoch(1), strict=True):
             assert_same(a, b)
 
 
@@ -164,7 +164,7 @@ def test_center_crop_is_the_middle_of_the_picture(pipeline, tmp_path, data_confi
 
 
 def test_geometry_of_augmented_images_finds_the_place(pipeline, tmp_path, data_config):
-    """A bright square is where its box says, however the picture is cut."""
+    """A bright square is inside its box in every crop."""
     folder = tmp_path / "x" / "00001_a_b_c_d_e_F_g"
     folder.mkdir(parents=True)
     for i in range(6):
@@ -222,7 +222,9 @@ def test_files_that_turn_bad_are_skipped(pipeline, records, data_config, bird_fo
                 assert not {names[1], names[7]} & set(batch.example_ids)
 
 
-def test_pillow_reads_what_tensorflow_cannot(records, data_config, monkeypatch, told):
+def test_pillow_reads_what_tensorflow_cannot(
+    records, data_config, monkeypatch, messages
+):
     tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
     from hiercam_keras.data import pipeline as pipeline_lib
 
@@ -246,7 +248,7 @@ def test_pillow_reads_what_tensorflow_cannot(records, data_config, monkeypatch, 
         assert not found.skipped
     # Traced once for each of two batches, and then no more.
     assert len(tries) == 2
-    assert len(told) == 1 and "2 batches that Pillow could read" in told[0]
+    assert len(messages) == 1 and "2 batches that Pillow could read" in messages[0]
 
 
 def test_whole_batch_bad(pipeline, records, data_config, bird_folder):
@@ -263,7 +265,7 @@ def test_too_many_bad_files_end_the_run(pipeline, records, data_config, bird_fol
     with make(records, data_config) as found:
         with pytest.raises(UserError, match="max_bad_share") as raised:
             list(found.epoch(0))
-    assert "4 of 12 image files turned bad" in str(raised.value)
+    assert "4 of 12 image files became unreadable" in str(raised.value)
 
 
 def test_each_of_two_processes_answers_for_its_part(records, data_config, bird_folder):
@@ -278,13 +280,15 @@ def test_each_of_two_processes_answers_for_its_part(records, data_config, bird_f
         assert len(list(found.epoch(0))) == 3 and not found.skipped
 
 
-def test_what_was_skipped_is_told_at_the_end(records, data_config, bird_folder, told):
+def test_what_was_skipped_is_told_at_the_end(
+    records, data_config, bird_folder, messages
+):
     for record in records[3:5]:
         (bird_folder / record.example_id).unlink()
     with make(records, data_config) as found:
         list(found.epoch(0))
-        assert len(told) == 2
-    assert told[2:] == [
+        assert len(messages) == 2
+    assert messages[2:] == [
         "2 of 12 image files failed to decode and were skipped, the first is "
         f"{records[3].example_id}"
     ]

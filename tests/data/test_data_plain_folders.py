@@ -61,7 +61,7 @@ def test_folders_of_splits_are_the_splits(data_config, kaggle):
     assert split.train == tuple(f"train/{name}/{i}.jpg" for name in NAMES for i in "01")
     assert split.val[0] == "valid/ALBATROSS/0.jpg" and len(split.test) == 6
     assert {r.lineage.taxa[0] for r in source.records} == set(NAMES)
-    assert source.report.ignored["folders with images beside train"] == 1
+    assert source.report.ignored["folders with images next to train"] == 1
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_folders_of_splits_are_the_splits(data_config, kaggle):
 def test_what_is_a_split(data_config, tmp_path, folders, found):
     root = fill(tmp_path / "x", *folders)
     if found is None:
-        with pytest.raises(UserError, match="lie one level deeper, in test/, valid/"):
+        with pytest.raises(UserError, match="are one level deeper, in test/, valid/"):
             load(data_config, root)
     else:
         assert {r.split for r in load(data_config, root).records} == found
@@ -97,7 +97,7 @@ def test_a_table_gives_lineages_to_folders(data_config, kaggle, tmp_path, caplog
     assert first.ranks == ("class", "family", "species")
     assert first.taxa == ("Aves", "Diomedeidae", "Diomedea exulans")
     assert "not taken as ranks: source" in caplog.text
-    # Beside the folders, and for a part of the tree alone.
+    # Next to the folders, and for a part of the tree alone.
     (kaggle / "taxa.csv").write_text(TABLE)
     kept = load(data_config, kaggle, lineages="taxa.csv", keep_lineage="Aves/Corvidae")
     assert {r.lineage.taxa[-1] for r in kept.records} == {"Corvus cornix"}

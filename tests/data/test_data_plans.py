@@ -1,4 +1,4 @@
-"""Which examples each batch holds: resumed, dealt out to processes, drawn anew."""
+"""Plans of batches: resuming, sharing among processes, shuffling."""
 
 import numpy as np
 import pytest

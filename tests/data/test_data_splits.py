@@ -61,7 +61,7 @@ def test_each_species_is_divided_by_the_fractions():
 
 
 def test_small_species_are_dealt_out_evenly_and_told():
-    # 1,000 species of one image beside one large one: neither is preferred.
+    # 1,000 species of one image and a large one: neither is preferred.
     records = make_records(*[1] * 1000, 1009)
     split = splits.split_records(records, 0)
     single = sum(not name.startswith("01000") for name in split.val)
@@ -187,7 +187,7 @@ def test_a_split_that_can_be_read():
     st.integers(1, 12),
 )
 def test_no_group_is_divided(sizes, seed, shuffler, largest):
-    """Whatever groups there are, also across species."""
+    """For any groups, also across species."""
     records = make_records(*sizes)
     ids = [record.example_id for record in records]
     shuffler.shuffle(ids)

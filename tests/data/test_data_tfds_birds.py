@@ -257,7 +257,7 @@ def test_room_for_everything_is_found_first(config, tmp_path, monkeypatch):
         sources.load(config)
 
 
-def test_another_prepared_data_set_is_told(config, tmp_path):
+def test_another_prepared_data_set_is_refused(config, tmp_path):
     class Other(tfds.core.GeneratorBasedBuilder):
         VERSION = tfds.core.Version("1.0.0")
 

@@ -31,7 +31,7 @@ URLS = {
 
 
 def draw(number):
-    """(image, votes, box): a red square whose core all five annotators drew."""
+    """(image, votes, box): a red square with a core that all five annotators drew."""
     width, height = 60 + number, 44
     x, y, side = 5 + number, 7, 20
     image = np.full((height, width, 3), 90, np.uint8)
@@ -126,7 +126,7 @@ def test_boxes_masks_and_splits_arrive(archives, registered, config, tfds, monke
     assert source.name == "cub200_2011"
     kept = {name for name in images if "Frigatebird" not in name}
     assert {record.example_id for record in source.records} == kept
-    assert source.report.ignored == {"images of 1 classes that name no species": 3}
+    assert source.report.ignored == {"images of 1 classes that are not a species": 3}
     for record in source.records:
         number = int(record.example_id.split("_")[-2])
         image, votes, box = draw(number)

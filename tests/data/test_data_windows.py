@@ -99,7 +99,7 @@ def test_tensorflow_decodes_jpegs_as_pillow_does(tmp_path, quality, subsampling)
 
 def test_cut_by_hand():
     # 400 x 300 to a short side of 150: two decoded pixels a step. The part begins at
-    # output pixel 10 + 3 across, whose center is at 27 decoded pixels; the kernel
+    # output pixel 10 + 3 across, with its center at 27 decoded pixels; the kernel
     # reaches 2 to the left of it, and 4 are decoded besides: from 21 on. At 21 the
     # output would be -2.5 px left of the part: 21 / 2 - 13.
     where = resize_windows.Windows(

@@ -1,4 +1,4 @@
-"""A study of a tiny network, done once for all tests of the experiments."""
+"""A study of a tiny network, run once for all tests of the experiments."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 @pytest.fixture(scope="session", autouse=True)
 def tiny_backbone():
-    """Makes model.backbone=tiny known."""
+    """Registers model.backbone=tiny."""
     tiny_birds.register()
 
 
@@ -22,7 +22,7 @@ def tiny(tmp_path_factory) -> ConfigDict:
 
 @pytest.fixture
 def in_this_process(monkeypatch):
-    """Trainings of experiments happen here."""
+    """Runs trainings of experiments in the process of the tests."""
     from hiercam_keras.experiments import runs
 
     monkeypatch.setattr(runs, "in_own_process", tiny_study.train_here)

@@ -26,7 +26,7 @@ def read(path: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def curved(studied):
-    """The page of curves; only the multi-rank models had to be trained for it."""
+    """The page of curves, for which only the multi-rank models are trained."""
     from tiny_study import train_here
 
     config, out = studied
@@ -39,7 +39,7 @@ def curved(studied):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "in_own_process", train)
         curves.run(make_settings(config, "curves", out=str(out)))
-    assert trained == ["family+species"]  # one seed of it was asked for
+    assert trained == ["family+species"]  # the config has one seed of it
     return out
 
 
@@ -63,7 +63,7 @@ def test_curves_compare_single_rolled_and_multi(curved):
     assert multi["family"] == accuracy["family+species", "family"]["accuracy"]
     assert float(rolled["all ranks right"]) <= float(rolled["species"])
     for row in routes.values():
-        # Fewer species than an interval needs, and their number is said.
+        # Fewer species than an interval needs; their number is given.
         assert row["on one path low"] == "" and int(row["on one path groups"]) < 10
         assert 0 <= float(row["on one path"]) <= 1
         assert 1 <= float(row["height of mistakes"]) <= 4
@@ -81,8 +81,8 @@ def test_curves_compare_single_rolled_and_multi(curved):
 
 
 def test_variants_of_the_multi_rank_model_are_rows(studied, tmp_path):
-    """And so is, in the same command, everything from other weights; a config of
-    several heads makes the single-rank models too."""
+    """With rows for models from other weights, too; a config of several heads also
+    makes the single-rank models."""
     from tiny_study import train_here
 
     config, _ = studied
@@ -129,7 +129,7 @@ def test_variants_of_the_multi_rank_model_are_rows(studied, tmp_path):
     assert "habitat 0, from scratch, hierarchical=hxe" in models
 
 
-def test_the_sweep_is_done_once(studied, monkeypatch, tmp_path):
+def test_a_second_sweep_computes_nothing(studied, monkeypatch, tmp_path):
     config, out = studied
     settings = make_settings(config, "granularity", out=str(out))
     granularity.run(settings)
@@ -138,14 +138,14 @@ def test_the_sweep_is_done_once(studied, monkeypatch, tmp_path):
     assert all(0 < float(row["MaxBoxAccV2"]) <= 1 and row["PxAP"] for row in rows)
 
     def refuse(*_, **__):
-        raise AssertionError("work is done again")
+        raise AssertionError("work is repeated")
 
     monkeypatch.setattr(localization_counts, "count", refuse)
     granularity.run(settings)
 
 
 def test_the_sweep_needs_nothing_but_boxes(studied, tmp_path, in_this_process):
-    """Class folders of one's own, without masks, parts or evidence."""
+    """The user's class folders, without masks, parts or evidence."""
     config, _ = studied
     birds = Path(config.data.root + "-h0")
     own = tmp_path / "own"
@@ -169,7 +169,7 @@ def test_the_sweep_needs_nothing_but_boxes(studied, tmp_path, in_this_process):
 
 
 def test_a_run_from_before_a_field_is_viewed_at_another_stride(studied, monkeypatch):
-    """Its record lacks the field; the network is built anew with today's default."""
+    """Its record lacks the field; the network is rebuilt with the present default."""
     from dataclasses import replace
 
     from hiercam_keras.experiments import map_settings, training_grid
@@ -177,8 +177,8 @@ def test_a_run_from_before_a_field_is_viewed_at_another_stride(studied, monkeypa
     config, _ = studied
     settings = make_settings(config)
     condition = next(iter(training_grid.conditions(settings)))
-    piece = training_grid.make_piece(settings, ("species",), 0, condition)
-    (run,) = runs.train_missing([piece], settings)
+    spec = training_grid.make_spec(settings, ("species",), 0, condition)
+    (run,) = runs.train_missing([spec], settings)
     record = json.loads(json.dumps(run.record))
     del record["config"]["model"]["dropout"]
     old = replace(run, record=record)
@@ -188,7 +188,7 @@ def test_a_run_from_before_a_field_is_viewed_at_another_stride(studied, monkeypa
         map_settings.train, "build", lambda c, _: met.append(c.model) or 1
     )
     monkeypatch.setattr(map_settings.xla_layers, "accelerate", lambda model, _: model)
-    map_settings.network_at(map_settings.opened(old, settings, piece), 16)
+    map_settings.network_at(map_settings.opened(old, settings, spec), 16)
     assert met[0].dropout == config.model.dropout and met[0].output_stride == 16
 
 
@@ -200,13 +200,13 @@ def test_images_without_parts_are_refused(studied, monkeypatch):
     config, _ = studied
     settings = make_settings(config)
     condition = next(iter(training_grid.conditions(settings)))
-    piece = training_grid.make_piece(settings, ("species",), 0, condition)
-    (run,) = runs.train_missing([piece], settings)
-    data = map_settings.opened(run, settings, piece)
+    spec = training_grid.make_spec(settings, ("species",), 0, condition)
+    (run,) = runs.train_missing([spec], settings)
+    data = map_settings.opened(run, settings, spec)
     bare = tuple(replace(record, parts_path=None) for record in data.source.records)
     data = replace(data, source=replace(data.source, records=bare))
     with pytest.raises(UserError, match="has no parts next to it"):
-        measurements.look(None, data, "test", {"asked-species": None}, ["gradcam"])
+        measurements.measure(None, data, "test", {"asked-species": None}, ["gradcam"])
 
 
 def test_figures_of_sums_by_hand():

@@ -38,7 +38,7 @@ def read(path: Path) -> list[dict]:
 
 
 def explain(images, *_):
-    """An Explainer that knows nothing."""
+    """An Explainer with constant maps."""
     return SimpleNamespace(cams=RANDOM[: len(images)])
 
 
@@ -48,14 +48,14 @@ def opened(studied):
     config, _ = studied
     settings = make_settings(config, "granularity")
     condition = next(iter(training_grid.conditions(settings)))
-    piece = training_grid.make_piece(settings, ("species",), 0, condition)
-    (run,) = runs.train_missing([piece], settings)
-    return settings, map_settings.opened(run, settings, piece)
+    spec = training_grid.make_spec(settings, ("species",), 0, condition)
+    (run,) = runs.train_missing([spec], settings)
+    return settings, map_settings.opened(run, settings, spec)
 
 
 @pytest.mark.parametrize("target", ["true", "predicted"])
 def test_the_sweep_is_that_of_localize(studied, opened, tmp_path, target):
-    """Figures of two modes that share neither code of counting nor maps on disk."""
+    """Two modes that share neither counting code nor maps on disk agree."""
     config, _ = studied
     config = config.copy_and_resolve_references()
     config.sweep.target = target
@@ -139,7 +139,7 @@ def write(folder, name, rows):
 
 
 def write_metadata(folder, data, form):
-    """Lists as iNatLoc500 has them (train without boxes, height first, x_min, x_max,
+    """Lists in the form of iNatLoc500 (train without boxes, height first, x_min, x_max,
     y_min, y_max), or, with form "masks", as OpenImages30k: masks, no boxes."""
     records = {record.example_id: record for record in data.source.records}
     for role in ("train", "val", "test"):
@@ -196,7 +196,7 @@ def test_choe_lists_score_as_the_birds_own_boxes_and_masks(opened, tmp_path):
 def test_the_sweep_runs_on_a_data_set_in_the_format_of_choe(
     opened, tmp_path, in_this_process
 ):
-    """All of it as for iNatLoc500: its config with a tiny network and few pictures."""
+    """The config of iNatLoc500 with a tiny network and few pictures."""
     from configs import inatloc500
 
     _, data = opened
@@ -302,21 +302,19 @@ def test_a_network_of_the_users_is_swept_at_the_strides_it_is_trained_at(
     with Image.open(folder / "granularity" / "granularity.png") as image:
         assert min(image.size) > 100
     assert (folder.parent / "mini-h0-output_stride16/family/seed0/model.keras").exists()
-    # Every other experiment looks through the layer that the model file names, too.
+    # Every other experiment uses the layer that the model file names, too.
     settings = make_settings(own_network)
     condition = next(iter(training_grid.conditions(settings)))
-    piece = training_grid.make_piece(settings, ("family",), 0, condition)
-    (run,) = runs.train_missing([piece], settings)
+    spec = training_grid.make_spec(settings, ("family",), 0, condition)
+    (run,) = runs.train_missing([spec], settings)
     assert network.default_layer(run) == "mine"
-    (found,) = map_settings.look_at(
-        piece, run, settings, kinds=("asked",), rank="family"
+    (found,) = map_settings.measurements_at(
+        spec, run, settings, kinds=("asked",), rank="family"
     )
     assert found.values["energy_on_object"].shape == (9, 1)
 
 
-def test_strides_that_a_network_cannot_have_are_told_before_training(
-    own_network, monkeypatch
-):
+def test_unsupported_strides_are_refused_before_training(own_network, monkeypatch):
     monkeypatch.setattr(runs, "in_own_process", None)  # nothing may be trained
     own_network.model.backbone = "my_sweep_networks:maps"
     for fields in ({"train_strides": (32, 16)}, {"strides": (8,)}):

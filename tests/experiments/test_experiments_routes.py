@@ -1,12 +1,12 @@
-"""Differences between routes and between ranks, by hand on a few answers."""
+"""Differences between strategies and between ranks, worked out on a few answers."""
 
 import numpy as np
 import pytest
 from tiny_tables import make_table
 
 from hiercam_keras.experiments import accuracy_gaps, prediction_strategies
-from hiercam_keras.experiments.pooling import Seen
-from hiercam_keras.experiments.training_grid import Condition, Piece
+from hiercam_keras.experiments.pooling import MeasuredRun
+from hiercam_keras.experiments.training_grid import Condition, TrainingSpec
 from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -18,7 +18,7 @@ TAXONOMY = Taxonomy(
 TRUE = np.array([[0, 0], [0, 1], [1, 2], [1, 3]], np.int32)
 
 
-def seen(ranks, predicted, rolled=None, condition=None, bits=None):
+def measured(ranks, predicted, rolled=None, condition=None, bits=None):
     count = len(TRUE)
     one = make_table(
         np.full((count, 2, 3), 1 / 3),
@@ -27,19 +27,21 @@ def seen(ranks, predicted, rolled=None, condition=None, bits=None):
         rolled=np.array(predicted if rolled is None else rolled, np.int32),
         log2_true=np.zeros((count, 2)) if bits is None else bits,
     )
-    return Seen(Piece(ranks, 0, condition or Condition(), None, None), one)
+    return MeasuredRun(
+        TrainingSpec(ranks, 0, condition or Condition(), None, None), one
+    )
 
 
 def test_routes_by_hand():
     """Mistakes within the family are of height 1, across families of height 2."""
     changed = Condition(overrides=(("train.hierarchical", "hxe"),))
     all_seen = [
-        seen(("family",), TRUE),
-        seen(("species",), TRUE),
+        measured(("family",), TRUE),
+        measured(("species",), TRUE),
         # Two mistakes, one across families, and heads that disagree there.
-        seen(RANKS, [[0, 0], [0, 2], [1, 3], [1, 3]]),
+        measured(RANKS, [[0, 0], [0, 2], [1, 3], [1, 3]]),
         # The same two images, both within the family.
-        seen(RANKS, [[0, 0], [0, 0], [1, 3], [1, 3]], condition=changed),
+        measured(RANKS, [[0, 0], [0, 0], [1, 3], [1, 3]], condition=changed),
     ]
     made = prediction_strategies.routes_of(
         all_seen, RANKS, Condition(), RANKS, {changed: "hxe"}
@@ -56,8 +58,8 @@ def test_routes_by_hand():
 
 def test_a_rank_against_the_finest_by_hand():
     """Family always right; species right for two of four, never sure."""
-    family = seen(("family",), TRUE, bits=np.zeros((4, 2)))
-    species = seen(
+    family = measured(("family",), TRUE, bits=np.zeros((4, 2)))
+    species = measured(
         ("species",),
         [[0, 0], [0, 1], [1, 3], [1, 2]],
         bits=np.full((4, 2), -1.0),
@@ -73,4 +75,4 @@ def test_a_rank_against_the_finest_by_hand():
     assert [cell.value for cell in cells] == pytest.approx(expected)
     assert "accuracy" in table.answer and "share of most bits" in table.answer
     alone = accuracy_gaps.gaps_table(models[1:], labels, counts, RANKS)
-    assert alone.rows == [] and "compared with none" in alone.answer
+    assert alone.rows == [] and "Nothing to compare" in alone.answer

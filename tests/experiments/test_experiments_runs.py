@@ -1,4 +1,4 @@
-"""Pieces: where they lie, what is kept, what goes on, what is refused."""
+"""Trainings of an experiment: their folders, keeping, resuming, refusals."""
 
 import dataclasses
 import json
@@ -13,19 +13,19 @@ from hiercam_keras.experiments import runs, training_grid
 from hiercam_keras.experiments.training_grid import Condition
 
 
-def test_pieces_lie_where_train_puts_them(tiny):
+def test_run_folders_are_those_of_train(tiny):
     settings = make_settings(tiny)
-    plain = training_grid.make_piece(settings, ("family",), 3)
+    plain = training_grid.make_spec(settings, ("family",), 3)
     assert plain.path == Path(tiny.runs_dir) / "mini/family/seed3"
     assert plain.config.seed == 3 and plain.config.data.split_seed == 0
     assert "study" not in plain.config
-    other = training_grid.make_piece(
+    other = training_grid.make_spec(
         settings, ("species",), 0, Condition(0.5, "synthetic")
     )
     assert other.path == Path(tiny.runs_dir) / "mini-h0.5-synthetic/species/seed0"
     assert other.config.data.synthetic.habitat_correlation == 0.5
     assert other.config.data.root == tiny.data.root + "-h0.5"
-    both = training_grid.make_piece(settings, ("species",), 0, Condition(1.0, "none"))
+    both = training_grid.make_spec(settings, ("species",), 0, Condition(1.0, "none"))
     assert both.config.name == "mini-h1"  # the config's own weights need no name
 
 
@@ -39,32 +39,32 @@ def test_an_override_is_a_condition_of_its_own(tiny):
         "habitat 1",
         "habitat 0, train.label_smoothing=0.2",
     ]
-    piece = training_grid.make_piece(settings, ("family",), 0, list(found)[2])
-    assert piece.path.parts[-3] == "mini-h0-label_smoothing0.2"
-    assert piece.config.train.label_smoothing == 0.2
+    spec = training_grid.make_spec(settings, ("family",), 0, list(found)[2])
+    assert spec.path.parts[-3] == "mini-h0-label_smoothing0.2"
+    assert spec.config.train.label_smoothing == 0.2
     for wrong in (("train.no_such", 1), ("train.epochs", "many")):
         with pytest.raises(UserError, match=f"overrides have '{wrong[0]}'"):
-            training_grid.make_piece(
+            training_grid.make_spec(
                 settings, ("family",), 0, Condition(overrides=(wrong,))
             )
 
 
-def test_what_several_heads_have_is_left_out_of_one(tiny):
+def test_fields_of_several_heads_are_reset_for_one(tiny):
     """So that one config makes both models that are compared."""
     config = tiny.copy_and_resolve_references()
     config.train.update({"consistency": 1.0, "loss_weights": (0.5, 2.0)})
     config.model.update({"head_chain": "on", "head_features": 4})
     settings = make_settings(config)
-    several = training_grid.make_piece(settings, ("family", "species"), 0).config
+    several = training_grid.make_spec(settings, ("family", "species"), 0).config
     assert several.train.consistency == 1.0 and several.model.head_chain == "on"
-    one = training_grid.make_piece(settings, ("species",), 0).config
+    one = training_grid.make_spec(settings, ("species",), 0).config
     assert one.train.consistency == 0 and one.train.loss_weights == ()
     assert one.model.head_chain == "none" and one.model.head_features == 4
     asked = Condition(overrides=(("train.consistency", 2.0),))
-    with pytest.raises(UserError, match=r"consistency=2.0 is of models with several"):
-        training_grid.make_piece(settings, ("species",), 0, asked)
+    with pytest.raises(UserError, match=r"consistency=2.0 needs several heads"):
+        training_grid.make_spec(settings, ("species",), 0, asked)
     both = asked.overrides + (("train.hierarchical", "hxe"),)
-    made = training_grid.make_piece(
+    made = training_grid.make_spec(
         settings, ("family", "species"), 0, Condition(None, None, both)
     )
     assert made.path.parts[-3] == "mini-consistency2.0-hierarchicalhxe"
@@ -90,18 +90,18 @@ def test_every_combination_first_seed_first(tiny):
 
 @pytest.fixture
 def alone(tiny, tmp_path):
-    """A piece of its own, on the birds of all tests."""
+    """A training of its own, on the birds of all tests."""
     config = tiny.copy_and_resolve_references()
     config.runs_dir = str(tmp_path / "runs")
     return config
 
 
-def test_a_stopped_piece_goes_on_and_a_finished_one_is_kept(alone, monkeypatch):
+def test_a_stopped_training_resumes_and_a_finished_one_is_kept(alone, monkeypatch):
     from hiercam_keras.modes import train
 
     settings = make_settings(alone)
-    piece = training_grid.make_piece(settings, ("family",), 0)
-    log = piece.path / "log.csv"
+    spec = training_grid.make_spec(settings, ("family",), 0)
+    log = spec.path / "log.csv"
 
     def stop(*_):
         raise KeyboardInterrupt
@@ -109,40 +109,40 @@ def test_a_stopped_piece_goes_on_and_a_finished_one_is_kept(alone, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(train, "_save", stop)  # all epochs done, no model yet
         with pytest.raises(KeyboardInterrupt):
-            runs.train_missing([piece], settings, train_here)
-    assert json.loads((piece.path / "config.json").read_text())["state"] == "training"
+            runs.train_missing([spec], settings, train_here)
+    assert json.loads((spec.path / "config.json").read_text())["state"] == "training"
     before, calls = log.read_bytes(), []
 
     def goes_on(given):
         calls.append(given.workdir)
         train_here(given)
 
-    (run,) = runs.train_missing([piece], settings, goes_on)
+    (run,) = runs.train_missing([spec], settings, goes_on)
     assert run.finished and run.ranks == ("family",)
-    assert log.read_bytes() == before  # no epoch was done again
-    runs.train_missing([piece], settings, goes_on)
-    assert calls == [str(piece.path)]
+    assert log.read_bytes() == before  # no epoch is repeated
+    runs.train_missing([spec], settings, goes_on)
+    assert calls == [str(spec.path)]
 
 
 def test_a_run_with_other_settings_is_refused(studied):
     config, _ = studied
     settings = make_settings(config)
-    piece = training_grid.make_piece(settings, ("species",), 0, Condition(0.0))
-    assert runs.train_missing([piece], settings, None)
-    other = piece.config.to_dict()
-    other["data"]["workers"] = 7  # how fast is no matter
-    other["train"]["new_field"] = 1  # nor what came later
-    kept = dataclasses.replace(piece, config=ConfigDict(other))
+    spec = training_grid.make_spec(settings, ("species",), 0, Condition(0.0))
+    assert runs.train_missing([spec], settings, None)
+    other = spec.config.to_dict()
+    other["data"]["workers"] = 7  # changes the speed only
+    other["train"]["new_field"] = 1  # newer than the run
+    kept = dataclasses.replace(spec, config=ConfigDict(other))
     assert runs.train_missing([kept], settings, None)
     other["train"]["epochs"] = 9
-    changed = dataclasses.replace(piece, config=ConfigDict(other))
+    changed = dataclasses.replace(spec, config=ConfigDict(other))
     with pytest.raises(UserError, match=r"settings: config.train.epochs differ"):
         runs.train_missing([changed], settings, None)
 
 
-def test_the_error_of_a_process_of_its_own_is_told(alone):
-    """Spawned for real: the tiny backbone is not known there."""
+def test_the_error_of_a_training_process_is_raised(alone):
+    """A spawned process does not know the tiny backbone."""
     settings = make_settings(alone)
-    piece = training_grid.make_piece(settings, ("family",), 0)
+    spec = training_grid.make_spec(settings, ("family",), 0)
     with pytest.raises(UserError, match="seed0: backbone 'tiny' is not known"):
-        runs.train_missing([piece], settings)
+        runs.train_missing([spec], settings)

@@ -1,4 +1,4 @@
-"""The page of a tiny study, and that it is made from what is there."""
+"""The page of a tiny study, and its reuse of finished work."""
 
 import csv
 import json
@@ -47,17 +47,17 @@ def test_the_page_has_every_table_and_figure(studied):
         with Image.open(out / name) as image:
             assert min(image.size) > 200
     assert "## In short" in page and "hirescam at activation2" in page
-    assert "seeds 0, 1" in page and "What 2 seeds cannot tell" in page
+    assert "seeds 0, 1" in page and "2 seeds do not show" in page
     command = f"python main.py --mode=study --out={out}"
-    assert page.count(command) == 1 + len(names)  # at the top, and with every table
-    assert "## What did not come out" in page
+    assert page.count(command) == 1 + len(names)  # at the top, and below every table
+    assert "## Not confirmed" in page
     assert page.count("*The original study, in our words:*") == 3
     assert page.count("*Our question:*") == len(names) - 3
     assert not re.search("^> ", page, re.M)  # a quotation is word by word, or none
 
 
 def test_accuracy_is_that_of_eval(studied):
-    """The table's figure for one model is what --mode=eval says of it."""
+    """The table has the accuracy of --mode=eval."""
     from hiercam_keras.modes import eval as eval_mode
 
     config, out = studied
@@ -78,17 +78,17 @@ def test_accuracy_is_that_of_eval(studied):
     assert float(row["accuracy"]) == pytest.approx(sum(each) / 2, abs=1e-5)
 
 
-def test_a_second_call_trains_and_looks_at_nothing(studied, monkeypatch):
+def test_a_second_call_trains_and_measures_nothing(studied, monkeypatch):
     from hiercam_keras.experiments import measurements
 
     config, out = studied
     before = (out / "STUDY.md").read_text()
 
     def refuse(*_, **__):
-        raise AssertionError("work is done again")
+        raise AssertionError("work is repeated")
 
     monkeypatch.setattr(runs, "in_own_process", refuse)
-    monkeypatch.setattr(measurements, "look", refuse)
+    monkeypatch.setattr(measurements, "measure", refuse)
     study.run(make_settings(config, out=str(out)))
     assert (out / "STUDY.md").read_text() == before
 
@@ -98,5 +98,5 @@ def test_images_without_evidence_are_refused(studied, tmp_path):
     images = Path(config.data.root + "-h0") / "images"
     plain = tmp_path / "plain"
     plain.symlink_to(images)
-    with pytest.raises(UserError, match=r"study.habitats .* are not drawn"):
+    with pytest.raises(UserError, match=r"study.habitats .*not procedural"):
         study.run(make_settings(config, data_dir=str(plain)))

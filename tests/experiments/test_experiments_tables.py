@@ -1,4 +1,4 @@
-"""Figures of the tables by hand, and how they are written."""
+"""Figures of the tables, worked out by hand, and their files."""
 
 import csv
 import dataclasses
@@ -23,20 +23,20 @@ from hiercam_keras.experiments import (
     study_figures,
     view_tables,
 )
-from hiercam_keras.experiments.pooling import OBJECT, Pool, Seen, paired
-from hiercam_keras.experiments.training_grid import Condition, Piece
+from hiercam_keras.experiments.pooling import OBJECT, MeasuredRun, Pool, paired
+from hiercam_keras.experiments.training_grid import Condition, TrainingSpec
 from hiercam_keras.metrics.resampling import Estimate
 
 EVIDENCE = {"family": ("bill_tail", 1), "species": ("patch", 2)}
 
 
-def make_seen(one: Table, ranks=("species",), seed=0, habitat_=None) -> Seen:
-    return Seen(Piece(ranks, seed, Condition(habitat_), None, None), one)
+def make_measured(one: Table, ranks=("species",), seed=0, habitat_=None) -> MeasuredRun:
+    return MeasuredRun(TrainingSpec(ranks, seed, Condition(habitat_), None, None), one)
 
 
 def test_lifts_and_specificity_by_hand():
     one = make_table([[[0.3, 0.3, 0.4], [0.1, 0.3, 0.6]]] * 12)
-    pool = Pool([make_seen(one)])
+    pool = Pool([make_measured(one)])
     assert pool.lift("asked-species", "part_species").value == pytest.approx(0.4 / 0.2)
     assert pool.lift("asked-species", OBJECT).value == pytest.approx(0.7 / 0.5)
     plain = pool.specificity("asked-species", "part_species", ["part_family"])
@@ -46,26 +46,26 @@ def test_lifts_and_specificity_by_hand():
     assert gain.verdict == 1
 
 
-def test_a_step_into_an_only_child_is_left_out():
+def test_a_step_into_an_only_child_is_omitted():
     energy = np.full((3, 2, 3), 1 / 3)
     energy[0, 1] = np.nan
-    pool = Pool([make_seen(make_table(energy))])
+    pool = Pool([make_measured(make_table(energy))])
     assert pool.lift("step-species", "part_species").value == pytest.approx(1 / 3 / 0.2)
     energy[:, 1] = np.nan
-    nothing = [(("species",), "all", [make_seen(make_table(energy))])]
+    nothing = [(("species",), "all", [make_measured(make_table(energy))])]
     assert evidence.specificity_table(nothing, EVIDENCE).rows == []
     assert "0 of 0 step maps" in evidence.steps_table(nothing, EVIDENCE).answer
 
 
 def test_kappa_and_bits_by_hand():
-    """Four images of two taxa: three right, of 1 said to be 0."""
+    """Four images of two taxa: three right, one of taxon 1 predicted as 0."""
     true = np.array([[0, 0], [0, 0], [1, 1], [1, 1]], np.int32)
     said = np.array([[0, 0], [0, 0], [0, 0], [1, 1]], np.int32)
     sure = np.log2([[1.0] * 2, [0.5] * 2, [0.25] * 2, [1.0] * 2])
     one = make_table(
         np.full((4, 2, 3), 1 / 3), true=true, predicted=said, log2_true=sure
     )
-    pool = Pool([make_seen(one)])
+    pool = Pool([make_measured(one)])
     assert pool.accuracy("species").value == 0.75
     # By chance: 1/2 x 3/4 + 1/2 x 1/4.
     assert accuracy.kappa(pool, "species", 2).value == pytest.approx(0.5)
@@ -74,15 +74,15 @@ def test_kappa_and_bits_by_hand():
     expected = np.mean(np.log2([1 / 0.75, 0.5 / 0.75, 0.25 / 0.25, 1 / 0.25]))
     assert found.value == pytest.approx(expected)
     assert accuracy.most_bits(np.array([0, 0, 1, 1]), 2) == 1.0
-    assert accuracy.each_seed([make_seen(one)] * 2, "species") == "0.750, 0.750"
+    assert accuracy.each_seed([make_measured(one)] * 2, "species") == "0.750, 0.750"
 
 
 def test_paired_takes_the_images_and_seeds_that_all_have():
     first = make_table(np.full((4, 2, 3), 1 / 3))
     second = first.take([3, 1])
     several = [
-        [make_seen(first, seed=0), make_seen(first, seed=1)],
-        [make_seen(second, seed=1), make_seen(second, seed=5)],
+        [make_measured(first, seed=0), make_measured(first, seed=1)],
+        [make_measured(second, seed=1), make_measured(second, seed=5)],
     ]
     met = []
 
@@ -95,11 +95,13 @@ def test_paired_takes_the_images_and_seeds_that_all_have():
 
 
 def test_the_background_by_hand():
-    """Species: 0.2 in both habitats. Family: 0.2, and 0.5 where the habitat tells."""
+    """Species: 0.2 in both habitats. Family: 0.2, and 0.5 with information."""
 
     def cell(rank, share, place):
         energy = np.tile([share, 1 - share, 0], (12, 1, 1))
-        return make_seen(make_table(energy, keys=[f"asked-{rank}"]), (rank,), 0, place)
+        return make_measured(
+            make_table(energy, keys=[f"asked-{rank}"]), (rank,), 0, place
+        )
 
     cells = {
         (rank, place): [cell(rank, share, place)]
@@ -121,7 +123,7 @@ def test_the_background_by_hand():
     assert "change exceeds the species model's" in table.answer
 
 
-def test_agreement_is_held_against_the_noise_floor():
+def test_agreement_is_compared_with_the_noise_floor():
     """Both models look at the left, two seeds of one rank at left and right."""
     left = np.tile(np.float16([[1, 0], [1, 0]]) / 2, (12, 1, 1, 1))
     noise = np.random.default_rng(0).uniform(0, 0.02, (12, 1, 2, 2)).astype(np.float16)
@@ -129,7 +131,7 @@ def test_agreement_is_held_against_the_noise_floor():
 
     def model(rank, maps, seed):
         keys = [f"asked-{one}" for one in ("family", "species")]
-        return make_seen(
+        return make_measured(
             make_table(
                 np.repeat(energy, 2, axis=1),
                 keys=keys,
@@ -139,14 +141,14 @@ def test_agreement_is_held_against_the_noise_floor():
             seed,
         )
 
-    seen = [
+    measured = [
         model("family", left, 0),
         model("species", left, 0),
         model("family", left[..., ::-1], 1),
         model("species", left[..., ::-1], 1),
     ]
     table = map_agreement.agreement_table(
-        seen, {Condition(): "all"}, "species", "family"
+        measured, {Condition(): "all"}, "species", "family"
     )
     by_kind = {row[1]: row[2].value for row in table.rows}
     assert by_kind["family model and species model asked for family, one seed"] > 0.99
@@ -154,18 +156,18 @@ def test_agreement_is_held_against_the_noise_floor():
     assert "more than two seeds at one rank do" in table.answer
 
 
-def test_a_changed_field_is_held_against_the_same_training_without_it():
+def test_a_changed_field_is_compared_with_the_same_training_without_it():
     plain, changed = Condition(0.0), Condition(0.0, None, (("train.filter_loss", 0.1),))
     before = make_table([[[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]] * 4)
     after = make_table(
         [[[0.3, 0.3, 0.4], [0.5, 0.4, 0.1]]] * 4, predicted=np.ones((4, 2), np.int32)
     )
-    seen = [
-        Seen(Piece(("species",), 0, condition, None, None), one)
+    measured = [
+        MeasuredRun(TrainingSpec(("species",), 0, condition, None, None), one)
         for condition, one in ((plain, before), (changed, after))
     ]
     names = {plain: "plain", changed: "changed"}
-    (row,) = ablations.variants_table(seen, names, ["species"], EVIDENCE).rows
+    (row,) = ablations.variants_table(measured, names, ["species"], EVIDENCE).rows
     assert row[:2] == ("train.filter_loss=0.1", "species")
     values = [cell.value for cell in row[2:]]
     assert values == pytest.approx([-1.0, 0.2, 0.0, -0.2, -0.1])
@@ -213,7 +215,7 @@ def table() -> results.Result:
 def test_a_table_is_written_with_its_intervals(table, tmp_path):
     page.write(tmp_path / "PAGE.md", "Page", "Intro.", [table], ["made by hand"])
     text = (tmp_path / "PAGE.md").read_text()
-    assert "What did not come out" not in text
+    assert "Not confirmed" not in text
     assert "| a\\|\\<b\\>\\_c | 0.500 (0.250 to 1.50) | 3 |" in text
     assert "| =1+1 | 2.00 (n = 5) |  |" in text
     assert (
@@ -233,9 +235,7 @@ def test_a_table_is_written_with_its_intervals(table, tmp_path):
     assert about["rows"][1]["share"]["low"] is None
 
 
-def test_a_table_tells_whose_question_it_is_what_failed_and_its_command(
-    table, tmp_path
-):
+def test_a_table_names_its_source_its_failures_and_its_command(table, tmp_path):
     theirs = dataclasses.replace(
         table, source=results.ORIGINAL, missing=("It is not so.",)
     )
@@ -243,8 +243,8 @@ def test_a_table_tells_whose_question_it_is_what_failed_and_its_command(
     page.write(tmp_path / "PAGE.md", "Page", "Intro.", [table, theirs], [], command)
     text = (tmp_path / "PAGE.md").read_text()
     assert "*The original study, in our words:* Is it so?" in text
-    assert text.count(f"`.json`; `{command}` makes it again") == 2
-    _, _, after = text.partition("## What did not come out")
+    assert text.count(f"`.json`; `{command}` recomputes it") == 2
+    _, _, after = text.partition("## Not confirmed")
     assert after.split("## One")[0].strip() == "- It is not so."
     about = json.loads((tmp_path / "page/one.json").read_text())
     assert about["source"] == results.ORIGINAL
@@ -284,12 +284,12 @@ def views_of(rights, steps):
             true=np.zeros((20, 2), np.int32),
             predicted=np.repeat(said, 2, axis=1),
         )
-        found[(stride, "", "gradcam")] = [make_seen(one)]
+        found[(stride, "", "gradcam")] = [make_measured(one)]
     return found
 
 
 def test_the_best_view_is_one_of_those_that_compare():
-    """The highest lift of all is that of a network that is hardly ever right."""
+    """The view with the highest lift has lost its accuracy."""
     table = view_tables.views_table(
         views_of([20, 19, 1], [0.2, 0.3, 0.5]), "species", EVIDENCE
     )
@@ -298,15 +298,15 @@ def test_the_best_view_is_one_of_those_that_compare():
     assert len(table.missing) == 1 and "output stride 3" in table.missing[0]
 
 
-def test_what_did_not_come_out_follows_from_the_intervals():
+def test_what_is_not_confirmed_follows_from_the_intervals():
     better, same = (
         make_table([[[0.5, 0.3, 0.2], [0.5, 0.1, 0.4]]] * 12),
         make_table([[[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]] * 12),
     )
-    models = [(("species",), "all", [make_seen(better)])]
+    models = [(("species",), "all", [make_measured(better)])]
     assert evidence.specificity_table(models, EVIDENCE).missing == ()
     assert evidence.steps_table(models, EVIDENCE).missing == ()
-    models = [(("species",), "all", [make_seen(same)])]
+    models = [(("species",), "all", [make_measured(same)])]
     (said,) = evidence.specificity_table(models, EVIDENCE).missing
     assert said == (
         "Steps to species (species model, all) do not differ significantly from plain "
@@ -317,7 +317,7 @@ def test_what_did_not_come_out_follows_from_the_intervals():
     assert "the species model (all) does not prefer patch" in said
     assert said.endswith("0.000 (0.000 to 0.000).")
     less = make_table([[[0.5, 0.1, 0.4], [0.5, 0.3, 0.2]]] * 12)
-    models = [(("species",), "all", [make_seen(less)])]
+    models = [(("species",), "all", [make_measured(less)])]
     (said,) = evidence.specificity_table(models, EVIDENCE).missing
     assert "prefer their part less than plain maps" in said
 
@@ -325,7 +325,7 @@ def test_what_did_not_come_out_follows_from_the_intervals():
 def test_of_few_species_nothing_is_claimed():
     """Neither that a step prefers its part nor that it does not."""
     more = make_table([[[0.5, 0.3, 0.2], [0.5, 0.1, 0.4]]] * 5)
-    models = [(("species",), "all", [make_seen(more)])]
+    models = [(("species",), "all", [make_measured(more)])]
     table = evidence.specificity_table(models, EVIDENCE)
     assert table.answer == (
         "Steps to species (species model, all) have too few species to say."
@@ -350,17 +350,17 @@ def test_every_kind_of_weights_has_its_table(table):
     assert study.for_weights(drawn, single, "none") is drawn
 
 
-def test_what_few_seeds_cannot_tell():
-    assert "Each interval draws 2 of the 2 seeds" in study.seeds_note(2)[0]
-    assert "One seed tells nothing" in study.seeds_note(1)[0]
+def test_the_limits_of_few_seeds():
+    assert "Each interval resamples 2 of the 2 seeds" in study.seeds_note(2)[0]
+    assert "With one seed the variation" in study.seeds_note(1)[0]
     assert study.seeds_note(5) == []
 
 
 def test_conditions_are_explained_in_figures():
     said = study_figures.explained
-    assert said("habitat 0") == "habitat correlation 0, which tells nothing"
+    assert said("habitat 0") == "habitat correlation 0, no information"
     assert said("habitat 1, from scratch") == (
-        "habitat correlation 1, which tells the family, from scratch"
+        "habitat correlation 1, predicts the family, from scratch"
     )
     assert said("habitat 0.5") == "habitat correlation 0.5"
     assert said("all") == "all"
@@ -385,4 +385,4 @@ def test_conditions_are_explained_in_figures():
     ],
 )
 def test_words_follow_the_interval(estimate, words):
-    assert results.told(estimate, "more", "less", "same") == words
+    assert results.verdict(estimate, "more", "less", "same") == words

@@ -97,7 +97,7 @@ def test_a_full_disk_is_told_in_one_line(start, birds, small_disk):
     process = start("--mode=train", *flags, hook=MANY_ARRAYS, env=where)
     said, told = process.communicate(timeout=300)
     assert process.returncode == 1 and said == "", told[-3000:]
-    before, _, after = told.partition("an incomplete last batch, drawn anew\n")
+    before, _, after = told.partition("an incomplete last batch, drawn again\n")
     assert "training tiny" in before
     lines = [one for one in after.splitlines() if not one.startswith("epoch ")]
     assert len(lines) == 1, told[:3000]

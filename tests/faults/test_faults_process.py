@@ -90,7 +90,7 @@ def test_sigterm_outside_of_the_steps_says_again(start, flags, tmp_path, mode, c
     ended = start(*asked, "--resume")
     said, told = ended.communicate(timeout=300)
     assert ended.returncode == 0 and "wrote" in said, told
-    assert "going on after step 0 of epoch 5" in told
+    assert "resuming after step 0 of epoch 5" in told
 
 
 @pytest.mark.slow

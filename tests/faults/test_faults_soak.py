@@ -24,9 +24,9 @@ AT = (5, 2, 17)  # step, epoch and number of the newest checkpoint
 @pytest.mark.parametrize(
     ("words", "status", "expected"),
     [
-        ("going on after step 5 of epoch 2, from /x/checkpoints/17\n", 0, 0),
-        ("going on after step 4 of epoch 2, from /x/checkpoints/17\n", 0, 1),
-        ("going on after step 5 of epoch 2, from /x/checkpoints/16\n", -9, 1),
+        ("resuming after step 5 of epoch 2, from /x/checkpoints/17\n", 0, 0),
+        ("resuming after step 4 of epoch 2, from /x/checkpoints/17\n", 0, 1),
+        ("resuming after step 5 of epoch 2, from /x/checkpoints/16\n", -9, 1),
         ("training tiny on 624 images\n", 0, 1),  # from the beginning
         ("training tiny on 624 images\n", -9, 0),  # killed before it could say
     ],

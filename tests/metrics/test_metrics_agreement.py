@@ -182,7 +182,7 @@ def test_earth_mover_is_a_metric_and_batched():
 
 
 def test_earth_mover_on_large_maps_keeps_mass_where_it_is():
-    # 20 pixels over 8 cells: 2.5 pixels each, so pixel 2 lies in two cells.
+    # 20 pixels over 8 cells: 2.5 pixels each, so pixel 2 is in two cells.
     pooled = agree._coarsen(np.ones((20, 24)) / 480, 8)
     np.testing.assert_allclose(pooled, 1 / 64)
     one, other = np.zeros((2, 16, 16))

@@ -98,3 +98,19 @@ def test_temperature_without_a_minimum_comes_from_the_ends():
     assert cal.fit_temperature([[3.0, 0.0]], [1]) == pytest.approx(high)
     with pytest.raises(ValueError, match="no images"):
         cal.fit_temperature(np.zeros((0, 3)), np.zeros(0, int))
+
+
+def test_a_temperature_at_a_limit_of_the_search_is_recognized():
+    """All right: no minimum. As good as random logits: the flattest softmax."""
+    sure, labels = np.array([[9.0, 0.0], [0.0, 9.0]] * 5), np.array([0, 1] * 5)
+    low = cal.fit_temperature(sure, labels)
+    high = cal.fit_temperature(sure, np.array([1, 0] * 5))
+    assert (low, high) == pytest.approx(cal.TEMPERATURE_RANGE)
+    assert cal.at_limit(low) and cal.at_limit(high)
+    assert cal.temperature_text(high) == "20.00 (limit of the search)"
+    mixed = np.array([0, 1] * 4 + [1, 0])  # 8 of 10 right
+    inner = cal.fit_temperature(sure, mixed)
+    # p = 0.8 minimizes the loss: 9 / T = log 4.
+    assert inner == pytest.approx(9 / np.log(4), rel=1e-5)
+    assert cal.temperature_text(inner) == f"{inner:.2f}"
+    assert not cal.at_limit(inner)

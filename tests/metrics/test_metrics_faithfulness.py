@@ -1,4 +1,4 @@
-"""Faithfulness on models whose curves are known in closed form."""
+"""Faithfulness on models with curves in closed form."""
 
 import functools
 
@@ -80,7 +80,8 @@ def test_curves_of_an_additive_model_in_closed_form(rng):
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000))
 def test_the_true_order_of_an_additive_model_is_the_best(seed):
-    """MoRF of the true map falls fastest, LeRF slowest, any order lies between."""
+    """MoRF of the true map falls fastest, LeRF slowest, any other order is in
+    between."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (1, SIDE, SIDE, 3), dtype=np.uint8)
     weights = rng.normal(size=(SIDE, SIDE))

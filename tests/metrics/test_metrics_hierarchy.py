@@ -29,7 +29,7 @@ def test_lca_distance_at_k():
     ask = (logits, [0, 0], TREE, "species")
     assert hierarchy.lca_distance_at_k(*ask, k=1).tolist() == [0, 3]
     assert hierarchy.lca_distance_at_k(*ask, k=3).tolist() == [1, 8 / 3]
-    # Whatever the order, all five answers have (0 + 1 + 2 + 3 + 3)/5.
+    # In any order, all five answers have (0 + 1 + 2 + 3 + 3)/5.
     assert hierarchy.lca_distance_at_k(*ask, k=5).tolist() == [1.8, 1.8]
     # Species 2 has no sibling: the best three are itself and two of the order.
     best = hierarchy.best_lca_distance_at_k([0, 2], TREE, "species", k=3)

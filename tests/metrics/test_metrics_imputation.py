@@ -56,7 +56,7 @@ def test_imputation_equals_a_dense_solution(height, width, share, seed):
     found = fills.linear_fill(image, gone, noise=0)
     assert found == pytest.approx(dense_fill(image, gone), abs=1e-3)
     assert (found[~gone] == image[~gone]).all()
-    # A mean of means lies within what is known.
+    # A mean of means is within the range of the known pixels.
     known = image[~gone]
     assert (found >= known.min(0) - 1e-3).all() and (found <= known.max(0) + 1e-3).all()
 

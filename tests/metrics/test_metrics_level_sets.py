@@ -118,7 +118,7 @@ def test_nothing_is_traced_where_bounds_decide(monkeypatch):
         score, image = smooth(seed, side=7, zoom=32)
         level_boxes.boxes_of_levels(image, score, np.unique(image))
     assert len(traced) <= 5
-    # Two alike: which is the first of the largest only the contours tell.
+    # Two equal ones: only the contours show which is the first of the largest.
     twins = np.zeros((8, 8), np.uint8)
     twins[1:3, 1:3] = twins[5:7, 5:7] = 9
     level_boxes.boxes_of_levels(twins, twins, np.array([0, 9]))

@@ -22,7 +22,7 @@ def smooth_maps(count, size=40, seed=0):
 
 
 def slow_localize(score_map, true_boxes, thresholds):
-    """Every threshold anew, every contour, every pair of boxes, in plain loops."""
+    """A reference in plain loops over thresholds, contours and pairs of boxes."""
     height, width = score_map.shape
     image = (score_map.astype(np.float64) * 255).astype(np.uint8)
     largest, best = [], []

@@ -1,4 +1,4 @@
-"""Parity with quantus 0.6.0, where it is right; docs/METRICS.md tells where it is not.
+"""Parity with quantus 0.6.0, where it is right; docs/METRICS.md lists the differences.
 
 Its figures are in a fixture, which `fixtures/make_quantus.py` writes: quantus needs no
 less than pandas, scikit-image and scikit-learn to be imported.
@@ -71,7 +71,7 @@ def test_same_gini_and_entropy(theirs):
 
 
 def test_pointing_where_it_is_right_and_where_it_is_not(theirs):
-    """Spots on the object and beside it; a constant map; a picture without object."""
+    """Spots on and off the object; a constant map; a picture without object."""
     own = pointing_game(theirs["spots"], theirs["masks"], tolerance=0)
     assert own.tolist() == [True, False, False, False]
     # NaN for the last one is written into booleans, which makes it a hit.

@@ -59,7 +59,7 @@ def test_unequal_groups_count_as_fewer():
 
 
 def test_groups_are_resampled_whole():
-    """Copies of the images of a group tell nothing new."""
+    """Copies of the images of a group add no information."""
     rng = np.random.default_rng(5)
     values, groups = rng.random(20), np.arange(20)
     once = resampling.mean(values, groups)

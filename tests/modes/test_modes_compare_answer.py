@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import types
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hiercam_keras import tables
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.metrics import statistics
 from hiercam_keras.metrics.resampling import Estimate
+from hiercam_keras.modes import compare as compare_mode
 from hiercam_keras.modes import (
     compare_answer,
     compare_claims,
@@ -127,8 +129,8 @@ def test_a_difference_is_told_with_its_interval(numbers):
     first, second, _ = sentences(numbers)
     assert first.startswith("Of 40 pictures that no model had learned from, the")
     assert "the species model names the right species in 90.0 % (85.0 % to" in first
-    # The family model has 5 points more of its energy on the bird.
-    assert second.startswith("On the bird, which fills 30.0 % of the picture, lie 50.0")
+    # The family model has 5 points more of its energy on the object.
+    assert second.startswith("On the object, which fills 30.0 % of the picture, lie 50")
     assert "55.0 % when asked for the family: 5.0 points more (" in second
 
 
@@ -405,7 +407,7 @@ def test_the_figure_shows_the_rows_of_lifts_csv(monkeypatch):
 def test_measures_that_are_there_are_shown(numbers):
     table = compare_tables.measure_table(numbers, EVIDENCE)
     assert [one[0] for one in table.rows] == [
-        "energy on the bird", "energy on the patch",
+        "energy on the object", "energy on the patch",
     ]  # fmt: skip
     assert table.rows[0][1:3] == ("40", "0.5 (0.5 to 0.5)")
 
@@ -421,7 +423,7 @@ def test_paired_differences_are_shown_as_the_file_has_them():
     table = compare_tables.statistics_table([found, other], EVIDENCE)
     assert table.rows == (
         (
-            "energy on the bird",
+            "energy on the object",
             "family − species",
             "+0.05 (+0.03 to +0.07)",
             40,
@@ -429,4 +431,25 @@ def test_paired_differences_are_shown_as_the_file_has_them():
             0.001,
             0.8,
         ),
+    )
+
+
+def test_a_model_without_heatmaps_has_no_area_of_zero():
+    """And the columns are named after what the pictures show."""
+    degenerate = {"family": [True, True], "species": [True, False]}
+    table = types.SimpleNamespace(of=lambda _, model: np.array(degenerate[model]))
+    row = dict.fromkeys(compare_mode.SHOWN, 0.0)
+    summary = [row | {"model": name} for name in degenerate]
+    text = compare_mode._printed(summary, table, "plant")
+    header, family, species = text.splitlines()[0], *text.splitlines()[-2:]
+    assert "energy on plant" in header and "plant area" in header
+    assert "no heatmap" in family and "no heatmap" not in species
+
+
+def test_measures_are_named_after_what_the_pictures_show():
+    assert (
+        compare_tables.title("energy_on_object", {}, "plant") == "energy on the plant"
+    )
+    assert compare_tables.title("part_species", {"species": ("leaf_tip", 1)}) == (
+        "energy on the leaf tip"
     )

@@ -114,3 +114,16 @@ def test_without_a_validation_split(tmp_path):
     assert [row["temperature"] for row in cells] == [None, None]
     assert [row["accuracy"] for row in cells] == [0.75, 1.0]
     assert tables.read_csv(tmp_path / "calibration.csv")["ece_scaled"] == ["", ""]
+
+
+def test_temperatures_at_a_limit_are_named():
+    """20 is where the search ends, not what the validation images determine."""
+    row = dict.fromkeys(eval_calibration.HEADER)
+    rows = [
+        list((row | {"rank": rank, "temperature": value}).values())
+        for rank, value in (("family", 20.0), ("genus", 1.37), ("species", None))
+    ]
+    sentence = eval_calibration.limit_sentence(rows)
+    assert sentence.startswith("A temperature at a limit of the search")
+    assert "20 (family)" in sentence and "genus" not in sentence
+    assert eval_calibration.limit_sentence(rows[1:]) == ""

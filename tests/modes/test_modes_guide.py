@@ -89,7 +89,7 @@ def test_numbers_are_shares_and_name_a_part(guided):
 def test_an_only_child_has_no_patches(guided):
     _, out = guided
     text = (out / "taxa" / "genus-00000.html").read_text("utf-8")
-    assert "The only one in" in text and "What the model points at" not in text
+    assert "The only taxon in" in text and "What the model points at" not in text
 
 
 def test_one_taxon_with_what_is_below_it(trained, tmp_path):

@@ -71,7 +71,7 @@ def test_it_trains_and_explains(blocked):
     assert (runs / "seed0" / "model.keras").is_file()
     assert "9 maps of the test split, 9 of them made now" in done.stdout
     assert len(list(runs.glob("seed0/maps/*/shard-*.npz"))) == 1
-    assert "TensorFlow does not import: images are read with Pillow" in done.stderr
+    assert "TensorFlow cannot be imported: images are read with Pillow" in done.stderr
 
 
 def test_asking_for_tfdata_is_a_clear_error(blocked):

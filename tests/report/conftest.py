@@ -28,7 +28,7 @@ def blob(row: int, column: int, side: int = 8) -> np.ndarray:
 
 
 def make_picture(number: int, said: dict[str, tuple[str, ...]], **changes):
-    """Picture `number` of BIRDS, by turns; `said` maps a model to what it says."""
+    """Picture `number` of BIRDS in turn; `said` maps a model to its prediction."""
     true = BIRDS[number % len(BIRDS)]
     views = []
     for k, model in enumerate(("family", "species")):
@@ -42,7 +42,7 @@ def make_picture(number: int, said: dict[str, tuple[str, ...]], **changes):
                 probability=0.5 + 0.04 * (number % 10) + 0.05 * k,
                 correct=predicted == true[:depth],
                 heatmap=blob(2 + k, number % 8),
-                energy_on_bird=0.1 * (number % 7) if number != 3 else None,
+                energy_on_object=0.1 * (number % 7) if number != 3 else None,
                 numbers={"entropy": 2.0 + 0.1 * number + k},
             )
         )
@@ -53,7 +53,7 @@ def make_picture(number: int, said: dict[str, tuple[str, ...]], **changes):
         "true_name": display(true),
         "views": tuple(views),
         "agreement": round(0.9 - 0.1 * number, 3),
-        "bird_area": 0.3,
+        "object_area": 0.3,
     }
     return schema.Picture(**(settings | changes))
 
@@ -76,6 +76,7 @@ def make_page(pictures, **changes) -> schema.Page:
     ids = tuple(picture.example_id for picture in pictures)
     settings = {
         "title": "made birds",
+        "noun": "bird",
         "question": "What does a network look at?",
         "sentences": ("First sentence.", "Second sentence.", "Third sentence."),
         "ranks": RANKS,

@@ -21,7 +21,7 @@ HOSTILE = (
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, make):
-    """Eight pictures as in `pictures`, one of them with a map that says nothing."""
+    """Eight pictures as in `pictures`, one of them with a degenerate map."""
     said = {
         1: {"family": make.BIRDS[3][:3], "species": make.BIRDS[3]},
         2: {"species": make.BIRDS[0]},
@@ -112,7 +112,7 @@ def test_sections_are_tabs(screen):
 def test_order_by_numbers_with_the_unknown_last_either_way(screen):
     screen.sort("agreement of the maps")
     assert [int(i[:4]) for i in screen.ids()] == [7, 6, 5, 4, 3, 2, 1, 0]
-    screen.sort("family: heat on the bird")
+    screen.sort("family: energy on the bird")
     assert [int(i[:4]) for i in screen.ids()] == [0, 7, 1, 2, 4, 5, 6, 3]
     screen.run("document.querySelector('#direction').click()")
     assert [int(i[:4]) for i in screen.ids()] == [6, 5, 4, 2, 1, 0, 7, 3]
@@ -189,7 +189,7 @@ def test_keyboard_goes_through_the_pictures(screen):
     screen.press("ARROW_RIGHT")
     assert title() == "Tyto alba"
     screen.press("ESCAPE")
-    # The browser tells the page of the closed dialog a moment later.
+    # The browser reports the closed dialog to the page a moment later.
     screen.until(lambda: at() == "2")
     assert title() is None
     screen.press("ARROW_LEFT", "ARROW_LEFT", "ARROW_LEFT")
@@ -219,7 +219,7 @@ def test_detail_shows_both_lineages_and_the_numbers(screen):
 
 def test_a_map_that_says_nothing_is_said_so(screen):
     card = "document.querySelectorAll('.card')[4].querySelectorAll('figure')"
-    assert "the map says nothing" in screen.run(f"return {card}[1].textContent")
+    assert "no heatmap" in screen.run(f"return {card}[1].textContent")
     assert (
         screen.run(f"return {card}[1].querySelector('.stack').className")
         == "stack blank"

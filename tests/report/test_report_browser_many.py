@@ -41,7 +41,7 @@ def many(tmp_path_factory, make):
         patch.setattr(page_data, "encode", encode_once)
         patch.setattr(page_data, "heat_layer", lambda *args, **options: layer)
 
-        def place_beside(out_dir):
+        def place_files(out_dir):
             def place(name, data):
                 file = f"one.{name.rsplit('.')[-1]}"
                 if file not in written:
@@ -51,7 +51,7 @@ def many(tmp_path_factory, make):
 
             return place
 
-        patch.setattr(pages, "_place_beside", place_beside)
+        patch.setattr(pages, "_place_files", place_files)
         return pages.write_page(folder, page, inline=False)
 
 
@@ -108,8 +108,8 @@ def test_scrolling_and_keys_reach_every_picture(open_page, many):
 
 @pytest.mark.parametrize("width", [375, 1300])
 def test_cards_are_equally_high(browser, open_page, make, tmp_path, width):
-    """Whose height differs would shift all that come after it: names of any length or
-    none, maps that say nothing, nothing known of the bird, several lines to break."""
+    """A card of another height would shift all later ones: names of any length or none,
+    degenerate maps, no known object, several lines to break."""
     pictures = [make.picture(n, {}) for n in range(6)]
     long = "a name that is much longer than a card is wide " * 4
 
@@ -121,7 +121,7 @@ def test_cards_are_equally_high(browser, open_page, make, tmp_path, width):
     changed(0, {"predicted_name": long}, true_name=long, true=("Aves", *[long] * 4))
     changed(1, {"predicted_name": ""}, true_name="", true=("Aves", "", "", "", ""))
     changed(2, {"degenerate": True, "heatmap": pictures[2].views[0].heatmap * 0})
-    changed(3, {"energy_on_bird": None}, bird_area=None, agreement=None)
+    changed(3, {"energy_on_object": None}, object_area=None, agreement=None)
     tall = np.zeros((90, 30, 3), np.uint8)
     changed(4, {"predicted_name": long.replace(" ", "\n")}, image=tall)
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
@@ -200,7 +200,7 @@ def stepped(tmp_path_factory, make):
     return pages.write_page(tmp_path_factory.mktemp("steps"), page)
 
 
-def test_steps_stand_below_the_models(open_page, stepped):
+def test_steps_are_below_the_models(open_page, stepped):
     screen = open_page(stepped)
     screen.run("document.querySelector('.card h3 button').click()")
     figures = screen.run(
@@ -210,7 +210,7 @@ def test_steps_stand_below_the_models(open_page, stepped):
     texts = [text for _, text in figures]
     for rank, text in zip(("family", "genus", "species"), texts, strict=True):
         assert f"→ {rank}" in text
-    assert figures[0][0].startswith("what chose the family Picidae")
+    assert figures[0][0].startswith("evidence for the family Picidae")
     assert figures[1][0] == "" and "only child" in figures[1][1]
     assert "energy on the wing" in screen.text("#detail")
     assert "by A. Name" in screen.text("#detail")
@@ -255,7 +255,7 @@ def test_filters_by_taxon_coherence_and_rank(open_page, stepped):
         "any", "right", "wrong", "genus right", "genus wrong", "family right",
         "family wrong", "order right", "order wrong",
     ]  # fmt: skip
-    # Number 1 is said to be of another order.
+    # The prediction of number 1 has another order.
     value = screen.run(
         "return [...document.querySelector('select[data-model=species]').options]"
         ".find(o => o.textContent === 'order wrong').value"

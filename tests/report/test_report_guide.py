@@ -8,7 +8,14 @@ import pytest
 from PIL import Image
 
 from hiercam_keras.report import guide as report
-from hiercam_keras.report.guide_schema import Guide, Part, Patch, Sibling, TaxonPage
+from hiercam_keras.report.guide_schema import (
+    Guide,
+    Part,
+    Patch,
+    Share,
+    Sibling,
+    TaxonPage,
+)
 
 HOSTILE = '"><script>window.hacked=1</script><img src=x onerror="window.hacked=1">'
 
@@ -38,8 +45,8 @@ def page(key="genus-00001", name="Picus", **changes) -> TaxonPage:
         "num_siblings": 2,
         "count": 20,
         "sure": 0.83,
-        "right": (0.9, 0.7, 0.97),
-        "off": (0.1, 0.03, 0.3),
+        "right": Share(18, 20, 0.7, 0.97),
+        "off": Share(2, 20, 0.03, 0.3),
         "on_object": (0.5, 0.33),
         "parts": (Part("wing", 1.74, 1.2, True), Part("body", 1.4, 0.9)),
         "patches": tuple(patch(n, credit=f"by {n}") for n in range(4)),
@@ -56,6 +63,7 @@ GUIDE = Guide(
     ("family", "genus"),
     (("all", "", "2", "3", "67 % (21 to 94 %)", "50 %", "67 % (wing)"),),
     {"data": "made"},
+    noun="bird",
 )
 PARENT = page("family-00000", "Picidae", rank="family", path=(), num_siblings=0,
               parts=(), patches=(), siblings=(), off=None, on_object=None,
@@ -69,7 +77,7 @@ def made(tmp_path_factory):
     return out
 
 
-def test_files_lie_where_the_pages_say(made):
+def test_pages_link_to_existing_files(made):
     assert sorted(p.name for p in (made / "taxa").iterdir()) == [
         "family-00000.html", "genus-00001.html",
     ]  # fmt: skip
@@ -84,8 +92,10 @@ def test_files_lie_where_the_pages_say(made):
 def test_the_page_of_a_taxon(open_page, made):
     screen = open_page(made / "taxa" / "genus-00001.html")
     text = screen.text("body")
-    for words in ("90 % (70 to 97)", "guessing: 33 %", "1.74", "carries the trait",
-                  "10 % (3 to 30)", "beside", "by 3", "sure: 90 %"):  # fmt: skip
+    for words in ("90 % (70 to 97) of 20 pictures", "a random choice: 33 %",
+                  "1.74", "carries the trait",
+                  "10 % (3 to 30)", "compared with", "fills 33 % of the picture",
+                  "off the bird", "by 3", "sure: 90 %"):  # fmt: skip
         assert words in text, words
     loaded = screen.run(
         "const all = [...document.querySelectorAll('.patch img')];"
@@ -96,6 +106,20 @@ def test_the_page_of_a_taxon(open_page, made):
     assert screen.errors() == []
     assert all(url.startswith(("file:", "data:", "chrome:")) for url in
                screen.requests())  # fmt: skip
+
+
+def test_few_pictures_are_counted(tmp_path):
+    """A share of three pictures is a count, and a guide to plants has no "bird"."""
+    few = page(count=3, right=Share(2, 3, 0.2, 0.94), off=Share(1, 1, 0.2, 1.0))
+    guide = dataclasses.replace(GUIDE, title="made plants", noun="plant",
+                                question="Which part of the plant?")  # fmt: skip
+    report.write_guide(tmp_path, guide, [PARENT, few])
+    text = (tmp_path / "taxa" / "genus-00001.html").read_text(encoding="utf-8")
+    assert "for <b>2 of 3 pictures</b>" in text
+    assert "for <b>1 of 1 picture</b> the hottest point is off the plant" in text
+    assert "67 %" not in text
+    for path in tmp_path.rglob("*.html"):
+        assert not re.search(r"\bbirds?\b", path.read_text(encoding="utf-8"))
 
 
 def test_the_large_view_frames_the_patch(open_page, made):
@@ -143,7 +167,7 @@ def test_the_index_finds_by_lineage(open_page, made):
     screen.until(lambda: screen.run("return location.href").endswith("00001.html"))
     screen.run("document.querySelector('.path a:last-of-type').click()")
     screen.until(lambda: screen.run("return location.href").endswith("00000.html"))
-    assert "The only one" in screen.text("body")
+    assert "The only taxon" in screen.text("body")
 
 
 @pytest.mark.parametrize("place", ["index.html", "taxa/genus-00001.html"])

@@ -81,7 +81,7 @@ def test_data_hold_what_was_given(tmp_path, pictures, make):
     assert of(data, 1, 0) == {"entropy": 2.1}
     assert data["lineages"][view["predicted"]] == list(make.BIRDS[3][:3])
     assert data["lineages"][first["true"]] == list(make.BIRDS[0])
-    # Four birds, and their families: no lineage stands there twice.
+    # Four birds, and their families: no lineage is stored twice.
     assert len(data["lineages"]) == 4 + 3
     assert data["pictures"][3]["views"][0]["energy"] is None
 
@@ -176,9 +176,11 @@ def test_summary_shows_numbers_and_leaves_out_what_is_not_known(
         "3", "91.2 %", "87.0 – 94.0 %", "33.3 %", "20.0 %", "41.0 %", "30.0 %", "4",
     ]  # fmt: skip
     models = [schema.Model("family", "family", 3, 0.5), make.models()[1]]
-    bare = [dataclasses.replace(m, energy_on_bird=None, bird_area=None) for m in models]
+    bare = [
+        dataclasses.replace(m, energy_on_object=None, object_area=None) for m in models
+    ]
     parsed = parse(pages.write_page(tmp_path, make.page(pictures, models=tuple(bare))))
-    assert "heat on the bird" not in parsed.texts["th"]
+    assert "energy on the bird" not in parsed.texts["th"]
     assert "–" in parsed.texts["td"]  # the interval of the first model
 
 

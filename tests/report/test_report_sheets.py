@@ -23,7 +23,7 @@ def read(path) -> np.ndarray:
 
 
 def find(sheet: np.ndarray, patch: np.ndarray) -> bool:
-    """Whether the middle of a picture stands somewhere in the sheet, to the pixel."""
+    """Whether the center of a picture occurs in the sheet, pixel by pixel."""
     height, width = patch.shape[:2]
     windows = np.lib.stride_tricks.sliding_window_view(sheet, (1, width, 3))
     middle = patch[height // 2][None]
@@ -62,7 +62,7 @@ def test_right_is_green_and_wrong_is_red(tmp_path, pictures, models):
 
 def test_shared_taxa_are_left_out_but_never_the_finest(pictures):
     assert shared_depth(pictures) == 1  # all are Aves
-    # One woodpecker, both predictions right: Aves and Piciformes tell nothing.
+    # One woodpecker, both predictions right: Aves and Piciformes are common to all.
     assert shared_depth([pictures[4]]) == 2  # the family that a model names stays
     assert shared_depth([]) == 0
 

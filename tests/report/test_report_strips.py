@@ -1,4 +1,4 @@
-"""The sheet of steps: which pictures are on it, and what stands in each column."""
+"""The sheet of steps: its pictures and columns."""
 
 import dataclasses
 

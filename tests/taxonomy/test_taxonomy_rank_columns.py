@@ -31,7 +31,7 @@ NO_RANKS = {
     "time": (["12:30", "7:02:11"] * 6, "dates or times"),
     "lat": (["59.91", "-60,4"] * 6, "numbers"),
     "where": (["59°54'12\"N 10°44'E", "60.4, 5.32"] * 6, "numbers"),
-    "remark": ([f"remark {i}" for i in range(12)], "another value in every row"),
+    "remark": ([f"remark {i}" for i in range(12)], "its values are all different"),
     "photo": ([f"{i:05d}" for i in range(12)], "numbers"),
     "ring": (["a", ""] * 6, "6 of its 12 cells are empty"),
     "unnamed column 1": (list("ab") * 6, "it has no name"),

@@ -86,7 +86,7 @@ except Stopped:
 Saving.on_train_batch_begin = begin
 _, moved, _ = run(1, "moved", resume=True)
 
-# Statistics of batch norm, whose batches of 16 all devices share.
+# Statistics of batch norm, over batches of 16 on all devices.
 statistics = []
 for devices in (1, 8):
     model = start(devices)

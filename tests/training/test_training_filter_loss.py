@@ -70,7 +70,7 @@ def test_gradient_is_that_of_finite_differences():
 
 
 def test_each_filter_has_its_loss_for_itself():
-    """Beside seven others a filter has the loss and the gradient that it has alone."""
+    """A filter among eight has the same loss and gradient as alone."""
     maps = np.random.default_rng(2).uniform(5, 40, (4, 2, 2, 8)).astype("float32")
     loss = jax.value_and_grad(filter_loss.filter_loss)
     total, together = loss(maps)

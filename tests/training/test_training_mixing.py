@@ -9,7 +9,7 @@ from hiercam_keras.training import mixing
 
 FAMILY, SPECIES = np.array([0, 1, 1, 0, 1, 0]), np.array([0, 2, 3, 1, 2, 0])
 LABELS = {"family": mixing.one_hot(FAMILY, 2), "species": mixing.one_hot(SPECIES, 4)}
-# Image i is i everywhere but in its first channel, which tells the place.
+# Image i is i everywhere except in its first channel, which holds the position.
 IMAGES = np.broadcast_to(10 * np.arange(6)[:, None, None, None], (6, 12, 12, 3)).astype(
     np.uint8
 )

@@ -58,7 +58,7 @@ def test_a_layer_that_is_called_twice_gives_no_single_map(config):
     model = keras.Model(image, keras.layers.Dense(2, name="logits_family")(x))
     model.cam_layer = "twice"
     config.train.filter_loss = 0.1
-    with pytest.raises(UserError, match="gives maps once, found 'twice'"):
+    with pytest.raises(UserError, match="outputs maps once, found 'twice'"):
         fit.compile_model(model, {"family": 2}, config.train, 4)
 
 

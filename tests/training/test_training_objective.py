@@ -22,7 +22,7 @@ def options(**fields):
 
 
 def make_data(seed, count=96):
-    """Noise with a faint hue that tells four species in two families."""
+    """Noise with a faint hue for four species in two families."""
     rng = np.random.default_rng(seed)
     species = rng.integers(0, 4, count)
     images = rng.normal(128, 60, (count, 4, 4, 3))
@@ -97,7 +97,7 @@ def test_the_hierarchical_loss_is_that_of_the_finest_head():
 
 def test_the_tree_tells_the_finest_head_where_sizes_do_not():
     """Every genus has one species: the losses over the tree sit on the species' head,
-    in whatever order the ranks come."""
+    in any order of the ranks."""
     tree = {"family": np.array([0, 0, 1, 1]), "genus": np.arange(4)}
     tree["species"] = np.arange(4)
     for counts in ({"genus": 4, "species": 4}, {"species": 4, "genus": 4}):
@@ -147,7 +147,7 @@ def test_the_filter_loss_falls_when_it_is_trained():
 def test_the_papers_gradient_makes_filters_of_one_category():
     """Of a filter's maps a larger share is on its best family than without weight; but
     most images are of others, for which it pushes the maps down, so that they shrink
-    and tell less."""
+    and the information decreases."""
     found = {}
     for weight in (1e-6, 1000.0):
         done = fit(options(filter_loss=weight, filter_targets="category"), epochs=6)
@@ -193,7 +193,7 @@ def test_mixed_and_smoothed_labels_go_with_every_loss():
         ({"warmup_frozen_epochs": 4.0}, None, "leaves nothing of config.train.epochs"),
     ],
 )
-def test_wrong_values_are_told(fields, ranks, words):
+def test_invalid_values_are_refused(fields, ranks, words):
     with pytest.raises(UserError, match=words) as error:
         fit(options(**fields), ranks=ranks or ("family", "species"))
     assert "\n" not in str(error.value)
@@ -203,7 +203,7 @@ def test_a_model_without_maps_has_no_filter_loss():
     model = make_model()
     model.cam_layer = "logits_species"
     with pytest.raises(
-        UserError, match="a layer that gives maps once, found 'logits_sp"
+        UserError, match="a layer that outputs maps once, found 'logits_sp"
     ):
         compiling.compile_model(model, LABELS, options(filter_loss=1.0), 3, PARENTS)
 

@@ -34,16 +34,16 @@ def test_cosine_goes_from_the_peak_to_zero():
     assert found[4] == pytest.approx(0.2) and found[8] == pytest.approx(0)
 
 
-def test_another_schedule_is_told_with_both_rates(monkeypatch):
+def test_another_schedule_is_logged_with_both_rates(monkeypatch):
     """After 2 of 2 epochs the cosine is at 0; of 4 epochs it is at its half."""
     found = []
     for level in ("info", "warning"):
         monkeypatch.setattr(
             optimizers.logging, level, lambda text, *more: found.append(text % more)
         )
-    optimizers.tell_other_schedule(options(schedule="cosine"), 2, 10, 20)
-    optimizers.tell_other_schedule(options(), 2, 10, 20)
-    optimizers.tell_other_schedule(options(schedule="cosine"), 4, 10, 20)
+    optimizers.log_other_schedule(options(schedule="cosine"), 2, 10, 20)
+    optimizers.log_other_schedule(options(), 2, 10, 20)
+    optimizers.log_other_schedule(options(schedule="cosine"), 4, 10, 20)
     assert len(found) == 2
     words = (
         "that of 4 epochs: the next learning rate is 0.2, where that of 2 epochs has"

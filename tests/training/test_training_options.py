@@ -1,4 +1,4 @@
-"""All options of training at once: stopped and gone on with, it ends the same."""
+"""All options of training at once: a resumed training ends the same."""
 
 import numpy as np
 import pytest

@@ -66,7 +66,7 @@ def test_loss_and_accuracy_equal_a_loop(batch):
     accuracy = pretrain.TreeAccuracy(NUM_VALUES)
     for half in (slice(0, 8), slice(8, 20)):
         accuracy.update_state(truth(tree[half], labels[half]), logits[half])
-    # The mean over calls weighs every image the same, whatever the batches.
+    # The mean over calls weights all images equally, for any batches.
     assert float(accuracy.result()) == pytest.approx(hits.mean(), rel=1e-5)
 
 
@@ -142,7 +142,7 @@ def test_fit_stream_learns_and_tells(tmp_path, caplog):
 
 
 def test_the_state_is_whole(tmp_path):
-    """Weights, and the optimizer's moments and step: training goes on as it was."""
+    """Weights, and the optimizer's moments and step: training continues unchanged."""
     model = stream_model()
     state = Checkpoints(tmp_path)
     pretrain.fit_stream(model, stream(), 0, 6, state, 60)
@@ -165,7 +165,7 @@ def test_the_state_is_whole(tmp_path):
 
 
 def test_the_state_is_kept_on_the_way(tmp_path, monkeypatch):
-    """Every checkpoint says the step that it belongs to."""
+    """Every checkpoint holds its step."""
     steps = []
     real = Checkpoints.save
 

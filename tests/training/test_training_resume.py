@@ -1,4 +1,4 @@
-"""Stopped at any step and gone on with: the same bits as never stopped."""
+"""A training that is stopped at any step and resumed gives the same bits."""
 
 import errno
 import json
@@ -247,13 +247,13 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
             elif damage != "bit":
                 content = content[: len(content) // 2 if damage == "cut" else 0]
             path.write_bytes(content)
-    told = []
+    messages = []
     monkeypatch.setattr(
         "hiercam_keras.training.checkpoint.logging.warning",
-        lambda text, *values: told.append(text % values),
+        lambda text, *values: messages.append(text % values),
     )
     same(train(folder=parts, resume=True, **fields), expected)
-    assert len(told) == 1 and f"{last} is damaged" in told[0]
+    assert len(messages) == 1 and f"{last} is damaged" in messages[0]
     assert (folder / f"{last.name}.damaged").is_dir()
 
 

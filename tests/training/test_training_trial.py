@@ -68,8 +68,8 @@ def test_modules_that_lack_it_are_completed(name):
     assert tried(name, ("tiny_birds",)) == ["tiny_birds", "user_networks"]
 
 
-def test_a_weight_that_does_not_come_back_is_named(monkeypatch):
-    """As of a layer whose own way of saving leaves one out."""
+def test_a_weight_that_is_not_restored_is_named(monkeypatch):
+    """As of a layer with custom saving that omits one."""
 
     def save(self, store):
         store["gain"] = self.gain
@@ -80,7 +80,7 @@ def test_a_weight_that_does_not_come_back_is_named(monkeypatch):
     monkeypatch.setattr(user_networks.Block, "save_own_variables", save)
     monkeypatch.setattr(user_networks.Block, "load_own_variables", load)
     monkeypatch.setattr(user_networks, "block", user_networks._with(lambda: drawn()))
-    with pytest.raises(UserError, match="the weight block/variable_1 does not come"):
+    with pytest.raises(UserError, match="the weight block/variable_1 is not restored"):
         tried("block")
 
 

@@ -7,7 +7,7 @@ from hiercam_keras.training import fit
 
 
 class Weighted:
-    """A loader whose losses weigh what `by_rank` says."""
+    """A loader with the weights `by_rank` of the losses."""
 
     def __init__(self, loader, by_rank):
         self._loader, self._by_rank = loader, by_rank

@@ -1,7 +1,8 @@
-"""Where records come from.
+"""Data sources: readers of data sets.
 
-Every source is a module with a `read_source` (see `reading.SourceModule`), imported
-only when a config asks for it, so that one may need TensorFlow and the others not.
+Every source is a module with a `read_source` (see `reading.SourceModule`). It is
+imported only if a config names it, so one source may need TensorFlow and the others
+not.
 """
 
 import dataclasses
@@ -37,7 +38,7 @@ MODULES = {
 AUTO = "auto"
 NAMES = (*MODULES, AUTO)
 _TABLES = (".csv", ".tsv", ".txt")
-_FOLDERS = ("image_folder", "inat2021", "csv_table")  # they read what is there
+_FOLDERS = ("image_folder", "inat2021", "csv_table")  # they read existing files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Source:
       name: names its run folders.
       root: the folder that was read.
       records: sorted by example_id.
-      evidence: rank -> (part, label in the part images), where the data set knows.
-      report: what `prepare` found.
+      evidence: rank -> (part, label in the part images), or None if unknown.
+      report: of the scan of the files.
     """
 
     name: str
@@ -65,17 +66,17 @@ def load(
     cache_dir: str | Path | None = None,
     name: str | None = None,
 ) -> Source:
-    """Reads a data set, looking at each new or changed file once (`index`).
+    """Reads a data set, scanning each new or changed file once (`index`).
 
     Args:
-      data_config: the config's `data`: source, root, workers, cache_dir, and what the
-        source itself needs.
-      data_dir: where the data are, which beats the config's root.
+      data_config: the config's `data`: source, root, workers, cache_dir, and the fields
+        of the source.
+      data_dir: folder of the data, overrides the config's root.
       cache_dir: folder of the indexes; default: the config's, see `cache_folder`.
-      name: the config's name, given to its own data; a `data_dir` has its own name.
+      name: the config's name, used without `data_dir`, which has its own name.
 
     Raises:
-      UserError: the source is unknown, or its data cannot be had or used.
+      UserError: the source is unknown, or its data are missing or invalid.
     """
     kind = _kind(data_config, data_dir)
     if kind not in MODULES:
@@ -128,10 +129,10 @@ def _kind(data_config: Any, data_dir: str | None) -> str:
 def check_drawn_ranks(
     data_config: Any, data_dir: str | None, ranks: Iterable[str]
 ) -> None:
-    """Looks at the names of ranks before birds are drawn, which takes a while.
+    """Checks the names of ranks before procedural data are drawn, which takes a while.
 
     Raises:
-      UserError: the birds are to be drawn, and a rank is none of theirs.
+      UserError: the data are procedural and lack one of the ranks.
     """
     if not data_dir and data_config.source == "synthetic_birds":
         for rank in ranks:
@@ -139,7 +140,7 @@ def check_drawn_ranks(
 
 
 def has_usual_ranks(data_config: Any, data_dir: str | None) -> bool:
-    """Whether a source has the seven usual ranks, whatever it is given."""
+    """Whether a source always has the seven usual ranks."""
     drawn = data_config.source == "synthetic_birds" and not data_dir
     return drawn or data_config.source in ("inat2021", "cub200", "tfds_birds")
 
@@ -147,7 +148,7 @@ def has_usual_ranks(data_config: Any, data_dir: str | None) -> bool:
 def data_name(data_dir: str | Path) -> str:
     """The folder's name and 6 hex digits of its path's SHA-1."""
     text = str(data_dir)
-    if "://" in text:  # a bucket's path is the same from any folder
+    if "://" in text:  # a bucket's path does not depend on the working directory
         digest = hashlib.sha1(text.rstrip("/").encode()).hexdigest()[:6]
         name = text.rstrip("/").rsplit("/", 1)[-1]
         return f"{file_names.readable(name, index_lib.NAME_BYTES)}-{digest}"
@@ -155,5 +156,5 @@ def data_name(data_dir: str | Path) -> str:
 
 
 def absolute(data_dir: str) -> str:
-    """The path as it is known from any folder; a bucket's stays as it is."""
+    """The absolute path; a bucket's path is returned unchanged."""
     return data_dir if "://" in data_dir else str(expanded(data_dir).resolve())

@@ -1,11 +1,12 @@
 """Annotations next to `images/`: boxes, masks, parts and the evidence table.
 
-    masks/<class dir>/x.png    above 0 where the animal is
+    masks/<class dir>/x.png    above 0 on the object
     parts/<class dir>/x.png    a label image of disjoint parts
     boxes.csv                  example_id,x0,y0,x1,y1; one row a box (`boxes`)
     evidence.csv               rank,part,label: which part carries which rank
 
-They are drawn on the stored pixels; where a photo's EXIF data turns it, they turn too.
+They refer to the stored pixels, and are rotated with a photo that has an EXIF
+orientation.
 """
 
 import hashlib
@@ -36,13 +37,13 @@ _LABEL_FIELDS = ("label", "part_label", "value")
 
 
 class Annotations:
-    """Looks up what is drawn on each image of one data folder.
+    """Looks up the annotations of each image of a data folder.
 
     Args:
       root: folder that holds the annotations.
-      cache: folder for label images that had to be turned.
-      entries: by example_id, of the images that can be read.
-      options: how the numbers of boxes.csv are read.
+      cache: folder for rotated label images.
+      entries: index entries of the readable images by example_id.
+      options: convention and units of boxes.csv.
 
     Raises:
       UserError: boxes.csv cannot be read, or a box is not inside its image.
@@ -86,11 +87,11 @@ class Annotations:
 
 
 def turned(path: Path, stored: tuple[int, int], orientation: int, cache: Path) -> Path:
-    """A copy turned as the photo is; one that fits as displayed is left alone.
+    """A copy that is rotated like its photo; the file itself if it already fits.
 
     Args:
       path: of a label image.
-      stored: width and height of the photo before it is turned.
+      stored: width and height of the photo before the rotation.
       orientation: EXIF orientation of the photo, 2 to 8.
       cache: folder for the copy.
     """
@@ -136,11 +137,11 @@ def read_labels(path: Path) -> np.ndarray:
 
 
 def check_mask_size(path: Path, size: tuple[int, int]) -> None:
-    """Sees that a label image has the shape of its image, by its header alone.
+    """Checks the aspect ratio of a label image by its header alone.
 
     Args:
       path: of the label image.
-      size: width and height of the image as displayed; others of its shape fit too.
+      size: width and height of the image as displayed; other scales are allowed.
 
     Raises:
       UserError: it has another shape, or cannot be read.
@@ -154,11 +155,11 @@ def check_mask_size(path: Path, size: tuple[int, int]) -> None:
 
 
 def label_cells(path: Path, window: geometry.Geometry, side: int) -> np.ndarray:
-    """A label image at the middle of each cell of what the model saw.
+    """The values of a label image at the cell centers of the model's input.
 
     Args:
       path: of the label image.
-      window: of the model on the picture that it belongs to.
+      window: geometry of the picture's model input.
       side: cells along each axis.
 
     Returns:
@@ -186,15 +187,16 @@ def _check_shape(path, found, size):
 def read_boxes(
     path: Path, stored: Mapping[str, tuple[int, int]], options: boxes_lib.Options
 ) -> Mapping[str, list[Box]]:
-    """Boxes in pixels by example_id; none where there is no such file.
+    """Boxes in pixels by example_id; empty without the file.
 
     Args:
       path: of the CSV file; ids may begin with "images/".
-      stored: (width, height) of each image before it is turned.
-      options: how the numbers are read.
+      stored: (width, height) of each image before the rotation.
+      options: convention and units of the numbers.
 
     Raises:
-      UserError: a column is missing, a cell is no number, or a box does not fit.
+      UserError: a column is missing, a cell is not a number, or a box is not inside its
+        image.
     """
     if not path.is_file():
         return {}
@@ -207,7 +209,7 @@ def read_boxes(
             f"{','.join(table.columns)}."
         )
     rows = []
-    # macOS has file names in NFD, tables mostly are in NFC.
+    # macOS writes file names in NFD; most tables are in NFC.
     ids_of = {unicodedata.normalize("NFC", name): name for name in stored}
     for line, cells in table.rows():
         try:
@@ -231,7 +233,7 @@ def read_boxes(
 
 
 def _warn_unknown(path, rows, stored):
-    """Names rows of no image; counts those whose folder is not read at all."""
+    """Logs rows without an image, and counts those in folders that are not read."""
     folders = {os.path.dirname(name) for name in stored}
     lost = [row for row in rows if row.example_id not in stored]
     own = [row for row in lost if os.path.dirname(row.example_id) in folders]
@@ -260,7 +262,17 @@ def _warn_unknown(path, rows, stored):
 
 
 def read_evidence(root: Path) -> Evidence | None:
-    """Which part carries which rank; None where there is no evidence.csv."""
+    """The part that carries each rank; None without an evidence.csv.
+
+    Args:
+      root: folder of the annotations.
+
+    Returns:
+      rank -> (name of the part, its label in the part images, 0 .. 255).
+
+    Raises:
+      UserError: a column is missing, or a row is invalid.
+    """
     path = Path(root) / "evidence.csv"
     if not path.is_file():
         return None

@@ -1,8 +1,7 @@
-"""Image files inside a zip or tar archive, or a folder, one after another.
+"""Iterates over the image files in a zip or tar archive, or in a folder.
 
-Nothing is written, so that no name of an archive can become a path by itself; names
-that lead out of the archive are refused all the same, since who made them means harm
-or a mistake.
+Nothing is written, so a name in an archive cannot become a path by itself. Names that
+lead out of the archive are still refused, because they are malicious or mistakes.
 """
 
 import contextlib
@@ -21,7 +20,7 @@ from hiercam_keras.data.sources import safe_paths
 from hiercam_keras.errors import UserError
 
 KINDS = (".zip", ".tar", ".tar.gz", ".tgz")
-_LARGEST = 256 << 20  # bytes of one image file; beyond it a member is taken for a bomb
+_LARGEST = 256 << 20  # bytes; larger members are refused as decompression bombs
 _BROKEN = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 
 
@@ -29,8 +28,8 @@ def images(path: Path) -> Iterator[tuple[str, bytes]]:
     """(name, encoded bytes) of the image files, in the order of the archive.
 
     Args:
-      path: a zip or tar archive, or a folder; archives may be in a bucket, as the
-        paths of TFDS (`etils.epath`) name them.
+      path: a zip or tar archive, or a folder; archives may be in a bucket (an
+        `etils.epath` path).
 
     Raises:
       UserError: the archive is damaged, or a member's name leads out of it, is a link
@@ -44,7 +43,7 @@ def images(path: Path) -> Iterator[tuple[str, bytes]]:
                 f"{path}: {safe_paths.shown(name)} has {size / 1e6:.0f} MB, too much "
                 "for an image. Use the archive as it was published."
             )
-        with _told(path):
+        with _as_user_error(path):
             data = read()
         yield safe_paths.relative(name), data
 
@@ -57,7 +56,7 @@ def names(path: Path) -> Iterator[str]:
 
 
 def _wanted(path, name):
-    """Whether a member is an image that can be named; what leads out raises."""
+    """Whether a member is an image with a valid name; raises if it leads out."""
     try:
         safe_paths.relative(name)
     except UserError as error:
@@ -74,28 +73,28 @@ def _members(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
     if path.is_dir():
         yield from _folder(path)
         return
-    with _told(path):
+    with _as_user_error(path):
         yield from _zip(path) if path.name.lower().endswith(".zip") else _tar(path)
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turns what a damaged archive raises into one line."""
+def _as_user_error(path: Path) -> Iterator[None]:
+    """Turns the errors of damaged archives into a UserError."""
     try:
         yield
     except _BROKEN as error:
         raise UserError(
-            f"cannot read {path}: {error}. It is damaged or not whole: download it "
+            f"cannot read {path}: {error}. It is damaged or incomplete: download it "
             "again."
         ) from error
-    except RuntimeError as error:  # zipfile's way to ask for a password
+    except RuntimeError as error:  # raised by zipfile for a password
         raise UserError(f"cannot read {path}: {error}.") from error
 
 
 def _folder(path):
     if "://" in str(path):
         raise UserError(f"{path} is a folder in a bucket: put the archive there.")
-    # Links to folders are not followed: they may lead in a circle.
+    # Links to folders are not followed: they may form a cycle.
     for place, folders, files in os.walk(path):
         folders.sort()
         for name in sorted(files):
@@ -109,7 +108,7 @@ def _folder(path):
 
 
 def _zip(path):
-    # A bucket's path opens itself; zipfile and tarfile know files alone.
+    # A bucket's path has its own open(); zipfile and tarfile need file objects.
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             if member.is_dir():
@@ -124,7 +123,7 @@ def _zip(path):
 
 
 def _tar(path):
-    # As a stream: a compressed archive cannot be gone through at random.
+    # As a stream: a compressed archive has no random access.
     with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
         for member in archive:
             if member.islnk() or member.issym():

@@ -1,9 +1,9 @@
-"""Boxes of CSV files: found in the header, checked against the images, in pixels.
+"""Boxes of CSV files: finds their columns, checks them, converts them to pixels.
 
-Tables hold x0,y0,x1,y1 or x,y,width,height, in pixels or as shares of the image's
-sides. The config says which (data.boxes). Where it does not, the header's names and the
-numbers decide; another reading than the header's is taken only where the numbers leave
-no doubt, and the log says so.
+Tables hold x0,y0,x1,y1 or x,y,width,height, in pixels or relative to the image's sides.
+The config names the convention and the units (data.boxes). With "auto" the header's
+names and the numbers decide; another convention than the header's is used only if the
+numbers are unambiguous, and it is logged.
 """
 
 import math
@@ -35,9 +35,9 @@ _COLUMNS = {
     ),
 }
 _WORDS = {"xyxy": "x0,y0,x1,y1", "xywh": "x,y,width,height"}
-_SLACK = 1.0  # px that a box may extend over the edge: conventions differ by one
+_SLACK = 1.0  # px that a box may exceed the image: conventions differ by one
 _SHARE_SLACK = 0.01  # the same for shares of a side
-# Boxes that must contradict the header before another reading is taken: fewer may be
+# Boxes that must contradict the header before another convention is used: fewer may be
 # boxes that were drawn from another corner.
 _CERTAIN, _CERTAIN_SHARE = 3, 0.1
 
@@ -50,10 +50,10 @@ class Options(NamedTuple):
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Options":
-        """Of the config's `data`.
+        """The options of the config's `data`.
 
         Raises:
-          UserError: a field has a value that does not exist.
+          UserError: a field has an unknown value.
         """
         section = config.get("boxes") or {}
         options = cls(*(section.get(name, "auto") for name in cls._fields))
@@ -70,16 +70,16 @@ AUTO = Options()
 
 
 class Columns(NamedTuple):
-    """The four columns of a box, and the convention that their names have."""
+    """The four columns of a box, and the convention of their names."""
 
     names: tuple[str, ...]
     convention: str
 
     def numbers(self, table: Table, cells: Mapping[str, str]) -> Box | None:
-        """The four numbers of a row as they are; None where all cells are empty.
+        """The four numbers of a row, unconverted; None if all cells are empty.
 
         Raises:
-          UserError: a cell is no finite number.
+          UserError: a cell is not a finite number.
         """
         texts = [cells[name] for name in self.names]
         if not any(texts):
@@ -97,7 +97,7 @@ class Columns(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A box as the file has it: the line, the image, four numbers."""
+    """A box in the convention of the file: line, example_id, four numbers."""
 
     line: int
     example_id: str
@@ -105,7 +105,7 @@ class Row(NamedTuple):
 
 
 def find_columns(table: Table) -> Columns | None:
-    """The columns that hold boxes; None where a table has none.
+    """The columns of boxes; None if the table has none.
 
     Raises:
       UserError: some columns of a box are missing.
@@ -131,17 +131,17 @@ def in_pixels(
     named: str,
     where: str,
 ) -> list[Box | None]:
-    """Boxes x0,y0,x1,y1 in pixels of their images.
+    """Converts boxes to x0,y0,x1,y1 in pixels of their images.
 
     Args:
-      rows: as the file has them.
-      sizes: (width, height) of the images on which the boxes are drawn.
-      options: how the numbers are read.
-      named: convention that the header names.
-      where: the file, for messages.
+      rows: boxes in the convention of the file.
+      sizes: (width, height) of the images, before any EXIF rotation.
+      options: convention and units, or auto.
+      named: convention of the header's names.
+      where: name of the file, for messages.
 
     Returns:
-      A box for each row, None where the size of its image is not known.
+      A box for each row, None if the size of its image is unknown.
 
     Raises:
       UserError: a box has no area or is not inside its image, with its line.
@@ -180,7 +180,7 @@ def in_pixels(
 
 
 def _are_shares(rows: Sequence[Row]) -> bool:
-    """Whether no number exceeds 1: as pixels, no box would be larger than one."""
+    """Whether no number exceeds 1; in pixels no box would be larger than one."""
     numbers = [number for row in rows for number in row.numbers]
     return -_SHARE_SLACK <= min(numbers) and max(numbers) <= 1 + _SHARE_SLACK
 
@@ -199,7 +199,7 @@ def _misfits(
     convention: str,
     units: str,
 ) -> list[tuple[Row, str]]:
-    """Rows that cannot be read so, with the reason."""
+    """Rows that are invalid in this convention and these units, with the reason."""
     found = []
     for row in rows:
         size = sizes[row.example_id]
@@ -219,7 +219,7 @@ def _misfit(box: Box, size: tuple[int, int], slack: tuple[float, float]) -> str:
     width, height = size
     outside = x0 < -slack[0] or x1 > width + slack[0]
     if outside or y0 < -slack[1] or y1 > height + slack[1]:
-        return f"lies outside the image, which has {width} x {height} pixels"
+        return f"is outside of the image, which has {width} x {height} pixels"
     if max(x1 - x0, y1 - y0) < 1:
         return "is smaller than a pixel"
     return ""
@@ -238,7 +238,7 @@ def _refuse(wrong, rows, sizes, read, where) -> None:
     if better:
         convention, units = better[0]
         remedy = (
-            f"All boxes fit as {_WORDS[convention]} in {units} units: if they are so, "
+            f"All boxes fit as {_WORDS[convention]} in {units} units: if so, "
             f"use --config.data.boxes.convention={convention} "
             f"--config.data.boxes.units={units}"
         )

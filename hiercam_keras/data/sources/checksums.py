@@ -1,4 +1,4 @@
-"""Large files that were compared with their published sums, once."""
+"""Verifies large files against their published checksums, once for each file."""
 
 import contextlib
 import hashlib
@@ -16,18 +16,18 @@ _BLOCK = 1 << 20
 
 
 def check(path: Path, sha256: str, cache: Path | None = None) -> Path:
-    """Compares a file with its SHA-256; the cache remembers that it was right.
+    """Verifies the SHA-256 of a file; the cache remembers a success.
 
     Args:
       path: of the file.
       sha256: expected, hexadecimal.
-      cache: as `cache_folder` takes it.
+      cache: see `cache_folder`.
 
     Raises:
-      UserError: it is another one.
+      UserError: the file has another SHA-256.
     """
     note = _note(path, cache)
-    with contextlib.suppress(UserError):  # there is none
+    with contextlib.suppress(UserError):  # nothing is remembered
         if workdir.read_json(note) == _state(path, sha256):
             return path
     size = path.stat().st_size
@@ -42,15 +42,15 @@ def check(path: Path, sha256: str, cache: Path | None = None) -> Path:
     if digest.hexdigest() != sha256:
         raise UserError(
             f"{path} has another SHA-256 ({digest.hexdigest()}) than the published "
-            f"file ({sha256}): it is damaged or another one. Remove it, and it is "
-            "downloaded, or put the right one there."
+            f"file ({sha256}): it is damaged or another one. Remove it to have it "
+            "downloaded, or replace it with the published one."
         )
     remember(path, sha256, cache)
     return path
 
 
 def remember(path: Path, sha256: str, cache: Path | None = None) -> None:
-    """Notes that a file has this SHA-256; until its size or time changes."""
+    """Remembers that a file has this SHA-256, until its size or time changes."""
     try:
         note = _note(path, cache)
         workdir.write_json(note, _state(path, sha256), workdir.CACHE_FLAG)

@@ -1,12 +1,13 @@
-"""Images whose metadata have the format of Choe et al. 2020.
+"""Images with metadata in the format of Choe et al. 2020.
 
     metadata/train/   image_ids.txt, class_labels[_RANK].txt; no boxes
     metadata/val/     the same, image_sizes.txt and localization.txt
     metadata/test/    likewise
-    images/<path>     as the paths of the lists say
+    images/<path>     paths as in the lists
 
-CUB, ILSVRC, OpenImages (masks) and iNatLoc500 come so (arXiv:2001.07437, 2207.10225).
-A folder that is itself one role, as `metadata/test`, is read alone.
+CUB, ILSVRC, OpenImages (masks) and iNatLoc500 are published in this format
+(arXiv:2001.07437, 2207.10225). A folder of one role, such as `metadata/test`, is read
+alone.
 """
 
 import dataclasses
@@ -31,15 +32,15 @@ ROLES = ("train", "val", "test")
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What the text files say; images in the order of the lists, train first.
+    """Contents of the text files; images in the order of the lists, train first.
 
     Attributes:
-      folder: that was read.
-      split: image -> "train", "val", "test", or None where no folder says.
+      folder: of the metadata.
+      split: image -> "train", "val", "test", or None if unknown.
       lineages: image -> lineage.
-      sizes: image -> (width, height); not of every image.
-      boxes: image -> boxes x0, y0, x1, y1 in pixels of that size; not of every image.
-      masks: image -> label images; not of every image.
+      sizes: image -> (width, height), if known.
+      boxes: image -> boxes x0, y0, x1, y1 in pixels of that size, if known.
+      masks: image -> label images, if known.
     """
 
     folder: Path
@@ -58,13 +59,13 @@ def read_metadata(
     """Reads the text files of all roles; no image is opened.
 
     Args:
-      folder: with roles, or one role.
-      options: size_order, box_order ("auto" or an order), lineages (path of a CSV), as
-        the config's `data.choe`, and ranks (columns of that CSV).
-      file_sizes: (width, height) of images that are there, to check against.
+      folder: with the folders of roles, or of one role.
+      options: size_order, box_order ("auto" or an order) and lineages (path of a CSV),
+        as in the config's `data.choe`, and ranks (columns of that CSV).
+      file_sizes: (width, height) of existing images, to check against.
 
     Raises:
-      UserError: the folder is no metadata, or its files contradict each other.
+      UserError: the folder holds no metadata, or its files contradict each other.
     """
     folder, options = Path(folder).expanduser(), options or {}
     roles = _roles(folder)
@@ -87,8 +88,8 @@ def read_metadata(
         own = taxa.read_rank_labels(place)
         if ranks is not None and list(own) != ranks:
             raise UserError(
-                f"{place} has labels at {', '.join(own) or 'no rank'}, the folder "
-                f"beside it at {', '.join(ranks)}: expected the same files."
+                f"{place} has labels at {', '.join(own) or 'no rank'}, the other "
+                f"folders at {', '.join(ranks)}: expected the same files."
             )
         ranks = list(own)
         for rank, values in own.items():
@@ -111,11 +112,11 @@ def read_metadata(
 def read_source(request: Request) -> Reading:
     """Records of every readable image; their example_ids are the paths of the lists.
 
-    Boxes are brought to the pixels of the files as displayed, whatever the size in
-    the metadata is.
+    Boxes are converted from the size in the metadata to pixels of the files as
+    displayed.
 
     Raises:
-      UserError: nothing can be read, or metadata and images do not fit.
+      UserError: no image can be read, or metadata and images do not fit.
     """
     options = request.config.get("choe") or {}
     metadata_folder = options.get("metadata", "")
@@ -131,31 +132,16 @@ def read_source(request: Request) -> Reading:
             f"the folder that the paths in {metadata_folder} start from."
         )
     safe = files.SafeFolder(root)
-    listed = {
-        name: safe.join(name)
-        for place in _roles(Path(metadata_folder).expanduser()).values()
-        for name in files.read_ids(place)
-    }
-    there = {name: path for name, path in sorted(listed.items()) if path.is_file()}
-    if not there:
-        name = next(iter(listed))
-        raise UserError(
-            f"none of {wording.count(len(listed), 'image')} of {metadata_folder} is "
-            f"in {root}; the "
-            f"first would be {listed[name]}. Check --data_dir (or data.root)."
-        )
-    ignored = Counter(
-        {"images of the lists that are not there": len(listed) - len(there)}
-    )
+    there, missing = _existing(metadata_folder, root, safe)
     scanned = index_lib.scan(
-        root, request.cache, there, request.workers, +ignored, partial=True
+        root, request.cache, there, request.workers, +missing, partial=True
     )
     entries = {name: scanned.entries[name] for name in there}
     good = {name: e for name, e in entries.items() if e.verdict != "unreadable"}
     metadata = read_metadata(
         metadata_folder,
         {**options, "ranks": request.config.get("ranks", ())},
-        # Where EXIF data turn a photo, lists hold one size or the other.
+        # For photos with an EXIF rotation, lists hold one size or the other.
         {n: (e.width, e.height) for n, e in good.items() if _stored(e) == _shown(e)},
     )
     records = [
@@ -183,6 +169,27 @@ def read_source(request: Request) -> Reading:
     return Reading(root, records, scanned.report)
 
 
+def _existing(
+    metadata_folder: str, root: Path, safe: files.SafeFolder
+) -> tuple[dict[str, Path], Counter[str]]:
+    """Files of the listed images that exist, by name, and a count of the others."""
+    listed = {
+        name: safe.join(name)
+        for place in _roles(Path(metadata_folder).expanduser()).values()
+        for name in files.read_ids(place)
+    }
+    there = {name: path for name, path in sorted(listed.items()) if path.is_file()}
+    if not there:
+        name = next(iter(listed))
+        raise UserError(
+            f"none of {wording.count(len(listed), 'image')} of {metadata_folder} is "
+            f"in {root}; the "
+            f"first would be {listed[name]}. Check --data_dir (or data.root)."
+        )
+    missing = len(listed) - len(there)
+    return there, Counter({"images of the lists that are missing": missing})
+
+
 def _roles(folder: Path) -> dict[str | None, Path]:
     """Folder by role."""
     if not folder.is_dir():
@@ -196,12 +203,12 @@ def _roles(folder: Path) -> dict[str | None, Path]:
     found = {role: folder / role for role in ROLES}
     found = {role: place for role, place in found.items() if files.is_metadata(place)}
     if not found:
-        files.read_ids(folder)  # says what is expected
+        files.read_ids(folder)  # raises a UserError
     return found
 
 
 def _places(place: Path, ids: set[str], file_sizes, asked) -> dict[str, dict]:
-    """Sizes, boxes and masks of one role, of its own images."""
+    """Sizes, boxes and masks of the images of one role."""
     sizes, rows, masks = {}, [], {}
     if (place / files.SIZES).is_file():
         pairs = files.read_numbers(place / files.SIZES, 2, "path,width,height")
@@ -227,7 +234,7 @@ def _places(place: Path, ids: set[str], file_sizes, asked) -> dict[str, dict]:
 
 
 def _names(folder: Path, ranks: list[str]) -> dict[str, dict[str, str]]:
-    """Names of labels, from class_names[_RANK].txt beside or above the roles."""
+    """Names of labels, from class_names[_RANK].txt in the folder or its parent."""
     names = {}
     for rank in ranks:
         tails = [f"_{rank}"] if rank else [""]
@@ -252,8 +259,8 @@ def _stored(entry) -> tuple[int, int]:
 def _displayed(metadata: Metadata, name: str, entry) -> tuple[Box, ...]:
     """Boxes in pixels of the file as displayed.
 
-    They are taken as drawn on the stored pixels, as the usual readers of such data
-    ignore EXIF data, unless the size of the list is the displayed one.
+    They refer to the stored pixels, as the usual readers of such data ignore EXIF
+    orientations, unless the size in the list is the displayed one.
     """
     shown, stored = _shown(entry), _stored(entry)
     said = metadata.sizes.get(name, stored)
@@ -271,7 +278,7 @@ def _displayed(metadata: Metadata, name: str, entry) -> tuple[Box, ...]:
 
 
 def _mask(metadata: Metadata, name: str, safe: files.SafeFolder) -> Path | None:
-    """The one mask of an image that has nothing to ignore; several stay lists."""
+    """The mask of an image with a single one; several masks stay in the lists."""
     masks = metadata.masks.get(name)
     if masks is None or len(masks.objects) != 1:
         return None

@@ -12,6 +12,7 @@ that of the reference evaluator of arXiv:2001.07437.
 """
 
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -30,8 +31,9 @@ class Masks(NamedTuple):
     """Label images of one picture, relative to the folder of masks.
 
     Attributes:
-      objects: above 0 on the object; several add up.
-      ignored: above 0 where nothing is counted, but for the object itself; or None.
+      objects: images above 0 on the object; their union counts.
+      ignored: image above 0 on pixels that are not counted unless they are object; or
+        None.
     """
 
     objects: tuple[str, ...]
@@ -44,7 +46,7 @@ def is_metadata(folder: Path) -> bool:
 
 
 def read_ids(folder: Path) -> list[str]:
-    """The images in their order.
+    """The image paths of a list, in its order.
 
     Raises:
       UserError: there is no list, it is empty, names an image twice, or a path leads
@@ -77,7 +79,7 @@ def read_labels(path: Path) -> dict[str, str]:
     """Label of each image, as text.
 
     Raises:
-      UserError: a line without a label, or an image with two.
+      UserError: a line has no label, or an image has two.
     """
     labels: dict[str, str] = {}
     for number, line in _lines(path):
@@ -101,10 +103,10 @@ def read_numbers(path: Path, count: int, expected: str) -> list[Row]:
     Args:
       path: of the file.
       count: numbers in a row.
-      expected: what a row should look like, for the message.
+      expected: description of a row, for the message.
 
     Raises:
-      UserError: a row of another form.
+      UserError: a row has another form.
     """
     rows = []
     for number, line in _lines(path):
@@ -120,10 +122,10 @@ def read_numbers(path: Path, count: int, expected: str) -> list[Row]:
 def read_localization(path: Path) -> tuple[list[Row], dict[str, Masks]]:
     """Rows of four box numbers, in the file's order of columns, and masks.
 
-    A file holds either; the other is empty.
+    A file holds one kind; the other result is empty.
 
     Raises:
-      UserError: a row of another form, or a mask path that leads out of its folder.
+      UserError: a row has another form, or a mask path leads out of its folder.
     """
     lines = list(_lines(path))
     if not lines or _numbers(lines[0][1], 4) is not None:
@@ -153,7 +155,7 @@ def read_localization(path: Path) -> tuple[list[Row], dict[str, Masks]]:
 def read_names(path: Path) -> dict[str, str]:
     """Name by label of a class_names file: one name a line, or label and name.
 
-    Empty where there is no such file.
+    Empty without the file.
     """
     if not path.is_file():
         return {}
@@ -171,7 +173,7 @@ def read_names(path: Path) -> dict[str, str]:
 
 
 def check_relative(name: str, where: str) -> None:
-    """A UserError unless a path is relative, plain and stays below its folder."""
+    """Raises UserError unless a path is relative, plain and below its folder."""
     parts = PurePosixPath(name).parts
     if (
         not parts
@@ -183,26 +185,33 @@ def check_relative(name: str, where: str) -> None:
         or str(PurePosixPath(name)) != name
     ):
         raise UserError(
-            f"{where}: the path {name!r} is no plain relative path below the folder of "
-            "images (without ../, a drive or a leading /)."
+            f"{where}: the path {name!r} is not a plain relative path below the folder "
+            "of images (without ../, a drive or a leading /)."
         )
 
 
 class SafeFolder:
-    """Joins relative paths to a folder and sees that links do not lead out of it."""
+    """Joins relative paths to a folder, and checks that links do not lead out of it.
+
+    A name that differs from that of a file only in its Unicode normalization (macOS
+    writes NFD, most lists are NFC) finds the file.
+    """
 
     def __init__(self, root: Path):
         self._root = Path(root)
         self._real = os.path.realpath(root)
         self._inside: dict[str, bool] = {}
+        self._names: dict[Path, dict[str, str]] = {}  # folder -> NFC name -> its own
 
     def join(self, name: str) -> Path:
-        """The path of a file; it need not exist.
+        """The path of a file, which may be missing.
 
         Raises:
-          UserError: a link on the way leads elsewhere.
+          UserError: a link in the path leads out of the folder.
         """
         path = self._root / name
+        if not name.isascii() and not os.path.lexists(path):
+            path = self._equivalent(name)
         parent = str(path.parent)
         if parent not in self._inside:
             self._inside[parent] = self._holds(parent)
@@ -213,13 +222,34 @@ class SafeFolder:
             )
         return path
 
+    def _equivalent(self, name: str) -> Path:
+        """The path of `name`, with the Unicode normalization of existing files."""
+        path = self._root
+        for part in PurePosixPath(name).parts:
+            if not os.path.lexists(path / part):
+                key = unicodedata.normalize("NFC", part)
+                part = self._names_in(path).get(key, part)
+            path = path / part
+        return path
+
+    def _names_in(self, folder: Path) -> dict[str, str]:
+        """Names in a folder by their NFC form; {} for a folder that cannot be read."""
+        if folder not in self._names:
+            try:
+                names = sorted(os.listdir(folder))
+            except OSError:
+                names = []
+            forms = {unicodedata.normalize("NFC", name): name for name in names}
+            self._names[folder] = forms
+        return self._names[folder]
+
     def _holds(self, path: str | Path) -> bool:
         real = os.path.realpath(path)
         return os.path.commonpath([real, self._real]) == self._real
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number, text) of the lines that are not blank."""
+    """(line number, text) of the lines that are not blank."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -241,5 +271,5 @@ def _floats(cells: Sequence[str]) -> tuple[float, ...] | None:
         values = tuple(float(cell) for cell in cells)
     except ValueError:
         return None
-    finite = all(abs(value) < 1e9 for value in values)  # NaN fails this too
+    finite = all(abs(value) < 1e9 for value in values)  # False for NaN, too
     return values if finite else None

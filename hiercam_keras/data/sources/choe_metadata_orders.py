@@ -1,9 +1,9 @@
-"""Which number of a metadata file is which.
+"""The order of the numbers in metadata files.
 
-Public data sets in the one format disagree: CUB and ILSVRC list width,height and
+Public data sets in this format disagree: CUB and ILSVRC list width,height and
 x0,y0,x1,y1; so do the files of iNatLoc500, but its README says height,width and
-x_min,x_max,y_min,y_max. What fits the boxes and the image files is taken; a choice that
-does not fit is refused.
+x_min,x_max,y_min,y_max. The order that fits the boxes and the image files is used; a
+configured order that does not fit is refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,14 +23,14 @@ _NAMES = {
     "xyxy": "x0,y0,x1,y1",
     "xxyy": "x0,x1,y0,y1",
 }
-_SOME = 0.01  # share of rows that may be wrong by themselves
+_SOME = 0.01  # share of rows that may be invalid in the right order
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 
 
 class Orders(NamedTuple):
-    """How the columns of a folder's files are read: of SIZE_ORDERS and BOX_ORDERS."""
+    """Column orders of a folder's files: one of SIZE_ORDERS and of BOX_ORDERS."""
 
     size: str
     box: str
@@ -43,17 +43,17 @@ def find_orders(
     asked: Orders,
     folder: str,
 ) -> Orders:
-    """The orders that fit the data.
+    """Finds the orders that fit the data.
 
     Args:
-      sizes: two numbers of an image, as they stand in the file.
-      boxes: (image, four numbers), as they stand in the file.
-      files: (width, height) of the images that are there, as displayed or stored.
+      sizes: two numbers of each image, in the order of the file.
+      boxes: (image, four numbers), in the order of the file.
+      files: (width, height) of the existing images, as displayed or stored.
       asked: "auto" or an order, for sizes and boxes.
       folder: of the metadata, for messages.
 
     Raises:
-      UserError: an unknown order, or none of those allowed fits.
+      UserError: an order is unknown, or no allowed order fits.
     """
     size_orders = _allowed(asked.size, SIZE_ORDERS, "data.choe.size_order")
     box_orders = _allowed(asked.box, BOX_ORDERS, "data.choe.box_order")
@@ -90,7 +90,7 @@ def find_orders(
     oblong = any(size[0] != size[1] for size in sizes.values())
     if len(equal) > 1 and oblong and asked.size == "auto":
         logging.warning(
-            "%s: neither boxes nor image files tell whether %s holds width,height or "
+            "%s: neither boxes nor image files show whether %s holds width,height or "
             "height,width; took width,height (data.choe.size_order chooses)",
             folder,
             SIZES,
@@ -119,7 +119,7 @@ def _allowed(asked: str, orders: Sequence[str], field: str) -> Sequence[str]:
 
 
 def _misfits(sizes, boxes, files, orders) -> list[str]:
-    """What does not fit, row by row, in words."""
+    """Descriptions of the rows that do not fit."""
     found = []
     for name, numbers in boxes:
         x0, y0, x1, y1 = to_box(numbers, orders.box)

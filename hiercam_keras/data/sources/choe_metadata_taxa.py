@@ -1,7 +1,7 @@
-"""Lineages of images whose metadata give labels.
+"""Lineages of images from the labels of their metadata.
 
-From the best that there is: a table of lineages, labels at several ranks, folder names
-in iNat naming, and else one rank, class, with the labels alone.
+The first available source is used: a table of lineages, labels at several ranks, folder
+names in iNat naming, and otherwise the labels as a single rank, class.
 """
 
 import dataclasses
@@ -21,10 +21,10 @@ FLAT = "class"  # the rank of labels without a tree
 def read_rank_labels(folder: Path) -> dict[str, dict[str, str]]:
     """rank -> image -> label, coarse to fine; {"": labels} without files of ranks.
 
-    Beside files of ranks class_labels.txt is the species'.
+    With files of other ranks class_labels.txt holds the species.
 
     Raises:
-      UserError: a file of an unknown rank.
+      UserError: a file has an unknown rank.
     """
     found = {}
     for path in sorted(folder.glob("class_labels_*.txt")):
@@ -56,17 +56,17 @@ def lineages(
     """Lineage of each image.
 
     Args:
-      ids: images.
-      labels: of `read_rank_labels`, over all roles.
-      names: rank (or "") -> label -> name, where the metadata have them.
+      ids: of the images.
+      labels: results of `read_rank_labels`, merged over all roles.
+      names: rank (or "") -> label -> name, if the metadata have names.
       table: CSV with a key column, folder (its name, or a label), and one for each
         rank (`lineage_table`).
       where: the folder, for messages.
       ranks: columns of the table that are ranks; empty: by their names and values.
 
     Raises:
-      UserError: an image without a label, a class that the table lacks, or labels
-        that are no tree.
+      UserError: an image has no label, the table lacks a class, or the labels do not
+        form a tree.
     """
     if not labels:
         raise UserError(f"{where} holds no {files.LABELS}: expected path,label.")
@@ -120,7 +120,7 @@ def _from_ranks(ids, labels, names) -> dict[str, Lineage]:
 
 
 def _check_tree(ids, labels, ranks) -> None:
-    """Numbers are the same taxon wherever they stand: each has one parent."""
+    """Checks that each label has one parent: a number means one taxon everywhere."""
     for coarse, fine in zip(ranks, ranks[1:], strict=False):
         parents: dict[str, set[str]] = defaultdict(set)
         for image in ids:
@@ -129,13 +129,13 @@ def _check_tree(ids, labels, ranks) -> None:
             if len(above) > 1 and label.isdigit():
                 one, other = sorted(above)[:2]
                 raise UserError(
-                    f"the {fine} {label} lies in the {coarse} {one} and in the "
-                    f"{coarse} {other}: class_labels of the ranks are no tree."
+                    f"the {fine} {label} is in the {coarse} {one} and in the "
+                    f"{coarse} {other}: class_labels of the ranks do not form a tree."
                 )
 
 
 def _flat(ids, labels, names, folders) -> dict[str, Lineage]:
-    """One rank; a class is called as its folder where the two go together."""
+    """Lineages of one rank; a class is named like its folder if they correspond."""
     by_label, by_folder = defaultdict(set), defaultdict(set)
     for image in ids:
         by_label[labels[image]].add(folders[image])

@@ -1,10 +1,10 @@
-"""Who made a photograph, from an attribution.csv beside the images.
+"""Authors and licences of photographs, from an attribution.csv next to the images.
 
     file,licence,attribution
     03337_.../alke.jpg,CC-BY,"Photo by A. Name"
 
-The file's name may be in any letter case. The picture is named by `file`, `example_id`,
-`image` or `path`; what is known of it is any of `attribution`, `credit`, `author`,
+The letter case of the file's name does not matter. The column of the picture is `file`,
+`example_id`, `image` or `path`; its credit is any of `attribution`, `credit`, `author`,
 `creator`, `photographer`, and `licence` or `license`.
 """
 
@@ -22,12 +22,12 @@ _TERMS = ("licence", "license", "rights")
 
 
 def read_credits(root: Path) -> dict[str, str]:
-    """Credit by example_id; empty where there is no such file.
+    """Credits by example_id; empty without the file.
 
-    A file that cannot be read is left out with a warning: no result rests on it.
+    A file that cannot be read is ignored with a warning, as no result depends on it.
 
     Args:
-      root: of the data; the file lies in it, or beside its `images` folder.
+      root: folder of the data, which holds the file, or its folder `images`.
     """
     path = _find(Path(root))
     if path is None:
@@ -42,7 +42,7 @@ def read_credits(root: Path) -> dict[str, str]:
                 credit = f"{who} ({terms})" if who and terms else who or terms
                 credits[name.replace("\\", "/").removeprefix("images/")] = credit
     except UserError as error:
-        logging.warning("the credits are left out: %s", error)
+        logging.warning("pages have no credits: %s", error)
         return {}
     return credits
 

@@ -1,7 +1,7 @@
-"""Images that a CSV table lists, with ranks of any hierarchy (`table`).
+"""Images listed in a CSV table, with ranks of any hierarchy (`table`).
 
-Paths are relative to data.root, or to the table's own folder. Boxes and masks are drawn
-on the stored pixels; where a photo's EXIF data turns it, they turn too.
+Paths are relative to data.root, or to the table's own folder. Boxes and masks refer to
+the stored pixels, and are rotated together with a photo that has an EXIF orientation.
 """
 
 import glob
@@ -22,14 +22,14 @@ from hiercam_keras.data.sources.table import Row, read_rows
 from hiercam_keras.errors import UserError
 
 _BLURRED = (".jpg", ".jpeg")
-_CHECKED = 50  # masks whose sizes are looked at; others are when they are used
+_CHECKED = 50  # masks with a size check at reading; the others are checked at use
 
 
 def read_source(request: Request) -> Reading:
     """The images of data.table, or of the CSV file that --data_dir or data.root names.
 
     Raises:
-      UserError: there is no table, a line of it is wrong, or no image can be read.
+      UserError: there is no table, a line of it is invalid, or no image can be read.
     """
     table, root = _find(request)
     ranks = request.config.get("ranks", ())
@@ -52,41 +52,31 @@ def read_table(
     Args:
       table: the CSV file.
       root: folder that its paths are relative to.
-      cache_dir: where the index lies.
+      cache_dir: folder of the index.
       workers: threads; 0 for one per core.
       ranks: see `table.read_rows`.
-      keep: taxa that the lineage of what is kept begins with.
-      options: how the numbers of boxes are read.
+      keep: coarsest taxa of the lineages that are kept; () keeps all rows.
+      options: convention and units of the boxes.
+
+    Raises:
+      UserError: a line of the table is invalid, no row is kept, or no image can be
+        read.
     """
     rows, convention = read_rows(table, ranks)
-    ignored = Counter()
-    if keep:
-        kept = [row for row in rows if row.lineage.taxa[: len(keep)] == keep]
-        if not kept:
-            raise UserError(
-                f"no row of {table} lies in data.keep_lineage={'/'.join(keep)}. "
-                "Correct it, or leave it empty."
-            )
-        ignored[f"rows outside {'/'.join(keep)}"] = len(rows) - len(kept)
-        rows = kept
+    rows, ignored = _select(rows, keep, table)
     rows.sort(key=lambda row: row.example_id)
     safe = SafeFolder(root)
     files = {row.example_id: _join(safe, row.path, row, table) for row in rows}
-    # The table names the index: two of one folder may give an id to different files.
+    # The index belongs to the table: two tables of a folder may use one id differently.
     found = index_lib.scan(table, cache_dir, files, workers, +ignored)
     rows = [
         row for row in rows if found.entries[row.example_id].verdict != "unreadable"
     ]
-    turned = _boxes(rows, found, convention, options, table)
-    records, masks = [], 0
+    boxes_of = _boxes(rows, found, convention, options, table)
+    masks = _masks(rows, found, safe, table)
+    records = []
     for row in rows:
         entry = found.entries[row.example_id]
-        mask = _join(safe, row.mask, row, table) if row.mask else None
-        masks += mask is not None
-        try:
-            mask = _mask(mask, entry, found.folder, masks <= _CHECKED)
-        except UserError as error:
-            raise UserError(f"{table}, line {row.line}: {error}") from None
         records.append(
             Record(
                 example_id=row.example_id,
@@ -94,8 +84,8 @@ def read_table(
                 lineage=row.lineage,
                 width=entry.width,
                 height=entry.height,
-                boxes=turned.get(row.example_id, ()),
-                mask_path=mask,
+                boxes=boxes_of.get(row.example_id, ()),
+                mask_path=masks.get(row.example_id),
                 dhash=entry.dhash,
                 pixels=entry.pixels,
                 split=row.split,
@@ -112,8 +102,25 @@ def read_table(
     return Reading(root, records, found.report)
 
 
+def _select(
+    rows: list[Row], keep: tuple[str, ...], table: Path
+) -> tuple[list[Row], Counter[str]]:
+    """The rows with the coarsest taxa `keep`, and counts of the others."""
+    ignored: Counter[str] = Counter()
+    if not keep:
+        return rows, ignored
+    kept = [row for row in rows if row.lineage.taxa[: len(keep)] == keep]
+    if not kept:
+        raise UserError(
+            f"no row of {table} is in data.keep_lineage={'/'.join(keep)}. "
+            "Correct it, or leave it empty."
+        )
+    ignored[f"rows outside {'/'.join(keep)}"] = len(rows) - len(kept)
+    return kept, ignored
+
+
 def _like(path: Path) -> str:
-    """A word on a file that differs in its suffix only, where there is one."""
+    """A hint at a file that differs only in its suffix; "" if there is none."""
     near = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
     if path.exists() or not near:
         return ""
@@ -125,7 +132,7 @@ def _find(request: Request) -> tuple[Path, Path]:
     place = Path(request.place).expanduser() if request.place else None
     named = request.config.get("table", "")
     if place is not None and place.suffix.lower() == ".csv" and not place.is_dir():
-        return place, place.parent  # a table that --data_dir names beats data.table
+        return place, place.parent  # a table in --data_dir overrides data.table
     if named:
         table = Path(named).expanduser()
         return table, place or table.parent
@@ -174,16 +181,30 @@ def _boxes(
     }
 
 
+def _masks(
+    rows: Sequence[Row], found: index_lib.Index, safe: SafeFolder, table: Path
+) -> dict[str, Path]:
+    """Mask files by example_id, as displayed; the sizes of the first are checked."""
+    masks: dict[str, Path] = {}
+    for row in rows:
+        if not row.mask:
+            continue
+        path = _join(safe, row.mask, row, table)
+        entry = found.entries[row.example_id]
+        try:
+            mask = _mask(path, entry, found.folder, len(masks) < _CHECKED)
+        except UserError as error:
+            raise UserError(f"{table}, line {row.line}: {error}") from None
+        masks[row.example_id] = mask
+    return masks
+
+
 def _stored(entry: Entry) -> tuple[int, int]:
     return decode.displayed_size(entry.width, entry.height, entry.orientation)
 
 
-def _mask(
-    mask: Path | None, entry: Entry, cache: Path, check_size: bool
-) -> Path | None:
-    """mask_path of a `Record`, as displayed."""
-    if mask is None:
-        return None
+def _mask(mask: Path, entry: Entry, cache: Path, check_size: bool) -> Path:
+    """mask_path of a `Record`: the file, or a rotated copy in the cache."""
     if not mask.is_file():
         raise UserError(f"there is no mask {mask}.")
     if mask.suffix.lower() in _BLURRED:

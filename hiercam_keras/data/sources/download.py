@@ -1,7 +1,7 @@
-"""One file from the web: resumed, with its size logged and its sum checked.
+"""Downloads a file, with resume and a checksum.
 
-A partial download is kept next to its place as `<name>.part`, and the next call goes
-on from there; the file takes its name only when its SHA-256 is right.
+A partial download is kept as `<name>.part`, and the next call resumes it. The file gets
+its name only after its SHA-256 was verified.
 """
 
 import fcntl
@@ -24,7 +24,7 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
 
 _BLOCK = 1 << 20
-_TIMEOUT = 60.0  # s without a byte
+_TIMEOUT = 60.0  # s without new data
 _BROKEN = (OSError, http.client.HTTPException)
 
 
@@ -36,20 +36,20 @@ def fetch(
     retries: int = 5,
     cache: Path | None = None,
 ) -> Path:
-    """Downloads a file unless it is there; goes on with what is there of it.
+    """Downloads a file if it is missing, resuming a partial download.
 
-    What is there from before is read once and compared with the sum (`checked`).
+    An existing file is read once and compared with the checksum (`checksums`).
 
     Args:
       url: http or https.
-      path: where the file goes.
+      path: of the file on disk.
       size: of the file, bytes.
       sha256: of the file, hexadecimal.
-      retries: new tries after a connection broke without one new byte.
-      cache: remembers sums that were right, see `checked`.
+      retries: further attempts after connections that brought no new data.
+      cache: remembers verified checksums, see `checksums`.
 
     Raises:
-      UserError: the disk is too small, the server cannot be reached or gives another
+      UserError: the disk is too small, the server cannot be reached or sends another
         file, or another process is downloading it.
     """
     if path.is_file() and path.stat().st_size == size:
@@ -65,7 +65,7 @@ def fetch(
                 file.truncate(0)
                 raise UserError(
                     f"{url} gave a file with another SHA-256 ({digest}) than expected "
-                    f"({sha256}): it is damaged or was changed. Try again, or put "
+                    f"({sha256}): it is damaged or was changed. Try again, or place "
                     f"the right file at {path}."
                 )
             os.replace(part, path)
@@ -76,7 +76,7 @@ def fetch(
 
 
 def in_words(size: float) -> str:
-    """Bytes for people: 1.15 GB."""
+    """A number of bytes as text: 1.15 GB."""
     for unit in ("bytes", "kB", "MB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
@@ -94,15 +94,15 @@ def _lock(file: BinaryIO, part: Path) -> None:
 
 
 def check_room(folder: Path, need: float, what: str) -> float:
-    """Bytes free where `folder` is or will be, if they suffice.
+    """Checks and returns the free space on the disk of `folder`, in bytes.
 
     Args:
-      folder: it need not exist.
+      folder: may be missing.
       need: bytes.
-      what: is to be written, for the message.
+      what: name of the data, for the message.
 
     Raises:
-      UserError: they do not.
+      UserError: there is less than `need`.
     """
     place = folder.absolute()
     while not place.exists():
@@ -121,7 +121,7 @@ def _check_space(file: BinaryIO, path: Path, size: int) -> None:
     have = os.fstat(file.fileno()).st_size
     free = check_room(path.parent, size - have, path.name)
     logging.info(
-        "Downloading %s to %s: %s, of which %s are there; %s are free",
+        "Downloading %s to %s: %s, of which %s exist; %s are free",
         path.name,
         path.parent,
         in_words(size),
@@ -131,7 +131,7 @@ def _check_space(file: BinaryIO, path: Path, size: int) -> None:
 
 
 def _continue(url: str, file: BinaryIO, size: int, retries: int) -> str:
-    """Fills the file up to its size; returns its SHA-256."""
+    """Downloads the rest of the file; returns the SHA-256 of all of it."""
     file.seek(0)
     digest, have = hashlib.sha256(), 0
     while block := file.read(_BLOCK):
@@ -164,7 +164,7 @@ def _start_anew(file):
 def _blocks(
     url: str, file: BinaryIO, size: int, retries: int, have: int
 ) -> Iterator[tuple[int, bytes]]:
-    """(place, block) to the file's end; place 0 again where a server starts over."""
+    """(offset, block) to the end; offset 0 again if a server restarts the file."""
     failed, first = 0, have
     while have < size:
         before = have
@@ -186,22 +186,22 @@ def _blocks(
             reason = getattr(error, "reason", None) or error
             reason = getattr(reason, "strerror", None) or reason
         failed = 0 if have > before else failed + 1
-        # Where nothing ever came there is no network, which waiting does not mend.
+        # Without any data there is no network, and waiting does not help.
         if failed > (retries if have > first else min(2, retries)):
             raise UserError(
                 f"cannot download {url}: {reason}. {in_words(have)} of "
-                f"{in_words(size)} are there; the next call goes on from them."
+                f"{in_words(size)} were downloaded; the next call resumes there."
             )
         if failed:
             time.sleep(min(30.0, 0.5 * 2**failed))
-        logging.info("The download broke off (%s), going on", reason)
+        logging.info("The download was interrupted (%s), resuming", reason)
 
 
 def _request(url: str, have: int, size: int) -> Iterator[tuple[int, bytes]]:
     headers = {"Range": f"bytes={have}-"} if have else {}
     asked = urllib.request.Request(url, headers=headers)
     with urllib.request.urlopen(asked, timeout=_TIMEOUT) as response:
-        # 200 to a request for a part: the server sends the whole file.
+        # Status 200 for a range request: the server sends the whole file.
         start = have if response.status == 206 else 0
         if start == 0:
             length = response.headers.get("Content-Length")

@@ -1,4 +1,4 @@
-"""What names of folders say: iNaturalist lineages, plain labels, official splits."""
+"""Parses names of folders: iNaturalist lineages, plain labels, official splits."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +13,7 @@ from hiercam_keras.taxonomy.lineage import Lineage, is_inat, parse_class_name
 
 LABEL = "label"  # the single rank of folders with plain names
 _SHOWN = 5  # folders that a message lists
-_FIELDS = 6  # of a name that was meant as an iNaturalist name of 8
+_FIELDS = 6  # of a name that looks like a damaged iNaturalist name of 8
 
 
 def split_of(name: str) -> str | None:
@@ -24,15 +24,15 @@ def split_of(name: str) -> str | None:
 def lineages(names: Iterable[str], plain: bool = True) -> dict[str, Lineage]:
     """Lineages of class folders by their names alone.
 
-    One iNaturalist name among them, or names that look like damaged ones, make all
-    others errors. Else each name is a taxon of the single rank `label`.
+    If any name is an iNaturalist name, or looks like a damaged one, all other names are
+    errors. Otherwise each name is a taxon of the single rank `label`.
 
     Args:
       names: of the class folders.
       plain: whether folders may have plain names.
 
     Raises:
-      UserError: a folder has another name than the others.
+      UserError: the names mix the two kinds, or plain names are not allowed.
     """
     names = sorted(set(names))
     if not plain or any(map(is_inat, names)) or all(map(_is_meant, names)):
@@ -64,7 +64,7 @@ def lineages_from(
       ranks: data.ranks.
 
     Raises:
-      UserError: the table is missing or wrong, or lacks a folder.
+      UserError: the table is missing or invalid, or lacks a folder.
     """
     table = Path(path).expanduser()
     if not table.exists():
@@ -90,6 +90,6 @@ def lineages_from(
 
 
 def _is_meant(name: str) -> bool:
-    """Whether a name has an id and nearly the fields of an iNaturalist name."""
+    """Whether a name has an id and nearly as many fields as an iNaturalist name."""
     first, *rest = name.split("_")
     return len(rest) + 1 >= _FIELDS and any(char.isdigit() for char in first)

@@ -4,9 +4,9 @@
     data_dir/ALBATROSS/x.jpg                            the single rank `label`
     data_dir/train/ALBATROSS/x.jpg, data_dir/test/...   with official splits
 
-These may also be in data_dir/images; then data_dir holds what is known of the images:
-masks/, parts/, boxes.csv and evidence.csv (`annotations`). data.lineages names a table
-that gives lineages to folders (`lineage_table`). Any subset of the folders will do.
+These may also be in data_dir/images; data_dir then holds the annotations: masks/,
+parts/, boxes.csv and evidence.csv (`annotations`). data.lineages names a table with the
+lineages of folders (`lineage_table`). Any subset of the class folders is valid.
 """
 
 import os
@@ -30,15 +30,15 @@ _EXPECTED = "such as 03113_Animalia_.._Accipiter_gentilis or any plain name"
 
 
 class Listing(NamedTuple):
-    """Image files of a folder, and what was passed by.
+    """Image files of a folder, and counts of skipped entries.
 
     Attributes:
       images: the folder that holds the class folders.
       lineages: by the class folder's path below `images`.
       files: path by example_id, sorted.
-      bad_names: example_ids, made printable, that cannot be written into a list.
-      ignored: counts of what was passed by, by kind.
-      splits: "train", "val" or "test" by example_id, where they are official.
+      bad_names: escaped example_ids that cannot be written into a list.
+      ignored: counts of skipped entries by kind.
+      splits: "train", "val" or "test" by example_id, for official splits.
     """
 
     images: Path
@@ -53,8 +53,8 @@ def read_source(request: Request) -> Reading:
     """Records of every readable image, sorted by example_id.
 
     Raises:
-      UserError: no folder is given, it is missing, empty or of another form, only some
-        class folders have iNaturalist names, or no image is left.
+      UserError: no folder is given, it is missing, empty or has another layout, only
+        some class folders have iNaturalist names, or no image is readable.
     """
     if not request.place:
         raise UserError(
@@ -70,12 +70,15 @@ def read_source(request: Request) -> Reading:
 
 
 def read_listing(listing: Listing, root: Path, request: Request) -> Reading:
-    """Records of what was listed.
+    """Records of the listed images.
 
     Args:
       listing: of one folder or of several.
-      root: the folder that was asked for.
-      request: with the cache, where the index lies, and the config.
+      root: the requested folder.
+      request: with the cache, which holds the index, and the config.
+
+    Raises:
+      UserError: no image is readable, or an annotation is invalid.
     """
     found = index_lib.scan(
         listing.images, request.cache, listing.files, request.workers, listing.ignored
@@ -85,9 +88,9 @@ def read_listing(listing: Listing, root: Path, request: Request) -> Reading:
         for name, entry in found.entries.items()
         if entry.verdict != "unreadable"
     }
-    beside = _annotations_folder(listing.images)
+    annotated = _annotations_folder(listing.images)
     options = boxes.Options.of(request.config)
-    marks = annotations.Annotations(beside, found.folder, entries, options)
+    marks = annotations.Annotations(annotated, found.folder, entries, options)
     records = [
         Record(
             example_id=example_id,
@@ -111,7 +114,7 @@ def read_listing(listing: Listing, root: Path, request: Request) -> Reading:
     )
     if not records:
         raise UserError(_none_left(listing.images, report))
-    return Reading(root, records, report, annotations.read_evidence(beside))
+    return Reading(root, records, report, annotations.read_evidence(annotated))
 
 
 def lineage_prefix(text: str) -> tuple[str, ...]:
@@ -127,23 +130,26 @@ def list_files(
     lineages: str = "",
     ranks: tuple[str, ...] = (),
 ) -> Listing:
-    """The image files under `data_dir`, without opening one.
+    """Lists the image files under `data_dir`, without opening them.
 
-    Only files directly in a class folder count; deeper folders, hidden files and files
-    without an image's suffix are passed by, and counted; so are class folders whose
-    lineage does not begin with the taxa of `keep`.
+    Only files directly in a class folder are listed. Deeper folders, hidden files,
+    files without an image suffix and class folders with a lineage outside of `keep` are
+    skipped and counted.
 
     Args:
       data_dir: see the module.
-      keep: taxa that the lineages of what is kept begin with.
-      plain: whether folders may have plain names, and splits above them.
-      lineages: data.lineages; "": the folders' names say what they hold.
-      ranks: data.ranks, of that table.
+      keep: coarsest taxa of the lineages that are kept; () keeps all.
+      plain: whether folders may have plain names, and split folders above them.
+      lineages: data.lineages; "": lineages come from the folders' names.
+      ranks: data.ranks, rank columns of that table.
+
+    Raises:
+      UserError: the folder is missing, empty or has another layout, or names are mixed.
     """
     data_dir = Path(data_dir)
     images = _images_folder(data_dir)
     ignored = Counter()
-    # A lineage in the name spares a look at the files.
+    # A lineage in the folder's name makes listing its files unnecessary.
     early = () if lineages else keep
     parts = _split_folders(images, ignored) if plain else {}
     folders: dict[str, tuple[Path, list[str]]] = {}
@@ -174,7 +180,7 @@ def list_files(
                 splits[example_id] = parts[os.path.dirname(folder)]
     if not files and ignored[outside]:
         raise UserError(
-            f"no class folder of {index_lib.printable(str(images))} lies in "
+            f"no class folder of {index_lib.printable(str(images))} is in "
             f"data.keep_lineage={'/'.join(keep)}. Correct it, or leave it empty."
         )
     if not files:
@@ -210,10 +216,10 @@ def _class_folders(
 
 
 def _split_folders(images: Path, ignored: Counter) -> dict[str, str]:
-    """The split by the folder's path below `images`; empty where folders are classes.
+    """The split by the folder's path below `images`; empty if folders are classes.
 
-    Folders called train, test or valid are splits if the one of train holds folders
-    with images, as a class "train" holds images itself.
+    Folders called train, test or valid are splits if the train folder holds folders
+    with images: a class called "train" would hold images itself.
     """
     folders = [
         entry
@@ -227,15 +233,15 @@ def _split_folders(images: Path, ignored: Counter) -> dict[str, str]:
         split, path = folder_names.split_of(folder.name), folder.name
         if split is None:
             continue
-        if (images / path / path).is_dir():  # as some tools unpack
+        if (images / path / path).is_dir():  # as unpacked by some tools
             path = f"{path}/{path}"
         if any(map(_holds_images, _entries(images / path))):
             found[path] = split
     if "train" not in found.values():
         return {}
     parts = {path.split("/")[0] for path in found}
-    beside = sum(_holds_images(one) for one in folders if one.name not in parts)
-    ignored["folders with images beside train"] += beside
+    others = sum(_holds_images(one) for one in folders if one.name not in parts)
+    ignored["folders with images next to train"] += others
     return found
 
 
@@ -251,7 +257,7 @@ def _holds_images(folder: os.DirEntry) -> bool:
 
 
 def _images_folder(data_dir):
-    """`data_dir`, or `data_dir/images` where that holds the class folders."""
+    """`data_dir`, or `data_dir/images` if that holds the class folders."""
     if not data_dir.exists():
         raise UserError(
             f"--data_dir {index_lib.printable(file_names.in_full(data_dir))} does not "
@@ -275,7 +281,8 @@ def _images_folder(data_dir):
 
 
 def _annotations_folder(images):
-    """Beside a folder named `images`, else inside: a parent may hold other people's."""
+    """The parent of a folder named `images`, else the folder itself, because any other
+    parent may hold unrelated annotations."""
     images = images.absolute()
     return images.parent if images.name == "images" else images
 
@@ -301,7 +308,7 @@ def _image_names(folder, ignored):
         elif kind := suffixes.raw_kind(entry.name):
             ignored[kind] += 1
         elif not entry.name.lower().endswith(suffixes.IMAGES):
-            ignored["files that are no images by name"] += 1
+            ignored["files without an image suffix"] += 1
         elif not _is_file(entry):
             ignored["broken links and special files"] += 1
         else:
@@ -312,12 +319,12 @@ def _image_names(folder, ignored):
 def _is_dir(entry):
     try:
         return entry.is_dir()
-    except OSError:  # A link that leads back to itself.
+    except OSError:  # A link to itself.
         return False
 
 
 def _is_file(entry):
-    """A regular file; opening a pipe or a device could wait for ever."""
+    """Whether it is a regular file: opening a pipe or a device could block."""
     try:
         return stat.S_ISREG(entry.stat().st_mode)
     except OSError:
@@ -331,7 +338,7 @@ def _is_class(entry):
 
 
 def _outside(name, keep):
-    """Whether an iNaturalist name lies outside a lineage."""
+    """Whether an iNaturalist name is outside of a lineage."""
     if not keep or not folder_names.is_inat(name):
         return False
     return folder_names.lineages([name])[name].taxa[: len(keep)] != keep
@@ -378,7 +385,7 @@ def _nothing(data_dir, images):
     if deeper:
         names = ", ".join(f"{index_lib.printable(e.name)}/" for e in deeper[:3])
         return (
-            f"the class folders of {shown} lie one level deeper, in {names} ...: "
+            f"the class folders of {shown} are one level deeper, in {names} ...: "
             "expected them directly in --data_dir, or in train/, val/ and test/ there. "
             "Point --data_dir at one of these, or list the images in a table "
             "(--config.data.source=csv_table)."

@@ -1,12 +1,12 @@
-"""iNat2021 as its archives unpack, or any part of it.
+"""iNat2021 as unpacked from its archives, or any part of it.
 
     bird_train/<class>/<uuid>.jpg              the Kaggle archive inat2021birds
     train_mini/<class>/<uuid>.jpg, train/..., val/...   the official archives
-    <class>/<uuid>.jpg                         class folders without more
+    <class>/<uuid>.jpg                         class folders alone
 
-The folder that holds these, or one of them, is given. The official val is the test
-split here (the official test images have no labels), and val is carved out of train by
-the seed. data.keep_lineage says which of the 10,000 classes are read.
+--data_dir is the folder that holds these, or one of them. The official val is the test
+split (the official test images have no labels), and val is taken from train by the
+seed. data.keep_lineage selects among the 10,000 classes.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from hiercam_keras.data.sources.image_folder import Listing
 from hiercam_keras.data.sources.reading import Reading, Request
 from hiercam_keras.errors import UserError
 
-# One of the first three is read: train_mini is a part of train, bird_train of both.
+# Only one of the first three is read, as their images overlap.
 TRAIN = ("bird_train", "train_mini", "train")
 VAL = "val"
 
@@ -26,11 +26,11 @@ VAL = "val"
 def read_source(request: Request) -> Reading:
     """Records of every readable image, sorted by example_id.
 
-    An example_id is `<class>/<uuid>.jpg` wherever the image lies, so that runs on
-    train_mini alone and on train_mini with val agree about it.
+    An example_id is `<class>/<uuid>.jpg` in every part, so runs on train_mini alone and
+    on train_mini with val use the same ids.
 
     Raises:
-      UserError: there is no such folder, or an image is in train and in val.
+      UserError: the folder is missing, or an image is in train and in val.
     """
     if not request.place:
         raise UserError(
@@ -52,8 +52,11 @@ def find_parts(root: Path, wanted: tuple[str, ...] = ()) -> list[Path]:
     """The folders to read: `root` itself, or the parts in it that are wanted.
 
     Args:
-      root: as --data_dir says.
-      wanted: names of folders in it; empty: the first of TRAIN that is there, and val.
+      root: folder of --data_dir.
+      wanted: names of folders in it; empty: the first existing one of TRAIN, and val.
+
+    Raises:
+      UserError: a wanted folder is missing, or two of them overlap.
     """
     missing = [name for name in wanted if not (root / name).is_dir()]
     if missing:
@@ -77,7 +80,7 @@ def find_parts(root: Path, wanted: tuple[str, ...] = ()) -> list[Path]:
 
 
 def _innermost(part):
-    """The folder itself, or the one of its name inside, as some tools unpack."""
+    """The folder itself, or a folder of the same name in it, as some tools unpack."""
     return part / part.name if (part / part.name).is_dir() else part
 
 

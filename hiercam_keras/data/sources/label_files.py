@@ -11,10 +11,10 @@ from absl import logging
 class LabelFiles:
     """The label images of one kind, `masks` or `parts`.
 
-    The label image of `<class dir>/x.jpg` is `<kind>/<class dir>/x.png`. Where several
-    images differ in their suffix only, each needs one of its own with the whole name:
-    `x.jpg.png`, `x.png.png`. `x.png` then belongs to the only image that has no other,
-    and to no image if there are several.
+    The label image of `<class dir>/x.jpg` is `<kind>/<class dir>/x.png`. If several
+    images differ only in their suffix, each needs a label image with its whole name:
+    `x.jpg.png`, `x.png.png`. `x.png` is then used for the only image without one, and
+    for none if there are several.
 
     Args:
       root: folder that holds the folder `kind`.
@@ -59,7 +59,7 @@ class LabelFiles:
     def _exists(self, name: str) -> bool:
         folder, name = os.path.split(name)
         if folder not in self._folders:
-            # One listing of a folder instead of one look at each file.
+            # One listing of a folder is cheaper than one stat for each file.
             try:
                 self._folders[folder] = set(os.listdir(self._root / folder))
             except OSError:

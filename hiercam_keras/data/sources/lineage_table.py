@@ -4,7 +4,7 @@
     ALBATROSS,Diomedeidae,Diomedea,exulans
 
 The key is the name of a class folder, or a label of metadata. A column `class` is a
-rank; it is the key only where it is the first column and no other key is there.
+rank; it is the key only if it is the first column and there is no other key column.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ _CLASS = "class"
 
 
 class Lineages(NamedTuple):
-    """What a lineage table says.
+    """A lineage table.
 
     Attributes:
       path: of the table.
@@ -36,8 +36,8 @@ class Lineages(NamedTuple):
     def find(self, *names: str) -> Lineage | None:
         """The lineage of the first of these names that the table has.
 
-        The exact spelling wins; otherwise letter case, blanks, underscores and how
-        accents are encoded do not matter.
+        An exact match is preferred; otherwise letter case, blanks, underscores and
+        Unicode normalization do not matter.
         """
         for name in names:
             if name in self.by_key:
@@ -52,7 +52,7 @@ def read(path: Path, wanted: tuple[str, ...] = ()) -> Lineages:
 
     Args:
       path: a CSV file (`csv_files`).
-      wanted: columns that are ranks; empty: those that names and values tell.
+      wanted: columns that are ranks; empty: chosen by names and values.
 
     Raises:
       UserError: there is no key column or no rank, a cell is empty, or a class has two

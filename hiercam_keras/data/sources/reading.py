@@ -1,4 +1,4 @@
-"""What every source is asked, and what it gives back."""
+"""The interface of data sources: request, result and module protocol."""
 
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -10,11 +10,11 @@ from hiercam_keras.data.sources.annotations import Evidence
 
 
 class Request(NamedTuple):
-    """What a source is asked for.
+    """The input of a source.
 
     Attributes:
       config: the config's `data`.
-      data_dir: what --data_dir says; None where it was not given.
+      data_dir: value of --data_dir; None if not given.
       cache: folder for indexes, downloads and copies; the source may write here.
     """
 
@@ -24,17 +24,17 @@ class Request(NamedTuple):
 
     @property
     def place(self) -> str:
-        """--data_dir, else data.root, with ~ expanded; empty where both are.
+        """--data_dir, else data.root, with ~ expanded; empty if both are.
 
         Raises:
-          UserError: there is no home folder for ~.
+          UserError: ~ cannot be expanded, as there is no home folder.
         """
         place = self.data_dir or self.config.get("root", "")
         return place if not place or "://" in place else str(expanded(place))
 
     @property
     def workers(self) -> int:
-        """Threads that look at images; 0 for one per core."""
+        """Threads that scan images; 0 for one per core."""
         return int(self.config.get("workers", 0))
 
 
@@ -44,8 +44,8 @@ class Reading(NamedTuple):
     Attributes:
       root: their folder, for messages.
       records: readable images, sorted by example_id.
-      report: what was found, converted and left out.
-      evidence: rank -> (part, label in the part images), where the data set knows.
+      report: of the scan: counts, converted and unreadable files.
+      evidence: rank -> (part, label in the part images), or None if unknown.
     """
 
     root: Path
@@ -58,9 +58,8 @@ class SourceModule(Protocol):
     """A module of this folder that `sources.MODULES` names."""
 
     def read_source(self, request: Request) -> Reading:
-        """Makes the data set ready where it is not (downloads, unpacks, draws), and
-        reads it; a second call finds what the first one made.
+        """Reads a data set; the first call prepares it (downloads, unpacks, draws).
 
         Raises:
-          UserError: what is missing, and how to get it, in one line.
+          UserError: the data are missing; the message says how to get them.
         """

@@ -1,6 +1,6 @@
-"""Names from tables, archives and data sets that become paths.
+"""Validation of names from tables, archives and data sets that become paths.
 
-Their authors may be hostile: a name never leads out of its root.
+Such names may be malicious; a valid name never leads out of its root.
 """
 
 import unicodedata
@@ -12,8 +12,8 @@ def relative(name: str) -> str:
     """The name with single slashes and without "." parts: "a//./b.jpg" is "a/b.jpg".
 
     Raises:
-      UserError: it is empty, absolute, climbs with "..", has backslashes or a drive,
-        or holds what a list with one UTF-8 line each cannot.
+      UserError: it is empty or absolute, holds "..", backslashes or a drive, or cannot
+        be a line of a UTF-8 text file.
     """
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or name[1:3] in (":\\", ":/"):
@@ -24,7 +24,7 @@ def relative(name: str) -> str:
     if "\\" in name:
         raise UserError(f"{shown(name)} has backslashes. Use slashes.")
     if not parts or any(not part.strip() for part in parts):
-        raise UserError(f"{shown(name)} is no path: expected one such as a/b.jpg.")
+        raise UserError(f"{shown(name)} is not a path: expected one such as a/b.jpg.")
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
         raise UserError(
             f"{shown(name)} holds a control character or is not UTF-8. Rename it."

@@ -1,4 +1,4 @@
-"""The procedural birds are drawn when they are missing."""
+"""The procedural birds, drawn if they are missing."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ _LOG_SECONDS = 10.0
 def read_source(request: Request) -> Reading:
     """The birds of data.synthetic, drawn into data.root if they are missing.
 
-    With --data_dir an image folder is read as it is, and nothing is drawn.
+    With --data_dir an existing image folder is read, and nothing is drawn.
     """
     if request.place and not request.data_dir:
         ensure(Path(request.place).expanduser(), request.config.synthetic)
@@ -23,17 +23,17 @@ def read_source(request: Request) -> Reading:
 
 
 def ensure(root: Path, synthetic: Mapping[str, object]) -> None:
-    """Draws the embedded data into `root` unless they are there, with these settings.
+    """Draws the embedded data into `root` unless it holds them with these settings.
 
     Args:
       root: their folder.
       synthetic: the config's data.synthetic.
 
     Raises:
-      UserError: a setting is wrong, or the folder cannot be written or holds
-        something else.
+      UserError: a setting is invalid, or the folder cannot be written or holds other
+        files.
     """
-    # Drawing needs no import when every run but the first starts.
+    # Imported late: only the first run draws.
     from hiercam_keras import birds
 
     settings = dict(synthetic)
@@ -48,7 +48,8 @@ def ensure(root: Path, synthetic: Mapping[str, object]) -> None:
 
 
 def _log_progress(total: list[int]) -> Callable[[int, int], None]:
-    """A callback that logs now and then, and adds how many there are to `total`."""
+    """A callback that logs the progress, and appends the number of images to
+    `total`."""
     start = last = time.monotonic()
 
     def log(done: int, count: int) -> None:

@@ -1,8 +1,8 @@
-"""The rows of a CSV table of images, checked one by one.
+"""The rows of a CSV table of images, each of them checked.
 
     path,kingdom,...,species[,x0,y0,x1,y1][,mask][,split][,example_id]
 
-The other columns are ranks where their names or values say so (`rank_columns`).
+The other columns are ranks if their names or values indicate it (`rank_columns`).
 """
 
 import re
@@ -26,7 +26,8 @@ BOX = ("x0", "y0", "x1", "y1")
 _PATHS = ("path", "image", "file", "filename")
 _OTHER_PATHS = ("filepath", "filepaths", "file path", "image path", "img path")
 _OTHERS = ("mask", "example_id")
-# A rank names folders and stands in lists with commas and pluses.
+_SHOWN = 5  # lines that a message lists
+# Ranks occur in folder names and in lists separated by commas and pluses.
 _RANK = re.compile(r"[^\W_][\w .-]*")
 
 
@@ -34,13 +35,13 @@ class Row(NamedTuple):
     """One image of a table.
 
     Attributes:
-      line: of the file, from 1.
-      example_id: its column, else the path.
+      line: number in the file, from 1.
+      example_id: cell of that column, else the path.
       path: relative to the images' root, with slashes.
-      lineage: from the ranks' columns.
-      box: four numbers as the file has them; None where the cells are empty.
+      lineage: from the rank columns.
+      box: four numbers in the convention of the file; None for empty cells.
       mask: relative like the path; "" for none.
-      split: train, val or test; None where there is no such column.
+      split: train, val or test; None without a split column.
     """
 
     line: int
@@ -53,14 +54,14 @@ class Row(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The rows in the order of the file, and the convention of the boxes' columns."""
+    """Rows in the order of the file, and the convention of the box columns."""
 
     rows: list[Row]
     convention: str
 
 
 class _Layout(NamedTuple):
-    """What each column of a table is."""
+    """The role of each column of a table."""
 
     path: str
     ranks: tuple[str, ...]
@@ -75,16 +76,16 @@ def read_rows(path: Path, ranks: Sequence[str] = ()) -> Rows:
 
     Args:
       path: a CSV file (`csv_files`).
-      ranks: columns that are ranks; empty: those that names and values tell.
+      ranks: columns that are ranks; empty: chosen by names and values.
 
     Raises:
-      UserError: with the file and the line, what is wrong with it.
+      UserError: a line is invalid; the message has the file, the line and the reason.
     """
     table = csv_files.read(path)
     layout = _layout(table, [str(rank).strip().lower() for rank in ranks])
     rows: list[Row] = []
     lines: dict[str, int] = {}
-    lineages: dict[tuple[str, ...], Lineage] = {}  # one object for equal ones
+    lineages: dict[tuple[str, ...], Lineage] = {}  # equal lineages share an object
     for line, cells in table.rows():
         try:
             row = _row(line, cells, layout, table, lineages)
@@ -107,17 +108,17 @@ def choose_ranks(
     wanted: Sequence[str] = (),
     classes: bool = False,
 ) -> rank_columns.Choice:
-    """The ranks among the free columns of a table; logs which they are.
+    """Chooses and logs the ranks among the free columns of a table.
 
     Args:
-      table: read.
-      columns: those without another meaning.
-      wanted: what data.ranks names.
+      table: an open table.
+      columns: columns without another meaning.
+      wanted: columns that data.ranks names.
       classes: whether a row is a class, not an image.
 
     Raises:
-      UserError: no column is a rank, one that is wanted is missing, or the name of one
-        cannot name a rank.
+      UserError: no column is a rank, a wanted one is missing, or a column's name is not
+        allowed for a rank.
     """
     missing = [rank for rank in wanted if rank not in columns]
     if missing:
@@ -131,7 +132,9 @@ def choose_ranks(
     if not counts:
         raise UserError(f"{table.path} has a header, but no rows.")
     choice = rank_columns.choose(columns, counts, wanted, classes)
-    line, others = rank_columns.described(choice, columns)
+    if not wanted:
+        choice = choice._replace(left_out=_with_lines(table, choice.left_out))
+    _, others = rank_columns.described(choice, columns)
     if not choice.ranks:
         found = f": {'; '.join(others)}" if others else ""
         raise UserError(
@@ -146,13 +149,25 @@ def choose_ranks(
                 "use letters, digits, spaces, dots, - and _. data.ranks chooses "
                 "columns."
             )
+    _log_choice(table, choice, columns, wanted)
+    return choice
+
+
+def _log_choice(
+    table: Table,
+    choice: rank_columns.Choice,
+    columns: Sequence[str],
+    wanted: Sequence[str],
+) -> None:
+    """Logs the ranks, and how to choose others if they were not named."""
+    line, others = rank_columns.described(choice, columns)
     logging.info("%s: %s", table.path, line)
     known = [rank for rank in choice.ranks if rank_columns.is_known(rank)]
     below = choice.ranks[choice.ranks.index(known[-1]) + 1 :] if known else ()
     if below and not wanted:
         logging.warning(
-            "%s: %s: each value occurs with one %s only, so it is taken as a finer "
-            "rank. If it is none (as ids of events or places), name the ranks: "
+            "%s: %s: each value occurs with one %s only, so the column counts as a "
+            "finer rank. If it is not (such as ids of events), name the ranks: "
             '--config.data.ranks="%s"',
             table.path,
             ", ".join(below),
@@ -170,7 +185,18 @@ def choose_ranks(
             "; ".join(others),
             f"({','.join(map(repr, (*choice.ranks, first)))})",
         )
-    return choice
+
+
+def _with_lines(table: Table, left_out: Mapping[str, str]) -> dict[str, str]:
+    """The reasons, with the first lines of the cells that are empty."""
+    reasons = dict(left_out)
+    for name, why in left_out.items():
+        if why.endswith(rank_columns.EMPTY_CELLS):
+            lines = [line for line, cells in table.rows() if not cells[name]]
+            more = ", ..." if len(lines) > _SHOWN else ""
+            noun = "line" if len(lines) == 1 else "lines"
+            reasons[name] += f", {noun} {', '.join(map(str, lines[:_SHOWN]))}{more}"
+    return reasons
 
 
 def _layout(table: Table, wanted: Sequence[str]) -> _Layout:

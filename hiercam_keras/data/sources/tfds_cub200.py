@@ -1,9 +1,9 @@
-"""CUB-200-2011 through TFDS `caltech_birds2011`, with lineages of our own.
+"""CUB-200-2011 through TFDS `caltech_birds2011`, with added lineages.
 
 11,788 photographs of 200 classes with a box and a mask each, and the official split
-(Wah et al. 2011, CNS-TR-2011-001). The data set knows no lineages: those of 191 classes
-are in `cub_lineages.csv`; 9 classes name no single species ("Frigatebird") and are left
-out, counted. A mask is what at least three of its five annotators drew.
+(Wah et al. 2011, CNS-TR-2011-001). The data set has no lineages: those of 191 classes
+are in `cub_lineages.csv`; 9 classes are not single species ("Frigatebird") and are left
+out and counted. A mask holds the pixels that at least three of five annotators marked.
 """
 
 import dataclasses
@@ -27,17 +27,17 @@ NAME = "caltech_birds2011"
 TABLE = Path(__file__).with_name("cub_lineages.csv")
 _ABOVE = ("Animalia", "Chordata", "Aves")
 _HOST = "https://data.caltech.edu/"
-_MAJORITY = 127  # the masks hold votes: 51 for each of the five who drew them
+_MAJORITY = 127  # the masks hold votes: 51 for each of five annotators
 
 
 def read_source(request: Request) -> Reading:
-    """The data set, prepared and unpacked first where it is not.
+    """Reads the data set; the first call prepares and unpacks it.
 
-    --data_dir or data.root is a TFDS folder (default: TFDS' own); it may be a bucket's
-    where the data lie prepared.
+    --data_dir or data.root is a TFDS folder (default: that of TFDS); it may be in a
+    bucket that holds the prepared data.
 
     Raises:
-      UserError: it cannot be downloaded; the message tells how to place the archives.
+      UserError: the download failed; the message says where to place the archives.
     """
     place = request.place or tfds_prepared.default_place(NAME, request.config)
     folder = tfds_prepared.folder_for(request.cache, NAME, place)
@@ -50,7 +50,7 @@ def read_source(request: Request) -> Reading:
 
 
 def read_unpacked(folder: Path, request: Request) -> Reading:
-    """Records of an unpacked folder; the report counts what had no lineage."""
+    """Records of an unpacked folder; the report counts images without a lineage."""
     keep = image_folder.lineage_prefix(request.config.get("keep_lineage", ""))
     read = csv_table.read_table(
         folder / "table.csv", folder, request.cache, request.workers, keep=keep
@@ -58,7 +58,7 @@ def read_unpacked(folder: Path, request: Request) -> Reading:
     unknown = workdir.read_json(folder / "source.json")["without_lineage"]
     if not unknown:
         return read
-    what = f"images of {len(unknown)} classes that name no species"
+    what = f"images of {len(unknown)} classes that are not a species"
     ignored = {**read.report.ignored, what: sum(unknown.values())}
     report = dataclasses.replace(read.report, ignored=ignored)
     return read._replace(report=report)
@@ -66,7 +66,7 @@ def read_unpacked(folder: Path, request: Request) -> Reading:
 
 @functools.cache
 def lineages() -> Mapping[str, Lineage | None]:
-    """Lineage by class, "001.Black_footed_Albatross"; None where none is known."""
+    """Lineage by class, "001.Black_footed_Albatross"; None if unknown."""
     return {row["cub_class"]: _lineage(row) for _, row in csv_files.read(TABLE).rows()}
 
 
@@ -92,7 +92,7 @@ def to_item(known: Mapping[str, Lineage | None], example: dict) -> tfds_prepared
         if opened.size != (width, height):
             raise UserError(
                 f"{name} has {opened.size[0]} x {opened.size[1]} pixels, its mask "
-                f"{width} x {height}. Delete the prepared data set and prepare it anew."
+                f"{width} x {height}. Delete the prepared data set and repeat this."
             )
     ymin, xmin, ymax, xmax = (float(edge) for edge in example["bbox"])
     return tfds_prepared.Item(
@@ -106,7 +106,7 @@ def to_item(known: Mapping[str, Lineage | None], example: dict) -> tfds_prepared
 
 
 def _prepare(place: str, request: Request):
-    """Downloads with resume what is not there, and lets TFDS check and shard it."""
+    """Downloads missing archives with resume; TFDS then verifies and shards them."""
     tfds = tfds_prepared.import_tfds()
     remote = tfds_prepared.is_remote(place)
     root = request.cache / "tfds" if remote else Path(place).expanduser()

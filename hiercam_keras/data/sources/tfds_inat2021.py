@@ -1,7 +1,7 @@
 """iNat2021 birds from the sharded files of our TFDS builder (`tfds_birds`).
 
-For those who keep data sets in a TFDS folder or a bucket; who has the image folders at
-hand reads them with data.source=inat2021, without a copy.
+For data sets in a TFDS folder or a bucket; local image folders are read directly with
+data.source=inat2021.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ NAME = "inat2021_birds"
 
 
 def read_source(request: Request) -> Reading:
-    """The data set, prepared and unpacked first where it is not.
+    """Reads the data set; the first call prepares and unpacks it.
 
     --data_dir or data.root is a TFDS folder or the folder of the prepared version
     itself, on disk or in a bucket; data.manual_dir is the folder of the archives.

@@ -1,9 +1,9 @@
 """A TFDS data set, unpacked once into files that every mode can read.
 
-Modes, splits and map stores know an image by its path, and Pillow reads paths where
-TensorFlow is not installed. So the examples are written as the encoded bytes they are
-(nothing is encoded anew), with masks as PNG and one `table.csv` (see `table`), which
-comes last: a folder without it is not whole, and the next call goes on with it.
+Modes, splits and map stores identify an image by its path, and Pillow reads files
+without TensorFlow. The examples are therefore written with their encoded bytes (without
+re-encoding), with masks as PNG and one `table.csv` (see `table`). The table is written
+last: a folder without it is incomplete, and the next call continues it.
 """
 
 import contextlib
@@ -36,13 +36,13 @@ _TFDS = "tensorflow_datasets"
 
 
 class Item(NamedTuple):
-    """One example on its way to disk.
+    """One example to be written.
 
     Attributes:
       example_id: relative path with slashes.
       image: encoded bytes.
-      lineage: None for what no lineage is known of; it is left out.
-      group: what such examples are counted by.
+      lineage: None if unknown; such examples are left out.
+      group: key for counting examples that are left out.
       box: pixels of the image.
       mask: bool (H, W), of the image's size.
     """
@@ -56,28 +56,29 @@ class Item(NamedTuple):
 
 
 def folder_for(cache: Path, name: str, place: str) -> Path:
-    """Where a data set of a TFDS folder is unpacked."""
+    """The folder below `cache` for the files of data set `name` of the TFDS folder
+    `place`."""
     digest = hashlib.sha1(os.fsencode(str(place))).hexdigest()[:6]
     return cache / "tfds" / f"{name}-{digest}"
 
 
 def is_unpacked(folder: Path) -> bool:
-    """Whether the folder is whole."""
+    """Whether the folder is complete."""
     return (folder / "table.csv").is_file()
 
 
 def default_place(name: str, config: Any) -> str:
-    """The folder for prepared data sets where neither --data_dir nor data.root is set.
+    """The folder of prepared data sets without --data_dir and data.root.
 
-    It is TFDS' own: TFDS_DATA_DIR or ~/tensorflow_datasets; where data.cache_dir is
-    set and the data set is not prepared there, the folder of this name in it.
+    It is TFDS_DATA_DIR or ~/tensorflow_datasets. If data.cache_dir is set and the data
+    set is not prepared there, it is the folder of this name in data.cache_dir.
 
     Args:
       name: of the data set.
       config: the config's `data`.
 
     Raises:
-      UserError: there is no home folder. Gigabytes do not go to a temporary folder.
+      UserError: there is no home folder; gigabytes are not written to temporary ones.
     """
     if place := os.environ.get("TFDS_DATA_DIR"):
         return place
@@ -94,11 +95,11 @@ def default_place(name: str, config: Any) -> str:
 
 
 def manual_dir(config: Any, default: Path) -> Path:
-    """Where archives lie that were placed by hand, and where downloads go.
+    """The folder of manually placed archives and of downloads.
 
     Raises:
-      UserError: data.manual_dir names a folder that is not there; a typing error must
-        not become a download of many gigabytes.
+      UserError: data.manual_dir does not exist; a typing error must not start a
+        download of many gigabytes.
     """
     named = config.get("manual_dir", "")
     if not named:
@@ -106,16 +107,17 @@ def manual_dir(config: Any, default: Path) -> Path:
     folder = cache_folder.expanded(named)
     if not folder.is_dir():
         raise UserError(
-            f"data.manual_dir is {folder}, which is no folder. Make it, or leave the "
-            f"field empty for {default}."
+            f"data.manual_dir is {folder}, which is not a folder. Create it, or leave "
+            f"the field empty for {default}."
         )
     return folder
 
 
 def import_tfds() -> Any:
-    """tensorflow_datasets; TensorFlow is kept from the accelerator, which is JAX's."""
+    """Imports tensorflow_datasets, and hides the accelerator, which JAX uses, from
+    TF."""
     if importlib.util.find_spec("importlib_resources") is None:
-        # TFDS 4.9.10 uses this backport without requiring it; here it is the original.
+        # TFDS 4.9.10 uses this backport without requiring it; the original replaces it.
         sys.modules.setdefault("importlib_resources", importlib.resources)
     try:
         import tensorflow as tf
@@ -130,19 +132,19 @@ def import_tfds() -> Any:
         tf.config.set_visible_devices([], "GPU")
     except RuntimeError as error:
         logging.warning("TensorFlow was in use before and keeps its GPUs: %s", error)
-    tfds.disable_progress_bar()  # we tell the progress ourselves
+    tfds.disable_progress_bar()  # the progress is logged here
     return tfds
 
 
 def find_prepared(name: str, place: str) -> Any | None:
-    """The builder of data that lie prepared in a folder, on disk or in a bucket.
+    """The builder of prepared data in a folder, on disk or in a bucket.
 
     Args:
       name: of the data set.
       place: the folder of one version, or a TFDS data_dir that holds <name>/<version>.
 
     Returns:
-      Of several versions the latest; None where there is none.
+      The builder of the latest version; None if there is none.
     """
     tfds = import_tfds()
     root = tfds.core.Path(place).expanduser()
@@ -162,7 +164,7 @@ def find_prepared(name: str, place: str) -> Any | None:
 
 
 def file_format() -> str:
-    """The random-access format where it can be written here, else TFDS' default."""
+    """The random-access format if it can be written here, else TFDS' default."""
     try:
         import array_record.python.array_record_module  # noqa: F401
     except ImportError:
@@ -175,21 +177,24 @@ def prepare(builder: Any, download_dir: Path, manual_dir: Path, how: str) -> Non
 
     Args:
       builder: of the data set.
-      download_dir: for what TFDS extracts.
-      manual_dir: where the archives lie.
-      how: what to do when it fails, for the message.
+      download_dir: for files that TFDS extracts.
+      manual_dir: folder of the archives.
+      how: remedy for failures, for the message.
+
+    Raises:
+      UserError: TFDS failed, for any reason.
     """
     tfds = import_tfds()
     config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
     try:
-        # TFDS prints to where our summary goes.
+        # TFDS prints to stdout, where our summary goes.
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare(
                 download_dir=str(download_dir), download_config=config
             )
     except UserError:
         raise
-    except Exception as error:  # archives, disks and servers fail in many ways
+    except Exception as error:  # many kinds of errors from archives, disks and servers
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"cannot prepare {builder.name} in {builder.data_path}: "
@@ -201,12 +206,13 @@ def unpack(builder: Any, folder: Path, convert: Callable[[dict], Item]) -> None:
     """Writes images, masks and, at the end, the table of a prepared data set.
 
     Args:
-      builder: prepared.
-      folder: to write; what is whole there from before is kept.
-      convert: makes an item of an example, whose `image` is still encoded.
+      builder: of a prepared data set.
+      folder: to write; complete files in it are kept.
+      convert: makes an item of an example, with `image` still encoded.
 
     Raises:
-      UserError: nothing is left, ids repeat, or the folder cannot be written.
+      UserError: no example has a lineage, an id is repeated, or the folder cannot be
+        written.
     """
     total = sum(split.num_examples for split in builder.info.splits.values())
     size = builder.info.dataset_size or 0
@@ -236,7 +242,7 @@ def unpack(builder: Any, folder: Path, convert: Callable[[dict], Item]) -> None:
         seen.add(name)
         rows.append((name, *item.lineage.taxa, *_write(folder, name, item), split))
     if not rows:
-        raise UserError(f"{builder.name} holds no image whose lineage is known.")
+        raise UserError(f"{builder.name} holds no image with a known lineage.")
     about = {
         "data_set": builder.info.full_name,
         "prepared": str(builder.data_path),
@@ -285,12 +291,12 @@ def _examples(builder: Any, split: str) -> Iterator[dict]:
 
 
 def _size_of(folder: Path) -> int:
-    """Bytes that are there from a call that was killed."""
+    """Bytes written by an earlier call that was killed."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _within_reach(builder: Any, folder: Path) -> Any:
-    """The builder, or that of a copy: random access needs files on this machine."""
+    """The builder, or that of a local copy, as random access needs local files."""
     path = str(builder.data_path)
     if not is_remote(path):
         return builder
@@ -305,10 +311,10 @@ def _within_reach(builder: Any, folder: Path) -> Any:
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path is a bucket's, as gs://..., and not this machine's."""
+    """Whether a path is in a bucket (gs://...), not on this machine."""
     return "://" in path
 
 
 def text(value: bytes | str) -> str:
-    """A text feature of an example, which some formats give as bytes."""
+    """A text feature of an example as str; some formats give bytes."""
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)

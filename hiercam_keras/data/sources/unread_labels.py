@@ -1,4 +1,4 @@
-"""Warnings about masks and part images that no image finds, with what was compared."""
+"""Warnings about masks and part images that match no image."""
 
 import os
 from collections.abc import Callable, Collection
@@ -12,12 +12,12 @@ _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 def warn(
     folder: Path, example_ids: Collection[str], find: Callable[[str], Path | None]
 ) -> None:
-    """Names label images that have another suffix or name than those looked for.
+    """Logs label images with another suffix or name than expected.
 
     Args:
       folder: of label images, `masks` or `parts`.
       example_ids: of the images that are read.
-      find: the label image of an image, None where there is none.
+      find: returns the label image of an example_id, None if there is none.
     """
     lost = [example_id for example_id in example_ids if find(example_id) is None]
     if not lost:
@@ -36,8 +36,8 @@ def warn(
     )
     if twins:
         logging.warning(
-            "%d files of %s are not read, the first is %s: expected %s. Labels are PNG "
-            "files (JPEG would blur them)",
+            "%d files of %s are not read, the first is %s: expected %s. Labels must be "
+            "PNG files, as JPEG is lossy",
             len(twins),
             folder,
             *twins[0],
@@ -45,7 +45,7 @@ def warn(
     elif len(lost) == len(example_ids) and (other := _first_file(folder)):
         place, stem = _parts(min(lost))
         logging.warning(
-            "no file of %s is read: it holds %s, and %s was looked for",
+            "no file of %s is read: it holds %s, but %s was expected",
             folder,
             other,
             f"{place}/{stem}.png",

@@ -1,6 +1,6 @@
-"""Does the score follow when what a map marks is taken away?
+"""Faithfulness: the change of the score when the pixels that a map marks are removed.
 
-`order` says in which order pixels go, `fills` what is put in their place, `curves` asks
-the model, `summary` makes numbers of the answers, `measure` does all of it at once.
+`order` determines the order of removal, `fills` the replacement, `curves` runs the
+model, `summary` computes figures from the scores, and `measure` combines all of them.
 jax is imported in `curves` and `measure` only.
 """

@@ -1,7 +1,7 @@
-"""Scores of pictures that lose, or gain, their pixels in an order.
+"""Scores of pictures while their pixels are removed, or inserted, in an order.
 
-Pictures are changed on the device, where the model is; one step at a time, so that
-memory does not grow with the number of steps. A score is any function from pictures
+Pictures are changed on the model's device, one step at a time, so memory does not grow
+with the number of steps. A score is any function from pictures
 (B, H, W, C) float32 in 0 .. 255 to (B,) values, as `functools.partial(scorer,
 rows=rows)` of `cam.scorer.Scorer`.
 """
@@ -26,9 +26,9 @@ def deletion(
     Args:
       score: see the module's docstring.
       images: uint8 or float (B, H, W, C).
-      fill: (B, H, W, C), or what broadcasts to it.
+      fill: (B, H, W, C), or an array that broadcasts to it.
       places: int (B, H, W), see `order`.
-      counts: S counts of places that are gone.
+      counts: S numbers of removed places.
     """
     return _along(score, images, fill, places, counts)
 
@@ -38,7 +38,7 @@ def insertion(
 ) -> np.ndarray:
     """Scores while the first places of the picture appear on the filling: (B, S).
 
-    Arguments are those of `deletion`; counts are of places that are there.
+    Arguments are those of `deletion`; counts are numbers of inserted places.
     """
     return _along(score, fill, images, places, counts)
 
@@ -54,8 +54,8 @@ def imputed(
     """Scores while the first places are filled by noisy linear imputation: (B, S).
 
     ROAD: remove and debias (Rong et al. 2022, arXiv:2202.00449). The sparse systems are
-    solved on the host, one for each picture and count; at 128 px one that lacks half
-    of its pixels takes about 0.1 s.
+    solved on the host, one for each picture and count; at 128 px with half of the
+    pixels removed one takes about 0.1 s.
 
     Args:
       score, images, places, counts: as for `deletion`.
@@ -75,10 +75,10 @@ def imputed(
 
 
 def blended(images: Any, heatmaps: Any) -> jax.Array:
-    """Pictures of which only what a heatmap shows is left: float32 (B, H, W, C).
+    """Pictures masked by their heatmaps: float32 (B, H, W, C).
 
-    heatmap * picture + (1 - heatmap) * mean color. Average drop is often worked out
-    against black, which in 0 .. 255 is a color like any other.
+    heatmap * picture + (1 - heatmap) * mean color. Average drop is often computed with
+    black as the background, which in 0 .. 255 is a color like any other.
 
     Args:
       images: (B, H, W, C).
@@ -89,7 +89,7 @@ def blended(images: Any, heatmaps: Any) -> jax.Array:
 
 def _along(score, below, above, places, counts) -> np.ndarray:
     below, above, places = map(jnp.asarray, (below, above, places))
-    # Nothing is waited for between the steps: the device always has work.
+    # No synchronization between the steps, so the device is always busy.
     return _collected([score(_mix(below, above, places, n)) for n in counts])
 
 

@@ -1,9 +1,9 @@
-"""What is put in the place of pixels that are taken away.
+"""Replacements for removed pixels.
 
-Nothing is neutral. Black is a color like others in 0 .. 255; the mean color keeps the
-light; a blur keeps the rough scene; noise is what no picture has; and the noisy linear
-filling of ROAD looks like a picture, so that neither the edges of the hole nor the
-unusual color carry information.
+No replacement is neutral. Black is a color like others in 0 .. 255; the mean color
+keeps the brightness; a blur keeps the rough scene; noise does not occur in pictures.
+The noisy linear imputation of ROAD resembles a picture, so neither the edges of the
+hole nor an unusual color carry information.
 """
 
 from typing import Any
@@ -26,17 +26,17 @@ _NEIGHBORS = [
 def whole_fill(
     images: Any, kind: str, seeds: Any = None, sigma: float = 0.05
 ) -> np.ndarray:
-    """A filling that does not depend on which pixels go: float32 (B, H, W, 3).
+    """A replacement that is independent of the removed pixels: float32 (B, H, W, 3).
 
     Args:
       images: (B, H, W, 3), 0 .. 255.
       kind: "mean", each picture's own mean color; "blur", a Gaussian one; "random",
         uniform in 0 .. 255 for each value (Samek et al. 2015).
-      seeds: of "random", one for each picture; its number in the batch if None.
+      seeds: of "random", one for each picture; None: its number in the batch.
       sigma: of the blur, in shares of the longer side.
 
     Raises:
-      ValueError: another kind. "linear" depends on the pixels, see `linear_fill`.
+      ValueError: the kind is unknown. For "linear" see `linear_fill`.
     """
     images = np.asarray(images, np.float32)
     if kind == "mean":
@@ -57,19 +57,22 @@ def whole_fill(
 def linear_fill(
     image: Any, gone: Any, noise: float = 0.01, seed: Any = 0
 ) -> np.ndarray:
-    """Noisy linear imputation of the pixels that are gone: float32 (H, W, C).
+    """Noisy linear imputation of the removed pixels: float32 (H, W, C).
 
     Rong et al. 2022 (ROAD, arXiv:2202.00449, section 4.2): every missing pixel is the
     weighted mean of its neighbors, 1/6 for those at an edge and 1/12 for those at a
     corner, over the neighbors inside the picture; that is one sparse linear
-    system. Then Gaussian noise, so that smoothness does not give the hole away. Where
-    all pixels are gone, nothing determines them: they get the picture's mean color.
+    system. Gaussian noise is added, so that smoothness does not reveal the hole. If all
+    pixels are removed, they get the picture's mean color.
 
     Args:
       image: (H, W, C), 0 .. 255.
-      gone: bool (H, W).
+      gone: bool (H, W), the removed pixels.
       noise: standard deviation, in shares of 255.
       seed: of the noise.
+
+    Raises:
+      ValueError: shapes do not fit.
     """
     image = np.asarray(image, np.float64)
     gone = np.asarray(gone, bool)

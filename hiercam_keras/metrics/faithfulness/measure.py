@@ -1,4 +1,4 @@
-"""All faithfulness numbers of a batch of maps, next to those of a random order."""
+"""All faithfulness figures of a batch of maps, relative to those of a random order."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -28,22 +28,22 @@ NAMES = (
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """How faithfulness is measured.
+    """Settings of the faithfulness measures.
 
     Attributes:
       steps: of the deletion and insertion curves.
-      deletion_fill: "mean", "blur" or "random": what stands where pixels are gone.
-      insertion_fill: on what they appear; "blur" as in RISE.
+      deletion_fill: "mean", "blur" or "random", the replacement of removed pixels.
+      insertion_fill: the initial picture of insertion; "blur" as in RISE.
       road_shares: shares of the pixels that ROAD removes, above 0 and below 1; empty
-        leaves ROAD out.
-      regions: that AOPC takes away, one by one in each of three orders; 0 leaves AOPC
-        out.
-      region_side: of such a region, pixels.
-      region_fill: what stands in its place; "random" as in Samek et al. 2015.
-      score: "probability" or "log_odds", what the curves are of.
+        skips ROAD.
+      regions: number of regions that AOPC removes, in each of three orders; 0 skips
+        AOPC.
+      region_side: side of a region, pixels.
+      region_fill: the replacement of a region; "random" as in Samek et al. 2015.
+      score: "probability" or "log_odds", the unit of the curves.
       min_range: see `summary.normalized`; None takes `summary.MIN_RANGE`.
-      noise: of ROAD's filling.
-      seed: of noise.
+      noise: standard deviation of ROAD's imputation, in shares of 255.
+      seed: of the noise.
     """
 
     steps: int = 8
@@ -84,25 +84,25 @@ def measure(
     choices: Choices | None = None,
     seeds: Sequence[int] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The numbers of B pictures with a map each.
+    """The faithfulness figures of B pictures with a map each.
 
     Args:
       score: pictures -> log-odds (B,).
       images: uint8 (B, H, W, C).
-      maps: (B, H, W), signed: evidence against goes last.
+      maps: (B, H, W), signed: evidence against is removed last.
       random_maps: (B, H, W), see `order.random_maps`.
       heatmaps: (B, H, W) in 0 .. 1, for `drop` and `increase`.
       choices: see `Choices`.
-      seeds: of each picture's noise, so that its numbers do not hang on its place in
-        the batch; the place if None.
+      seeds: of each picture's noise, which make its figures independent of its place
+        in the batch; None: the place.
 
     Returns:
-      name -> float64 (B,), of NAMES those that were measured: road needs `road_shares`
-      and aopc_* needs `regions`. deletion, insertion and road are areas under
-      normalized curves (road: the mean over its shares, the most relevant removed),
-      aopc_* are means of what normalized curves have lost; a gain is the distance to
-      the random order, above 0 where the map is better. NaN where a map is constant,
-      and where a curve cannot be normalized.
+      name -> float64 (B,), for the measured ones of NAMES: road needs `road_shares` and
+      aopc_* needs `regions`. deletion, insertion and road are areas under normalized
+      curves (road: the mean over its shares, most relevant pixels removed), aopc_* are
+      mean drops of normalized curves; a gain is the difference to the random order,
+      above 0 if the map is better. NaN for a constant map, or if a curve cannot be
+      normalized.
     """
     return measure_curves(
         score, images, maps, random_maps, heatmaps, choices, seeds
@@ -120,7 +120,7 @@ def measure_curves(
 ) -> Measured:
     """`measure`, with the curves that its areas are of."""
     choices = choices or Choices()
-    _converter(choices.score)  # a wrong one shows before the model is asked
+    _converter(choices.score)  # raises before the model is run
     images, maps = np.asarray(images), np.asarray(maps)
     seeds = range(len(images)) if seeds is None else seeds
     seeds = [(choices.seed, seed) for seed in seeds]
@@ -151,13 +151,14 @@ def measure_curves(
 
 
 class _Scale:
-    """Puts curves on a scale from a picture that is blank (0) to the whole one (1)."""
+    """Normalizes curves: 0 is the score of the blank picture, 1 that of the whole
+    one."""
 
     def __init__(self, whole: np.ndarray, blanks: dict[str, np.ndarray], choices):
         self.whole, self.blanks, self.choices = whole, blanks, choices
 
     def normalized(self, scores: np.ndarray, kind: str) -> np.ndarray:
-        """(B, S) scores as log-odds, with the filling that the blank picture is of."""
+        """Normalizes (B, S) log-odds; `kind` is the fill of the blank picture."""
         convert = _converter(self.choices.score)
         least = self.choices.min_range
         least = summary.MIN_RANGE[self.choices.score] if least is None else least
@@ -177,7 +178,7 @@ def _curves(score, images, orders, fills, scale, counts):
             first, last = whole, scale.blanks[kind]
             if run is curves.insertion:
                 first, last = last, first
-            # The ends are known: they are the same for every order.
+            # The ends are the same for every order, and known.
             inner = run(score, images, fills[kind], places, counts[1:-1])
             scores = np.concatenate([first[:, None], inner, last[:, None]], axis=1)
             found[run.__name__ + suffix] = scale.normalized(scores, kind)
@@ -217,7 +218,7 @@ def _regions(score, images, fills, maps, random_maps, scale):
 
 
 def _kept(score, images, heatmaps, random_places, scale):
-    """What is left of the score where only what the heatmap shows is left."""
+    """Scores of the pictures masked by their heatmaps."""
     chance = order.rearranged(heatmaps, random_places)
     after, by_chance = (
         _scores(score, curves.blended(images, heat)) for heat in (heatmaps, chance)

@@ -1,9 +1,9 @@
-"""In which order the pixels of a picture are taken away. NumPy only.
+"""Orders of removal of the pixels of a picture. NumPy only.
 
-An order is a whole number for each pixel: its place, 0 for the one that goes first. A
-step takes all places below a count, so that exactly so many pixels (or regions) go,
-however many of them tie. Thresholds at percentiles would take all the zeros of a
-clipped map at once.
+An order is an integer for each pixel: its place, 0 for the first to be removed. A step
+removes all places below a count, so the number of removed pixels (or regions) is exact,
+even with ties. Thresholds at percentiles would remove all zeros of a clipped map at
+once.
 """
 
 from typing import Any
@@ -14,8 +14,8 @@ import numpy as np
 def positions(maps: Any) -> np.ndarray:
     """Places of the pixels, the highest value first: int32 (..., h, w), 0 .. h w - 1.
 
-    "Most relevant first" (MoRF). Pixels that tie go in reading order, always the same
-    way; give signed maps rather than clipped ones, which tie less.
+    "Most relevant first" (MoRF). Ties are in reading order; signed maps have fewer ties
+    than clipped ones.
 
     Raises:
       ValueError: a map is not finite, or has fewer than two axes.
@@ -30,7 +30,7 @@ def positions(maps: Any) -> np.ndarray:
 
 
 def least_first(places: Any) -> np.ndarray:
-    """The same order from its other end: "least relevant first" (LeRF)."""
+    """The reverse order: "least relevant first" (LeRF)."""
     places = np.asarray(places)
     return places.max(axis=(-2, -1), keepdims=True) - places
 
@@ -39,8 +39,15 @@ def region_positions(maps: Any, side: int = 9) -> np.ndarray:
     """Places of square regions, the highest mean first: int32 (..., h, w).
 
     Samek et al. 2015 (arXiv:1509.06321): a grid of `side` x `side` pixels, 9 in the
-    paper, all pixels of a region at the same place. Regions cut off by the edge count
-    by their mean, as the others do by mean or sum alike.
+    paper, all pixels of a region at the same place. Regions that the edge cuts are
+    ordered by their mean, too.
+
+    Args:
+      maps: (..., h, w), finite.
+      side: of a region, pixels, at least 1.
+
+    Raises:
+      ValueError: a map is not finite, or side is below 1.
     """
     maps = _finite(maps)
     if side < 1:
@@ -56,8 +63,8 @@ def region_positions(maps: Any, side: int = 9) -> np.ndarray:
 def random_maps(seeds: Any, shape: tuple[int, int]) -> np.ndarray:
     """Maps of independent normal values, the chance level of any order: (N, h, w).
 
-    For a fair comparison they need the resolution of the maps, and their
-    resizing: noise of single pixels harms a picture more than blobs of the same area.
+    A fair comparison needs the resolution and the resizing of the explained maps: noise
+    of single pixels lowers a score more than blobs of the same area.
 
     Args:
       seeds: N integers, or sequences of integers; equal ones give equal maps.
@@ -69,7 +76,7 @@ def random_maps(seeds: Any, shape: tuple[int, int]) -> np.ndarray:
 def rearranged(maps: Any, places: Any) -> np.ndarray:
     """The values of each map in another order: the highest at place 0: (..., h, w).
 
-    So a random order gets a map of the same values, which keeps as much of a picture.
+    It gives a random order a map of the same values, which masks equally much.
 
     Args:
       maps: (..., h, w).
@@ -83,8 +90,12 @@ def rearranged(maps: Any, places: Any) -> np.ndarray:
 
 
 def counts(total: int, steps: int) -> np.ndarray:
-    """How many places are gone after 0 .. `steps` steps: int (steps + 1,), the last
-    one all of them. Equal steps but for rounding."""
+    """Numbers of removed places after 0 .. `steps` equal steps, rounded:
+    int (steps + 1,), from 0 to `total`.
+
+    Raises:
+      ValueError: steps is not in 1 .. total.
+    """
     if not 1 <= steps <= total:
         raise ValueError(f"{steps} steps over {total} places, expected 1 .. {total}")
     return np.round(np.linspace(0, total, steps + 1)).astype(int)

@@ -1,4 +1,4 @@
-"""Region perturbation, square by square, in three orders side by side."""
+"""Region perturbation of squares in three orders."""
 
 from typing import Any
 
@@ -16,19 +16,19 @@ def region_curves(
     side: int = 9,
     regions: int = 100,
 ) -> dict[str, np.ndarray]:
-    """Scores while square regions are replaced, one a step; `summary.aopc` sums up.
+    """Scores while square regions are replaced, one a step, for `summary.aopc`.
 
-    Samek et al. 2015 (arXiv:1509.06321, section III): 9 x 9 pixels, 100 steps and
-    uniform noise there.
+    Samek et al. 2015 (arXiv:1509.06321, section III) use 9 x 9 pixels, 100 steps and
+    uniform noise.
 
     Args:
       score: pictures -> (B,), see `curves`.
       images: (B, H, W, C), 0 .. 255.
-      fill: (B, H, W, C), what replaces a removed region.
+      fill: (B, H, W, C), the replacement of removed regions.
       maps: (B, H, W), signed.
       random_maps: (B, H, W), see `order.random_maps`.
       side: of a region, pixels.
-      regions: steps L; at most as many as there are regions.
+      regions: number of steps L, at most the number of regions.
 
     Returns:
       morf (most relevant first), lerf (least relevant first) and random, each

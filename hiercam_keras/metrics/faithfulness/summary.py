@@ -1,9 +1,9 @@
-"""From curves of scores to numbers. NumPy only.
+"""Faithfulness figures from curves of scores. NumPy only.
 
 P(order) is never below P(species), so raw drops cannot be compared across ranks. A
-curve is therefore put on a scale on which the whole picture has 1 and the picture
-without anything 0. Where these two hardly differ (or the blank picture scores higher)
-there is nothing to explain, and the values are NaN: count them, never set them to 0.
+curve is therefore normalized to 1 for the whole picture and 0 for the blank one. If
+these two hardly differ (or the blank picture scores higher) there is no evidence to
+remove, and the values are NaN: report their number, never replace them by 0.
 """
 
 from typing import Any
@@ -26,12 +26,12 @@ def normalized(
 ) -> np.ndarray:
     """(f(x) - f(blank))/(f(whole) - f(blank)): 1 for the whole picture, 0 for none.
 
-    Values may leave 0 .. 1 in between.
+    Values in between may be outside of 0 .. 1.
 
     Args:
       scores: (..., S) along a curve.
       whole, blank: (...) scores of the whole and of the blank picture.
-      min_range: where f(whole) - f(blank) is below, the curve is NaN.
+      min_range: smallest f(whole) - f(blank); below it the curve is NaN.
     """
     scores = np.asarray(scores, np.float64)
     whole, blank = (np.asarray(v, np.float64)[..., None] for v in (whole, blank))
@@ -46,12 +46,15 @@ def normalized(
 def area_under(scores: Any, shares: Any) -> np.ndarray:
     """Area under a curve by trapezoids: (...), the mean score along the way.
 
-    Petsiuk et al. 2018 (RISE, arXiv:1806.07421, section 3.2): of deletion, lower is
-    better, of insertion, higher.
+    Petsiuk et al. 2018 (RISE, arXiv:1806.07421, section 3.2): lower is better for
+    deletion, higher for insertion.
 
     Args:
       scores: (..., S).
-      shares: (S,) of the picture that is gone or there; rising.
+      shares: (S,) removed or inserted shares of the picture, strictly increasing.
+
+    Raises:
+      ValueError: the shares do not fit the scores, or do not increase.
     """
     scores, shares = np.asarray(scores, np.float64), np.asarray(shares, np.float64)
     if shares.shape != scores.shape[-1:] or (np.diff(shares) <= 0).any():
@@ -62,8 +65,8 @@ def area_under(scores: Any, shares: Any) -> np.ndarray:
 def aopc(scores: Any) -> np.ndarray:
     """Area over the perturbation curve: mean of f(x_0) - f(x_k), k = 0 .. L: (...).
 
-    Samek et al. 2015 (arXiv:1509.06321, equation 12). Higher is better where the most
-    relevant regions go first, lower where the least relevant ones do.
+    Samek et al. 2015 (arXiv:1509.06321, equation 12). Higher is better if the most
+    relevant regions are removed first, lower if the least relevant ones are.
     """
     scores = np.asarray(scores, np.float64)
     return (scores[..., :1] - scores).mean(axis=-1)
@@ -77,7 +80,7 @@ def drop(whole: Any, kept: Any) -> np.ndarray:
 
     Args:
       whole: Y, probability for the picture.
-      kept: O, for the picture of which only what the heatmap shows is left.
+      kept: O, probability for the picture masked by its heatmap.
     """
     whole, kept = np.asarray(whole, np.float64), np.asarray(kept, np.float64)
     lost = np.maximum(whole - kept, 0.0)
@@ -85,6 +88,6 @@ def drop(whole: Any, kept: Any) -> np.ndarray:
 
 
 def increase(whole: Any, kept: Any) -> np.ndarray:
-    """1.0 where the probability rose, else 0.0; its mean is the increase in
+    """1.0 if the probability rose, else 0.0; its mean is the increase in
     confidence (same source as `drop`)."""
     return (np.asarray(kept) > np.asarray(whole)).astype(np.float64)

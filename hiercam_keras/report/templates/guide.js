@@ -1,4 +1,4 @@
-// The whole picture of a patch, with the heat and a frame where the patch lies.
+// The whole picture of a patch, with the heatmap and a frame around the patch.
 const get = (id) => document.getElementById(id);
 const patches = [...document.querySelectorAll("button.patch")];
 let at = -1;
@@ -18,7 +18,7 @@ function show(index) {
   get("picture").src = picture;
   get("picture").alt = `a picture of ${name}`;
   get("heat").src = heat;
-  get("heat").alt = "where the step looks";
+  get("heat").alt = "heatmap of the step";
   const [left, top, width, height] = box.split(" ");
   Object.assign(get("frame").style, { left: `${left}%`, top: `${top}%`,
                                       width: `${width}%`, height: `${height}%` });

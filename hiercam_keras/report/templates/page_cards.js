@@ -1,4 +1,4 @@
-// One picture with all its overlays: on a card, and large.
+// The figures of one picture with all its overlays, on a card and in the large view.
 function image(className, source, alt) {
   const element = make("img", className);
   element.loading = "lazy";
@@ -8,7 +8,7 @@ function image(className, source, alt) {
   return element;
 }
 
-// Taxa coarse to fine; the finest stands above as the name of the picture.
+// Taxa coarse to fine, without the finest one, which is the title of the card.
 function lineage(taxa) {
   const line = make("p", "lineage");
   taxa.slice(data.skip, -1).forEach((taxon, i) => {
@@ -21,8 +21,8 @@ function lineage(taxa) {
 function plain(picture) {
   const figure = make("figure", "", image("base", picture.image, picture.name));
   const caption = make("figcaption", "", make("span", "line", "the picture"));
-  if (picture.birdArea !== null) {
-    caption.append(make("span", "line", `bird: ${percent(picture.birdArea)} of it`));
+  if (picture.objectArea !== null) {
+    caption.append(make("span", "line", `${data.noun}: ${percent(picture.objectArea)} of it`));
   }
   figure.append(caption);
   return figure;
@@ -45,7 +45,7 @@ function answer(right, name) {
   return line;
 }
 
-// A long name gives way, its probability never does.
+// A long name is shortened, its probability never.
 function heading(name, share) {
   const line = make("span", "line head", make("b", "", name), " ",
                     make("span", "share", percent(share)));
@@ -69,14 +69,16 @@ function stack(picture, heat, degenerate, alt) {
 function overlay(picture, view, k) {
   const model = data.models[k].name;
   const alt = view.degenerate
-    ? `the map of the model ${model} says nothing of ${picture.name}`
+    ? `no heatmap of the model ${model} for ${picture.name}`
     : `where the model ${model} looked in the picture of ${picture.name}; ` +
-      `it says ${view.name}, ${percent(view.p)}`;
+      `prediction: ${view.name}, ${percent(view.p)}`;
   const head = heading(model, view.p);
   let last = "\u00a0";
-  if (view.degenerate) last = "the map says nothing";
+  if (view.degenerate) last = NO_HEATMAP;
   else if (view.remark) last = view.remark;
-  else if (view.energy !== null) last = `${percent(view.energy)} on the bird`;
+  else if (view.energy !== null) {
+    last = `${percent(view.energy)} of the energy on the ${data.noun}`;
+  }
   const note = make("span", "line about", last);
   note.title = last;
   return make("figure", "", stack(picture, view.heat, view.degenerate, alt),
@@ -89,17 +91,17 @@ function stepFigure(picture, step) {
     const words = [make("b", "line", `→ ${step.rank}`),
                    make("span", "line name", step.name),
                    make("span", "line", step.note)];
-    const alt = `the step to the ${step.rank} ${step.name} was no choice`;
+    const alt = `no step to the ${step.rank} ${step.name}: it has no siblings`;
     return make("figure", "", stack(picture, null, true, alt),
                 make("figcaption", "", ...words));
   }
   const alt = step.degenerate
-    ? `the step to the ${step.rank} says nothing of ${picture.name}`
-    : `what chose the ${step.rank} ${step.name} among its siblings in the picture ` +
-      `of ${picture.name}`;
+    ? `no heatmap of the step to the ${step.rank} for ${picture.name}`
+    : `evidence for the ${step.rank} ${step.name} against its siblings in the ` +
+      `picture of ${picture.name}`;
   const head = heading(`→ ${step.rank}`, step.p);
   let last = "\u00a0";
-  if (step.degenerate) last = "the map says nothing";
+  if (step.degenerate) last = NO_HEATMAP;
   else if (step.remark) last = step.remark;
   return make("figure", "", stack(picture, step.heat, step.degenerate, alt),
               make("figcaption", "", head, answer(step.right, step.name),

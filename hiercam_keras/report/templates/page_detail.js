@@ -1,4 +1,4 @@
-// One picture, large: all ranks and steps side by side, and its numbers.
+// The large view of one picture: all ranks and steps side by side, and its numbers.
 function table(caption, header, rows) {
   const head = make("tr", "", ...header.map((text) => {
     const cell = make("th", "", text);
@@ -19,7 +19,7 @@ function table(caption, header, rows) {
   return region;
 }
 
-// An epithet alone is no name: the finest taxon is shown by its display name.
+// The finest taxon is shown by its display name: an epithet alone is not a name.
 const finest = (taxa, depth, name) => (depth === taxa.length - 1 ? name : taxa[depth]);
 
 function lineages(picture) {
@@ -42,15 +42,17 @@ function lineages(picture) {
 function numbers(picture) {
   const rows = [["probability", ...picture.views.map((v) => percent(v.p))]];
   if (picture.views.some((v) => v.energy !== null)) {
-    rows.push(["heat on the bird", ...picture.views.map((v) => percent(v.energy))]);
+    rows.push([`energy on the ${data.noun}`,
+               ...picture.views.map((v) => v.degenerate ? NO_HEATMAP : percent(v.energy))]);
   }
   if (picture.views.some((v) => v.coherent !== null)) {
-    const say = { true: "coherent", false: "incoherent", null: "undecided" };
-    rows.push(["the map is", ...picture.views.map((v) => say[v.coherent])]);
+    const words = { true: "coherent", false: "incoherent", null: "undecided" };
+    rows.push(["the map is", ...picture.views.map((v) => words[v.coherent])]);
   }
   data.labels.view.forEach((label, i) => {
     if (picture.views.some((v) => v.numbers[i] !== null)) {
-      rows.push([label, ...picture.views.map((v) => short(v.numbers[i]))]);
+      rows.push([label, ...picture.views.map(
+        (v) => v.degenerate ? NO_HEATMAP : short(v.numbers[i]))]);
     }
   });
   return table("The numbers of this picture", ["", ...data.models.map((m) => m.name)],
@@ -63,12 +65,13 @@ function steps(picture) {
                    ...picture.steps.map((step) => stepFigure(picture, step)));
   const title = make("h3", "", "The steps");
   const note = make("p", "note",
-    `What made the ${data.stepsOf} model choose each taxon among its siblings; the ` +
-    "share is its probability within its parent.");
+    `The evidence of the ${data.stepsOf} model for each taxon against its siblings; ` +
+    "the share is the taxon's probability within its parent.");
   const parts = [title, note, row, ...scaleBar(picture.stepsTop)];
   if (data.labels.step.length) {
     const rows = data.labels.step.map((label, i) =>
-      [label, ...picture.steps.map((step) => short(step.numbers[i]))]);
+      [label, ...picture.steps.map(
+        (step) => step.degenerate ? NO_HEATMAP : short(step.numbers[i]))]);
     parts.push(table("The numbers of the steps",
                      ["", ...picture.steps.map((s) => `→ ${s.rank}`)], rows));
   }
@@ -96,7 +99,7 @@ function open(index) {
   get("next").disabled = index === state.list.length - 1;
   if (!get("detail").open) {
     get("detail").showModal();
-    get("detail").focus(); // not the slider, which would take the arrows
+    get("detail").focus(); // a focused slider would consume the arrow keys
   }
   get("detail").scrollTop = 0;
 }

@@ -1,5 +1,5 @@
-// What the page is told, and small makers of elements. Names are data: they reach the
-// page as text nodes only.
+// The data of the page, its state, and makers of elements. Names are data: they reach
+// the page as text nodes only.
 const data = JSON.parse(document.getElementById("data").textContent);
 const get = (id) => document.getElementById(id);
 
@@ -12,6 +12,7 @@ function make(tag, className, ...children) {
 
 const percent = (x) => (x === null ? "–" : Math.round(100 * x) + "\u00a0%");
 const fixed = (x, digits) => x.toFixed(digits).replace(/^-(?=[0.]*$)/, "");
+const NO_HEATMAP = "no heatmap"; // of a degenerate map
 const short = (x) => (x === null ? "–" : String(Number(x.toPrecision(3))));
 
 for (const picture of data.pictures) {
@@ -19,7 +20,7 @@ for (const picture of data.pictures) {
   for (const view of picture.views) view.taxa = data.lineages[view.predicted];
 }
 
-// Text that is searched: what a picture is, and what was said of it.
+// Text that is searched: true and predicted lineages of a picture, and its id.
 const lineageText = data.lineages.map((taxa) => taxa.join("\n").toLowerCase());
 for (const picture of data.pictures) {
   const words = [lineageText[picture.true], picture.name.toLowerCase(),
@@ -43,14 +44,14 @@ const state = {
   wanted: data.models.map(() => ""), // right or wrong, at which rank
   coherent: data.models.map(() => ""),
   reversed: false,
-  list: [], // the pictures that fit, in order
-  at: -1, // where the keyboard is
-  open: -1, // the picture that is shown large
+  list: [], // the pictures that match the filters, in order
+  at: -1, // index of the focused card
+  open: -1, // index of the picture in the large view
 };
 
-// Whether a lineage that was said is the true one down to a rank; null: not said.
-function rightAt(said, truth, depth) {
-  if (said.length <= depth) return null;
-  for (let i = 0; i <= depth; i++) if (said[i] !== truth[i]) return false;
+// Whether a predicted lineage is right down to a depth; null: it ends above it.
+function rightAt(predicted, truth, depth) {
+  if (predicted.length <= depth) return null;
+  for (let i = 0; i <= depth; i++) if (predicted[i] !== truth[i]) return false;
   return true;
 }

@@ -7,8 +7,8 @@ function sortKeys() {
   if (data.pictures.some((p) => p.agreement !== null)) {
     keys.push({ label: data.agreementName, of: (p) => p.agreement });
   }
-  if (data.pictures.some((p) => p.birdArea !== null)) {
-    keys.push({ label: "size of the bird", of: (p) => p.birdArea });
+  if (data.pictures.some((p) => p.objectArea !== null)) {
+    keys.push({ label: `area of the ${data.noun}`, of: (p) => p.objectArea });
   }
   data.labels.picture.forEach((label, i) => {
     keys.push({ label, of: (p) => p.numbers[i] });
@@ -16,7 +16,7 @@ function sortKeys() {
   data.models.forEach((model, k) => {
     keys.push({ label: `${model.name}: probability`, of: (p) => p.views[k].p });
     if (data.pictures.some((p) => p.views[k].energy !== null)) {
-      keys.push({ label: `${model.name}: heat on the bird`,
+      keys.push({ label: `${model.name}: energy on the ${data.noun}`,
                   of: (p) => p.views[k].energy });
     }
     data.labels.view.forEach((label, i) => {
@@ -29,7 +29,7 @@ function sortKeys() {
   return keys.concat(stepKeys());
 }
 
-// Of the steps: how probable, and every number that is known of them.
+// Sort keys of the steps: their probability and every number that is known.
 function stepKeys() {
   const ranks = new Set(data.pictures.flatMap((p) => p.steps.map((s) => s.rank)));
   return [...ranks].flatMap((rank) => {
@@ -47,7 +47,7 @@ const keys = sortKeys();
 
 function compare(a, b) {
   if (a === b) return 0;
-  if (a === null) return 1; // what is not known comes last, either way
+  if (a === null) return 1; // unknown values come last in both directions
   if (b === null) return -1;
   const order = a < b ? -1 : 1;
   return state.reversed ? -order : order;
@@ -82,7 +82,7 @@ function chosen() {
     .map((pair) => pair[1]);
 }
 
-function tell() {
+function showStatus() {
   const all = sections[state.section].pictures.length;
   const parts = [state.list.length === all ? `${all} pictures`
                                            : `${state.list.length} of ${all} pictures`];
@@ -98,7 +98,7 @@ function tell() {
 function update() {
   state.list = chosen();
   state.at = -1;
-  tell();
+  showStatus();
   clearWindow();
   drawWindow();
 }

@@ -1,5 +1,5 @@
-// Only the cards near the view are in the document, however many pictures there are:
-// every card is as high as every other, so that the place of each is known before.
+// Only the cards near the viewport are in the document, for any number of pictures. All
+// cards have the same height, so the position of each is known in advance.
 const SPARE = 900; // pixels above and below the view in which cards are ready
 const LEAST = 24; // cards, wherever the view is
 const shown = new Map(); // index -> card

@@ -4,10 +4,10 @@
         --file_format=array_record --data_dir=gs://bucket/tfds --manual_dir=/archives
 
 `i_naturalist2021` of TFDS 4.9.10 cannot be built (its list of labels is not packaged)
-and knows no lineages. The manual folder may hold bird_train.zip (or .tar, .tar.gz;
+and has no lineages. The manual folder may hold bird_train.zip (or .tar, .tar.gz;
 archive.zip is Kaggle's own name) or bird_train/ unpacked; or train_mini.tar.gz or
-train.tar.gz, and val.tar.gz, or these unpacked. Where it holds none of them, the
-official train_mini and val are downloaded (54 GB), with resume, their sums checked.
+train.tar.gz, and val.tar.gz, or these unpacked. If it holds none of them, the official
+train_mini and val are downloaded (54 GB), with resume and checksums.
 """
 
 from collections import Counter
@@ -54,7 +54,7 @@ class Inat2021Birds(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = __doc__
-    notes: Path | None = None  # cache of checked sums; None: the user's
+    notes: Path | None = None  # cache of verified checksums; None: the user's
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
@@ -81,8 +81,8 @@ class Inat2021Birds(tfds.core.GeneratorBasedBuilder):
         for path in filter(None, found.values()):
             self._check(path)
         if found["train"] is None:
-            # TFDS does not go on with a broken download; what is fetched first it
-            # finds in the manual folder.
+            # TFDS does not resume a download, so ours runs first; TFDS then finds the
+            # archives in the manual folder.
             wanted = {"train": "train_mini.tar.gz", "test": "val.tar.gz"}
             wanted = {k: name for k, name in wanted.items() if found[k] is None}
             found |= self._download_all(wanted, download_dir(dl_manager, manual))
@@ -126,15 +126,15 @@ class Inat2021Birds(tfds.core.GeneratorBasedBuilder):
             )
 
     def _check(self, path: Path) -> None:
-        """Compares an archive that was placed by hand with its published sum."""
+        """Verifies the published checksum of a manually placed archive."""
         info = self.url_infos.get(URL + path.name)
         if info is None or path.is_dir():
-            return  # Kaggle publishes no sums; zip and gzip have sums of their own
+            return  # Kaggle publishes no checksums; zip and gzip have their own
         if tfds_prepared.is_remote(str(path)):
-            logging.info("%s is in a bucket and is not compared with its sum", path)
+            logging.info("%s is in a bucket: its checksum is not verified", path)
         elif path.stat().st_size != info.size:
             logging.warning(
-                "%s has %d bytes, the published one %d: it is read as it is",
+                "%s has %d bytes, the published one %d: it is read without a check",
                 path,
                 path.stat().st_size,
                 info.size,
@@ -143,7 +143,8 @@ class Inat2021Birds(tfds.core.GeneratorBasedBuilder):
             checksums.check(path, info.checksum, self.notes)
 
     def _download_all(self, wanted: dict[str, str], folder: Path) -> dict[str, Path]:
-        """Archives by split; their sum is logged and the free space checked first."""
+        """Downloads archives, by split; first logs their size and checks the free
+        space."""
         infos = {name: self.url_infos[URL + name] for name in wanted.values()}
         need = sum(
             info.size - _size_there(folder / name) for name, info in infos.items()
@@ -173,7 +174,7 @@ class Inat2021Birds(tfds.core.GeneratorBasedBuilder):
 
 
 def find(folder: Path | None, stems: tuple[str, ...]) -> Path | None:
-    """The first archive or folder of these names, None where there is none."""
+    """The first archive or folder of these names, None if there is none."""
     if folder is None:
         return None
     for stem in stems:
@@ -197,24 +198,24 @@ def bird_lineage(name: str):
 
 
 def count_birds(source: Path) -> Counter[str]:
-    """Images of each class folder of birds in an archive or folder."""
+    """Numbers of images by class folder of birds, in an archive or folder."""
     names = (name for name in archives.names(source) if bird_lineage(name) is not None)
     return Counter(name.split("/")[-2] for name in names)
 
 
 def manual_dir(dl_manager: Any) -> Path | None:
-    """Where archives were placed, on disk or in a bucket; None for nowhere."""
+    """The folder of manually placed archives, on disk or in a bucket; None without."""
     try:
         return _on_disk(dl_manager.manual_dir)
-    except AssertionError:  # missing or empty: no reason to stop, we download
+    except AssertionError:  # missing or empty: archives are downloaded instead
         return None
 
 
 def download_dir(dl_manager: Any, manual: Path | None) -> Path:
-    """Where archives are downloaded to: a folder of this machine.
+    """The local folder of downloads.
 
-    A download that goes on where it broke off, and its lock, need files; so with
-    --data_dir=gs://... the archives go to the user's cache.
+    Resumable downloads and their locks need local files; with --data_dir=gs://... the
+    archives go to the user's cache.
     """
     for place in (manual, dl_manager.download_dir / "manual"):
         if place is not None and not tfds_prepared.is_remote(str(place)):
@@ -223,12 +224,12 @@ def download_dir(dl_manager: Any, manual: Path | None) -> Path:
 
 
 def _on_disk(place: Any) -> Any:
-    """A plain path where a bucket's path is not needed."""
+    """A pathlib path for a local one; a bucket's path is returned unchanged."""
     return place if tfds_prepared.is_remote(str(place)) else Path(place)
 
 
 def _size_there(path: Path) -> int:
-    """Bytes that are there of a download."""
+    """Number of downloaded bytes."""
     places = (path, path.with_name(f"{path.name}.part"))
     return max((one.stat().st_size for one in places if one.is_file()), default=0)
 
