@@ -210,6 +210,15 @@ class FunctionExplainer(BaseExplainer):
         network = FunctionNetwork(
             self._f, self._g, layers, self._outputs, self._data_format
         )
+        # Libraries that notice a network in training mode do so in a gradient's trace.
+        deltas = [layer.zeros(2) for layer in layers]
+        jax.eval_shape(
+            lambda weights, images: jax.vjp(
+                lambda deltas: network(weights, images, (), deltas)[0], deltas
+            )[0],
+            weights,
+            images,
+        )
         return Program(network, self.options)
 
     def _find_layers(self, activations: Any, images: Any) -> tuple[Layer, ...]:

@@ -190,10 +190,22 @@ def test_an_image_has_the_map_that_it_has_alone(network, model, images):
     np.testing.assert_array_equal(explain(images, [2] * 5).cams, together.cams)
 
 
-def test_a_flax_network_in_training_mode_is_refused(images):
+@pytest.mark.parametrize("method", ["gradcam", "eigencam"])
+def test_a_flax_network_in_training_mode_is_refused(images, method):
+    """As an argument, or closed over; by a method that takes no gradient, too."""
     network = Flax(nnx.Rngs(0))
+    graph, state = nnx.split(network)
     with pytest.raises(UserError, match="batch normalization in evaluation mode"):
-        cam.explain_function(network.features, network.classify, images)
+        cam.explain_function(network.features, network.classify, images, None, method)
+    with pytest.raises(UserError, match="batch normalization in evaluation mode"):
+        cam.explain_function(
+            lambda state, images: nnx.merge(graph, state).features(images),
+            lambda state, found: nnx.merge(graph, state).classify(found),
+            images,
+            None,
+            method,
+            variables=state,
+        )
 
 
 def test_an_equinox_network_as_weights_is_refused():
