@@ -3,9 +3,13 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import keras
 import pytest
 import tiny_birds
 from ml_collections import ConfigDict
+from tiny_networks import lineages
+
+from hiercam_keras.data import sources
 
 
 class Trained(NamedTuple):
@@ -50,3 +54,28 @@ def trained(tmp_path_factory, birds) -> Trained:
 def image_folder(trained, birds) -> Path:
     """The class folders of the birds."""
     return birds / "images"
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory, birds) -> Path:
+    """The class folders of the birds, which no model was trained on."""
+    config = tiny_birds.make_config(tmp_path_factory.mktemp("drawn"), birds)
+    sources.load(config.data, name="mini")
+    return birds / "images"
+
+
+@pytest.fixture
+def species(drawn) -> list[dict[str, str]]:
+    """Their taxa by rank, one a species."""
+    return lineages(drawn)
+
+
+@pytest.fixture
+def new_process():
+    """Keras' registry as it is where nothing of the user's has been imported."""
+    known = keras.saving.get_custom_objects()
+    before = dict(known)
+    known.clear()
+    yield known
+    known.clear()
+    known.update(before)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import pytest
 import tiny_birds
 from ml_collections import FrozenConfigDict
@@ -26,17 +25,6 @@ def run(tmp_path_factory, birds):
     config.train.epochs = 1
     tiny_birds.run("train", config)
     return config, Path(config.runs_dir) / "mini" / "family" / "seed0"
-
-
-@pytest.fixture
-def new_process():
-    """Keras' registry as it is where nothing of the user's has been imported."""
-    known = keras.saving.get_custom_objects()
-    before = dict(known)
-    known.clear()
-    yield known
-    known.clear()
-    known.update(before)
 
 
 def settings_of(config, modules):
