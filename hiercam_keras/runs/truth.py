@@ -117,7 +117,7 @@ def sentence(
         return ""
     of = f"Of {wording.count(total, what)}, "
     if trained:
-        of += f"{'; '.join(parts)} are of taxa without a training image"
+        of += f"no training image shows the taxon of {'; '.join(parts)}"
     else:
         of += f"the network does not know the taxon of {'; '.join(parts)}"
     return f"{of}. They are not counted at that rank."

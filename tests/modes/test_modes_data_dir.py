@@ -84,7 +84,7 @@ def test_moved_images_are_found_by_data_dir(own):
         words = r"family/seed0 was trained on the images of .*bird_train, .*--data_dir="
         with pytest.raises(UserError, match=words):
             tiny_birds.run("eval", config, rank=("family",))
-        with pytest.raises(UserError, match="nowhere does not exist"):
+        with pytest.raises(UserError, match=r"nowhere \(in /.*\) does not exist"):
             tiny_birds.run("eval", config, rank=("family",), data_dir="nowhere")
         tiny_birds.run("eval", config, rank=("family",), data_dir=str(moved))
     finally:

@@ -65,8 +65,11 @@ def test_heads_know_what_was_trained(dealt, caplog):
     said = caplog.text
     assert "2 taxa of 4 at species without a training image: Accipiter gentilis" in said
     assert "1 taxon of 2 at order without a training image: Strigiformes" in said
-    assert "Of 2 val images, 1 at species (Accipiter gentilis) are of taxa" in said
-    assert "1 at order (Strigiformes); 1 at species (Tyto alba) are of taxa" in said
+    assert (
+        "Of 2 val images, no training image shows the taxon of 1 at species (Acc"
+        in said
+    )
+    assert "1 at order (Strigiformes); 1 at species (Tyto alba). They are not" in said
 
 
 def test_all_taxa_can_be_kept(dealt, caplog):
@@ -132,7 +135,7 @@ def test_a_training_leaves_them_out_and_its_test_reports_them_apart(dropped, spa
     record = json.loads((run / "taxonomy.json").read_text())
     assert {one["taxa"][5] for one in record["lineages"]} == trained
     said = tiny_birds.run("eval", config, rank=("genus",))
-    assert f"Of {len(asked)} test images, {len(lost)} at genus" in said
+    assert f"the taxon of {len(lost)} at genus" in said
     rows = tables.read_csv(run / "eval" / "test" / "accuracy.csv")
     at = rows["rank"].index("genus")
     assert int(rows["images"][at]) == len(asked) - len(lost)
@@ -210,7 +213,7 @@ def test_one_photograph_of_each(tmp_path, singles, caplog):
     rows = tables.read_csv(run / "eval" / "test" / "accuracy.csv")
     assert rows["rank"] == ["order", "family", "genus"]
     assert [int(n) for n in rows["images"]] == [2, 2, 0]
-    assert "Of 2 test images, 2 at genus" in said
+    assert "no training image shows the taxon of 2 at genus" in said
     said = tiny_birds.run("guide", config, rank=("genus",))
     assert "14 pictures that the model learned from" in said
     assert "no picture of the test split is of a genus" in caplog.text
