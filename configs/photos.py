@@ -33,6 +33,6 @@ def get_config():
 
     config.train.epochs = 30
     config.train.schedule = "cosine"
-    config.train.warmup_epochs = 1.0
+    config.train.warmup_epochs = 0.5  # so that a try of one epoch works
     config.train.backbone_rate = 0.1
     return config

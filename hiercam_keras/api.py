@@ -85,10 +85,11 @@ class Run:
         """The CAM method of questions that name none."""
         return self.config.cam.method
 
-    @property
+    @functools.cached_property
     def layer(self) -> str:
         """The layer of questions that name none."""
-        return self.config.cam.layer or self.network.layer
+        named = self.config.cam.layer or self.network.layer
+        return named or self.network.explainer().layers[0]
 
     def explainer(
         self, method: str | None = None, layer: str | Sequence[str] | None = None

@@ -19,12 +19,13 @@ def write(path, text):
 def elsewhere(tmp_path, monkeypatch):
     """An empty folder, with no `configs` on Python's path."""
     monkeypatch.chdir(tmp_path)
-    root = str(config_files.folder().parent)
-    monkeypatch.setattr(sys, "path", [one for one in sys.path if one not in ("", root)])
+    root, path = str(config_files.folder().parent), sys.path[:]
+    sys.path[:] = [one for one in path if one not in ("", root)]
     before, finders = dict(sys.modules), list(sys.meta_path)
     for name in [one for one in before if f"{one}.".startswith("configs.")]:
         del sys.modules[name]
     yield
+    sys.path[:] = path
     assert sys.meta_path == finders
     assert not [one for one in sys.modules if f"{one}.".startswith("configs.")]
     sys.modules.update(before)
@@ -71,9 +72,7 @@ OWN = """
 
 
 @pytest.mark.parametrize("on_path", [True, False], ids=["on the path", "its folder"])
-def test_a_users_configs_are_not_hidden_and_hide_nothing(
-    tmp_path, monkeypatch, on_path
-):
+def test_a_users_configs_are_not_hidden_and_hide_nothing(tmp_path, on_path):
     """`default` is theirs in their file, and ours in ours that their file uses."""
     write(tmp_path / "configs" / "default.py", OWN)
     text = """
@@ -84,7 +83,7 @@ def test_a_users_configs_are_not_hidden_and_hide_nothing(
             return config
     """
     if on_path:
-        monkeypatch.syspath_prepend(tmp_path)
+        sys.path.insert(0, str(tmp_path))
         path = write(tmp_path / "elsewhere" / "mine.py", text)
     else:
         path = write(tmp_path / "configs" / "mine.py", text)
@@ -95,8 +94,8 @@ def test_a_users_configs_are_not_hidden_and_hide_nothing(
     assert config_files.load("default").name == "default"
 
 
-def test_ours_can_start_from_a_users(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
+def test_ours_can_start_from_a_users(tmp_path):
+    sys.path.insert(0, str(tmp_path))
     write(tmp_path / "configs" / "mine.py", MINE)
     assert config_files.load("multi_rank:mine").train.consistency == 1.0
 

@@ -65,7 +65,8 @@ def programs(wheel, tmp_path_factory):
     paths = {"base": str(folder), "platbase": str(folder)}
     site = pathlib.Path(sysconfig.get_path("purelib", "venv", vars=paths))
     # The libraries are those of the tests; a checkout among them would hide a fault.
-    (site / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    libraries = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "shared.pth").write_text("\n".join(libraries) + "\n")
     return folder / "bin"
 
 

@@ -97,4 +97,5 @@ def test_it_runs_after_one_line_of_installation(notebook, tmp_path):
     assert len(pictures) == 5
     said = "".join(one.text for one in outputs if one.output_type == "stream")
     assert "step to the family" in said and "similarity of the two maps" in said
+    assert "lift on part_family" in said
     assert (tmp_path / "work" / "t" / "photo.png").is_file()

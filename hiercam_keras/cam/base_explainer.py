@@ -7,6 +7,7 @@ vector-Jacobian product, and makes the maps of every method that was asked for.
 
 from __future__ import annotations
 
+import abc
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -23,7 +24,7 @@ from hiercam_keras.cam.program import Options, Program
 from hiercam_keras.errors import UserError
 
 
-class BaseExplainer:
+class BaseExplainer(abc.ABC):
     """Batches, compiled programs and results: what explainers of all networks share.
 
     Args:
@@ -41,17 +42,17 @@ class BaseExplainer:
         self._doubted = False
 
     @property
+    @abc.abstractmethod
     def layers(self) -> tuple[str, ...]:
         """Names of the layers that are explained."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _open(
         self, images: Any, other_inputs: Any, variables: Any
     ) -> tuple[Program, Any, Any, tuple]:
         """What a call needs: the program for images of this shape, the weights
         (`variables`, or the network's own for None), the checked images, and the other
         inputs."""
-        raise NotImplementedError
 
     def __call__(
         self,

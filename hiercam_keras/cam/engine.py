@@ -66,7 +66,7 @@ class Explainer(BaseExplainer):
         the outputs as they are for logits; None reads a model before the activation
         that ends it, and takes any other outputs for logits.
       image_input: name, dict key or place of the image among several inputs.
-      data_format: of the layer, where the model does not tell.
+      data_format: of the layer, where the model does not say.
       reshape: turns the layer's output into (B, h, w, C), for maps that are tokens.
       method: a name in METHODS, for the calls that name none.
       batch_size: larger input is cut to this, the last piece padded, so that nothing

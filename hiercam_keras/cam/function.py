@@ -88,6 +88,8 @@ class FunctionExplainer(BaseExplainer):
       data_format: of images and activations, "channels_last" or "channels_first".
       reshape: turns the activations into (B, h, w, C), for tokens.
       layer: name of the activations in results.
+      image_shape: (H, W, C) of images. With it `layers` and `space` are known at once,
+        without it from the first images on.
       method, batch_size, options: as for `Explainer`.
 
     Raises:
@@ -112,6 +114,7 @@ class FunctionExplainer(BaseExplainer):
         data_format: str = CHANNELS_LAST,
         reshape: Callable | None = None,
         layer: str = "activations",
+        image_shape: Sequence[int] | None = None,
         method: str = "gradcam",
         batch_size: int | None = None,
         options: Options | None = None,
@@ -139,15 +142,18 @@ class FunctionExplainer(BaseExplainer):
         self._layer = layer
         self._paths: tuple[str, ...] = ()
         self._programs: dict[Any, Program] = {}
+        if image_shape is not None:
+            image = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+            self._prepare(self._variables, image)
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names of the activations; known once the first images were explained."""
+        """Names of the activations; see `image_shape`."""
         return self._paths
 
     @property
     def space(self) -> ScoreSpace | None:
-        """What the network can be asked; known once the first images were explained."""
+        """What the network can be asked; see `image_shape`."""
         return self._outputs.space
 
     @property
@@ -159,7 +165,7 @@ class FunctionExplainer(BaseExplainer):
         """What asks the network about changed images, see `hc.faithfulness`.
 
         Raises:
-          UserError: no images were explained yet, so the outputs are not known.
+          UserError: no images were explained yet, and there is no `image_shape`.
         """
         # It imports keras, which the maps do without.
         from hiercam_keras.cam.scorer import Scorer
@@ -167,7 +173,7 @@ class FunctionExplainer(BaseExplainer):
         if self.space is None:
             raise UserError(
                 "the outputs of g are not known: explain some images before you ask "
-                "for a scorer"
+                "for a scorer, or give image_shape="
             )
         network = FunctionNetwork(
             self._f, self._g, (), self._outputs, self._data_format

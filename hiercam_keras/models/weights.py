@@ -128,7 +128,8 @@ def _load_file(model: keras.Model, path: pathlib.Path, backbone: str) -> None:
     if not path.is_file():
         raise UserError(
             f"model.weights={str(path)!r}: expected 'auto', 'none', 'imagenet', "
-            f"'synthetic' or a file, and there is no file {file_names.in_full(path)}."
+            "'synthetic' or a file, and there is no such file: "
+            f"{file_names.in_full(path)}."
         )
     if path.suffix == ".npz":
         _load_npz(model, path, backbone)

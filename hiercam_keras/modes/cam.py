@@ -8,7 +8,8 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import file_names, multihost, runtime, tables, wording, workdir
-from hiercam_keras.cam import Explainer, map_scale, store, targets
+from hiercam_keras.cam import map_scale, store, targets
+from hiercam_keras.cam.base_explainer import BaseExplainer
 from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.question import PREDICTED, TRUE
@@ -126,7 +127,7 @@ def _explain_photos(
 
 
 def explain_photo(
-    explain: Explainer,
+    explain: BaseExplainer,
     image: np.ndarray,
     record: Any,
     truth: Taxonomy | Truth,
@@ -206,7 +207,7 @@ def explain_photo(
 
 
 def _answer(
-    explain: Explainer,
+    explain: BaseExplainer,
     result: Any,
     own: map_scale.ShownRow,
     steps: map_scale.ShownRow,

@@ -60,7 +60,7 @@ def run(settings: Settings) -> str:
     lines = [
         f"{this.path}, {settings.split} split, 95 % intervals",
         tables.format_table(HEADER, [_shown(row) for row in rows]),
-        *filter(None, [told, one_answer(found, data.taxonomy)]),
+        *filter(None, [told, one_answer(found, data.taxonomy, this.imported)]),
         "",
     ]
     if trust:
@@ -102,7 +102,7 @@ def write_unknown(path: Path, lost: Mapping[str, Mapping[str, int]]) -> None:
     tables.write_csv(path, ("rank", "taxon", "images"), rows)
 
 
-def one_answer(found: Predictions, taxonomy: Any) -> str:
+def one_answer(found: Predictions, taxonomy: Any, imported: bool = False) -> str:
     """Says that a model has not learned to tell images apart; "" where it has."""
     told = []
     for rank, logits in found.logits.items():
@@ -111,9 +111,12 @@ def one_answer(found: Predictions, taxonomy: Any) -> str:
             told.append(f"{taxonomy.names(rank)[answers[0]]} ({rank})")
     if not told:
         return ""
+    advice = "train it longer or on more images."
+    if imported:
+        advice = "does it take other pixels (--config.model.preprocessing, at import)?"
     return (
         f"All images get one answer: {', '.join(told)}. A model that does not tell "
-        "images apart has maps that mean little: train it longer or on more images."
+        f"images apart has maps that mean little: {advice}"
     )
 
 

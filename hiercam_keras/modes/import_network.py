@@ -14,7 +14,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from absl import logging
 from ml_collections import ConfigDict
 
 from hiercam_keras import file_names, runtime, wording, workdir
@@ -133,12 +132,21 @@ def _import(
     config = ConfigDict(settings.config.to_dict())
     if given.preprocessing and "model.preprocessing" not in settings.overrides:
         config.model.preprocessing = given.preprocessing
+    config.cam.batch_size = 4  # as many as are tried
     digest = imported.digest(given.path) if given.path.is_file() else ""
     model = imported.read(given.path)
     size = _size(model, given, settings)
     network = networks.from_elsewhere(model, labels, size, config.cam.layer, config)
     network.scorer()  # refuses outputs that do not fit the labels
-    layer = _try(network, size)
+    images = _trial_images(size)
+    layer, logits = _explained(network, images)
+    probabilities = _gives_probabilities(network, images, logits)
+    if probabilities and network.activation != "softmax":
+        raise UserError(
+            f"{given.name}: its outputs are above 0 and add up to 1, and no softmax is "
+            "found at its end. If they are probabilities, say "
+            "--config.model.activation=softmax; scores are their logarithms then."
+        )
     run_folder.clear(folder)
     imported.keep(given.path, folder / "model.keras")
     if imported.digest(folder / "model.keras") != digest:
@@ -153,6 +161,7 @@ def _import(
             "image_size": size,
             "layer": layer,
             "layer_asked": config.cam.layer or None,
+            "probabilities": probabilities,
             "modules": _modules(settings, given),
         },
     }
@@ -175,16 +184,21 @@ def _size(model: keras.Model, given: Given, settings: Settings) -> int:
     return size
 
 
-def _try(network: networks.Network, size: int) -> str:
-    """Explains one gray image: what cannot be explained shows before it is kept.
+def _trial_images(size: int) -> np.ndarray:
+    """A gray image and three of noise: uint8 (4, size, size, 3)."""
+    noise = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8)
+    return np.concatenate([np.full_like(noise[:1], 127), noise])
+
+
+def _explained(network: networks.Network, images: np.ndarray) -> tuple[str, np.ndarray]:
+    """Explains some images: what cannot be explained shows before it is kept.
 
     Returns:
-      The path of the layer that is explained.
+      The path of the layer that is explained, and the logits of all heads.
     """
-    image = np.full((1, size, size, 3), 127, np.uint8)
     try:
         explain = network.explainer()
-        result = explain(image)
+        result = explain(images)
     except UserError:
         raise
     except Exception as error:  # of the network's own code
@@ -192,10 +206,31 @@ def _try(network: networks.Network, size: int) -> str:
         raise UserError(f"the network cannot be explained: {line}.") from error
     if not np.isfinite(result.logits).all():
         raise UserError(
-            "the network answers NaN for a gray image: its weights are damaged, or it "
-            "needs another --config.model.preprocessing."
+            "the network answers NaN for images of gray and noise: its weights are "
+            "damaged, or it needs another --config.model.preprocessing."
         )
-    return explain.layers[0]
+    return explain.layers[0], result.logits
+
+
+def _gives_probabilities(
+    network: networks.Network, images: np.ndarray, logits: np.ndarray
+) -> bool:
+    """Whether a network with one output gives what a softmax gives, and what is read of
+    it is this output and not what goes into a softmax."""
+    head = network.labels.heads.get(None)
+    if head is None or isinstance(network.model.output, (dict, list, tuple)):
+        return False
+    said = np.asarray(network.model(images.astype("float32")), np.float64)
+    if (
+        said.shape[1] < 2
+        or said.min() < 0
+        or not np.allclose(said.sum(1), 1, atol=1e-3)
+    ):
+        return False
+    alone = [np.flatnonzero(head.columns == label) for label in range(logits.shape[1])]
+    pairs = [(label, at[0]) for label, at in enumerate(alone) if len(at) == 1]
+    labels, columns = np.array(pairs, int).reshape(-1, 2).T
+    return bool(np.allclose(logits[:, labels], said[:, columns], atol=1e-4))
 
 
 def _modules(settings: Settings, given: Given) -> list[str]:
@@ -247,7 +282,6 @@ def _said(
     )
     outputs = sum(len(head.columns) for head in labels.heads.values())
     used = sum(int((head.columns >= 0).sum()) for head in labels.heads.values())
-    logging.info("imported %s, %d bytes", given.name, this.model_path.stat().st_size)
     return (
         f"imported {given.name}: {counted}; {used} of {outputs} outputs have a "
         f"lineage\nimages of {size} px, preprocessing: {config.model.preprocessing}; "

@@ -6,7 +6,7 @@ know where the weights are from.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class Network:
       labels: of a network from elsewhere; None for a model that gives logits in the
         order of the taxonomy.
       activation, output: see `Explainer`.
+      given_probabilities: the outputs are probabilities, of an activation that is not
+        found in the network.
     """
 
     model: Any
@@ -48,6 +50,7 @@ class Network:
     labels: Labels | None = None
     activation: str = "auto"
     output: str | int | None = None
+    given_probabilities: bool = False
 
     @property
     def finest(self) -> str:
@@ -131,6 +134,7 @@ class Network:
             "labels": self.labels,
             "activation": self.activation,
             "output": self.output,
+            "probabilities": self.given_probabilities or None,
         }
 
 
@@ -211,4 +215,5 @@ def _load_imported(run: Run, config: Any) -> Network:
     # The last activation is found again: names of layers in a class of the user's may
     # be other ones in each process.
     layer = about["layer_asked"] or ""
-    return from_elsewhere(model, labels, about["image_size"], layer, config)
+    network = from_elsewhere(model, labels, about["image_size"], layer, config)
+    return replace(network, given_probabilities=about.get("probabilities", False))

@@ -86,7 +86,7 @@ def test_the_engine_agrees_with_the_plain_gradcam_of_the_page(text):
     scale = np.abs(found).max()
     np.testing.assert_allclose(plain / scale, found / scale, atol=1e-5)
     # The layers above are linear: every gradient is a kernel's column over the cells.
-    activations = keras.Model(model.input, model.get_layer("last").output)(images)
+    activations = keras.Model(model.inputs[0], model.get_layer("last").output)(images)
     columns = model.layers[-1].kernel.numpy()[:, labels].T / np.prod(found.shape[1:])
     for image, column, expected in zip(activations, columns, found, strict=True):
         grads = np.broadcast_to(column, image.shape)

@@ -174,5 +174,7 @@ def test_real_photographs_go_all_the_way(real_runs, tmp_path):
 def test_a_root_that_does_not_exist_names_its_field(config, source):
     """Nobody gave --data_dir."""
     config.data.source, config.data.root = source, "nowhere"
-    with pytest.raises(UserError, match=r"config\.data\.root is nowhere, which does"):
+    with pytest.raises(
+        UserError, match=r"data\.root is nowhere \(in /.*\), which does"
+    ):
         tiny_birds.run("prepare", config)

