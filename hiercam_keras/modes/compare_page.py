@@ -245,6 +245,7 @@ def _pictures(
                             _lineage(
                                 column, compared.table, number, record.lineage, ranks
                             ),
+                            _known_ranks(column, record.lineage, ranks),
                         )
                         for column, reader in zip(columns, readers, strict=True)
                     ),
@@ -292,6 +293,7 @@ def _view(
     compared: Compared,
     number: int,
     predicted: tuple[str, ...],
+    known: int,
 ) -> schema.View:
     taxonomy, table = column.data.taxonomy, compared.table
     evidence = column.data.source.evidence or {}
@@ -319,7 +321,21 @@ def _view(
         numbers=shown,
         coherent=_COHERENT.get(str(value["coherence"])),
         remark=shown_map.remarks[0],
+        known=known,
     )
+
+
+def _known_ranks(column: Column, true: Lineage, ranks: Sequence[str]) -> int:
+    """How many of the ranks, from the coarsest, have a true taxon that the model knows.
+
+    A rank that the page shows and the model does not have counts as unknown.
+    """
+    truth, count = column.data.truth, 0
+    for rank in ranks:
+        if rank not in truth.ranks or truth.label(true, rank) < 0:
+            break
+        count += 1
+    return count
 
 
 def _known(value: float) -> float | None:

@@ -188,6 +188,7 @@ def _view(
         "energy": number(view.energy_on_object),
         "coherent": None if view.coherent is None else bool(view.coherent),
         "remark": view.remark,
+        "known": view.known,
         **_heat(view.heatmap, view.degenerate, name, size, place),
     }
 

@@ -62,6 +62,8 @@ class View:
       numbers: further numbers of this view, label -> number; sortable in the page.
       coherent: whether the map is coherent, or None if undecided.
       remark: on the map, "" for none (nearly constant).
+      known: number of the ranks of the true lineage, from the coarsest, at which the
+        model has a name for the true taxon; None for all.
     """
 
     model: str
@@ -75,6 +77,7 @@ class View:
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     coherent: bool | None = None
     remark: str = ""
+    known: int | None = None
 
 
 # Which colors of a page can be compared.

@@ -107,6 +107,7 @@ def make():
     return types.SimpleNamespace(
         RANKS=RANKS,
         BIRDS=BIRDS,
+        birds=BIRDS,
         picture=make_picture,
         models=make_models,
         page=make_page,

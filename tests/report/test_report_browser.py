@@ -217,6 +217,22 @@ def test_detail_shows_both_lineages_and_the_numbers(screen):
     assert rows[6] == ["entropy|", "2.1|", "3.1|"]
 
 
+def test_an_answer_is_neither_right_nor_wrong_where_the_taxon_is_unknown(
+    open_page, tmp_path, make
+):
+    base = make.picture(1, {"species": make.birds[3]})  # an owl for a woodpecker
+    views = (base.views[0], dataclasses.replace(base.views[1], known=2, correct=None))
+    page = make.page([dataclasses.replace(base, views=views)])
+    screen = open_page(pages.write_page(tmp_path, page))
+    screen.run("document.querySelector('.card h3 button').click()")
+    marks = screen.run(
+        "return [...document.querySelectorAll('#detail tbody tr')].slice(0, 4)"
+        ".map(r => r.children[3].className)"
+    )
+    assert marks == ["wrong", "open", "open", "open"]
+    assert screen.errors() == []
+
+
 def test_a_map_that_says_nothing_is_said_so(screen):
     card = "document.querySelectorAll('.card')[4].querySelectorAll('figure')"
     assert "no heatmap" in screen.run(f"return {card}[1].textContent")

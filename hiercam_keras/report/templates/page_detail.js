@@ -30,8 +30,8 @@ function lineages(picture) {
     const cells = picture.views.map((view) => {
       const taxon = finest(view.taxa, depth, view.name);
       if (taxon === undefined) return make("td", "", "–");
-      const same = rightAt(view.taxa, picture.taxa, depth);
-      return make("td", same ? "right" : "wrong", sign(same), " ",
+      const right = rightAt(view, picture, depth);
+      return make("td", verdict(right), sign(right), " ",
                   make("span", "name", taxon));
     });
     return [rank, make("td", "name", truth), ...cells];

@@ -49,9 +49,13 @@ const state = {
   open: -1, // index of the picture in the large view
 };
 
-// Whether a predicted lineage is right down to a depth; null: it ends above it.
-function rightAt(predicted, truth, depth) {
-  if (predicted.length <= depth) return null;
-  for (let i = 0; i <= depth; i++) if (predicted[i] !== truth[i]) return false;
+// Whether a model's answer is right down to a depth; null: it ends above it, or the
+// model has no name for the picture's taxon there.
+function rightAt(view, picture, depth) {
+  if (view.taxa.length <= depth) return null;
+  if (view.known !== null && view.known <= depth) return null;
+  for (let i = 0; i <= depth; i++) {
+    if (view.taxa[i] !== picture.taxa[i]) return false;
+  }
   return true;
 }

@@ -66,7 +66,7 @@ function fits(picture, words) {
     const [want, rank] = state.wanted[k].split(":");
     if (!rank) return (want === "right") === view.right;
     const depth = data.skip + Number(rank);
-    return rightAt(view.taxa, picture.taxa, depth) === (want === "right");
+    return rightAt(view, picture, depth) === (want === "right");
   });
 }
 
