@@ -25,7 +25,9 @@ from hiercam_keras.cam import store
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import run_folder
-from hiercam_keras.taxonomy.lineage import parse_class_name
+from hiercam_keras.runs.network import Network
+from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
+from hiercam_keras.taxonomy.tree import Taxonomy
 
 
 def test_the_record_says_what_is_known_and_what_is_not(config, tmp_path, species):
@@ -78,7 +80,7 @@ def test_every_mode_runs_on_an_imported_network(config, tmp_path, species, drawn
         config, tmp_path / "a", network(3, "softmax", 1), kinds[:3], "two"
     )  # fmt: skip
     said = asked("cam", config, run, drawn)
-    assert "80 maps of the test split, 80 of them made now" in said
+    assert "80 maps of all images, 80 of them made now" in said
     photo = sorted(drawn.rglob("*.jpg"))[0]
     said = tiny_birds.run("cam", config, workdir=str(run), image=str(photo))
     assert (run / "cam" / f"{photo.stem}.png").exists() and "order" in said
@@ -87,6 +89,7 @@ def test_every_mode_runs_on_an_imported_network(config, tmp_path, species, drawn
     asked("guide", config, two, drawn)
     guide = (two / "guide" / "index.html").read_text()
     assert f"20 at family ({kinds[3]['family']})" in guide and "unknown" in guide
+    assert "They are left out at every rank: a guide needs whole lineages" in guide
     taxa = tables.read_csv(two / "guide" / "taxa.csv")
     of_family = [int(n) for n, r in zip(taxa["pictures"], taxa["rank"], strict=True)
                  if r == "family"]  # fmt: skip
@@ -106,6 +109,8 @@ def test_every_mode_runs_on_an_imported_network(config, tmp_path, species, drawn
     }  # fmt: skip
     page = (out / "index.html").read_text()
     assert "60 pictures of a family that it knows" in page and ">unknown<" in page
+    assert "of 80 pictures of all images, in the order" in page
+    assert "test split" not in page + guide
 
 
 def test_compared_with_a_network_that_was_trained_here(
@@ -251,3 +256,15 @@ def test_pixels_are_asked_for_where_no_layer_shows_them(
     imported(config, tmp_path / "b", bare, kinds, **chosen)
     imported(config, tmp_path / "c", network(2), kinds)
     assert "model.preprocessing" not in caplog.text
+
+
+def test_logits_of_a_training_are_never_taken_for_something_else(caplog):
+    """Those of a network that has learned little may all be within 0 and 1."""
+    taxonomy = Taxonomy([Lineage((name,), ("label",)) for name in "ab"])
+    model = network(2)
+    kernel, bias = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([0 * kernel, 0 * bias + 0.4])
+    trained = Network(model, taxonomy, ("label",), "conv2", 2)
+    result = trained.explainer()(np.zeros((2, SIDE, SIDE, 3), np.uint8))
+    np.testing.assert_allclose(result.logits, 0.4, atol=1e-6)
+    assert "look like" not in caplog.text
