@@ -235,7 +235,7 @@ def test_probability_of_own_head_is_within_that_head(tree):
         (targets.predicted("subspecies"), "it can for order, family"),
         (targets.marginal("order", "C"), "C"),
         (targets.contrast("genus", "g3", "siblings"), "no sibling"),
-        (targets.contrast("genus", "g3", "g3"), "against itself"),
+        (targets.contrast("genus", "g3", "g3"), "with itself"),
         (targets.label(1.5), "one for each image; found 1.5"),
         (targets.label([1.5, 2, 2, 2]), "an integer label or a name, not 1.5"),
         ([0.5] * 4, "integer labels of shape"),
