@@ -224,7 +224,7 @@ def test_one_call_gives_one_explanation(small_model, tree, images, explain):
     both = cam.Explainer(small_model, layers, taxonomy=tree)
     with pytest.raises(UserError, match="one layer.*top_activation, first_activation"):
         both(images, ALL)
-    assert both(images, ALL, "saliency").layer == "input"  # of one layer whatever
+    assert both(images, ALL, "saliency").layer == "input"  # always
     found = both.explain_many(images, ALL, several)
     expected = [*(("gradcam", layer) for layer in layers), ("saliency", "input")]
     assert list(found) == expected
