@@ -6,10 +6,10 @@
     explain = run.explainer(method="gradcam")
     result = explain(run.images("bird.jpg"), hc.targets.path())
 
-docs/API.md shows all of it. Importing this package imports neither keras, jax nor
-tensorflow: names are looked up when they are used. It runs on Keras with JAX. Where
-nobody has chosen a backend and keras is not imported yet, the first name that needs
-keras chooses JAX.
+docs/API.md documents the public names. Importing this package does not import keras,
+jax or tensorflow; names are resolved at first use. It requires Keras with the JAX
+backend. If KERAS_BACKEND is not set and keras is not imported yet, the first use of a
+name sets KERAS_BACKEND=jax.
 """
 
 import importlib
@@ -18,7 +18,7 @@ import sys
 
 __version__ = "0.1.0"
 
-# Public name -> the module that defines it. The names of modules are those of `hc.`.
+# Public name -> the module that defines it, below hiercam_keras.
 _NAMES = {
     "Explainer": "cam.engine",
     "Explanation": "cam.explanation",

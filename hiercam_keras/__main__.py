@@ -1,10 +1,10 @@
-"""The program: `hiercam`, `python -m hiercam_keras` and main.py begin here."""
+"""Entry point of `hiercam`, `python -m hiercam_keras` and main.py."""
 
 from hiercam_keras import signals
 
 
 def main() -> None:
-    """Runs the command line; signals wait while the imports go on."""
+    """Runs the command line; signals are blocked during the imports."""
     signals.hold()
     from hiercam_keras import cli
 

@@ -1,4 +1,4 @@
-"""Runs for use from Python: train one, load one, explain with it."""
+"""Python interface to runs: train, load and explain."""
 
 import functools
 import os
@@ -28,11 +28,11 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 class Run:
     """A finished run: its network, its taxonomy and its images. See `load_run`.
 
-    The model file and the images are read when they are asked for, once.
+    The model file and the images are read at first use and cached.
 
     Attributes:
       path: the run folder.
-      ranks: of the network's heads.
+      ranks: ranks of the network's heads.
       config: of the training, without the overrides of later commands.
       taxonomy: of the network's labels.
     """
@@ -43,7 +43,7 @@ class Run:
         self._data: dict[str | None, RunData] = {}
         self.path = folder.path
         self.ranks = folder.ranks
-        # Fields that came after the training of the run have their defaults.
+        # Fields that are newer than the run have their default values.
         defaults = FrozenConfigDict(config_files.load("default"))
         self._settings = Settings(mode="eval", config=defaults)
         self.config = load.config_of(self._settings, folder)
@@ -61,53 +61,52 @@ class Run:
 
     @property
     def finest(self) -> str:
-        """The finest rank that the network has a head for. It can be asked for this and
-        every coarser rank."""
+        """The finest rank with a head. The network predicts it and coarser ranks."""
         return max(self.ranks, key=self.taxonomy.ranks.index)
 
     @property
     def image_size(self) -> int:
-        """Side of the images that the network takes, pixels."""
+        """Side of the network's input images, in pixels."""
         return self.config.data.image_size
 
     @functools.cached_property
     def network(self) -> Network:
-        """The model with what its outputs mean."""
+        """The model, with the labels of its outputs."""
         return networks.load(self._folder, self.config)
 
     @property
     def model(self) -> keras.Model:
-        """Of images (B, S, S, 3), RGB in 0 .. 255."""
+        """The Keras model; it takes RGB images (B, S, S, 3) in 0..255."""
         return self.network.model
 
     @property
     def method(self) -> str:
-        """The CAM method of questions that name none."""
+        """The default CAM method, of config.cam.method."""
         return self.config.cam.method
 
     @functools.cached_property
     def layer(self) -> str:
-        """The layer of questions that name none."""
+        """Name or path of the default CAM layer."""
         named = self.config.cam.layer or self.network.layer
         return named or self.network.explainer().layers[0]
 
     def explainer(
         self, method: str | None = None, layer: str | Sequence[str] | None = None
     ) -> Explainer:
-        """What explains the network.
+        """Returns an explainer of the network.
 
         Args:
-          method: of the calls that name none; default the run's `method`.
-          layer: name or path of a layer, or several; default the run's `layer`.
+          method: default method of its calls; None for the run's `method`.
+          layer: name or path of a layer, or several; None for the run's `layer`.
         """
         return self.network.explainer(layer or self.layer, method or self.method)
 
     def data(self, data_dir: str | None = None) -> RunData:
-        """The images, with the split that was frozen at the training.
+        """The images, with the split that was saved at the training.
 
         Args:
-          data_dir: folder of the images; default that of `load_run`, else where the
-            run was trained.
+          data_dir: folder of the images; default that of `load_run`, else the folder
+            used in the training.
         """
         place = data_dir or self._data_dir
         if place not in self._data:
@@ -116,14 +115,19 @@ class Run:
         return self._data[place]
 
     def records(self, split: str = "test", data_dir: str | None = None) -> list[Record]:
-        """The images of train, val or test: path, lineage, boxes, masks."""
+        """Records of the images of a split: path, lineage, boxes, masks.
+
+        Args:
+          split: "train", "val" or "test".
+          data_dir: as for `data`.
+        """
         return self.data(data_dir).records(split)
 
     def images(self, paths: str | os.PathLike | Sequence[Any]) -> np.ndarray:
-        """Photographs as the network takes them: uint8 (B, S, S, 3).
+        """Loads photographs at the network's image size: uint8 (B, S, S, 3).
 
         Args:
-          paths: a file, a folder or a glob; or a sequence of files or of records.
+          paths: a file, a folder or a glob; or a sequence of files or records.
         """
         if isinstance(paths, str | os.PathLike):
             return photos.load_images(paths, self.image_size)
@@ -132,11 +136,11 @@ class Run:
 
 
 def load_run(path: str | os.PathLike, data_dir: str | None = None) -> Run:
-    """Opens the folder of a finished run, as --mode=train and --mode=import write it.
+    """Opens the folder of a finished run of --mode=train or --mode=import.
 
     Args:
       path: the run folder, as "runs/synthetic_birds/species/seed0".
-      data_dir: folder of the images, where they are not where the run was trained.
+      data_dir: folder of the images; None for the folder used in the training.
 
     Raises:
       UserError: there is no run, or its training did not finish.
@@ -145,12 +149,12 @@ def load_run(path: str | os.PathLike, data_dir: str | None = None) -> Run:
 
 
 def load_model(path: str | os.PathLike, fast_layers: str = "auto") -> keras.Model:
-    """Reads a .keras file, of this program or of another, in Keras' safe mode.
+    """Reads a .keras file of this or another program, in Keras' safe mode.
 
     Args:
-      path: the file.
-      fast_layers: layers that compute the same faster under XLA: "auto", "none", or
-        kinds as in "depthwise+swish".
+      path: of the file.
+      fast_layers: layers to replace by equivalent ones that are faster under XLA:
+        "auto", "none", or kinds as in "depthwise+swish".
 
     Raises:
       UserError: the file is missing or damaged, or needs code that is not imported.
@@ -159,14 +163,15 @@ def load_model(path: str | os.PathLike, fast_layers: str = "auto") -> keras.Mode
 
 
 def load_config(name: str | os.PathLike) -> ConfigDict:
-    """The settings of an experiment, every field of configs/default.py.
+    """Loads the config of an experiment, with every field of configs/default.py.
 
     Args:
-      name: of an experiment that ships with the package, as "synthetic_birds", or the
-        path of a Python file with a function `get_config`.
+      name: of an experiment of this package, as "synthetic_birds", or the path of a
+        Python file with a function `get_config`.
 
     Raises:
-      UserError: there is none of this name; the message lists those that there are.
+      UserError: there is no such experiment or file (the message lists the names), or
+        its code fails.
     """
     return config_files.load(os.fspath(name))
 
@@ -183,15 +188,15 @@ def train(
     """Trains a network, as --mode=train does, and opens the run.
 
     Args:
-      config: what `load_config` returns, with changes.
-      rank: that is trained, or several: a network with a head for each.
+      config: result of `load_config`, possibly modified.
+      rank: rank to train, or several for a network with a head for each.
       data_dir: folder of the images; default config.data.root.
       workdir: the run folder; default <config.runs_dir>/<data>/<rank>/seed<k>.
-      resume: continue a training that was stopped.
-      overwrite: replace the run that is there.
+      resume: whether to continue a stopped training.
+      overwrite: whether to replace an existing run.
 
     Raises:
-      UserError: what is wrong with the config or the data, or a run is there already.
+      UserError: the config or the data are invalid, or the run already exists.
     """
     settings = Settings(
         mode="train",

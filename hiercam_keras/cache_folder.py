@@ -1,4 +1,4 @@
-"""Where indexes, copies of images, downloads and compiled programs are kept."""
+"""The cache folder, for indexes, converted images, downloads and compiled programs."""
 
 import functools
 import shutil
@@ -15,17 +15,17 @@ _NAME = "hiercam_keras"
 
 
 def cache_folder(named: str | Path | None = None) -> Path:
-    """The folder of everything that can be made again.
+    """Returns the folder for files that can be recreated, and creates it.
 
     Args:
       named: `config.data.cache_dir`; empty for the user's cache.
 
     Returns:
-      The folder that was named, else the user's (`user_cache`), else a temporary one,
-      with a warning; it is removed when the process ends.
+      `named`, else the user's cache (`user_cache`), else, with a warning, a temporary
+      folder that is removed when the process ends.
 
     Raises:
-      UserError: the folder that was named cannot be made.
+      UserError: `named` cannot be created.
     """
     if not named:
         return user_cache() or _temporary()
@@ -39,25 +39,25 @@ def cache_folder(named: str | Path | None = None) -> Path:
 
 
 def user_cache() -> Path | None:
-    """The user's cache: $XDG_CACHE_HOME/hiercam_keras, ~/.cache/hiercam_keras on Linux.
+    """The user's cache folder, created if missing; None if it cannot be written.
 
-    None where there is no home, or the folder cannot be written: a container's user
-    without an entry in passwd, HOME=/.
+    On Linux it is $XDG_CACHE_HOME/hiercam_keras or ~/.cache/hiercam_keras. It can be
+    missing in a container, with a user without an entry in passwd or with HOME=/.
     """
     try:
         folder = Path(platformdirs.user_cache_dir(_NAME)).absolute()
     except RuntimeError:  # there is no home
         return None
-    if home() is None and "~" in folder.parts:  # so do older versions of platformdirs
+    if home() is None and "~" in folder.parts:  # older platformdirs keep the "~"
         return None
     return None if _cannot_make(folder) or not _writable(str(folder)) else folder
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with ~ for the home folder.
+    """Replaces a leading ~ of a path by the home folder.
 
     Raises:
-      UserError: there is no home folder.
+      UserError: the path starts with ~ and there is no home folder.
     """
     try:
         return Path(path).expanduser()
@@ -69,7 +69,7 @@ def expanded(path: str | Path) -> Path:
 
 
 def home() -> Path | None:
-    """The home folder, None where there is none."""
+    """The home folder; None if there is none."""
     try:
         return Path.home()
     except RuntimeError:
@@ -77,7 +77,7 @@ def home() -> Path | None:
 
 
 def _cannot_make(folder: Path) -> str:
-    """Why a folder cannot be made, "" if it is there."""
+    """Creates a folder; returns the reason if this fails, else ""."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,7 +87,7 @@ def _cannot_make(folder: Path) -> str:
 
 @functools.cache
 def _writable(folder: str) -> bool:
-    """Found out by writing: permissions do not tell of a disk that is read-only."""
+    """Whether files can be written; permissions do not show a read-only file system."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return True

@@ -1,7 +1,7 @@
-"""The command line: flags, and the mode that they ask for.
+"""The command line: parses flags and runs the selected mode.
 
-The only file of the package that defines flags. `hiercam_keras.__main__` holds the
-signals and imports it.
+This is the only module that defines flags. `hiercam_keras.__main__` blocks signals and
+then imports it.
 """
 
 import importlib
@@ -31,7 +31,7 @@ _HELP = """What does a network look at, asked for the species and asked for the 
 
 
 class _ConfigParser(flags.ArgumentParser):
-    """In place of ml_collections' parser, which takes paths only."""
+    """Replaces ml_collections' parser, which accepts only paths."""
 
     def parse(self, argument: str) -> ConfigDict:
         """The config of `config_files.load`."""
@@ -40,7 +40,7 @@ class _ConfigParser(flags.ArgumentParser):
 
 config_flags.DEFINE_config_file(
     "config",
-    None,  # `_parse` adds the default, so that errors in overrides are met there
+    None,  # `_parse` adds the default, and handles errors in overrides
     "Experiment: a name or a file; --config.train.epochs=3 changes a field of it.",
 )
 FLAGS["config"].parser = _ConfigParser()
@@ -77,7 +77,7 @@ flags.DEFINE_bool("version", False, "Print the versions that a bug report needs.
 
 
 def program() -> str:
-    """The command that started this process, as a person would type it."""
+    """The command that started this process, for messages."""
     script = Path(sys.argv[0])
     if script.name == "__main__.py":
         return "python -m hiercam_keras"
@@ -85,13 +85,13 @@ def program() -> str:
 
 
 def default_config(argv: Sequence[str]) -> str | None:
-    """The experiment where --config is not given: of photographs if any are named.
+    """The default experiment: that for photographs if a flag names a data set.
 
     Args:
       argv: a command line.
 
     Returns:
-      Its name; None where --config is given.
+      Name of the experiment; None if --config is given.
     """
     if any(arg.split("=")[0] in ("--config", "-config") for arg in argv):
         return None
@@ -99,7 +99,7 @@ def default_config(argv: Sequence[str]) -> str | None:
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """Parses the flags; a wrong one is one line, help is ours and no error."""
+    """Parses the flags; prints help, versions or a one-line error, and exits."""
     if {"--help", "-h", "-help", "--helpshort", "help"} & set(argv[1:]):
         print(_HELP.format(program=program()), FLAGS.module_help(__name__), sep="\n")
         sys.exit(0)
@@ -129,7 +129,7 @@ def _fail(message: str) -> None:
 
 
 def _main(_: list[str]) -> None:
-    """Runs the mode and prints what it has to say at the end."""
+    """Runs the mode and prints its final message."""
     try:
         runtime.prepare_process()
         if FLAGS.multihost:
@@ -140,17 +140,17 @@ def _main(_: list[str]) -> None:
         settings.use_modules()
         with multihost.as_one():
             said = mode.run(settings)
-        signals.ignore()  # all is done
+        signals.ignore()  # the work is done
         if multihost.is_primary():
             print(said, flush=True)
     except UserError as error:
         _fail(str(error))
-    except BrokenPipeError:  # who read our words is gone, and the work is done
+    except BrokenPipeError:  # the reader of stdout has closed it; the work is done
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run() -> None:
-    """Runs the program that sys.argv asks for; does not return after a stop."""
+    """Runs the program with sys.argv; does not return after a stop."""
     runtime.relaunch_with_fast_malloc()
     with signals.orderly():
         app.run(_main, flags_parser=_parse)

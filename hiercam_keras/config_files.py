@@ -1,9 +1,9 @@
-"""Config files of experiments: by name, from any folder, or by path.
+"""Loads config files of experiments by name or by path.
 
-The experiments of this project are one package, installed as `hiercam_keras.configs`
-and in a checkout the folder configs/. Its files know each other by relative imports, so
-that no `configs` of a user can take their place. A file of a user that imports
-`configs.x` gets the user's own module where there is one, else this project's.
+The experiments of this project are a package: `hiercam_keras.configs` if installed, the
+folder configs/ in a checkout. They import each other relatively, so a user's package
+`configs` cannot replace them. A user's config file that imports `configs.x` gets the
+user's module if there is one, else this project's.
 """
 
 import contextlib
@@ -21,30 +21,30 @@ from ml_collections import ConfigDict
 from hiercam_keras.errors import UserError
 
 _PACKAGE = "hiercam_keras.configs"
-_PUBLIC = "configs"  # what config files call it
+_PUBLIC = "configs"  # name of the package in imports of config files
 
 
 def folder() -> Path:
-    """Where the experiments of this project are."""
+    """Folder of this project's experiments."""
     package = Path(__file__).absolute().parent
     installed = package / _PUBLIC
     return installed if installed.is_dir() else package.parent / _PUBLIC
 
 
 def names() -> list[str]:
-    """Names that `load` takes in place of a path, sorted."""
+    """Sorted names of experiments that `load` accepts instead of a path."""
     return sorted(path.stem for path in folder().glob("[a-z]*.py"))
 
 
 def load(spec: str) -> ConfigDict:
-    """The config that a file makes, with a fixed set of fields.
+    """Loads a config; it is locked, so no fields can be added.
 
     Args:
-      spec: one of `names`, or the path of a Python file with a function `get_config`;
-        after a colon, the argument of the function.
+      spec: one of `names`, or the path of a Python file with a function `get_config`.
+        An argument for the function can follow after a colon.
 
     Raises:
-      UserError: there is no such file, or its code fails.
+      UserError: there is no such file, its code fails, or it returns no ConfigDict.
     """
     place, *argument = spec.split(":", 1)
     path, ours = _find(place)
@@ -52,7 +52,7 @@ def load(spec: str) -> ConfigDict:
         try:
             module = _import(f"{_PACKAGE}.{path.stem}") if ours else _run(path)
             config = module.get_config(*argument)
-        except Exception as error:  # a user's code can fail in any way
+        except Exception as error:  # user code can raise anything
             what = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(f"{path} makes no config ({what}).") from error
     if not isinstance(config, ConfigDict):
@@ -61,7 +61,7 @@ def load(spec: str) -> ConfigDict:
 
 
 def _find(place: str) -> tuple[Path, bool]:
-    """The file, and whether it is one of this project's."""
+    """Path of a config file, and whether it is one of this project's."""
     path = Path(place).expanduser()
     if path.is_file():
         return path, path.resolve().parent == folder().resolve()
@@ -75,7 +75,7 @@ def _find(place: str) -> tuple[Path, bool]:
 
 
 def _run(path: Path) -> ModuleType:
-    """The module of a user's file, in no package."""
+    """Executes a user's file as a module outside of any package."""
     loader = importlib.machinery.SourceFileLoader("config_file", str(path))
     spec = importlib.util.spec_from_loader(loader.name, loader)
     module = importlib.util.module_from_spec(spec)
@@ -84,7 +84,7 @@ def _run(path: Path) -> ModuleType:
 
 
 def _import(name: str) -> ModuleType:
-    """A module of this project's experiments, which need not be installed."""
+    """Imports a module of this project's experiments, installed or in a checkout."""
     if _PACKAGE not in sys.modules:
         spec = importlib.util.spec_from_file_location(
             _PACKAGE,
@@ -98,9 +98,10 @@ def _import(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _configs_seen_from(path: Path) -> Iterator[None]:
-    """In the block `configs` is a user's, with what it lacks from this project.
+    """Makes `configs` the user's package in the block; this project's fills gaps.
 
-    A user's is found by Python, else it is the file's folder if that has the name.
+    The user's package is that on sys.path, else the folder of the file if its name is
+    `configs`.
     """
     before = _take_configs()
     finder = _LastFinder(path.absolute().parent)
@@ -114,13 +115,13 @@ def _configs_seen_from(path: Path) -> Iterator[None]:
 
 
 def _take_configs() -> dict[str, ModuleType]:
-    """Removes `configs` and its modules from those that are imported."""
+    """Removes `configs` and its submodules from sys.modules, and returns them."""
     mine = [name for name in sys.modules if f"{name}.".startswith(f"{_PUBLIC}.")]
     return {name: sys.modules.pop(name) for name in mine}
 
 
 class _LastFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds `configs` and its modules where no other finder does."""
+    """Finds `configs` and its submodules if no other finder does."""
 
     def __init__(self, place: Path):
         self.own = [str(place)] if place.name == _PUBLIC else []
@@ -139,6 +140,6 @@ class _LastFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Puts this project's module in the place of the new one."""
+        """Replaces the new module in sys.modules by this project's module."""
         child = module.__name__.rpartition(".")[2]
         sys.modules[module.__name__] = _import(f"{_PACKAGE}.{child}")

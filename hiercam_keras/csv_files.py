@@ -1,11 +1,11 @@
-"""The one reader of CSV files: as programs write them, and as spreadsheets do.
+"""Reads CSV files of programs and of spreadsheets.
 
-Spreadsheets begin a file with a byte order mark or with `sep=;`, write UTF-16 with tabs
-("Unicode text"), separate cells by semicolons where the comma is the decimal sign,
-append empty columns, leave out empty cells at the end of a row, and keep the blanks and
-the letter case of a header as somebody typed them. Statistics programs write NA into an
-empty cell. All of this is read; text in another encoding than UTF-8 or UTF-16 is an
-error, because its letters cannot be known.
+Spreadsheets start a file with a byte order mark or `sep=;`, write UTF-16 with tabs
+("Unicode text"), use semicolons where the comma is the decimal sign, append empty
+columns, omit empty cells at the end of a row, and keep blanks and letter case of header
+names. Statistics programs write NA into an empty cell. All these variants are supported.
+An encoding other than UTF-8 or UTF-16 is an error, because it cannot be detected
+reliably.
 """
 
 import codecs
@@ -34,11 +34,11 @@ class Table:
 
     Attributes:
       path: of the file.
-      columns: names as the header has them, without outer blanks. In lower case unless
-        the table was read as `exact`. A column without a name that holds something is
-        called "unnamed column 2", by its position from 1.
+      columns: names of the header in lower case, with blanks normalized; unchanged if
+        `exact`. A column without a name is called "unnamed column 2", by its position
+        from 1; empty names at the end are dropped.
       delimiter: between cells.
-      exact: whether rows must have all their cells, and may be blank.
+      exact: whether rows must have all cells, and are returned unchanged.
     """
 
     path: Path
@@ -48,27 +48,29 @@ class Table:
     _text: str = dataclasses.field(repr=False)
 
     def find(self, names: Iterable[str]) -> list[str]:
-        """The columns that have one of these names, in the order of `names`.
+        """Columns with one of the names, in the order of `names`.
 
-        Letter case does not matter; blanks, hyphens and underscores are equal.
+        Ignores letter case; blanks, hyphens and underscores are equivalent.
         """
         by_key = {_key(column): column for column in self.columns}
         found = (by_key.get(_key(name)) for name in names)
         return list(dict.fromkeys(column for column in found if column is not None))
 
     def rows(self, blank: bool = False) -> Iterator[tuple[int, dict[str, str]]]:
-        """(line of the file, cell by column) of each row; cells without outer blanks.
+        """Yields (line number, cell by column) of each row.
 
-        Rows without any filled cell are skipped unless the table is `exact`, which
-        also keeps the blanks of cells. A row that spans lines has its first one. Cells
-        of `MISSING` are empty, unless the table is `exact`; their number is logged.
+        Cells are stripped, rows without a filled cell are skipped, and cells of
+        `MISSING` are empty and counted in the log, unless the table is `exact`. The
+        line number is that of the row's first line, from 1.
 
         Args:
-          blank: keep rows without any filled cell, where the number of rows counts. In
-            a table of one column these are empty lines, but for those at the end.
+          blank: whether to keep rows without a filled cell, for tables in which the
+            number of rows matters. In a table with one column these are empty lines;
+            those at the end are skipped.
 
         Raises:
-          UserError: a row has more cells than the header, or is no CSV.
+          UserError: a row has more cells than the header (`exact`: another number), or
+            is no valid CSV.
         """
         width = len(self.columns)
         cells = _cells(self.path, self._text, self.delimiter, blank and width == 1)
@@ -98,7 +100,7 @@ class Table:
             )
 
     def number(self, text: str) -> float:
-        """The number in a cell; with a decimal comma where commas do not delimit.
+        """Parses a number; accepts a decimal comma unless the delimiter is a comma.
 
         Raises:
           ValueError: the text is no number.
@@ -110,20 +112,21 @@ def read(path: str | os.PathLike, exact: bool = False) -> Table:
     """Opens a CSV file and reads its header.
 
     Args:
-      path: UTF-8 with or without a byte order mark, or UTF-16 with one. Cells are
-        separated by commas, semicolons, tabs or bars, whichever the header has most.
-      exact: for files that this program wrote: names and cells stay as they are, and
-        each row has all its cells.
+      path: UTF-8 with or without a byte order mark, or UTF-16 with one. The delimiter
+        is given by `sep=`, or is the comma, semicolon, tab or bar that divides the
+        header into the most cells.
+      exact: for files of this program: names and cells are unchanged, and each row has
+        all cells.
 
     Raises:
-      UserError: with the file and the line: it cannot be read, is empty, is not UTF-8,
-        or two columns have one name.
+      UserError: the file cannot be read, is empty or is not UTF-8, or a column name
+        occurs twice. The message names file and line.
     """
     path = Path(path)
     text, delimiter = _decoded(path), None
     if match := _SEPARATOR_LINE.match(text):
         delimiter = match[1]
-        # The line stays as a blank one, so that numbers of lines stay right.
+        # The line is kept as a blank line, so that line numbers remain correct.
         text = match[2] + text[match.end() :]
     delimiter = delimiter or _delimiter(path, text)
     line, header = next(_cells(path, text, delimiter), (0, None))
@@ -159,12 +162,12 @@ def _decoded(path: Path) -> str:
 
 
 def _delimiter(path: Path, text: str) -> str:
-    """The separator that divides the header into the most cells; a comma if none."""
+    """The delimiter that divides the header into the most cells; by default a comma."""
 
     def cells(delimiter: str) -> int:
         try:
             return max(1, len(next(_cells(path, text, delimiter), (0, []))[1]))
-        except UserError:  # quotes that end elsewhere with this separator
+        except UserError:  # invalid quotes with this delimiter
             return 0
 
     return max(DELIMITERS, key=cells)
@@ -173,13 +176,13 @@ def _delimiter(path: Path, text: str) -> str:
 def _cells(
     path: Path, text: str, delimiter: str, empty: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of each row that is no empty line; the first is the header.
+    """Yields (line, cells) of each row that is not empty; the first is the header.
 
-    With `empty`, empty lines between rows are rows without cells.
+    With `empty`, empty lines between rows are yielded as rows without cells.
     """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     first = True
-    waiting: list[int] = []  # empty lines, until a row follows them
+    waiting: list[int] = []  # line numbers of empty lines since the last row
     while True:
         line = reader.line_num + 1
         try:

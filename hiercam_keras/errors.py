@@ -1,28 +1,32 @@
-"""Errors that a user can cause, told in one line instead of a traceback."""
+"""Errors that are reported to the user in one line, without a traceback."""
 
 import contextlib
 from collections.abc import Iterator
 
 from hiercam_keras import wording
 
-TRY_AGAIN = 75  # exit status of sysexits.h: the same command will go on
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the command can be run again
 
 
 class UserError(ValueError):
-    """What was expected, what was found, and what to do, in one message.
+    """An error that the user can correct: a wrong flag, folder, file or config field.
 
-    `cli.py` prints the message after "error: " and exits with status 1. Raise it for
-    anything that a user can get wrong: a flag, a folder, a file, a config field.
+    The message says what was expected, what was found, and what to do. `cli.py` prints
+    it after "error: " and exits with status 1.
     """
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the program to stop.
+    """A signal requested a stop of the program.
 
-    No Exception, so that nobody who handles failures takes it for one: a checkpoint
-    that is being read when the signal comes is not damaged. A KeyboardInterrupt, since
-    asyncio passes these on and holds back all others. `cli.py` prints the message
-    after "stopped: " and exits with `status`: TRY_AGAIN for SIGTERM, 130 for Ctrl-C.
+    Derives from KeyboardInterrupt, not Exception, so `except Exception` does not catch
+    it: a checkpoint is not damaged because a signal arrived while it was read. asyncio
+    propagates KeyboardInterrupt, but stores other exceptions. `signals.orderly` prints
+    the message after "stopped: " and exits with `status`.
+
+    Args:
+      message: the signal, and advice on how to continue.
+      status: exit status, TRY_AGAIN for SIGTERM, 130 for Ctrl-C.
     """
 
     def __init__(self, message: str, status: int):
@@ -32,11 +36,11 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def explain_out_of_memory(batch_size: int, field: str) -> Iterator[None]:
-    """Turns an allocation that failed on the device or the host into a UserError.
+    """Converts a failed allocation on the device or the host to a UserError.
 
     Args:
-      batch_size: images in a batch of the work inside.
-      field: the config field that sets it.
+      batch_size: images in a batch within the context.
+      field: config field that sets the batch size, for the message.
     """
     try:
         yield

@@ -1,16 +1,16 @@
-"""File names for what data names: photographs, taxa, ranks, data sets.
+"""Derives file names from names in the data: photographs, taxa, ranks, data sets.
 
-Every function depends on its arguments alone, so a file keeps its name when another
-image is added. A text that is a good file name stays as it is. Any other text gets a
-readable name with a mark, `~` and 12 hexadecimal digits of the text's SHA-256:
-`Crows/Jays` becomes `Crows-Jays~4413f4320f86`.
+All functions are pure, so a file keeps its name when images are added. A text that is a
+valid file name is unchanged. Any other text becomes a readable name with a mark: `~`
+and 12 hexadecimal digits of the text's SHA-256. `Crows/Jays` becomes
+`Crows-Jays~4413f4320f86`.
 
-Two texts never share a name (short of a collision of 48 bits). A name is used without
-a mark only if the text can be read back from it, so names without a mark differ; marks
-differ; and a text that looks marked gets a mark.
+Different texts have different names, except for a collision of 48 bits. A name has no
+mark only if the text can be recovered from it, so unmarked names differ. A text that
+looks like a marked name gets a mark.
 
-Letter case is kept: two texts that differ in nothing else have two names, but one file
-on a disk that ignores case.
+Letter case is preserved. Texts that differ only in case have different names, but refer
+to one file on a case-insensitive file system.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-# UTF-8 bytes of a name with its suffix. Most file systems take 255; the rest is room
-# for temporary names and for what people append.
+# Longest name with its suffix, in bytes of UTF-8. Most file systems allow 255; the rest
+# is reserved for temporary names and for text that users append.
 MAX_BYTES = 200
 
 _MARK = re.compile(r"~[0-9a-f]{12}\Z")
@@ -31,10 +31,10 @@ _IMAGE = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?|hei[cf]|avif)\Z", re.IGNOR
 
 
 def file_name(text: str, suffix: str = "") -> str:
-    """The name of a file or folder for any text.
+    """Name of a file or folder for any text.
 
     Args:
-      text: what it is named after; it is one part, a slash in it is replaced.
+      text: to name it after; slashes are replaced.
       suffix: of the file, with its dot.
 
     Returns:
@@ -44,32 +44,32 @@ def file_name(text: str, suffix: str = "") -> str:
 
 
 def image_path(example_id: str, suffix: str) -> str:
-    """The relative path, with slashes, of a file that is made for an image.
+    """Relative path, with slashes, of a file derived from an image.
 
-    `a/x.jpg` has `a/x<suffix>`. An image of another kind keeps its own suffix, since
-    `a/x.jpg` may be in the same folder: `a/x.png` has `a/x.png<suffix>`. An id without
-    an image's suffix has a mark.
+    `a/x.jpg` gives `a/x<suffix>`. Other image formats keep their suffix, because
+    `a/x.jpg` may exist as well: `a/x.png` gives `a/x.png<suffix>`. An id without an
+    image suffix gets a mark.
 
     Args:
       example_id: of the image.
       suffix: of an image file, with its dot.
     """
     *folders, name = example_id.split("/")
-    # The files end in an image's suffix, so no folder may.
+    # Files end in an image suffix, so folders must not.
     parts = [_name(one, one, None if _IMAGE.search(one) else one) for one in folders]
     stem = name.removesuffix(".jpg")
     return "/".join([*parts, _name(name, stem, _image(stem), suffix)])
 
 
 def flat_name(example_id: str, suffix: str, taxon: str = "") -> str:
-    """The name of a file that is made for an image, in one folder with all others.
+    """Name of a file derived from an image, for a single folder with all files.
 
-    `a/x.jpg` has `a__x<suffix>`; the suffix of the image as in `image_path`.
+    `a/x.jpg` gives `a__x<suffix>`; image suffixes are treated as in `image_path`.
 
     Args:
       example_id: of the image.
       suffix: of the file, with its dot.
-      taxon: that the file is about: `a__x__Accipiter_nisus<suffix>`.
+      taxon: subject of the file, if any: `a__x__Accipiter_nisus<suffix>`.
     """
     name = example_id.removesuffix(".jpg").replace("/", "__")
     if not taxon:
@@ -81,27 +81,27 @@ def flat_name(example_id: str, suffix: str, taxon: str = "") -> str:
 
 
 def words_name(text: str) -> str:
-    """As `file_name`, with underscores for blanks: `Accipiter_nisus`."""
+    """Same as `file_name`, with underscores instead of blanks: `Accipiter_nisus`."""
     name = _words(text)
     return _name(text, name, name.replace("_", " "))
 
 
 def joined_name(parts: Sequence[str], by: str) -> str:
-    """One name of several texts: `family+species`."""
+    """One name for several texts, joined by `by`: `family+species`."""
     text, name = "\0".join(parts), by.join(parts)
     return _name(text, name, "\0".join(name.split(by)))
 
 
 def marked(text: str, name: str) -> str:
-    """`name`, which is one of many for other texts, with the mark of this text."""
+    """Appends the mark of a text to a name."""
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]
     return f"{name}~{digest}"
 
 
 def readable(text: str, most: int = MAX_BYTES) -> str:
-    """The text without what file names cannot hold, at most `most` bytes of UTF-8.
+    """Removes characters that are invalid in file names; at most `most` bytes of UTF-8.
 
-    Several texts may give the same; "_" where nothing is left.
+    The result is not unique. It is "_" if no character is left.
     """
     text = unicodedata.normalize("NFC", _RESERVED.sub("-", text)).lstrip(". ")
     if _DEVICE.match(text):
@@ -110,7 +110,7 @@ def readable(text: str, most: int = MAX_BYTES) -> str:
 
 
 def in_full(path: str | Path) -> str:
-    """A path in a message: with the folder that it begins in, if it is relative."""
+    """A path for messages; a relative path with the current folder appended."""
     path = Path(path)
     return str(path) if path.is_absolute() else f"{path} (in {Path.cwd()})"
 
@@ -120,12 +120,15 @@ def _words(text: str) -> str:
 
 
 def _image(stem: str) -> str:
-    """The name that a stem is made of."""
+    """The image name of a stem, inverse of removing `.jpg`."""
     return stem if _IMAGE.search(stem) else f"{stem}.jpg"
 
 
 def _name(text: str, name: str, read_back: str | None, suffix: str = "") -> str:
-    """`name`, with a mark unless it is valid and `read_back` from it is the text."""
+    """Returns `name`, with a mark unless it is valid and `read_back` equals the text.
+
+    `read_back` is the text recovered from `name`; None to force a mark.
+    """
     most = MAX_BYTES - len(suffix.encode())
     if read_back == text and readable(name, most) == name and not _MARK.search(name):
         return name + suffix

@@ -1,17 +1,16 @@
-"""What a map is made of: one definition each of degenerate, energy and min-max.
+"""Definitions of degenerate maps, energy and min-max scaling. NumPy only.
 
-NumPy only, for every room: `cam` makes maps, `metrics` measures them, `report` shows
-them. A map is any (..., h, w) array, one or many at once. Only its positive part
-counts, since that is the evidence for a target.
+They are shared by `cam`, `metrics` and `report`. Maps are arrays (..., h, w). Only the
+positive part is used, because it is the evidence for a target.
 """
 
 from typing import Any
 
 import numpy as np
 
-SIDE = 64  # cells of the maps on which shares of energy are taken
-HOT = 0.5  # a cell of a min-max heatmap above it is hot
-# A map whose range is below this share of its maximum is rounding noise on a constant.
+SIDE = 64  # side in cells of the maps used to compute shares of energy
+HOT = 0.5  # threshold of hot cells in a min-max heatmap
+# A range below this fraction of the maximum is rounding noise of a constant map.
 _FLAT = 1e-6
 
 
@@ -19,7 +18,8 @@ def positive(maps: Any) -> np.ndarray:
     """Maps as float64 (..., h, w), clipped at 0.
 
     Raises:
-      ValueError: fewer than two axes, an empty map, or a value that is not finite.
+      ValueError: there are fewer than two axes, a map is empty, or a value is not
+        finite.
     """
     maps = np.asarray(maps, dtype=np.float64)
     if maps.ndim < 2 or 0 in maps.shape[-2:]:
@@ -30,11 +30,11 @@ def positive(maps: Any) -> np.ndarray:
 
 
 def is_degenerate(maps: Any, xp: Any = np) -> Any:
-    """Whether a map shows nothing: its positive part is 0, constant, or not finite.
+    """Whether the positive part of a map is 0, constant or not finite.
 
     Args:
       maps: (..., h, w).
-      xp: NumPy, or the module of another kind of arrays (jax.numpy).
+      xp: the array module: numpy or jax.numpy.
 
     Returns:
       bool (...).
@@ -48,20 +48,21 @@ def is_degenerate(maps: Any, xp: Any = np) -> Any:
 def energy(maps: Any) -> np.ndarray:
     """The positive part divided by its sum: float64 (..., h, w), each sums to 1.
 
-    A degenerate map becomes uniform, 1/(h w) everywhere: it prefers no place.
+    A degenerate map becomes uniform, 1/(h w) everywhere. Raises ValueError as
+    `positive`.
     """
     maps = positive(maps)
     flat = is_degenerate(maps)[..., None, None]
-    # By the maximum first: the sum of tiny values may round to zero.
+    # Divided by the maximum first, as a sum of tiny values may round to zero.
     peak = maps.max(axis=(-2, -1), keepdims=True)
     maps = np.divide(maps, peak, out=np.ones_like(maps), where=~flat)
     return maps / maps.sum(axis=(-2, -1), keepdims=True)
 
 
 def minmax(maps: Any) -> np.ndarray:
-    """(h - min)/(max - min) of the positive part: float64 (..., h, w) in 0 .. 1.
+    """(h - min)/(max - min) of the positive part: float64 (..., h, w) in 0..1.
 
-    A degenerate map becomes zeros.
+    A degenerate map becomes zeros. Raises ValueError as `positive`.
     """
     maps = positive(maps)
     flat = is_degenerate(maps)[..., None, None]

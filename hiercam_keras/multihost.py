@@ -1,8 +1,8 @@
-"""Several processes, one run: they find each other, deal out the work, and one writes.
+"""Runs in several processes: initialization, barriers, and handling of lost processes.
 
-Each process reads its part of every batch; JAX adds up the gradients over all devices
-of all processes. The first process alone writes what there is one of (the log, the
-checkpoints, the model); maps are written by the process that made them.
+Each process reads its part of every batch; JAX sums the gradients over the devices of
+all processes. Only the primary process writes shared files (the log, the checkpoints,
+the model). Each process writes the maps that it computed.
 """
 
 import contextlib
@@ -16,20 +16,23 @@ from hiercam_keras import wording, workdir
 from hiercam_keras.errors import UserError
 
 MODES = ("train", "eval", "predict", "cam")
-LOST_SECONDS = 30  # until a process that says nothing any more is given up
+LOST_SECONDS = 30  # without a heartbeat before a process counts as lost
 _LOST = ("gloo", "heartbeat", "coordination", "connection", "unavailable", "peer")
 _joined = False
 
 
 def join(mode: str) -> None:
-    """Makes this process one of several, before anything asks for devices.
+    """Initializes `jax.distributed`; call it before any use of devices.
 
-    On Slurm, Open MPI, GKE and TPU pods JAX finds the others by itself. Elsewhere the
-    variables JAX_COORDINATOR_ADDRESS (host:port of the first process),
-    JAX_NUM_PROCESSES and JAX_PROCESS_ID say who they are.
+    On Slurm, Open MPI, GKE and TPU pods JAX detects the other processes. Elsewhere set
+    the environment variables JAX_COORDINATOR_ADDRESS (host:port of the first process),
+    JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
+    Args:
+      mode: of the program.
 
     Raises:
-      UserError: a mode that one process does alone, or the others cannot be found.
+      UserError: the mode does not support several processes, or they cannot be found.
     """
     if mode not in MODES:
         raise UserError(
@@ -68,7 +71,7 @@ def join(mode: str) -> None:
 
 
 def part() -> tuple[int, int]:
-    """Number of this process, from 0, and how many there are."""
+    """Index of this process, from 0, and the number of processes."""
     if not _joined:
         return 0, 1
     import jax
@@ -77,12 +80,12 @@ def part() -> tuple[int, int]:
 
 
 def is_primary() -> bool:
-    """Whether this process writes what there is one of."""
+    """Whether this is the process that writes shared files, index 0."""
     return part()[0] == 0
 
 
 def barrier(name: str) -> None:
-    """Waits until every process has come here."""
+    """Waits until all processes have called it with this name."""
     if part()[1] > 1:
         from jax.experimental import multihost_utils
 
@@ -90,7 +93,7 @@ def barrier(name: str) -> None:
 
 
 def all_of(mine: bool) -> bool:
-    """Whether it is true in every process; all of them have to ask."""
+    """Logical AND over all processes. A collective: all processes must call it."""
     if part()[1] == 1:
         return mine
     import numpy as np
@@ -101,7 +104,10 @@ def all_of(mine: bool) -> bool:
 
 @contextlib.contextmanager
 def primary_first(name: str) -> Iterator[None]:
-    """The block runs in the first process, then in all others, which find its files."""
+    """Runs the block in the primary process, then in all others.
+
+    The others can use the files that the primary process wrote.
+    """
     if not is_primary():
         barrier(name)
     yield
@@ -111,10 +117,13 @@ def primary_first(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def as_one() -> Iterator[None]:
-    """The block ends in all processes, or the loss of one is a UserError in the others.
+    """Waits for all processes at the end of the block.
 
-    The first process has more to do at the end, as it draws and writes alone. Who is
-    through waits for it here: JAX would give it up after LOST_SECONDS.
+    The primary process takes longer, as it alone draws figures and writes files.
+    Without the barrier JAX would report it as lost after LOST_SECONDS.
+
+    Raises:
+      UserError: another process was lost.
     """
     try:
         yield
@@ -127,7 +136,10 @@ def as_one() -> Iterator[None]:
 
 
 def lost(error: Exception) -> UserError | None:
-    """What to tell if an error comes of another process that failed; else None."""
+    """The UserError for an error caused by the failure of another process; else None.
+
+    Recognizes such errors by words of JAX's and Gloo's messages.
+    """
     if part()[1] == 1 or not any(word in str(error).lower() for word in _LOST):
         return None
     first = str(error).strip().splitlines()[0]
@@ -138,7 +150,11 @@ def lost(error: Exception) -> UserError | None:
 
 
 def leave(status: int) -> None:
-    """Ends this process; of several at once, as the others would be waited for."""
+    """Exits with a status.
+
+    With several processes it exits immediately, as an orderly shutdown of JAX would
+    wait for the others.
+    """
     if part()[1] == 1:
         sys.exit(status)
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, now and then a line in a log."""
+"""Progress of long tasks: a bar on a terminal, else a log line every 10 s."""
 
 import sys
 import time
@@ -19,14 +19,14 @@ def progress(
     unit: str = "img",
     count: Callable[[Item], int] = lambda item: 1,
 ) -> Iterator[Item]:
-    """Yields `items`, showing how far, how fast and how long still.
+    """Yields `items`, and reports progress, speed and remaining time.
 
     Args:
-      items: what is worked through.
-      total: how many units there are in all.
-      desc: what is being done, in a word or two.
-      unit: what is counted.
-      count: units in one item (a batch holds many).
+      items: items to process.
+      total: number of units in all items.
+      desc: short name of the task.
+      unit: name of the counted unit.
+      count: number of units in an item, such as images in a batch.
     """
     if sys.stderr.isatty():
         yield from _bar(items, total, desc, unit, count)

@@ -1,6 +1,6 @@
-"""The process: launch settings, backend, seeds, dtype policy, and quiet libraries.
+"""Setup of the process: malloc, backend, seeds, dtype policy, devices and logging.
 
-`prepare_process` comes before keras, jax or tensorflow are imported, `start` after the
+Call `prepare_process` before importing keras, jax or tensorflow, and `start` once the
 config is known.
 """
 
@@ -18,14 +18,14 @@ from hiercam_keras import cache_folder, wording
 from hiercam_keras.errors import UserError
 
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"
-# One heap that large arrays come from, too, and that is never given back.
+# A single heap, also for large arrays, that never returns memory to the kernel.
 _KEEP_MEMORY = (
     "glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:"
     f"glibc.malloc.trim_threshold={2**40}:glibc.malloc.top_pad={2**26}"
 )
-_ROOMY = 20 * 10**9  # bytes of memory from which on a process may keep what it freed
+_ROOMY = 20 * 10**9  # bytes of memory required to keep freed memory
 _RELAUNCHED = "HIERCAM_RELAUNCHED"
-# What `versions` calls a package, and the distributions that it may come from.
+# Names that `versions` reports, and the distributions that provide the package.
 _VERSIONS = {
     "keras": ("keras",),
     "jax": ("jax",),
@@ -43,7 +43,7 @@ _VERSIONS = {
     "matplotlib": ("matplotlib",),
 }
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-# What a container may have, in its second and in its first form.
+# Memory limit of a container, for cgroup v2 and v1.
 _LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -51,14 +51,14 @@ _LIMITS = (
 
 
 def malloc_settings() -> str:
-    """What GLIBC_TUNABLES should be on this machine, "" for as it is.
+    """Value of GLIBC_TUNABLES for this machine; "" to leave it unset.
 
-    XLA on a CPU asks for gigabytes at each step and gives them back after it. By itself
-    malloc maps and unmaps them, and the kernel clears every page anew, at each step.
-    Huge pages are asked for where the kernel gives them on demand (`madvise`). Freed
-    memory is kept on machines with 20 GB or more only: pieces of it lie between what is
-    in use, and a training may hold twice as much as it needs. docs/PERFORMANCE.md tells
-    what both give.
+    XLA on a CPU allocates gigabytes at each step and frees them afterwards. By default
+    malloc maps and unmaps this memory, so the kernel clears all pages at each step.
+    Huge pages are requested if the kernel provides them on request (`madvise`). Freed
+    memory is kept only on machines with at least 20 GB, because fragmentation may
+    double the memory of a training. docs/PERFORMANCE.md has measurements of both
+    settings.
     """
     settings = []
     try:
@@ -72,7 +72,7 @@ def malloc_settings() -> str:
 
 
 def _memory() -> int:
-    """Bytes that this process may have: those of the machine, or of its container."""
+    """Memory in bytes of the machine, or the limit of its container if lower."""
     found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for path in _LIMITS:
         try:
@@ -83,12 +83,12 @@ def _memory() -> int:
 
 
 def relaunch_with_fast_malloc() -> None:
-    """Starts this process over, once, with `malloc_settings`.
+    """Restarts this process once by exec, with `malloc_settings`.
 
-    glibc reads its tunables only at the start of a process. Does nothing where it would
-    not help or where somebody decided already: off Linux, with GLIBC_TUNABLES or
-    HIERCAM_RELAUNCHED set, or where the process runs no file (main.py, the __main__.py
-    of `python -m`, the script `hiercam`) that its command would run again.
+    glibc reads its tunables only at process start. Returns without effect outside
+    Linux, if GLIBC_TUNABLES or HIERCAM_RELAUNCHED is set, if there are no settings, or
+    if the process does not run a file (main.py, the __main__.py of `python -m`, the
+    script `hiercam`) that can be started again.
     """
     if not sys.platform.startswith("linux") or not os.path.isfile(sys.argv[0]):
         return
@@ -103,13 +103,13 @@ def relaunch_with_fast_malloc() -> None:
 
 
 def prepare_process() -> None:
-    """Sets what the libraries read when they are imported, and quiets their chatter."""
+    """Sets environment variables that libraries read at import, and limits logging."""
     os.environ["KERAS_BACKEND"] = "jax"
     os.environ["KERAS_NNX_ENABLED"] = "false"
-    if cache_folder.home() is None:  # TensorFlow would make a folder with the name "~"
+    if cache_folder.home() is None:  # TensorFlow would create a folder named "~"
         place = cache_folder.user_cache() or Path(tempfile.gettempdir())
         os.environ.setdefault("KERAS_HOME", str(place / ".keras"))
-        # matplotlib 3.10 looks for a home when Keras imports it.
+        # matplotlib 3.10, which Keras imports, needs a home folder.
         os.environ.setdefault("MPLCONFIGDIR", str(place / "matplotlib"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -121,7 +121,7 @@ def prepare_process() -> None:
         os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
     _plain_log_lines()
     for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
-        # `fit` would do fewer steps than the log and the checkpoints count.
+        # With these `fit` runs fewer steps than the log and the checkpoints count.
         if os.environ.pop(name, None) is not None:
             logging.warning("%s is set and has no effect on this program", name)
     for name in ("jax", "tensorflow", "matplotlib", "h5py", "PIL"):
@@ -132,12 +132,12 @@ def prepare_process() -> None:
 
 
 def _not_orbax_chatter(record: python_logging.LogRecord) -> bool:
-    """Orbax tells each step of a save; what fails is raised besides."""
+    """Filters out Orbax's log of each save; its failures are raised as exceptions."""
     return "orbax" not in record.pathname
 
 
 def _plain_log_lines() -> None:
-    """A person reads these lines: the message, and its level when it is a warning."""
+    """Formats log lines as the message alone; warnings and errors have their level."""
 
     class Plain(python_logging.Formatter):
         def format(self, record):
@@ -151,10 +151,10 @@ def _plain_log_lines() -> None:
 
 
 def set_keras_defaults() -> None:
-    """Sets what ~/.keras/keras.json may have otherwise, as results depend on it.
+    """Overrides settings of ~/.keras/keras.json that affect results.
 
-    With channels_first a network would take the rows of an image for its channels. The
-    file's backend and nnx_enabled are set by `prepare_process`.
+    With channels_first a network would interpret the rows of an image as channels.
+    `prepare_process` overrides the backend and nnx_enabled.
     """
     import keras
 
@@ -166,16 +166,16 @@ def set_keras_defaults() -> None:
 def start(
     seed: int, dtype: str = "float32", devices: int = 0, alone: bool = False
 ) -> None:
-    """Seeds Keras, sets its dtype policy and its devices, and caches compilations.
+    """Seeds Keras, sets dtype policy and devices, and enables the compilation cache.
 
     Args:
-      seed: for weights and dropout; batches take theirs from the config.
+      seed: for weights and dropout; the seed of batches is in the config.
       dtype: a Keras dtype policy, "float32" or "mixed_bfloat16".
-      devices: local devices that share each batch; 0 for all of them.
-      alone: where there are several processes, each has batches of its own.
+      devices: number of local devices that share each batch; 0 for all of them.
+      alone: whether each of several processes has its own batches.
 
     Raises:
-      UserError: there are fewer devices.
+      UserError: there are fewer local devices.
     """
     import jax
     import keras
@@ -191,7 +191,7 @@ def start(
 
 
 def _share_batches(wanted: int, alone: bool) -> None:
-    """Data parallelism over the local devices, and over those of all processes."""
+    """Sets data parallelism over local devices, or over those of all processes."""
     import jax
     import keras
 
@@ -216,15 +216,15 @@ def _share_batches(wanted: int, alone: bool) -> None:
 
 
 def training_batch(size: int, most: int) -> int:
-    """The batch size that fits; logs it if it is another than was asked for.
+    """Adjusts a batch size to the devices and the data; logs a change.
 
     Args:
-      size: asked for, images of all devices together.
-      most: images of the training split.
+      size: requested number of images over all devices.
+      most: number of images in the training split.
 
     Returns:
-      The next multiple of the number of devices, as all share a batch evenly; where
-      that is more than there are images, the largest multiple that is not.
+      `size` rounded up to a multiple of the number of devices; if this exceeds `most`,
+      the largest multiple that does not.
 
     Raises:
       UserError: there are fewer images than devices.
@@ -248,13 +248,15 @@ def training_batch(size: int, most: int) -> int:
 
 
 def resumed_batch(size: int) -> int:
-    """The batch size that a run began with, which it keeps: a step stands for it.
+    """Checks that a resumed run can keep its batch size, and returns it.
+
+    The batch size must not change, because checkpoints count steps.
 
     Args:
-      size: images of all devices together.
+      size: number of images over all devices.
 
     Raises:
-      UserError: the devices cannot share it evenly; the message names counts that can.
+      UserError: it is no multiple of the devices; the message lists possible numbers.
     """
     devices = _num_sharing()
     if size % devices:
@@ -270,7 +272,7 @@ def resumed_batch(size: int) -> int:
 
 
 def _num_sharing() -> int:
-    """Devices that share each batch."""
+    """Number of devices that share each batch."""
     import keras
 
     distribution = keras.distribution.distribution()
@@ -278,10 +280,10 @@ def _num_sharing() -> int:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on, and the machine's platform.
+    """Versions of packages that results depend on, and the platform.
 
-    They are read from the metadata of what is installed, so nothing is imported and no
-    device is asked. What is not installed is left out.
+    They are read from package metadata, without importing packages or accessing
+    devices. Packages that are not installed are omitted.
     """
     import platform
     from importlib import metadata
@@ -298,7 +300,7 @@ def versions() -> dict[str, str]:
 
 
 def device_name() -> str:
-    """What JAX computes on: "CPU", or number and kind of the accelerators."""
+    """JAX's device: "CPU", or number and kind of accelerators, as "1 x NVIDIA H200"."""
     import jax
 
     devices = jax.devices()

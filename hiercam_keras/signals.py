@@ -1,10 +1,11 @@
-"""Ctrl-C and SIGTERM: an orderly stop wherever the program is.
+"""Orderly stop at Ctrl-C and SIGTERM.
 
-Python runs a signal handler between two bytecodes of the main thread, which leaves two
-gaps. An exception that the handler raises inside a callback of the garbage collector or
-of ctypes, or inside `__del__`, is dropped; so a thread repeats the signal until the
-exception travels. And no handler runs while the main thread is in native code, which
-may compile for minutes; so the same thread ends the process at a second Ctrl-C.
+Python runs signal handlers between two bytecodes of the main thread, which is not
+sufficient in two cases. An exception that a handler raises in a callback of the garbage
+collector or of ctypes, or in `__del__`, is discarded; therefore a thread repeats the
+signal until an exception propagates. No handler runs while the main thread executes
+native code, such as a compilation of minutes; therefore the same thread ends the
+process at a second Ctrl-C.
 """
 
 import atexit
@@ -20,29 +21,29 @@ from collections.abc import Callable, Iterator
 
 from hiercam_keras.errors import TRY_AGAIN, Stopped
 
-# What shells and schedulers expect.
+# Exit statuses that shells and schedulers expect.
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: TRY_AGAIN}
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 _REPEAT = getattr(signal, "SIGURG", None)  # ignored by default, so a late one is safe
 _PERIOD = 0.3  # seconds between two repetitions
-_NOTICE = 1.5  # seconds until a stop that takes long says so
-_TOGETHER = 0.5  # seconds in which several Ctrl-C are one: launchers forward theirs
-_PATIENCE = 5.0  # seconds that an exception that something still holds is waited for
+_NOTICE = 1.5  # seconds until a message that the stop takes longer
+_TOGETHER = 0.5  # seconds in which several Ctrl-C count as one: launchers forward them
+_PATIENCE = 5.0  # seconds during which a live Stopped counts as propagating
 _POSIX = hasattr(signal, "pthread_sigmask")
 
 
 class _State:
-    """The one state of this process.
+    """The signal state of this process; a singleton.
 
     Attributes:
-      received: the first signal that asked for a stop.
-      advice: what to do after a stop.
-      postponed: whether signals only leave a note.
+      received: the first signal that requested a stop; None if there was none.
+      advice: advice for the message of a stop.
+      postponed: whether signals are only recorded.
       installed: whether `orderly` has set the handlers.
-      pipe: where a byte wakes the watching thread.
-      cleanups: what `at_exit` has registered.
-      raised, raised_at: weak reference to the last Stopped, and when it was raised.
+      pipe: file descriptor; a byte written to it wakes the watching thread.
+      cleanups: functions registered by `at_exit`.
+      raised, raised_at: weak reference to the last Stopped, and its time.monotonic().
     """
 
     def __init__(self):
@@ -60,13 +61,13 @@ class _State:
         return f"{name}. {self.advice}".strip()
 
     def is_stopping(self) -> bool:
-        """Whether a Stopped is on its way up, or its cleanup is running."""
+        """Whether a Stopped is propagating, or its cleanup is running."""
         error = sys.exception()
         while error is not None:
             if isinstance(error, Stopped):
                 return True
             error = error.__context__
-        # While destructors run, the exception on its way is alive but not visible.
+        # In destructors the exception is alive, but not visible to sys.exception().
         recent = time.monotonic() - self.raised_at < _PATIENCE
         return recent and self.raised() is not None
 
@@ -77,31 +78,33 @@ _state = _State()
 def hold() -> None:
     """Blocks the signals until `orderly` or `unhold`.
 
-    Blocked signals wait. The block survives `exec`, and child processes begin with it.
+    Blocked signals remain pending. The mask survives `exec`, and child processes
+    inherit it. No effect on systems without POSIX signals.
     """
     if _POSIX:
         signal.pthread_sigmask(signal.SIG_BLOCK, STATUS)
 
 
 def unhold() -> None:
-    """Delivers the signals that wait, and all later ones."""
+    """Unblocks the signals; pending ones are delivered."""
     if _POSIX:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STATUS)
 
 
 @contextlib.contextmanager
 def children_hold() -> Iterator[None]:
-    """Processes that the block starts through multiprocessing begin without Ctrl-C.
+    """Starts multiprocessing children in the block with Ctrl-C blocked.
 
-    A terminal sends it to all processes, also to those that still import Python's own
-    modules. The child calls `orderly` or `leave_to_parent`. SIGTERM ends it until then.
+    A terminal sends Ctrl-C to all processes, including children that are still
+    importing modules. A child then calls `orderly` or `leave_to_parent`. Until then
+    SIGTERM ends it.
     """
     if not _POSIX:
         yield
         return
     from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # when it starts it unblocks the signals
+    resource_tracker.ensure_running()  # its start unblocks the signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -110,46 +113,48 @@ def children_hold() -> Iterator[None]:
 
 
 def leave_to_parent() -> None:
-    """For a worker process: Ctrl-C is ignored, since the parent ends its workers."""
+    """Ignores Ctrl-C in a worker process; the parent ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     unhold()
 
 
 def received() -> signal.Signals | None:
-    """The signal that asked for a stop, None if there was none."""
+    """The signal that requested a stop; None if there was none."""
     return _state.received
 
 
 def advise(words: str) -> None:
-    """Sets what the message of a stop says after the name of the signal."""
+    """Sets the text after the name of the signal in the message of a stop."""
     _state.advice = words
 
 
 def at_exit(function: Callable[[], None]) -> None:
-    """Calls a function when the process ends, as `atexit` does, also after a stop."""
+    """Registers a function to call at process exit, also after a stop.
+
+    `atexit` alone does not cover a stop.
+    """
     atexit.register(function)
     _state.cleanups.append(function)
 
 
 @contextlib.contextmanager
 def orderly(say: bool = True) -> Iterator[None]:
-    """The block of a whole program: a signal raises Stopped in it and ends the process.
+    """Context of the whole program, in which a signal raises Stopped.
 
-    The process ends with the status in `STATUS`, without Python's own shutdown: threads
-    of XLA and of thread pools may still be at work, and crash when the interpreter is
-    taken down below them. So functions of `atexit` are not called, only those of
-    `at_exit`. Signals that are ignored stay ignored, as for a job in the
-    background of a shell.
+    After a stop the process exits with the status in `STATUS`, without Python's
+    shutdown: threads of XLA and of thread pools may still run and would crash during
+    the shutdown of the interpreter. Functions of `atexit` are not called, only those of
+    `at_exit`. Ignored signals remain ignored, as in a background job of a shell.
 
     Args:
-      say: writes one line to stderr at a stop, and one if it takes long.
+      say: whether to write a line to stderr at a stop, and another if it takes long.
     """
     try:
         _install(say)
         yield
     except BaseException as error:
-        # What fails after a signal, fails because of it: C++ turns a Stopped that comes
-        # up in a callback into errors of its own.
+        # An error after a signal is attributed to it: C++ code converts a Stopped from
+        # a callback to errors of its own.
         asked = _state.received is not None or isinstance(error, KeyboardInterrupt)
         done = isinstance(error, SystemExit) and not error.code
         if done or not asked:
@@ -166,7 +171,10 @@ def orderly(say: bool = True) -> Iterator[None]:
 
 
 def ignore() -> None:
-    """From now on signals do nothing: the work is done, or the stop is under way."""
+    """Ignores all later signals, when the work is done or a stop is in progress.
+
+    No effect outside the main thread.
+    """
     if threading.current_thread() is threading.main_thread():
         for number in STATUS:
             signal.signal(number, signal.SIG_IGN)
@@ -175,14 +183,13 @@ def ignore() -> None:
 
 @contextlib.contextmanager
 def postponed() -> Iterator[None]:
-    """In the block signals only leave a note, which `received` gives.
+    """Only records signals in the block; see `received`.
 
-    Without `orderly` around it, as in a notebook, the block has handlers of its own and
-    a second Ctrl-C raises KeyboardInterrupt. In another thread than the main one it
-    does nothing.
+    Without `orderly`, as in a notebook, the block sets its own handlers, and a second
+    Ctrl-C raises KeyboardInterrupt. No effect outside the main thread.
 
     Raises:
-      Stopped: at the end of a block that has no other error, if a signal came.
+      Stopped: at the end of the block, if a signal arrived and there is no other error.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -223,15 +230,15 @@ def _install(say: bool) -> None:
 
 
 def _handle(number, frame) -> None:
-    """Notes the signal, and raises Stopped unless one is on its way."""
+    """Records the signal, and raises Stopped unless one is propagating."""
     again = _state.received is not None
     if number in STATUS and not again:
         _state.received = signal.Signals(number)
-        if _state.pipe is not None:  # an event loop may have lent itself the wakeup
+        if _state.pipe is not None:  # an event loop may have replaced the wakeup fd
             with contextlib.suppress(OSError):
                 os.write(_state.pipe, bytes([_REPEAT]))
     if _state.received is None or not (_state.installed or _state.postponed):
-        return  # SIGURG from elsewhere, or after the end
+        return  # SIGURG from another source, or after the end
     if _state.postponed:
         if not again:
             _say(f"{NAMES[_state.received]}: saving before the stop")
@@ -245,18 +252,19 @@ def _handle(number, frame) -> None:
     try:
         raise stop
     finally:
-        del stop  # its traceback holds this frame, which would keep it alive
+        del stop  # its traceback refers to this frame, which would keep it alive
 
 
 def _watch(read: int, say: bool) -> None:
     """Repeats the signal until the process ends; ends it at a second Ctrl-C.
 
     Args:
-      read: pipe with a byte for each signal, from Python's own C handler.
-      say: says so when a stop takes long.
+      read: file descriptor of a pipe with one byte for each signal, from Python's C
+        handler.
+      say: whether to report a stop that takes long.
     """
     main = threading.main_thread().ident
-    asked = pressed = noticed = None  # when
+    asked = pressed = noticed = None  # times, in seconds
     while True:
         ready, _, _ = select.select([read], [], [], asked and _PERIOD)
         now = time.monotonic()
@@ -280,13 +288,13 @@ def _watch(read: int, say: bool) -> None:
 
 
 def _say(words: str) -> None:
-    """Writes a line to stderr. A handler may interrupt a print, so it cannot print."""
+    """Writes a line to stderr; unlike print it is safe in a signal handler."""
     with contextlib.suppress(OSError):
         os.write(2, f"{words}\n".encode())
 
 
 def _end(status: int) -> None:
-    """Ends the process and its workers at once."""
+    """Ends the workers, runs the functions of `at_exit`, and ends the process."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
@@ -302,7 +310,7 @@ def _end(status: int) -> None:
 
 
 def _quiet_hooks() -> None:
-    """Once a stop was asked for, what fails in callbacks and threads is its doing."""
+    """Silences errors in callbacks and threads after a stop, which causes them."""
     unraisable, thread = sys.unraisablehook, threading.excepthook
 
     def in_callback(found):

@@ -1,8 +1,8 @@
-"""Tables as CSV files and as text for a terminal.
+"""Writes tables as CSV files and as text for a terminal.
 
-A spreadsheet runs a cell that starts with = + - or @ as a formula, and taxon names come
-from folders that anyone may name. Such text is written with an apostrophe before it,
-which spreadsheets show as text; `read_csv` takes it off again.
+Spreadsheets evaluate a cell that starts with = + - or @ as a formula, and taxon names
+come from untrusted folder names. Such text is written with a leading apostrophe, which
+makes spreadsheets treat it as text; `read_csv` removes the apostrophe.
 """
 
 import csv
@@ -17,15 +17,16 @@ from typing import Any
 from hiercam_keras import csv_files, wording
 from hiercam_keras.workdir import write_text
 
-# Apostrophes in front count, so that reading takes off exactly what writing put on.
+# Also matches text with leading apostrophes, so that reading inverts writing.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 
 
 def safe_cell(value: Any) -> Any:
-    """A value as it may stand in a CSV file that a spreadsheet opens.
+    """Converts a value to a CSV cell that is safe to open in a spreadsheet.
 
-    Text that could run as a formula gets an apostrophe in front; None and NaN are
-    empty; floats are written to 6 significant digits; anything else stays.
+    Text that could be a formula gets a leading apostrophe. None and NaN become empty,
+    bool becomes 0 or 1, and floats have 6 significant digits. Other objects are
+    converted to text.
     """
     if value is None:
         return ""
@@ -48,12 +49,16 @@ def write_csv(
     """Writes a table as UTF-8 CSV, atomically and safe to open in a spreadsheet.
 
     Args:
-      path: where; the folder is made.
+      path: of the file; missing folders are created.
       header: names of the columns.
       rows: sequences of cells, or mappings from column to cell (missing: empty).
 
+    Returns:
+      The path.
+
     Raises:
-      ValueError: a row that has not one cell per column.
+      ValueError: a row does not have one cell for each column.
+      UserError: the file cannot be written.
     """
     buffer = io.StringIO()
     _write_row(buffer, header)
@@ -69,10 +74,10 @@ def write_csv(
 
 
 def read_csv(path: str | os.PathLike) -> dict[str, list[str]]:
-    """Reads what `write_csv` wrote: column -> cells as text, apostrophes taken off.
+    """Reads a file of `write_csv`: cells as text by column, without apostrophes.
 
     Raises:
-      UserError: a file that is missing or no CSV table.
+      UserError: the file is missing or no CSV table.
     """
     table = csv_files.read(path, exact=True)
     columns: dict[str, list[str]] = {_unsafe(name): [] for name in table.columns}
@@ -83,7 +88,10 @@ def read_csv(path: str | os.PathLike) -> dict[str, list[str]]:
 
 
 def read_log(path: str | os.PathLike) -> dict[str, list[float]]:
-    """Reads a log.csv of training: column -> floats, NaN where a cell is no number."""
+    """Reads a training log: floats by column, NaN for cells that are no numbers.
+
+    Raises UserError as `read_csv`.
+    """
     columns = read_csv(path)
     return {name: [_number(cell) for cell in cells] for name, cells in columns.items()}
 
@@ -93,10 +101,17 @@ def format_table(
     rows: Sequence[Sequence[Any] | Mapping[str, Any]],
     digits: int = 3,
 ) -> str:
-    """A table as aligned text: numbers to the right, names to the left.
+    """Formats a table as text, with numbers right-aligned and names left-aligned.
 
-    Control characters in a name are replaced, so that none can steer the terminal.
-    Returns lines without a final newline.
+    Control characters are replaced, so that names cannot control the terminal.
+
+    Args:
+      header: names of the columns.
+      rows: as for `write_csv`.
+      digits: decimals of floats.
+
+    Returns:
+      Lines without a final newline.
     """
     table = [[_text(cell, digits) for cell in _cells(row, header)] for row in rows]
     numeric = [
@@ -117,7 +132,7 @@ def format_table(
 
 def _write_row(buffer: io.StringIO, cells: Sequence[Any]) -> None:
     cells = [safe_cell(cell) for cell in cells]
-    # Not every Python quotes a carriage return by itself, and bare it ends the line.
+    # Some Python versions do not quote a carriage return, which would end the line.
     bare = any("\r" in str(cell) for cell in cells)
     quoting = csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL
     csv.writer(buffer, lineterminator="\n", quoting=quoting).writerow(cells)

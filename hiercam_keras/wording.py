@@ -1,4 +1,4 @@
-"""Numbers in sentences: counts with their nouns, no negative zero, intervals."""
+"""Formats numbers in sentences: counts with nouns, values and intervals."""
 
 import math
 
@@ -13,7 +13,7 @@ _INVARIANT = ("species", "series")
 
 
 def plural(noun: str) -> str:
-    """The plural of an English noun, of a rank too: `family` -> `families`."""
+    """Plural of an English noun, including ranks: `family` -> `families`."""
     *before, last = noun.split(" ")
     for singular, several in _IRREGULAR.items():
         if last.endswith(singular):  # subgenus, superclass
@@ -27,14 +27,14 @@ def plural(noun: str) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """`1 image`, `2 images`, `1 species`."""
+    """A number with its noun: `1 image`, `2 images`, `1 species`."""
     return f"{number} {noun if number == 1 else plural(noun)}"
 
 
 def number(value: float, form: str = "{:.3g}") -> str:
-    """A value by a format, without the sign of a zero: never `-0.00` or `+0.0`.
+    """Formats a value, without a sign for zero: never `-0.00` or `+0.0`.
 
-    A dash where it is not known.
+    A value that is not finite becomes a dash.
     """
     if not math.isfinite(value):
         return "–"
@@ -43,12 +43,12 @@ def number(value: float, form: str = "{:.3g}") -> str:
 
 
 def interval(low: float, high: float, form: str = "{:.3g}") -> str:
-    """` (1.10 to 1.30)`; "" where it is not known."""
+    """An interval with a leading blank, ` (1.10 to 1.30)`; "" if it is not finite."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f" ({number(low, form)} to {number(high, form)})"
 
 
 def too_few(groups: int, noun: str = "species") -> str:
-    """What is said in place of a claim about too few groups."""
+    """Text that replaces a claim if there are too few groups."""
     return f"too few {plural(noun)} to say (n = {groups})"

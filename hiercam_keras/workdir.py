@@ -1,7 +1,8 @@
-"""Writes that a killed run cannot leave half done.
+"""Atomic writes of files.
 
-Everything that a later run reads goes through `atomic_path`: the content is written
-beside its place under a temporary name, and renamed when it is whole and on the disk.
+All files that a later run reads are written with `atomic_path`: the content is written
+under a temporary name in the same folder, synced to disk, and then renamed. A killed
+run therefore leaves no partial files.
 """
 
 import contextlib
@@ -16,16 +17,16 @@ from typing import Any
 
 from hiercam_keras.errors import UserError
 
-_TEMPORARY_STEM = 64  # bytes that a temporary name has of the name that it is for
-_MAX_SUFFIX = 16  # bytes; anything longer chooses no format
-RUN_FLAGS = "--workdir or --out"  # say where results go
+_TEMPORARY_STEM = 64  # bytes of the final name that a temporary name contains
+_MAX_SUFFIX = 16  # bytes; a longer suffix does not select a file format
+RUN_FLAGS = "--workdir or --out"  # flags that select the folder of results
 CACHE_FLAG = "--config.data.cache_dir"
 DECODED_FLAG = "--config.data.disk_cache"
 _writes = True
 
 
 def write_nothing() -> None:
-    """From now on what is written goes nowhere: another process writes the same."""
+    """Discards all later writes of this process, which another process also makes."""
     global _writes
     _writes = False
 
@@ -34,18 +35,19 @@ def write_nothing() -> None:
 def atomic_path(
     path: str | os.PathLike, own: bool = False, flag: str = RUN_FLAGS
 ) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; renames it to `path` on success.
+    """Yields a temporary path in the folder of `path`; renames it to `path` on success.
 
-    The temporary name keeps the suffix of `path`, since many writers choose their
-    format by it. Parent folders are made. On an error the temporary file is removed.
+    The temporary name keeps the suffix of `path`, as many writers derive the format
+    from it. Parent folders are created. On an error the temporary file is removed.
 
     Args:
-      path: what is written.
-      own: only this process writes it, so it counts after `write_nothing` too.
-      flag: that chooses another folder, for messages.
+      path: of the final file.
+      own: whether only this process writes the file; such files are written even after
+        `write_nothing`.
+      flag: flag that selects the folder, for messages.
 
     Raises:
-      UserError: the folder cannot be made or written.
+      UserError: the folder cannot be created, or the file cannot be written.
     """
     path = Path(path)
     if not (_writes or own):
@@ -56,8 +58,8 @@ def atomic_path(
     temporary = path.with_name(_temporary_name(path))
     try:
         yield temporary
-        # A rename may reach the disk before the content does: after a power failure
-        # there would be an empty file.
+        # Without the sync a power failure may leave an empty file, as the rename may
+        # reach the disk before the content.
         sync(temporary)
         os.replace(temporary, path)
         sync(path.parent)
@@ -74,21 +76,24 @@ def atomic_path(
 
 
 def _temporary_name(path: Path) -> str:
-    """A hidden name that no other call has; short where the name of `path` is long,
-    since a file system that takes the one has to take the other."""
+    """A unique hidden name.
+
+    The stem is truncated, so that a file system that accepts the name of `path` accepts
+    this one as well.
+    """
     stem = os.fsencode(path.stem)[:_TEMPORARY_STEM].decode(errors="ignore")
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= _MAX_SUFFIX else ""
     return f".{stem}.{uuid.uuid4().hex[:8]}.tmp{suffix}"
 
 
 def sync(path: str | os.PathLike) -> None:
-    """Returns when a file's content, or a folder's names, are on the disk."""
-    if os.name == "nt":  # Windows opens no folders, and syncs no file that is read
+    """Flushes a file's content, or a folder's entries, to disk."""
+    if os.name == "nt":  # Windows cannot open folders or sync read-only descriptors
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    except OSError as error:  # a file system that cannot do so
+    except OSError as error:  # some file systems do not support fsync
         if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
             raise
     finally:
@@ -96,14 +101,14 @@ def sync(path: str | os.PathLike) -> None:
 
 
 def make_dir(path: str | os.PathLike, flag: str = RUN_FLAGS) -> Path:
-    """Makes a folder and its parents.
+    """Creates a folder and its parents.
 
     Args:
       path: of the folder.
-      flag: that chooses another one, for messages.
+      flag: flag that selects it, for messages.
 
     Raises:
-      UserError: it cannot be made; the message names what is in the way.
+      UserError: the folder cannot be created; the message has the reason.
     """
     path = Path(path)
     try:
@@ -118,9 +123,9 @@ def make_dir(path: str | os.PathLike, flag: str = RUN_FLAGS) -> Path:
 
 @contextlib.contextmanager
 def made_dir(path: str | os.PathLike) -> Iterator[Path]:
-    """Makes a folder for the block, and takes it away if an error leaves it empty.
+    """Creates a folder for the block; removes it if an error leaves it empty.
 
-    Parents that were made with it go too. Raises as `make_dir`.
+    Parents created with it are removed as well, if empty. Raises as `make_dir`.
     """
     path = Path(path)
     new = [place for place in (path, *path.parents) if not place.exists()]
@@ -128,7 +133,7 @@ def made_dir(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield path
     except BaseException:
-        with contextlib.suppress(OSError):  # the first that is not empty
+        with contextlib.suppress(OSError):  # stops at the first that is not empty
             for place in new:
                 place.rmdir()
         raise
@@ -141,7 +146,7 @@ def write_bytes(path: str | os.PathLike, data: bytes, flag: str = RUN_FLAGS) -> 
 
 
 def write_text(path: str | os.PathLike, text: str, flag: str = RUN_FLAGS) -> None:
-    """Writes UTF-8 text atomically, with newlines as they are."""
+    """Writes UTF-8 text atomically, without converting newlines."""
     write_bytes(path, text.encode("utf-8"), flag)
 
 
@@ -151,7 +156,7 @@ def write_json(path: str | os.PathLike, value: Any, flag: str = RUN_FLAGS) -> No
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Reads JSON; a UserError names a file that is missing or damaged."""
+    """Reads a JSON file; raises UserError if it is missing or damaged."""
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))

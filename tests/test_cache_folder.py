@@ -15,7 +15,7 @@ from hiercam_keras.errors import UserError
 
 @pytest.fixture
 def warnings(monkeypatch):
-    """What is warned of; nothing is remembered from another test."""
+    """Captured warnings; caches of other tests are cleared."""
     found = []
     monkeypatch.setattr(
         cache_folder.logging, "warning", lambda text, *more: found.append(text % more)
@@ -27,7 +27,7 @@ def warnings(monkeypatch):
 
 @pytest.fixture
 def no_home(monkeypatch, warnings):
-    """A user without an entry in passwd, and without variables."""
+    """A user without an entry in passwd and without environment variables."""
 
     def unknown(number):
         raise KeyError(number)
@@ -80,7 +80,7 @@ def test_what_the_user_names_is_no_matter_of_homes(no_home, tmp_path):
 
 
 def test_prepared_data_sets_have_a_place_or_a_message(no_home, tmp_path, monkeypatch):
-    """They are gigabytes: a temporary folder is no place for them."""
+    """Data sets of gigabytes are not kept in a temporary folder."""
     with pytest.raises(UserError, match="data_dir, --config.data.cache_dir or TFDS_D"):
         tfds_prepared.default_place("cub", {})
     cache = {"cache_dir": str(tmp_path / "cache")}
@@ -105,7 +105,7 @@ pwd.getpwuid = unknown
 
 
 def test_a_user_without_a_home_prepares_and_trains(tmp_path):
-    """As in a container whose user id passwd does not know."""
+    """A container with a user id that is not in passwd."""
     flags = [
         flag
         for flag in tiny_birds.command_line(tmp_path / "birds" / "mini")

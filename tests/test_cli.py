@@ -1,4 +1,4 @@
-"""Which experiment is meant where --config is not given."""
+"""The default experiment without --config."""
 
 import pytest
 

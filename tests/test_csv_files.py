@@ -1,4 +1,4 @@
-"""CSV as programs and spreadsheets write it, read by the one reader."""
+"""Reading CSV files as programs and spreadsheets write them."""
 
 import codecs
 

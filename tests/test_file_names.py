@@ -1,4 +1,4 @@
-"""File names that exist once, whatever they are named after."""
+"""File names are unique for all texts."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from hiercam_keras import file_names, workdir
 
 MARKED = r"~[0-9a-f]{12}"
 
-# Few characters, so that names are often nearly the same, and parts that matter.
+# Few characters, so that names are often similar, and parts with a special meaning.
 _parts = st.lists(
     st.sampled_from([*"ax_. -~/\\:CON", "__", "é", "e\u0301", "\n", ".jpg", ".png"]),
     max_size=8,
@@ -55,7 +55,7 @@ def test_every_text_has_a_name_of_its_own(name, texts):
 @settings(max_examples=20, deadline=None)
 @given(texts=st.sets(_texts, min_size=2, max_size=12))
 def test_all_of_them_fit_on_one_disk(tmp_path_factory, texts):
-    """Also where one id is a folder of another: nothing is in the way."""
+    """Paths do not collide, even if one id is the folder of another."""
     folder = tmp_path_factory.mktemp("names")
     for text in texts:
         path = folder / file_names.image_path(text, ".jpg")
@@ -114,7 +114,7 @@ def test_other_names_get_a_mark():
 
 
 def test_a_name_that_is_no_text_has_one_too():
-    """Bytes of a disk that are no UTF-8, as Python reads them."""
+    """File names that are not UTF-8, as Python decodes them."""
     name = os.fsdecode(b"x\xff.jpg")
     assert matches(file_names.image_path(name, ".jpg"), "x-", ".jpg")
     assert file_names.image_path(os.fsdecode(b"x\xfe.jpg"), ".jpg") != (

@@ -1,4 +1,4 @@
-"""Degenerate maps and energy: by hand, on NumPy and JAX, through every caller."""
+"""Degenerate maps and energy: hand-worked values, NumPy and JAX, all callers."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +37,7 @@ def test_degenerate_on_both_kinds_of_arrays(kind):
 
 @pytest.mark.parametrize("kind", SHOWS_NOTHING)
 def test_what_shows_nothing_prefers_no_place(kind):
-    """The same map is uniform for every measure, and no heatmap on an overlay."""
+    """A degenerate map is uniform in every measure and has no heatmap on an overlay."""
     one = SHOWS_NOTHING[kind]
     np.testing.assert_allclose(maps.energy(one), 1 / 16)
     assert not maps.minmax(one).any()

@@ -1,4 +1,4 @@
-"""Progress: quiet when it is quick, a line now and then when it is not."""
+"""Progress: no output for short tasks, a line every 10 s for long ones."""
 
 import io
 
@@ -10,7 +10,7 @@ from hiercam_keras.progress import progress
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the test moves on, and no terminal."""
+    """A clock controlled by the test, without a terminal."""
 
     class Clock:
         now = 0.0

@@ -1,4 +1,4 @@
-"""The process: when it starts over, and what the libraries find set."""
+"""Process setup: when it restarts, and the settings that libraries read."""
 
 import importlib.metadata
 import json
@@ -15,7 +15,7 @@ from hiercam_keras.errors import UserError
 
 @pytest.fixture
 def launch(tmp_path, monkeypatch):
-    """Calls relaunch_with_fast_malloc; returns what it would have started, or None."""
+    """Calls relaunch_with_fast_malloc; returns the arguments of exec, or None."""
 
     def launch(
         kernel="always [madvise] never",
@@ -79,7 +79,7 @@ def test_a_small_container_on_a_large_machine_does_too(launch):
 
 
 def test_freed_memory_stays_with_the_process():
-    """A real process: an array's pages are new once, and not at every use."""
+    """In a real process the pages of an array are allocated once, not at every use."""
     code = (
         "import resource, numpy\n"
         "def faults():\n"
@@ -181,7 +181,7 @@ def test_versions_know_packages_by_either_of_their_distributions(monkeypatch):
 
 @pytest.fixture
 def eight(monkeypatch):
-    """Eight devices that share each batch; what is told of it."""
+    """Sets eight devices that share each batch; returns the logged lines."""
     told = []
     monkeypatch.setattr(runtime, "_num_sharing", lambda: 8)
     monkeypatch.setattr(
@@ -195,7 +195,7 @@ def eight(monkeypatch):
     [(16, 100, 16), (2, 100, 8), (17, 100, 24), (20, 22, 16), (8, 8, 8), (24, 20, 16)],
 )
 def test_a_batch_is_made_a_multiple_of_the_devices(eight, asked, images, shared):
-    """Upwards; downwards where images are few."""
+    """Batch sizes are rounded up, or down if there are few images."""
     assert runtime.training_batch(asked, images) == shared
     why = "the training split has 20 images, " if asked > images else ""
     words = (
@@ -247,7 +247,7 @@ print(json.dumps([jax.config.jax_compilation_cache_dir, hits]))
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_a_second_process_compiles_nothing_anew(tmp_path, moved):
-    """The user's cache folder holds what took time; JAX' own variable moves it."""
+    """Slow compilations are cached in the user's folder, or where JAX is set to."""
     expected = tmp_path / "cache" / "hiercam_keras" / "xla"
     more = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     if moved:
@@ -295,7 +295,7 @@ print(json.dumps({
 
 @pytest.mark.parametrize("kind", ["process", "library"])
 def test_keras_json_changes_the_library_and_no_training(tmp_path, kind):
-    """The rows of an image are no channels, whatever ~/.keras/keras.json says."""
+    """Images are channels-last, independent of ~/.keras/keras.json."""
     theirs = {
         "image_data_format": "channels_first",
         "floatx": "float64",

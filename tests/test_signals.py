@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in processes of their own, wherever they come."""
+"""Ctrl-C and SIGTERM in separate processes, at any place of the program."""
 
 import os
 import pathlib
@@ -59,7 +59,7 @@ def end(process, status=130, told="stopped: Ctrl-C. Try again.\n"):
     return said
 
 
-# Places where Python drops the exception of a signal handler.
+# Places where Python discards the exception of a signal handler.
 SWALLOWED = {
     "a callback of the garbage collector": """
 def callback(phase, info):
@@ -114,7 +114,7 @@ def test_a_swallowed_interrupt_comes_again(start, place):
     [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 75, "SIGTERM")],
 )
 def test_a_signal_during_work(start, number, status, name):
-    """A daemon thread that holds native memory is no matter at the end."""
+    """A daemon thread with native memory does not crash the process at the end."""
     process = start(
         "threading.Thread(target=work, daemon=True).start()\n"
         "print('ready', flush=True)\nwork()"
@@ -133,7 +133,7 @@ def test_the_main_thread_waits_for_a_lock(start):
 
 
 def test_cleanup_is_not_broken_by_the_repetitions(start):
-    """Four repetitions while it sleeps, in a generator and in a destructor, too."""
+    """Cleanup continues during four repetitions of the signal."""
     process = start(
         """
 class Slow:
@@ -167,7 +167,7 @@ clean()""".strip()
 
 
 def test_a_second_ctrl_c_ends_native_code(start):
-    """No handler can run there: this hashes for minutes in one call."""
+    """No handler can run during one native call that hashes for minutes."""
     process = start("import hashlib\nprint('ready', flush=True)\n"
                     "hashlib.pbkdf2_hmac('sha256', b'x', b'y', 10**9)")  # fmt: skip
     process.stdout.readline()
@@ -184,7 +184,7 @@ def test_a_second_ctrl_c_ends_native_code(start):
 
 
 def test_signals_wait_across_a_restart(start):
-    """As main.py starts itself over: they are delivered where they are handled."""
+    """Signals during the restart of main.py are delivered once they are handled."""
     begin = BEGIN.replace(
         "signals.advise",
         "signals.hold()\n"
@@ -199,7 +199,7 @@ def test_signals_wait_across_a_restart(start):
 
 
 def test_an_ignored_ctrl_c_stays_ignored(start):
-    """As in a job that a script starts in the background."""
+    """Ignored signals remain ignored, as in a background job of a script."""
     process = start(
         "print('ready', flush=True)\nwork(1)",
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),

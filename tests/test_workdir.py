@@ -1,4 +1,4 @@
-"""Writes that leave the old file or the new one, never half of one."""
+"""Atomic writes leave the old or the new file, never a partial one."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ def test_atomic_path_keeps_the_suffix_and_makes_folders(tmp_path):
     ids=["text", "no suffix", "long suffix"],
 )
 def test_a_name_as_long_as_a_disk_takes_can_be_written(tmp_path, name):
-    """The temporary name is no longer."""
+    """The temporary name is not longer than the final one."""
     path = tmp_path / name
     with workdir.atomic_path(path) as temporary:
         assert len(temporary.name.encode()) <= 100
@@ -47,7 +47,7 @@ def test_a_name_that_is_too_long_is_named(tmp_path):
 
 
 def test_a_failed_removal_hides_no_error(tmp_path, monkeypatch):
-    """A disk that went away fails for the temporary file, too."""
+    """If the disk is removed, deleting the temporary file fails as well."""
 
     def gone(*_, **__):
         raise OSError(errno.EIO, "Input/output error")
@@ -91,7 +91,7 @@ def test_a_folder_with_something_in_it_stays(tmp_path):
 
 
 def test_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
-    """Then a power failure leaves the old file or the new one, and no empty one."""
+    """The content is synced first, so a power failure leaves no empty file."""
     done, fsync, replace = [], os.fsync, os.replace
 
     def synced(descriptor):

@@ -1,4 +1,4 @@
-"""Networks as users write them: nested models, attention, layers of their own."""
+"""Networks as users write them: nested models, attention, custom layers."""
 
 import keras
 
@@ -55,7 +55,7 @@ class Block(L.Layer):
 
 
 class Forgets(Block):
-    """Its config lacks an argument, so it comes back with another."""
+    """Its config lacks an argument, so the loaded layer has another value."""
 
     def get_config(self):
         return L.Layer.get_config(self)
@@ -74,11 +74,11 @@ class Unsaid(Block):
 
 @keras.saving.register_keras_serializable("theirs")
 class Registered(Block):
-    """Known to Keras where this module has been imported."""
+    """Registered with Keras once this module is imported."""
 
 
 class Noise(L.Layer):
-    """Random in inference too, by a generator whose state is saved with the model."""
+    """Also random in inference, by a generator with a state saved in the model."""
 
     def __init__(self, **options):
         super().__init__(**options)

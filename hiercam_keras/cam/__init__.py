@@ -1,12 +1,13 @@
-"""Class activation maps for any Keras 3 model on the JAX backend, and for any other
-network as two functions of JAX arrays.
+"""Class activation maps for Keras 3 models on the JAX backend.
+
+Other networks can be explained as two functions of JAX arrays.
 
     from hiercam_keras import cam
     explain = cam.Explainer(model)  # finds the last convolutional activation
     result = explain(images, cam.targets.predicted(), method="gradcam")
 
-Importing this imports neither jax nor keras nor TensorFlow; names are looked up when
-they are used. targets, store, heatmaps and profiles need NumPy only.
+Importing this package does not import jax, keras or TensorFlow; names are resolved at
+first use. The modules targets, store, heatmaps and profiles need NumPy only.
 """
 
 import importlib
@@ -36,7 +37,7 @@ __all__ = sorted([*_NAMES, *_MODULES])
 
 
 def __getattr__(name: str):
-    # Submodules first: an import sets the attribute, and shadows nothing of _NAMES.
+    # No submodule has a name of _NAMES, so an import never shadows one of them.
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _NAMES:

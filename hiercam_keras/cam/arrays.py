@@ -1,4 +1,4 @@
-"""What a user gives as images and labels, as arrays that fit the model."""
+"""Converts and validates image and label arrays given by the user."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from hiercam_keras.errors import UserError
 
 
 def as_array(value: Any, what: str) -> np.ndarray | jax.Array:
-    """An array of any library as NumPy's; those of NumPy and JAX stay what they are.
+    """Converts an array of any library to NumPy; NumPy and JAX arrays are unchanged.
+
+    Args:
+      value: the array.
+      what: name of the argument, for the message.
 
     Raises:
-      UserError: something that is no array of numbers.
+      UserError: the value is not an array of numbers.
     """
     if isinstance(value, (np.ndarray, jax.Array)):
         array = value
     else:
-        if hasattr(value, "detach"):  # torch converts no tensor with a gradient, or
-            value = value.detach().cpu()  # on another device
+        if hasattr(value, "detach"):  # torch does not convert tensors that require
+            value = value.detach().cpu()  # a gradient or are on another device
         try:
             array = np.asarray(value)
-        except Exception as error:  # of whichever library the value is
+        except Exception as error:  # other libraries can raise anything
             raise UserError(
                 f"{what}: {type(value).__name__} is no array of numbers ({error}); "
                 "give a NumPy array"
@@ -44,15 +48,16 @@ def as_array(value: Any, what: str) -> np.ndarray | jax.Array:
 def check_images(
     images: np.ndarray | jax.Array, shape: Sequence[int | None] | None
 ) -> None:
-    """Refuses images that the model cannot take, with what to do.
+    """Checks that images fit the model's input.
 
     Args:
       images: any array.
-      shape: (H, W, C) of the model's input, None where it takes any; None for a model
-        that does not say.
+      shape: (H, W, C) of the model's input, with None for axes of any size; None if the
+        model declares no shape.
 
     Raises:
-      UserError: another number of axes, another shape, or values that are not finite.
+      UserError: the number of axes or the shape differs, the batch is empty, or values
+        are not finite. The message suggests a fix.
     """
     found = tuple(images.shape)
     wanted = ("B", *(("H", "W", "C") if shape is None else shape))
@@ -92,7 +97,7 @@ def _fits(found: Sequence[int], shape: Sequence[int | None]) -> bool:
 
 
 def _hint(found: tuple[int, ...], shape: Sequence[int | None]) -> str:
-    """What to do with (H, W, C) images of another shape."""
+    """Advice for (H, W, C) images of another shape than the model takes."""
     turned = {
         "channels first": ((found[1], found[2], found[0]), "1, -1"),
         "channels last": ((found[2], found[0], found[1]), "-1, 1"),

@@ -1,9 +1,10 @@
-"""The softmax or sigmoid that ends a model, and the logits that go into it.
+"""Finds the final softmax or sigmoid of a model, and reads the logits before it.
 
-Scores are logits. Undoing an activation by its inverse loses them where a float32
-probability rounds to 0 or 1: logit(p) is infinite from z = 17 on. So the activation is
-found where a layer holds it, and its input is read, which is exact for every z. The
-model itself computes what it always does: its other layers may use the probabilities.
+Scores are logits. Inverting an activation loses information where a float32 probability
+rounds to 0 or 1: logit(p) is infinite for z above about 17. Therefore the layer or
+operation with the activation is located and its input is recorded, which is exact for
+every z. The model's computation is unchanged, as other layers may use the
+probabilities.
 """
 
 from __future__ import annotations
@@ -23,30 +24,30 @@ _FUNCTIONS = {
     SOFTMAX: (keras.activations.softmax, keras.ops.softmax, jax.nn.softmax),
     SIGMOID: (keras.activations.sigmoid, keras.ops.sigmoid, jax.nn.sigmoid),
 }
-# Layers whose output is `activation` of something. Others hold an activation too, as
-# LSTM does, and go on to compute with it.
+# Layers that apply `activation` last. Other layers with this attribute, such as LSTM,
+# use it in intermediate computations.
 _LAYERS = (keras.layers.Activation, keras.layers.Dense, keras.layers.EinsumDense)
-# keras.ops.softmax(x) on a symbolic tensor is a node of this name in the graph.
+# Class names of graph nodes that keras.ops.softmax(x) creates on symbolic tensors.
 _OPERATIONS = {"Softmax": SOFTMAX, "Sigmoid": SIGMOID}
 
 
 @dataclasses.dataclass(frozen=True)
 class EndActivation:
-    """An activation over the last axis, and the call whose output is the model's."""
+    """A final activation over the last axis: its kind, and the call that applies it."""
 
     kind: str
     call: graph.Call
 
 
 def find(call: graph.Call | None) -> EndActivation | None:
-    """The softmax or sigmoid that ends a call.
+    """The softmax or sigmoid at the end of a call.
 
     Args:
-      call: the innermost one that made an output (`graph.Pass.ends`).
+      call: the innermost call that produced an output (`graph.Pass.ends`).
 
     Returns:
-      None where the call ends in neither, or in a softmax over another axis: the
-      output may still be probabilities, made by the model's own code.
+      None if the call ends in neither, or acts on another axis than the last. The
+      output may then still be probabilities that other code of the model computes.
     """
     if call is None or call.shape is None:
         return None
@@ -70,7 +71,10 @@ def _kind(layer: Any) -> str | None:
 
 @contextlib.contextmanager
 def logits_of(ends: Sequence[EndActivation]) -> Iterator[list[Any]]:
-    """Gives a list that a pass within the context fills with inputs of activations."""
+    """Yields a list that a forward pass in the context fills with the logits.
+
+    Entry i is the input of activation `ends[i]`.
+    """
     found: list[Any] = [None] * len(ends)
 
     def change(place, original, args, kwargs):
@@ -84,7 +88,7 @@ def logits_of(ends: Sequence[EndActivation]) -> Iterator[list[Any]]:
             found[place] = z
             return activation(z, **options)
 
-        # Past Keras' own __setattr__, which would track it.
+        # Bypasses Keras' __setattr__, which would track the attribute.
         object.__setattr__(layer, "activation", record)
         try:
             return original(*args, **kwargs)

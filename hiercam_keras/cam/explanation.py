@@ -1,4 +1,4 @@
-"""What an explanation holds. NumPy only."""
+"""The result of an explainer. NumPy only."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ class Explanation:
     """Maps of K targets for B images, by one method at one layer.
 
     Attributes:
-      cams: float32 (B, K, h, w), signed, before ReLU, at the layer's own resolution
-        (input-space methods: at the image's). float64 for a float64 model.
-      scores: (B, K), the scores that were explained.
-      probabilities: (B, K), the probability of the asked taxon under its head: by the
+      cams: float32 (B, K, h, w): signed maps before ReLU, at the resolution of the
+        layer (input-space methods: of the image). float64 for a float64 model.
+      scores: (B, K), the explained scores.
+      probabilities: (B, K), the probability of the target taxon under its head: its
         softmax, or the sigmoid of an independent label.
-      logits: (B, C), all heads side by side, in the order of `space.heads`. A head of
-        one logit z has the columns 0 and z.
-      degenerate: bool (B, K), ReLU(cam) is constant, zero or not finite: no heatmap.
-      trivial: bool (B, K), nothing was asked (a step into an only child): cam is 0.
-      rows, rivals: int32 (B, K), asked and opposing rows of `space`; -1 for none.
-      titles: K short names of the targets.
-      method, layer: their names.
-      image_size: (H, W) of the images, to which heatmaps are resized.
-      extras: more (B, K) arrays by name, "completeness_gap" of integrated gradients.
+      logits: (B, C), all heads concatenated in the order of `space.heads`. A head with
+        a single logit z has the columns 0 and z.
+      degenerate: bool (B, K): ReLU(cam) is constant, zero or not finite, so its heatmap
+        is 0.
+      trivial: bool (B, K): the target is trivial (a step into an only child), so cam is
+        0.
+      rows, rivals: int32 (B, K), target and opposing rows of `space`; -1 for none.
+      titles: short names of the K targets.
+      method, layer: names of the CAM method and the explained layer.
+      space: the rows and labels that scores refer to.
+      image_size: (H, W) of the images in pixels, the size of heatmaps.
+      extras: additional (B, K) arrays by name, such as "completeness_gap" of integrated
+        gradients.
     """
 
     cams: np.ndarray
@@ -66,13 +70,16 @@ class Explanation:
 
     @functools.cached_property
     def heatmap(self) -> np.ndarray:
-        """float32 (B, K, H, W) in [0, 1], as large as the images: ReLU(cam), resized
-        bilinearly, then (h - min) / (max - min). A degenerate map is 0 everywhere."""
+        """Heatmaps in [0, 1] at the size of the images: float32 (B, K, H, W).
+
+        ReLU(cam) is resized bilinearly, then scaled by (h - min) / (max - min). A
+        degenerate map gives zeros.
+        """
         return heatmaps.heatmap(self.cams, self.image_size)
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
-        """int32 (B, K): the label of the asked taxon at its rank."""
+        """int32 (B, K): the label of the target taxon at its rank."""
         starts = np.array([group.start for group in self.space.groups])
         return (self.rows - starts[self.space.group_of[self.rows]]).astype(np.int32)
 
@@ -83,17 +90,22 @@ class Explanation:
 
     @functools.cached_property
     def names(self) -> list[list[str]]:
-        """Display names of the asked taxa, B lists of K."""
+        """Display names of the target taxa, B lists of K."""
         return [[self.space.name(row) for row in rows] for rows in self.rows]
 
     @functools.cached_property
     def rival_names(self) -> list[list[str]]:
-        """Display names of the opposing rows ("" where there is none). For a step and
-        for siblings it is the parent's."""
+        """Display names of the opposing rows, B lists of K; "" for none.
+
+        For a step and for siblings it is the name of the parent.
+        """
         return [[self.space.name(row) for row in rows] for rows in self.rivals]
 
     def head_logits(self, rank: str | None = None) -> np.ndarray:
-        """Logits (B, N) of one head; default the finest."""
+        """Logits (B, N) of the head of a rank, by default the finest.
+
+        Raises KeyError if the model has no such head.
+        """
         rank = rank or self.space.finest
         start = 0
         for head in self.space.heads:
@@ -106,6 +118,8 @@ class Explanation:
     def rank_probabilities(
         self, rank: str | None = None, score: str = "own"
     ) -> np.ndarray:
-        """Probability of every taxon of a rank, float64 (B, n); see
-        `ScoreSpace.group` for the arguments."""
+        """Probability of every taxon of a rank: float64 (B, n).
+
+        See `ScoreSpace.group` for the arguments.
+        """
         return self.space.probabilities(self.logits, rank, score)

@@ -1,12 +1,12 @@
 """Reads and shifts the output of any layer of any Keras 3 model.
 
-A layer's `call` is replaced, on the one instance and only while JAX traces, by a
-function that records its output and adds a delta to it. With a delta of zeros the model
-computes what it always does, and the derivative in the delta is the derivative in the
-layer's activations: exact whether or not the layer cuts the graph in two, the same for
-Functional, Sequential, subclassed and nested models, and the backward pass goes no
-further down than the layer. `_flatten_layers` is a private name of Keras: there is no
-public way to the layers inside a layer.
+While JAX traces, the `call` of a layer instance is replaced by a function that records
+its output and adds a delta to it. With a delta of zeros the model's result is
+unchanged, and the derivative with respect to the delta is the derivative with respect
+to the layer's activations. It is exact even if other paths bypass the layer, works
+equally for Functional, Sequential, subclassed and nested models, and the backward pass
+ends at the layer. `_flatten_layers` is private in Keras, which has no public API for
+the layers inside a layer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hiercam_keras.models import stateless
 
 _FORMATS = ("channels_first", "channels_last")
 
-# Two threads tracing the same model would see each other's replaced calls.
+# Serializes tracing: threads would see each other's replaced calls.
 _lock = threading.RLock()
 
 
@@ -36,10 +36,15 @@ _lock = threading.RLock()
 class Call:
     """One call of one layer during a pass through the model.
 
-    path: names from the outermost layer inward, slash-separated; a layer that is called
-    several times gets ":0", ":1", ... shape: the output's, None when it is not one
-    array. spatial: whether it is a batch of maps of more than one cell. same_as: path
-    of an inner layer whose output this one hands on.
+    Attributes:
+      path: layer names from the outermost inward, separated by slashes. The calls of a
+        layer that is called several times end in ":0", ":1", ...
+      layer: the layer or operation.
+      index: number of this call among those of the layer, from 0.
+      shape: of the output; None if it is not a single array.
+      dtype: of the output.
+      spatial: whether the output is a batch of maps with more than one cell.
+      same_as: path of an inner layer with the same output array; None if there is none.
     """
 
     path: str
@@ -56,10 +61,10 @@ class Call:
 
 
 def layers_of(model: keras.Model) -> list:
-    """Every layer and operation inside the model, at any depth, the model left out."""
+    """All layers and operations inside the model, at any depth, without the model."""
     found = {id(x): x for x in model._flatten_layers(include_self=False)}
     for layer in [model, *list(found.values())]:
-        # In a Functional model, keras.ops calls are nodes of the graph and no layers.
+        # In a Functional model keras.ops calls are graph nodes, not layers.
         for operation in getattr(layer, "operations", ()):
             found.setdefault(id(operation), operation)
     found.pop(id(model), None)
@@ -68,13 +73,13 @@ def layers_of(model: keras.Model) -> list:
 
 @contextlib.contextmanager
 def _replaced_calls(layers: Sequence, wrap: Callable) -> Iterator[None]:
-    """Within the context `layer.call` is `wrap(layer, its own call)`."""
+    """Replaces `layer.call` by `wrap(layer, layer.call)` within the context."""
     with _lock:
         replaced = []
         try:
             for layer in layers:
                 replaced.append((layer, vars(layer).get("call")))
-                # Past Keras' own __setattr__, which would track the function.
+                # Bypasses Keras' __setattr__, which would track the attribute.
                 object.__setattr__(layer, "call", wrap(layer, layer.call))
             yield
         finally:
@@ -86,7 +91,7 @@ def _replaced_calls(layers: Sequence, wrap: Callable) -> Iterator[None]:
 
 
 def variables_of(model: keras.Model) -> tuple[list, list]:
-    """Values of the trainable and the other variables, for `apply`."""
+    """Values of the trainable and the non-trainable variables, for `apply`."""
     return (
         [v.value for v in model.trainable_variables],
         [v.value for v in model.non_trainable_variables],
@@ -94,16 +99,18 @@ def variables_of(model: keras.Model) -> tuple[list, list]:
 
 
 def apply(model: keras.Model, variables: tuple[list, list], inputs: Any) -> Any:
-    """The model's outputs in inference; pure in `variables` and `inputs`."""
+    """The model's outputs in inference, as a pure function of variables and inputs."""
     return stateless.call(model, *variables, inputs, training=False)[0]
 
 
 class Pass(NamedTuple):
-    """What one pass through a model holds.
+    """The record of one pass through a model.
 
-    calls: all layer calls, in the order in which they end. outputs: the shapes and
-    types of the outputs, in the model's structure. ends: in the same structure, the
-    innermost call that made each output; None where the model's own code made it.
+    Attributes:
+      calls: all layer calls, in the order in which they end.
+      outputs: shapes and dtypes of the outputs, in the model's structure.
+      ends: in the same structure, the innermost call that produced each output; None if
+        no layer but code of the model did.
     """
 
     calls: list[Call]
@@ -112,11 +119,11 @@ class Pass(NamedTuple):
 
 
 def record(model: keras.Model, inputs: Any) -> Pass:
-    """One pass through the model in inference. Computes nothing.
+    """Records one pass through the model in inference, by abstract evaluation.
 
     Args:
       model: built.
-      inputs: as the model takes them, arrays or their `jax.ShapeDtypeStruct`s.
+      inputs: of the model's call, as arrays or `jax.ShapeDtypeStruct`s.
     """
     ended: list[tuple] = []
     stack: list[str] = []
@@ -155,14 +162,15 @@ def calls_that_see(
 ) -> set[tuple[int, int]]:
     """(id of the layer, index) of the calls with an output that depends on the image.
 
-    The calls of a siamese network's tower for the other image do not. What depends on
-    the image has a tangent where the image has one. Computes nothing. A model that
-    rounds its image to integers has no tangents, and none of its calls is found.
+    Calls in the other tower of a siamese network do not depend on it. Dependence is
+    found by abstract forward-mode differentiation: outputs that depend on the image
+    have a tangent. If a model rounds its image to integers there are no tangents, and
+    the result is empty.
 
     Args:
       model: built.
-      inputs_of: an image array -> all inputs of the model.
-      image: of the image array.
+      inputs_of: function from an image array to all inputs of the model.
+      image: shape and dtype of the image array.
     """
     seen: set[tuple[int, int]] = set()
     counts: dict[int, int] = {}
@@ -229,11 +237,13 @@ def _is_spatial(layer, output, formats: set[str]) -> bool:
 
 
 def find_call(calls: Sequence[Call], layer: Any) -> Call:
-    """The call that a user means by a layer object, a name or a path.
+    """The call of a layer given as object, name or path.
+
+    A path may omit outer layers.
 
     Raises:
-      UserError: none or several calls fit, or its output is not one array; the message
-        names those that would do.
+      UserError: no call or several calls match, or the output is not a single array.
+        The message lists alternatives.
     """
     if isinstance(layer, str):
         want = layer.strip("/")
@@ -258,14 +268,14 @@ def find_call(calls: Sequence[Call], layer: Any) -> Call:
 
 
 def would_do(calls: Sequence[Call]) -> str:
-    """Part of an error message: the layers that a user can name instead."""
+    """Part of an error message that lists layers with maps, at most 12."""
     names = [c.path for c in calls if c.spatial and c.same_as is None]
     if not names:
         return "none of its layers gives a 4-D map"
     return f"these give maps, the last ones first: {', '.join(names[:-13:-1])}"
 
 
-# Layers that hand an activation on, or thin it out, and are no activation themselves.
+# Words in the class names of layers that only forward or resample an activation.
 _PASSING = (
     "Pooling",
     "Padding",
@@ -282,11 +292,13 @@ _PASSING = (
 
 
 def last_activation(calls: Sequence[Call]) -> Call:
-    """The last convolutional activation: the last 4-D map that is neither pooling nor
-    padding nor dropout, after at least one convolution.
+    """The last convolutional activation of a model.
+
+    This is the last 4-D map with more than one cell, at or after a convolution, that is
+    not the output of a layer in _PASSING. Batch normalization counts.
 
     Raises:
-      UserError: the model has no convolution, or no 4-D map after one.
+      UserError: the model has no convolution, or no such map.
     """
     convolved, found, cell = False, None, ""
     for call in calls:
@@ -319,11 +331,13 @@ def _data_formats(model: keras.Model) -> set[str]:
 
 
 def data_format_of(call: Call, model: keras.Model) -> str:
-    """channels_first or channels_last: what the layer says itself, else what the
-    model's convolutions and poolings say, else Keras' own setting.
+    """Data format of a call's output, "channels_first" or "channels_last".
+
+    It is that of the layer if it has one, else that of the model's other layers, else
+    Keras' setting.
 
     Raises:
-      UserError: the layer does not say and the others disagree.
+      UserError: the layer has no data format and the model's other layers disagree.
     """
     own = getattr(call.layer, "data_format", None)
     if own in _FORMATS:
@@ -338,8 +352,11 @@ def data_format_of(call: Call, model: keras.Model) -> str:
 
 
 def image_layout(model: keras.Model) -> str:
-    """The layout of the model's input: by the axis that has the three colors, else
-    that of the first layer which says one."""
+    """Layout of the model's image input, "channels_first" or "channels_last".
+
+    It is determined by the axis of size 3, else by the first layer with a data format,
+    else by Keras' setting.
+    """
     shapes = [one.shape for one in getattr(model, "inputs", None) or ()]
     shapes = [shape for shape in shapes if len(shape) == 4]
     if len(shapes) == 1 and (shapes[0][1] == 3) != (shapes[0][3] == 3):
@@ -357,9 +374,18 @@ def apply_with_deltas(
     calls: Sequence[Call],
     deltas: Sequence[jax.Array],
 ) -> tuple[Any, list[jax.Array]]:
-    """Outputs of the model, and the activations of `calls`, a delta added to each.
+    """Runs the model with a delta added to the output of each of `calls`.
 
-    Activations and deltas are float32 at least, in any precision of the model.
+    Args:
+      model: built.
+      variables: of `variables_of`.
+      inputs: of the model's call.
+      calls: of `record`.
+      deltas: one array for each call, with the shape of its output, float32 or wider.
+
+    Returns:
+      The model's outputs, and the activations of `calls` before the delta, in the
+      dtypes of the deltas.
     """
     activations: list = [None] * len(calls)
 
@@ -377,13 +403,14 @@ def apply_with_deltas(
 
 @contextlib.contextmanager
 def changed_calls(calls: Sequence[Call], change: Callable) -> Iterator[None]:
-    """Within the context each of `calls` returns what `change` returns.
+    """Replaces the results of `calls` by those of `change` within the context.
 
-    Other calls of the same layers are left alone.
+    Other calls of the same layers are not changed.
 
     Args:
       calls: of `record`.
-      change: takes the place in `calls`, the layer's own call, its args and kwargs.
+      change: function of the index in `calls`, the layer's own call, its args and
+        kwargs.
     """
     wanted = {(id(call.layer), call.index): i for i, call in enumerate(calls)}
     counts: dict[int, int] = {}

@@ -1,9 +1,9 @@
-"""From a signed map to what people look at. NumPy only.
+"""Converts signed maps to heatmaps. NumPy only.
 
-A cam is signed and as large as its layer; a heatmap is ReLU(cam), resized bilinearly to
-the model's input, then (h - min) / (max - min), within [0, 1]. Resizing has half-pixel
-centers, edges repeated and no antialiasing, as in OpenCV's INTER_LINEAR and, when
-enlarging, `jax.image.resize` and Pillow.
+A cam is signed and has the resolution of its layer. A heatmap is ReLU(cam), resized
+bilinearly to the model's input, then scaled to [0, 1] by (h - min) / (max - min).
+Resizing uses half-pixel centers, repeated edges and no antialiasing, as OpenCV's
+INTER_LINEAR and, for enlarging, `jax.image.resize` and Pillow do.
 """
 
 import functools
@@ -13,17 +13,19 @@ import numpy as np
 from hiercam_keras import maps
 from hiercam_keras.maps import is_degenerate
 
-_AT_ONCE = 4  # maps that are enlarged and scaled while they are in cache
+_AT_ONCE = 4  # maps processed together, which fit into the CPU cache
 
 
 def heatmap(cams: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """Heatmaps (..., H, W) float32 in [0, 1] of signed maps (..., h, w).
-
-    A map that `is_degenerate` gives zeros. Never NaN.
+    """Converts signed maps to heatmaps in [0, 1].
 
     Args:
-      cams: signed maps.
-      size: H and W, or one number for both.
+      cams: signed maps (..., h, w).
+      size: (H, W) in pixels, or one number for both.
+
+    Returns:
+      float32 (..., H, W). A degenerate map (`maps.is_degenerate`), also one with NaN,
+      gives zeros.
     """
     cams = np.asarray(cams)
     flat = is_degenerate(cams)
@@ -42,10 +44,10 @@ def heatmap(cams: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
 
 
 def energy(cams: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """`maps.energy` of the resized ReLU(cam): (..., H, W) float32, each sums to 1.
+    """`maps.energy` of the resized ReLU(cam): float32 (..., H, W), each sums to 1.
 
-    No min-max here: subtracting the minimum would move energy. A degenerate map, not
-    finite ones among them, becomes uniform.
+    The minimum is not subtracted, as this would change the shares of energy. A
+    degenerate map, including one that is not finite, becomes uniform.
     """
     positive = np.maximum(np.asarray(cams, np.float64), 0.0)
     flat = is_degenerate(positive)[..., None, None]
@@ -56,8 +58,15 @@ def energy(cams: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
 def resize(
     maps: np.ndarray, size: int | tuple[int, int], kernel: str = "bilinear"
 ) -> np.ndarray:
-    """Resizes (..., h, w) to (..., H, W) with half-pixel centers, edges repeated, no
-    antialiasing. "bilinear", or "bicubic" with OpenCV's and PyTorch's a = -0.75."""
+    """Resizes (..., h, w) to (..., H, W), without antialiasing.
+
+    Uses half-pixel centers and repeated edges.
+
+    Args:
+      maps: float array.
+      size: (H, W), or one number for both.
+      kernel: "bilinear", or "bicubic" with a = -0.75 as in OpenCV and PyTorch.
+    """
     height, width = (size, size) if isinstance(size, int) else size
     maps = np.asarray(maps)
     rows = _weights(maps.shape[-2], height, kernel).astype(maps.dtype)
@@ -67,7 +76,7 @@ def resize(
 
 @functools.lru_cache(maxsize=64)
 def _weights(source: int, target: int, kernel: str) -> np.ndarray:
-    """(target, source): what each new cell takes of each old one."""
+    """Interpolation weights (target, source) of one axis; rows sum to 1."""
     center = (np.arange(target) + 0.5) * source / target - 0.5
     reach = {"bilinear": 1, "bicubic": 2}[kernel]
     first = np.floor(center).astype(int) - reach + 1
@@ -82,7 +91,7 @@ def _weights(source: int, target: int, kernel: str) -> np.ndarray:
 def _kernel(distance: np.ndarray, kernel: str) -> np.ndarray:
     if kernel == "bilinear":
         return np.maximum(1 - distance, 0)
-    # Keys' cubic convolution (1981, equation 4 with free a).
+    # Cubic convolution (Keys 1981, equation 4 with general a).
     a, d = -0.75, distance
     near = (a + 2) * d**3 - (a + 3) * d**2 + 1
     far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a

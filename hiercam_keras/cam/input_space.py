@@ -1,8 +1,8 @@
-"""Attributions to the pixels themselves, which no layer is chosen for.
+"""Attribution methods for input pixels.
 
-Functions of `gradient`, which takes float images (B, H, W, 3) to the gradients
-(B, K, H, W, 3) of K scores, so that they know nothing of models. They give maps
-(B, K, H, W) in model-input pixels.
+The methods take a function `gradient` from float images (B, H, W, 3) to the gradients
+(B, K, H, W, 3) of K scores, so they do not depend on models. They return maps
+(B, K, H, W) at the resolution of the model input.
 """
 
 from collections.abc import Callable
@@ -28,11 +28,19 @@ def smoothgrad(
 ) -> jax.Array:
     """max_c |mean over samples of dy/dx_c at x + normal noise|.
 
-    Smilkov et al. 2017, arXiv:1706.03825: the noise's standard deviation is `noise`
-    times the image's own range max - min (they find 0.1 to 0.2 good).
+    Smilkov et al. 2017, arXiv:1706.03825.
 
     Args:
-      keys: one PRNG key an image, (B,), so that an image's noise is its own.
+      gradient: see above.
+      images: float (B, H, W, 3).
+      keys: (B,), one PRNG key for each image, so that the noise of an image does not
+        depend on its batch.
+      samples: number of noisy images.
+      noise: standard deviation as a fraction of the image's range max - min. The paper
+        recommends 0.1 to 0.2.
+
+    Returns:
+      (B, K, H, W), nonnegative.
     """
     axes = (1, 2, 3)
     spread = noise * (images.max(axes) - images.min(axes))[:, None, None, None]
@@ -54,12 +62,17 @@ def integrated_gradients(
 ) -> jax.Array:
     """sum_c (x - x') * integral over a in [0, 1] of dy/dx_c at x' + a (x - x').
 
-    Sundararajan et al. 2017, arXiv:1703.01365, equation 1, by the midpoint rule, which
-    does not touch the end points and errs by O(1 / steps^2). The map is signed; by
-    completeness its sum is y(x) - y(x').
+    Sundararajan et al. 2017, arXiv:1703.01365, equation 1, by the midpoint rule with an
+    error of O(1 / steps^2). By completeness the sum of the map is y(x) - y(x').
 
     Args:
-      baseline: x', the value of every pixel of the image that says nothing.
+      gradient: see above.
+      images: x, float (B, H, W, 3).
+      baseline: x', the value of all pixels of the baseline image.
+      steps: number of points of the midpoint rule.
+
+    Returns:
+      (B, K, H, W), signed.
     """
     reach = images - baseline
 
@@ -75,5 +88,5 @@ def integrated_gradients(
 def completeness_gap(
     attribution: jax.Array, scores: jax.Array, baseline_scores: jax.Array
 ) -> jax.Array:
-    """|sum of the map - (y(x) - y(x'))|: (B, K). What integrated gradients misses."""
+    """|sum of the map - (y(x) - y(x'))|: (B, K), the error of the integration."""
     return jnp.abs(attribution.sum((-2, -1)) - (scores - baseline_scores))

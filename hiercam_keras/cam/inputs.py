@@ -1,4 +1,4 @@
-"""The inputs of a model: which one is the image, and what the others hold."""
+"""Identifies the image among a model's inputs, and arranges the other inputs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from hiercam_keras.errors import UserError
 
 
 def structure_of(model: keras.Model) -> Any:
-    """A model's inputs as symbolic tensors, in the structure that its call takes; None
-    for a model that is neither Functional nor Sequential, and does not say."""
+    """A model's inputs as symbolic tensors, in the structure of its call.
+
+    None for a model that is neither Functional nor Sequential.
+    """
     tensors = getattr(model, "inputs", None)
     if not tensors:
         return None
@@ -23,10 +25,10 @@ def structure_of(model: keras.Model) -> Any:
 
 
 def known_specs(model: keras.Model, batch: int) -> Any:
-    """All inputs as `jax.ShapeDtypeStruct`s of a batch, optional ones as None.
+    """All inputs as `jax.ShapeDtypeStruct`s of a batch; None for optional inputs.
 
     Raises:
-      UserError: the model does not say their shapes.
+      UserError: the shape of an input is unknown.
     """
     structure = structure_of(model)
     flat = [] if structure is None else keras.tree.flatten(structure)
@@ -43,8 +45,14 @@ _UNKNOWN = object()
 
 
 class _Input(NamedTuple):
-    """One input. names: those it answers to. shape: without the batch, None where the
-    model does not say. dtype: None where the model does not say."""
+    """One input of a model.
+
+    Attributes:
+      names: by which a user can refer to it.
+      shape: without the batch axis; None if unknown.
+      dtype: None if unknown.
+      optional: whether it may be omitted.
+    """
 
     names: tuple[Any, ...]
     shape: tuple[int | None, ...] | None
@@ -52,8 +60,7 @@ class _Input(NamedTuple):
     optional: bool
 
     def spec(self, batch: int) -> Any:
-        """A `jax.ShapeDtypeStruct`; None for an optional input, _UNKNOWN where a shape
-        is not known before there are arrays."""
+        """A `jax.ShapeDtypeStruct`; None if optional, _UNKNOWN without a full shape."""
         if self.optional:
             return None
         if self.shape is None or None in self.shape:
@@ -62,18 +69,18 @@ class _Input(NamedTuple):
 
 
 class Inputs:
-    """The inputs of one model, in the structure that its `call` takes.
+    """The inputs of one model, in the structure of its `call`.
 
-    A Functional or Sequential model says what it takes. Any other one is known by the
-    first images that it is given.
+    A Functional or Sequential model declares its inputs. For other models they are
+    inferred from the first arrays.
 
     Args:
       model: the model.
-      image_input: name, dict key or place of the input that is the image; None takes
-        the only one that is a batch of (H, W, C).
+      image_input: name, dict key or index of the image input; None for the only input
+        with the shape (batch, H, W, C).
 
     Raises:
-      UserError: several inputs could be the image, or none.
+      UserError: no input or several inputs can be the image.
     """
 
     def __init__(self, model: keras.Model, image_input: str | int | None = None):
@@ -90,7 +97,7 @@ class Inputs:
         inputs = tuple(_describe(path, value) for path, value in flat)
         self._image = _find_image(inputs, self._asked)
         if not keras.backend.is_keras_tensor(flat[0][1]):
-            # The first arrays show which is the image; later ones may have other sizes.
+            # Later arrays may have other sizes than the first ones.
             inputs = tuple(one._replace(shape=None) for one in inputs)
         places = list(range(len(flat)))
         self._structure = keras.tree.pack_sequence_as(structure, places)
@@ -104,17 +111,19 @@ class Inputs:
 
     @property
     def image_shape(self) -> tuple[int | None, ...] | None:
-        """(H, W, C) of the image input, None where it is not known."""
+        """(H, W, C) of the image input, None for axes of any size; None if unknown."""
         return self._inputs[self._image].shape if self._inputs else None
 
     @property
     def image_dtype(self) -> str | None:
-        """The type that the model says its image input has."""
+        """Declared dtype of the image input; None if unknown."""
         return self._inputs[self._image].dtype if self._inputs else None
 
     def static(self, batch: int) -> tuple[Any, tuple] | None:
-        """The image and the other inputs as `jax.ShapeDtypeStruct`s of a batch; None
-        where a shape is not known before there are arrays."""
+        """The image and the other inputs as `jax.ShapeDtypeStruct`s of a batch.
+
+        None if a shape is unknown.
+        """
         if not self._inputs:
             return None
         specs = [one.spec(batch) for one in self._inputs]
@@ -124,15 +133,15 @@ class Inputs:
         return image, tuple(specs)
 
     def split(self, images: Any, others: Any = None) -> tuple[Any, Any]:
-        """The image array, and what the other inputs are to hold.
+        """Splits the arguments of a user into the image and the other inputs.
 
         Args:
           images: the image array, or all inputs as Keras takes them (a dict or list).
-          others: the other inputs where `images` is the image array: a dict by name, a
-            list in the model's order without the image, or the array of the only one.
+          others: the other inputs, if `images` is the image array: a dict by name, a
+            list in the model's order without the image, or a single array.
 
         Raises:
-          UserError: inputs that are missing, too many, or ambiguous.
+          UserError: inputs are missing, superfluous or ambiguous.
         """
         if not self._inputs:
             self._learn(self._assembled(images, others))
@@ -156,7 +165,7 @@ class Inputs:
         return image, flat
 
     def _assembled(self, images: Any, others: Any) -> Any:
-        """The first inputs of a model that does not say what it takes."""
+        """Arranges the first inputs of a model that does not declare them."""
         if others is None:
             found = images
         elif isinstance(others, Mapping) and isinstance(self._asked, str):
@@ -177,7 +186,7 @@ class Inputs:
         return as_array(found, "images")
 
     def _by_name(self, values: Mapping, without: int | None = None) -> list:
-        """Values of a dict in the order of the inputs, one input left out."""
+        """Values of a dict in the order of the inputs, without the input `without`."""
         left, found = dict(values), []
         for place, one in enumerate(self._inputs):
             if place == without:
@@ -196,15 +205,15 @@ class Inputs:
         return found
 
     def others(self, values: Any, count: int) -> tuple:
-        """The other inputs as arrays of `count` rows, in the model's order.
+        """The other inputs as arrays with `count` rows, in the model's order.
 
         Args:
-          values: see `split`. An array without the batch axis, or with one row, is the
-            same for every image.
-          count: of images.
+          values: second result of `split`. An array without the batch axis, or with one
+            row, is used for every image.
+          count: number of images.
 
         Raises:
-          UserError: a value that is missing or has another number of rows.
+          UserError: a value is missing or has another number of rows.
         """
         rest = [one for i, one in enumerate(self._inputs) if i != self._image]
         if values is None:
@@ -225,7 +234,7 @@ class Inputs:
         )
 
     def pack(self, image: Any, others: Sequence[Any]) -> Any:
-        """All inputs in the structure that the model's call takes."""
+        """All inputs in the structure of the model's call."""
         flat = [*others]
         flat.insert(self._image, image)
         return keras.tree.map_structure(lambda place: flat[place], self._structure)
@@ -262,11 +271,11 @@ def _listed(inputs: Sequence[_Input]) -> str:
 
 
 def _describe(path: tuple, value: Any) -> _Input:
-    """An input from a KerasTensor of the model or an array of a first call."""
+    """Describes an input by a KerasTensor of the model or a first array."""
     names = (path[-1],) if path and isinstance(path[-1], str) else ()
     if not keras.backend.is_keras_tensor(value):
         names = names or (path[-1] if path else "images",)
-        # A single array is the image, and is checked as such.
+        # A single array is the image; `check_images` checks its shape.
         shape = tuple(np.shape(value)[1:]) if path else None
         return _Input(names, shape, None, False)
     names = tuple(dict.fromkeys((*names, value.name)))

@@ -1,4 +1,4 @@
-"""A Keras model as a network of a program."""
+"""Adapts a Keras model to the `network.Network` protocol."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from hiercam_keras.cam.inputs import Inputs
 from hiercam_keras.cam.network import Layer, fold_of
 from hiercam_keras.cam.outputs import Outputs
 
-# A network that divides its input by this much or more takes 0 .. 255.
+# A network that divides its input by at least this much takes 0..255.
 _LARGE = 64.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class KerasNetwork:
-    """A `network.Network`: a model, its inputs and outputs, and calls of its layers.
+    """A `network.Network` for a Keras model and one shape of images.
 
-    It is of one shape of images: so are the shapes of `calls`.
-
-    data_format: of the calls and the images; None is what the layers say. reshape: as
-    for `Explainer`.
+    Attributes:
+      model: the model.
+      inputs: its inputs.
+      outputs: its outputs.
+      calls: the explained layer calls, recorded at this image shape.
+      data_format: of the calls and the images; None to use that of the layers.
+      reshape: as for `Explainer`.
     """
 
     model: keras.Model
@@ -36,7 +39,7 @@ class KerasNetwork:
     reshape: Callable | None = None
 
     def __post_init__(self):
-        # Found once: every one of these reads all layers of the model.
+        # Computed once, as each value requires a pass over all layers of the model.
         layers = tuple(
             Layer(
                 call.path,
@@ -77,7 +80,7 @@ class KerasNetwork:
 
 
 def prepare_outputs(outputs: Outputs, recorded: graph.Pass) -> None:
-    """Reads the heads off one recorded pass; see `Outputs.prepare`."""
+    """Determines the heads from one recorded pass; see `Outputs.prepare`."""
     ends = keras.tree.map_structure(end_activation.find, recorded.ends)
     names = keras.tree.map_structure(
         lambda call: getattr(call, "name", None), recorded.ends
@@ -86,11 +89,14 @@ def prepare_outputs(outputs: Outputs, recorded: graph.Pass) -> None:
 
 
 def takes_bytes(calls: Sequence[graph.Call], dtype: str | None) -> bool:
-    """Whether a model's first layers show that it takes images of 0 .. 255.
+    """Whether the layers before the first convolution imply images of 0..255.
+
+    True for an integer input, a Rescaling by at most 1/64, or a Normalization with a
+    mean above 2.
 
     Args:
       calls: of `graph.record`.
-      dtype: of the image input, if known.
+      dtype: of the image input, or None if unknown.
     """
     if dtype is not None and not keras.backend.is_float_dtype(dtype):
         return True

@@ -1,7 +1,7 @@
-"""From the columns of a network's output to labels: left out, in order, merged.
+"""Maps the columns of a network's output to labels: selects, reorders, merges.
 
-Integers are all that decides, so the map is part of the compiled program. The order
-that a network was trained with here changes nothing and adds nothing to the program.
+The map consists of constant integers, so it is part of the compiled program. If columns
+and labels are in the same order, the map is the identity and adds no operations.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ import numpy as np
 
 
 class LabelColumns:
-    """The columns of one head, and the labels that they mean.
+    """The map from the n columns of one head to its N labels.
 
     Args:
-      labels: (n,), the label of each column, -1 for one that is left out.
+      labels: int (n,), the label of each column, -1 for an excluded column.
       size: number of labels, N.
+
+    Attributes:
+      size: N.
+      alone: labels that have exactly one column, in the order of the columns.
     """
 
     def __init__(self, labels: Sequence[int] | np.ndarray, size: int):
@@ -28,12 +32,12 @@ class LabelColumns:
         self._count = len(labels)
         self._in_order = np.array_equal(labels, np.arange(size))
         kept = np.flatnonzero(labels >= 0)
-        # By label, and within a label as the network has them.
+        # Sorted by label; columns of one label keep the network's order.
         self._columns = kept[np.argsort(labels[kept], kind="stable")]
         self._present, self._owner, counts = np.unique(
             labels[self._columns], return_inverse=True, return_counts=True
         )
-        # In the order of the columns, so that the second class of one logit is second.
+        # In column order, so that for a one-logit head class 1 comes second.
         self.alone = labels[np.isin(labels, self._present[counts == 1])]
 
     def __len__(self) -> int:
@@ -42,21 +46,21 @@ class LabelColumns:
 
     @property
     def left_out(self) -> bool:
-        """Whether some columns have no label."""
+        """Whether any column is excluded."""
         return len(self._columns) < self._count
 
     @property
     def num_present(self) -> int:
-        """Number of labels that have a column."""
+        """Number of labels with at least one column."""
         return len(self._present)
 
     def gather(self, z: jax.Array, independent: bool = False) -> jax.Array:
-        """Logits of the labels (B, N) from those of the columns (B, n).
+        """Logits of the labels (B, N) from logits of the columns (B, n).
 
-        The logit of a label with several columns is their logsumexp, so that under a
-        softmax its probability is the sum of theirs. With independent columns
-        (sigmoids) it is true where any of them is, P = 1 - prod(1 - sigmoid(z)). A
-        label without a column is ruled out: its logit is -inf.
+        The logit of a label with several columns is their logsumexp, so its softmax
+        probability is the sum of theirs. For independent columns (sigmoids) a label is
+        true if any of its columns is: P = 1 - prod(1 - sigmoid(z)). A label without a
+        column has the logit -inf.
         """
         if self._in_order:
             return z
@@ -75,15 +79,15 @@ def _logsumexp(z: jax.Array, owner: np.ndarray, size: int) -> jax.Array:
     top = jax.lax.stop_gradient(jax.ops.segment_max(z, owner, size))
     top = jnp.where(jnp.isneginf(top), 0.0, top)
     total = jax.ops.segment_sum(jnp.exp(z - top[owner]), owner, size)
-    none = total == 0  # all of them are -inf
+    none = total == 0  # all logits of the owner are -inf
     return jnp.where(none, -jnp.inf, top + jnp.log(jnp.where(none, 1.0, total)))
 
 
 def _any_of(z: jax.Array, owner: np.ndarray, size: int) -> jax.Array:
-    """log-odds that any of the rows (n, B) of each owner is true: (size, B).
+    """Log-odds that any of the rows (n, B) of each owner is true: (size, B).
 
-    With t = sum softplus(z) = -log prod(1 - sigmoid(z)) they are log(exp(t) - 1), which
-    is the logsumexp of z where t is small.
+    With t = sum softplus(z) = -log prod(1 - sigmoid(z)) the log-odds are
+    log(exp(t) - 1), approximately the logsumexp of z for small t.
     """
     sums = functools.partial(jax.ops.segment_sum, segment_ids=owner, num_segments=size)
     total = sums(jax.nn.softplus(z))
@@ -92,7 +96,7 @@ def _any_of(z: jax.Array, owner: np.ndarray, size: int) -> jax.Array:
     found = jnp.where(
         small, _logsumexp(z, owner, size), safe + jnp.log(-jnp.expm1(-safe))
     )
-    # A label of one column has the logit of that column, to the bit.
+    # A label with a single column gets exactly the logit of that column.
     first = z[np.unique(owner, return_index=True)[1]]
     alone = np.bincount(owner, minlength=size) == 1
     return jnp.where(alone[:, None], first, found)

@@ -1,4 +1,4 @@
-"""Which layer calls of a model can be explained, and which one a user means."""
+"""Selects the layer calls of a model that can be explained."""
 
 from __future__ import annotations
 
@@ -21,12 +21,17 @@ def split(
     image: jax.ShapeDtypeStruct,
     others: tuple,
 ) -> tuple[list[graph.Call], list[graph.Call]]:
-    """The calls that depend on the image, and those that depend on other inputs only.
+    """Splits calls into those that depend on the image and the others.
 
     Args:
-      inputs: of the model; with a single one all calls depend on it.
+      model: built.
+      inputs: of the model. With a single input all calls count as dependent.
       calls: of `graph.record`.
       image, others: `jax.ShapeDtypeStruct`s of a batch.
+
+    Returns:
+      (dependent, independent) calls. If the model rounds its image to integers, all
+      count as dependent.
     """
     if len(inputs) == 1:
         return list(calls), []
@@ -46,16 +51,16 @@ def find(
     layer: Any,
     tokens: bool,
 ) -> graph.Call:
-    """The call that a user means, see `graph.find_call`.
+    """The call of a layer given by the user; see `graph.find_call`.
 
     Args:
-      seeing, blind: see `split`.
+      seeing, blind: the two results of `split`.
       layer: a layer object, a name or a path.
-      tokens: whether outputs of other than four axes will be folded to maps.
+      tokens: whether outputs with other than four axes can be reshaped to maps.
 
     Raises:
-      UserError: no such layer, one that does not depend on the image, or one without
-        maps; the message names those that would do.
+      UserError: there is no such layer, it does not depend on the image, or its output
+        is no batch of maps. The message lists alternatives.
     """
     call = graph.find_call([*seeing, *blind], layer)
     if call in blind:

@@ -1,12 +1,12 @@
-"""Maps that are shown next to each other, on one scale or each on its own. NumPy only.
+"""Color scales of maps in one row: a common scale or one for each map. NumPy only.
 
-On a scale of its own every map has a hottest place, a map that says almost nothing
-too: places can be compared, amounts cannot. On the scale of its row a color is a value,
-which makes sense where maps have one unit: those of the same network, head and kind of
-question. Values are not the weight of the evidence, however. The gradient of a step,
-d log P(child | parent), is proportional to 1 - P, so of two steps the surer one has the
-smaller values, and is pale in its row. That is why a scale of its own is the default,
-with a remark on every map that is weak in its row.
+With its own scale every map has a hottest place, even if its values are almost zero:
+locations can be compared, values cannot. With the scale of the row a color is a value,
+which requires maps of the same unit: same network, head and kind of target. Values do
+not measure the strength of evidence, however. The gradient of a step,
+d log P(child | parent), is proportional to 1 - P, so of two steps the more certain one
+has the smaller values and is pale in its row. Therefore each map has its own scale by
+default, with a remark on maps that are weak in their row.
 """
 
 import dataclasses
@@ -19,21 +19,21 @@ from hiercam_keras.maps import is_degenerate
 
 ROW, MAP = SCALES = ("row", "map")
 
-# A map is weak whose largest value is below this share of the largest of its row.
+# A map is weak if its maximum is below this fraction of the largest in its row.
 WEAK = 0.2
-# A map is nearly constant whose values differ by less than this share of the largest.
+# A map is nearly constant if its range is below this fraction of its maximum.
 NEARLY_CONSTANT = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
 class ShownRow:
-    """K maps as they are drawn.
+    """K maps, scaled for drawing.
 
     Attributes:
       heat: float32 (K, H, W) in [0, 1].
-      remarks: K texts on maps that their colors could make look like more than they
-        are: weak in their row, or nearly constant; "" for others.
-      top: the value of the hottest color, None where each map has its own.
+      remarks: K texts on maps with misleading colors, weak in their row or nearly
+        constant; "" for other maps.
+      top: the value of the hottest color; None if each map has its own scale.
     """
 
     heat: np.ndarray
@@ -42,7 +42,7 @@ class ShownRow:
 
 
 def check_scale(scale: str) -> str:
-    """The scale; UserError for an unknown one."""
+    """Returns the scale; raises UserError unless it is in SCALES."""
     if scale not in SCALES:
         raise UserError(
             f"config.report.scale is {scale!r}, expected one of {', '.join(SCALES)}"
@@ -56,16 +56,19 @@ def show_row(
     scale: str = MAP,
     one_unit: bool = True,
 ) -> ShownRow:
-    """Signed maps (K, h, w) as heat that is drawn in one row.
+    """Scales signed maps that are drawn in one row.
 
     Args:
-      cams: signed maps. Degenerate ones are zeros in the result, and do not count.
-      size: H and W of the heat, or one number for both.
+      cams: signed maps (K, h, w). Degenerate maps become zeros and do not affect the
+        scale.
+      size: (H, W) of the result, or one number for both.
       scale: "row" divides the positive parts by the largest value of the row; "map"
-        gives each map its own scale, from its smallest to its largest value, see
-        `heatmaps.heatmap`.
-      one_unit: whether values of two of the maps can be compared. If not, each has its
-        own scale, and none is called weak.
+        scales each map from its smallest to its largest value, see `heatmaps.heatmap`.
+      one_unit: whether values of different maps are comparable. If not, each map has
+        its own scale and none is remarked as weak.
+
+    Raises:
+      UserError: the scale is unknown.
     """
     check_scale(scale)
     cams = np.asarray(cams)
@@ -85,11 +88,11 @@ def show_row(
 
 
 def remark(cam: np.ndarray, share: float = 1.0) -> str:
-    """What the reader of a picture has to know of a map (h, w), or "".
+    """A remark on a map that is weak in its row or nearly constant; else "".
 
     Args:
-      cam: signed, not degenerate.
-      share: its largest value over the largest of its row.
+      cam: signed (h, w), not degenerate.
+      share: its maximum divided by the largest of its row, 0..1.
     """
     positive = np.maximum(np.asarray(cam, np.float64), 0)
     contrast = float(np.ptp(positive) / positive.max())

@@ -1,6 +1,6 @@
-"""What a program explains: a network as pure functions of weights and images.
+"""Protocol of explainable networks: pure functions of weights and images.
 
-`keras_network.py` makes one of a Keras model, `function.py` one of two functions.
+`keras_network.py` implements it for Keras models, `function.py` for two user functions.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ FORMATS = CHANNELS_FIRST, CHANNELS_LAST = "channels_first", "channels_last"
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """Activations that are explained.
+    """Activations to explain.
 
-    path: the name. shape: of a batch, in the layer's own layout. dtype: as the layer
-    gives them. fold: (B, ...) in the layer's own layout -> (B, h, w, C).
+    Attributes:
+      path: name of the layer.
+      shape: of a batch, in the layer's own layout.
+      dtype: of the activations.
+      fold: function from (B, ...) in the layer's layout to (B, h, w, C).
     """
 
     path: str
@@ -32,7 +35,7 @@ class Layer:
     fold: Callable[[Any], Any]
 
     def zeros(self, batch: int) -> jax.Array:
-        """A delta that changes nothing, float32 or wider."""
+        """A delta of zeros for `batch` images, in float32 or wider."""
         dtype = jnp.promote_types(self.dtype, jnp.float32)
         return jnp.zeros((batch, *self.shape[1:]), dtype)
 
@@ -54,7 +57,7 @@ class Layer:
 
 
 def fold_of(data_format: str, reshape: Callable | None = None) -> Callable:
-    """The `Layer.fold` of a data format, or `reshape` where there is one."""
+    """The `Layer.fold` of a data format; `reshape` if it is given."""
     if reshape is not None:
         return reshape
     if data_format == CHANNELS_FIRST:
@@ -63,11 +66,13 @@ def fold_of(data_format: str, reshape: Callable | None = None) -> Callable:
 
 
 class Network(Protocol):
-    """A network on images of one shape, in inference.
+    """A network in inference, for images of one shape.
 
-    layers: those that are explained. outputs: how its outputs are read, with the score
-    space. image_layout: "channels_last" or "channels_first". image_dtype: the type that
-    the network requires of images, None where it takes any.
+    Attributes:
+      layers: the explained layers.
+      outputs: reads logits from its outputs; has the score space.
+      image_layout: "channels_last" or "channels_first".
+      image_dtype: the dtype of images that the network requires; None for any.
     """
 
     layers: tuple[Layer, ...]
@@ -82,12 +87,13 @@ class Network(Protocol):
         others: tuple,
         deltas: Sequence[jax.Array] | None = None,
     ) -> tuple[jax.Array, list[jax.Array]]:
-        """Logits (B, C), float32 or wider, and the activations of `layers`.
+        """Returns logits (B, C), float32 or wider, and the activations of `layers`.
 
         Args:
           variables: the weights.
           images: in the network's own layout.
-          others: the other inputs, which are held fixed.
-          deltas: added to the activations of each layer, so that the derivative in a
-            delta is the derivative in the activations. None asks for no activations.
+          others: the other inputs, which are constant.
+          deltas: added to the activations of each layer, so that the derivative with
+            respect to a delta is that with respect to the activations. With None no
+            activations are returned.
         """

@@ -1,14 +1,14 @@
-"""A model's outputs, of any structure, as one (B, C) array of logits.
+"""Reads a model's outputs, of any structure, as one (B, C) array of logits.
 
 An output is read in one of four ways:
 
-* as it is, where it is logits;
-* before the softmax or sigmoid that ends it, where `end_activation` finds that layer;
-* by the logarithm of what came out of a softmax that is not found;
-* by log p - log(1 - p) of what came out of a sigmoid that is not found.
+* unchanged, if it is logits;
+* as the input of its final softmax or sigmoid, if `end_activation` finds that layer;
+* as the logarithm of the output of a softmax that is not found;
+* as log p - log(1 - p) of the output of a sigmoid that is not found.
 
-The last two lose what float32 rounds off: scores of probabilities that are 0 or 1 to
-seven digits are clipped, and their gradients are 0.
+The last two lose precision in float32: scores of probabilities that round to 0 or 1 are
+clipped, and their gradients are 0.
 
 Logits are put in the order of the labels (`label_columns`) before any softmax.
 """
@@ -38,12 +38,15 @@ ACTIVATIONS = ("auto", SOFTMAX, SIGMOID)
 
 @dataclasses.dataclass(frozen=True)
 class _Reading:
-    """How one output becomes the logits of its head.
+    """Conversion of one output to the logits of its head.
 
-    path: to the output in the model's structure. end: the activation whose input is
-    read in place of the output. undo: the outputs are probabilities of the head's
-    activation, and their logits (softmax: logarithms) are taken. columns: from those
-    logits to labels.
+    Attributes:
+      path: keys of the output in the model's output structure.
+      head: the head.
+      end: the final activation, if its input is read instead of the output.
+      undo: whether the outputs are probabilities of the head's activation, to convert
+        to logits (softmax: logarithms).
+      columns: map from these logits to labels.
     """
 
     path: tuple
@@ -70,11 +73,12 @@ class _Reading:
 
 
 class Outputs:
-    """How the outputs of one model are read; see `Explainer` for the arguments.
+    """Reader of the outputs of one model; see `Explainer` for the arguments.
 
     Attributes:
-      space: what can be asked, known after `prepare`.
-      ends: the activations whose inputs are read in place of outputs.
+      space: the score space; None before `prepare`.
+      ends: final activations with inputs that are read instead of outputs.
+      labels: labels of the outputs; None if they are in the order of the taxonomy.
     """
 
     def __init__(
@@ -107,18 +111,18 @@ class Outputs:
         self.ends: tuple[EndActivation, ...] = ()
 
     def prepare(self, outputs: Any, ends: Any, names: Any = None) -> None:
-        """Finds the heads.
+        """Determines the heads and the score space.
 
         Args:
           outputs: arrays or `jax.ShapeDtypeStruct`s of a batch, in the structure that
             the network returns.
-          ends: in the same structure, the activation that ends each output, or None.
-          names: in the same structure, of the layer that ends each output, by which
-            labels may call it; None for a network without such names.
+          ends: in the same structure, the final activation of each output, or None.
+          names: in the same structure, the name of the last layer of each output, which
+            labels can refer to; None for a network without such names.
 
         Raises:
-          UserError: outputs that are no logits (batch, labels), an activation that
-            contradicts the model's own, or labels of other outputs than the model has.
+          UserError: an output does not have the shape (batch, labels), `activation=`
+            contradicts the model, or labels name other outputs than the model has.
         """
         shapes, ended = {}, {}
         for rank, path in self._found(outputs, names).items():
@@ -154,7 +158,7 @@ class Outputs:
         width: int,
         ends: Mapping[str, EndActivation | None],
     ) -> _Reading:
-        """Of one output; `ends` are those of all."""
+        """The reading of one output; `ends` are the final activations of all."""
         end, asked = ends[rank], self._activation
         if isinstance(asked, Mapping):
             asked = asked.get(rank, "auto")
@@ -192,7 +196,7 @@ class Outputs:
         return _Reading(path, head, end, bool(self._probabilities), columns)
 
     def _columns(self, rank: str, width: int, one_logit: bool) -> LabelColumns:
-        """Of a head with `width` columns."""
+        """The map from `width` columns of a head to its labels."""
         if self.labels is None:
             return LabelColumns(np.arange(width), width)
         (given,) = [h.columns for h in self.labels.heads.values() if h.rank == rank]
@@ -208,7 +212,7 @@ class Outputs:
         return LabelColumns(given, self.labels.taxonomy.num_labels(rank))
 
     def _found(self, outputs: Any, names: Any) -> dict[str | None, tuple]:
-        """Rank (None: not known) -> path of each output that is read; see `_at`."""
+        """Path of each output to read, for `_at`, by rank (None: unknown)."""
         labels, path = self.labels, self._path(outputs)
         picked = _at(outputs, path)
         keyed = isinstance(picked, Mapping)
@@ -229,7 +233,7 @@ class Outputs:
         return {labels.heads[None].rank: (*path, *picked) if keyed else path}
 
     def _path(self, outputs: Any) -> tuple:
-        """To the output that is asked for, or to the dict of all heads."""
+        """Path to the selected output, or to the structure with all heads."""
         if self._output is not None:
             try:
                 outputs[self._output]
@@ -250,8 +254,10 @@ class Outputs:
         )
 
     def _place(self, name: str, outputs: Any, names: Any) -> tuple:
-        """The key of the output that labels call by `name`: a key of a dict, a place in
-        a list, or the layer that ends it."""
+        """Path to the output that labels name.
+
+        `name` is a key of a dict, an index of a list, or the name of the last layer.
+        """
         if not isinstance(outputs, (Mapping, list, tuple)):
             if len(self.labels.heads) == 1:
                 return ()
@@ -287,8 +293,7 @@ class Outputs:
         return fits[-1]
 
     def logits(self, outputs: Any, before: Sequence[jax.Array] = ()) -> jax.Array:
-        """Logits (B, C), float32 or wider: all heads side by side, in the order of the
-        space.
+        """Logits (B, C), float32 or wider: all heads in the order of `space.heads`.
 
         Args:
           outputs: of a pass of the network.
@@ -304,10 +309,13 @@ class Outputs:
         return jnp.concatenate(heads, axis=1)
 
     def doubts(self, logits: np.ndarray) -> list[str]:
-        """What speaks against the reading, in words to warn a user with.
+        """Warnings about outputs that do not look as they are read.
 
         Args:
           logits: (B, C) of some images.
+
+        Returns:
+          One text for each doubtful output.
         """
         found, start = [], 0
         for rank in self.space.heads:
@@ -358,9 +366,9 @@ class Outputs:
 
 
 def _advised(ends: Mapping[str, EndActivation | None], asked: str) -> str:
-    """The `activation=` that fits what all outputs end in, where one was refused.
+    """The value of `activation=` that matches the final activations, for messages.
 
-    An output that shows no end keeps what was asked of it.
+    An output without a known final activation keeps the value `asked`.
     """
     kinds = {rank: end.kind if end else asked for rank, end in ends.items()}
     if len(set(kinds.values())) == 1:
@@ -371,7 +379,10 @@ def _advised(ends: Mapping[str, EndActivation | None], asked: str) -> str:
 def _labels(
     labels: Any, order: Any, taxonomy: Any, rank: str | None, names: Any
 ) -> Labels | None:
-    """What the caller says that the outputs mean; None where they are in order."""
+    """Labels from the arguments of the caller; None if there are none.
+
+    Raises UserError for contradictory arguments.
+    """
     if labels is None and order is None:
         return None
     if labels is not None and order is not None:

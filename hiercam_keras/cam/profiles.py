@@ -1,7 +1,7 @@
-"""Postprocessing profiles, for numbers that compare with published ones.
+"""Postprocessing profiles, for results that are comparable with published ones.
 
-Each takes signed maps (..., h, w) and a size, and gives maps (..., H, W) float32 in
-[0, 1], zeros where there is nothing to show.
+Each profile converts signed maps (..., h, w) to float32 maps (..., H, W) in [0, 1]. A
+map that is not finite is replaced by zeros.
 """
 
 from collections.abc import Callable
@@ -13,10 +13,11 @@ from hiercam_keras.errors import UserError
 
 
 def pytorch_grad_cam(cams: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """pytorch-grad-cam 1.5: ReLU; (x - min) / (1e-7 + max) at the layer's resolution;
-    bilinear resize; ReLU and (x - min) / (1e-7 + max) again.
+    """Postprocessing of pytorch-grad-cam 1.5.
 
-    The 1e-7 is not small relative to a weak map: maps of another scale look different.
+    ReLU; (x - min) / (1e-7 + max) at the layer's resolution; bilinear resize; ReLU and
+    (x - min) / (1e-7 + max) again. The 1e-7 is not negligible for maps of small values,
+    so the result depends on the scale of a map.
     """
 
     def scale(maps):
@@ -28,13 +29,15 @@ def pytorch_grad_cam(cams: np.ndarray, size: int | tuple[int, int]) -> np.ndarra
 
 
 def wsol(cams: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """wsolevaluation (Choe et al. 2020, arXiv:2001.07437): no ReLU; bicubic resize;
-    min-max; a constant map gives zeros. Their mean over the channels in place of the
-    sum cancels in the min-max."""
+    """Postprocessing of wsolevaluation (Choe et al. 2020, arXiv:2001.07437).
+
+    No ReLU; bicubic resize; min-max; a constant map gives zeros. Their code averages
+    over channels instead of summing, which cancels in the min-max.
+    """
     maps = resize(_finite(np.asarray(cams, np.float32)), size, "bicubic")
     maps = maps - maps.min((-2, -1), keepdims=True)
     high = maps.max((-2, -1), keepdims=True)
-    # Bicubic weights add up to 1 only to rounding: a constant map is not quite one.
+    # Bicubic weights sum to 1 only up to rounding, so constancy is tested before it.
     source = np.asarray(cams)
     flat = (source.max((-2, -1)) == source.min((-2, -1)))[..., None, None]
     flat = flat | (high == 0)
@@ -52,8 +55,19 @@ PROFILES: dict[str, Callable[[np.ndarray, int | tuple[int, int]], np.ndarray]] =
 def postprocess(
     cams: np.ndarray, size: int | tuple[int, int], profile: str = "hiercam"
 ) -> np.ndarray:
-    """Maps by a profile's name: hiercam (ours, `heatmaps.heatmap`), pytorch_grad_cam,
-    or wsol. UserError for another name."""
+    """Applies a profile by name.
+
+    Args:
+      cams: signed maps (..., h, w).
+      size: (H, W) in pixels, or one number for both.
+      profile: "hiercam" (`heatmaps.heatmap`), "pytorch_grad_cam" or "wsol".
+
+    Returns:
+      float32 (..., H, W) in [0, 1].
+
+    Raises:
+      UserError: the profile is unknown.
+    """
     if profile not in PROFILES:
         raise UserError(
             f"unknown profile {profile!r}; there are {', '.join(sorted(PROFILES))}"

@@ -1,7 +1,7 @@
-"""The work on one batch, as JAX traces it.
+"""The traced computation for one batch.
 
-Nothing here touches the host: `Program.run` is a pure function of weights, images and
-target codes, jitted by the engine.
+`Program.run` is a pure function of weights, images and target codes without host
+callbacks; the engine jits it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from hiercam_keras.cam.score_cam import scorecam
 from hiercam_keras.errors import UserError
 from hiercam_keras.maps import is_degenerate
 
-INPUT = "input"  # the layer that input-space methods are said to explain
+INPUT = "input"  # reported as the layer of input-space methods
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Settings of the methods.
+    """Settings of the CAM methods.
 
     Attributes:
-      flip: average each map with that of the mirrored image, mirrored back.
-      scorecam_channels: forward passes of scorecam.
+      flip: average each map with the map of the mirrored image, mirrored back.
+      scorecam_channels: channels, and forward passes, of scorecam.
       smoothgrad_samples, smoothgrad_noise: see `input_space.smoothgrad`.
-      ig_steps, ig_baseline: see `input_space.integrated_gradients`. The baseline is
-        black, as in the paper.
+      ig_steps, ig_baseline: see `input_space.integrated_gradients`. The default
+        baseline is black, as in the paper.
       seed: of the random control and of smoothgrad's noise.
     """
 
@@ -45,19 +45,26 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
-    """A network on images of one shape, and the settings of the methods."""
+    """A network for images of one shape, with the settings of the methods."""
 
     network: Network
     options: Options
 
     def run(self, chosen, variables, images, others, codes, seeds):
-        """Everything on one batch of B images and K targets.
+        """Computes maps and scores for a batch of B images and K targets.
 
-        `others` are the network's other inputs, which are held fixed.
+        Args:
+          chosen: the methods.
+          variables: the network's weights.
+          images: in the network's layout.
+          others: the network's other inputs, which are constant.
+          codes: `targets.Codes`, (B, K).
+          seeds: one integer for each image, (B,), for random methods.
 
         Returns:
-          maps and degenerate, by (method, layer); the arrays that all methods share,
-          by name; extras by (method, layer) and name.
+          maps (B, K, h, w) by (method, layer); degenerate, bool (B, K), by (method,
+          layer); arrays shared by all methods, by name; extras by (method, layer), then
+          by name.
         """
         ask = functools.partial(self._logits, variables, others)
         layer_pass = functools.partial(self._layer_pass, chosen, variables, others)
@@ -72,7 +79,7 @@ class Program:
             layers, *_, rescored = layer_pass(mirrored, codes, selected)
             again, _ = run(mirrored, layers, rescored.scores)
             maps = {k: (m + jnp.flip(again[k], -1)) / 2 for k, m in maps.items()}
-        # A question that is none has no answer, whatever a method would draw.
+        # Maps of trivial targets are 0 for every method.
         off = selected.trivial[..., None, None]
         maps = {k: jnp.where(off, 0.0, m) for k, m in maps.items()}
         degenerate = {k: is_degenerate(m, jnp) for k, m in maps.items()}
@@ -87,7 +94,10 @@ class Program:
         return maps, degenerate, shared, extras
 
     def _layer_pass(self, chosen, variables, others, images, codes, selected):
-        """One pass: [(activations, grads or None)] for each layer, logits, targets."""
+        """One pass; returns layers, logits, selected targets and their scores.
+
+        `layers` holds (activations, gradients or None) for each layer.
+        """
         folds = [layer.fold for layer in self.network.layers]
         deltas = [layer.zeros(len(codes.row)) for layer in self.network.layers]
 
@@ -181,7 +191,7 @@ class Program:
         return self.network.image_layout == CHANNELS_FIRST
 
     def _pictures(self, images):
-        """Images as floats, channels last: what can be differentiated and masked."""
+        """Images as channels-last floats, which can be differentiated and masked."""
         dtype = self.network.image_dtype
         if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
             raise UserError(

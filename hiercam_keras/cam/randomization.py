@@ -1,9 +1,9 @@
-"""The weights of a model with layers made random, one after another.
+"""Randomizes the weights of a model layer by layer.
 
 Adebayo et al. 2018 ("Sanity checks for saliency maps", arXiv:1810.03292, section 3.1):
-a map that stays the same when the weights are random explains the picture, not the
-model. The caller's model is never touched: what is yielded are weights for
-`Explainer(..., variables=...)`, which changes nothing and compiles nothing anew.
+a map that does not change when the weights are randomized explains the image, not the
+model. The model itself is not modified: the functions yield weights for
+`Explainer(..., variables=...)`, which uses them without recompilation.
 """
 
 from __future__ import annotations
@@ -26,8 +26,14 @@ KINDS = ("shuffle", "normal")
 
 @dataclasses.dataclass(frozen=True)
 class Randomized:
-    """One stage. layer: path of the layer that was made random last. number: how many
-    layers are random. variables: as `graph.variables_of` gives them."""
+    """One stage of randomization.
+
+    Attributes:
+      layer: path of the layer randomized last.
+      number: the number of the stage from 1 for "cascading", always 1 for
+      "independent".
+      variables: the weights, in the form of `graph.variables_of`.
+    """
 
     layer: str
     number: int
@@ -42,23 +48,24 @@ def randomized(
     kind: str = "shuffle",
     seed: int = 0,
 ) -> Iterator[Randomized]:
-    """Yields the model's weights with layers made random, the output's layer first.
+    """Yields the model's weights with layers randomized, starting at the output.
 
     Args:
-      model: any built Keras model on JAX, of pictures of a known shape.
-      order: "cascading" leaves the layers above random, "independent" makes one layer
-        random at a time, the others being as trained.
-      layers: names or paths of the layers to stop at; None takes every layer that has
-        weights of its own. With "cascading", what lies above a named layer becomes
-        random with it, so that a deep model needs few stages.
-      kind: "shuffle" permutes the values of each array, which keeps their distribution
-        and so the scale of activations; an array whose values are all the same, as a
-        fresh bias, stays. "normal" draws kernels from a normal distribution of the
-        standard deviation that they had, and shuffles vectors.
-      seed: each array has a stream of its own, the same in both orders.
+      model: any built Keras model on JAX with known input shapes.
+      order: "cascading" randomizes layers cumulatively, from the output down;
+        "independent" randomizes one layer at a time and keeps the trained weights of
+        all others.
+      layers: names or paths of the layers to randomize; None for every layer with
+        weights of its own. With "cascading", the layers between two named ones are
+        randomized in the stage of the lower one, so a deep model needs few stages.
+      kind: "shuffle" permutes the values of each array, which preserves their
+        distribution and thus the scale of activations; an array of equal values, such
+        as a new bias, does not change. "normal" draws kernels from a normal
+        distribution with mean 0 and their standard deviation, and shuffles vectors.
+      seed: of all random streams. Each array has its own stream, equal in both orders.
 
     Raises:
-      UserError: an unknown order, kind or layer, or a layer without weights.
+      UserError: the order, kind or layer is unknown, or a layer has no weights.
     """
     if order not in ORDERS:
         raise UserError(f"order is one of {', '.join(ORDERS)}, not {order!r}")
@@ -86,17 +93,17 @@ def randomized(
 
 
 def num_stages(model: keras.Model, order: str, layers: Any = None) -> int:
-    """How many stages `randomized` yields; arguments and errors are its own."""
+    """Number of stages that `randomized` yields; same arguments and errors."""
     return len(_stages(model, layers, order))
 
 
 def _stages(model, layers, order) -> list[tuple[str, list]]:
-    """(path, variables that become random at this stage), from the output down."""
+    """(path, variables randomized at this stage), from the output down."""
     calls = graph.record(model, known_specs(model, 2)).calls
     own, seen = [], set()
     for call in calls:
-        # Inner layers end before those that hold them, so each weight goes to the
-        # innermost layer that has it, and a shared layer counts once.
+        # Calls of inner layers end before those of outer layers, so each weight is
+        # assigned to its innermost layer, and a shared layer counts once.
         variables = [
             variable
             for variable in call.layer.weights

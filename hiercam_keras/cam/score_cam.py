@@ -1,4 +1,4 @@
-"""Score-CAM, which asks the model instead of its gradients."""
+"""Score-CAM: channel weights from forward passes instead of gradients."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,11 @@ import jax.numpy as jnp
 
 
 def top_channels(activations: jax.Array, count: int) -> jax.Array:
-    """Indices (B, count) of the channels with the largest spatial standard deviation
-    (FasterScore-CAM's choice: a channel that is flat masks nothing)."""
+    """Indices (B, count) of the channels with the largest spatial standard deviation.
+
+    The selection of FasterScore-CAM: a constant channel masks nothing. `count` is
+    limited to the number of channels.
+    """
     spread = activations.std((1, 2))  # (B, C)
     return jax.lax.top_k(spread, min(count, spread.shape[-1]))[1]
 
@@ -22,15 +25,16 @@ def scorecam(
 ) -> jax.Array:
     """sum_k w_k A_k with w = softmax over k of y(image masked by channel k).
 
-    Wang et al. 2020, arXiv:1910.01279, equations 3 to 6: the mask is A_k, resized to
-    the image and min-max normalized. What a mask hides becomes the image's mean color,
-    as black is not neutral in 0..255. Their baseline score cancels in the softmax.
+    Wang et al. 2020, arXiv:1910.01279, equations 3 to 6. The mask is A_k, resized to
+    the image and min-max normalized. Masked pixels are replaced by the image's mean
+    color, because black is not neutral for images in 0..255. The paper's baseline score
+    cancels in the softmax.
 
     Args:
-      score: images (B, H, W, 3) -> scores (B, K).
+      score: function from images (B, H, W, 3) to scores (B, K).
       images: float (B, H, W, 3).
       activations: (B, h, w, C).
-      channels: how many channels are asked (one forward pass each).
+      channels: number of channels to use, with one forward pass each.
 
     Returns:
       Maps (B, K, h, w).

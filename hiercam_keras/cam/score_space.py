@@ -1,8 +1,8 @@
-"""What can be asked of a model, as rows over the columns of its logits.
+"""The scores that a model provides, as rows over the columns of its logits.
 
-A model answers with C logits: one head of `num_labels` columns, or several heads (one a
-rank) side by side. Everything that can be asked of it is a *row*: a set of columns with
-the logsumexp of their logits as its score. Rows come in groups:
+A model outputs C logits: one head of `num_labels` columns, or several heads (one for
+each rank) concatenated. Each score is a *row*: a set of columns, with the logsumexp of
+their logits as its value. Rows form groups:
 
 * the root: all columns of the finest head;
 * one group for each rank down to the finest head's, holding the rank-marginal of every
@@ -10,12 +10,12 @@ the logsumexp of their logits as its score. Rows come in groups:
   its leaves' probabilities, so s_n - s_root = log P(n));
 * one group for each coarser head of a multi-rank model, holding that head's own logits.
 
-All this is of labels that exclude one another. The labels of an independent head
-(`Head.independent`) are a yes or no each: their rows are single columns, and no row of
-another rank is made from them.
+This assumes mutually exclusive labels. Each label of an independent head
+(`Head.independent`) is a binary decision: its row is a single column, and there are no
+rows of coarser ranks.
 
-Only integers leave this file (which row, against which row), so that one compiled
-function serves every question. NumPy only.
+Targets are expressed as integers (row and opposing row), so one compiled function
+serves all targets. NumPy only.
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ if TYPE_CHECKING:
     from hiercam_keras.taxonomy.tree import Taxonomy
 
 ROOT = "root"
-LABEL = "label"  # the rank of a model whose taxonomy is not known
+LABEL = "label"  # name of the rank of a model without a taxonomy
 SOFTMAX, SIGMOID = "softmax", "sigmoid"
 
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """How the logits of one output are read.
+    """Interpretation of the logits of one output.
 
     Attributes:
       size: number of labels, and of columns in the score space.
-      activation: "softmax", P = softmax(z), or "sigmoid", P = sigmoid(z) of each label.
-      one_logit: the output is one logit z of two classes. Its columns are 0 and z, as
-        softmax(0, z) = (1 - sigmoid(z), sigmoid(z)), and the score of a class is its
-        log-odds, -z and z.
+      activation: "softmax", P = softmax(z), or "sigmoid", P = sigmoid(z) for each
+      label.
+      one_logit: whether the output is one logit z for two classes. Its columns are 0
+        and z, as softmax(0, z) = (1 - sigmoid(z), sigmoid(z)). The score of a class is
+        its log-odds, -z or z.
     """
 
     size: int
@@ -55,17 +56,22 @@ class Head:
 
     @property
     def independent(self) -> bool:
-        """Whether several labels can be true of an image."""
+        """Whether several labels can be true for one image (multi-label)."""
         return self.activation == SIGMOID and not self.one_logit
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Rows `start .. start + size` over columns `column .. column + len(owner)`.
+    """The rows of one rank over the columns of one head.
 
-    `owner[c]` is the row, counted from `start`, that column `column + c` belongs to.
-    `own` marks the answer of a head of that rank, as against a marginal of a finer one.
-    `head` is the head of these columns.
+    Attributes:
+      rank: of the rows; ROOT for the root.
+      own: whether the rows are labels of the rank's own head, not marginals of a finer
+        head.
+      start, size: the rows are `start .. start + size - 1`.
+      column: first column; the columns are `column .. column + len(owner) - 1`.
+      owner: int32, the row of each column, counted from `start`.
+      head: the head of these columns.
     """
 
     rank: str
@@ -78,28 +84,31 @@ class Group:
 
 
 class ScoreSpace:
-    """Rows of a model with the given heads.
+    """The M rows, in G groups, of a model with the given heads and C columns.
 
     Args:
-      heads: rank -> Head, or the number of labels of a softmax head. A model without
-        ranks is `{LABEL: n}`.
-      taxonomy: gives the coarser ranks. Without one there are no marginals.
-      names: display names of the labels, where there is no taxonomy: a sequence for a
-        single head, or rank -> sequence.
+      heads: Head by rank, or the number of labels for a softmax head. A model without
+        ranks has `{LABEL: n}`.
+      taxonomy: defines the coarser ranks. Without it there are no marginals.
+      names: display names of the labels if there is no taxonomy: a sequence for a
+        single head, or sequences by rank.
 
     Attributes:
-      ranks: coarse to fine, down to the finest head's; the finest only where its labels
-        are independent.
-      finest: rank of the finest head; steps, paths and contrasts ask its marginals.
-      heads: ranks of the heads in the order in which their columns are set.
-      head_of: rank -> Head.
+      ranks: coarse to fine down to the rank of the finest head. Only the finest rank if
+        there is no taxonomy or the labels are independent.
+      finest: rank of the finest head, with the marginals for steps, paths and
+      contrasts.
+      heads: ranks of the heads, in the order of their columns.
+      head_of: Head by rank.
+      num_labels: number of labels by rank of the head.
       groups: see `Group`; the first is the root.
-      owner: int32 (G, C), the row that a column belongs to in group g, -1 for none.
+      num_rows, num_columns: M and C.
+      owner: int32 (G, C), the row of column c in group g, -1 for none.
       group_of: int32 (M,), the group of a row.
-      parent: int32 (M,), the row one rank up; the root is its own parent, and the rows
-        of coarser heads have the root too.
+      parent: int32 (M,), the row one rank up. The root is the parent of itself and of
+        the rows of coarser heads.
       only_child: bool (M,), whether the parent has no other child.
-      ancestors: int32 (N, R), the row at every rank of the finest head's label n.
+      ancestors: int32 (N, R), the row of label n of the finest head at each rank.
     """
 
     def __init__(
@@ -201,15 +210,15 @@ class ScoreSpace:
         ).astype(np.int32)
 
     def group(self, rank: str | None, score: str = "own") -> int:
-        """Index of the group that answers for a rank.
+        """Index of the group with the scores of a rank.
 
         Args:
-          rank: a rank, or None for the finest head's.
-          score: "own" takes the rank's own head where there is one, "marginal" the
-            finest head's marginal.
+          rank: None for the rank of the finest head.
+          score: "own" for the rank's own head if there is one; "marginal" for the
+            marginal of the finest head.
 
         Raises:
-          UserError: the model cannot answer for this rank.
+          UserError: the model has no scores for this rank.
         """
         if score not in ("own", "marginal"):
             raise UserError(f"score is 'own' or 'marginal', not {score!r}")
@@ -227,11 +236,11 @@ class ScoreSpace:
                 f"this model cannot answer for the rank {rank!r}; "
                 f"it can for {known}{hint}"
             )
-        # The marginal group, when both are there, is made first.
+        # If there are two groups, the marginal one is first.
         return found[-1] if score == "own" else found[0]
 
     def row(self, rank: str | None, label: int, score: str = "own") -> int:
-        """Row of a label at a rank; UserError when there is no such label."""
+        """Row of a label at a rank; raises UserError if it is out of range."""
         group = self.groups[self.group(rank, score)]
         if not 0 <= label < group.size:
             raise UserError(
@@ -241,14 +250,14 @@ class ScoreSpace:
         return group.start + int(label)
 
     def rank_label(self, row: int) -> tuple[str, int]:
-        """The rank and label of a row; the root is ("root", 0), none is ("", -1)."""
+        """Rank and label of a row; ("root", 0) for the root, ("", -1) for row -1."""
         if row < 0:
             return "", -1
         group = self.groups[self.group_of[row]]
         return group.rank, int(row) - group.start
 
     def name(self, row: int) -> str:
-        """Display name of a row's taxon; "" for no row."""
+        """Display name of a row's taxon; "" for row -1."""
         rank, label = self.rank_label(row)
         if rank in ("", ROOT):
             return rank
@@ -257,10 +266,10 @@ class ScoreSpace:
         return self._names[rank][label] if rank in self._names else str(label)
 
     def find(self, name: str, rank: str) -> int:
-        """Label of a taxon's display name or lineage path at a rank.
+        """Label at a rank of a taxon given by display name or lineage path.
 
         Raises:
-          UserError: no such name, or several labels of this name.
+          UserError: no label or several labels have this name.
         """
         if self.taxonomy is not None:
             return int(self.taxonomy.find(name, rank)[1])

@@ -1,6 +1,7 @@
-"""How sure the model is of given taxa, for pictures that were changed.
+"""Log-odds of given taxa for modified images, for the faithfulness metrics.
 
-The faithfulness metrics ask this thousands of times: one forward pass, no gradients.
+The metrics evaluate thousands of images, so a call is one forward pass without
+gradients.
 """
 
 from __future__ import annotations
@@ -23,22 +24,21 @@ from hiercam_keras.errors import UserError
 
 
 class Scorer:
-    """Log-odds of a taxon at any rank that the model can answer for.
+    """Computes log-odds of taxa at any rank that the model can predict.
 
         scorer = Scorer(model, taxonomy=taxonomy)
-        rows = scorer.rows(labels, "family")  # of a species model, too
+        rows = scorer.rows(labels, "family")  # also for a species model
         log_odds = scorer(images, rows)  # (B,)
 
     Weights are read at every call.
 
     Args:
-      model: as for `Explainer`, of pictures of a known shape.
+      model: as for `Explainer`, with known input shapes.
       taxonomy, names, labels, order, rank, output, activation, probabilities,
         image_input: as for `Explainer`.
 
     Raises:
-      UserError: as for `Explainer`, and a model that does not say the shapes of its
-        inputs.
+      UserError: as for `Explainer`, and if the model's input shapes are unknown.
     """
 
     def __init__(
@@ -68,12 +68,13 @@ class Scorer:
     def of_network(
         cls, network: Network, weights: Callable[[], Any], others: Callable
     ) -> Scorer:
-        """A scorer of what an explainer explains.
+        """Creates a scorer for the network of an explainer.
 
         Args:
-          network: with outputs that were read once.
-          weights: gives the network's own.
-          others: other inputs as the user gives them, number of images -> the arrays.
+          network: with prepared outputs.
+          weights: returns the network's current weights.
+          others: function from other inputs, as the user passes them, and the number of
+            images to arrays.
         """
         scorer = cls.__new__(cls)
         scorer._bind(network, weights, others)
@@ -85,16 +86,16 @@ class Scorer:
 
     @property
     def space(self) -> ScoreSpace:
-        """What the model can be asked."""
+        """The rows that can be scored."""
         return self._network.outputs.space
 
     def rows(
         self, labels: Any, rank: str | None = None, score: str = "own"
     ) -> np.ndarray:
-        """Labels (B,) at a rank as rows (B,) of the score space.
+        """Converts labels (B,) at a rank to rows int32 (B,) of the score space.
 
         Raises:
-          UserError: the model cannot answer for the rank, or has no such label.
+          UserError: the model has no scores for the rank, or no such label.
         """
         labels = targets.label_array(labels, self.space)
         if labels.ndim != 1:
@@ -103,14 +104,14 @@ class Scorer:
         return np.array(rows, np.int32)
 
     def __call__(self, images: Any, rows: Any, other_inputs: Any = None) -> jax.Array:
-        """log P(taxon) - log P(not taxon) under its head, float32 (B,), on the device.
+        """log P(taxon) - log P(not taxon) under its head: (B,), on the device.
 
-        The probability is its logistic function. Infinite where the head knows no
-        other taxon.
+        The probability is the logistic function of it. It is infinite if the head has
+        no other taxon.
 
         Args:
-          images: (B, H, W, C) as the model takes them, uint8 or float, channels last.
-          rows: int32 (B,).
+          images: (B, H, W, C), channels last, uint8 or float, in the model's range.
+          rows: int32 (B,), of `rows`.
           other_inputs: as for `Explainer.__call__`.
         """
         images = arrays.as_array(images, "images")
@@ -118,7 +119,9 @@ class Scorer:
         return self._run(self._weights(), images, others, rows)
 
     def logits(self, trainable: list, state: list, images: Any) -> dict[str, jax.Array]:
-        """Logits by rank of a head, (B, labels) each; pure, of one input.
+        """Logits (B, labels) by rank of the head, for a model with a single input.
+
+        A pure function of its arguments.
 
         Args:
           trainable, state: values of the model's variables, see `graph.variables_of`.
@@ -137,7 +140,7 @@ class Scorer:
         odds = selection.masked_logsumexp(logits, mine)[0]
         against = odds - selection.masked_logsumexp(logits, rest)[0]
         against = jnp.where(rest.any(-1), against, jnp.inf)
-        # The logit of an independent label is its log-odds already.
+        # For an independent label the logit equals the log-odds.
         return jnp.where(selection.independent(self.space)[rows], odds, against)
 
     def _read(self, variables, images, others):

@@ -1,8 +1,8 @@
-"""From logits to targets, on the device.
+"""Resolves targets by the logits, on the device.
 
-Which taxon is predicted, and who came second, is known only after the forward pass.
-Choosing here, inside the jitted function, spares a round trip to the host; and since
-what is chosen are integers, no choice compiles anything anew.
+The predicted taxon and the runner-up are known only after the forward pass. Resolving
+them inside the jitted function avoids a transfer to the host. Targets are integers, so
+no target requires a recompilation.
 """
 
 from typing import NamedTuple
@@ -16,13 +16,18 @@ from hiercam_keras.cam.score_space import ScoreSpace
 
 
 class Selected(NamedTuple):
-    """Targets of a batch, resolved: scores are logsumexp(row) - logsumexp(rival).
+    """Resolved targets of a batch; scores are logsumexp(row) - logsumexp(rival).
 
-    row: int32 (B, K). rival: int32 (B, K), -1 for none. without: bool (B, K), the rival
-    set leaves out the row's own columns (the siblings). trivial: bool (B, K), nothing
-    was asked: a step into an only child, a contrast without an opponent. nearest: bool
-    (B, K, M), rows with a mean that is set against in place of the rival, where there
-    are any; strength: (B, K), of what is set against. None for none and 1.
+    Attributes:
+      row: int32 (B, K).
+      rival: int32 (B, K), -1 for none.
+      without: bool (B, K), whether the rival excludes the columns of the row
+      (siblings).
+      trivial: bool (B, K): a step into an only child, or a contrast without an
+      opponent.
+      nearest: bool (B, K, M), rows with a mean score that replaces the rival's, if
+        there are any; None if no target uses this.
+      strength: (B, K), factor of the opposing score; None for 1.
     """
 
     row: jax.Array
@@ -34,8 +39,13 @@ class Selected(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """scores (B, K), probabilities (B, K) of the rows, and d scores / d logits
-    (B, K, C)."""
+    """Scores of resolved targets.
+
+    Attributes:
+      scores: (B, K).
+      probabilities: (B, K), of the rows under their heads.
+      cotangents: (B, K, C), d scores / d logits.
+    """
 
     scores: jax.Array
     probabilities: jax.Array
@@ -43,7 +53,7 @@ class Scored(NamedTuple):
 
 
 def row_scores(space: ScoreSpace, logits: jax.Array) -> jax.Array:
-    """logsumexp of every row: (B, C) -> (B, M). Stable for any logits."""
+    """Numerically stable logsumexp of every row: (B, C) -> (B, M)."""
     parts = []
     for group in space.groups:
         z = logits[:, group.column : group.column + len(group.owner)].T  # (C_g, B)
@@ -59,14 +69,14 @@ def row_scores(space: ScoreSpace, logits: jax.Array) -> jax.Array:
 
 
 def select(space: ScoreSpace, codes: t.Codes, logits: jax.Array) -> Selected:
-    """Resolves target codes, (B, K) each, by the logits (B, C)."""
+    """Resolves target codes (B, K) by the logits (B, C)."""
     scores = row_scores(space, logits)  # (B, M)
     group_of = jnp.asarray(space.group_of)
     in_group = codes.group[..., None] == group_of  # (B, K, M)
     row = _best(scores, in_group)
     leaves = _leaves(space, logits)  # (B,)
     lineage = jnp.asarray(space.ancestors)[leaves]  # (B, R)
-    # The groups of the ranks follow the root's, coarse to fine.
+    # Group 0 is the root; the groups of the ranks follow, coarse to fine.
     depth = jnp.clip(codes.group - 1, 0, lineage.shape[1] - 1)
     ancestor = jnp.take_along_axis(lineage, depth, axis=1)
     row = jnp.where(codes.pick == t.ANCESTOR, ancestor, row)
@@ -97,8 +107,8 @@ def _best(scores, allowed):
 
 
 def _nearest(scores, allowed, count):
-    """bool (B, K, M): the `count` (B, K) best rows of those allowed."""
-    allowed &= ~jnp.isneginf(scores)[:, None, :]  # labels that are ruled out
+    """bool (B, K, M): the `count` (B, K) allowed rows with the largest scores."""
+    allowed &= ~jnp.isneginf(scores)[:, None, :]  # labels without a column
     kept = jnp.where(allowed, scores[:, None, :], -jnp.inf)
     place = jnp.argsort(jnp.argsort(kept, axis=-1, descending=True), axis=-1)
     return allowed & (place < count[..., None])
@@ -111,17 +121,17 @@ def _leaves(space, logits):
 
 
 def score(space: ScoreSpace, selected: Selected, logits: jax.Array) -> Scored:
-    """Scores of resolved targets and their gradients in the logits.
+    """Scores of resolved targets and their gradients with respect to the logits.
 
-    The gradient of logsumexp over a set is the softmax within it, so nothing needs to
-    be differentiated: d score / d z_c = P(c | row) - P(c | rival), or - the mean of
-    P(c | n) over the nearest rows n.
+    The gradient of logsumexp over a set is the softmax within it, so it is given in
+    closed form: d score / d z_c = P(c | row) - P(c | rival). For nearest rows n, the
+    mean of P(c | n) replaces P(c | rival).
     """
     owner, group_of = jnp.asarray(space.owner), jnp.asarray(space.group_of)
     z = logits[:, None, :]  # (B, 1, C)
     mine = owner[group_of[selected.row]] == selected.row[..., None]  # (B, K, C)
     theirs = owner[group_of[selected.rival]] == selected.rival[..., None]
-    # No rival is -1, which in `owner` means a column of another head.
+    # -1 means no rival, but in `owner` a column of another head.
     theirs &= selected.rival[..., None] >= 0
     theirs &= ~(mine & selected.without[..., None])
     same_head = _head_columns(space)[group_of[selected.row]]  # (B, K, C)
@@ -150,13 +160,13 @@ def score(space: ScoreSpace, selected: Selected, logits: jax.Array) -> Scored:
 def _mean_of_rows(space, selected, logits):
     """Mean score (B, K) of the nearest rows, and its gradient (B, K, C).
 
-    d s_n / d z_c = exp(z_c - s_n) for c below n, and each column is below one row.
+    d s_n / d z_c = exp(z_c - s_n) for c below n; each column is below exactly one row.
     """
     scores = row_scores(space, logits)[:, None, :]  # (B, 1, M)
     weights = selected.nearest / jnp.maximum(selected.nearest.sum(-1, keepdims=True), 1)
     mean = jnp.where(selected.nearest, weights * scores, 0.0).sum(-1)
     owner = jnp.asarray(space.owner)[jnp.asarray(space.group_of)[selected.row]]
-    # -1, of columns of another head, has no weight.
+    # Columns of another head, with owner -1, have weight 0.
     weight = jnp.take_along_axis(weights, jnp.maximum(owner, 0), axis=-1)
     weight = jnp.where(owner >= 0, weight, 0.0)  # (B, K, C)
     above = jnp.take_along_axis(
@@ -178,9 +188,15 @@ def _head_columns(space):
 
 
 def masked_logsumexp(z, mask):
-    """logsumexp over a set of columns and the softmax within it; 0 for no columns.
+    """logsumexp over a set of columns, and the softmax within the set.
 
-    NaN among the columns gives NaN, and logits that are all -inf give -inf.
+    Args:
+      z: logits (..., C).
+      mask: bool, broadcastable with z: the set.
+
+    Returns:
+      (...,) and (..., C). The logsumexp is 0 for an empty set, -inf if all logits are
+      -inf, and NaN if one is NaN.
     """
     top = jnp.max(jnp.where(mask, z, -jnp.inf), axis=-1, keepdims=True)
     top = jnp.where(top == -jnp.inf, 0.0, top)

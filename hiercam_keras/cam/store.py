@@ -1,8 +1,8 @@
-"""The map store, maps of a whole split on disk. NumPy only.
+"""The map store: maps of a whole split on disk. NumPy only.
 
-A store is one folder, named by a hash of all that its maps depend on, so that maps of
-an older model are never taken for this one's. Shards are written whole or not at all,
-and a second run does only those that are missing: a run may be killed at any moment.
+A store is a folder named by a hash of everything that its maps depend on, so maps of
+another model are never reused by mistake. Shards are written atomically, and a later
+run computes only the missing ones, so a run may be killed at any time.
 
     <key>/store.json           schema_version, identity, targets, lineages, versions
     <key>/shard-00000.npz      the maps of the first `shard_size` examples, and so on
@@ -22,10 +22,10 @@ To read one without this package, with NumPy and the standard library:
                 print(example_id, lineage, shard["score"][i, k], cam[k].max())
 
 Arrays of a shard of N examples and K targets: example_id (N,) text; rank (K,) text;
-label int32 (N, K) of the asked taxon; rival_rank and rival_label (N, K), what it was
-set against (rank "" and -1 for nothing); cam float32 (N, K, h, w); score and
-probability float32 (N, K); degenerate and trivial bool (N, K); geometry float32 (N, 7);
-skipped_id and skipped_reason (S,) text.
+label int32 (N, K) of the target taxon; rival_rank text and rival_label int32 (N, K) of
+the opposing taxon ("" and -1 for none); cam float32 (N, K, h, w); score and probability
+float32 (N, K); degenerate and trivial bool (N, K); geometry float32 (N, 7); skipped_id
+and skipped_reason (S,) text.
 """
 
 from hiercam_keras.cam.store_key import SCHEMA_VERSION, identity, key, weights_digest

@@ -1,4 +1,4 @@
-"""The name of a map store, a hash of all that its maps depend on."""
+"""The key of a map store: a hash of everything that its maps depend on."""
 
 import contextlib
 import hashlib
@@ -17,8 +17,13 @@ FILE = "store.json"
 
 
 def weights_digest(weights: Iterable[Any]) -> str:
-    """SHA-256 over shapes, types and bytes of a model's weights (`model.weights`), in
-    order. The same for a model with stock layers and with fast ones."""
+    """Hexadecimal SHA-256 over shapes, dtypes and bytes of weights, in order.
+
+    Equal for a model with stock layers and with fast layers.
+
+    Args:
+      weights: `model.weights`, or other arrays.
+    """
     digest = hashlib.sha256()
     for weight in weights:
         array = np.ascontiguousarray(np.asarray(weight))
@@ -28,7 +33,7 @@ def weights_digest(weights: Iterable[Any]) -> str:
 
 
 def key(identity: Mapping[str, Any]) -> str:
-    """Name of a store's folder: 16 hex digits of a hash of the identity."""
+    """Name of a store's folder: the first 16 hex digits of the identity's SHA-256."""
     text = json.dumps(identity, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -43,15 +48,15 @@ def identity(
     preprocessing: Mapping[str, Any],
     **more: Any,
 ) -> dict[str, Any]:
-    """All that maps depend on, as JSON.
+    """Everything that maps depend on, as JSON values.
 
     Args:
-      weights: `weights_digest`.
-      example_ids: the split, in its order.
+      weights: result of `weights_digest`.
+      example_ids: ids of the split, in order.
       method, layer: as in the explanation.
-      targets: what is asked, by names that differ between questions.
-      preprocessing: image size, layout and what else changes pixels.
-      **more: method options and the like.
+      targets: unique names of the targets.
+      preprocessing: image size, layout and other settings that affect pixels.
+      **more: method options and other settings.
     """
     split = hashlib.sha256("\n".join(example_ids).encode()).hexdigest()
     return {
@@ -66,7 +71,7 @@ def identity(
 
 
 def versions() -> dict[str, str]:
-    """Versions of what makes the maps, without importing it."""
+    """Versions of the packages that compute maps, without importing them."""
     found = {"hiercam_keras": hiercam_keras.__version__}
     found["python"] = platform.python_version()
     for name in ("numpy", "keras", "jax"):

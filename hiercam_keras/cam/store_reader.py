@@ -1,4 +1,4 @@
-"""Reading a map store; `store` describes it."""
+"""Reads a map store; see `store` for the format."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hiercam_keras import workdir
 from hiercam_keras.cam.store_key import FILE, SCHEMA_VERSION
 from hiercam_keras.errors import UserError
 
-# What zipfile, zlib and numpy raise where bytes are wrong: NotImplementedError and
-# RecursionError are RuntimeErrors, a size in a header may be beyond memory.
+# Errors of zipfile, zlib and numpy for damaged files. NotImplementedError and
+# RecursionError are RuntimeErrors; a wrong size in a header can exceed memory.
 BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
@@ -30,11 +30,11 @@ BROKEN = (
     RuntimeError,
     ValueError,
 )
-_OTHER_ROWS = ("rank", "skipped_id", "skipped_reason")  # the rest has one per example
+_OTHER_ROWS = ("rank", "skipped_id", "skipped_reason")  # not one row for each example
 
 
 class Entry(NamedTuple):
-    """The maps of one example; see the module's docstring for the fields."""
+    """The maps of one example; see `store` for the fields."""
 
     example_id: str
     label: np.ndarray
@@ -49,12 +49,22 @@ class Entry(NamedTuple):
 
 
 class Reader:
-    """Maps by example_id. Iterates in the order of the split; `len` counts maps.
+    """Maps by example_id. Iterates in the order of the split; `len` counts examples.
+
+    Args:
+      folder: of the store.
 
     Attributes:
-      folder: of the store.  meta: the JSON.  titles: of the K targets.
-      ranks: of the K targets.  example_ids: those with a map, in order.
-      skipped: example_id -> reason.  complete: whether every shard is there.
+      folder: of the store.
+      meta: content of store.json.
+      titles: of the K targets.
+      ranks: of the K targets.
+      example_ids: examples with maps, in order.
+      skipped: reason by example_id.
+      complete: whether all shards exist.
+
+    Raises:
+      UserError: store.json or a shard is missing, damaged or of another schema version.
     """
 
     def __init__(self, folder: str | Path):
@@ -98,7 +108,7 @@ class Reader:
         return map(self.get, self._index)
 
     def get(self, example_id: str) -> Entry:
-        """The maps of one example; UserError when there are none, with the reason."""
+        """The maps of one example; raises UserError with a reason if it has none."""
         if example_id not in self._index:
             why = self.skipped.get(example_id, "it is not in this split, or not done")
             raise UserError(f"{self.folder} has no map of {example_id!r}: {why}")
@@ -110,7 +120,7 @@ class Reader:
         return arrays
 
     def column(self, name: str) -> np.ndarray:
-        """One array over all examples, in order: "score" (N, K), "label" (N, K), ..."""
+        """One array over all examples, in order, such as "score" (N, K)."""
         parts = []
         for path in self._paths:
             (ids,) = _read(path, ["example_id"])
@@ -127,14 +137,14 @@ def open(path: str | Path) -> Reader:
     """Opens a map store, complete or not.
 
     Raises:
-      UserError: the folder is no map store, or of another schema, or damaged.
+      UserError: the folder is no map store, is damaged or has another schema version.
     """
     return Reader(path)
 
 
 def _read(path: Path, names: Sequence[str]) -> list[np.ndarray]:
     try:
-        # Opened here: numpy.load leaves a damaged file open.
+        # Opened here, as numpy.load does not close a damaged file.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
             found = [shard[name] for name in names]
     except BROKEN as error:

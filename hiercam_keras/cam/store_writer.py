@@ -1,4 +1,4 @@
-"""Writing a map store; `store` describes it."""
+"""Writes a map store; see `store` for the format."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ class Writer:
         writer.close()
 
     Args:
-      root: folder of the stores; this one's is `root / key(identity)`.
-      identity: see the function of that name.
-      example_ids: all examples, in order; what is missing is counted by them.
+      root: folder of all stores; the store is in `root / key(identity)`.
+      identity: of `store_key.identity`.
+      example_ids: all examples of the split, in order, without duplicates.
       titles: short names of the K targets.
-      lineages: rank -> lineage path of every label.
-      shard_size: examples in a file; a multiple of the batch size keeps the batches of
-        a resumed run, and so its last bits, those of an undisturbed one.
-      info: extra metadata for the JSON, not part of the key.
-      part: (process, processes); each writes every so many-th shard.
+      lineages: lineage path of every label, by rank.
+      shard_size: examples in a file. With a multiple of the batch size a resumed run
+        uses the same batches as an uninterrupted one, and gives bitwise equal maps. An
+        existing store keeps its size.
+      info: additional metadata for store.json, not part of the key.
+      part: (process, number of processes); process p writes the shards p, p + n, ...
 
     Raises:
-      UserError: a damaged store.json, example_ids that repeat, a folder that cannot be
+      UserError: store.json is damaged, example_ids repeat, or the folder cannot be
         written.
     """
 
@@ -56,7 +57,7 @@ class Writer:
         if len(set(ids)) != len(ids):
             raise UserError("example_ids repeat: a map store needs unique ones")
         if (self.folder / FILE).exists():
-            # The existing files were cut by this size, not by the one asked for now.
+            # Existing shards have this size, which may differ from the argument.
             shard_size = workdir.read_json(self.folder / FILE)["shard_size"]
         else:
             meta = {
@@ -83,8 +84,11 @@ class Writer:
         return self.folder / f"shard-{index:05d}.npz"
 
     def missing(self, everywhere: bool = False) -> list[str]:
-        """Example ids of the shards that are not on disk yet, in order; of this
-        process's, or of all."""
+        """Example ids of the shards that do not exist yet, in order.
+
+        Args:
+          everywhere: include the shards of all processes, not only of this one.
+        """
         index, count = (0, 1) if everywhere else self._part
         return [
             example_id
@@ -94,15 +98,16 @@ class Writer:
         ]
 
     def add(self, example_ids: Sequence[str], explanation, geometry=None) -> None:
-        """Takes maps; writes every shard that they complete.
+        """Adds maps, and writes every shard that is complete.
 
         Args:
-          example_ids: of the first rows of the explanation; padding may follow them.
-          explanation: `Explanation`, or anything with its attributes.
-          geometry: (B, 7), see data/geometry.py; NaN when not given.
+          example_ids: of the first rows of the explanation; other rows are padding.
+          explanation: an `Explanation`, or an object with its attributes.
+          geometry: (B, 7), see data/geometry.py; stored as NaN if None.
 
         Raises:
-          UserError: an id that was not planned, or more ids than maps.
+          UserError: an id is not in the store, there are more ids than maps, or a shard
+            cannot be written.
         """
         if len(example_ids) > len(explanation.cams):
             raise UserError(
@@ -115,7 +120,7 @@ class Writer:
             self._put(example_id, row)
 
     def skip(self, example_id: str, reason: str) -> None:
-        """Says that an example has no map (a file that cannot be read), and why."""
+        """Records that an example has no map, and the reason (an unreadable file)."""
         self._put(example_id, {"reason": reason})
 
     def _put(self, example_id: str, row: dict) -> None:
@@ -149,8 +154,11 @@ class Writer:
         self._done.add(index)
 
     def close(self) -> Path:
-        """Ends the work and gives the folder; incomplete shards are left undone, for
-        the next run. Once all is there, what killed runs left behind is removed."""
+        """Closes the writer and returns the folder of the store.
+
+        Incomplete shards are discarded; the next run computes them. Once all shards
+        exist, temporary files of killed runs are removed.
+        """
         self._rows.clear()
         if len(self._done) == len(self._shards):
             for leftover in self.folder.glob(".*.tmp*"):
@@ -168,7 +176,7 @@ def _columns(explanation, geometry) -> dict[str, np.ndarray]:
         geometry = np.full((count, 7), np.nan)
     return {
         "label": np.asarray(explanation.labels, np.int32),
-        # A fixed width, so that rows of several batches stack to the same type.
+        # A fixed width, so that rows of all batches have the same dtype.
         "rival_rank": np.array([[r for r, _ in row] for row in rivals], "<U32"),
         "rival_label": np.array([[n for _, n in row] for row in rivals], np.int32),
         "score": np.asarray(explanation.scores, np.float32),
@@ -181,9 +189,9 @@ def _columns(explanation, geometry) -> dict[str, np.ndarray]:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a shard is there and its zip directory can be read."""
+    """Whether a shard exists and its zip directory can be read."""
     try:
-        # Opened here: numpy.load leaves a damaged file open.
+        # Opened here, as numpy.load does not close a damaged file.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
             return "skipped_reason" in shard.files
     except BROKEN:

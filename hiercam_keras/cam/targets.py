@@ -1,20 +1,19 @@
-"""Targets: what is asked of the model.
+"""Targets: the scores that an explainer explains.
 
-Notation: z are the logits of the finest head, s_n = logsumexp(z_c, c below n) is the
-score of taxon n at any rank (the log of the sum of its leaves' probabilities, up to the
-same constant for all n), s_root = logsumexp(z). Every target is such a score or the
-difference of two, and its gradient is
+Notation: z are the logits of the finest head. s_n = logsumexp(z_c, c below n) is the
+score of taxon n at any rank: up to a constant equal for all n, the logarithm of the sum
+of its leaves' probabilities. s_root = logsumexp(z). Every target is such a score or a
+difference of two, and
 
     d s_n / d z_c = P(c | n) for c below n, else 0,
 
-so with a linear head every coarser rank's map is a probability-weighted sum of the
-species' maps. That is of labels that exclude one another. Independent labels (sigmoids)
-have the score z_c each, and no steps, paths, marginals or log_probability. A class of a
-one-logit head has its log-odds as score, z for class 1 and -z for class 0.
+so with a linear head the map of a coarser rank is a probability-weighted sum of the
+maps of species. This holds for mutually exclusive labels. Independent labels (sigmoids)
+have the score z_c each, and no steps, paths, marginals or log_probability. The score of
+a class of a one-logit head is its log-odds, z for class 1 and -z for class 0.
 
-A taxon may be None (the one that the model predicts, chosen on the device in the same
-pass), a label, a display name or lineage path, or a sequence of these, one for each
-image.
+A taxon is None (the predicted one, selected on the device in the same pass), a label, a
+display name or lineage path, or a sequence of labels or names, one for each image.
 """
 
 from __future__ import annotations
@@ -31,26 +30,26 @@ from hiercam_keras.errors import UserError
 
 Taxon = None | int | str | Sequence
 
-# How the asked row is picked.
+# Selection of the target row.
 GIVEN, BEST, ANCESTOR = 0, 1, 2
-# What it is set against. GIVEN_ROW reads the row in `other`.
+# Selection of the opposing row. GIVEN_ROW is the row in `other`.
 NONE, PARENT, SIBLINGS, RUNNER_UP, ROOT_ROW, GIVEN_ROW = 0, 1, 2, 3, 4, 5
 _NEAREST = "nearest"
-# The nearest are several rows; the one that is reported is the runner-up.
+# "nearest" uses several rows; the runner-up is reported as the rival.
 _AGAINST = {"siblings": SIBLINGS, "runner_up": RUNNER_UP, _NEAREST: RUNNER_UP}
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """One question, asked of every image of a batch. Build it with the functions below.
+    """One target for all images of a batch. Create it with the functions below.
 
     Attributes:
-      kind: label, log_probability, step, path or contrast.
-      rank: None is the finest head's rank.
-      taxon: see the module's docstring.
-      against, count, strength: contrast only.
+      kind: "label", "log_probability", "step", "path" or "contrast".
+      rank: None for the rank of the finest head.
+      taxon: see the module docstring.
+      against, count, strength: of `contrast`.
       score: "own" or "marginal", see `ScoreSpace.group`.
-      ranks: path only.
+      ranks: of `path`.
     """
 
     kind: str
@@ -64,7 +63,7 @@ class Target:
 
     @property
     def title(self) -> str:
-        """A short name, as it stands in file names and tables."""
+        """A short name for file names and tables, such as "step-family"."""
         rank = self.rank or "own"
         if self.kind == "contrast":
             named = self.against if isinstance(self.against, str) else "taxon"
@@ -76,29 +75,30 @@ class Target:
 
 
 def label(taxon: Taxon = None, rank: str | None = None, score: str = "own") -> Target:
-    """y = z_c, the logit of a class at the model's rank (Selvaraju et al. 2017,
-    arXiv:1610.02391: the score before the softmax). At a coarser rank: that rank's own
-    head where the model has one, else the marginal s_n.
+    """y = z_c, the logit of a class.
+
+    This is the score before the softmax (Selvaraju et al. 2017, arXiv:1610.02391). At a
+    coarser rank it is the logit of that rank's own head if the model has one, else the
+    marginal s_n.
 
     Args:
-      taxon: predicted (None), true labels (B,), or named.
-      rank: default the finest head's.
-      score: "marginal" asks the finest head even where the rank has its own.
+      taxon: None for the predicted one, labels (B,), or names.
+      rank: by default that of the finest head.
+      score: "marginal" uses the finest head even if the rank has its own.
     """
     return Target("label", rank, taxon, score=score)
 
 
 def predicted(rank: str | None = None, score: str = "own") -> Target:
-    """The score of the taxon that is predicted at `rank`: argmax over its scores."""
+    """The score of the predicted taxon at `rank`, the argmax of the scores there."""
     return Target("label", rank, None, score=score)
 
 
 def marginal(rank: str, taxon: Taxon = None) -> Target:
     """s_n = logsumexp(z_c, c below n): the rank-marginal of the finest head.
 
-    The log of a sum of softmax probabilities over the leaves of a hierarchy is how
-    coarser classes are scored since hierarchical classification by leaf marginals
-    (Deng et al. 2012, "Hedging your bets", doi:10.1109/CVPR.2012.6248086).
+    Up to a constant this is the logarithm of the sum of the softmax probabilities of
+    the leaves (Deng et al. 2012, "Hedging your bets", doi:10.1109/CVPR.2012.6248086).
     """
     return Target("label", rank, taxon, score="marginal")
 
@@ -109,12 +109,13 @@ def log_probability(taxon: Taxon = None, rank: str | None = None) -> Target:
 
 
 def step(rank: str, taxon: Taxon = None) -> Target:
-    """log P(child | parent) = s_child - s_parent: what chose this genus within this
-    family. The chain rule of conditional softmax over a tree (Redmon and Farhadi 2017,
-    YOLO9000, arXiv:1612.08242, section 4), here read off a flat head.
+    """log P(child | parent) = s_child - s_parent, such as a genus within its family.
 
-    A step into an only child is 0 by definition, and the result marks it `trivial`.
-    With `taxon=None` the child is the predicted species' ancestor at `rank`, so that
+    The conditional probabilities of a softmax over a tree (Redmon and Farhadi 2017,
+    YOLO9000, arXiv:1612.08242, section 4), computed from a flat head.
+
+    A step into an only child is 0, and the result marks it as `trivial`. With
+    `taxon=None` the child is the ancestor at `rank` of the predicted leaf, so that
     steps of several ranks form one path.
     """
     return Target("step", rank, taxon)
@@ -123,12 +124,12 @@ def step(rank: str, taxon: Taxon = None) -> Target:
 def path(leaf: Taxon = None, ranks: Sequence[str] | None = None) -> Target:
     """All steps from the root to a leaf, one target for each rank, coarse to fine.
 
-    Their scores add up to log P(leaf), and for methods that are linear in the gradient
-    (gradcam, hirescam) so do their signed cams: the chain rule, telescoped.
+    The scores sum to log P(leaf). For methods that are linear in the gradient (gradcam,
+    hirescam) the signed cams sum to the cam of log P(leaf).
 
     Args:
-      leaf: a taxon of the finest head's rank; None is the predicted one.
-      ranks: keep only the steps into these ranks.
+      leaf: a taxon at the rank of the finest head; None for the predicted one.
+      ranks: only steps into these ranks; None for all.
     """
     return Target("path", None, leaf, ranks=tuple(ranks) if ranks else None)
 
@@ -141,26 +142,27 @@ def contrast(
     count: int = 3,
     strength: float = 1.0,
 ) -> Target:
-    """s_a - strength * s_b: what speaks for taxon a and not for b (contrastive
-    explanation after Prabhushankar et al. 2020, arXiv:2008.00178).
+    """s_a - strength * s_b: evidence for taxon a as opposed to taxon b.
 
-    Against the k nearest taxa it is s_a - strength * mean(s_b1, ..., s_bk), which is
-    Finer-CAM's question (Zhang et al. 2025, arXiv:2501.11309): what distinguishes a
-    from those that the model takes for similar. Theirs is the mean of the k maps of
-    s_a - strength * s_b, and so is this one for methods that are linear in the
+    A contrastive explanation after Prabhushankar et al. 2020, arXiv:2008.00178.
+
+    Against the k nearest taxa the score is s_a - strength * mean(s_b1, ..., s_bk), the
+    target of Finer-CAM (Zhang et al. 2025, arXiv:2501.11309): evidence that
+    distinguishes a from taxa that are similar for the model. Finer-CAM averages the k
+    maps of s_a - strength * s_b, which is equal for methods that are linear in the
     gradient.
 
     Args:
-      rank: default the finest head's; scores are the finest head's marginals.
-      taxon: a; None is the predicted one.
+      rank: by default that of the finest head; scores are marginals of the finest head.
+      taxon: a; None for the predicted one.
       against: "siblings" (s_b = logsumexp over the other children of a's parent),
-        "runner_up" (the best other taxon of the rank), "nearest" (the `count` best
-        other taxa of the rank for the image), or a taxon of the same rank.
-      count: k, of "nearest"; all others where the rank has fewer.
-      strength: how much of the other score is taken off, above 0.
+        "runner_up" (the other taxon of the rank with the largest score), "nearest" (the
+        `count` other taxa of the rank with the largest scores), or a taxon of the rank.
+      count: k of "nearest"; all others if the rank has fewer.
+      strength: factor of the opposing score, above 0.
 
     Raises:
-      UserError: a count or strength that is not above 0.
+      UserError: `count` or `strength` is not above 0.
     """
     if not isinstance(count, numbers.Integral) or count < 1:
         raise UserError(f"count is the number of nearest taxa, from 1; found {count!r}")
@@ -182,13 +184,18 @@ def contrast(
 
 
 class Codes(NamedTuple):
-    """K targets of B images as integers; every field is int32 (B, K).
+    """K targets of B images as integers; all fields are int32 (B, K) except `strength`.
 
-    pick: GIVEN (the row in `row`), BEST (of `group`) or ANCESTOR (at the rank of
-      `group`, of the predicted leaf). against: NONE .. GIVEN_ROW. other: a row. count:
-      of the nearest rows that are set against, 0 for other targets; strength: float32,
-      of what is set against. These two are None where no target needs them, so that
-      the program of the others is as if there were none.
+    Attributes:
+      pick: GIVEN (the row in `row`), BEST (of `group`) or ANCESTOR (of the predicted
+        leaf, at the rank of `group`).
+      group: index of the group in the score space.
+      row: the target row for GIVEN.
+      against: NONE .. GIVEN_ROW.
+      other: the opposing row for GIVEN_ROW.
+      count: number of nearest rows, 0 for other targets.
+      strength: float32, factor of the opposing score. `count` and `strength` are None
+        if no target needs them, which gives a simpler program.
     """
 
     pick: np.ndarray
@@ -200,7 +207,7 @@ class Codes(NamedTuple):
     strength: np.ndarray | None = None
 
     def take(self, images: np.ndarray) -> Codes:
-        """The targets of some images."""
+        """The codes of the images with these indices."""
         return Codes(*(None if field is None else field[images] for field in self))
 
 
@@ -208,7 +215,7 @@ def expand(asked: Any, space: ScoreSpace) -> tuple[Target, ...]:
     """Normalizes targets to a tuple of Target, expanding paths.
 
     None is the predicted class. Integers of shape (B,) or (B, K) are labels of the
-    finest head: one, or K, for each image. A Target, or a sequence of them, is asked of
+    finest head: one, or K, for each image. A Target or a sequence of Targets applies to
     every image.
     """
     if asked is None:
@@ -233,11 +240,11 @@ def expand(asked: Any, space: ScoreSpace) -> tuple[Target, ...]:
 
 
 def label_array(labels: Any, space: ScoreSpace) -> np.ndarray:
-    """Integer labels (B,) or (B, K) from an array of any library or a list.
+    """Converts a list or an array of any library to integer labels (B,) or (B, K).
 
     Raises:
-      UserError: anything else. Rows of zeros and ones, as many as there are labels, are
-        taken for one-hot or multi-hot vectors and not for K targets an image.
+      UserError: the values are no integers of such a shape, or look like one-hot or
+        multi-hot vectors: rows of 0 and 1 with one column for each label.
     """
     array = _as_numpy(labels)
     size = space.num_labels[space.finest]
@@ -262,16 +269,16 @@ def _as_numpy(value: Any) -> np.ndarray:
         value = value.detach().cpu()
     try:
         return np.asarray(value)
-    except (TypeError, ValueError) as error:  # rows of different lengths, for one
+    except (TypeError, ValueError) as error:  # e.g. rows of different lengths
         raise UserError(f"targets are no array of labels ({error})") from error
 
 
 def encode(targets: Sequence[Target], space: ScoreSpace, batch: int) -> Codes:
-    """Targets as integers, of shape (batch, len(targets)).
+    """Encodes targets as integers of shape (batch, len(targets)).
 
     Raises:
-      UserError: a per-image sequence that does not have `batch` entries, an unknown
-        rank, taxon or label, a contrast that has nothing to stand against.
+      UserError: a sequence of taxa does not have `batch` entries, a rank, taxon or
+        label is unknown, or a contrast has no opponent.
     """
     columns = [_encode_one(target, space, batch) for target in targets]
     stacked = [np.stack(field, axis=1) for field in zip(*columns, strict=True)]
@@ -317,7 +324,7 @@ def _encode_one(target: Target, space: ScoreSpace, batch: int) -> tuple:
 
 
 def _check_exclusive(target, score: str, space) -> None:
-    """Refuses questions about sums of probabilities of independent labels."""
+    """Raises UserError for targets that sum probabilities of independent labels."""
     siblings = isinstance(target.against, str) and target.against == "siblings"
     simple = target.kind == "contrast" and not siblings  # against may be an array
     if score == "marginal" and not simple and space.head_of[space.finest].independent:
@@ -336,7 +343,7 @@ def _check_contrast(target, space, row, against, other) -> None:
         image = int(np.argmax(space.only_child[row] if alone else row == other))
         raise UserError(
             f"{target.title}: {space.name(int(row[image]))} "
-            + ("has no sibling to stand against" if alone else "stands against itself")
+            + ("has no sibling to contrast" if alone else "is contrasted with itself")
         )
 
 

@@ -1,4 +1,4 @@
-"""Backbones, heads, weights, model files, and layers fast under XLA.
+"""Backbones, heads, weights, model files, and layers optimized for XLA.
 
-Importing this package imports nothing heavy; import the file that you need.
+Importing this package does not import Keras or JAX; import the modules you need.
 """

@@ -1,9 +1,9 @@
 """The networks of keras.applications, with stable names and preprocessing.
 
-Each function takes a float tensor of RGB images 0..255 and returns a Functional model
-that ends in feature maps. The preprocessing that a network was published with is
-inside, in stock layers. Layers that `keras.applications` numbers as they come are named
-here where this package needs their names.
+Each function takes a float tensor (B, S, S, 3) of RGB images in 0..255 and returns a
+Functional model that ends in feature maps. The published preprocessing is part of the
+model, as stock layers. `keras.applications` numbers some layers automatically; those
+that this package refers to get fixed names here.
 """
 
 from collections.abc import Callable
@@ -12,24 +12,24 @@ import keras
 
 from hiercam_keras.models.weights import set_normalization
 
-# Caffe's: what ResNet50 (V1) of keras.applications was trained with, for RGB 0..255.
+# Mean of RGB in 0..255 (Caffe) that ResNet50 (V1) of keras.applications subtracts.
 CAFFE_MEAN = (123.68, 116.779, 103.939)
 
 
 def efficientnet(variant: str) -> Callable[[keras.KerasTensor], keras.Model]:
     """EfficientNet B0 to B7 (Tan and Le 2019, arXiv:1905.11946).
 
-    `keras.applications` builds another graph for weights="imagenet" (one Rescaling
-    more) than for weights=None. Here it is always the graph of weights=None, and its
-    Normalization layer holds the ImageNet mean and variance: (x/255 - mean)/std, which
-    is what both Rescalings and the Normalization of the other graph amount to.
+    `keras.applications` builds a different graph for weights="imagenet" (one more
+    Rescaling) than for weights=None. This function always builds the graph of
+    weights=None. Its Normalization layer holds the ImageNet mean and variance, so it
+    computes (x/255 - mean)/std, as the other graph does with two Rescalings.
     """
 
     def build(image: keras.KerasTensor) -> keras.Model:
         make = getattr(keras.applications, f"EfficientNet{variant}")
         graph = make(include_top=False, weights=None, input_tensor=image)
         set_normalization(graph)
-        # keras.applications made the input a list of one.
+        # The model of keras.applications takes its input as a list of one tensor.
         return keras.Model(image, graph.output, name=f"efficientnet{variant.lower()}")
 
     return build
@@ -44,10 +44,11 @@ def efficientnet_v2_b0(image: keras.KerasTensor) -> keras.Model:
 
 
 def resnet50(image: keras.KerasTensor) -> keras.Model:
-    """ResNet50 (He et al. 2015, arXiv:1512.03385), the V1 of Cole et al. 2022.
+    """ResNet50 V1 (He et al. 2015, arXiv:1512.03385), used by Cole et al. 2022.
 
-    Takes BGR without its mean, not scaled: the turn from RGB is an operation of the
-    graph, so that weights trained elsewhere with that preprocessing fit unchanged.
+    The network expects unscaled BGR minus the ImageNet mean. The conversion from RGB is
+    part of the graph, so weights trained elsewhere with this preprocessing fit
+    unchanged.
     """
     centered = keras.layers.Normalization(
         mean=CAFFE_MEAN, variance=(1.0, 1.0, 1.0), name="minus_mean"
@@ -60,7 +61,7 @@ def resnet50(image: keras.KerasTensor) -> keras.Model:
 
 
 def resnet50_v2(image: keras.KerasTensor) -> keras.Model:
-    """ResNet50V2 (He et al. 2016, arXiv:1603.05027): x/127.5 - 1."""
+    """ResNet50V2 (He et al. 2016, arXiv:1603.05027); scales the images to -1..1."""
     scaled = keras.layers.Rescaling(1 / 127.5, -1.0, name="rescale")(image)
     graph = keras.applications.ResNet50V2(
         include_top=False, weights=None, input_tensor=scaled
@@ -70,7 +71,7 @@ def resnet50_v2(image: keras.KerasTensor) -> keras.Model:
         for layer in graph.layers
         if isinstance(layer, keras.layers.MaxPooling2D) and layer.pool_size == (1, 1)
     ]
-    # The shortcuts of the blocks that halve the map: the last ones of three stages.
+    # Shortcuts of the last blocks of three stages, which halve the map.
     blocks = ("conv2_block3", "conv3_block4", "conv4_block6")
     for layer, block in zip(pools, blocks, strict=True):
         layer.name = f"{block}_0_pool"
@@ -80,10 +81,10 @@ def resnet50_v2(image: keras.KerasTensor) -> keras.Model:
 def convnext_tiny(image: keras.KerasTensor) -> keras.Model:
     """ConvNeXt-Tiny (Liu et al. 2022, arXiv:2201.03545).
 
-    Ends in the layer norm of each position, which is what `keras.applications` has
-    without the top; the paper's head normalizes after the pooling. Its stochastic depth
-    is a Dropout of whole blocks named `..._drop`, with a rate that rises with the depth
-    up to 0.2; so it is set as EfficientNet's is.
+    The model ends in a layer norm at each position, as `keras.applications` builds it
+    without the top; the paper's head normalizes after the pooling. Stochastic depth is
+    a Dropout over whole blocks named `..._drop`, as in EfficientNet; its rate increases
+    linearly with depth up to 0.2.
     """
     graph = keras.applications.ConvNeXtTiny(
         include_top=False, weights=None, input_tensor=image
@@ -92,7 +93,7 @@ def convnext_tiny(image: keras.KerasTensor) -> keras.Model:
     plain = [layer.name for layer in graph.layers if layer.name.endswith("_identity")]
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if isinstance(layer, keras.Sequential):  # without the size of its map
+        if isinstance(layer, keras.Sequential):  # rebuilt for any map size
             inner = [
                 one.__class__.from_config(one.get_config()) for one in layer.layers
             ]
@@ -112,7 +113,7 @@ def convnext_tiny(image: keras.KerasTensor) -> keras.Model:
 def mobilenet_v3(size: str) -> Callable[[keras.KerasTensor], keras.Model]:
     """MobileNetV3 (Howard et al. 2019, arXiv:1905.02244), "Small" or "Large".
 
-    Ends in the last activation at 1/32 of the image, before the pooling.
+    The model ends in the last activation before the pooling, at 1/32 of the image size.
     """
 
     def build(image: keras.KerasTensor) -> keras.Model:

@@ -1,4 +1,4 @@
-"""Convolutional backbones by name, each with its CAM layer."""
+"""Registry of convolutional backbones and their default CAM layers."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,7 +16,7 @@ HEAD_POOL, HEAD_DROPOUT = "avg_pool", "head_dropout"
 
 
 class Backbone(NamedTuple):
-    """How to build a network without its head, and which activation a CAM explains."""
+    """Builder of a network without its head, and the name of its CAM layer."""
 
     build: Callable[[keras.KerasTensor], keras.Model]
     cam_layer: str
@@ -49,7 +49,7 @@ BACKBONES = {
 
 
 def check_name(name: str) -> None:
-    """Raises UserError for a name that is neither a backbone's nor a function's."""
+    """Raises UserError unless `name` is in BACKBONES or names a function."""
     if name in BACKBONES or custom.is_function(name):
         return
     hint = ""
@@ -67,23 +67,27 @@ def check_name(name: str) -> None:
 def build_backbone(
     name: str, image_size: int | None, weights: str | None = None
 ) -> keras.Model:
-    """Build a backbone without its top: images (B, S, S, 3) to activations.
+    """Builds a backbone without its top: images (B, S, S, 3) to activations.
 
-    `name` is one of BACKBONES, or "package.module:function" (see `custom`). Its input,
-    named "image", takes RGB of 0..255, uint8 or float; normalization is inside.
-    `image_size` S is in pixels (None: any). `weights` is a spec that
-    `load_backbone_weights` reads, None for random ones. The layer that a CAM explains
-    is the attribute `cam_layer` of the result.
+    Args:
+      name: one of BACKBONES, or "package.module:function" (see `custom`).
+      image_size: S in pixels; None for any size.
+      weights: a spec for `load_backbone_weights`; None for random weights.
 
-    Raises UserError for a name that is not known, and for weights that cannot be
-    loaded.
+    Returns:
+      A model with one float32 input of RGB images in 0..255 (uint8 images are cast);
+      normalization is part of the model. For a name of BACKBONES the input is called
+      "image". The attribute `cam_layer` names the layer that a CAM explains.
+
+    Raises:
+      UserError: the name is unknown, or the weights cannot be loaded.
     """
     check_name(name)
     if name not in BACKBONES:
         model = custom.build(name, image_size)
     else:
-        # A float32 input: Keras casts what it is given to the input's dtype, on the
-        # device, so uint8 images travel as bytes; a uint8 input would cut floats down.
+        # Keras casts inputs to this dtype on the device, so uint8 images are
+        # transferred as bytes; a uint8 input would truncate floats.
         image = keras.Input((image_size, image_size, 3), dtype="float32", name="image")
         with numpy_initializers():
             model = BACKBONES[name].build(image)
@@ -93,7 +97,10 @@ def build_backbone(
 
 
 def cam_layer(name: str) -> str:
-    """The layer whose output a CAM of a backbone in BACKBONES explains, by default."""
+    """Name of the default CAM layer of a backbone in BACKBONES.
+
+    Raises UserError for other names, including those of user functions.
+    """
     check_name(name)
     if name not in BACKBONES:
         raise UserError(
@@ -103,11 +110,11 @@ def cam_layer(name: str) -> str:
 
 
 def backbone_of(model: keras.Model, name: str) -> keras.Model:
-    """The backbone inside a model of `build_model`, sharing its layers and weights.
+    """Returns the backbone of a `build_model` model, sharing its layers and weights.
 
-    It is all that the heads see, whichever of its layers a CAM explains.
+    The backbone ends in the input of the heads, independent of the CAM layer.
 
-    Raises UserError if the model does not have the layers between a backbone and heads.
+    Raises UserError if the model lacks the layers between a backbone and its heads.
     """
     drop = layer_output(model, HEAD_DROPOUT)
     if drop is None:

@@ -1,8 +1,8 @@
-"""Moving statistics recomputed over given images.
+"""Re-estimates the moving statistics of batch normalization.
 
-After a short run the moving averages still hold what they began with, or what earlier
-weights produced. "Precise" statistics are the mean and variance over all values that
-the final weights produce (Wu and Johnson 2021, arXiv:2105.07576, section 3).
+After a short run the moving averages still reflect their initial values or earlier
+weights. "Precise" statistics are the mean and variance over all values that the final
+weights produce (Wu and Johnson 2021, arXiv:2105.07576, section 3).
 """
 
 import contextlib
@@ -17,9 +17,10 @@ from hiercam_keras.models.xla_layers.forward import batch_statistics
 
 
 class _Pooled:
-    """Running mean and variance of several samples; float64.
+    """Running float64 mean and variance over several batches.
 
-    Chan et al. 1979: combining by differences does not cancel as E[x^2] - m^2 does.
+    Batches are combined by differences of means (Chan et al. 1979), which avoids the
+    cancellation of E[x^2] - m^2.
     """
 
     def __init__(self):
@@ -37,9 +38,9 @@ class _Pooled:
 
 @contextlib.contextmanager
 def _statistics_of_one_batch(norms: list, dropouts: list) -> Iterator[None]:
-    """Within this context a training pass leaves the batch's own statistics.
+    """Makes a training pass store the statistics of its batch alone.
 
-    Dropout is off, because the network is without it where the statistics are used.
+    Sets momentum to 0. Dropout is off, as in inference, where the statistics are used.
     """
     momenta = [layer.momentum for layer in norms]
     rates = [layer.rate for layer in dropouts]
@@ -57,20 +58,26 @@ def _statistics_of_one_batch(norms: list, dropouts: list) -> Iterator[None]:
 
 
 def reestimate(model: keras.Model, batches: Iterable[np.ndarray]) -> int:
-    """Recompute every batch normalization's moving statistics, in place.
+    """Recomputes the moving statistics of all batch normalizations, in place.
 
-    `batches` are images (B, H, W, 3) as the model takes them; the result is the mean
-    and the (biased) variance over all of them, each batch normalized by its own
-    statistics on the way, as in training. Use shuffled batches of the training size, a
-    few dozen of them, with the evaluation's preprocessing. All other weights stay.
-    Frozen layers keep theirs. Compiled once for each batch shape.
+    The new statistics are the mean and the (biased) variance over all images. The
+    forward pass normalizes each batch by its own statistics, as in training. Frozen
+    layers and all other weights are unchanged. Compiles once for each batch shape.
 
-    Under a distribution every process calls it with its own part of each batch, a
-    multiple of its devices; the statistics are those of the whole batches, the same
-    everywhere.
+    Under a distribution all processes call it, each with its own part of every batch (a
+    multiple of its devices). The statistics cover the whole batches and are equal in
+    all processes.
 
-    Returns the number of images, of all processes. Raises ValueError if there is no
-    batch.
+    Args:
+      model: built; it takes the batches as they are.
+      batches: images (B, H, W, 3). A few dozen shuffled batches of the training size,
+        with the preprocessing of the evaluation, are enough.
+
+    Returns:
+      Number of images over all processes.
+
+    Raises:
+      ValueError: `batches` is empty.
     """
     layers = all_layers(model)
     norms = [

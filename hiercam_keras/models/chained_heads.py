@@ -1,8 +1,8 @@
-"""The heads, and what each sees: pooled features, and a coarser head's.
+"""Logit heads for each rank, optionally chained from coarse to fine.
 
-Today's form of multiple granularities in one network (Wang et al. 2015; with a gate for
-the gradient, Chang et al. 2021, arXiv:2011.09040): a coarse head has features of its
-own, and the next finer head sees them next to the backbone's features.
+In a chain the input of a head is the backbone's features concatenated with the features
+of the next coarser head (Wang et al. 2015; with a stopped gradient, Chang et al. 2021,
+arXiv:2011.09040).
 """
 
 from collections.abc import Mapping
@@ -15,21 +15,22 @@ CHAINS = ("none", "on", "stop_gradient")
 
 
 class Identity(keras.layers.Identity):
-    """Hands its input on; in training no gradient goes back through it.
+    """Identity that stops the gradient in training only.
 
-    Only in training: a CAM of the fine head has to count the evidence that comes to it
-    by way of the coarse one. Saved as the stock layer, for which that holds always.
+    Outside training the gradient passes, because a CAM of the fine head must include
+    the evidence that reaches it through the coarse head. Saved as
+    `keras.layers.Identity`, which always passes the gradient.
     """
 
     __module__ = "keras.layers"
 
     def call(self, inputs, training=None):
-        """Inputs of any shape, unchanged."""
+        """Returns inputs of any shape unchanged."""
         return keras.ops.stop_gradient(inputs) if training else inputs
 
 
 def logits_name(rank: str) -> str:
-    """The name of the Dense layer that answers at a rank."""
+    """Name of the Dense layer with the logits of a rank."""
     return f"logits_{rank}"
 
 
@@ -39,21 +40,21 @@ def rank_logits(
     head_features: int = 0,
     head_chain: str = "none",
 ) -> dict[str, keras.KerasTensor]:
-    """Float32 logits (B, labels) of each rank, in the order of `num_labels`.
+    """Builds float32 logits (B, labels) for each rank, in the order of `num_labels`.
 
     Args:
-      features: (B, C), of the backbone.
-      num_labels: number of labels by rank. Ranks are taken from coarse to fine by this
-        number, those with as many (every genus has one species) in the order that they
-        come in: coarse to fine, then.
-      head_features: units of a hidden layer (swish) of each head, "features_<rank>"; 0
-        for none.
-      head_chain: "none"; "on": a head also sees the next coarser one's hidden features
-        (its logits where head_features is 0); "stop_gradient": the same, but the loss
-        of the finer head does not train the coarser one through it.
+      features: pooled features (B, C) of the backbone.
+      num_labels: number of labels by rank. The chain runs from the fewest labels to the
+        most; ranks with equal numbers keep their order in the mapping, which should
+        therefore be coarse to fine.
+      head_features: units of the hidden layer "features_<rank>" (swish) of each head; 0
+        for no hidden layer.
+      head_chain: "none": independent heads; "on": a head also takes the hidden features
+        of the next coarser head (its logits if `head_features` is 0); "stop_gradient":
+        as "on", but the loss of the finer head does not train the coarser one.
 
     Raises:
-      UserError: another chain, or a negative number of units.
+      UserError: `head_chain` is unknown, or `head_features` is negative.
     """
     if head_chain not in CHAINS:
         raise UserError(

@@ -1,15 +1,15 @@
-"""A backbone that a function of the user builds.
+"""Backbones built by a function of the user.
 
 `config.model.backbone="package.module:function"` calls `function(image_size)`, which
-returns a `keras.Model` that
+returns a Functional `keras.Model` that
 
-* takes one input, RGB images (B, S, S, 3) of 0..255, and normalizes them itself;
-* ends in feature maps (B, h, w, C), which the head pools; these are what a CAM
-  explains, unless the model has an attribute `cam_layer` with another layer's name;
+* takes one input of RGB images (B, S, S, 3) in 0..255 and normalizes them itself;
+* ends in feature maps (B, h, w, C), which the head pools. A CAM explains these maps
+  unless the attribute `cam_layer` of the model names another layer;
 * or ends in features (B, C) and has the attribute `cam_layer`.
 
-A function that has a parameter `output_stride` is given `config.model.output_stride`
-and has to obey it; for others it must be 32, which changes nothing.
+If the function has a parameter `output_stride`, it gets `config.model.output_stride`
+and must build a model of that stride. Otherwise the setting must be 32 (no change).
 """
 
 import inspect
@@ -34,11 +34,16 @@ def takes_output_stride(name: str) -> bool:
 
 
 def build(name: str, image_size: int | None, output_stride: int = 32) -> keras.Model:
-    """Calls the function and checks what it returns; sets the attribute `cam_layer`.
+    """Calls the function, validates its model, and sets the attribute `cam_layer`.
+
+    Args:
+      name: "package.module:function".
+      image_size: side of the images in pixels; None for any size.
+      output_stride: passed to the function if it has this parameter.
 
     Raises:
-      UserError: the module or the function is missing, the call fails, or its model is
-        not as this file says.
+      UserError: the module or the function is missing, the call fails, or the model
+        does not meet the requirements above.
     """
     function = _function(name)
     options = {"output_stride": output_stride} if takes_output_stride(name) else {}

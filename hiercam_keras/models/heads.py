@@ -1,4 +1,4 @@
-"""A backbone with one logits head for each rank."""
+"""Builds models: a backbone with one logits head for each rank."""
 
 from collections.abc import Mapping
 
@@ -17,14 +17,16 @@ from hiercam_keras.models.layers import all_layers
 from hiercam_keras.models.stride import OUTPUT_STRIDES, with_output_stride
 from hiercam_keras.models.weights import load_backbone_weights
 
-KERAS_DROP_CONNECT = 0.2  # the rate that keras.applications builds with
+KERAS_DROP_CONNECT = 0.2  # default stochastic depth rate in keras.applications
 
 
 def set_momentum(model: keras.Model, momentum: float) -> None:
-    """Set the momentum of every batch normalization; takes effect at the next trace.
+    """Sets the momentum of every batch normalization; takes effect at the next trace.
 
-    Keras' default of 0.99 needs several hundred steps before the moving statistics are
-    right: short runs want 0.9 or less, or `batchnorm.reestimate` after training.
+    With Keras' default of 0.99 the moving statistics need several hundred steps to
+    converge. Use 0.9 or less for short runs, or `batchnorm.reestimate` after training.
+
+    Raises UserError unless 0 <= momentum < 1.
     """
     if not 0.0 <= momentum < 1.0:
         raise UserError(f"bn_momentum={momentum}, expected 0 <= bn_momentum < 1.")
@@ -34,11 +36,14 @@ def set_momentum(model: keras.Model, momentum: float) -> None:
 
 
 def set_drop_connect(model: keras.Model, share: float) -> None:
-    """Set how often the residual blocks are dropped in training, at the deepest one.
+    """Sets the stochastic depth rate of the deepest residual block.
 
-    EfficientNet and ConvNeXt drop whole blocks, more often with depth, here built for
-    0.2 at the last (stochastic depth, Huang et al. 2016, arXiv:1603.09382). Short
-    runs learn faster at 0. Does nothing to a model without such layers.
+    EfficientNet and ConvNeXt drop whole residual blocks in training, with a rate that
+    increases with depth (Huang et al. 2016, arXiv:1603.09382). The layers are built for
+    a final rate of 0.2 and are rescaled here, so call this once for each model. Short
+    runs learn faster at 0. A model without such layers is not changed.
+
+    Raises UserError unless 0 <= share < 1.
     """
     if not 0.0 <= share < 1.0:
         raise UserError(f"drop_connect={share}, expected 0 <= drop_connect < 1.")
@@ -71,18 +76,29 @@ def build_model(
     head_features: int = 0,
     head_chain: str = "none",
 ) -> keras.Model:
-    """Backbone, global average pooling, dropout and a float32 Dense for each rank.
+    """Builds backbone, global average pooling, dropout and a Dense layer for each rank.
 
-    Takes RGB images (B, S, S, 3) of 0..255, uint8 or float, in an input named "image".
-    With one rank in `num_labels` (rank -> number of labels, coarse to fine) the output
-    is one tensor of logits (B, labels); with several it is a dict rank -> logits. The
-    Dense layers are named `logits_<rank>`. Logits are float32 under any dtype policy,
-    and so are the pooling and the dropout before them. `weights` is for
-    `load_backbone_weights`, `head_features` and `head_chain` for `chain.rank_logits`.
-    The attribute `cam_layer` of the result names the layer that a CAM explains.
+    Args:
+      backbone_name: one of BACKBONES, or "package.module:function".
+      image_size: S in pixels.
+      num_labels: number of labels by rank, coarse to fine; at least 2 each.
+      dropout: rate in 0..1 between the pooling and the heads.
+      output_stride: input pixels for one cell of the backbone's output: 32, 16 or 8.
+      bn_momentum: of `set_momentum`.
+      drop_connect: of `set_drop_connect`.
+      weights: of `load_backbone_weights`.
+      head_features, head_chain: of `chained_heads.rank_logits`.
 
-    Raises UserError for an unknown backbone, output stride, weights, momentum or chain,
-    and for a rank with fewer than 2 labels.
+    Returns:
+      A model of RGB images (B, S, S, 3) in 0..255, uint8 or float. With one rank it
+      gives logits (B, labels), with several a dict of logits by rank. Pooling, dropout
+      and the Dense layers `logits_<rank>` are float32 under any dtype policy. The
+      attribute `cam_layer` names the layer that a CAM explains.
+
+    Raises:
+      UserError: the backbone, stride, weights, momentum, drop rate or chain is invalid,
+        a rank has fewer than 2 labels, or layer names of a user's backbone collide with
+        those of the heads.
     """
     _check_labels(num_labels)
     backbone = _backbone(backbone_name, image_size, weights, output_stride)
@@ -103,7 +119,7 @@ def build_model(
     name = backbone_name.replace(":", ".")
     try:
         model = keras.Model(backbone.input, outputs, name=name)
-    except ValueError as error:  # layers of one name, those of the heads among them
+    except ValueError as error:  # layer names that are not unique
         raise UserError(
             f"model.backbone={backbone_name}: {str(error).splitlines()[0]} "
             f"{HEAD_POOL}, {HEAD_DROPOUT} and logits_<rank> are names of the heads: "
@@ -114,7 +130,7 @@ def build_model(
 
 
 def check_output_stride(name: str, output_stride: int) -> None:
-    """Raises UserError if a backbone, by name or function, cannot have that stride."""
+    """Raises UserError if a backbone, by name or function, has no such stride."""
     if not custom.is_function(name):
         if output_stride not in OUTPUT_STRIDES:
             raise UserError(
@@ -132,9 +148,9 @@ def check_output_stride(name: str, output_stride: int) -> None:
 def check_cells(
     model: keras.Model, backbone_name: str, image_size: int, output_stride: int
 ) -> None:
-    """Raises UserError where the maps of `model.cam_layer` are a single cell.
+    """Raises UserError if the maps of `model.cam_layer` have a single cell.
 
-    A network learns at such a size, but its maps mark nothing but the whole image.
+    A network can be trained at such a size, but its CAMs cover the whole image.
     """
     shape = model.get_layer(model.cam_layer).output.shape
     if len(shape) != 4 or tuple(shape[1:3]) != (1, 1):
@@ -154,7 +170,7 @@ def check_cells(
 def _backbone(
     name: str, image_size: int, weights: str | None, output_stride: int
 ) -> keras.Model:
-    """A backbone; one of the user's at the output stride that its function gives."""
+    """Builds a backbone; a user's function gets the output stride directly."""
     if not custom.is_function(name):
         return build_backbone(name, image_size, weights)
     check_output_stride(name, output_stride)

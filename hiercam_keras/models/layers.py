@@ -1,7 +1,8 @@
-"""The layers inside a model at any depth, and one name for each of its variables.
+"""Nested layers of a model, and unique names for its variables.
 
-Neither is public in Keras: `model.layers` and `get_layer` end at the first nested
-model, and `variable.path` repeats (two nested models may both have a "conv/kernel").
+Keras has no public API for either: `model.layers` and `get_layer` do not enter nested
+models, and `variable.path` is not unique (two nested models may both have a
+"conv/kernel").
 """
 
 import re
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import keras
 
-_NUMBER = re.compile(r"(.*?)(?:_(\d+))?", re.DOTALL)  # a file may have any name
+_NUMBER = re.compile(r"(.*?)(?:_(\d+))?", re.DOTALL)  # names may contain newlines
 
 
 def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
@@ -25,9 +26,9 @@ def all_layers(model: keras.layers.Layer) -> list[keras.layers.Layer]:
 def sublayer_names(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
     """The layers directly inside a model or layer, by reproducible names.
 
-    Keras numbers layers without a name over the whole process: the same function builds
-    "conv2d" first and "conv2d_7" later. Such names are numbered from the first one of
-    their class in this model, in the order of creation; "conv2d" again.
+    Keras numbers unnamed layers over the whole process: the same function may build
+    "conv2d" first and "conv2d_7" later. Here automatic names are renumbered within the
+    model by class, in the order of creation, so the first is always "conv2d".
     """
     inner = sublayers(layer)
     automatic: dict[str, list[tuple[int, keras.layers.Layer]]] = {}
@@ -43,8 +44,10 @@ def sublayer_names(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
 
 
 def _is_automatic(stem: str, cls: type) -> bool:
-    """Whether Keras may have made this name from the class, or from a base of it:
-    a fast layer has the name of the stock class that it stands for."""
+    """Whether the name is derived from the class or one of its base classes.
+
+    A fast layer keeps the automatic name of the stock class that it replaces.
+    """
     plain = stem.replace("_", "")
     return any(base.__name__.lower() == plain for base in cls.__mro__)
 
@@ -62,12 +65,12 @@ def _unique(pairs: Iterable[tuple[str, object]]) -> dict:
 
 
 def named_variables(model: keras.layers.Layer) -> dict[str, keras.Variable]:
-    """The weights of a model by "layer/variable", or "outer/inner/variable".
+    """The weights of a model by "layer/variable" or "outer/inner/variable".
 
-    Every variable has one key, the same in each process that builds the model, at any
-    depth: nested models, and layers inside a layer. A variable without a name, which
-    Keras numbers as it comes, is called "variable", a second one of the same layer
-    "variable_1". The states of random generators are not among them.
+    Includes nested models and sublayers at any depth. Each variable has exactly one
+    key, which is equal in every process that builds the model. Unnamed variables of a
+    layer are called "variable", "variable_1" and so on. States of random generators are
+    excluded.
     """
     found: dict[str, keras.Variable] = {}
     _collect(model, "", found, set())
@@ -91,18 +94,18 @@ def _collect(
 
 
 def layer_output(model: keras.Model, name: str) -> keras.KerasTensor | None:
-    """What a layer of a Functional model gives in the model's own graph.
+    """Output of a layer in the graph of a Functional model.
 
-    `layer.output` of a nested model is that of the nested graph, which is not connected
-    to the input of the outer one.
+    `layer.output` of a nested model belongs to the nested graph, which is not connected
+    to the input of the outer model.
 
     Args:
       model: Functional.
-      name: of a layer of `model.layers`.
+      name: of a layer in `model.layers`.
 
     Returns:
-      Its output, None where the model has no such layer, calls it several times, or it
-      gives several tensors.
+      The output tensor. None if the model has no such layer or calls it several times,
+      or if the layer has several outputs.
     """
     nodes = [
         node
@@ -116,6 +119,6 @@ def layer_output(model: keras.Model, name: str) -> keras.KerasTensor | None:
 
 
 def top_level_names(model: keras.Model) -> Mapping[str, int]:
-    """Reproducible names of the layers of a model, with their places in its order."""
+    """Index in `model.layers` of each layer, by its reproducible name."""
     names = {id(layer): name for name, layer in sublayer_names(model).items()}
     return {names[id(layer)]: place for place, layer in enumerate(model.layers)}

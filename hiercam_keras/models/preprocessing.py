@@ -1,6 +1,7 @@
-"""The preprocessing that networks of others expect, as layers in front of them.
+"""Adds the preprocessing that a published network expects as layers in front of it.
 
-The kinds are those of `keras.applications.imagenet_utils.preprocess_input`, plus two.
+The kinds are the modes of `keras.applications.imagenet_utils.preprocess_input`
+("caffe", "tf" and "torch"), plus "model" and "unit".
 """
 
 import keras
@@ -9,7 +10,7 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.models.architectures import CAFFE_MEAN
 from hiercam_keras.models.weights import IMAGENET_MEAN, IMAGENET_STD
 
-# What a network takes, computed from RGB of 0..255.
+# Input that a network expects, computed from RGB in 0..255.
 KINDS = {
     "model": "the network computes it itself: RGB 0..255",
     "caffe": "BGR minus ImageNet's mean, not scaled",
@@ -20,17 +21,21 @@ KINDS = {
 
 
 def in_front(model: keras.Model, kind: str, image_size: int | None) -> keras.Model:
-    """A model that takes RGB images (B, S, S, 3) of 0..255, uint8 or float.
+    """Returns a model that takes RGB images (B, S, S, 3) in 0..255, uint8 or float.
 
-    `model` has one input, images with three channels, first or last; it becomes a layer
-    of the result and keeps its weights. `kind` is a key of KINDS. `image_size` S is in
-    pixels, None for the network's own. The preprocessing is computed in float32 by
-    stock layers, under any dtype policy, so the result is saved and loaded by Keras
-    alone. A network that computes the preprocessing itself is returned as it is, if its
-    channels are last.
+    Stock layers compute the preprocessing in float32 under any dtype policy, so the
+    result can be saved and loaded by Keras alone. A channels-last network of the kind
+    "model" is returned unchanged; any other becomes a layer of the result and shares
+    its weights.
 
-    Raises UserError for another kind, for a model with several inputs or without three
-    channels, and for one that takes images of another size.
+    Args:
+      model: with one input of three-channel images, channels first or last.
+      kind: a key of KINDS.
+      image_size: S in pixels; None for the network's own size.
+
+    Raises:
+      UserError: the kind is unknown, the model has several inputs or not three
+        channels, or it takes images of another size.
     """
     if kind not in KINDS:
         raise UserError(

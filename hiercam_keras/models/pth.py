@@ -1,14 +1,14 @@
 """Reads a PyTorch state dict (.pth) without PyTorch and without executing code.
 
 Two formats exist. Since PyTorch 1.6 `torch.save` writes a zip archive with the pickle
-`data.pkl` and one file of raw values for each storage; before, it wrote several pickles
-one after another and the raw values behind them. In both, a pickle describes tensors:
-names, shapes, strides, and the storages that hold their values.
+`data.pkl` and one file of raw values for each storage. Earlier versions wrote several
+pickles in sequence, followed by the raw values. In both formats a pickle describes the
+tensors: names, shapes, strides, and the storages that hold their values.
 
-A pickle can name any function and call it. Here the pickle is first read as a list of
-opcodes, of which only those that `torch.save` writes are accepted, and then unpickled
-with the few names of ALLOWED. These give descriptions; nothing of PyTorch is imported.
-Every size is compared with the bytes that the file has before an array is made.
+A pickle can call any importable function. This reader first scans the pickle's opcodes
+and accepts only those that `torch.save` writes. It then unpickles with only the globals
+in ALLOWED, which construct descriptions of tensors; PyTorch is not imported. Sizes are
+checked against the file's size before an array is created.
 """
 
 import collections
@@ -45,7 +45,7 @@ _OPCODES = frozenset(
     "APPEND APPENDS EMPTY_DICT SETITEM SETITEMS GLOBAL STACK_GLOBAL REDUCE BUILD "
     "BINPERSID BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET".split()
 )
-# What pickle, zipfile and the conversions below raise for bytes that are no state dict.
+# Errors of pickle, zipfile and the conversions below for files that are no state dict.
 _BROKEN = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
@@ -64,7 +64,7 @@ _BROKEN = (
 
 
 class _Refused(Exception):
-    """Why a file is not accepted: the rest of a sentence that begins with its name."""
+    """Reason to reject a file: the rest of a sentence that begins with the path."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +110,7 @@ ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the names of ALLOWED only, and describes storages."""
+    """Resolves only the globals in ALLOWED; returns descriptions of storages."""
 
     def find_class(self, module_name, global_name):
         try:
@@ -131,14 +131,14 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The tensors of a .pth file by name, as read-only NumPy arrays in its order.
+    """Reads the tensors of a .pth file by name, as read-only arrays in file order.
 
-    The file holds a dict of strings and dense tensors of bool, integers, float16,
-    float32 or float64, as `torch.save(module.state_dict(), path)` writes it, in either
-    format. Arrays are views of the file's bytes, with PyTorch's order of axes.
+    The file holds a dict from names to dense tensors of bool, integers, float16,
+    float32 or float64, as `torch.save(module.state_dict(), path)` writes it in either
+    format. The arrays are views of the file's bytes, with PyTorch's axis order.
 
-    Raises UserError for a file that is missing, truncated, of another kind, that names
-    any other type or function, or in which a tensor is larger than its storage.
+    Raises UserError if the file is missing, truncated or of another kind, refers to
+    another type or function, or has a tensor that exceeds its storage.
     """
     path = pathlib.Path(path)
     try:
@@ -165,7 +165,7 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def _unpickle(file: io.BytesIO) -> Any:
-    """One pickle from the file's position on; leaves the position behind it."""
+    """Reads one pickle at the file's position and advances the position past it."""
     start = file.tell()
     for opcode, argument, _ in pickletools.genops(file):
         if opcode.name not in _OPCODES:
@@ -207,7 +207,7 @@ def _read_zip(data: bytes) -> tuple[dict[str, _Tensor], dict[str, np.ndarray]]:
 
         def read(name: str) -> bytes:
             entry = entries[folder + name]
-            # PyTorch compresses nothing; so no entry is larger than the file.
+            # PyTorch does not compress, so no entry can be larger than the file.
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > len(data):
                 raise _Refused(f"has a compressed entry {entry.filename!r}")
             return archive.read(entry)
@@ -249,7 +249,7 @@ def _read_legacy(data: bytes) -> tuple[dict[str, _Tensor], dict[str, np.ndarray]
     values, position = {}, file.tell()
     for key in keys:
         storage = storages[key]
-        # The number of values is repeated in front of them.
+        # Each storage starts with its number of values, 8 bytes.
         length = int.from_bytes(data[position : position + 8], "little")
         size = storage.length * storage.dtype.itemsize
         if length != storage.length or position + 8 + size > len(data):
@@ -265,11 +265,11 @@ def _read_legacy(data: bytes) -> tuple[dict[str, _Tensor], dict[str, np.ndarray]
 
 
 def _array(name: str, tensor: _Tensor, values: np.ndarray) -> np.ndarray:
-    """The view of a storage's values that a tensor is."""
+    """The values of a tensor, as a strided view of its storage."""
     count = math.prod(tensor.shape)
     steps = [(n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True)]
     last = tensor.offset + sum(steps)
-    # A tensor that repeats values by a stride of 0 is larger than its storage.
+    # A stride of 0 repeats values, so `count` has to be checked as well as `last`.
     if count > len(values) or (count and last >= len(values)):
         raise _Refused(
             f"has a tensor {name!r} of shape {tensor.shape}, strides {tensor.strides} "

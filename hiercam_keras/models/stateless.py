@@ -1,9 +1,10 @@
-"""One pass through a model as a pure function, every layer in the mode asked for.
+"""A forward pass as a pure function, with all layers in the given training mode.
 
-`keras.Model.stateless_call` runs the model's `call` and not its `__call__`, as `fit`
-and `predict` do on the JAX backend (keras 3.15). Keras hands `training` down to the
-layers in `__call__` only, so a subclassed model whose `call` does not pass it on leaves
-every layer its own default: augmentation layers act, batch normalization infers.
+On the JAX backend (keras 3.15) `keras.Model.stateless_call`, `fit` and `predict` run a
+model's `call`, not its `__call__`. Keras propagates `training` to nested layers in
+`__call__` only. If the `call` of a subclassed model does not pass `training` on, each
+layer uses its own default: augmentation layers are active, and batch normalization runs
+in inference mode.
 """
 
 from collections.abc import Sequence
@@ -20,14 +21,13 @@ def call(
     *,
     training: bool,
 ) -> tuple[Any, list[Any]]:
-    """Outputs of the model, and its non-trainable variables after the pass.
+    """Returns the outputs of the model and its non-trainable variables after the pass.
 
     Args:
       model: built.
       trainable, non_trainable: values of the model's variables, in their order.
-      inputs: as the model takes them.
-      training: the mode of all layers, except those to which the model's own code
-        hands another one.
+      inputs: of the model's call.
+      training: mode of all layers, except where the model's code passes another one.
     """
     pairs = [
         *zip(model.trainable_variables, trainable, strict=True),

@@ -1,9 +1,9 @@
-"""The same weights at a finer output stride, for finer maps.
+"""Changes the output stride of a backbone, to get finer maps with the same weights.
 
 A convolution's weights do not depend on its stride. Setting the stride of a late stage
-to 1 doubles the size of every map after it, as the high-resolution variant of Cole et
-al. 2022 (arXiv:2207.10225) does; the receptive field in input pixels shrinks with it,
-so train (or fine-tune) at the stride that is used afterwards.
+to 1 doubles the size of all later maps, as in the high-resolution variant of Cole et
+al. 2022 (arXiv:2207.10225). The receptive field in input pixels shrinks, so train or
+fine-tune at the stride that is used in inference.
 """
 
 import keras
@@ -11,8 +11,8 @@ import keras
 from hiercam_keras.errors import UserError
 from hiercam_keras.models.initializers import numpy_initializers
 
-# For each family of networks the layers that stride, at 1/32 and at 1/16 of the image.
-# The first family all of whose layers a model has is taken to be its own.
+# Strided layers of each family, those that produce 1/32 and 1/16 of the image size.
+# A model belongs to the first family with all required layers in the model.
 STRIDED = {
     "EfficientNet": (("block6a_dwconv",), ("block4a_dwconv",)),
     "EfficientNetV2": (("block6a_dwconv2",), ("block4a_dwconv2",)),
@@ -41,10 +41,10 @@ OUTPUT_STRIDES = (32, 16, 8)
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copy all weights to a model of the same layers, in place.
+    """Copies all weights to a model of the same layers, in place.
 
-    A Normalization layer computes with constants that it derives from its weights:
-    without `finalize_state` it would silently go on with those of before.
+    A Normalization layer caches constants derived from its weights; `finalize_state`
+    updates them.
     """
     target.set_weights(source.get_weights())
     for layer in target.layers:
@@ -53,16 +53,19 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 
 def with_output_stride(model: keras.Model, output_stride: int) -> keras.Model:
-    """Return a model of the same layers, names and weights at another output stride.
+    """Returns a model of the same layers, names and weights at another output stride.
 
-    `model` is one that `build_backbone` made by name (output stride 32), with or
-    without heads after it; `output_stride` is 32, 16 or 8 input pixels for one cell
-    of the last activation. Each stage concerned gets stride 1: what strides there does
-    so no more, and where a ZeroPadding2D came before, it pads nothing and the
-    convolution pads "same". The input model is not changed; at 32 it is returned
-    itself.
+    The strided layers of the affected stages get stride 1. Where a ZeroPadding2D
+    precedes such a layer, its padding becomes 0 and the layer pads "same".
 
-    Raises UserError for another stride, or for a model without those stages.
+    Args:
+      model: built by name with `build_backbone` (output stride 32), with or without
+        heads. It is not changed, and returned itself for an output stride of 32.
+      output_stride: input pixels for one cell of the last activation: 32, 16 or 8.
+
+    Raises:
+      UserError: the stride is unsupported, or the model belongs to no family of
+        STRIDED.
     """
     if output_stride not in OUTPUT_STRIDES:
         raise UserError(
@@ -77,7 +80,7 @@ def with_output_stride(model: keras.Model, output_stride: int) -> keras.Model:
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, keras.Sequential):
-            # Made anew, without the size of the map that it was built for.
+            # Rebuilt from its layers, as its config fixes the size of its input.
             inner = [_clone_inner(one, layer.name in names) for one in layer.layers]
             return keras.Sequential(inner, name=layer.name)
         config = layer.get_config()
@@ -107,7 +110,7 @@ def _has_layer(model: keras.Model, name: str) -> bool:
 
 
 def _strided_layers(model: keras.Model, stages: int) -> set[str]:
-    """Names of the layers of the last `stages` strides."""
+    """Names of the strided layers in the last `stages` strided stages."""
     found = {layer.name for layer in model.layers}
     for steps in STRIDED.values():
         names = {name for step in steps[:stages] for name in step}

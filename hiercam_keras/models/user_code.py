@@ -1,8 +1,8 @@
-"""Code of the user that a model file needs: layer classes and functions of theirs.
+"""User-defined layer classes and functions that a model file needs.
 
-`config.model.modules`, of the user's own --config or command line, names the modules
-that have them. No model file and no run folder chooses what is imported: what they say
-about classes is used for messages only.
+`config.model.modules`, from the user's --config or command line, names the modules that
+define them. Model files and run folders never determine what is imported; their class
+and module names are used for messages only.
 """
 
 import importlib
@@ -15,7 +15,7 @@ import keras
 
 from hiercam_keras.errors import UserError
 
-# Packages whose classes Keras finds by itself.
+# Packages with classes that Keras finds by itself.
 _KERAS = ("keras", "keras_hub", "keras_cv", "keras_nlp")
 _BUILTIN = ("activations", "initializers", "regularizers", "constraints", "ops")
 LAMBDA = "__lambda__"
@@ -23,11 +23,11 @@ FIELD = "config.model.modules"
 
 
 class Foreign(NamedTuple):
-    """A class or function in a model's config that is none of Keras'.
+    """A class or function in a model's config that is not part of Keras.
 
     Attributes:
-      layer: name of the layer that is of this class, or uses the function.
-      module: that defines the class; "" for a function, of which Keras keeps the name.
+      layer: name of the layer of this class, or of the layer that uses the function.
+      module: that defines the class; "" for a function, as Keras saves only its name.
       name: of the class or function; LAMBDA for code in the file itself.
     """
 
@@ -44,33 +44,40 @@ class Foreign(NamedTuple):
 
 
 def use_modules(names: Iterable[str]) -> None:
-    """Imports modules and makes what they define known to Keras, for this process.
+    """Imports modules and registers their classes and functions with Keras.
+
+    The registration holds for this process.
 
     Args:
-      names: `config.model.modules` of the user's own config or flags.
+      names: `config.model.modules` from the user's config or flags.
 
     Raises:
-      UserError: a module cannot be imported, or two of them have classes of one name.
+      UserError: a module cannot be imported, or two define different objects of the
+        same name.
     """
     modules = [import_module(name, FIELD) for name in split_names(names)]
     keras.saving.get_custom_objects().update(objects_of(modules))
 
 
 def split_names(names: Iterable[str]) -> list[str]:
-    """Names of modules; the command line may give several with commas."""
+    """Splits comma-separated module names, as given on the command line."""
     parts = [part.strip() for name in names for part in name.split(",")]
     return [part for part in parts if part]
 
 
 def import_module(name: str, field: str) -> ModuleType:
-    """A module of the user's; `field` says which setting names it, for the error.
+    """Imports a module of the user.
+
+    Args:
+      name: of the module, "package.module".
+      field: setting that names the module, for the error message.
 
     Raises:
-      UserError: it cannot be imported.
+      UserError: the module cannot be imported.
     """
     try:
         return importlib.import_module(name)
-    except Exception as error:  # a module may fail in any way when it is run
+    except Exception as error:  # importing runs user code, which can raise anything
         raise UserError(
             f"{field}: the module {name!r} cannot be imported "
             f"({type(error).__name__}: {error}). Is its folder in PYTHONPATH?"
@@ -80,10 +87,11 @@ def import_module(name: str, field: str) -> ModuleType:
 def objects_of(modules: Iterable[ModuleType]) -> dict[str, Any]:
     """Classes and functions that modules define, and layers that they import, by name.
 
-    What `register_keras_serializable` has registered is left out: Keras knows it.
+    Objects registered with `register_keras_serializable` are excluded, as Keras finds
+    them by itself.
 
     Raises:
-      UserError: two of the modules define different things of one name.
+      UserError: two modules define different objects of the same name.
     """
     found: dict[str, Any] = {}
     for module in modules:
@@ -108,15 +116,19 @@ def _is_own(value: Any, module: ModuleType) -> bool:
         return False
     if inspect.isclass(value) and issubclass(value, keras.layers.Layer):
         return True
-    # No function of another package, which a file could call: as in "from os import".
+    # Imported functions are excluded: after "from os import system" a file could call
+    # it.
     return f"{value.__module__}.".startswith(f"{module.__name__}.")
 
 
 def foreign(config: Any) -> list[Foreign]:
-    """What the config of a saved model uses that is none of Keras', each once.
+    """Lists classes and functions in a saved model's config that are not part of Keras.
 
     Args:
-      config: of a model's file, JSON; it may hold anything.
+      config: parsed JSON of the file; its structure is not trusted.
+
+    Returns:
+      Each (layer, module, name) once, in the order of the config.
     """
     return list(dict.fromkeys(_walk(config, "")))
 
@@ -148,7 +160,7 @@ def _is_keras_function(name: str) -> bool:
 
 
 def is_known(one: Foreign) -> bool:
-    """Whether Keras finds this class or function in this process."""
+    """Whether the class or function is registered with Keras in this process."""
     known = keras.saving.get_custom_objects()
     if not one.module:
         return one.name in known
@@ -160,11 +172,11 @@ def is_known(one: Foreign) -> bool:
 
 
 def advice(found: Iterable[Foreign], modules: Iterable[str] = ()) -> str:
-    """What a user can do about a file that needs these, "" where there are none.
+    """Advice to the user about a file that needs unknown code; "" if it needs none.
 
     Args:
-      found: in the file.
-      modules: those that the training had, where the file says so.
+      found: unknown classes and functions in the file.
+      modules: names of the modules used in training, if the file lists them.
     """
     found = list(found)
     lambdas = [one for one in found if one.name == LAMBDA]

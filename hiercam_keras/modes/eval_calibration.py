@@ -1,7 +1,7 @@
-"""How far a model's probabilities can be trusted, at every rank, as tables and figure.
+"""Calibration of a model's probabilities at every rank, as tables and a figure.
 
-One temperature for each rank is fitted on the validation split, never on the split that
-is reported; what it changes stands beside what was.
+One temperature for each rank is fitted on the validation split, never on the reported
+split. The tables have the measures before and after temperature scaling.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ HEADER = (
     "nll_scaled",
     "brier_scaled",
 )
-BINS = 15
+BINS = 15  # of equal width in confidence
 
 
 def write(
@@ -40,10 +40,11 @@ def write(
     """Writes calibration.csv and .json, reliability_<rank>.csv and reliability.png.
 
     Args:
-      folder: where.
-      logits: rank -> (N, taxa).
-      labels: rank -> (N,).
-      val_logits, val_labels: of the validation split; None: no temperature.
+      folder: of the files.
+      logits: (N, taxa) by rank.
+      labels: (N,) by rank.
+      val_logits, val_labels: the same for the validation split; None for no
+        temperature.
 
     Returns:
       Rows of HEADER.
@@ -85,7 +86,7 @@ def write(
 
 
 def limit_sentence(rows: list[list[Any]]) -> str:
-    """States which temperatures are limits of the search; "" if none is."""
+    """A sentence on temperatures at a limit of the search; "" if there are none."""
     column = HEADER.index("temperature")
     at_limit = [
         f"{row[column]:g} ({row[0]})"

@@ -1,4 +1,4 @@
-"""How bad the mistakes are on the tree, and whether the answers at all ranks agree."""
+"""Tables on mistakes in the taxonomy tree and on the consistency of ranks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ HEADER = (
     "hierarchical_recall",
     "hierarchical_f1",
     "images",
-    "mistakes",  # that mistake_severity is the mean of
+    "mistakes",  # number of images averaged in mistake_severity
     "whole_lineages",  # images that hierarchical_* are of: their finest taxon is known
 )
 
@@ -35,14 +35,15 @@ def write(
     """Writes hierarchy.csv, severity.csv and hierarchy.json.
 
     Args:
-      folder: where.
-      answers: rank -> scores (N, taxa), coarse to fine, as the model answers there.
-      labels: rank -> (N,), -1 for an image that does not count at the rank.
+      folder: of the files.
+      answers: scores (N, taxa) of the model by rank, coarse to fine.
+      labels: true labels (N,) by rank, -1 for an image that is excluded at the rank.
       taxonomy: of the model.
 
     Returns:
-      What hierarchy.json holds: rows by rank, and over all ranks together the share of
-      images whose answers lie on one path of the tree, and whose answers are all right.
+      Content of hierarchy.json: a row for each rank; over all ranks, the share of
+      images with predictions on a single path of the tree, and the share with correct
+      predictions at every rank.
     """
     rows, counts = [], []
     finest = list(answers)[-1]
@@ -105,7 +106,7 @@ def _row(rank, scores, truth, finest_truth, finest, taxonomy) -> list[Any]:
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """NaN is no JSON."""
+    """Replaces NaN by None, as JSON has no NaN."""
     return {
         name: None if isinstance(value, float) and value != value else value
         for name, value in row.items()

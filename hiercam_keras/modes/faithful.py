@@ -1,8 +1,8 @@
-"""Faithfulness of the maps of some pictures, kept beside the map store.
+"""Faithfulness of the maps of some images, stored in the folder of the map store.
 
-Each picture takes dozens of forward passes, so what was measured is written down as it
-comes, and a later call measures only the pictures that are missing. The choices and the
-columns are in the file's name: numbers made in another way are never taken for these.
+Each image takes dozens of forward passes, so results are written as they are measured,
+and a later call measures only missing images. The file name depends on the choices and
+the columns, so results of other settings are never reused.
 """
 
 import functools
@@ -36,7 +36,7 @@ def choices_of(config: Any) -> Choices:
     """`config.faithfulness` as choices.
 
     Raises:
-      UserError: a value that cannot be.
+      UserError: a value is invalid.
     """
     shares = tuple(config.road_shares)
     if any(not 0 < share < 1 for share in shares):
@@ -88,14 +88,14 @@ def measured(
     """Faithfulness of the first target's maps.
 
     Args:
-      scorer: of the model that the maps are of.
+      scorer: of the explained model.
       data: the run's images.
       folder: of the map store.
-      records: of the pictures; those without a map are left out.
-      choices: how it is measured.
+      records: of the images; those without a map are skipped.
+      choices: settings of the measurement.
 
     Returns:
-      example_id -> name -> value, NaN where unknown (see `faithfulness.measure`).
+      Values by example_id and name, NaN if unknown (see `faithfulness.measure`).
     """
     maps = store.open(folder)
     path = folder / f"faithfulness-{_key(choices)}.csv"
@@ -104,7 +104,7 @@ def measured(
     todo = [record for record in wanted if record.example_id not in rows]
     if todo:
         _measure(scorer, data, maps, todo, choices, rows, path)
-        # As a later call will read them: to six digits.
+        # Rounded to six digits, as a later call reads them.
         rows = _read(path)
     found = [record.example_id for record in wanted if record.example_id in rows]
     return {example_id: rows[example_id] for example_id in found}

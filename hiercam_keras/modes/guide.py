@@ -1,8 +1,8 @@
-"""--mode=guide: a field guide made of what a model looks at.
+"""--mode=guide: a field guide of the image regions that a model uses.
 
-For each taxon the places of many pictures that its *step* maps point at: what makes
-this genus within its family, this species within its genus, beside the same of its
-nearest siblings. index.html lists the taxa by lineage.
+The page of a taxon shows regions of many images with high values in its *step* maps
+(evidence for this genus within its family, or this species within its genus), next to
+those of its nearest siblings. index.html lists the taxa by lineage.
 """
 
 from dataclasses import asdict, replace
@@ -33,7 +33,7 @@ QUESTION = "Which part of the {noun} marks a taxon?"
 
 
 def run(settings: Settings) -> str:
-    """Writes the guide of the finest model, or of that of --rank or --workdir."""
+    """Writes the guide of the model of --workdir or --rank, by default the finest."""
     fields = settings.config.guide  # a run that is older than the guide lacks them
     opened = open_run(settings, _find(settings))
     data = guide_view.with_view(opened, fields, settings.overrides)
@@ -74,10 +74,10 @@ def run(settings: Settings) -> str:
 
 
 def _with_known_pictures(settings: Settings, data: RunData, rank: str) -> Settings:
-    """The settings; with the training's pictures where the split has none to show.
+    """The settings, with the training split if the selected one has no known taxa.
 
-    A guide shows true taxa, and the test split of a small collection may have no
-    picture of a taxon that the model was trained on.
+    A guide shows true taxa, and the test split of a small collection may have no image
+    of a taxon that the model was trained on.
     """
     if settings.split == "train" or data.run.imported or not data.may_lack_taxa:
         return settings
@@ -93,7 +93,7 @@ def _with_known_pictures(settings: Settings, data: RunData, rank: str) -> Settin
 
 
 def _find(settings: Settings) -> Run:
-    """The run that is asked for; by default that of the finest rank."""
+    """The selected run; by default that of the finest rank."""
     if settings.workdir or settings.chosen_rank:
         return find_runs(settings, [settings.rank])[0]
     config = settings.config
@@ -117,7 +117,7 @@ def _find(settings: Settings) -> Run:
 
 
 def _chosen(settings: Settings, pages: Pages) -> list[tuple[str, int]]:
-    """All taxa with pictures; with --target the taxon, and what is below it."""
+    """All taxa with images; with --target only this taxon and its descendants."""
     every = pages.taxa()
     if settings.target in (PREDICTED, TRUE):
         return every
@@ -144,7 +144,7 @@ def _sentences(
     checked: part_naming.Check | None,
     split: str,
 ) -> tuple[str, ...]:
-    """What the guide rests on, how far it can be trusted, what it names."""
+    """Sentences on the data of the guide, its reliability, and the parts it names."""
     count = len(evidence.records)
     seen = "that the model learned from" if split == "train" else "new to the model"
     if data.run.imported:
@@ -182,7 +182,7 @@ def _sentences(
 
 
 def _share(answers: np.ndarray) -> str:
-    """`67 % of 30 pictures`; of fewer than ten the count: `4 of 6 pictures`."""
+    """`67 % of 30 pictures`; for fewer than ten the count, `4 of 6 pictures`."""
     of = f"of {wording.count(len(answers), 'picture')}"
     if len(answers) < MIN_GROUPS:
         return f"{int(answers.sum())} {of}"
@@ -190,7 +190,7 @@ def _share(answers: np.ndarray) -> str:
 
 
 def naming_sentence(checked: part_naming.Check) -> str:
-    """How often the guide is right, against the two ways of being right for free."""
+    """Sentence on the accuracy of named parts, with chance and constant baselines."""
     taxa, mean = checked.taxa, checked.mean
     named = wording.count(taxa.taxa, "taxon")
     text = f"For {taxa.right} of {named} it names the part that carries the trait"
@@ -213,7 +213,7 @@ def naming_sentence(checked: part_naming.Check) -> str:
 
 
 def _against(named: part_naming.Named) -> str:
-    """The share against that of the best constant answer."""
+    """The share, compared with that of the best constant part."""
     if named.low > named.constant:
         return "more than"
     if named.high < named.constant:
@@ -246,7 +246,7 @@ def _check_rows(
 
 
 def _write_table(path: Path, pages: Pages, named: dict, planted: dict) -> None:
-    """taxa.csv: one row a taxon, what the pages say in numbers."""
+    """Writes taxa.csv: the numbers of the pages, one row for each taxon."""
     evidence, rows = pages.evidence, []
     for (rank, label), part in named.items():
         mine = pages.rows(rank, label)
@@ -272,7 +272,7 @@ def _write_table(path: Path, pages: Pages, named: dict, planted: dict) -> None:
 
 
 def _write_check(path: Path, checked: part_naming.Check) -> None:
-    """check.csv: how often the planted part is named, and what is right for free."""
+    """Writes check.csv: accuracy of named parts, and the two baselines."""
     every = {**checked.ranks, "all taxa": checked.taxa, "mean of ranks": checked.mean}
     rows = [{"over": name, **asdict(one)} for name, one in every.items()]
     tables.write_csv(path, list(rows[0]), rows)

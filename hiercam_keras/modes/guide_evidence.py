@@ -1,8 +1,8 @@
-"""The evidence of the field guide: step maps of every picture, and what they measure.
+"""The evidence of the field guide: step maps of every image, and their measures.
 
-For each picture and each rank: the step map into its true taxon (the choice of that
-taxon among its siblings), the window with the most energy, the probability of the taxon
-within its parent, and where on the object the energy is.
+For each image and each rank: the step map of its true taxon (evidence for this taxon
+among its siblings), the window with the most energy, the probability of the taxon
+within its parent, and the distribution of the energy over the object.
 """
 
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 
 @dataclass(frozen=True)
 class Evidence:
-    """Of N pictures and the steps into R ranks.
+    """Step maps and measures of N images, for the steps into R ranks.
 
     Attributes:
-      records: N.
-      ranks: R, coarse to fine.
+      records: of the N images.
+      ranks: the R ranks, coarse to fine.
       taxonomy: of the model.
       maps: the store of the step maps.
-      within: rank -> (N, labels), probability of each taxon within the true parent;
-        0 for those that are no siblings.
-      parts: names of the parts that are measured.
-      table: a question a step, named by its rank. Values: "window" (5), x0, y0, x1, y1
-        in 0 .. 1 of the model's input and the share of the energy inside, "off_object",
-        1 where the hottest point is off the object, "energy_on_object", and the share
-        of the energy on each part.
+      within: (N, labels) by rank: probability of each taxon within the true parent; 0
+        for taxa with another parent.
+      parts: names of the measured parts.
+      table: measures by step, named by its rank: "window" (5), which is x0, y0, x1, y1
+        in 0..1 of the model's input and the share of energy inside; "off_object", 1 if
+        the hottest cell is off the object; "energy_on_object"; and the share of energy
+        on each part.
     """
 
     records: list[Record]
@@ -53,20 +53,20 @@ class Evidence:
         return self.table.of("true", rank)
 
     def blank(self, rank: str) -> np.ndarray:
-        """bool (N,): the map is degenerate, or there was nothing to choose."""
+        """bool (N,): the map is degenerate, or the taxon has no siblings."""
         return self.table.of("degenerate", rank) | self.table.of("trivial", rank)
 
     def of(self, name: str, rank: str) -> np.ndarray:
-        """(N,) a measure of the step maps into a rank, NaN where they are blank."""
+        """(N,): a measure of the step maps into a rank; NaN for blank maps."""
         return np.where(self.blank(rank), np.nan, self.table.of(name, rank))
 
     def sure(self, rank: str) -> np.ndarray:
-        """(N,) probability of the true taxon within its parent."""
+        """(N,): probability of the true taxon within its parent."""
         every = np.arange(len(self.records))
         return self.within[rank][every, self.labels(rank)]
 
     def chosen(self, rank: str) -> np.ndarray:
-        """bool (N,): the true taxon has siblings that it could be taken for."""
+        """bool (N,): the true taxon has siblings."""
         alone = [
             self.taxonomy.is_only_child(rank, label)
             for label in range(self.taxonomy.num_labels(rank))
@@ -81,14 +81,14 @@ class Evidence:
 def collect(
     network: Network, data: RunData, split: str, ranks: tuple[str, ...], patch: float
 ) -> Evidence:
-    """Makes the step maps that are missing and measures all of them.
+    """Computes missing step maps and measures all of them.
 
     Args:
-      network: the run's.
+      network: of the run.
       data: the run's images.
-      split: whose pictures are used.
-      ranks: into which the steps lead.
-      patch: side of the window over that of the picture.
+      split: of the images to use.
+      ranks: that the steps lead to.
+      patch: side of the window as a fraction of the image side.
     """
     finest = network.finest
     records = data.records(split)
@@ -148,7 +148,7 @@ def _window(maps: Maps, patch: float) -> np.ndarray:
 
 
 def _off_object(maps: Maps) -> np.ndarray:
-    """1 where the cell with the most energy is off the object, NaN if unknown."""
+    """1 if the cell with the most energy is off the object, else 0; NaN if unknown."""
     objects = maps.regions.objects.reshape(len(maps.cams), -1)
     hottest = maps.energy.reshape(len(objects), -1).argmax(-1)
     hit = np.take_along_axis(objects, hottest[:, None], -1)[:, 0]
@@ -158,7 +158,7 @@ def _off_object(maps: Maps) -> np.ndarray:
 def _within(
     chances: np.ndarray, labels: np.ndarray, taxonomy: Taxonomy, finest: str, rank: str
 ) -> np.ndarray:
-    """Probabilities at a rank, of the taxa below the true parent alone: (N, labels)."""
+    """Probabilities (N, labels) at a rank, normalized over taxa of the true parent."""
     mass = marginal_probabilities(chances, taxonomy, finest, rank)
     depth = taxonomy.ranks.index(rank)
     if depth:

@@ -1,4 +1,4 @@
-"""The pages of the field guide, one taxon at a time, from what was found."""
+"""Builds the pages of the field guide from the evidence, one taxon at a time."""
 
 import collections
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ _SIDE = 512  # pixels, the longest side of a picture that is kept in memory
 
 
 class Pages:
-    """Makes the pages; keeps the pictures that were read last.
+    """Builds pages; caches the images that were read last.
 
     Args:
-      evidence: of all pictures.
-      planted: rank -> (part, label), where the data set knows.
-      credits: example_id -> who made the photograph.
+      evidence: of all images.
+      planted: (part, label) by rank, if the data set has them.
+      credits: author of the photograph by example_id.
       config: the config's `guide`.
-      scale: of the heat of the pictures of a taxon, see `map_scale.show_row`.
+      scale: color scale of the images of a taxon, see `map_scale.show_row`.
     """
 
     def __init__(self, evidence: Evidence, planted, credits, config, scale: str):
@@ -41,7 +41,7 @@ class Pages:
         )
 
     def taxa(self) -> list[tuple[str, int]]:
-        """(rank, label) of every taxon with pictures, each after its parent."""
+        """(rank, label) of every taxon with images, parents before children."""
         known = []
         for rank in self.evidence.ranks:
             prefixes = self.taxonomy.prefixes(rank)
@@ -50,11 +50,11 @@ class Pages:
         return [(rank, label) for _, rank, label in sorted(known)]
 
     def rows(self, rank: str, label: int) -> np.ndarray:
-        """The pictures of a taxon."""
+        """Indices of the images of a taxon."""
         return np.flatnonzero(self.evidence.labels(rank) == label)
 
     def named(self, rank: str, label: int) -> str | None:
-        """The part that is named for a taxon; None where nothing is chosen or known."""
+        """The named part of a taxon; None without siblings or known parts."""
         if self.taxonomy.is_only_child(rank, label):
             return None
         return part_naming.name_part(self.evidence, self.rows(rank, label), rank)
@@ -133,7 +133,7 @@ class Pages:
         )
 
     def _siblings(self, rank, label, rows, siblings) -> tuple[Sibling, ...]:
-        """The siblings that take most of the probability from this taxon."""
+        """The siblings with the largest probabilities for images of this taxon."""
         taken = self.evidence.within[rank][rows].mean(0)
         near = sorted(siblings.tolist(), key=lambda one: (-taken[one], one))
         found = []
@@ -149,8 +149,8 @@ class Pages:
     ) -> tuple[tuple[Patch, ...], float | None]:
         """The best windows of a taxon, and the value of the hottest color.
 
-        A picture is the same on every page: its scale is that of the most patches of
-        its taxon that a page can show.
+        An image looks the same on every page: its color scale is that of the largest
+        number of patches of its taxon on any page.
         """
         most = max(self._config.num_patches, self._config.num_sibling_patches)
         rows = self._best(rank, label, most)
@@ -169,11 +169,11 @@ class Pages:
         return patches, shown.top
 
     def _best(self, rank: str, label: int, count: int) -> list[int]:
-        """The pictures with the windows that hold most evidence, of those in which the
-        taxon beats its siblings.
+        """The images with most evidence in the window and correct predictions.
 
-        The weight is the share of the energy in the window times the probability
-        within the parent. The finest taxa take turns, so that a family shows them all.
+        Only images in which the taxon is more probable than its siblings are used. The
+        weight is the share of energy in the window times the probability within the
+        parent. Images alternate between the finest taxa, so a family shows all of them.
         """
         found, rows = self.evidence, self.rows(rank, label)
         rows = rows[found.right(rank)[rows] & ~found.blank(rank)[rows]]
@@ -221,7 +221,7 @@ class Pages:
 
 
 def key(rank: str, label: int) -> str:
-    """Names the file of a taxon's page."""
+    """File name of a taxon's page, without suffix."""
     return f"{rank_slug(rank)}-{label:05d}"
 
 
@@ -231,7 +231,7 @@ def _cut(image: Image.Image, box: np.ndarray) -> np.ndarray:
 
 
 def _share(values: np.ndarray) -> Share | None:
-    """Number of trues with its Wilson interval; None if nothing is known."""
+    """Count of true values with the Wilson interval of their share; None if unknown."""
     values = np.asarray(values, float)
     values = values[np.isfinite(values)]
     if not len(values):

@@ -1,10 +1,10 @@
-"""How the guide looks: the layer and the method of its step maps.
+"""The layer and the method of the guide's step maps.
 
-The default is LayerCAM at the last sum of the first stage at 1/16 of the image. Of 24
-views (6 layers, 4 methods) of the species model of `make demo` it is the one by which
-the guide names most taxa's planted part on the validation pictures; README.md has the
-figures on the test pictures. For the other networks the layer is chosen by the same
-rule and was not measured.
+The default is LayerCAM at the last addition of the first stage at 1/16 of the image. Of
+24 combinations (6 layers, 4 methods) for the species model of `make demo` it names the
+planted part of most taxa on the validation images; README.md has the results on the
+test images. For other networks the layer is selected by the same rule, without a
+measurement.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from hiercam_keras.modes.load import RunData
 
 AUTO = "auto"
-# By backbone: the last sum of the first stage at 1/16 of the image.
+# By backbone: the last addition of the first stage at 1/16 of the image.
 LAYERS = {
     "efficientnet_b0": "block4c_add",
     "efficientnet_b1": "block4d_add",
@@ -35,13 +35,13 @@ LAYERS = {
 
 
 def with_view(data: RunData, fields: Any, given: Iterable[str] = ()) -> RunData:
-    """The run with the guide's layer and method in its `config.cam`.
+    """Returns the run with the guide's layer and method in its `config.cam`.
 
     Args:
-      data: the run; its config has what the command line says of maps in general.
+      data: the run; its config includes the overrides of the command line.
       fields: the config's `guide`.
-      given: dotted names of the fields that the command line named; --method and
-        --config.cam.layer beat the guide's own.
+      given: dotted names of the fields set on the command line; --method and
+        --config.cam.layer have priority over the guide's settings.
     """
     config, given = ConfigDict(data.config.to_dict()), set(given)
     if "cam.method" not in given:

@@ -1,8 +1,9 @@
-"""--mode=localize: how well maps find the object, against boxes and masks.
+"""--mode=localize: evaluates the localization of maps with boxes and masks.
 
-Maps are made of whole images, resized without a crop. The threshold that turns a map
-into a box is chosen on the validation split, and the best one on the reported split (an
-oracle) stands beside it. Each question (rank, target, layer) has a folder of its own.
+Maps are computed for whole images, resized without a crop. The threshold that converts
+a map to a box is selected on the validation split. The tables also have the result for
+the best threshold on the reported split (an oracle). Each combination of rank, target
+and layer has its own folder.
 """
 
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 
 
 def run(settings: Settings) -> str:
-    """Scores the maps of a run's split, or those of localize.maps."""
+    """Scores the maps of a run's split or of localize.maps; returns the report."""
     if settings.config.localize.maps:
         return _score_given(settings)
     (this,) = find_runs(settings, [settings.rank])
@@ -66,14 +67,14 @@ def run(settings: Settings) -> str:
 
 
 def _taxonomy_of(data: RunData, *marked: Mapping[str, Marked]) -> Taxonomy:
-    """What taxa are counted by: those of the training, else those of the images."""
+    """The taxonomy for groups: that of the data, or of the images for unknown taxa."""
     if not data.may_lack_taxa:
         return data.taxonomy
     return Taxonomy(one.lineage for several in marked for one in several.values())
 
 
 def _score_given(settings: Settings) -> str:
-    """Scores a map store that somebody made, without a run."""
+    """Scores the map store of localize.maps, without a run."""
     options = settings.config.localize
     if not options.metadata:
         raise UserError(
@@ -98,7 +99,7 @@ def _score_given(settings: Settings) -> str:
 def _of_role(
     marked: Mapping[str, Marked], roles: Mapping[str, str | None], role: str
 ) -> dict[str, Marked]:
-    """The images of a role; all where the metadata name none."""
+    """The images of a role (split); all images if the metadata has no roles."""
     if set(roles.values()) == {None}:
         return dict(marked)
     found = {name: one for name, one in marked.items() if roles[name] == role}
@@ -114,11 +115,21 @@ def _of_role(
 def marked_by_run(
     data: RunData, split: str, options: Any, must: bool = True
 ) -> dict[str, Marked]:
-    """Truth of a run's split, from its records or localize.metadata."""
+    """Ground truth by example id for a run's split.
+
+    Args:
+      data: of the run.
+      split: "train", "val" or "test".
+      options: the config's `localize`; its `metadata` has priority over records.
+      must: whether images with a box or mask are required.
+
+    Raises:
+      UserError: `must` is set and no image has a box or a mask.
+    """
     metadata = options.metadata
     choe = data.config.data.get("choe")
     if not metadata and data.config.data.source == "choe":
-        # Lists of masks are more than a record can hold.
+        # Records hold no lists of masks, so the metadata files are read.
         metadata = choe.metadata
         options = {**options.to_dict(), **choe.to_dict()}
         options |= {"images": options["images"] or str(data.source.root)}
@@ -153,7 +164,7 @@ def _report(
     options: Any,
     info: Mapping[str, Any],
 ) -> str:
-    """Scores, writes everything to `out` and tells the figures."""
+    """Scores the maps, writes all files to `out`, and returns the report."""
     chosen = _choosing(choosing, taxonomy, options)
     source = chosen or score_store(
         *scored_maps, taxonomy, options, name="find threshold"
@@ -190,7 +201,7 @@ def _choosing(
     taxonomy: Taxonomy,
     options: Any,
 ) -> Scored | None:
-    """The maps that thresholds are chosen on; None where none of them has a box."""
+    """Scores of the maps used to select thresholds; None if none has a box."""
     chosen = None
     if choosing is not None:
         chosen = score_store(*choosing, taxonomy, options, name="choose threshold")
@@ -208,7 +219,7 @@ def _draw(
     taxonomy: Taxonomy,
     options: Any,
 ) -> None:
-    """pictures.png: evenly over the IoUs, from the best to the worst."""
+    """Writes pictures.png: images evenly spaced in order of IoU, best to worst."""
     there = [i for i, one in enumerate(scored.example_ids) if _has_pixels(marked[one])]
     iou = scored.tally.column("iou")
     there.sort(key=lambda i: -np.nan_to_num(iou[i]))
@@ -219,7 +230,7 @@ def _draw(
     for i in (there[round(step)] for step in steps):
         one = scored.example_ids[i]
         _, image = decode.examine(marked[one].path)
-        # Boxes are in pixels of the truth's size, which a copy may not have.
+        # Boxes refer to the size in the ground truth; the image may be a resized copy.
         about = marked[one]
         said = (about.width or image.width, about.height or image.height)
         scale = np.tile(np.array(image.size) / np.array(said), 2)

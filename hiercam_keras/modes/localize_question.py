@@ -1,4 +1,4 @@
-"""What localize asks of a model, in words and as the name of a folder."""
+"""Descriptions and folder names of the targets of --mode=localize."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,12 +9,14 @@ from hiercam_keras.modes.load import RunData
 
 
 def folder_of(question: Question, target: str, own_rank: str) -> str:
-    """The method, then what is not the default: gradcam-family-true.
+    """Folder name: the method and all settings that differ from the default.
+
+    Example: gradcam-family-true.
 
     Args:
-      question: that is asked.
-      target: see `target_name`.
-      own_rank: the finest that the model was trained at, which is asked by default.
+      question: the target, method and layer.
+      target: of `target_name`.
+      own_rank: the finest rank of the model, which is the default.
     """
     parts = [question.method, "" if question.rank == own_rank else question.rank]
     if target != PREDICTED:
@@ -24,7 +26,7 @@ def folder_of(question: Question, target: str, own_rank: str) -> str:
 
 
 def target_name(question: Question, data: RunData) -> str:
-    """predicted, true, or the display name of the taxon that is asked for."""
+    """Returns "predicted", "true", or the display name of the target taxon."""
     if question.target in (PREDICTED, TRUE):
         return question.target
     _, label = data.taxonomy.find(question.target, question.rank)
@@ -32,7 +34,7 @@ def target_name(question: Question, data: RunData) -> str:
 
 
 def in_words(info: Mapping[str, Any]) -> str:
-    """What the maps are of: "gradcam of the predicted species"."""
+    """Description of the maps, such as "gradcam of the predicted species"."""
     if "rank" not in info:
         return str(info["method"])
     if info["target"] in (PREDICTED, TRUE):

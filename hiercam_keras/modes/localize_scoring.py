@@ -1,4 +1,4 @@
-"""Scores of a map store against boxes and masks, one shard of maps after another."""
+"""Scores the maps of a store with boxes and masks, shard by shard."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,15 +18,17 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 
 @dataclass(frozen=True)
 class Scored:
-    """What one pass over a store found.
+    """The result of one pass over a store.
 
     Attributes:
-      tally: of the maps.
-      control: of a Gaussian in the middle of every picture, which knows nothing.
-      example_ids: of the images that were scored, as the rows of both.
-      boxes: float64 (N, 4), predicted at the threshold, in pixels of the original.
-      without_map, without_truth: images of the truth without a map, and the reverse.
-      degenerate: maps that show nothing, and are counted as they are.
+      tally: scores of the maps.
+      control: scores of a centered Gaussian that does not depend on the image.
+      example_ids: of the scored images, in the order of rows of `tally` and `control`.
+      boxes: float64 (N, 4), predicted at the threshold, in pixels of the original
+      image.
+      without_map, without_truth: numbers of images with ground truth but no map, and of
+        maps without ground truth.
+      degenerate: number of degenerate maps, which are included in the scores.
     """
 
     tally: Tally
@@ -49,15 +51,15 @@ def score_store(
     """Scores every map of an image with a box or a mask, in constant memory.
 
     Args:
-      folder: of a map store; the first of its targets is scored.
-      marked: where the objects are.
-      taxonomy: its finest rank makes the groups.
+      folder: of a map store; its first target is scored.
+      marked: ground truth by example id.
+      taxonomy: its finest rank defines the groups.
       options: the config's `localize`.
-      threshold: at which boxes are predicted.
-      name: what the progress says.
+      threshold: of predicted boxes, 0..1.
+      name: of the task, for progress.
 
     Raises:
-      UserError: no image has both a map and a box or mask, or the two do not fit.
+      UserError: no image has both a map and a box or mask, or their sizes differ.
     """
     maps = store.open(folder)
     ids = [one for one in maps.example_ids if one in marked]
@@ -102,13 +104,13 @@ def score_store(
 
 
 def predicted_box(tally: Tally, looked: Looked, threshold: float) -> np.ndarray:
-    """x0, y0, x1, y1 of the largest region's box, in pixels of the map."""
+    """Box x0, y0, x1, y1 of the largest region, in pixels of the map."""
     level = looked.boxes.level[np.abs(tally.thresholds - threshold).argmin()]
     return looked.boxes.boxes[looked.boxes.largest[level]]
 
 
 def center_gaussian(shape: tuple[int, int]) -> np.ndarray:
-    """The control's cam (h, w): its standard deviation is a quarter of each side."""
+    """The control cam (h, w): a Gaussian, standard deviation 1/4 of each side."""
     offsets = [(np.arange(n) + 0.5) / n - 0.5 for n in shape]
     down, across = (np.exp(-0.5 * (offset / 0.25) ** 2) for offset in offsets)
     return np.outer(down, across)

@@ -1,4 +1,4 @@
-"""The tables of localize: figures with intervals, by taxon, by image, and boxes."""
+"""Tables of --mode=localize: measures with intervals, by taxon, by image, and boxes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,19 +24,18 @@ HEADER = (
     "chance",
     "images",
 )
-IOU = 0.5  # of MaxBoxAcc
+IOU = 0.5  # threshold of a correct box in MaxBoxAcc
 SHARES = ("energy_in_box", "box_area", "energy_in_mask", "mask_area")
 
 
 def figures(
     scored: Scored, chosen: Scored | None, resamples: int, seed: int
 ) -> list[list[Any]]:
-    """Rows of HEADER; shares in 0 .. 1, intervals over resampled taxa.
+    """Rows of HEADER, with shares in 0..1 and intervals over resampled taxa.
 
     Args:
-      scored: of the split that is reported.
-      chosen: of the maps with boxes on which thresholds are chosen; None: there are
-        none.
+      scored: of the reported split.
+      chosen: of the maps with boxes used to select thresholds; None if there are none.
       resamples, seed: of the resampling.
     """
     tally, control = scored.tally, scored.control
@@ -96,8 +95,11 @@ def write(
     threshold: float,
     info: Mapping[str, Any],
 ) -> None:
-    """Writes localization.csv and .json, taxa_<rank>.csv, images.csv, boxes.csv and
-    curve.csv."""
+    """Writes all tables of a localization.
+
+    The files are localization.csv, localization.json, taxa_<rank>.csv, images.csv,
+    boxes.csv and curve.csv.
+    """
     tables.write_csv(folder / "localization.csv", HEADER, rows)
     about = {
         **info,
@@ -141,7 +143,7 @@ def write(
 
 
 def curves_of(scored: Scored) -> dict[str, np.ndarray]:
-    """Share of images whose largest region's box is right, at each threshold."""
+    """Share of images with a correct box of the largest region, at each threshold."""
     if not scored.tally.has_boxes:
         return {}
     return {
@@ -154,7 +156,7 @@ def curves_of(scored: Scored) -> dict[str, np.ndarray]:
 def taxon_rows(
     tally: Tally, taxonomy: Taxonomy, rank: str, threshold: float
 ) -> tuple[tuple[str, ...], list[list[Any]]]:
-    """One row for each taxon of a rank that has images; accuracy at one threshold."""
+    """Rows for the taxa of a rank that have images, with accuracy at one threshold."""
     parents = taxonomy.parents(taxonomy.finest, rank)
     groups = parents[tally.column("group").astype(int)]
     place = int(np.abs(tally.thresholds - threshold).argmin())
@@ -200,7 +202,7 @@ def _accuracy(tally, picks, version, rule, options):
 
     def figure(sums):
         share = sums[:, 1:].reshape(-1, *hits.shape[1:]) / sums[:, :1, None]
-        if rule == "oracle":  # chosen anew on each resample, as on the sample
+        if rule == "oracle":  # selected again on each resample, as on the sample
             return share.max(axis=2).mean(axis=1)
         at = [share[:, row, place] for row, place in enumerate(places)]
         return np.mean(at, axis=0)
@@ -244,7 +246,7 @@ def _mean(values):
 
 
 def _plain(row):
-    """NaN is no JSON."""
+    """Replaces NaN by None, as JSON has no NaN."""
     return {
         name: None if isinstance(value, float) and value != value else value
         for name, value in row.items()

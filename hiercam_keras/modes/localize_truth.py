@@ -1,4 +1,4 @@
-"""Where the objects are: from a data set's records or from lists of metadata."""
+"""Ground truth of objects, from records of a data set or from metadata files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,15 +19,16 @@ from hiercam_keras.taxonomy.lineage import Lineage
 
 
 class Marked(NamedTuple):
-    """What is drawn on one image.
+    """Ground truth of one image.
 
     Attributes:
       lineage: of the animal.
-      width, height: in pixels of which the boxes are.
-      boxes: x0, y0, x1, y1.
+      width, height: size in pixels of the image that boxes refer to.
+      boxes: x0, y0, x1, y1 in pixels.
       masks: label images, above 0 on the object.
-      ignored: a label image, above 0 where nothing counts but the object; or None.
-      path: the image; None where it is not at hand.
+      ignored: a label image, above 0 in regions that are ignored outside the object; or
+        None.
+      path: of the image; None if it is not available.
     """
 
     lineage: Lineage
@@ -40,7 +41,7 @@ class Marked(NamedTuple):
 
 
 def of_records(records: Sequence[Record]) -> dict[str, Marked]:
-    """The images of a data set that have a box or a mask."""
+    """Ground truth by example id for the records with a box or a mask."""
     return {
         one.example_id: Marked(
             one.lineage,
@@ -59,14 +60,14 @@ def of_records(records: Sequence[Record]) -> dict[str, Marked]:
 def of_metadata(
     options: Any, lineages: Mapping[str, Lineage] | None = None
 ) -> tuple[dict[str, Marked], dict[str, str | None]]:
-    """The images of `localize.metadata` that have a box or a mask, and their roles.
+    """Ground truth of `localize.metadata`, and the role (split) of each image.
 
     Args:
       options: the config's `localize`.
-      lineages: of a run's images, which win over the metadata's labels.
+      lineages: of a run's images; they have priority over the labels of the metadata.
 
     Raises:
-      UserError: the folder is no metadata, or has neither boxes nor masks.
+      UserError: the folder has no metadata, or neither boxes nor masks.
     """
     found = choe_metadata.read_metadata(options.metadata, options)
     images = SafeFolder(Path(options.images).expanduser()) if options.images else None
@@ -102,8 +103,8 @@ def of_metadata(
 def in_map(marked: Marked, size: int) -> Truth:
     """Boxes and mask in pixels of a map of `size` x `size` over the whole image.
 
-    Boxes are cut to integers, as the reference evaluator does. Masks are taken at the
-    pixels' centers.
+    Boxes are truncated to integers, as in the reference evaluator. Masks are sampled at
+    pixel centers.
     """
     boxes = np.zeros((0, 4), np.int64)
     if marked.boxes:
@@ -120,14 +121,15 @@ def in_map(marked: Marked, size: int) -> Truth:
 
 
 def check_sizes(marked: Mapping[str, Marked], rows: Mapping[str, np.ndarray]) -> None:
-    """Sees that maps and truth speak of the same pictures.
+    """Checks that maps and ground truth refer to the same images.
 
     Args:
-      marked: images of the truth.
-      rows: image -> geometry row of its map; NaN where it is not known.
+      marked: ground truth by example id.
+      rows: geometry row of each map, by example id; NaN if unknown.
 
     Raises:
-      UserError: maps of a crop, or sizes that differ (with a word if swapped).
+      UserError: maps show a crop, or image sizes differ (the message says if width and
+        height are swapped).
     """
     other, swapped, first = 0, 0, ""
     known = 0
@@ -182,6 +184,6 @@ def _small(path: Path, size: int) -> np.ndarray:
 
 
 def _same(width: int, height: int, other_width: int, other_height: int) -> bool:
-    """Whether two sizes are of one picture, but for scale."""
+    """Whether two sizes have the same aspect ratio, up to rounding."""
     ratio = (width * other_height) / (height * other_width)
     return abs(ratio - 1) < 0.02 + 1 / min(width, height, other_width, other_height)

@@ -1,4 +1,4 @@
-"""What models with several heads need besides: their ranks, the tree, their paths."""
+"""Support of models with several heads: ranks, the label tree, and path tables."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +20,14 @@ PATHS_HEADER = ("head", "consistent", "right_path", "images")
 
 
 def with_ranks_of_data(settings: Settings) -> tuple[Settings, Any]:
-    """Settings with the ranks that only the data can name, and the data if read.
+    """Resolves ranks that depend on the data.
 
-    --rank=all is the ranks with more than one taxon here, coarse to fine. Where --rank
-    was not given and the data have a single rank, as folders with plain names, it is
-    that one.
+    --rank=all means the ranks with more than one taxon in the data, coarse to fine. If
+    --rank is not given and the data have a single rank, such as folders with plain
+    names, it is that rank.
 
     Returns:
-      The settings, and the source that was read for them or None.
+      The settings, and the source if it was read for them, else None.
 
     Raises:
       UserError: --rank names all and other ranks, or no rank has two taxa.
@@ -55,9 +55,9 @@ def with_ranks_of_data(settings: Settings) -> tuple[Settings, Any]:
 
 
 def tree_arrays(taxonomy: Taxonomy, ranks: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The label of each leaf of the finest of `ranks`, at all ranks down to its own.
+    """Labels of each leaf of the finest of `ranks`, at all ranks down to its own.
 
-    Coarse to fine; `training` takes the tree in this form.
+    Ranks are coarse to fine. This is the form of the tree that `training` uses.
     """
     finest = max(ranks, key=taxonomy.ranks.index)
     down_to = taxonomy.ranks[: taxonomy.ranks.index(finest) + 1]
@@ -67,13 +67,13 @@ def tree_arrays(taxonomy: Taxonomy, ranks: tuple[str, ...]) -> dict[str, np.ndar
 def write_paths(
     path: Path, logits: dict[str, np.ndarray], labels: dict, taxonomy: Taxonomy
 ) -> None:
-    """Writes whether the answers of several heads lie on one path of the tree.
+    """Writes how often the predictions of several heads form one path of the tree.
 
-    Rows of `PATHS_HEADER`: for each head coarser than the finest the share of images
-    for which its answer is the ancestor of the finest head's, and the share for which
-    both are right; in the last row, "all", of images for which that holds for every
-    head. Nothing for a model with one head. Images are those whose true taxon at the
-    finest head's rank the model knows.
+    Rows of `PATHS_HEADER`: for each head coarser than the finest, the share of images
+    with a prediction that is the ancestor of the finest head's, and the share with both
+    correct. The last row, "all", has the shares of images for which this holds for
+    every head. Only images with a known true taxon at the finest head's rank are
+    counted. Writes nothing for a model with one head.
     """
     if len(logits) < 2:
         return

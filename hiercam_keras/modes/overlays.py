@@ -3,9 +3,9 @@
     <store>/overlays/coherent/<class dir>/x.jpg     and so on for the other two
     <store>/overlays/coherence.csv                  what each verdict rests on
 
-They are drawn from the store, so a later call can still add some to maps made before.
-Files that exist are not drawn again; where the thresholds were changed, they move.
-`file_names.image_path` names them; --out puts them in another folder.
+Overlays are drawn from the store, so a later call can add overlays of existing maps.
+Existing files are not drawn again; if thresholds change, they are moved.
+`file_names.image_path` names the files; --out selects another folder.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ _HEADER = ("example_id", "coherence", "coherence_basis", "excess", "gain")
 
 
 def thresholds_of(config: Any) -> coherence.Thresholds:
-    """`config.coherence` as the rule's thresholds; UserError where they contradict."""
+    """Thresholds of `config.coherence`; raises UserError if they are contradictory."""
     try:
         return coherence.Thresholds(
             min_excess=config.min_excess,
@@ -55,14 +55,14 @@ def draw(
 
     Args:
       folder: of the map store.
-      records: whose overlays are wanted.
+      records: of the images to draw.
       data: the run's images.
-      thresholds: of the rule.
-      faithfulness: example_id -> name -> value, of those where it was measured.
-      out: folder of the overlays; default: in that of the map store.
+      thresholds: of the verdicts.
+      faithfulness: values by example_id and name, where measured.
+      out: folder of the overlays; by default inside that of the map store.
 
     Returns:
-      How many of these overlays there are of each verdict.
+      Number of overlays by verdict.
     """
     maps = store.open(folder)
     out = out or folder / "overlays"
@@ -118,7 +118,7 @@ def sort_maps(
 
 
 def _settle(out: Path, example_id: str, verdict: str, suffix: str) -> Path:
-    """Where an overlay belongs; one that lies in another folder moves there."""
+    """Path of an overlay; moves an existing file from the folder of another verdict."""
     name = file_names.image_path(example_id, f".{suffix}")
     path = out / verdict / name
     for other in coherence.VERDICTS:
@@ -146,7 +146,7 @@ def _draw(
             heat = heatmaps.heatmap(np.stack([one.cam[0] for one in entries]), size)
             places = [paths[one.example_id] for one in entries]
             flat = [bool(one.degenerate[0]) for one in entries]
-            # A list, so that what fails in a thread is raised here.
+            # The list makes errors of the threads propagate here.
             list(pool.map(_write, places, batch.images[rows], heat, flat))
 
 

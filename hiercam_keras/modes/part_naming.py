@@ -1,10 +1,9 @@
-"""Which part of the bird the guide names for a taxon, and how often it is right.
+"""Names the part of the bird that distinguishes a taxon, and measures the accuracy.
 
-A step map is spread over the bird, and some parts are hot at every step, because they
-lie in the middle or because they are small. So a part is named for what is special
-about the step: its lift (energy over area, summed over the taxon's pictures) set
-against the same part's lift at all steps of the same pictures. The named part is the
-one for which this quotient is largest.
+A step map extends over the whole bird, and some parts are hot at every step, because
+they are central or small. Therefore the lift of a part at a step (share of energy over
+share of area, summed over the taxon's images) is divided by the lift of the same part
+over all steps of the same images. The named part has the largest quotient.
 """
 
 import math
@@ -19,14 +18,14 @@ from hiercam_keras.modes.guide_evidence import Evidence
 
 @dataclass(frozen=True)
 class Named:
-    """How often the planted part is named, over the taxa of a rank or of several.
+    """How often the named part is the planted one, over taxa of one or several ranks.
 
     Attributes:
-      right, taxa: counts.
-      share, low, high: with its 95 % interval, taxa taken as independent.
-      chance: share that naming a part at random would have.
-      constant: share of the best answer that is the same for all taxa.
-      always: that answer.
+      right, taxa: numbers of correct and of all taxa.
+      share, low, high: right/taxa and its 95 % interval, with taxa as independent.
+      chance: expected share of a random part.
+      constant: share of the best constant part for all taxa.
+      always: that part.
     """
 
     right: int
@@ -41,10 +40,10 @@ class Named:
 
 @dataclass(frozen=True)
 class Check:
-    """By rank, over all taxa, and as a mean over the ranks, which counts each alike.
+    """Results by rank, over all taxa, and as an unweighted mean over ranks.
 
-    The finest rank has most of the taxa: over all of them a guide that always names
-    that rank's part looks good, as a mean over the ranks it does not.
+    The finest rank has most of the taxa, so a guide that always names the part of this
+    rank has a high share over all taxa, but not as a mean over ranks.
     """
 
     ranks: dict[str, Named]
@@ -53,7 +52,7 @@ class Check:
 
 
 def lifts(evidence: Evidence, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Lift of every step on every part over some pictures: part -> (R,)."""
+    """Lift of every step on every part, over the images in `rows`: (R,) by part."""
     found = {}
     for part in evidence.parts:
         held = np.stack([evidence.of(part, rank)[rows] for rank in evidence.ranks])
@@ -67,12 +66,12 @@ def lifts(evidence: Evidence, rows: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def special(evidence: Evidence, rows: np.ndarray, rank: str) -> dict[str, float]:
-    """How much more a step lifts each part than the steps do on average: 1 is as much.
+    """Lift of each part at a step over the geometric mean of its lift at all steps.
 
     Args:
-      evidence: of all pictures.
-      rows: the taxon's pictures.
-      rank: into which the step leads.
+      evidence: of all images.
+      rows: indices of the taxon's images.
+      rank: that the step leads to.
     """
     found, step = {}, evidence.ranks.index(rank)
     for part, by_step in lifts(evidence, rows).items():
@@ -83,7 +82,7 @@ def special(evidence: Evidence, rows: np.ndarray, rank: str) -> dict[str, float]
 
 
 def name_part(evidence: Evidence, rows: np.ndarray, rank: str) -> str | None:
-    """The part that the step looks at more than the other steps do; None if unknown."""
+    """The part with the largest relative lift at a step (`special`), or None."""
     found = special(evidence, rows, rank)
     return max(found, key=found.get) if found else None
 
@@ -91,14 +90,14 @@ def name_part(evidence: Evidence, rows: np.ndarray, rank: str) -> str | None:
 def check(
     named: dict[tuple[str, int], str | None], planted: dict[str, tuple[str, int]]
 ) -> Check | None:
-    """Compares with the parts that carry the ranks.
+    """Compares named parts with the planted ones.
 
     Args:
-      named: (rank, label) -> part.
-      planted: rank -> (part, label in the part images).
+      named: part by (rank, label).
+      planted: (part, label in the part images) by rank.
 
     Returns:
-      None where nothing was named.
+      The comparison; None if no part was named.
     """
     known = {key: part for key, part in named.items() if part and key[0] in planted}
     if not known:
@@ -128,8 +127,11 @@ def _count(keys: list, known: dict, parts: dict[str, str]) -> Named:
 
 
 def _mean(ranks: dict[str, Named], parts: dict[str, str]) -> Named:
-    """Mean of the ranks' shares. Its interval is put together from theirs, as Zou and
-    Donner 2008 (Statistics in Medicine 27, 1693-1702) do for a sum of proportions."""
+    """Mean of the shares of the ranks.
+
+    Its interval combines theirs by the method of Zou and Donner 2008 (Statistics in
+    Medicine 27, 1693-1702) for a sum of proportions.
+    """
     several, count = list(ranks.values()), len(ranks)
     share = sum(one.share for one in several) / count
     down = math.sqrt(sum((one.share - one.low) ** 2 for one in several)) / count

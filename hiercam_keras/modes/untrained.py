@@ -1,4 +1,4 @@
-"""Taxa without a training image: left out of the heads, and named."""
+"""Taxa without a training image, which are excluded from the heads and logged."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Ranks, lineages and the tree. Imports the standard library and numpy."""
+"""Ranks, lineages and the taxonomy tree. Depends on NumPy only."""
 
 from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
 from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS, check_rank, check_ranks

@@ -1,8 +1,8 @@
-"""Names that occur twice in a tree: errors in lineages, or homonyms.
+"""Finds names that occur twice in a tree: homonyms, or errors in lineages.
 
-One name under two parents may be right (the genus Morus is a bird and a tree). One
-binomial in two places is nearly always an error, and so are two spellings of one name,
-which would be trained as two taxa.
+One name under two parents may be correct (the genus Morus exists for birds and for
+trees). One binomial under two parents, or two spellings of a name, is almost always an
+error; it would be trained as two taxa.
 """
 
 from collections import defaultdict
@@ -18,13 +18,13 @@ _BINOMIALS = ("species", "subspecies", "taxon", "scientific name", "scientificna
 
 
 class Homonym(NamedTuple):
-    """Taxa of one rank that have one name.
+    """Taxa of one rank with the same name.
 
     Attributes:
       rank: of the taxa.
-      prefixes: the lineages down to them, two or more.
-      kind: "spelling" where the names differ in letter case, blanks or underscores;
-        "binomial" where it is the name of a species; else "name".
+      prefixes: their lineages down to `rank`, two or more.
+      kind: "spelling" if the names differ in letter case, blanks, underscores or
+        Unicode form; "binomial" if it is the name of a species; "name" otherwise.
     """
 
     rank: str
@@ -41,12 +41,12 @@ class Homonym(NamedTuple):
 
 
 def find(taxonomy: Taxonomy) -> list[Homonym]:
-    """The homonyms of a tree, from the coarsest rank on.
+    """The homonyms of a tree, coarse to fine.
 
-    Taxa below two spellings of one parent are not listed again.
+    Equal taxa below two spellings of one parent are not reported again.
     """
     found = []
-    spelled_twice: set[tuple[str, ...]] = set()  # prefixes, as they are compared
+    spelled_twice: set[tuple[str, ...]] = set()  # normalized prefixes
     for rank in taxonomy.ranks:
         groups = defaultdict(list)
         for prefix in taxonomy.prefixes(rank):
@@ -64,15 +64,16 @@ def find(taxonomy: Taxonomy) -> list[Homonym]:
 
 
 def check(taxonomy: Taxonomy, homonyms: str, where: str) -> str:
-    """What a person should know of names that occur twice; "" where none do.
+    """Describes names that occur twice, for the log; "" if there are none.
 
     Args:
       taxonomy: the tree.
-      homonyms: "error", or "keep" for trees in which all names are right.
-      where: the data, for the message.
+      homonyms: "error", or "keep" to accept all names as they are.
+      where: description of the data, for the message.
 
     Raises:
-      UserError: a binomial is in two places, or a name has two spellings.
+      UserError: with "error", a binomial occurs under two parents or a name has two
+        spellings; or `homonyms` is neither value.
     """
     if homonyms not in CHOICES:
         raise UserError(f"data.homonyms is {homonyms!r}: use {' or '.join(CHOICES)}.")

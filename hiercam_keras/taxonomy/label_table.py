@@ -1,4 +1,4 @@
-"""Labels of a network's outputs from a table, a list, or the order of its labels.
+"""Reads the labels of a network's outputs from a table, a sequence or an order.
 
     index,order,family,genus,species
     0,Galliformes,Phasianidae,Gallus,gallus
@@ -6,11 +6,11 @@
     2,,,,
     3,Passeriformes,Corvidae,,
 
-The table has one row an output, in the network's own order or with the number of the
-output in a column `index`. Columns with the name of a rank are ranks, in any order.
-Instead of ranks there may be one column `label`, of plain names or of iNaturalist's
-folder names. The column `output` has the name of the output that a row belongs to, of a
-network with several. Other columns are notes.
+The table has one row for each output unit, in the network's order or with the number of
+the unit (from 0) in a column `index`. Columns with the name of a rank are ranks, in any
+order. Instead of ranks a table may have one column `label` with plain names or
+iNaturalist folder names. For a network with several outputs the column `output` names
+the output of each row. Other columns are ignored as notes.
 """
 
 import json
@@ -34,7 +34,7 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 
 __all__ = ["HeadLabels", "Labels", "as_labels", "from_order", "read_labels"]
 
-LABEL = "label"  # the single rank of outputs with plain names
+LABEL = "label"  # name of the only rank of plain names
 _NAMES = ("label", "labels", "folder", "taxon", "class name", "common name", "name")
 _INDEX, _OUTPUT = "index", "output"
 _Given = Sequence[Lineage | str | None]
@@ -46,21 +46,23 @@ def read_labels(
     ranks: Sequence[str] = (),
     homonyms: str = "error",
 ) -> Labels:
-    """Reads what the outputs of a network mean.
+    """Reads the labels of a network's outputs from a file.
 
     Args:
-      path: a CSV table (see the module's docstring), or a file of `Labels.to_json` with
-        the ending .json, for which the other arguments are not used.
-      other: "leave_out" leaves outputs without a lineage out of the softmax; "keep"
-        makes them one taxon, `other` at every rank.
-      ranks: columns that are ranks, coarse to fine; empty: those with the name of a
-        rank, else `label`, else all that nest.
-      homonyms: "error" refuses one name under two parents, "keep" keeps them apart.
+      path: a CSV table (see the module docstring), or a .json file of `Labels.to_json`,
+        for which the other arguments are ignored.
+      other: "leave_out" excludes output units without a lineage from the softmax;
+        "keep" makes them one taxon, `other` at every rank.
+      ranks: columns that are ranks, coarse to fine. If empty: columns with the name of
+        a rank, else `label`, else all columns that nest.
+      homonyms: "error" rejects one name under two parents; "keep" treats them as
+        separate taxa.
 
     Raises:
-      UserError: with the file and the line: no column of a rank or label, an index that
-        repeats or is missing, a rank that is named below an empty one, an output or all
-        rows without lineage, a taxon under two parents.
+      UserError: the file cannot be read, there is no column with ranks or labels, an
+        index repeats or is missing, a rank is given below an empty one, an output or
+        all rows have no lineage, or a taxon has two parents. The message names file and
+        line.
     """
     path = Path(path)
     if path.suffix.lower() == ".json":
@@ -75,18 +77,19 @@ def as_labels(
     rank: str | None = None,
     other: str = "leave_out",
 ) -> Labels:
-    """Labels from what a caller may give.
+    """Converts the argument `labels=` of public functions to Labels.
 
     Args:
-      given: Labels; the path of a table; or a sequence with one entry an output: a
-        Lineage, a name (an iNaturalist folder name, or any other), or None for an
-        output without a meaning here. For several outputs a dict of sequences.
-      taxonomy: in which names are looked up; None makes one of the entries.
-      rank: of the outputs; needed for names that are taxa of several ranks.
+      given: Labels; the path of a table; or a sequence with one entry for each output
+        unit: a Lineage, a name (an iNaturalist folder name or any other), or None for a
+        unit without a taxon. For several outputs a dict of such sequences.
+      taxonomy: used to look up names; None builds one from the entries.
+      rank: of the outputs; needed if a name occurs at several ranks.
       other: as for `read_labels`.
 
     Raises:
-      UserError: anything else, an unknown name, or as for `read_labels`.
+      UserError: `given` has another type, a name is unknown or ambiguous, or as for
+        `read_labels`.
     """
     if isinstance(given, (Labels, str, os.PathLike)):
         if taxonomy is not None:
@@ -116,7 +119,7 @@ def as_labels(
 
 
 def _of_rank(labels: Labels, rank: str | None) -> Labels:
-    """The labels, if they are of the rank that a caller names besides."""
+    """Returns the labels; raises UserError if `rank` is given and is not theirs."""
     if rank is not None and labels.ranks != (rank,):
         raise UserError(
             f"rank={rank!r}, and {labels.source} is of the rank "
@@ -130,18 +133,18 @@ def from_order(
     taxonomy: Taxonomy | None,
     rank: str | None = None,
 ) -> Labels:
-    """Labels of columns that are numbers already.
+    """Creates Labels from integer labels of a taxonomy.
 
     Args:
-      order: the label of each column, -1 for one that is left out; by rank for several
-        outputs, which then have the names of ranks.
-      taxonomy: the labels are of it.
-      rank: of a single output; default: the one with as many taxa as there are labels,
-        the finest if several fit.
+      order: the label of each output unit, -1 to exclude the unit. For several outputs
+        a mapping from rank to labels; the outputs then have the names of the ranks.
+      taxonomy: defines the labels.
+      rank: of a single output. Default: the rank with as many taxa as the largest label
+        implies, the finest if there are several.
 
     Raises:
-      UserError: there is no taxonomy, or no rank that fits; labels that are no integers
-        or that the taxonomy does not have.
+      UserError: `taxonomy` is None, no rank fits, or labels are no integers or out of
+        range.
     """
     if taxonomy is None:
         raise UserError(
@@ -189,7 +192,7 @@ def _read_json(path: Path) -> Labels:
 
 
 def _looked_up(entries: _Given, taxonomy: Taxonomy, rank: str | None) -> HeadLabels:
-    """Entries as labels of a taxonomy."""
+    """Looks up entries in a taxonomy; all must be of one rank."""
     found: list[tuple[str, int] | None] = []
     for number, entry in enumerate(entries):
         if entry is None:
@@ -214,7 +217,7 @@ def _looked_up(entries: _Given, taxonomy: Taxonomy, rank: str | None) -> HeadLab
 def _listed(
     outputs: Mapping[str | None, _Given],
 ) -> tuple[tuple[str, ...], dict[str | None, list[Named]]]:
-    """The ranks of sequences of lineages and names, and their columns."""
+    """The common ranks of lineages and names, and the columns of each output."""
     given = [one for entries in outputs.values() for one in entries if one is not None]
     texts = [one for one in given if not isinstance(one, Lineage)]
     inat = any(is_inat(str(one)) for one in texts)
@@ -318,7 +321,7 @@ def _named(
 
 
 def _in_order(table: Table, output: str | None, rows: dict[int, Named]) -> list[Named]:
-    """Rows by their index, which are all there."""
+    """Rows sorted by index; raises UserError if an index is missing."""
     missing = sorted(set(range(len(rows))) - rows.keys())
     if missing:
         at = "" if output is None else f" of the output {output!r}"
@@ -342,7 +345,10 @@ def _number(text: str, column: str, place: str) -> int:
 
 
 def _taxa(cells: Mapping[str, str], ranks: Sequence[str], place: str) -> tuple:
-    """The cells of the ranks down to the finest one that is filled."""
+    """The cells of the ranks down to the finest filled one.
+
+    Raises UserError if a cell above it is empty.
+    """
     taxa = [cells[rank] for rank in ranks]
     while taxa and not taxa[-1]:
         taxa.pop()
@@ -361,10 +367,10 @@ def _ranks(
     rows: Sequence[Mapping[str, str]],
     wanted: Sequence[str],
 ) -> tuple[tuple[str, ...], str | None]:
-    """The columns of ranks, coarse to fine; or none, and the column of names.
+    """The columns of ranks, coarse to fine, and None; or () and the column of names.
 
-    Nesting decides only where no column has the name of a rank: one wrong cell would
-    turn the order around, and ids and notes nest below every rank.
+    Nesting is used only if no column has the name of a rank: a single wrong cell would
+    change the order, and ids and notes nest below every rank.
     """
     wanted = [str(rank).strip().lower() for rank in wanted]
     missing = [rank for rank in wanted if rank not in free]
@@ -397,9 +403,9 @@ def _ranks(
 
 
 def _known(free: Sequence[str], rows: Sequence[Mapping[str, str]]) -> dict[int, str]:
-    """Columns with the name of a taxonomic rank, by its depth.
+    """Columns with the name of a taxonomic rank, by depth of the rank.
 
-    One that holds numbers has another meaning: the order of the outputs.
+    A column with numbers only is excluded: `order` may be the order of the outputs.
     """
     found: dict[int, str] = {}
     for name in free:

@@ -1,10 +1,10 @@
-"""What the outputs of a network mean: a map from output columns to taxa.
+"""Maps the output columns of a network to taxa.
 
-A network from elsewhere has its own order of outputs, outputs that mean nothing here
-(the other 941 classes of ImageNet), and several outputs for one taxon (cock and hen).
-`Labels` maps each output column to a label of a taxonomy. The score of a taxon with
-several columns is the logsumexp of their logits, so its probability is the sum of
-theirs; columns without a taxon are left out of the softmax.
+An imported network has its own order of classes, classes without a taxon (941 classes
+of ImageNet are no birds), and several classes for one taxon (cock and hen). `Labels`
+maps each output column to a label of a taxonomy. The score of a taxon with several
+columns is the logsumexp of their logits, so its probability is the sum of theirs.
+Columns without a taxon are excluded from the softmax.
 """
 
 import dataclasses
@@ -23,19 +23,19 @@ from hiercam_keras.taxonomy.ranks import check_ranks
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 SCHEMA_VERSION = 1
-OTHERS = ("leave_out", "keep")  # what becomes of outputs without a lineage
+OTHERS = ("leave_out", "keep")  # choices for output columns without a lineage
 _SHOWN = 5  # names that a message lists
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HeadLabels:
-    """What the columns of one output mean.
+    """Labels of the columns of one output.
 
     Attributes:
       rank: of the taxa.
-      columns: int32 (n_outputs,), the label at that rank of each column, -1 for a
-        column that is left out of the softmax. Read-only. A network of one logit z has
-        two columns, of the logits 0 and z.
+      columns: int32 (n_outputs,), read-only: the label of each column at `rank`, -1 for
+        a column that is excluded from the softmax. A network with a single logit z has
+        two columns, with the logits 0 and z.
     """
 
     rank: str
@@ -49,17 +49,18 @@ class HeadLabels:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Labels:
-    """What the outputs of a network mean.
+    """Labels of all outputs of a network.
 
     Attributes:
-      taxonomy: of all outputs that have a lineage, and of `other` where it is kept.
-      heads: by the name of the output: a key of the network's dict of outputs, the name
-        of the layer that ends it, or its place from "0". None is the only output.
-      source: what messages call these labels, a path for one.
+      taxonomy: of all columns with a lineage, and of `other` if it is kept.
+      heads: by name of the output: a key of the network's output dict, the name of the
+        last layer of the output, or its position as "0", "1", ... The key of a single
+        output may be None.
+      source: name of these labels in messages, such as a path.
 
     Raises:
-      UserError: there is no head, two heads have one rank, or a column has a label that
-        the taxonomy does not have.
+      UserError: there is no head, two heads have the same rank, a head has no column
+        with a taxon, or a label is out of range.
     """
 
     taxonomy: Taxonomy
@@ -127,7 +128,7 @@ class Labels:
         return tuple(rank for rank in self.taxonomy.ranks if rank in own)
 
     def to_json(self) -> dict[str, Any]:
-        """All but `source` as plain dicts, lists and strings."""
+        """The labels as JSON values, without `source`."""
         return {
             "schema_version": SCHEMA_VERSION,
             "taxonomy": self.taxonomy.to_json(),
@@ -139,10 +140,10 @@ class Labels:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], source: str = "labels") -> "Labels":
-        """The labels that `to_json` described.
+        """Restores labels from the values of `to_json`.
 
         Raises:
-          UserError: the schema is another one, or a part is missing.
+          UserError: the schema version differs, or a part is missing or invalid.
         """
         version = data.get("schema_version") if isinstance(data, Mapping) else None
         if version != SCHEMA_VERSION:
@@ -167,12 +168,12 @@ class Labels:
 
 
 class Named(NamedTuple):
-    """The taxa that one output column means.
+    """The taxa of one output column.
 
     Attributes:
-      taxa: from the coarsest rank down to the finest one that is named; empty for a
-        column without a lineage.
-      place: of the column, for messages: "labels.csv, line 3".
+      taxa: from the coarsest rank to the finest named one; empty for a column without a
+        lineage.
+      place: origin of the column, for messages: "labels.csv, line 3".
       class_id: as in `Lineage`.
     """
 
@@ -188,22 +189,23 @@ def build(
     homonyms: str = "error",
     source: str = "labels",
 ) -> Labels:
-    """Labels of columns that name their taxa.
+    """Builds Labels, and their taxonomy, from the taxa of each column.
 
-    The rank of an output is the finest one that its columns name. A column that names
-    coarser taxa only means an unnamed one below them, "Corvidae sp.".
+    The rank of an output is the finest rank named in any of its columns. A column that
+    names coarser taxa only is labeled as an unknown taxon below them, "Corvidae sp.".
 
     Args:
       ranks: coarse to fine.
-      outputs: by name, what each of its columns means, in the network's order.
-      other: "leave_out" leaves columns without a lineage out of the softmax; "keep"
+      outputs: the taxa of each column in the network's order, by name of the output.
+      other: "leave_out" excludes columns without a lineage from the softmax; "keep"
         makes them one taxon, `other` at every rank.
-      homonyms: "error" refuses one name under two parents, "keep" keeps them apart.
+      homonyms: "error" rejects one name under two parents; "keep" treats them as
+        separate taxa.
       source: as in `Labels`.
 
     Raises:
-      UserError: no column of an output has a lineage, two outputs have one rank, or a
-        taxon is under two parents.
+      UserError: no column of an output has a lineage, two outputs have the same rank,
+        or a taxon has two parents.
     """
     if other not in OTHERS:
         raise UserError(f"other is {other!r}, expected {' or '.join(OTHERS)}.")
@@ -244,7 +246,7 @@ def build(
 
 
 def _path(named: Named, ranks: tuple[str, ...], other: str) -> Lineage | None:
-    """The lineage of a column down to the rank of its output."""
+    """The lineage of a column down to the rank of its output; None if left out."""
     taxa = named.taxa
     if not taxa:
         if other == "leave_out":
@@ -260,8 +262,10 @@ def _path(named: Named, ranks: tuple[str, ...], other: str) -> Lineage | None:
 def _lineages(
     paths: Mapping[Any, Sequence[Lineage | None]], ranks: tuple[str, ...]
 ) -> list[Lineage]:
-    """All lineages of full depth: a taxon that only a coarser output has, has an
-    unnamed one below it."""
+    """All lineages, extended to full depth.
+
+    Taxa that occur only in a coarser output get unnamed taxa below them.
+    """
     known = [one for columns in paths.values() for one in columns if one is not None]
     known.sort(key=lambda one: -len(one.taxa))
     found, above = [], set()
@@ -281,13 +285,13 @@ def _check_parents(
     homonyms: str,
     source: str,
 ) -> None:
-    """Refuses a taxon under two parents, which is one of two spellings or a mistake."""
+    """Raises UserError for a name under two parents or in two spellings."""
     if homonyms not in homonyms_lib.CHOICES:
         raise UserError(
             f"homonyms is {homonyms!r}, expected {' or '.join(homonyms_lib.CHOICES)}."
         )
     found = homonyms_lib.find(taxonomy)
-    # Taxa that nobody named have the name of the one above them.
+    # `other` has the same name at every rank.
     found = [one for one in found if one.prefixes[0][-1] != OTHER]
     if not found:
         return

@@ -1,4 +1,4 @@
-"""One class's place in the tree, and its parsing from a folder name."""
+"""The lineage of a class, its names, and parsing from iNaturalist folder names."""
 
 import dataclasses
 import unicodedata
@@ -7,9 +7,9 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS, check_ranks, rank_depth
 
 _FIELDS = ("id", *DEFAULT_RANKS[:-1], "epithet")
-OTHER = "other"  # the taxon, at every rank, of what has no lineage
+OTHER = "other"  # the taxon at every rank of classes without a lineage
 _UNNAMED = " sp."
-# Columns that hold a part of a name alone, in Darwin Core's words, too.
+# Columns that hold only the last part of a name; includes Darwin Core terms.
 _EPITHETS = {
     "epithet": "species",
     "specificepithet": "species",
@@ -18,7 +18,7 @@ _EPITHETS = {
 
 
 def unnamed_below(taxon: str) -> str:
-    """What a taxon below `taxon` is called where nothing finer is known of it."""
+    """Name of an unknown taxon below `taxon`: "Corvidae sp." for "Corvidae"."""
     return taxon if taxon.endswith(_UNNAMED) else f"{taxon}{_UNNAMED}"
 
 
@@ -26,17 +26,17 @@ def unnamed_below(taxon: str) -> str:
 class Lineage:
     """The taxa of one class from the coarsest rank to the finest.
 
-    Names are kept as they are but for Unicode: they are brought to NFC, since file
-    systems differ in the form that they hand back.
+    Names are normalized to Unicode NFC, as file systems return different forms, and are
+    otherwise unchanged.
 
     Attributes:
-      taxa: one name per rank, coarse to fine; a species is its epithet alone.
-      ranks: names of the ranks, as many as taxa; in lower case.
-      class_id: the id of the source, when there is one. Never used as a label.
+      taxa: one name for each rank, coarse to fine; a species is its epithet alone.
+      ranks: names of the ranks, in lower case.
+      class_id: id of the class in its source, or None. Never used as a label.
 
     Raises:
-      UserError: numbers of taxa and ranks differ, a name is empty or not text, or a
-        rank is there twice.
+      UserError: the numbers of taxa and ranks differ, a name is empty or has control
+        characters or bytes that are not UTF-8, or a rank occurs twice.
     """
 
     taxa: tuple[str, ...]
@@ -57,27 +57,29 @@ class Lineage:
         object.__setattr__(self, "ranks", ranks)
 
     def prefix(self, rank: str) -> tuple[str, ...]:
-        """The taxa from the coarsest rank down to `rank`: the class at that rank."""
+        """The taxa from the coarsest rank to `rank`, which identify a class there."""
         return self.taxa[: rank_depth(rank, self.ranks)]
 
     def display_name(self, rank: str) -> str:
-        """What people call the taxon: a species is a binomial ("Accipiter nisus")."""
+        """Display name of the taxon at `rank`; binomial for a species."""
         return display_name(self.prefix(rank), self.ranks)
 
 
 def spelled(name: str) -> str:
-    """A name as it is compared: letter case, blanks, underscores and how accents are
-    encoded do not matter."""
-    name = unicodedata.normalize("NFC", name)  # macOS has folders in NFD
+    """Normalizes a name for comparison.
+
+    Letter case, repeated blanks, underscores and the Unicode form do not matter.
+    """
+    name = unicodedata.normalize("NFC", name)  # macOS returns folder names in NFD
     return " ".join(name.replace("_", " ").casefold().split())
 
 
 def display_name(prefix: tuple[str, ...], ranks: tuple[str, ...]) -> str:
-    """Name of the taxon at the end of a lineage prefix; not always unique.
+    """Display name of the last taxon of a lineage prefix; not always unique.
 
-    A species is its genus and its epithet, a subspecies its genus, species and
-    epithet. A table with binomials in its species column keeps them, and so do taxa
-    that have no name of their own ("Corvidae sp.", "other").
+    A species is named by genus and epithet, a subspecies by genus, species and epithet.
+    Names that already contain the genus are unchanged, as are placeholders ("Corvidae
+    sp.", "other").
     """
     own = prefix[-1]
     if own.endswith(_UNNAMED) or set(prefix) == {OTHER}:
@@ -94,9 +96,10 @@ def display_name(prefix: tuple[str, ...], ranks: tuple[str, ...]) -> str:
 
 
 def full_name(prefix: tuple[str, ...], ranks: tuple[str, ...]) -> str:
-    """The name by which a taxon is known anywhere: of a species the binomial.
+    """Name of a taxon independent of its source: the binomial for a species.
 
-    Names with a blank are complete at any rank, as in a column `scientific name`.
+    A name that contains a blank is taken as complete at any rank, as in a column
+    `scientific name`. Underscores count as blanks.
     """
     own = prefix[-1].replace("_", " ")
     ranks = tuple(_EPITHETS.get(rank, rank) for rank in ranks)
@@ -104,7 +107,7 @@ def full_name(prefix: tuple[str, ...], ranks: tuple[str, ...]) -> str:
 
 
 def is_inat(name: str) -> bool:
-    """Whether a text is an iNaturalist folder name."""
+    """Whether `parse_class_name` accepts the text as an iNaturalist folder name."""
     try:
         parse_class_name(name)
     except UserError:
@@ -113,13 +116,13 @@ def is_inat(name: str) -> bool:
 
 
 def parse_class_name(name: str) -> Lineage:
-    """Lineage of an iNaturalist folder name.
+    """Parses the lineage of an iNaturalist folder name.
 
     Args:
       name: "{id}_{Kingdom}_{Phylum}_{Class}_{Order}_{Family}_{Genus}_{epithet}".
 
     Raises:
-      UserError: the name has another number of fields, an empty one, or no id.
+      UserError: the name does not have 8 fields, or has an empty field or no id.
     """
     fields = name.split("_")
     expected = f"expected {len(_FIELDS)} ({', '.join(_FIELDS)})"
@@ -130,7 +133,7 @@ def parse_class_name(name: str) -> Lineage:
     for field, label in zip(fields, _FIELDS, strict=True):
         if not field.strip():
             raise UserError(f"folder {name!r} has no {label}, {expected}. {remedy}")
-    # Eight fields without an id, as of a subspecies, would shift every rank by one.
+    # A subspecies without an id also has 8 fields; its ranks would be off by one.
     if not any(char.isdigit() for char in fields[0]):
         raise UserError(
             f"folder {name!r} starts with {fields[0]!r}, expected an id with digits, "
@@ -143,7 +146,7 @@ def parse_class_name(name: str) -> Lineage:
 
 
 def _check_name(taxon: str, rank: str, taxa: tuple[str, ...]) -> None:
-    """Refuses what would break a file that is written one name a line, in UTF-8."""
+    """Raises UserError for names that cannot be written as a line of UTF-8 text."""
     if not taxon.strip():
         raise UserError(
             f"lineage {'/'.join(taxa)!r} has an empty {rank}: every rank needs a name. "

@@ -1,17 +1,17 @@
-"""Lineages of one source as labels of another's taxonomy, by name.
+"""Matches lineages of one source to labels of another taxonomy, by name.
 
-The two may have different ranks, and each knows taxa that the other does not: a network
-of four ranks is asked about photographs with seven, and a species that it never saw may
-be of a family that it knows.
+Both may have different ranks and different taxa: a network with four ranks may be
+evaluated on photographs with seven, and an unknown species may belong to a known
+family.
 
-The finest taxon that is found decides, and the taxonomy's own tree gives all labels
-above it, so that the labels of an image are always one path. A name is found at each
-rank that both have, from the finest on. Of several taxa of one name the ancestors
-decide. Where they contradict each other, the name is either a homonym (the genus Morus
-of birds and of trees) or placed in another system (a genus that has moved to another
-family). It is taken for the same taxon if it is the binomial of a species or if at
-least one ancestor agrees: within one code of nomenclature no genus has the name of
-another.
+Names are looked up at each rank that both have, starting at the finest. The first taxon
+found determines the match. The taxonomy's own tree gives all labels above it, so the
+labels of an image always form one path. If several taxa have the name, the one with the
+fewest differing ancestors is used. If ancestors of that taxon still differ, the name is
+either a homonym (the genus Morus of birds and of trees) or has another position in the
+other classification (a genus moved to another family). It counts as the same taxon if
+it is the binomial of a species or if at least one ancestor agrees, because a genus name
+is unique within one code of nomenclature.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,11 +25,11 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 
 
 class Match(NamedTuple):
-    """What a taxonomy knows of a lineage.
+    """Labels of a taxonomy that match a lineage.
 
     Attributes:
-      labels: by each rank of the taxonomy, -1 where it does not know the taxon.
-      doubts: what contradicts the match, or is ambiguous, in words.
+      labels: label by rank of the taxonomy; -1 for unknown taxa.
+      doubts: messages about contradictory or ambiguous names.
     """
 
     labels: dict[str, int]
@@ -37,11 +37,11 @@ class Match(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """What a taxonomy knows of several lineages.
+    """Labels of a taxonomy that match several lineages.
 
     Attributes:
-      labels: by each rank of the taxonomy, int32 (N,), -1 for unknown taxa.
-      doubts: those of all lineages, each once.
+      labels: int32 (N,) by rank of the taxonomy; -1 for unknown taxa.
+      doubts: messages of all lineages, without duplicates.
     """
 
     labels: dict[str, np.ndarray]
@@ -49,12 +49,12 @@ class Matches(NamedTuple):
 
 
 def match(taxonomy: Taxonomy, lineage: Lineage) -> dict[str, int]:
-    """Label at each rank of the taxonomy, -1 where it does not know the taxon."""
+    """Label of a lineage at each rank of the taxonomy; -1 for unknown taxa."""
     return find(taxonomy, lineage).labels
 
 
 def match_all(taxonomy: Taxonomy, lineages: Iterable[Lineage]) -> Matches:
-    """As `find`, of many lineages."""
+    """Applies `find` to many lineages, in order."""
     known: dict[Lineage, Match] = {}
     found = []
     for lineage in lineages:
@@ -70,10 +70,10 @@ def match_all(taxonomy: Taxonomy, lineages: Iterable[Lineage]) -> Matches:
 
 
 def find(taxonomy: Taxonomy, lineage: Lineage) -> Match:
-    """Labels of a lineage, with what is doubtful about them.
+    """Labels of a lineage, with messages about doubtful matches.
 
-    Ranks of one meaning ("species", "epithet") are the same. Where no rank is, as with
-    folders of plain names, names are looked up at all ranks.
+    Synonymous ranks ("species", "epithet") are treated as equal. If the two have no
+    common rank, as for folders with plain names, names are looked up at all ranks.
     """
     common = _common_ranks(taxonomy, lineage)
     doubts: list[str] = []
@@ -91,7 +91,7 @@ def find(taxonomy: Taxonomy, lineage: Lineage) -> Match:
 
 
 def _common_ranks(taxonomy: Taxonomy, lineage: Lineage) -> dict[str, str]:
-    """Rank of the taxonomy -> the lineage's, coarse to fine."""
+    """Ranks of the lineage by the equivalent rank of the taxonomy, coarse to fine."""
     theirs = {_meaning(rank): rank for rank in lineage.ranks}
     return {
         rank: theirs[_meaning(rank)]
@@ -110,7 +110,7 @@ def _name(lineage: Lineage, rank: str) -> str:
 
 
 def _path(taxonomy: Taxonomy, rank: str, label: int) -> dict[str, int]:
-    """The labels of a taxon and of all above it."""
+    """Labels of a taxon and of all its ancestors, by rank."""
     above = taxonomy.ranks[: taxonomy.ranks.index(rank) + 1]
     return {one: int(taxonomy.parents(rank, one)[label]) for one in above}
 
@@ -122,7 +122,7 @@ def _at_rank(
     common: Mapping[str, str],
     doubts: list[str],
 ) -> tuple[str, int] | None:
-    """(rank, label) of the lineage's taxon at a rank, if the taxonomy has it."""
+    """(rank, label) that matches the lineage's taxon at a rank; None if none does."""
     name = _name(lineage, common[rank])
     above = [one for one in common if one != rank and _is_above(taxonomy, one, rank)]
     candidates = []
@@ -166,7 +166,7 @@ def _is_above(taxonomy: Taxonomy, coarse: str, fine: str) -> bool:
 def _anywhere(
     taxonomy: Taxonomy, lineage: Lineage, doubts: list[str]
 ) -> tuple[str, int] | None:
-    """(rank, label) of the finest name of a lineage that the taxonomy has."""
+    """(rank, label) of the finest name of a lineage that occurs at any rank."""
     for theirs in reversed(lineage.ranks):
         name = _name(lineage, theirs)
         hits = [
@@ -178,7 +178,7 @@ def _anywhere(
             continue
         path = _path(taxonomy, *hits[-1])
         if all(path[rank] == label for rank, label in hits):
-            return hits[-1]  # one taxon, and those below it that have its name
+            return hits[-1]  # taxa of this name on a single path
         places = ", ".join(f"{taxonomy.names(rank)[i]!r} ({rank})" for rank, i in hits)
         doubts.append(f"{name!r} may be {places}, and counts as unknown")
         return None

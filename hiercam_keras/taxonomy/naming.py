@@ -1,4 +1,4 @@
-"""Unique names of taxa, and taxa found by name."""
+"""Unique display names of taxa, and look-up of taxa by name."""
 
 import collections
 import difflib
@@ -18,10 +18,15 @@ _SHOWN = 5  # names that an error message lists
 def unique_names(
     prefixes: Sequence[tuple[str, ...]], ranks: Sequence[str]
 ) -> tuple[str, ...]:
-    """Display names of the taxa of one rank, no two alike.
+    """Unique display names of the taxa of one rank, in the order of `prefixes`.
 
-    Homonyms get the nearest ancestor that distinguishes all of them in brackets,
-    "Morus (Sulidae)" and "Morus (Moraceae)"; where there is none, the whole lineage.
+    Homonyms get the name of the nearest ancestor that distinguishes all of them in
+    brackets, "Morus (Sulidae)" and "Morus (Moraceae)"; if no single rank does, the
+    whole lineage above.
+
+    Args:
+      prefixes: lineage prefixes of one rank.
+      ranks: coarse to fine.
     """
     ranks = tuple(ranks)
     names = [display_name(prefix, ranks) for prefix in prefixes]
@@ -40,7 +45,7 @@ def unique_names(
 
 
 def find_taxon(taxonomy: "Taxonomy", name: str, rank: str | None) -> tuple[str, int]:
-    """(rank, label) of a taxon; see `Taxonomy.find`."""
+    """Returns (rank, label) of a taxon; see `Taxonomy.find`."""
     wanted = unicodedata.normalize("NFC", str(name)).strip()
     ranks = taxonomy.ranks if rank is None else (rank,)
     same: tuple[Callable[[str], str], ...] = (str, str.casefold)
@@ -72,7 +77,7 @@ def _paths(taxonomy: "Taxonomy", rank: str) -> Iterable[str]:
 
 
 def _repeated(names: Sequence[str]) -> list[list[int]]:
-    """Groups of positions, each of one name that occurs more than once."""
+    """Groups of positions of equal names, for names that occur more than once."""
     places = collections.defaultdict(list)
     for i, name in enumerate(names):
         places[name].append(i)
@@ -80,7 +85,7 @@ def _repeated(names: Sequence[str]) -> list[list[int]]:
 
 
 def _qualifiers(prefixes: Sequence[tuple[str, ...]]) -> list[str]:
-    """For homonyms: the nearest ancestors' names that differ, or whole lineages."""
+    """Names of the nearest ancestors that all differ, or else whole lineages above."""
     depth = len(prefixes[0])
     for level in range(depth - 2, -1, -1):
         labels = [prefix[level] for prefix in prefixes]
@@ -102,7 +107,7 @@ def _ambiguous(taxonomy: "Taxonomy", name: str, hits: list[tuple[str, int]]) -> 
 
 def _unknown(taxonomy: "Taxonomy", name: str, wanted: str, ranks: Sequence[str]) -> str:
     known = [own for rank in ranks for own in taxonomy.names(rank)]
-    # An epithet alone is no species, but shows which ones are meant.
+    # An epithet alone does not name a species, but suggests candidates.
     hints = [
         own
         for rank in ranks

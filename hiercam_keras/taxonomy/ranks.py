@@ -1,4 +1,4 @@
-"""The ordered ranks, coarse to fine."""
+"""Names and order of ranks, coarse to fine."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -17,10 +17,10 @@ DEFAULT_RANKS: tuple[str, ...] = (
 
 
 def check_rank(rank: str, ranks: Sequence[str] = DEFAULT_RANKS) -> str:
-    """The rank as `ranks` spells it; letter case and outer spaces do not matter.
+    """Returns the rank as `ranks` spells it, ignoring letter case and outer spaces.
 
     Raises:
-      UserError: `rank` is none of `ranks`; lists them, and the closest one.
+      UserError: `rank` is not in `ranks`. The message lists them and the closest match.
     """
     wanted = str(rank).strip().casefold()
     by_key = {known.casefold(): known for known in ranks}
@@ -32,10 +32,10 @@ def check_rank(rank: str, ranks: Sequence[str] = DEFAULT_RANKS) -> str:
 
 
 def check_ranks(ranks: Iterable[str]) -> tuple[str, ...]:
-    """Ranks of a header, stripped and in lower case, coarse to fine.
+    """Normalizes ranks, coarse to fine: stripped and in lower case.
 
     Raises:
-      UserError: there is none, one is empty, or one is there twice.
+      UserError: there is no rank, one is empty, or one occurs twice.
     """
     found = list(ranks)
     names = tuple(str(rank).strip().lower() for rank in found)

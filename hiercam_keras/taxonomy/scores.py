@@ -1,7 +1,7 @@
-"""Scores of a fine head read at a coarser rank.
+"""Converts scores of a fine head to scores at coarser ranks.
 
-A node n has the score s_n = logsumexp of the logits of its descendants, so that
-softmax over the nodes of a rank gives the sums of the descendants' probabilities.
+The score of a node n is s_n = logsumexp of the logits of its descendants, so softmax
+over the nodes of a rank gives the sums of the descendants' probabilities.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ def marginal_logits(
 ) -> np.ndarray:
     """Scores at a coarser rank: logsumexp over the descendants of each taxon.
 
-    Works in float64 on shifted values: finite logits give finite scores.
+    Computes in float64 on shifted values, so finite logits give finite scores.
 
     Args:
       logits: (..., num_fine), of the labels at `fine`.
@@ -35,10 +35,10 @@ def marginal_logits(
     parents = taxonomy.parents(fine, coarse)
     if len(parents) == taxonomy.num_labels(coarse):
         return values.astype(dtype)
-    # Labels are sorted prefixes, so each taxon's descendants are one run.
+    # Labels are sorted prefixes, so the descendants of a taxon are contiguous.
     starts = np.searchsorted(parents, np.arange(taxonomy.num_labels(coarse)))
     peak = np.maximum.reduceat(values, starts, axis=-1)
-    peak = np.where(np.isfinite(peak), peak, 0.0)  # a run of masked (-inf) logits
+    peak = np.where(np.isfinite(peak), peak, 0.0)  # if all logits are masked (-inf)
     total = np.add.reduceat(np.exp(values - peak[..., parents]), starts, axis=-1)
     with np.errstate(divide="ignore"):  # log(0) = -inf where all were -inf
         return (np.log(total) + peak).astype(dtype)
@@ -49,7 +49,7 @@ def marginal_probabilities(
 ) -> np.ndarray:
     """Probabilities at a coarser rank: sums over the descendants of each taxon.
 
-    Args and shapes as for `marginal_logits`.
+    Arguments, shapes and errors as for `marginal_logits`.
     """
     values, dtype = _as_float64(probabilities, taxonomy, fine)
     parents = taxonomy.parents(fine, coarse)
@@ -60,17 +60,17 @@ def marginal_probabilities(
 def rank_scores(
     logits: Mapping[str, np.ndarray], taxonomy: "Taxonomy"
 ) -> dict[str, np.ndarray]:
-    """Scores at every rank that a model can be asked for, coarse to fine.
+    """Scores at every rank that a model can predict, coarse to fine.
 
-    A rank with a head of its own has that head's logits, a coarser one the marginal of
-    the finest head. Ranks with a single taxon are left out.
+    A rank with its own head uses the logits of that head. Other ranks above the finest
+    head use its marginal logits. Ranks with a single taxon are excluded.
 
     Args:
-      logits: rank of a head -> (N, labels).
+      logits: (N, labels) by rank of the head.
       taxonomy: the tree.
 
     Returns:
-      rank -> (N, labels).
+      (N, labels) by rank.
     """
     finest = max(logits, key=taxonomy.ranks.index)
     return {
@@ -83,7 +83,7 @@ def rank_scores(
 
 
 def log_softmax(logits: Any, axis: int = -1) -> np.ndarray:
-    """Log-probabilities along `axis`, stable: finite logits give finite values."""
+    """Numerically stable log-probabilities along `axis`; same shape as `logits`."""
     values, dtype = _float64(logits)
     shifted = values - values.max(axis=axis, keepdims=True)
     total = np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
@@ -91,14 +91,14 @@ def log_softmax(logits: Any, axis: int = -1) -> np.ndarray:
 
 
 def softmax(logits: Any, axis: int = -1) -> np.ndarray:
-    """Probabilities along `axis`, stable; they sum to 1."""
+    """Numerically stable probabilities along `axis`, which sum to 1; same shape."""
     values, dtype = _float64(logits)
     weights = np.exp(values - values.max(axis=axis, keepdims=True))
     return (weights / weights.sum(axis=axis, keepdims=True)).astype(dtype)
 
 
 def _float64(values: Any) -> tuple[np.ndarray, type]:
-    """The values in float64, and the type to give back."""
+    """The values in float64, and the dtype of the result."""
     values = np.asarray(values)
     single = values.dtype in (np.float16, np.float32)
     return values.astype(np.float64), np.float32 if single else np.float64

@@ -1,4 +1,4 @@
-"""Names of train, val and test in columns, folders and data sets."""
+"""Synonyms of train, val and test in columns, folders and data sets."""
 
 _WORDS = {
     "train": "train",
@@ -12,5 +12,5 @@ _WORDS = {
 
 
 def official(word: str) -> str | None:
-    """ "train", "val" or "test" for one of its names, else None."""
+    """Returns "train", "val" or "test" for a synonym in any letter case, else None."""
     return _WORDS.get(word.strip().lower())

@@ -1,4 +1,4 @@
-"""The tree of lineages, with an index of labels at every rank."""
+"""The taxonomy: a tree of lineages with integer labels at every rank."""
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,14 +15,15 @@ SCHEMA_VERSION = 1
 
 
 class Taxonomy:
-    """All classes of some data as a tree.
+    """All classes of a data set as a tree.
 
-    A class at a rank is a lineage prefix, never a bare name. Labels number the sorted
-    prefixes of a rank, so the descendants of a taxon are contiguous labels at every
-    finer rank. The order of `lineages` does not matter, and duplicates are fine.
+    A class at a rank is identified by its lineage prefix, not by its name alone. Labels
+    0, 1, .. number the sorted prefixes of a rank, so the descendants of a taxon have
+    contiguous labels at every finer rank. The order of `lineages` does not matter.
+    Duplicates are merged.
 
     Args:
-      lineages: lineages of one set of ranks, at least one.
+      lineages: at least one, all with the same ranks.
 
     Raises:
       UserError: there are no lineages, or they have different ranks.
@@ -79,20 +80,20 @@ class Taxonomy:
         return len(self.prefixes(rank))
 
     def prefixes(self, rank: str) -> tuple[tuple[str, ...], ...]:
-        """Sorted lineage prefixes at `rank`; the position is the label."""
+        """Sorted lineage prefixes at `rank`, indexed by label."""
         return self._prefixes[check_rank(rank, self.ranks)]
 
     def names(self, rank: str) -> tuple[str, ...]:
-        """Display names by label, unique: homonyms have an ancestor in brackets."""
+        """Unique display names, indexed by label; see `naming.unique_names`."""
         rank = check_rank(rank, self.ranks)
         if rank not in self._names:
             self._names[rank] = unique_names(self._prefixes[rank], self.ranks)
         return self._names[rank]
 
     def by_name(self, rank: str) -> Mapping[str, tuple[int, ...]]:
-        """Labels by display name (as `lineage.spelled`), several for homonyms.
+        """Labels by full name, normalized by `lineage.spelled`; several for homonyms.
 
-        Homonyms have their unique names ("Morus (Sulidae)") besides.
+        Homonyms can also be found by their unique names ("Morus (Sulidae)").
         """
         rank = check_rank(rank, self.ranks)
         if rank not in self._by_name:
@@ -131,12 +132,12 @@ class Taxonomy:
 
         Args:
           name: a display name ("Accipitridae", "Accipiter nisus", "Morus (Sulidae)")
-            or a lineage from the coarsest rank down, "Animalia/Chordata/Aves". The
-            exact spelling wins; otherwise letter case does not matter.
-          rank: where to look; everywhere if None.
+            or a lineage from the coarsest rank down, "Animalia/Chordata/Aves". An exact
+            match has priority over one that differs in letter case.
+          rank: of the taxon; None for any rank.
 
         Raises:
-          UserError: nothing has this name, or several taxa do.
+          UserError: no taxon has this name, or several do.
         """
         return find_taxon(self, name, rank and check_rank(rank, self.ranks))
 
@@ -165,9 +166,9 @@ class Taxonomy:
         return self._parents[fine, coarse]
 
     def rollup(self, fine: str, coarse: str) -> np.ndarray:
-        """Matrix that sums fine scores per coarse taxon: (num_fine, num_coarse) 0/1.
+        """Matrix of 0 and 1 that sums fine values: float32 (num_fine, num_coarse).
 
-        `probabilities @ rollup` are the coarse probabilities. float32.
+        `probabilities @ rollup` gives the coarse probabilities.
         """
         parents = self.parents(fine, coarse)
         matrix = np.zeros((len(parents), self.num_labels(coarse)), np.float32)
@@ -175,15 +176,15 @@ class Taxonomy:
         return matrix
 
     def descendants(self, rank: str, label: int, fine: str) -> np.ndarray:
-        """Labels at `fine` below the taxon `label` of `rank`: contiguous int32."""
+        """Labels at `fine` below the taxon `label` at `rank`: contiguous int32 (K,)."""
         label = self._check_label(rank, label)
         start, stop = np.searchsorted(self.parents(fine, rank), [label, label + 1])
         return np.arange(start, stop, dtype=np.int32)
 
     def siblings(self, rank: str, label: int) -> np.ndarray:
-        """Labels at `rank` with the same parent, without `label` itself: int32.
+        """Labels at `rank` with the same parent, without `label` itself: int32 (K,).
 
-        Taxa of the coarsest rank are each other's siblings.
+        All taxa of the coarsest rank are siblings.
         """
         label = self._check_label(rank, label)
         depth = rank_depth(rank, self.ranks)
@@ -196,14 +197,14 @@ class Taxonomy:
         return family[family != label]
 
     def is_only_child(self, rank: str, label: int) -> bool:
-        """Whether the taxon has no siblings: its step from the parent is certain."""
+        """Whether the taxon has no siblings, so that P(taxon | parent) is 1."""
         return self.siblings(rank, label).size == 0
 
     def lca_height(self, rank: str, a: Any, b: Any) -> np.ndarray:
-        """Ranks from labels up to their lowest common ancestor.
+        """Number of ranks from labels up to their lowest common ancestor.
 
-        0 if the same, 1 for siblings, and one more per rank; taxa of different
-        kingdoms meet in a root above the coarsest rank.
+        0 for equal labels and 1 for siblings. Taxa with different ancestors at the
+        coarsest rank have the root above it as common ancestor.
 
         Args:
           rank: the rank of both labels.
@@ -211,6 +212,9 @@ class Taxonomy:
 
         Returns:
           int32 array of the broadcast shape, 0 .. depth of `rank`.
+
+        Raises:
+          ValueError: labels are no integers or out of range.
         """
         rank = check_rank(rank, self.ranks)
         a, b = self._check_labels(rank, a), self._check_labels(rank, b)
@@ -225,7 +229,7 @@ class Taxonomy:
         return tuple(rank for rank in self.ranks if self.num_labels(rank) > 1)
 
     def check_trainable(self, rank: str) -> str:
-        """The rank, if a classifier at it can learn anything.
+        """Returns the rank if a classifier can be trained at it.
 
         Raises:
           UserError: the rank is unknown or has a single taxon.
@@ -246,7 +250,7 @@ class Taxonomy:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain dicts, lists and strings."""
+        """The taxonomy as JSON values, with `schema_version`."""
         return {
             "schema_version": SCHEMA_VERSION,
             "ranks": list(self.ranks),
@@ -258,10 +262,10 @@ class Taxonomy:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Taxonomy":
-        """The tree that `to_json` described.
+        """Restores a taxonomy from the values of `to_json`.
 
         Raises:
-          UserError: the schema is another one, or a part is missing.
+          UserError: the schema version differs, or a part is missing.
         """
         version = data.get("schema_version") if isinstance(data, Mapping) else None
         if version != SCHEMA_VERSION:
@@ -314,5 +318,5 @@ class Taxonomy:
 
 
 def _id_order(lineage: Lineage) -> tuple[bool, str]:
-    """Of duplicates, the one with the smallest id is kept, in any order."""
+    """Sort key by which the duplicate with the smallest id is kept."""
     return lineage.class_id is None, lineage.class_id or ""

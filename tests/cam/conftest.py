@@ -1,4 +1,4 @@
-"""A small tree, small models, and pictures, shared by the tests of the CAM room."""
+"""A small tree, small models and images, shared by the CAM tests."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def tree():
 
 @pytest.fixture(scope="session")
 def images():
-    """uint8 (5, 12, 10, 3): not square, so that a swapped axis shows."""
+    """uint8 (5, 12, 10, 3): not square, so that swapped axes are detected."""
     rng = np.random.default_rng(1)
     return rng.integers(0, 256, (5, 12, 10, 3), dtype=np.uint8)
 
@@ -46,7 +46,7 @@ def small_model():
     x = layers.Activation("swish", name="top_activation")(x)
     x = layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, layers.Dense(7, name="logits")(x))
-    # Larger weights than a fresh model has: logits that differ, maps of both signs.
+    # Larger weights than initial ones, for distinct logits and maps of both signs.
     rng = np.random.default_rng(3)
     for weight in model.weights:
         weight.assign(rng.normal(0, 0.5, weight.shape))

@@ -1,4 +1,4 @@
-"""docs/API.md: its code runs, and it names all that there is."""
+"""docs/API.md: its code runs, and it documents all public names."""
 
 import dataclasses
 import pathlib
@@ -22,7 +22,7 @@ def text():
 
 
 def code(text: str) -> str:
-    """The Python blocks alone, every line where it stands on the page."""
+    """The Python blocks of the page, with the line numbers preserved."""
     lines = [""] * text.count("\n")
     for block in BLOCK.finditer(text):
         first = text.count("\n", 0, block.start(1))
@@ -104,7 +104,7 @@ def test_the_code_of_the_page_runs(text, tmp_path, monkeypatch):
     program = compile(code(text), str(PAGE), "exec")
     names = {"__name__": "api_page"}
     exec(program, names)
-    # It did run to its end, and what it made is there.
+    # The script ran to its end and created its files.
     assert names["together"].shape == (4, 1, 7, 7)
     assert names["arrays"]["cam"].shape == (2, 2, 7, 7)
     with Image.open(tmp_path / "overlay.png") as picture:

@@ -1,4 +1,4 @@
-"""The engine: one pass for all targets, against float64 and closed forms."""
+"""The engine: one pass for all targets, compared with float64 and closed forms."""
 
 import jax
 import numpy as np
@@ -44,7 +44,7 @@ def test_gap_head_gives_the_closed_form(explain, small_model, images):
 
 
 def second_half(model, a):
-    """What follows `first_activation`, in float64 loops: (h, w, 4) -> logits."""
+    """The layers after `first_activation`, in float64 loops: (h, w, 4) -> logits."""
     kernel, bias = (
         w.astype(np.float64) for w in model.get_layer("second").get_weights()
     )
@@ -60,7 +60,7 @@ def second_half(model, a):
 
 
 def test_gradcam_by_finite_differences_in_float64(small_model, tree, images):
-    """At a layer with a convolution above it, for a logit and for a step."""
+    """At a layer that a convolution follows, for a logit and for a step."""
     explain = cam.Explainer(small_model, "first_activation", taxonomy=tree)
     asked = [targets.label(4), targets.step("species", 1)]
     found = explain.explain_many(images[:1], asked, ("gradcam", "hirescam"))
@@ -187,7 +187,7 @@ def test_weights_are_read_at_every_call(images):
 
 
 def test_backward_pass_stops_at_the_layer(explain, small_model, images):
-    """One convolution is run and none is differentiated below the layer."""
+    """Below the layer one convolution runs, and none is differentiated."""
     run = next(iter(explain._programs.values())).run
     asked = targets.encode(targets.expand(ALL, explain.space), explain.space, 5)
     from hiercam_keras.cam import graph, methods
@@ -213,7 +213,7 @@ def test_flip_averages_over_the_mirror_image(small_model, tree, images):
 
 
 def test_one_call_gives_one_explanation(small_model, tree, images, explain):
-    """Several methods or layers are asked with explain_many, as the error says."""
+    """Several methods or layers require explain_many, as the error says."""
     several = ["gradcam", "saliency"]
     for wrong in (several, ("gradcam",), ["gradcam"]):
         with pytest.raises(UserError, match=r"by one method.*explain_many\(images"):
@@ -224,7 +224,7 @@ def test_one_call_gives_one_explanation(small_model, tree, images, explain):
     both = cam.Explainer(small_model, layers, taxonomy=tree)
     with pytest.raises(UserError, match="one layer.*top_activation, first_activation"):
         both(images, ALL)
-    assert both(images, ALL, "saliency").layer == "input"  # of one layer whatever
+    assert both(images, ALL, "saliency").layer == "input"  # always
     found = both.explain_many(images, ALL, several)
     expected = [*(("gradcam", layer) for layer in layers), ("saliency", "input")]
     assert list(found) == expected
@@ -257,7 +257,7 @@ def test_submit_gives_the_same_later(explain, images):
 
 
 def test_degenerate_where_nothing_is_positive(small_model, tree, images):
-    """A model whose weights are zero explains nothing, without NaN."""
+    """A model with zero weights gives degenerate maps without NaN."""
     import keras
 
     model = keras.models.clone_model(small_model)

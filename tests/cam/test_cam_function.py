@@ -1,4 +1,4 @@
-"""Networks as two functions of JAX arrays, against Keras, jax.grad and closed forms."""
+"""Networks as two JAX functions, compared with Keras, jax.grad and closed forms."""
 
 import subprocess
 import sys
@@ -78,7 +78,7 @@ def close(found, expected, tolerance=2e-5):
 def test_every_method_gives_what_the_keras_explainer_gives(
     small_model, weights, tree, images
 ):
-    """Among them those that change the image, and the ones that draw."""
+    """All methods, including input-space and random ones."""
     settings = {"taxonomy": tree, "options": OPTIONS, "batch_size": 3}
     layer = "top_activation"
     keras_model = cam.Explainer(small_model, layer, **settings)
@@ -194,7 +194,7 @@ def test_tokens_are_folded(weights, tree, images, explain_f):
 
 
 def test_outputs_in_an_order_of_their_own(weights, tree, images, explain_f):
-    """order= says which label each column is: maps and answers stay the same."""
+    """order= gives the label of each column; maps and scores are unchanged."""
     order = [4, 0, 6, 2, 5, 1, 3]
     shuffled = FunctionExplainer(
         f,
@@ -211,7 +211,7 @@ def test_outputs_in_an_order_of_their_own(weights, tree, images, explain_f):
 
 
 def test_a_dict_of_activations_is_a_dict_of_layers(weights, images):
-    """Two branches that g adds up: each has the gradient of its own part."""
+    """Two branches that g adds: each has the gradient of its own part."""
 
     def two(w, x):
         x = x.astype(jnp.float32) / 127.5 - 1
@@ -282,7 +282,7 @@ def test_faithfulness_takes_an_explainer_of_functions(explain_f, images):
 def test_the_figure_of_a_photo_takes_an_explainer_of_functions(
     weights, tree, images, tmp_path
 ):
-    """Its layers and labels are known before any image, as those of a Keras model."""
+    """Layers and labels are known before the first image, as for a Keras model."""
     from hiercam_keras.modes.cam import explain_photo
 
     explain = FunctionExplainer(
@@ -385,7 +385,7 @@ print(sorted({"keras", "tensorflow"} & {*sys.modules}))
 
 
 def test_no_keras_is_imported():
-    """Nor a backend chosen: a network of another library needs none."""
+    """Keras is not imported and no backend is set for networks of other libraries."""
     found = subprocess.run(
         [sys.executable, "-c", _ALONE], capture_output=True, text=True, check=True
     )

@@ -181,7 +181,7 @@ def test_gradients_are_those_of_jax_grad_in_float64(network, model, images):
 
 @NETWORKS
 def test_an_image_has_the_map_that_it_has_alone(network, model, images):
-    """Neither dropout nor the statistics of the batch are in the answer."""
+    """Results do not depend on dropout or on batch statistics."""
     f, g, variables = network(model)
     explain = cam.FunctionExplainer(f, g, variables=variables)
     together = explain(images, [2] * 5)

@@ -1,4 +1,4 @@
-"""How layers are found, and what of Keras that relies on."""
+"""Recording of layers, and the private Keras API that it needs."""
 
 import keras
 import numpy as np
@@ -9,8 +9,10 @@ layers = keras.layers
 
 
 def test_what_we_rely_on_in_keras():
-    """The private name, and that `call` on an instance is what a call runs. If this
-    fails after an upgrade, mend cam/graph.py."""
+    """`_flatten_layers` exists, and calling a layer runs `call` of the instance.
+
+    If this fails after an upgrade of Keras, adapt cam/graph.py.
+    """
     inner = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="deep")])
     model = keras.Sequential([keras.Input((4,)), inner])
     found = model._flatten_layers(include_self=False)

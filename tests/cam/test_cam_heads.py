@@ -1,4 +1,4 @@
-"""Heads that are no softmax of several logits, against hand-worked values."""
+"""Heads other than a softmax of several logits, compared with hand-worked values."""
 
 import re
 
@@ -17,7 +17,7 @@ layers = keras.layers
 
 
 class Hidden(layers.Layer):
-    """An activation in a layer's own code, where nothing can find it."""
+    """An activation in a layer's code, which cannot be detected."""
 
     def __init__(self, function):
         super().__init__()
@@ -28,7 +28,7 @@ class Hidden(layers.Layer):
 
 
 def network(end, size=3, seed=0, scale=0.02):
-    """One convolution, pooling, a linear head, and an end; and that head alone."""
+    """A convolution, pooling, a linear head and an activation; and the head alone."""
     inputs = keras.Input((6, 5, 3))
     x = layers.Conv2D(4, 2, activation="tanh", name="conv")(inputs)
     z = layers.Dense(size, name="logits")(layers.GlobalAveragePooling2D()(x))
@@ -84,7 +84,7 @@ def test_one_logit_has_two_classes(kind, pictures):
     close(result.scores, np.stack([-z, z, np.abs(z)], 1))
     close(result.probabilities, expit(np.stack([-z, z, np.abs(z)], 1)))
     expected = maps_of_logit(plain, pictures, 0)
-    close(result.cams[:, 0], -expected)  # what speaks for 0 speaks against 1
+    close(result.cams[:, 0], -expected)  # evidence for 0 is evidence against 1
     close(result.cams[:, 1], expected)
     assert result.labels[:, 2].tolist() == (z > 0).astype(int).tolist()
     close(result.rank_probabilities()[:, 1], expit(z))
@@ -109,7 +109,7 @@ def test_questions_about_two_classes_are_those_of_a_softmax(pictures):
 
 
 def test_a_saturated_sigmoid_keeps_its_logit(pictures):
-    """float32 sigmoid(50) is 1, whose logit is not 50."""
+    """float32 sigmoid(50) is 1, so its logit is infinite, not 50."""
     model, plain = network(layers.Activation("sigmoid"), size=1)
     plain.get_layer("logits").bias.assign([50.0])
     z = logits_of(plain, pictures)[:, 0]
@@ -298,7 +298,7 @@ def test_a_class_that_is_ruled_out_has_the_probability_zero(pictures):
 
 
 def test_layers_after_the_activation_still_see_probabilities(pictures):
-    """A head that is read before its softmax, and another one that uses the softmax."""
+    """One head is read before its softmax, which another head uses as input."""
     _, plain = network(lambda z: z, size=4)
     p = layers.Softmax(name="p")(plain.output)
     coarse = layers.Dense(1, activation="sigmoid", name="coarse")(p)

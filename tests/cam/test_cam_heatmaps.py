@@ -1,4 +1,4 @@
-"""Heatmaps and profiles: hand-worked values, other libraries' resizing, no NaN."""
+"""Heatmaps and profiles: hand-worked values, resizing of other libraries, no NaN."""
 
 import jax
 import numpy as np
@@ -15,8 +15,8 @@ CAM = np.array([[-1.0, 1.0], [3.0, 5.0]], np.float32)
 
 
 def test_heatmap_by_hand():
-    """ReLU gives [[0, 1], [3, 5]]; at 2 x 4 the half-pixel centers of a row lie at
-    -1/4, 1/4, 3/4, 5/4 of its cells; then divided by the range 5."""
+    """ReLU gives [[0, 1], [3, 5]]. At 2 x 4 the half-pixel centers of a row are at
+    -1/4, 1/4, 3/4 and 5/4 of its cells. The result is divided by the range 5."""
     row0 = [0, 0.25, 0.75, 1]
     row1 = [3, 3.5, 4.5, 5]
     found = heatmaps.heatmap(CAM, (2, 4))
@@ -40,7 +40,7 @@ def test_resize_like_jax_and_pillow():
 
 
 def test_bicubic_weights_by_hand():
-    """Center 0.25 of the way: Keys' kernel with a = -0.75 at 1.25, 0.25, 0.75, 1.75."""
+    """Keys' kernel with a = -0.75 at the distances 1.25, 0.25, 0.75 and 1.75."""
     step = np.zeros((1, 6), np.float64)
     step[0, 2] = 1
     found = heatmaps.resize(step, (1, 12), "bicubic")[0]

@@ -1,4 +1,4 @@
-"""Importing the room: nothing heavy, and no TensorFlow even when it works."""
+"""Importing cam loads no large library, and TensorFlow is never imported."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Models of several inputs, and arrays that a model cannot take."""
+"""Models with several inputs, and arrays that a model cannot accept."""
 
 import contextlib
 import functools
@@ -28,7 +28,7 @@ def filled(model):
 
 
 def two_inputs(structure, image_first=True):
-    """A photo and a place: logits are linear in both, so that maps can be told."""
+    """Inputs photo and place: logits are linear in both, so maps have a closed form."""
     photo = keras.Input((8, 6, 3), name="photo")
     place = keras.Input((2,), name="place")
     x = layers.Conv2D(4, 3, activation="tanh", name="conv")(photo)
@@ -66,7 +66,7 @@ def close(found, expected):
 @pytest.mark.parametrize("kind", STRUCTURES)
 def test_other_inputs_are_held_fixed(kind):
     model = two_inputs(STRUCTURES[kind])
-    explain = cam.Explainer(model, "conv", batch_size=2)  # the second piece is padded
+    explain = cam.Explainer(model, "conv", batch_size=2)  # the second batch is padded
     labels = [0, 2, 1]
     result = explain(PHOTOS, labels, other_inputs={"place": PLACES})
     close(result.cams[:, 0], expected_maps(model, PLACES, labels))
@@ -149,7 +149,7 @@ def test_a_siamese_network_asks_which_image():
 
 
 class Mapping(keras.Model):
-    """A subclassed model of a dict, which does not say its inputs."""
+    """A subclassed model that takes a dict and does not declare its inputs."""
 
     def __init__(self):
         super().__init__()
@@ -265,7 +265,7 @@ def test_images_that_are_not_finite(explain, bad):
 
 
 def test_what_keras_refuses_is_one_message():
-    """A model that does not say its shape, built for three channels."""
+    """A model without a declared input shape, built for three channels."""
     model = FullyConvolutional()
     model(PHOTOS.astype("float32"))
     with pytest.raises(UserError, match=r"images\[None\]"):
@@ -294,7 +294,7 @@ def test_small_floats_for_a_network_of_bytes(scale, images, warned, caplog):
 
 
 class Tensor:
-    """Refuses NumPy as torch's tensors do, with a gradient or on another device."""
+    """Cannot be converted to NumPy, like torch tensors that require a gradient."""
 
     def __init__(self, values, detached=False, here=False):
         self.values, self.detached, self.here = values, detached, here

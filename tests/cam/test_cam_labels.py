@@ -1,4 +1,4 @@
-"""Outputs in another order than the taxonomy's, left out and merged.
+"""Outputs that are reordered, excluded and merged relative to the taxonomy.
 
 Expected values are worked in float64 from the logits of the plain network.
 """
@@ -39,7 +39,7 @@ def pictures():
 
 
 def network(size, end=None, seed=0):
-    """One convolution, pooling, a linear head and an end; and the head alone."""
+    """A convolution, pooling, a linear head and an activation; and the head alone."""
     inputs = keras.Input((6, 5, 3))
     x = L.Conv2D(4, 2, activation="tanh", name="conv")(inputs)
     z = L.Dense(size, name="logits")(L.GlobalAveragePooling2D()(x))
@@ -51,7 +51,7 @@ def network(size, end=None, seed=0):
 
 
 class Hidden(L.Layer):
-    """A function in a layer's own code, where nothing can find it."""
+    """A function in a layer's code, which cannot be detected."""
 
     def __init__(self, function):
         super().__init__()
@@ -84,7 +84,7 @@ def answers(result):
 
 
 def test_a_permuted_network_with_its_order_gives_the_same_maps(tree, pictures):
-    """To the bit: the same sums, put in another order and back."""
+    """Results are bitwise equal: the columns are reordered and restored."""
     plain, _ = network(7)
     right = cam.Explainer(plain, "conv", taxonomy=tree)(pictures, ALL)
     for seed in range(3):
@@ -98,7 +98,7 @@ def test_a_permuted_network_with_its_order_gives_the_same_maps(tree, pictures):
 
 
 def test_a_head_with_permuted_weights_gives_the_same_maps(tree, pictures):
-    """To rounding: the dot products run over the labels in another order."""
+    """Results are equal up to rounding: dot products sum labels in another order."""
     plain, _ = network(7)
     right = cam.Explainer(plain, "conv", taxonomy=tree)(pictures, ALL)
     order = np.random.default_rng(8).permutation(7)
@@ -156,7 +156,7 @@ def test_every_way_of_asking_follows_the_order(tree, pictures):
 
 
 def test_two_functions_in_place_of_a_model(pictures):
-    """Labels are read in the same place for networks that are no Keras models."""
+    """Labels work the same for networks that are no Keras models."""
     rng = np.random.default_rng(1)
     filters, kernel = rng.normal(0, 0.1, (3, 4)), rng.normal(size=(4, 6))
     explain = FunctionExplainer(
@@ -311,7 +311,7 @@ def test_columns_that_are_minus_infinity_or_nan():
 
 
 def test_one_logit_of_two_named_classes(pictures):
-    """The first row is class 0, whatever the order of the names."""
+    """The first row is class 0, independent of the order of the names."""
     model, plain = network(1, L.Activation("sigmoid"))
     z = logits_of(plain, pictures)[:, 0]
     for names, sign in ((["none", "bird"], 1), (["bird", "none"], -1)):
@@ -361,7 +361,7 @@ def two_heads(keyed):
 
 @pytest.mark.parametrize("keyed", [True, False])
 def test_several_heads(keyed, pictures, caplog):
-    """A head that does not know a family of the other never answers it."""
+    """A head never predicts a family that only the other head has."""
     model, logits = two_heads(keyed)
     with caplog.at_level("WARNING", logger="absl"):
         explain = cam.Explainer(model, "conv", labels=HEADS)
@@ -461,7 +461,7 @@ def test_what_contradicts_labels(tree, tmp_path):
 
 
 def test_doubts_are_of_columns_that_were_not_merged(pictures, caplog):
-    """Probabilities that nothing says are some, some of them left out."""
+    """Undeclared probabilities, with some columns excluded."""
     model, _ = network(6, Hidden(keras.ops.softmax))
     with caplog.at_level("WARNING", logger="absl"):
         cam.Explainer(model, "conv", labels=MIXED)(pictures)

@@ -1,4 +1,4 @@
-"""Rows of maps on one scale: worked values, remarks, and what does not count."""
+"""Rows of maps on a common scale: hand-worked values, remarks, degenerate maps."""
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def test_an_unknown_scale():
 
 
 def test_a_sure_step_is_weak_by_its_gradient(explain, small_model, tree, images):
-    """The values of a step go with 1 - P: why heat is not shared by default."""
+    """Values of a step scale with 1 - P, so a common scale is not the default."""
     from hiercam_keras.cam import targets
 
     result = explain(images, targets.step("species", 3))  # against 4, its only sibling

@@ -1,4 +1,4 @@
-"""Every method against plain loops in float64, and on maps that break divisions."""
+"""Every method compared with float64 loops, and on maps that cause divisions by 0."""
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +68,7 @@ def test_method_against_float64_loops(name, shape):
 @pytest.mark.parametrize("name", [*LAYER, "center_gaussian"])
 @pytest.mark.parametrize("shape", [(3, 4, 20), (5, 4, 6)])
 def test_leading_axes_are_images_and_targets(name, shape):
-    """NumPy arrays, whole numbers among them; float32 comes out."""
+    """NumPy arrays, including integers, give float32."""
     rng = np.random.default_rng(2)
     a = rng.integers(-3, 9, (2, 1, *shape))
     g = rng.normal(size=(2, 3, *shape))
@@ -133,7 +133,7 @@ def test_registry_and_unknown_method():
 
 
 def test_the_registry_is_these_functions():
-    """A method of a layer is a public function of the module, found by its name."""
+    """Each layer method is a public function of the module with the same name."""
     import hiercam_keras as hc
 
     named = {"gradcam++": "gradcam_plus_plus", "random": "random_map"}
@@ -144,7 +144,7 @@ def test_the_registry_is_these_functions():
 
 
 def test_a_method_is_added_in_one_place(explain, images, monkeypatch):
-    """The decorator is enough for the engine."""
+    """The decorator suffices to register a method with the engine."""
     monkeypatch.setattr(methods, "METHODS", methods.METHODS.copy())
 
     @methods._method("activation_sum", gradients=False)

@@ -1,4 +1,4 @@
-"""Any Keras 3 model: how layers are found, read and differentiated in."""
+"""Finding, reading and differentiating layers of all kinds of Keras 3 models."""
 
 import jax
 import keras
@@ -126,7 +126,7 @@ def test_last_activation_of_a_model_that_was_never_called(images):
 
 
 def test_layer_that_is_no_cut_vertex(images):
-    """A branch of a residual block: by the delta, not by cutting the graph."""
+    """A branch of a residual block, which deltas explain without cutting the graph."""
     inputs = keras.Input((12, 10, 3))
     x = layers.Conv2D(4, 3, name="stem")(inputs)
     branch = layers.Conv2D(4, 3, padding="same", activation="tanh", name="branch")(x)
@@ -300,7 +300,7 @@ def test_model_is_left_as_it_was(reference, images):
 
 
 class Untold(keras.Model):
-    """A model whose call takes no `training`, with layers that behave differently."""
+    """A model with a call without `training`, and layers that depend on it."""
 
     def __init__(self):
         super().__init__()

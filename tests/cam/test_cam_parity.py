@@ -78,7 +78,7 @@ def twin(reference, small_model):
 
 @pytest.fixture(scope="module")
 def theirs(reference, twin, images):
-    """Their maps (B, H, W) by method, at the layer of the given index."""
+    """Maps (B, H, W) of pytorch-grad-cam by method, at the layer with this index."""
     torch, package = reference
     pixels = torch.tensor(images.astype(np.float32) / 127.5 - 1).permute(0, 3, 1, 2)
 
@@ -123,7 +123,7 @@ def test_same_maps_after_their_postprocessing(
     found = profiles.postprocess(cams, images.shape[1:3], "pytorch_grad_cam")
     difference = np.abs(found - expected).max((1, 2))
     if method == "eigencam":
-        # The sign of a singular vector is anybody's choice.
+        # The sign of a singular vector is arbitrary.
         turned = profiles.postprocess(-cams, images.shape[1:3], "pytorch_grad_cam")
         difference = np.minimum(difference, np.abs(turned - expected).max((1, 2)))
     if method == "xgradcam":

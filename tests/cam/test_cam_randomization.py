@@ -1,4 +1,4 @@
-"""Weights made random, layer by layer, beside a model that stays as it is."""
+"""Randomization of weights layer by layer; the model itself is not changed."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from hiercam_keras.errors import UserError
 
 @pytest.fixture(autouse=True)
 def untouched(small_model):
-    """Whatever a test does, the model's weights stay."""
+    """Checks after each test that the model's weights are unchanged."""
     before = [np.array(weight.numpy()) for weight in small_model.weights]
     yield
     after = [np.array(weight.numpy()) for weight in small_model.weights]
@@ -20,7 +20,7 @@ def untouched(small_model):
 
 
 def changed(model, stage):
-    """Names of the arrays that are not the model's own."""
+    """Names of the arrays that differ from the model's weights."""
     own = model.trainable_variables + model.non_trainable_variables
     given = stage.variables[0] + stage.variables[1]
     return {
@@ -82,7 +82,7 @@ def test_kinds_keep_the_scale(small_model):
 
 
 def test_the_engine_explains_the_random_weights(small_model, explain, images):
-    """As a model that really has them does."""
+    """Equal to the explanation of a model with these weights."""
     twin = keras.models.clone_model(small_model)
     (stage,) = randomization.randomized(small_model, layers=["second"])
     for variable, values in zip(

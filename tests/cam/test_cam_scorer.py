@@ -1,4 +1,4 @@
-"""Log-odds of taxa at any rank, against sums of probabilities in NumPy."""
+"""Log-odds of taxa at any rank, compared with sums of probabilities in NumPy."""
 
 import keras
 import numpy as np
@@ -36,7 +36,7 @@ def test_floats_and_bytes_are_the_same_picture(scorer, images):
 
 
 def test_a_rank_of_one_taxon_has_no_odds(tree):
-    """Odds of the root, against nothing: never a number that looks like one."""
+    """The log-odds of the root are infinite, as there is no other taxon."""
     image = keras.Input((4, 4, 3))
     x = keras.layers.GlobalAveragePooling2D()(image)
     model = keras.Model(image, keras.layers.Dense(7)(x))

@@ -1,4 +1,4 @@
-"""The map store: what goes in comes out, and a killed run harms nothing."""
+"""The map store: stored maps are read back, also after a killed run."""
 
 import os
 import pathlib
@@ -20,7 +20,7 @@ LINEAGES = {"family": ["A/a", "A/b"], "species": ["A/a/x", "A/a/y", "A/b/z"]}
 
 
 class Space:
-    """What a store asks of a ScoreSpace."""
+    """The part of ScoreSpace that a store uses."""
 
     @staticmethod
     def rank_label(row):
@@ -28,7 +28,7 @@ class Space:
 
 
 def explanation(ids, k=2):
-    """Maps that are a function of the example alone."""
+    """Maps that depend only on the example."""
     seeds = [int(x[-8:-4]) for x in ids]
     cams = np.stack(
         [np.random.default_rng(s).normal(size=(k, 3, 4)) for s in seeds]
@@ -197,8 +197,10 @@ RUN = """
 
 
 def run_child(root, kill_after=None):
-    """Runs the export in a process; kills it after so many shards. Says what was left
-    to do at its start."""
+    """Runs the export in a process and kills it after a number of shards.
+
+    Returns what was missing at its start.
+    """
     command = [sys.executable, "-c", textwrap.dedent(RUN)]
     command += [os.path.dirname(__file__), root]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
@@ -223,7 +225,7 @@ def test_killed_and_restarted_ends_as_if_undisturbed(tmp_path):
     root = str(tmp_path / "killed")
     left = [run_child(root, kill_after=2)]
     (folder,) = (tmp_path / "killed").iterdir()
-    # What a kill in the middle of a write leaves behind.
+    # Temporary file of a write that was killed.
     (folder / ".shard-00005.deadbeef.tmp.npz").write_bytes(b"PK half of a shard")
     left += [run_child(root, kill_after=1), run_child(root, kill_after=2)]
     assert len(store.open(folder)) == 2 * len(shards(root))

@@ -1,4 +1,4 @@
-"""Targets: every score and its gradient against brute force over sets of leaves."""
+"""Targets: scores and gradients compared with brute force over sets of leaves."""
 
 import functools
 
@@ -235,7 +235,7 @@ def test_probability_of_own_head_is_within_that_head(tree):
         (targets.predicted("subspecies"), "it can for order, family"),
         (targets.marginal("order", "C"), "C"),
         (targets.contrast("genus", "g3", "siblings"), "no sibling"),
-        (targets.contrast("genus", "g3", "g3"), "against itself"),
+        (targets.contrast("genus", "g3", "g3"), "with itself"),
         (targets.label(1.5), "one for each image; found 1.5"),
         (targets.label([1.5, 2, 2, 2]), "an integer label or a name, not 1.5"),
         ([0.5] * 4, "integer labels of shape"),
@@ -307,7 +307,7 @@ def test_the_nearest_are_the_best_others(space, logits, count, strength):
         gradient = shares[best] - strength * shares[rest].mean(0)
         np.testing.assert_allclose(scored.cotangents[b, 1], gradient, atol=1e-5)
 
-        # Another contrast in the same call is what it was.
+        # Another contrast in the same call is not affected.
         assert scored.scores[b, 2] == pytest.approx(z[3] - z[0], abs=1e-5)
         np.testing.assert_allclose(scored.cotangents[b, 2], np.eye(7)[3] - np.eye(7)[0])
 
@@ -332,7 +332,7 @@ def test_the_nearest_of_one_is_the_runner_up(space, logits):
 
 
 def test_labels_that_are_ruled_out_are_not_near(space, logits):
-    """-inf has no mean."""
+    """Rows with a score of -inf are excluded from the mean."""
     z = logits.copy()
     z[:, [0, 5]] = -np.inf
     asked = targets.contrast("species", 3, "nearest", count=6)

@@ -1,4 +1,4 @@
-"""Swish with a gradient of its own."""
+"""Swish with a custom gradient."""
 
 import jax
 import jax.numpy as jnp

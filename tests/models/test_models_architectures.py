@@ -35,7 +35,7 @@ PUBLISHED = {
     "efficientnet_b2": (9_177_569, 1408),
     "efficientnet_b3": (12_320_535, 1536),
     "efficientnet_v2_b0": (7_200_312, 1280),
-    # Those of the published files, statistics of the batch norms included.
+    # Parameter counts of the published files, including batch norm statistics.
     "efficientnet_lite0": (4_694_024, 1280),
     "efficientnet_lite1": (5_470_344, 1280),
     "efficientnet_lite2": (6_150_168, 1280),
@@ -105,7 +105,7 @@ def test_the_map_doubles_twice_with_the_same_weights(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_high_resolution_variant_doubles_the_map(name):
-    """Stride 16: 4 x 4 cells of 64 px instead of 2 x 2, whatever the architecture."""
+    """Stride 16: 4 x 4 cells of 64 px instead of 2 x 2, for all architectures."""
     fine = with_output_stride(build(name), 16)
     layer = backbones.cam_layer(name)
     assert build(name).get_layer(layer).output.shape[1:3] == (2, 2)
@@ -113,7 +113,7 @@ def test_the_high_resolution_variant_doubles_the_map(name):
 
 
 def preprocessed(name, layer):
-    """What the first convolution sees of one red pixel value (255, 0, 51)."""
+    """Input of the first convolution for the pixel value (255, 0, 51)."""
     model = build(name)
     tensor = model.get_layer(layer).input
     until = keras.Model(model.input, tensor)
@@ -125,7 +125,7 @@ def preprocessed(name, layer):
 @pytest.mark.parametrize(
     ("name", "layer", "expected"),
     [
-        # Caffe's: BGR minus its mean.
+        # Caffe: BGR minus the mean.
         ("resnet50", "conv1_pad", [51 - 103.939, -116.779, 255 - 123.68]),
         ("resnet50_v2", "conv1_pad", [1.0, -1.0, -0.6]),
         ("mobilenet_v3_small", "conv", [1.0, -1.0, -0.6]),
@@ -179,7 +179,7 @@ def test_momentum_reaches_every_batch_norm():
 
 
 def test_imagenet_files_are_those_of_keras_applications():
-    """Names and checksums stand in Keras' sources; ours must be among them."""
+    """File names and checksums must occur in Keras' sources."""
     modules = {
         "efficientnet_b": keras.applications.EfficientNetB0,
         "efficientnet_v2": keras.applications.EfficientNetV2B0,
@@ -211,7 +211,7 @@ def test_transformers_are_told():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(PUBLISHED))
 def test_fast_layers_and_the_file_keep_the_outputs(name, tmp_path):
-    """The same logits from stock layers, from fast ones, and from the file."""
+    """Stock layers, fast layers and the saved file give the same logits."""
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), "uint8")
     keras.utils.set_random_seed(0)
     labels = {"family": 3, "species": 5}

@@ -24,7 +24,7 @@ def backbone():
 
 @pytest.fixture
 def blank(backbone):
-    """The backbone with its weights changed; set back at the end."""
+    """The backbone with modified weights, restored at the end."""
     values = backbone.get_weights()
     backbone.set_weights([value * 0 for value in values])
     yield backbone
@@ -43,7 +43,7 @@ def draw_weights(model, seed=1):
 
 
 def variables_of(model):
-    """All but Normalization's, whose constants have tests of their own."""
+    """All variables except those of Normalization, which other tests cover."""
     named = weights.named_variables(model)
     return {k: v for k, v in named.items() if not k.startswith("normalization/")}
 
@@ -171,7 +171,7 @@ def test_keras_files_give_their_backbone(blank, tmp_path):
 
 
 def write_legacy_h5(model, path, variance):
-    """A file of the layout of efficientnetb0_notop.h5, with that Normalization."""
+    """A file with the layout of efficientnetb0_notop.h5 and the given Normalization."""
     with h5py.File(path, "w") as file:
         layers = [layer for layer in model.layers if layer.weights]
         file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
@@ -187,13 +187,13 @@ def write_legacy_h5(model, path, variance):
 
 
 def publish(monkeypatch, url, md5="0" * 32):
-    """Says that Keras publishes B0's file there."""
+    """Replaces the URL and the checksum of the published file of B0."""
     file = imagenet.ImagenetFile(url, md5, rescaled=True)
     monkeypatch.setitem(imagenet.FILES, "efficientnet_b0", file)
 
 
 def test_imagenet_file_computes_what_keras_graph_does(blank, tmp_path, monkeypatch):
-    """Keras' graph for these weights ends its normalization in one more Rescaling."""
+    """Keras' graph for these weights has one more Rescaling after Normalization."""
     draw_weights(blank)
     expected = values_of(blank)
     path = tmp_path / "notop.h5"
@@ -218,7 +218,7 @@ def test_imagenet_file_computes_what_keras_graph_does(blank, tmp_path, monkeypat
     np.testing.assert_allclose(
         norm(pixel / 255), first / np.sqrt(weights.IMAGENET_STD), rtol=1e-5
     )
-    # The same layout in a file of another checksum is taken as it is.
+    # A file of the same layout with another checksum is loaded unchanged.
     publish(monkeypatch, path.as_uri(), "0" * 32)
     weights.load_backbone_weights(blank, path)
     np.testing.assert_allclose(norm.get_weights()[1], file_variance)

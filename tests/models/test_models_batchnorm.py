@@ -14,7 +14,7 @@ CASES = settings(max_examples=10, deadline=None, derandomize=True)
 
 
 def textbook(x, gamma, beta, epsilon):
-    """Ioffe and Szegedy's formula, whose gradient JAX derives."""
+    """The formula of Ioffe and Szegedy, with the gradient derived by JAX."""
     axes = tuple(range(x.ndim - 1))
     mean, variance = x.mean(axes), x.var(axes)
     return (x - mean) / jnp.sqrt(variance + epsilon) * gamma + beta, mean, variance
@@ -125,7 +125,7 @@ def test_layer_equals_keras_in_float64(shape, channels, momentum, epsilon, seed)
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(far=st.floats(-1, 4.5), scale=st.floats(-3, 3), seed=st.integers(0, 99))
 def test_float32_is_right_at_any_distance_of_the_mean(far, scale, seed):
-    """A mean of 10^far deviations: on both sides of where sums are taken again."""
+    """A mean of 10^far deviations, below and above the threshold of centered sums."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((6, 10, 10, 2)) * 10**scale
     x[..., 0] += 10 ** (far + scale)  # the other channel stays near 0

@@ -1,4 +1,4 @@
-"""model.weights=auto: ImageNet's where they can be had, and never another network."""
+"""model.weights=auto: ImageNet weights if available, always of the same network."""
 
 import logging
 import socket
@@ -64,7 +64,7 @@ def test_of_a_package_and_of_a_users_function(offline, monkeypatch):
 
 @pytest.fixture
 def silent():
-    """The address of a server that takes connections and never answers."""
+    """URL of a server that accepts connections and never answers."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -73,7 +73,7 @@ def silent():
 
 @pytest.mark.parametrize("stage", ["connection", "download"])
 def test_a_silent_host_counts_as_none(silent, stage, monkeypatch, tmp_path):
-    """Ten seconds at most; here a fraction of one."""
+    """The limit is 10 s; the test shortens it to a fraction of a second."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     assert downloads.PATIENCE <= 10 and downloads.STALLED <= 10

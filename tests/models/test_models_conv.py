@@ -107,7 +107,7 @@ def test_pixels_times_kernel_by_hand():
 
 @pytest.mark.parametrize("channels", [3, 24])
 def test_bfloat16_products_add_up_in_float32(channels):
-    """Within bfloat16's own rounding of the float64 result, also of long sums."""
+    """Errors are within bfloat16 rounding of the float64 result, also for long sums."""
     rng = np.random.default_rng(4)
     x = jnp.asarray(rng.uniform(0.5, 1.5, (2, 40, 40, channels)), "bfloat16")
     w = jnp.asarray(rng.uniform(0.5, 1.5, (1, 1, channels, 5)), "bfloat16")

@@ -1,4 +1,4 @@
-"""Backbones that a function of the user builds, and heads that see each other."""
+"""Backbones built by a user's function, and chained heads."""
 
 import sys
 import types
@@ -65,7 +65,7 @@ def bytes_in(image_size):
 
 @pytest.fixture(autouse=True)
 def mine(monkeypatch):
-    """A module of the user's with all of these functions."""
+    """A user's module with all of these functions."""
     module = types.ModuleType("my_networks")
     for function in (maps, pooled, transformer, strided, unnamed, lost, bytes_in):
         setattr(module, function.__name__, function)
@@ -156,8 +156,8 @@ def test_weights_of_a_function_come_from_a_file(tmp_path):
 
 @pytest.mark.parametrize("units", [0, 3])
 def test_the_finer_head_sees_the_coarser_one(units):
-    """Its input is wider by the coarse head's features, or logits."""
-    labels = {"species": 4, "order": 2, "family": 3}  # in whatever order
+    """A chained head's input also has the features, or logits, of the coarser head."""
+    labels = {"species": 4, "order": 2, "family": 3}  # in any order
     model = heads.build_model(
         "my_networks:maps", 16, labels, head_features=units, head_chain="on"
     )
@@ -188,7 +188,7 @@ def gradient(model, rank, kernel, training):
 
 
 def test_the_gradient_stops_in_training_only(tmp_path):
-    """A CAM of the fine head counts what comes to it by way of the coarse one."""
+    """A CAM of the fine head includes the gradient through the coarse head."""
     model = heads.build_model(
         "my_networks:maps",
         16,

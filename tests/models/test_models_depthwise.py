@@ -34,7 +34,7 @@ def convolve_by_hand(x, w, strides, padding):
 
 
 def keras_conv(x, w, strides, padding):
-    """Keras' operation, whose gradients XLA derives."""
+    """Keras' operation, with gradients derived by XLA."""
     return keras.ops.depthwise_conv(x, w, strides=strides, padding=padding)
 
 
@@ -48,7 +48,7 @@ def cases(draw):
         "padding": padding,
         "strides": (draw(st.integers(1, 3)), draw(st.integers(1, 3))),
         "size": tuple(draw(st.integers(k, k + 8)) for k in least),
-        # Of 8 images four are summed at once, of 6 three, of 5 one.
+        # The loop sums 4 of 8 images at a time, 3 of 6 and 1 of 5.
         "batch": draw(st.sampled_from([1, 2, 5, 6, 8])),
         "channels": draw(st.integers(1, 4)),
         "dtype": draw(st.sampled_from(["float32", "float64"])),

@@ -1,4 +1,4 @@
-"""model.keras on disk: stock layers, metadata, and what can be wrong with a file."""
+"""model.keras files: stock layers, metadata, and damaged files."""
 
 import json
 import os
@@ -30,7 +30,7 @@ numpy.save(sys.argv[3], model(numpy.load(sys.argv[2])))
 
 @pytest.fixture
 def saved(small_model, images, tmp_path):
-    """A compiled, accelerated model, the file of it, and its logits."""
+    """A compiled, accelerated model, its file, and its logits."""
     accelerate(small_model, KINDS)
     small_model.compile("adam", lambda labels, logits: logits.sum())
     path = tmp_path / "new" / "model.keras"

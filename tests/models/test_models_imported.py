@@ -1,4 +1,4 @@
-"""Files of networks from elsewhere: what they take, and what is never run or read."""
+"""Imported model files: their inputs, and rejection of code in files."""
 
 import json
 import os
@@ -67,8 +67,10 @@ def test_damaged_and_foreign_files_are_one_clear_line(file, tmp_path):
 
 @pytest.mark.parametrize("kind", ["function", "class", "activation", "lambda"])
 def test_a_file_that_names_code_runs_none(file, tmp_path, kind):
-    """A config that asks for os.system, or holds code, is refused before Keras sees
-    it; the command would make a file."""
+    """A config with os.system or code is rejected before Keras reads it.
+
+    If it ran, the command would create a file.
+    """
     marker = tmp_path / "was_run"
     command = f"touch {marker}"
 

@@ -78,7 +78,7 @@ def test_zeros_and_ones_are_keras_own_values(dtype):
 
 
 def test_an_optimizer_is_built_without_compiling_for_each_shape():
-    """Counted by JAX itself; seven odd shapes that no other test has."""
+    """Counts compilations with JAX, for seven shapes that no other test uses."""
     layers = [keras.layers.Dense(units) for units in range(211, 218)]
     model = keras.Sequential([keras.Input((3,)), *layers])
     optimizer = keras.optimizers.Adam()

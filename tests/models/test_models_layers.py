@@ -1,4 +1,4 @@
-"""Layers and variables at any depth, and weights of files that have to fit them all."""
+"""Nested layers and variables, and weight files that must match all of them."""
 
 import itertools
 
@@ -54,7 +54,7 @@ def test_every_variable_has_a_name_of_its_own():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_do_not_depend_on_what_was_built_before(name):
-    """Keras numbers layers without a name over the whole process."""
+    """Keras numbers unnamed layers over the whole process."""
     first, second = (getattr(user_networks, name)(32) for _ in range(2))
     names = list(named_variables(first))
     assert names == list(named_variables(second))
@@ -118,7 +118,7 @@ def test_what_does_not_fit_is_named_and_nothing_changes(tmp_path):
     for value, kept in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, kept)
     fails(user_networks.attention(32), "nested.keras", r"multi_head_attention/query")
-    # Keras reads what it knows of such a file, and passes over the rest.
+    # Keras ignores datasets that it does not expect.
     user_networks.nested(32).save_weights(tmp_path / "nested.weights.h5")
     fails(shorter(), "nested.weights.h5", r"8 in the file alone \(layers/")
     # A longer network of the same beginning: its layers in the middle are no heads.
@@ -132,7 +132,7 @@ def shorter():
 
 
 def test_a_normalization_of_the_user_keeps_its_constants(tmp_path):
-    """Earlier files lack them, and are no reason to take ImageNet's."""
+    """Files of earlier versions lack the constants; ImageNet's do not replace them."""
 
     def network():
         norm = keras.layers.Normalization(name="normalize")
@@ -161,7 +161,7 @@ def test_a_normalization_of_the_user_keeps_its_constants(tmp_path):
 
 
 def test_a_backbone_that_ends_in_features_is_whole():
-    """What comes after the layer that a CAM explains belongs to it."""
+    """Layers after the CAM layer belong to the backbone."""
 
     def build(image_size):
         image = keras.Input((image_size, image_size, 3))

@@ -55,7 +55,7 @@ def test_what_is_known_of_it(lite0):
 
 
 def test_every_tensor_of_the_file_is_used(lite0):
-    """But for the counters of batches, which Keras does not have."""
+    """All tensors except batch counters, which Keras does not have."""
     tensors = pth.read_state_dict(efficientnet_lite.weights_file(LITE0))
     values = [v for k, v in tensors.items() if not k.endswith("num_batches_tracked")]
     assert sum(v.size for v in values) == lite0.model.count_params()

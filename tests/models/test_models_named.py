@@ -1,4 +1,4 @@
-"""Networks by name; no test asks for a network."""
+"""Networks by name; no test uses the internet."""
 
 import inspect
 import socket
@@ -16,7 +16,7 @@ from hiercam_keras.models import downloads, imagenet, named, preprocessing
 
 
 def applications():
-    """What keras.applications exports as networks."""
+    """Names of the networks that keras.applications exports."""
     found = vars(keras.applications).items()
     return {name: one for name, one in found if inspect.isfunction(one)}
 
@@ -82,7 +82,7 @@ def test_without_a_network_it_is_one_line_with_what_there_is(
 
 
 def test_a_look_up_that_never_ends_is_given_up(no_cache, monkeypatch):
-    assert downloads.PATIENCE < 5  # the start of the program comes on top
+    assert downloads.PATIENCE < 5  # in addition to the start of the program
     monkeypatch.setattr(downloads, "PATIENCE", 0.2)
     end = threading.Event()
     monkeypatch.setattr(urllib.request, "urlopen", lambda *a, **k: end.wait(60) and 1)
@@ -101,7 +101,7 @@ def test_an_answer_of_the_host_is_an_answer(monkeypatch):
 
 
 def serve(monkeypatch, build):
-    """Replaces keras.applications.EfficientNetB0, with weights that are there."""
+    """Replaces keras.applications.EfficientNetB0; needs no download."""
     monkeypatch.setattr(downloads, "check_connection", lambda *a: None)
     monkeypatch.setattr(keras.applications, "EfficientNetB0", build)
 

@@ -1,4 +1,4 @@
-"""Preprocessing in front of a network is keras.applications' own, in layers."""
+"""Preprocessing layers agree with the functions of keras.applications."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ FLOATS = RNG.uniform(0, 255, (2, 5, 4, 3)).astype("float32")
 
 
 def network(shape=(5, 4, 3)):
-    """Gives what it takes."""
+    """The identity model."""
     image = keras.Input(shape)
     return keras.Model(image, keras.layers.Activation("linear")(image), name="net")
 

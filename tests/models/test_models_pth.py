@@ -1,4 +1,4 @@
-"""State dicts are read as they are; no code in a file runs, no size is trusted."""
+"""State dicts are read correctly; code in a file never runs, sizes are validated."""
 
 import collections
 import io
@@ -57,7 +57,7 @@ def test_tensors_may_share_a_storage(write, tmp_path):
 
 
 class Call:
-    """Pickles as the call of a function, and may itself be called."""
+    """Pickles as the call of a function, and is callable itself."""
 
     def __init__(self, function, *arguments):
         self.function, self.arguments = function, arguments
@@ -120,7 +120,7 @@ ALLOWED_NAMES = {
     "opcode NEWOBJ": b"\x80\x02ccollections\nOrderedDict\n)\x81.",
     "opcode PERSID": b"Pstorage\n.",
     "memo index": b"\x80\x02}r\xff\xff\xff\x7f.",
-    # Attributes of what is allowed: on the stand-in, on a class, on a name.
+    # Attribute access on allowed globals: the replacement, a class, a name.
     "sets attributes": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00"
     b"aK\x01sb.",
     "mappingproxy": b"\x80\x02ccollections\nOrderedDict\n}X\x01\x00\x00\x00aK\x01sb.",
@@ -172,7 +172,7 @@ def test_sizes_that_are_not_true(write, tensor, tmp_path):
 
 @FORMATS
 def test_a_file_that_ends_early(write, tmp_path):
-    """At every length; a reader of whole pickles would pass some of them."""
+    """Files truncated at any length are rejected."""
     value, tensors = small()
     data = write(value, tensors)
     for length in range(0, len(data), 7):
@@ -229,7 +229,7 @@ def test_the_other_byte_order(write, tmp_path, monkeypatch):
     data = write(value, tensors)
     if write is state_dicts.archive:
         data = data.replace(b"little", b"bigend")
-        # The archive's own sum of the entry is another one now.
+        # The checksum of the entry in the archive no longer matches.
         monkeypatch.setattr(zipfile.ZipExtFile, "_update_crc", lambda self, data: None)
     else:
         at = data.index(b"little_endian")

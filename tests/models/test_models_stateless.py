@@ -43,7 +43,7 @@ class WithoutTraining(HandedOn):
 
 
 class AroundAnother(keras.Model):
-    """Two models, one in the other, neither of which knows of training."""
+    """Two nested models without an argument `training`."""
 
     def __init__(self):
         super().__init__()
@@ -145,7 +145,7 @@ def test_the_test_sees_a_mirrored_picture():
 
 
 def test_training_mode_reaches_batch_normalization(model):
-    """Its moving mean goes half of the way to the mean of the batch."""
+    """With momentum 0.5 the moving mean moves halfway to the mean of the batch."""
     values = graph.variables_of(model)
     before = [np.asarray(value) for value in values[1]]
     _, after = stateless.call(model, *values, PICTURES, training=True)

@@ -1,4 +1,4 @@
-"""Names that occur twice in a tree: which are errors, and which homonyms."""
+"""Names that occur twice in a tree: errors and homonyms."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_one_species_in_two_classes_is_an_error():
 
 
 def test_one_binomial_under_two_genera_is_an_error():
-    """A species that was moved: its old and its new genus."""
+    """A species in its old and in its new genus."""
     taxonomy = tree(
         "Aves/Accipitridae/Accipiter/Accipiter gentilis",
         "Aves/Accipitridae/Astur/Accipiter gentilis",

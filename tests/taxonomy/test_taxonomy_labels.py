@@ -1,4 +1,4 @@
-"""What the outputs of a network mean, from tables and lists."""
+"""Labels of a network's outputs from tables and lists."""
 
 import json
 
@@ -37,7 +37,7 @@ def read(tmp_path):
 
 
 def names(labels, output=None):
-    """What each column means, in words."""
+    """Display name of each column's taxon."""
     head = labels.heads[output]
     known = labels.taxonomy.names(head.rank)
     return [known[label] if label >= 0 else None for label in head.columns]
@@ -78,7 +78,7 @@ def test_rows_and_columns_in_any_order(read):
 
 
 def test_a_wrong_cell_does_not_turn_the_ranks_around(read):
-    """Ranks are ordered by their names, and not by how values nest."""
+    """Ranks are ordered by their names, not by nesting of values."""
     text = BIRDS.replace("\n1,Galli", "\n1,Accipitri")
     with pytest.raises(UserError) as error:
         read(text)
@@ -96,7 +96,7 @@ def test_two_spellings_are_refused(read):
 
 
 def test_rows_without_cells_are_outputs(read):
-    """No index, so the number of rows counts, to the last one."""
+    """Without an index every row counts, including the last one."""
     labels = read("family,species\n,\nA,x\n,\n,\nB,y\n,\n")
     assert names(labels) == [None, "x", None, None, "y", None]
     labels = read("label\n\ncat\n\ndog\n\n\n")

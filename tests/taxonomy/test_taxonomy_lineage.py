@@ -1,4 +1,4 @@
-"""Lineages and ranks: folder names, display names, and what is refused."""
+"""Lineages and ranks: folder names, display names, and invalid names."""
 
 import unicodedata
 
@@ -48,7 +48,7 @@ def test_tautonym_keeps_both_words():
 def test_species_column_with_binomials_is_not_doubled():
     lineage = Lineage(("Buteo", "Buteo buteo"), ("genus", "species"))
     assert lineage.display_name("species") == "Buteo buteo"
-    # Not a binomial: the epithet only begins like the genus.
+    # Not a binomial: the epithet only starts with the letters of the genus.
     lineage = Lineage(("Buteo", "Buteoides"), ("genus", "species"))
     assert lineage.display_name("species") == "Buteo Buteoides"
 

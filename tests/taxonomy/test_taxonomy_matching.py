@@ -1,4 +1,4 @@
-"""Lineages of one source as labels of another's tree."""
+"""Matching lineages of one source to labels of another taxonomy."""
 
 from importlib import resources
 
@@ -97,7 +97,7 @@ def test_another_system_is_reported(network):
 
 
 def test_a_binomial_is_one_species_in_any_system(network):
-    """Of ranks that are all in contradiction."""
+    """A binomial matches even if all ancestors differ."""
     lineage = Lineage(("Ravens", "Corvus corax"), ("family", "scientific name"))
     assert named(network, lineage) == [
         *("Passeriformes", "Corvidae", "Corvus", "Corvus corax")
@@ -122,7 +122,7 @@ def test_plain_names_are_looked_up_at_all_ranks(network):
 
 
 def test_ranks_on_plain_labels():
-    """A network that has the labels of nobody's ranks."""
+    """A network with labels that have no taxonomic ranks."""
     plain = Taxonomy(Lineage((name,), ("label",)) for name in ("Corvidae", "Bubo bubo"))
     assert match(plain, inat("Strigiformes", "Strigidae", "Bubo", "bubo")) == {
         "label": plain.find("Bubo bubo")[1]
@@ -133,7 +133,7 @@ def test_ranks_on_plain_labels():
 
 
 def test_unnamed_taxa_are_not_a_species():
-    """A network whose output is a genus does not know the species in it."""
+    """A network that predicts genera does not know the species in them."""
     labels = build(
         RANKS,
         {
@@ -168,7 +168,7 @@ def test_many_at_once(network):
 
 
 def test_every_taxon_of_a_tree_is_found_in_it(network):
-    """A tree on itself: labels as `Taxonomy.label` has them."""
+    """A tree matched to itself gives the labels of `Taxonomy.label`."""
     for lineage in network.lineages:
         expected = {rank: network.label(lineage, rank) for rank in network.ranks}
         assert match(network, lineage) == expected
@@ -176,7 +176,7 @@ def test_every_taxon_of_a_tree_is_found_in_it(network):
 
 
 def test_the_birds_of_imagenet_and_of_inat2021(real_data):
-    """Two real sources: no contradiction, and species that one knows as genus only."""
+    """Two real sources without contradictions; some species match at genus only."""
     birds = resources.files("hiercam_keras") / "assets" / "imagenet_birds.csv"
     tree = read_labels(birds).taxonomy
     names = (real_data / "inat2021_aves_class_names.txt").read_text("utf-8").split()

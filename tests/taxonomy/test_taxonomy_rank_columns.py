@@ -1,4 +1,4 @@
-"""Which columns of a table are ranks, coarse to fine, and which are none."""
+"""Detection and order of the rank columns of a table."""
 
 from collections import Counter
 
@@ -54,7 +54,7 @@ def test_what_is_no_rank_is_left_out(name, first):
         assert choice.split == name and not choice.left_out
     else:
         assert why in choice.left_out[name] and choice.split is None
-        wanted = ("species", name)  # the flag brings it back
+        wanted = ("species", name)  # the flag includes it again
         assert set(chosen(columns, wanted).ranks) == set(wanted)
 
 
@@ -155,7 +155,7 @@ def test_one_value_in_all_rows_is_no_rank():
 
 
 def test_nesting_beats_a_known_order():
-    """`class` is often the name of what a network answers."""
+    """`class` is often the name of a network's output, not of the rank."""
     columns = {"class": TAXA["species"], "family": TAXA["family"]}
     assert chosen(columns).ranks == ("family", "class")
 
@@ -179,7 +179,7 @@ def test_split_words_are_the_split(name):
 
 
 def test_a_split_with_another_word_is_still_the_split():
-    """So that its reader names the line, and no test image is trained on."""
+    """The column stays the split, so that the reader reports the invalid line."""
     cells = ["train", "test", "extra"] * 4
     assert chosen({**TAXA, "subset": cells}).split == "subset"
     assert chosen({**TAXA, "place": cells}).split is None

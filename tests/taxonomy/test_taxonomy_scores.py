@@ -16,7 +16,7 @@ TREE = Taxonomy(Lineage(tuple(path.split("/")), RANKS) for path in PATHS)
 
 
 def slow_marginal(row, coarse):
-    """The definition, one taxon at a time, in Python floats on shifted values."""
+    """The definition for one taxon at a time, in Python floats on shifted values."""
     out = []
     for label in range(TREE.num_labels(coarse)):
         values = [float(row[i]) for i in TREE.descendants(coarse, label, "species")]

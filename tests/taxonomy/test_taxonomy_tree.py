@@ -78,7 +78,7 @@ def test_lca_height_by_hand(small):
 
 @pytest.mark.parametrize("label", [-1, 5])
 def test_labels_out_of_range_are_refused(small, label):
-    # numpy would take -1 for the last species without a word.
+    # NumPy would silently accept -1 as the last species.
     for ask in (
         lambda: small.lca_height("species", label, 0),
         lambda: small.descendants("species", label, "species"),
@@ -136,8 +136,8 @@ def test_homonyms_are_two_classes_with_two_names():
 
 
 def test_homonyms_whose_parents_are_homonyms_too():
-    # Genus X in a family F of two orders: the order tells them apart; and in Q no
-    # single ancestor does, so the whole lineage must.
+    # Genus X in families F of two orders: the order distinguishes them. In Q no
+    # single ancestor does, so the whole lineage is used.
     two = tree("A/F/X/s", "B/F/X/s")
     assert two.names("genus") == ("X (A)", "X (B)")
     assert two.names("species") == ("X s (A)", "X s (B)")
@@ -163,7 +163,7 @@ def test_shared_epithets_and_tautonyms():
     assert taxonomy.num_labels("species") == 3
     assert taxonomy.find("Buteo buteo") == ("species", 0)
     assert taxonomy.find("Buteo") == ("genus", 0)
-    # An epithet alone is no name; the genus Nisus is found, for want of an exact hit.
+    # An epithet alone is no name; without an exact match the genus Nisus is found.
     assert taxonomy.find("nisus") == ("genus", 1)
     with pytest.raises(UserError, match="'Buteo buteo' or 'Nisus buteo'"):
         taxonomy.find("buteo", "species")
@@ -226,7 +226,7 @@ def test_real_names(real_data: pathlib.Path):
         assert birds.prefixes("species")[birds.label(one, "species")] == one.taxa
 
 
-# Few letters, so that homonyms, tautonyms and shared epithets come often.
+# Few letters, so that homonyms, tautonyms and shared epithets are frequent.
 _NAMES = st.sampled_from(["a", "b", "B", "é", "<i>", "a b"])
 TREES = st.integers(2, 5).flatmap(
     lambda depth: st.lists(

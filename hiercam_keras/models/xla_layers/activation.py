@@ -1,10 +1,10 @@
-"""Swish that keeps one array for its gradient.
+"""Swish that stores a single array for its gradient.
 
     y = x s,   s = 1/(1 + exp(-x)),   dx = dy s (1 + x (1 - s))
 
-(Ramachandran et al. 2017, arXiv:1710.05941). Derived automatically, the gradient keeps
-s as well as x, for every activation of the network, and writing and reading it costs
-more than computing it again.
+(Ramachandran et al. 2017, arXiv:1710.05941). Automatic differentiation stores s as well
+as x for every activation of the network; writing and reading s costs more than
+recomputing it.
 """
 
 import jax
@@ -23,7 +23,7 @@ def _forward_rule(x):
 
 
 def _backward_rule(x, dy):
-    # Without the barrier XLA sees that s is that of the forward pass, and keeps it.
+    # Without the barrier XLA reuses the s of the forward pass, and so stores it.
     x = lax.optimization_barrier(x)
     s = lax.logistic(x)
     return (dy * (s * (1 + x * (1 - s))),)
@@ -33,15 +33,15 @@ swish.defvjp(_forward_rule, _backward_rule)
 
 
 class Activation(keras.layers.Activation):
-    """`keras.layers.Activation` of swish; saved as the stock layer.
+    """`keras.layers.Activation` with a fast swish; saved as the stock layer.
 
-    Other activations go to Keras' own call.
+    Other activations use Keras' implementation.
     """
 
     __module__ = "keras.layers"
 
     def call(self, inputs):
-        """Apply the activation to inputs of any shape."""
+        """Applies the activation to inputs of any shape."""
         if self.activation is not keras.activations.silu:
             return super().call(inputs)
         return swish(inputs)

@@ -1,4 +1,4 @@
-"""Batch normalization with a written-out gradient.
+"""Batch normalization with an explicit gradient.
 
 With n values per channel, xhat = (x - m) inv, inv = 1/sqrt(v + eps) (Ioffe and Szegedy
 2015, arXiv:1502.03167):
@@ -7,11 +7,12 @@ With n values per channel, xhat = (x - m) inv, inv = 1/sqrt(v + eps) (Ioffe and 
     dbeta = sum dy,   dgamma = sum dy xhat
     dx    = gamma inv (dy - dbeta/n - xhat dgamma/n)
 
-The sums are of x and x^2 themselves, not of x - c with some c near the mean: XLA would
-write x - c to memory, or compute x again for each sum, and x is often a whole depthwise
-convolution. E[x^2] - m^2 cancels where the mean is far above the deviation; only where
-that happens to a channel are the sums taken again, of x - c with c the mean. The mean
-is then c + d, which is never rounded to one number before it is subtracted from x.
+The sums run over x and x^2, not over x - c with c near the mean: XLA would write x - c
+to memory or recompute x for each sum, and x is often an entire depthwise convolution.
+E[x^2] - m^2 cancels if the mean is much larger than the standard deviation. If this
+occurs in any channel, the sums are computed again over x - c, where c is the first
+estimate of the mean. The mean is then c + d; c and d are subtracted from x separately,
+without rounding their sum.
 """
 
 from functools import partial
@@ -21,21 +22,21 @@ import jax.numpy as jnp
 import keras
 from jax import lax
 
-# From this square of the mean on, in units of variance + epsilon, sums are taken again.
-# In float32 E[x^2] - m^2 is then off by about 1e3 * 6e-8 of what is divided by.
+# Sums are centered if mean^2/(variance + epsilon) exceeds this in any channel. At the
+# limit the float32 error of E[x^2] - m^2 is about 1e3 * 6e-8 of variance + epsilon.
 _FAR = 1e3
 
-# Layers of one shape are traced once; nothing of it is left in the program.
+# Layers of equal shapes are traced once; the call is inlined.
 _traced_once = partial(jax.jit, inline=True)
 
 
 def _far(mean: jax.Array, inv: jax.Array) -> jax.Array:
-    """Whether sums that are not centered cancel in some channel: bool ()."""
+    """Whether uncentered sums cancel in any channel: bool ()."""
     return jnp.any(jnp.square(mean * inv) > _FAR)
 
 
 def _moments(x: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """c, d and the variance of each channel, (C,) each; the mean is c + d."""
+    """Returns c, d and the biased variance, (C,) each; the mean is c + d."""
     axes = tuple(range(x.ndim - 1))
     count = x.size // x.shape[-1]
     c = jnp.sum(x, axes) / count
@@ -66,10 +67,11 @@ def _forward(x, gamma, beta, epsilon):
 def batch_norm(
     x: jax.Array, gamma: jax.Array, beta: jax.Array, epsilon: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalize x (..., C) over all axes but the last: y, mean (C,), variance (C,).
+    """Normalizes x (..., C) over all axes but the last; returns y, mean and variance.
 
-    Sums are in the dtype of gamma, y in that of x. No gradient flows through the mean
-    and the variance that are returned; dx is complete.
+    Mean and biased variance are (C,). Sums are computed in the dtype of gamma; y has
+    the dtype of x. The gradient dx is complete, including the dependence of y on mean
+    and variance, but no gradient flows through the returned mean and variance.
     """
     return _forward(x, gamma, beta, epsilon)[0]
 
@@ -108,13 +110,14 @@ batch_norm.defvjp(_forward_rule, _backward_rule)
 class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization`, fast in training; saved as the stock layer.
 
-    Inference, masks, renormalization and another axis than the last go to Keras' call.
+    Inference, frozen layers, masks, renormalization and axes other than the last use
+    Keras' implementation.
     """
 
     __module__ = "keras.layers"
 
     def call(self, inputs, training=None, mask=None):
-        """Normalize inputs (..., C); in training also move the moving statistics."""
+        """Normalizes inputs (..., C); training also updates the moving statistics."""
         rank = len(inputs.shape)
         covered = (
             training
@@ -127,7 +130,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if not covered:
             return super().call(inputs, training=training, mask=mask)
         inputs = keras.ops.cast(inputs, self.compute_dtype)
-        # Not Keras' result_type, which makes float64 float32 under JAX.
+        # Keras' result_type would demote float64 to float32 under JAX.
         dtype = jnp.promote_types(inputs.dtype, "float32")
         channels = (inputs.shape[-1],)
         gamma, beta = jnp.ones(channels, dtype), jnp.zeros(channels, dtype)

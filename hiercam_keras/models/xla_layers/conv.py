@@ -1,8 +1,9 @@
-"""Convolutions that are matrix products, with their own gradient.
+"""Convolutions as matrix products with an explicit gradient.
 
 A 1x1 convolution is one product of (pixels, channels) with the kernel. The stem, which
-has few input channels, becomes one after its taps are laid side by side (im2col). The
-barrier before the weight gradient keeps XLA from fusing the transpose of dy into it.
+has few input channels, becomes a matrix product after its taps are concatenated along
+the channel axis (im2col). The barrier before the weight gradient prevents XLA from
+fusing the transpose of dy into it.
 """
 
 import jax
@@ -12,7 +13,7 @@ from jax import lax
 
 from hiercam_keras.models.xla_layers.depthwise import pad_axes, spatial_axis, take_tap
 
-# Above this im2col copies more than the matrix product gains.
+# With more input channels the copies of im2col cost more than the product saves.
 MAX_STEM_CHANNELS = 4
 
 _barrier = lax.optimization_barrier
@@ -61,7 +62,7 @@ def im2col_conv(
 
 
 def _plain(layer: keras.layers.Conv2D, inputs: jax.Array) -> bool:
-    """Whether a layer has none of what the fast forms do not cover."""
+    """Whether a layer uses only options that the fast implementations support."""
     return (
         layer.data_format == "channels_last"
         and layer.groups == 1
@@ -71,7 +72,7 @@ def _plain(layer: keras.layers.Conv2D, inputs: jax.Array) -> bool:
 
 
 def _named_as_stock(cls: type) -> type:
-    """Give a class the name that Keras writes into files and weight paths."""
+    """Names a class as Keras' Conv2D, for saved files and weight paths."""
     cls.__name__ = cls.__qualname__ = "Conv2D"
     cls.__module__ = "keras.layers"
     return cls
@@ -81,11 +82,11 @@ def _named_as_stock(cls: type) -> type:
 class PointwiseConv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` with a 1x1 kernel; saved as the stock layer.
 
-    Strides and groups go to Keras' own convolution.
+    Strides other than 1, groups, dilation and channels_first use Keras' convolution.
     """
 
     def convolution_op(self, inputs, kernel):
-        """Convolve inputs (B, H, W, a) with kernel (1, 1, a, b)."""
+        """Convolves inputs (B, H, W, a) with kernel (1, 1, a, b): (B, H, W, b)."""
         if not _plain(self, inputs) or set(self.strides + self.kernel_size) != {1}:
             return super().convolution_op(inputs, kernel)
         kernel = keras.ops.convert_to_tensor(kernel, dtype=inputs.dtype)
@@ -96,11 +97,11 @@ class PointwiseConv2D(keras.layers.Conv2D):
 class StemConv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` on at most 4 input channels; saved as the stock layer.
 
-    More channels, dilation and groups go to Keras' own convolution.
+    More channels, groups, dilation and channels_first use Keras' convolution.
     """
 
     def convolution_op(self, inputs, kernel):
-        """Convolve inputs (B, H, W, a) with kernel (kh, kw, a, b)."""
+        """Convolves inputs (B, H, W, a) with kernel (kh, kw, a, b): (B, oh, ow, b)."""
         if not _plain(self, inputs) or inputs.shape[-1] > MAX_STEM_CHANNELS:
             return super().convolution_op(inputs, kernel)
         kernel = keras.ops.convert_to_tensor(kernel, dtype=inputs.dtype)

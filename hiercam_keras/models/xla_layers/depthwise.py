@@ -1,17 +1,17 @@
-"""Depthwise convolution as shifted multiply-adds, with its own gradient.
+"""Depthwise convolution as shifted multiply-adds, with an explicit gradient.
 
 XLA:CPU lowers a grouped convolution and its two gradients to scalar loops. Here every
-kernel tap is one slice of the padded input times one row of channels, which XLA turns
-into vector code, and the gradients are written out:
+kernel tap multiplies one slice of the padded input by one vector of channels, which XLA
+compiles to vector code. The gradients are explicit:
 
     out[b, r, q, c]  = sum_ij xp[b, s r + i, s q + j, c] w[i, j, c]
     dx[b, h, v, c]   = sum_ij dy[b, (h + p - i)/s, (v + p - j)/s, c] w[i, j, c]
     dw[i, j, c]      = sum_brq xp[b, s r + i, s q + j, c] dy[b, r, q, c]
 
-where terms of dx count only if the division by the stride s leaves no remainder, so
-that each of the s x s phases of dx is itself a stride-1 sum of shifted dy.
-Differentiating the forward sum automatically gives the same values, but one unfused
-pad for every tap.
+with padding p. Terms of dx count only if the division by the stride s has no remainder,
+so each of the s x s phases of dx is a stride-1 sum of shifted dy. Automatic
+differentiation of the forward sum gives the same values, but one unfused pad for each
+tap.
 """
 
 from functools import partial
@@ -24,14 +24,14 @@ from jax import lax
 
 from hiercam_keras.models.xla_layers.sharding import sum_over_batch_shards
 
-# Without barriers XLA fuses pads and transposes into the loops that read them, and
-# computes each padded value k * k times.
+# Without barriers XLA fuses pads and transposes into the loops that read them and
+# recomputes each padded value k * k times.
 _barrier = lax.optimization_barrier
 
-# Layers of one shape are traced once; nothing of it is left in the program.
+# Layers of equal shapes are traced once; the call is inlined.
 _traced_once = partial(jax.jit, static_argnames=("rows", "cols"), inline=True)
 
-# Four images a step of the weight gradient's loop are faster than two, eight are not.
+# Images per step of the weight gradient's loop: four are faster than two or eight.
 _MAX_IMAGES = 4
 
 
@@ -47,7 +47,7 @@ class Axis(NamedTuple):
 
 
 def spatial_axis(size: int, kernel: int, stride: int, padding: str) -> Axis:
-    """Lay out one axis as Keras does for padding "same" or "valid"."""
+    """Computes padding and output size of one axis, for padding "same" or "valid"."""
     if padding == "same":
         out = -(-size // stride)
         total = max((out - 1) * stride + kernel - size, 0)
@@ -56,7 +56,7 @@ def spatial_axis(size: int, kernel: int, stride: int, padding: str) -> Axis:
 
 
 def pad_axes(x: jax.Array, rows: Axis, cols: Axis) -> jax.Array:
-    """Zero-pad (B, H, W, C) as the two axes ask, behind a barrier."""
+    """Zero-pads (B, H, W, C) along both spatial axes, followed by a barrier."""
     pads = ((rows.before, rows.after), (cols.before, cols.after))
     if not any(map(any, pads)):
         return x
@@ -77,7 +77,7 @@ def take_tap(xp: jax.Array, i: int, j: int, rows: Axis, cols: Axis) -> jax.Array
 
 
 def _accumulator(dtype) -> jnp.dtype:
-    """Sums of 16-bit values are kept in float32, as XLA's own convolution does."""
+    """Dtype of sums: float32 for 16-bit values, as in XLA's own convolution."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
@@ -94,11 +94,15 @@ def _forward(x, w, rows, cols):
 
 
 class Gather(NamedTuple):
-    """How one axis of dx is summed from padded dy: position n * stride + phase of dx
-    takes, for each u, dy at n + u times tap (U - 1 - u) * stride + phase of padded w.
+    """Indexing of one axis of dx as a sum over padded dy.
 
-    length: positions n. taps: zeros before and after the taps, which make them U times
-    the stride. pads: zeros before and after dy.
+    Position n * stride + phase of dx sums, over u in 0..U - 1, dy at n + u times tap
+    (U - 1 - u) * stride + phase of padded w.
+
+    Attributes:
+      length: number of positions n.
+      taps: zeros before and after the taps, which extend them to U * stride.
+      pads: zeros before and after dy.
     """
 
     length: int
@@ -107,9 +111,10 @@ class Gather(NamedTuple):
 
 
 def _gather(axis: Axis) -> Gather:
-    """Lay out the taps i = phase + zeros before x - offset * stride that there are."""
+    """Computes `Gather` from the taps i = phase + axis.before - offset * stride."""
     length = -(-axis.size // axis.stride)
-    # The last phase reaches the largest offset, by tap 0, phase 0 the least.
+    # The last phase with tap 0 has the largest offset, phase 0 with the last tap the
+    # smallest.
     most = (axis.stride - 1 + axis.before) // axis.stride
     least = -((axis.kernel - 1 - axis.before) // axis.stride)
     front = most * axis.stride - axis.before
@@ -118,7 +123,7 @@ def _gather(axis: Axis) -> Gather:
 
 
 def _pad_gradient(dy: jax.Array, down: Gather, across: Gather) -> jax.Array:
-    """dy with the zeros that its gradients reach."""
+    """Pads dy with the zeros that the gradients read."""
     pads = ((0, 0), down.pads, across.pads, (0, 0))
     return _barrier(jnp.pad(dy, pads)) if any(map(any, pads)) else dy
 
@@ -127,10 +132,10 @@ def _pad_gradient(dy: jax.Array, down: Gather, across: Gather) -> jax.Array:
 def _input_gradient(dyp, w, rows, cols):
     """dx (B, H, W, C) from padded dy.
 
-    All phases are one sum, of dy broadcast over the phases times a small array of taps,
-    zeros among them: one (B, height, stride, width, stride, C) that is dx as it lies in
-    memory. Phases that are summed one by one take fewer products, and then have to be
-    interleaved, which XLA may fuse with them into a loop that branches at each value.
+    One sum computes all phases: dy, broadcast over the phases, times the zero-padded
+    taps. The result (B, height, stride, width, stride, C) has the memory layout of dx.
+    Separate sums for each phase need fewer products, but their results have to be
+    interleaved, which XLA may fuse into a loop with a branch for each value.
     """
     dtype = _accumulator(dyp.dtype)
     batch, _, _, channels = dyp.shape
@@ -151,7 +156,7 @@ def _input_gradient(dyp, w, rows, cols):
 
 
 def _images_at_once(batch: int) -> int:
-    """Images summed in registers at a time: the most that divide the batch."""
+    """Images per loop step: the largest divisor of the batch up to _MAX_IMAGES."""
     return max(n for n in range(1, _MAX_IMAGES + 1) if batch % n == 0)
 
 
@@ -159,11 +164,10 @@ def _images_at_once(batch: int) -> int:
 def _weight_gradient(xp, dyp, rows, cols):
     """dw (kh, kw, C, 1) of one device's batch, from padded x and padded dy.
 
-    A loop over one row of outputs of a few images at a time, carrying one running
-    (kh, ow, C) array for each column of taps: all of them stay in cache, and are read
-    and written once for the images together. Both arrays are read as they are, as a
-    reshape or a strided slice outside of the loop would be computed and written once
-    more.
+    Each step of the loop processes one output row of a few images and updates one
+    (kh, ow, C) accumulator for each column of taps. The accumulators stay in cache and
+    are read and written once for these images. The loop slices both arrays directly: a
+    reshape or strided slice outside of it would materialize a copy.
     """
     dtype = _accumulator(dyp.dtype)
     batch, _, _, channels = dyp.shape
@@ -221,13 +225,13 @@ depthwise_conv.defvjp(_forward_rule, _backward_rule)
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """`keras.layers.DepthwiseConv2D`, fast under XLA:CPU; saved as the stock layer.
 
-    Dilation, a depth multiplier and channels_first go to Keras' own call.
+    Dilation, a depth multiplier and channels_first use Keras' implementation.
     """
 
     __module__ = "keras.layers"
 
     def call(self, inputs):
-        """Convolve inputs (B, H, W, C), add the bias, apply the activation."""
+        """Convolves inputs (B, H, W, C), adds the bias, applies the activation."""
         covered = (
             self.data_format == "channels_last"
             and self.depth_multiplier == 1

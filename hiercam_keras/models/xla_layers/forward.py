@@ -1,4 +1,4 @@
-"""One jitted forward pass in training mode."""
+"""A jitted forward pass in training mode."""
 
 from collections.abc import Callable
 
@@ -11,10 +11,12 @@ from hiercam_keras.models import stateless
 
 
 def batch_statistics(model: keras.Model) -> Callable[[np.ndarray], list[jax.Array]]:
-    """images (B, H, W, C) -> the non-trainable variables after a pass in training mode.
+    """Returns a function from images (B, H, W, C) to updated non-trainable variables.
 
-    The model's own variables are left as they are. Momentum and dropout rates are read
-    at the first call with each shape.
+    The function runs one pass in training mode and returns the variables in the order
+    of `model.non_trainable_variables`; the model itself is not changed. It uses the
+    weights at the time of this call. Momentum and dropout rates are read at the first
+    call for each shape.
     """
 
     def forward(trainable, non_trainable, images):
@@ -22,7 +24,7 @@ def batch_statistics(model: keras.Model) -> Callable[[np.ndarray], list[jax.Arra
 
     options = {}
     distribution = keras.distribution.distribution()
-    if distribution is not None:  # so that every process can read all of them
+    if distribution is not None:  # replicated, so that every process can read them
         mesh = distribution.device_mesh.backend_mesh
         options["out_shardings"] = NamedSharding(mesh, PartitionSpec())
     jitted = jax.jit(forward, **options)

@@ -1,9 +1,9 @@
-"""Weight gradients that stay on their shard under data parallelism.
+"""Computes weight gradients shard by shard under data parallelism.
 
-XLA cannot partition a loop that indexes the batch axis: left alone it gathers the whole
-activations on every device, and each device does all the work. So where a distribution
-of `keras.distribution` is active, each device sums over its own images, and the sums
-are added (shard_map and psum).
+XLA cannot partition a loop that indexes the batch axis. By default it gathers all
+activations on every device, and each device repeats the full computation. If a
+distribution of `keras.distribution` is active, each device sums over its own images
+instead, and the partial sums are added (shard_map and psum).
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from jax.sharding import PartitionSpec
 def sum_over_batch_shards(
     one_shard: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, dy: jax.Array
 ) -> jax.Array:
-    """one_shard(x, dy), which is a sum over the images of both (axis 0).
+    """Computes one_shard(x, dy), a sum over images (axis 0), on each shard and adds up.
 
-    The active distribution is read when the step is traced. A batch that its devices
-    cannot share evenly is summed in one piece, which is right, but gathers.
+    The active distribution is read at trace time. A batch that is no multiple of the
+    devices is summed without sharding, which is correct but gathers the activations.
     """
     distribution = keras.distribution.distribution()
     if distribution is None:
@@ -38,7 +38,7 @@ def sum_over_batch_shards(
         mesh=mesh,
         in_specs=(by_image, by_image),
         out_specs=PartitionSpec(),
-        # The loop's sums start as zeros that are the same everywhere, which the check
-        # for varying values does not take.
+        # The loop's initial zeros do not vary over devices, but its results do; the
+        # check rejects such loops.
         check_vma=False,
     )(x, dy)

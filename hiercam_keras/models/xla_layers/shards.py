@@ -1,8 +1,8 @@
-"""Batches shared among the devices of the active distribution.
+"""Distributes batches over the devices of the active distribution.
 
-Keras' data parallelism takes only batches that its devices can share evenly. Here a
-batch is padded with its last image, shared, and the padding cut off what comes back, so
-that any number of images gives what one device gives.
+Keras' data parallelism requires batches that are a multiple of its devices. Callers pad
+a batch to `padded_size`, distribute it with `place`, and drop the padding from the
+results, so any number of images gives the results of a single device.
 """
 
 from typing import Any
@@ -13,8 +13,7 @@ import numpy as np
 
 
 def num_local_devices() -> int:
-    """Devices of this process that share its part of a batch; 1 without a
-    distribution."""
+    """Number of this process's devices in the distribution; 1 without one."""
     distribution = keras.distribution.distribution()
     if distribution is None:
         return 1
@@ -24,20 +23,20 @@ def num_local_devices() -> int:
 
 
 def padded_size(count: int) -> int:
-    """The smallest multiple of the local devices that holds `count` images."""
+    """`count` images rounded up to a multiple of the local devices."""
     devices = num_local_devices()
     return -(-count // devices) * devices
 
 
 def place(arrays: Any) -> Any:
-    """Shares arrays among the devices, by their first axis.
+    """Distributes arrays over the devices along their first axis.
 
     Args:
-      arrays: any tree of arrays whose first axis is a multiple of the local devices;
-        of several processes each gives its own part of the batch.
+      arrays: a tree of arrays. Their first axis is a multiple of the local devices.
+        With several processes, each passes its own part of the batch.
 
     Returns:
-      The same tree; untouched without a distribution.
+      The tree with global `jax.Array`s; `arrays` itself without a distribution.
     """
     distribution = keras.distribution.distribution()
     if distribution is None:
@@ -52,7 +51,10 @@ def place(arrays: Any) -> Any:
 
 
 def sharding() -> jax.sharding.NamedSharding:
-    """How the active distribution shares arrays of any number of axes."""
+    """Sharding of the active distribution along the first axis, for any rank.
+
+    Requires an active distribution.
+    """
     distribution = keras.distribution.distribution()
     mesh = distribution.device_mesh.backend_mesh
     spec = jax.sharding.PartitionSpec(distribution.batch_dim_name)
@@ -60,6 +62,6 @@ def sharding() -> jax.sharding.NamedSharding:
 
 
 def local_rows(array: jax.Array) -> np.ndarray:
-    """The rows of an array of `sharding()` that this process's devices hold."""
+    """Rows of an array with `sharding()` on this process's devices, in order."""
     pieces = sorted(array.addressable_shards, key=lambda one: one.index[0].start or 0)
     return np.concatenate([np.asarray(piece.data) for piece in pieces])

@@ -1,4 +1,4 @@
-"""Put the fast layers into a Keras model, and take them out again."""
+"""Replaces the layers of a Keras model by their fast versions, and back."""
 
 import jax
 import keras
@@ -19,8 +19,8 @@ FAST = {
 }
 KINDS = tuple(FAST)
 
-# What "auto" swaps, by platform, where it was measured to be faster. cuDNN has its own
-# depthwise kernels, and the loops here would run one row at a time on a GPU.
+# Kinds that "auto" replaces, by platform: those measured to be faster. cuDNN has its
+# own depthwise kernels, and the loops here would run one row at a time on a GPU.
 AUTO = {"cpu": KINDS, "gpu": (), "tpu": ()}
 
 
@@ -29,7 +29,10 @@ def _stock_class(cls: type) -> type:
 
 
 def _kind(layer: keras.layers.Layer) -> str | None:
-    """The kind of fast layer that fits a stock layer of exactly this class."""
+    """The kind of fast layer for a stock or fast layer; None if there is none.
+
+    Subclasses of stock layers are not replaced.
+    """
     cls = _stock_class(type(layer))
     if cls is keras.layers.DepthwiseConv2D:
         return "depthwise"
@@ -43,10 +46,12 @@ def _kind(layer: keras.layers.Layer) -> str | None:
 
 
 def resolve_kinds(layers: str | tuple[str, ...] = "auto") -> tuple[str, ...]:
-    """The kinds to swap here, of "auto", "none", a tuple, or kinds joined by "+".
+    """Resolves "auto", "none", a tuple of kinds, or kinds joined by "+" to kinds.
 
-    Raises UserError for a kind that does not exist, and for kinds asked for by name
-    under another backend than JAX, where only "auto" (nothing) and "none" make sense.
+    Under another backend than JAX "auto" resolves to no kinds.
+
+    Raises UserError if a kind does not exist, or if kinds are given explicitly under
+    another backend than JAX.
     """
     on_jax = keras.backend.backend() == "jax"
     if layers == "none":
@@ -69,12 +74,12 @@ def resolve_kinds(layers: str | tuple[str, ...] = "auto") -> tuple[str, ...]:
 
 
 def _set_class(layer: keras.layers.Layer, cls: type) -> None:
-    # object's own setter, because Keras' tracks the attributes that are set.
+    # Bypasses the setter of Keras, which tracks attributes.
     object.__setattr__(layer, "__class__", cls)
 
 
 def _forget_compiled_steps(model: keras.Model) -> None:
-    """Drop jitted train, test and predict functions: they hold the former layers."""
+    """Drops jitted train, test and predict functions, traced with the old layers."""
     for name in ("train_function", "test_function", "predict_function"):
         if getattr(model, name, None) is not None:
             setattr(model, name, None)
@@ -83,19 +88,22 @@ def _forget_compiled_steps(model: keras.Model) -> None:
 def accelerate(
     model: keras.Model, layers: str | tuple[str, ...] = "auto"
 ) -> keras.Model:
-    """Make a model's layers fast under XLA, in place; returns the same model.
+    """Replaces a model's layers by fast versions, in place; returns the same model.
 
-    Each stock DepthwiseConv2D, Conv2D, BatchNormalization and Activation of swish
-    becomes an instance of its fast subclass: the very same layer object, so that names,
-    weights, paths, trainable flags, the optimizer and shared layers stay as they are,
-    in Functional, Sequential, nested and subclassed models alike. `layers` is "auto"
-    (what pays on this platform), "none", or kinds out of "depthwise", "conv1x1",
-    "stem", "batchnorm", "swish", also joined as in "depthwise+swish"; kinds that are
-    not asked for become stock again.
-    Functions that the caller jitted from the model before keep the layers they were
-    traced with.
+    The class of each stock DepthwiseConv2D, Conv2D, BatchNormalization and Activation
+    of swish is set to its fast subclass. The layer objects remain the same, so names,
+    weights, paths, trainable flags, the optimizer and shared layers are unchanged. This
+    works for Functional, Sequential, nested and subclassed models. Functions that the
+    caller jitted earlier keep the layers of their trace.
 
-    Raises UserError as `resolve_kinds` does.
+    Args:
+      model: any Keras model.
+      layers: "auto" (the kinds that are faster on this platform), "none", or kinds out
+        of KINDS as a tuple or joined as in "depthwise+swish". Layers of all other kinds
+        become stock layers again.
+
+    Raises:
+      UserError: as `resolve_kinds`.
     """
     kinds = resolve_kinds(layers)
     for layer in [model, *all_layers(model)]:
@@ -109,12 +117,12 @@ def accelerate(
 
 
 def stock(model: keras.Model) -> keras.Model:
-    """Undo `accelerate`, in place; returns the same model."""
+    """Undoes `accelerate`, in place; returns the same model."""
     return accelerate(model, "none")
 
 
 def accelerated_layers(model: keras.Model) -> dict[str, int]:
-    """How many layers of each kind are the fast ones."""
+    """Number of fast layers by kind."""
     counts = dict.fromkeys(KINDS, 0)
     for layer in [model, *all_layers(model)]:
         for kind, cls in FAST.items():
