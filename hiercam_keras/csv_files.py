@@ -3,9 +3,8 @@
 Spreadsheets start a file with a byte order mark or `sep=;`, write UTF-16 with tabs
 ("Unicode text"), use semicolons where the comma is the decimal sign, append empty
 columns, omit empty cells at the end of a row, and keep blanks and letter case of header
-names. Statistics programs write NA into an empty cell. All these variants are supported.
-An encoding other than UTF-8 or UTF-16 is an error, because it cannot be detected
-reliably.
+names. Statistics programs write NA into an empty cell. All of this is read. An encoding
+other than UTF-8 or UTF-16 is an error, because it cannot be detected reliably.
 """
 
 import codecs
