@@ -21,6 +21,24 @@ from hiercam_keras.models import files, preprocessing, user_code
 
 _MEMBERS = ("config.json", "model.weights.h5")  # what `keras.Model.save` writes
 _CHUNK = 2**20
+_LAYERS = keras.layers
+# Layers that keep the range of pixels, and those that compute with them at once.
+_UNSCALED = (
+    _LAYERS.InputLayer,
+    _LAYERS.ZeroPadding2D,
+    _LAYERS.Permute,
+    _LAYERS.Resizing,
+    _LAYERS.CenterCrop,
+    _LAYERS.Identity,
+    _LAYERS.Flatten,
+    _LAYERS.Reshape,
+)
+_WEIGHTED = (
+    _LAYERS.Conv2D,
+    _LAYERS.DepthwiseConv2D,
+    _LAYERS.SeparableConv2D,
+    _LAYERS.Dense,
+)
 
 
 def digest(path: str | os.PathLike) -> str:
@@ -58,6 +76,8 @@ def check(path: str | os.PathLike, modules: Iterable[str] = ()) -> None:
     """
     path = Path(path)
     expected = "expected a .keras file, which `model.save('net.keras')` writes"
+    if path.is_dir():
+        raise UserError(f"{path}: a folder, such as of a SavedModel; {expected}.")
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; {expected}.")
     if not zipfile.is_zipfile(path):
@@ -127,6 +147,20 @@ def image_size(model: keras.Model, default: int) -> int:
             "ones. Put keras.layers.Resizing in front of it, as part of the network."
         )
     return height or default
+
+
+def takes_pixels_as_they_come(model: keras.Model) -> bool:
+    """Whether the first that a network computes of an image is a convolution or a
+    matrix product, so that nothing in it scales pixels of 0 .. 255.
+
+    False where that is not known: in a subclassed network.
+    """
+    for operation in getattr(model, "operations", None) or getattr(model, "layers", ()):
+        if isinstance(operation, keras.Model):
+            return takes_pixels_as_they_come(operation)
+        if not isinstance(operation, _UNSCALED):
+            return isinstance(operation, _WEIGHTED)
+    return False
 
 
 def prepared(model: keras.Model, kind: str, size: int) -> keras.Model:

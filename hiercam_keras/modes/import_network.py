@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from hiercam_keras import file_names, runtime, wording, workdir
@@ -135,6 +136,7 @@ def _import(
     config.cam.batch_size = 4  # as many as are tried
     digest = imported.digest(given.path) if given.path.is_file() else ""
     model = imported.read(given.path)
+    _warn_of_pixels(settings, given, model)
     size = _size(model, given, settings)
     network = networks.from_elsewhere(model, labels, size, config.cam.layer, config)
     network.scorer()  # refuses outputs that do not fit the labels
@@ -167,6 +169,19 @@ def _import(
     }
     this = run_folder.create(folder, record, labels.taxonomy)
     return _said(this, given, labels, size, layer, config)
+
+
+def _warn_of_pixels(settings: Settings, given: Given, model: keras.Model) -> None:
+    """Says that nobody said what pixels a network takes, and it does not show it."""
+    chosen = given.preprocessing or "model.preprocessing" in settings.overrides
+    if not chosen and imported.takes_pixels_as_they_come(model):
+        logging.warning(
+            "%s begins with a convolution and no Rescaling or Normalization, so it is "
+            "given pixels of 0 .. 255. Networks are rarely trained on those: say what "
+            "it takes with --config.model.preprocessing=%s (model: 0 .. 255)",
+            given.name,
+            "|".join(preprocessing.KINDS),
+        )
 
 
 def _size(model: keras.Model, given: Given, settings: Settings) -> int:
@@ -218,9 +233,12 @@ def _gives_probabilities(
     """Whether a network with one output gives what a softmax gives, and what is read of
     it is this output and not what goes into a softmax."""
     head = network.labels.heads.get(None)
-    if head is None or isinstance(network.model.output, (dict, list, tuple)):
+    if head is None:
         return False
-    said = np.asarray(network.model(images.astype("float32")), np.float64)
+    said = network.model(images.astype("float32"))  # a Sequential has no `output`
+    if isinstance(said, (dict, list, tuple)):
+        return False
+    said = np.asarray(said, np.float64)
     if (
         said.shape[1] < 2
         or said.min() < 0

@@ -179,3 +179,34 @@ def test_a_copy_is_the_file_byte_for_byte(file, tmp_path):
     assert (tmp_path / "run" / "model.keras").read_bytes() == file.read_bytes()
     assert imported.digest(file) == imported.digest(tmp_path / "run" / "model.keras")
     assert len(imported.digest(file)) == 64 and os.path.getsize(file)
+
+
+def test_pixels_that_nothing_scales():
+    """Of networks that begin with a convolution, however they are nested."""
+    layers = keras.layers
+    bare = small()
+    padded = keras.Sequential(
+        [keras.Input((16, 16, 3)), layers.ZeroPadding2D(), layers.Conv2D(2, 3)]
+    )
+    nested = keras.Sequential([keras.Input((16, 16, 3)), small()])
+    for model in (bare, padded, nested):
+        assert imported.takes_pixels_as_they_come(model), model.name
+    image = keras.Input((16, 16, 3))
+    normalized = layers.BatchNormalization()(image)
+    for first in (layers.Rescaling(1 / 255)(image), normalized, image / 255):
+        model = keras.Model(image, small()(first))
+        assert not imported.takes_pixels_as_they_come(model)
+
+
+def test_a_subclassed_network_may_scale_its_pixels():
+    class Mine(keras.Model):
+        def call(self, x):
+            return x / 255
+
+    assert not imported.takes_pixels_as_they_come(Mine())
+
+
+def test_a_folder_is_no_file(tmp_path):
+    (tmp_path / "saved_model.pb").touch()
+    with pytest.raises(UserError, match="a folder, such as of a SavedModel; expe"):
+        imported.check(tmp_path)

@@ -234,3 +234,20 @@ def test_the_images_of_a_table(config, tmp_path, species, drawn):
     ]
     # The network's tree says the order of a species, which the table does not.
     assert found["true_order"].tolist() == [one.taxa[3] for one in expected]
+
+
+def test_pixels_are_asked_for_where_no_layer_shows_them(
+    config, tmp_path, species, caplog
+):
+    image = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Conv2D(2, 3, 2, activation="relu")(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    bare = keras.Model(image, keras.layers.Dense(2)(x))
+    kinds = species[:2]
+    imported(config, tmp_path / "a", bare, kinds)
+    assert "say what it takes with --config.model.preprocessing=model|" in caplog.text
+    caplog.clear()
+    chosen = {"model.preprocessing": "model"}
+    imported(config, tmp_path / "b", bare, kinds, **chosen)
+    imported(config, tmp_path / "c", network(2), kinds)
+    assert "model.preprocessing" not in caplog.text

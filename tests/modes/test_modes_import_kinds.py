@@ -19,6 +19,7 @@ from tiny_networks import (
 )
 
 from hiercam_keras import tables
+from hiercam_keras.cam import store
 from hiercam_keras.errors import UserError
 from hiercam_keras.runs import run_folder
 
@@ -226,3 +227,19 @@ def test_efficientnet_lite0_by_name(config, tmp_path, drawn):
     photo = sorted(drawn.rglob("*.jpg"))[0]
     said = tiny_birds.run("predict", config, workdir=str(run), image=str(photo))
     assert "order" in said and "1 image:" in said
+
+
+@pytest.mark.parametrize("preprocessing", ["model", "unit"])
+def test_a_sequential_network(config, tmp_path, species, drawn, preprocessing):
+    """The maps of a Sequential are those of the Functional network it is made from."""
+    network_ = network(len(species), seed=2)
+    plain = keras.Sequential([keras.Input((SIDE, SIDE, 3)), *network_.layers[1:]])
+    said = []
+    for name, model in (("functional", network_), ("sequential", plain)):
+        fields = {"model.preprocessing": preprocessing}
+        run = imported(config, tmp_path / "a", model, species, name, **fields)
+        asked("eval", config, run, drawn)
+        maps = store.open(asked("cam", config, run, drawn).rsplit(" ", 1)[1])
+        said.append((maps.column("cam"), (run / "eval/test/accuracy.csv").read_text()))
+    np.testing.assert_allclose(said[0][0], said[1][0], atol=1e-6)
+    assert said[0][1] == said[1][1]
