@@ -3,8 +3,9 @@
 Spreadsheets begin a file with a byte order mark or with `sep=;`, write UTF-16 with tabs
 ("Unicode text"), separate cells by semicolons where the comma is the decimal sign,
 append empty columns, leave out empty cells at the end of a row, and keep the blanks and
-the letter case of a header as somebody typed them. All of this is read; text in another
-encoding than UTF-8 or UTF-16 is an error, because its letters cannot be known.
+the letter case of a header as somebody typed them. Statistics programs write NA into an
+empty cell. All of this is read; text in another encoding than UTF-8 or UTF-16 is an
+error, because its letters cannot be known.
 """
 
 import codecs
@@ -16,9 +17,12 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hiercam_keras import file_names
+from absl import logging
+
+from hiercam_keras import file_names, wording
 from hiercam_keras.errors import UserError
 
+MISSING = frozenset({"NA", "NaN", "<NA>"})  # of R, numpy and pandas
 DELIMITERS = (",", ";", "\t", "|")
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SEPARATOR_LINE = re.compile(r"\s*\"?sep=(.)\"?[ \t]*(\r\n|\r|\n)", re.IGNORECASE)
@@ -56,7 +60,8 @@ class Table:
         """(line of the file, cell by column) of each row; cells without outer blanks.
 
         Rows without any filled cell are skipped unless the table is `exact`, which
-        also keeps the blanks of cells. A row that spans lines has its first one.
+        also keeps the blanks of cells. A row that spans lines has its first one. Cells
+        of `MISSING` are empty, unless the table is `exact`; their number is logged.
 
         Args:
           blank: keep rows without any filled cell, where the number of rows counts. In
@@ -68,9 +73,12 @@ class Table:
         width = len(self.columns)
         cells = _cells(self.path, self._text, self.delimiter, blank and width == 1)
         next(cells)
+        missing = 0
         for line, values in cells:
             if not self.exact:
                 values = [value.strip() for value in values]
+                missing += sum(value in MISSING for value in values)
+                values = ["" if value in MISSING else value for value in values]
                 if not any(values) and not blank:
                     continue
                 while len(values) > width and not values[-1]:
@@ -82,6 +90,12 @@ class Table:
                     f"({','.join(self.columns)})."
                 )
             yield line, dict(zip(self.columns, values, strict=True))
+        if missing:
+            logging.info(
+                "%s: %s that are NA or NaN are read as empty",
+                self.path,
+                wording.count(missing, "cell"),
+            )
 
     def number(self, text: str) -> float:
         """The number in a cell; with a decimal comma where commas do not delimit.

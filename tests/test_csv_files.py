@@ -81,3 +81,17 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path, content, words):
     with pytest.raises(UserError, match=words) as error:
         list(csv_files.read(path).rows())
     assert "t.csv" in str(error.value)
+
+
+def test_cells_that_statistics_programs_write_for_missing_are_empty(tmp_path, caplog):
+    (tmp_path / "t.csv").write_text("a,b,c\nNA,NaN,Nana\n x ,<NA>,NAN1\nNA,NA,NA\n")
+    table = csv_files.read(tmp_path / "t.csv")
+    with caplog.at_level("INFO", logger="absl"):
+        rows = list(table.rows())
+    assert rows == [
+        (2, {"a": "", "b": "", "c": "Nana"}),
+        (3, {"a": "x", "b": "", "c": "NAN1"}),
+    ]
+    assert "6 cells that are NA or NaN are read as empty" in caplog.text
+    ours = csv_files.read(tmp_path / "t.csv", exact=True)
+    assert next(ours.rows())[1] == {"a": "NA", "b": "NaN", "c": "Nana"}
