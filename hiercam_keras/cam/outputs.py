@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hiercam_keras import wording
 from hiercam_keras.cam.label_columns import LabelColumns
 from hiercam_keras.cam.score_space import LABEL, SIGMOID, SOFTMAX, Head, ScoreSpace
 from hiercam_keras.errors import UserError
@@ -198,10 +199,11 @@ class Outputs:
         if len(given) != width:
             two = " (its one logit is two classes: the first has a row, too)"
             raise UserError(
-                f"{self.labels.source} has {len(given)} rows for the rank {rank}, and "
-                f"the network has {width} outputs{two if one_logit else ''}. Every "
-                "output has a row, in the network's order; a row without a lineage is "
-                "an output that is left out"
+                f"{self.labels.source} has {wording.count(len(given), 'row')} for the "
+                f"rank {rank}, and the network has {wording.count(width, 'output')}"
+                f"{two if one_logit else ''}. Every output has a row, in the network's "
+                "order; a row without a lineage is an output that is left out, and the "
+                "first line of a file names its columns"
             )
         return LabelColumns(given, self.labels.taxonomy.num_labels(rank))
 

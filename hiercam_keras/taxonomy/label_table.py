@@ -191,14 +191,15 @@ def _read_json(path: Path) -> Labels:
 def _looked_up(entries: _Given, taxonomy: Taxonomy, rank: str | None) -> HeadLabels:
     """Entries as labels of a taxonomy."""
     found: list[tuple[str, int] | None] = []
-    for entry in entries:
+    for number, entry in enumerate(entries):
         if entry is None:
             found.append(None)
         elif isinstance(entry, Lineage):
             at = rank or entry.ranks[-1]
             found.append((at, taxonomy.label(entry.prefix(at), at)))
         else:
-            found.append(taxonomy.find(str(entry), rank))
+            name = _name(entry, f"labels=, output {number}")
+            found.append(taxonomy.find(name, rank))
     ranks = list(dict.fromkeys(one[0] for one in found if one is not None))
     if len(ranks) != 1:
         raise UserError(
@@ -234,7 +235,7 @@ def _listed(
                 named[output].append(Named((), place))
                 continue
             if not isinstance(entry, Lineage):
-                entry = _lineage(str(entry), inat, place)
+                entry = _lineage(_name(entry, place), inat, place)
             kinds.setdefault(entry.ranks, place)
             named[output].append(Named(entry.taxa, place, entry.class_id))
     ranks = max(kinds, key=len, default=(LABEL,))
@@ -245,6 +246,20 @@ def _listed(
                 f"{', '.join(ranks)} as in {kinds[ranks]}."
             )
     return ranks, named
+
+
+def _name(entry: Any, place: str) -> str:
+    """An entry of a sequence that is a name: pandas has NaN for an empty cell."""
+    if not isinstance(entry, str):
+        raise UserError(
+            f"{place}: found {entry!r}, expected a Lineage, a name, or None for an "
+            "output without a meaning here. Numbers of labels are given with order=."
+        )
+    if not entry.strip():
+        raise UserError(
+            f"{place}: the name is empty. Give None for an output without a meaning."
+        )
+    return entry
 
 
 def _lineage(name: str, inat: bool, place: str) -> Lineage:

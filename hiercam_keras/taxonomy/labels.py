@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
+from hiercam_keras import wording
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy import homonyms as homonyms_lib
 from hiercam_keras.taxonomy.lineage import OTHER, Lineage, unnamed_below
@@ -316,12 +317,11 @@ def _log(labels: Labels) -> None:
         merged = [f"{names[i]} {n}" for i, n in sorted(counts.items()) if n > 1]
         missing = [name for i, name in enumerate(names) if i not in counts]
         logging.info(
-            "%s%s: %d outputs are %d %s; %d are left out",
+            "%s%s: %s are %s; %d are left out",
             labels.source,
             at,
-            len(head.columns),
-            len(counts),
-            head.rank,
+            wording.count(len(head.columns), "output"),
+            wording.count(len(counts), head.rank),
             left_out,
         )
         if merged:

@@ -243,3 +243,25 @@ def test_orders():
     ):
         with pytest.raises(UserError, match=part):
             from_order(order, tree)
+
+
+def test_cells_without_a_value_are_no_taxa(read):
+    """R writes NA where pandas writes nothing."""
+    rows = "family,species\nA,a\nNA,NA\nB,NA\n"
+    labels, empty = read(rows), read(rows.replace("NA", ""))
+    assert names(labels) == names(empty) == ["a", None, "B sp."]
+
+
+@pytest.mark.parametrize("entry", [float("nan"), 3, b"c", "", " "])
+def test_entries_that_are_no_names(entry):
+    with pytest.raises(UserError, match="output 2: .*None for an output without a mea"):
+        as_labels(["a", "b", entry])
+    tree = Taxonomy([Lineage((name,), ("label",)) for name in "ab"])
+    with pytest.raises(UserError, match="output 2: .*None for an output without a mea"):
+        as_labels(["a", "b", entry], tree)
+
+
+def test_the_count_of_outputs_has_its_nouns(read, caplog):
+    with caplog.at_level("INFO", logger="absl"):
+        read("label\nhen\nhen\ncrow\n")
+    assert "3 outputs are 2 labels; 0 are left out" in caplog.text
