@@ -69,7 +69,7 @@ def _find(place: str) -> tuple[Path, bool]:
     if (name := path.stem if by_path else place) in names():
         return folder() / f"{name}.py", True
     raise UserError(
-        f"there is no such file in {Path.cwd()}, and no experiment of this name. "
+        f"there is no file {place} in {Path.cwd()}, and no experiment of this name. "
         f"Experiments are {', '.join(names())}."
     )
 

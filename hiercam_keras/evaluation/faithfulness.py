@@ -80,6 +80,11 @@ def faithfulness(
       UserError: images that are not those of the result, or a model that reads its
         outputs in another way than the Explainer did.
     """
+    if not isinstance(result, Explanation):
+        raise UserError(
+            "the third argument is the Explanation of the images, which an Explainer "
+            f"returns; found {type(result).__name__}"
+        )
     images = np.asarray(images)
     if images.shape[:3] != (len(result), *result.image_size):
         raise UserError(

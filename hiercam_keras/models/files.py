@@ -133,7 +133,11 @@ def read_keras(
     """
     metadata = metadata or {}
     if not zipfile.is_zipfile(path):
-        raise UserError(f"{path}: not a Keras model file, expected what a save wrote.")
+        found = "no .keras file" if os.path.exists(path) else "there is no such file"
+        raise UserError(
+            f"{path}: {found}. Expected one that `model.save('net.keras')` of Keras 3 "
+            "wrote; a network in another format is loaded and saved so first."
+        )
     try:
         with numpy_initializers():
             model = keras.saving.load_model(path, compile=False, safe_mode=True)

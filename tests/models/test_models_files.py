@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.models import files
 from hiercam_keras.models.files import load_model, read_metadata, save_model
 from hiercam_keras.models.xla_layers import KINDS, accelerate, accelerated_layers
 
@@ -155,3 +156,11 @@ def test_code_in_a_file_is_not_run(images, tmp_path):
     save_model(path, model, METADATA)
     with pytest.raises(UserError, match="cannot load it"):
         load_model(path)
+
+
+def test_a_missing_file_and_one_of_another_kind(tmp_path):
+    (tmp_path / "net.h5").write_bytes(b"\x89HDF")
+    with pytest.raises(UserError, match="net.h5: no .keras file. Expected one that"):
+        files.read_keras(tmp_path / "net.h5")
+    with pytest.raises(UserError, match="net.keras: there is no such file. Expected"):
+        files.read_keras(tmp_path / "net.keras")
