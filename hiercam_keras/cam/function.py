@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 from hiercam_keras.cam import arrays
 from hiercam_keras.cam.base_explainer import BaseExplainer
@@ -241,6 +242,8 @@ class FunctionExplainer(BaseExplainer):
                     f"images {('B', *images.shape[1:])}; expected floats (B, h, w, C), "
                     "or for tokens reshape="
                 )
+            if self._data_format == CHANNELS_LAST and not self._tokens:
+                _warn_of_channels_first(name, array.shape, images.shape)
             layer = Layer(str(name), array.shape, array.dtype, self._fold)
             if layer.map_size() == (1, 1):
                 raise UserError(
@@ -273,6 +276,30 @@ def explain_function(
     """
     explain = FunctionExplainer(f, g, variables=variables, method=method, **settings)
     return explain(images, asked, seeds=seeds)
+
+
+def _warn_of_channels_first(name: Any, shape: tuple, image: tuple) -> None:
+    """Says that the cells of a map have the proportions of the images in the last two
+    axes and not in the first two; each may be a cell off."""
+    height, width = image[1:3]
+
+    def fits(rows: int, columns: int) -> bool:
+        return abs(rows * width - columns * height) <= max(height, width)
+
+    _, one, two, three = shape
+    if fits(two, three) and not fits(one, two):
+        logging.warning(
+            "the activations %r of shape (B, %d, %d, %d) are read as maps of %d x %d "
+            "cells, for images of %d x %d. If they are channels first, let f return "
+            "jnp.moveaxis(activations, 1, -1), or give data_format='channels_first' "
+            "where the images are, too",
+            name,
+            *shape[1:],
+            one,
+            two,
+            height,
+            width,
+        )
 
 
 def _no_others(other_inputs: Any, count: int) -> tuple:

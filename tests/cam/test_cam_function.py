@@ -390,3 +390,22 @@ def test_no_keras_is_imported():
         [sys.executable, "-c", _ALONE], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+def test_maps_that_have_the_proportions_of_images_in_other_axes(caplog):
+    """Channels first in place of last; one cell off is no sign of it."""
+
+    def explained(shape, size=(32, 32)):
+        caplog.clear()
+        image = np.zeros((1, *size, 3), np.uint8)
+
+        def f(x):
+            return jnp.zeros((x.shape[0], *shape)) + x.mean((1, 2, 3), keepdims=True)
+
+        explain_function(f, lambda a: a.mean((1, 2))[:, :2], image)
+        return "If they are channels first" in caplog.text
+
+    assert explained((5, 8, 8))
+    assert explained((9, 4, 6), (40, 60))
+    assert not explained((8, 8, 5)) and not explained((8, 7, 7))
+    assert not explained((4, 6, 6), (40, 60))
