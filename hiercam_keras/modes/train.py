@@ -84,7 +84,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
         source.records, split, everything, settings.rank, config.data.untrained_taxa
     )
     for rank in settings.rank:
-        taxonomy.check_trainable(rank)
+        untrained.check_trainable(taxonomy, everything, rank)
     runtime.start(config.seed, config.model.dtype, config.distribution.devices)
     seen, _ = split.select(source.records, "train")
     batch_size = _batch_size(folder, settings, len(seen))

@@ -64,6 +64,25 @@ def taxonomy_of(
     return taxonomy, truth
 
 
+def check_trainable(taxonomy: Taxonomy, everything: Taxonomy, rank: str) -> None:
+    """See `Taxonomy.check_trainable`; where the split is the reason, it is named.
+
+    Args:
+      taxonomy: of the heads.
+      everything: of all records.
+      rank: that is trained.
+    """
+    rank = everything.check_trainable(rank)
+    if taxonomy.num_labels(rank) > 1:
+        return
+    raise UserError(
+        f"of {wording.count(everything.num_labels(rank), 'taxon')} at the rank "
+        f"{rank!r} only {taxonomy.names(rank)[0]} has a training image: the others' "
+        "are in val and test. Add images of them, or deal all images again "
+        "(--config.data.split_seed=1)."
+    )
+
+
 def known(
     records: Sequence[Record], truth: Taxonomy | Trained, ranks: Sequence[str]
 ) -> list[Record]:

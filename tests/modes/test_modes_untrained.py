@@ -217,3 +217,17 @@ def test_one_photograph_of_each(tmp_path, singles, caplog):
     said = tiny_birds.run("guide", config, rank=("genus",))
     assert "14 pictures that the model learned from" in said
     assert "no picture of the test split is of a genus" in caplog.text
+
+
+def test_two_taxa_of_which_one_is_trained(dealt):
+    records, split = dealt
+    everything = Taxonomy(record.lineage for record in records)
+    taxonomy, _ = choose(dealt, "drop")  # train has hawks alone
+    untrained.check_trainable(taxonomy, everything, "species")
+    with pytest.raises(UserError, match="of 2 taxa at the rank 'order' only Accipitri"):
+        untrained.check_trainable(taxonomy, everything, "order")
+    kept, _ = choose(dealt, "keep")
+    untrained.check_trainable(kept, everything, "order")
+    hawks = Taxonomy(record.lineage for record in records if "Acc" in record.example_id)
+    with pytest.raises(UserError, match="has a single taxon in these data"):
+        untrained.check_trainable(hawks, hawks, "order")
