@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from hiercam_keras import workdir
+from hiercam_keras import wording, workdir
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 
@@ -271,13 +271,15 @@ def _note(records, parts):
     seen = defaultdict(set)
     for record in records:
         seen[_species(record)].add(where[record.example_id])
+    ranks = {record.lineage.ranks[-1] for record in records if record.lineage}
+    rank = ranks.pop() if len(ranks) == 1 else "taxon"
     names = {name for name in NAMES if parts[name]}
     short = sum(found != names for found in seen.values())
     if not short:
         return ""
     return (
-        f"{short} of {len(seen)} species have too few images to be in every split; "
-        "they were dealt out by the seed so that the fractions hold overall."
+        f"{short} of {wording.count(len(seen), rank)} have too few images to be in "
+        "every split; they were dealt out by the seed so that the fractions hold overall."
     )
 
 
