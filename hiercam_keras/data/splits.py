@@ -279,7 +279,8 @@ def _note(records, parts):
         return ""
     return (
         f"{short} of {wording.count(len(seen), rank)} have too few images to be in "
-        "every split; they were dealt out by the seed so that the fractions hold overall."
+        "every split; they were dealt out by the seed so that the fractions hold "
+        "overall."
     )
 
 

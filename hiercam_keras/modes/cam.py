@@ -60,8 +60,8 @@ def _explain_split(network: Network, data: RunData, settings: Settings) -> str:
     maps = store.open(folder)
     degenerate = int(np.sum(maps.column("degenerate")))
     said = (
-        f"{wording.count(len(maps), 'map')} of the {settings.split} split, {made} of "
-        f"them made now, {degenerate} without a heatmap"
+        f"{wording.count(len(maps), 'map')} of {data.in_words(settings.split)}, "
+        f"{made} of them made now, {degenerate} without a heatmap"
     )
     shown = data.records(settings.split)[: None if number < 0 else number]
     if shown and multihost.is_primary():

@@ -59,7 +59,7 @@ def write(
     evidence = data.source.evidence or {}
     noun = data.config.data.noun
     ranks = _shared_ranks(columns)
-    sections = choose_sections(compared.table, settings)
+    sections = choose_sections(compared.table, settings, data.in_words(settings.split))
     wanted = {one for section in sections for one in section.example_ids}
     records = [r for r in data.records(settings.split) if r.example_id in wanted]
     steps = _steps(own, records, settings.split)
@@ -164,8 +164,11 @@ def _curves(own: Sequence[Column], summary: Sequence[Mapping[str, Any]]) -> dict
     return {"curves": curves, "chances": chances}
 
 
-def choose_sections(table: Table, settings: Settings) -> list[schema.Section]:
-    """By the seed, in the order drawn, and where heatmaps agree most and least."""
+def choose_sections(
+    table: Table, settings: Settings, split: str
+) -> list[schema.Section]:
+    """By the seed, in the order drawn, and where heatmaps agree most and least;
+    `split` is what the pictures are of, in words."""
     config = settings.config
     ids = table.example_ids.astype(object)
     agreement = table.pictures["agreement"]
@@ -180,8 +183,8 @@ def choose_sections(table: Table, settings: Settings) -> list[schema.Section]:
     return [
         schema.Section(
             "Drawn by seed",
-            f"{count} of {wording.count(len(ids), 'picture')} of the {settings.split} "
-            f"split, in the order in which seed {config.seed} draws them.",
+            f"{count} of {wording.count(len(ids), 'picture')} of {split}, "
+            f"in the order in which seed {config.seed} draws them.",
             tuple(ids[drawn]),
         ),
         schema.Section(
@@ -353,8 +356,9 @@ def _facts(columns: list[Column], settings: Settings) -> dict[str, str]:
         unknown = {"training data, split and seed": f"unknown of {', '.join(imported)}"}
     versions = runtime.versions()
     packages = ("hiercam_keras", "keras", "jax", "numpy")
+    split = columns[0].data.in_words(settings.split)
     return {
-        "data": f"{columns[0].data.data_name}, {settings.split} split",
+        "data": f"{columns[0].data.data_name}, {split.removeprefix('the ')}",
         "runs": runs,
         **unknown,
         "method": f"{config.cam.method} of the predicted taxon at "

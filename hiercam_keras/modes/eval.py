@@ -50,15 +50,16 @@ def run(settings: Settings) -> str:
     rows = write_tables(folder, data, found, network)
     write_paths(folder / "paths.csv", found.logits, found.labels, data.taxonomy)
     tree, trust = write_trust(folder, network, found, fitted)
+    asked = data.in_words(settings.split)
     told = data.unanswerable(
         data.records(settings.split),
         [row[0] for row in rows],
-        f"{settings.split} image",
+        f"{settings.split} image" if "split" in asked else "image",
     )
     if data.may_lack_taxa:
         write_unknown(folder / "unknown.csv", lost)
     lines = [
-        f"{this.path}, {settings.split} split, 95 % intervals",
+        f"{this.path}, {asked.removeprefix('the ')}, 95 % intervals",
         tables.format_table(HEADER, [_shown(row) for row in rows]),
         *filter(None, [told, one_answer(found, data.taxonomy, this.imported)]),
         "",

@@ -280,8 +280,9 @@ def _facts(data: RunData, settings: Settings) -> dict[str, str]:
     versions = runtime.versions()
     packages = ("hiercam_keras", "keras", "jax", "numpy")
     unknown = {"training data, split and seed": "unknown"} if data.run.imported else {}
+    split = data.in_words(settings.split)
     return {
-        "data": f"{data.data_name}, {settings.split} split",
+        "data": f"{data.data_name}, {split.removeprefix('the ')}",
         "run": str(data.run.path),
         "maps": f"{data.config.cam.method} of the steps into each true taxon, at "
         f"{data.config.cam.layer or 'the last activation'}",

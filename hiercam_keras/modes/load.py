@@ -217,6 +217,11 @@ class RunData:
             return None
         return self.split.select(self.source.records, "train")[0]
 
+    def in_words(self, split: str) -> str:
+        """`the test split`, or `all images` where none were kept apart."""
+        whole = self.run.imported and not (self.split.train or self.split.val)
+        return "all images" if whole else f"the {split} split"
+
     def has_images(self, split: str) -> bool:
         """Whether any image of train, val or test is there."""
         return bool(self.split.select(self.source.records, split)[0])

@@ -127,8 +127,8 @@ def test_most_and_least_agreeing_are_sorted(trained, compared):
         np.array(ids), np.array(ids), (), (), {},
         {"agreement": np.array(list(agreement.values()))},
     )  # fmt: skip
-    settings = Settings("compare", trained.config)
-    chosen, most, least = compare_page.choose_sections(numbers, settings)
+    settings, split = Settings("compare", trained.config), "the test split"
+    chosen, most, least = compare_page.choose_sections(numbers, settings, split)
     ordered = sorted(ids, key=agreement.get)
     assert [agreement[one] for one in least.example_ids] == [
         agreement[one] for one in ordered[:2]
@@ -137,13 +137,13 @@ def test_most_and_least_agreeing_are_sorted(trained, compared):
         agreement[one] for one in ordered[::-1][:2]
     ]
     assert len(chosen.example_ids) == 4 and set(chosen.example_ids) <= set(ids)
-    again = compare_page.choose_sections(numbers, settings)[0]
+    again = compare_page.choose_sections(numbers, settings, split)[0]
     assert again.example_ids == chosen.example_ids
     # All of them come in the order drawn, so that the first ones are of many taxa, and
     # fewer are the first of these.
     config = trained.config.copy_and_resolve_references()
     config.compare.num_images = -1
-    every = compare_page.choose_sections(numbers, Settings("compare", config))[0]
+    every = compare_page.choose_sections(numbers, Settings("compare", config), split)[0]
     assert sorted(every.example_ids) == sorted(ids) != list(every.example_ids)
     assert every.example_ids[:4] == chosen.example_ids
 
