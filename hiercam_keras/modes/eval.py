@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import file_names, runtime, tables
+from hiercam_keras import file_names, runtime, tables, wording
 from hiercam_keras.metrics import classification, hierarchy, resampling
 from hiercam_keras.modes import eval_calibration, eval_hierarchy
 from hiercam_keras.modes.load import RunData, find_runs, open_run
@@ -70,9 +70,11 @@ def run(settings: Settings) -> str:
     else:
         lines.append("no calibration: the labels are independent sigmoids")
     if len(rows) > 1:
+        whole, total = tree["whole_lineages"], len(found.example_ids)
+        of = f" (of {wording.count(whole, 'image')})" if whole < total else ""
         lines.append(
             f"answers on one path of the tree: {tree['path_consistency']:.3f}, right "
-            f"at every rank: {_number(tree['full_path_accuracy'])}"
+            f"at every rank: {_number(tree['full_path_accuracy'])}{of}"
         )
     lines.append(f"tables: {folder}")
     return "\n".join(lines)

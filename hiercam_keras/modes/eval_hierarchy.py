@@ -22,6 +22,7 @@ HEADER = (
     "hierarchical_f1",
     "images",
     "mistakes",  # that mistake_severity is the mean of
+    "whole_lineages",  # images that hierarchical_* are of: their finest taxon is known
 )
 
 
@@ -67,6 +68,7 @@ def write(
         "ranks": [_plain(dict(zip(HEADER, row, strict=True))) for row in rows],
         "path_consistency": float(consistent.mean()),
         "full_path_accuracy": float(right.mean()) if len(right) else None,
+        "whole_lineages": len(right),
         "all_answers": _plain({f"hierarchical_{k}": v for k, v in union.items()}),
     }
     workdir.write_json(folder / "hierarchy.json", about)
@@ -98,6 +100,7 @@ def _row(rank, scores, truth, finest_truth, finest, taxonomy) -> list[Any]:
         shares["f1"],
         len(truth),
         int((predicted != truth).sum()),
+        int(whole.sum()),
     ]
 
 

@@ -36,6 +36,20 @@ def scores(predicted, num):
     return logits
 
 
+def test_images_of_an_unknown_species_are_counted_apart(tmp_path):
+    """Of four images the species of one is known: the order counts all of them, what
+    needs the whole lineage counts one."""
+    answers = {"order": scores([0, 0, 1, 1], 2), "species": scores([0, 0, 3, 3], 4)}
+    labels = {"order": np.array([0, 0, 0, 1]), "species": np.array([0, -1, -1, -1])}
+    about = eval_hierarchy.write(tmp_path, answers, labels, TREE)
+    order, species = about["ranks"]
+    assert (order["images"], order["accuracy"], order["mistakes"]) == (4, 3 / 4, 1)
+    assert species["images"] == 1
+    for row in (order, species, about):
+        assert row["whole_lineages"] == 1
+    assert about["full_path_accuracy"] == 1
+
+
 def test_hierarchy_by_hand(tmp_path):
     answers = {
         "order": scores([0, 0, 0, 1], 2),
@@ -60,6 +74,7 @@ def test_hierarchy_by_hand(tmp_path):
     assert rows["order"]["mistake_severity"] is None
     assert about["path_consistency"] == 3 / 4  # image 2: order a, family f, species v
     assert about["full_path_accuracy"] == 2 / 4
+    assert about["whole_lineages"] == rows["order"]["whole_lineages"] == 4
     # Image 2 is asked three ways: a; f; and b, h, v. Of its five taxa a is right.
     union = about["all_answers"]
     assert union["hierarchical_precision"] == pytest.approx((3 + 2 + 1 + 3) / (9 + 5))

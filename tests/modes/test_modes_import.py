@@ -78,7 +78,7 @@ def test_every_mode_runs_on_an_imported_network(config, tmp_path, species, drawn
         config, tmp_path / "a", network(3, "softmax", 1), kinds[:3], "two"
     )  # fmt: skip
     said = asked("cam", config, run, drawn)
-    assert "80 maps of the test split, 80 of them made now" in said
+    assert "80 maps of all images, 80 of them made now" in said
     photo = sorted(drawn.rglob("*.jpg"))[0]
     said = tiny_birds.run("cam", config, workdir=str(run), image=str(photo))
     assert (run / "cam" / f"{photo.stem}.png").exists() and "order" in said
@@ -106,6 +106,8 @@ def test_every_mode_runs_on_an_imported_network(config, tmp_path, species, drawn
     }  # fmt: skip
     page = (out / "index.html").read_text()
     assert "60 pictures of a family that it knows" in page and ">unknown<" in page
+    assert "of 80 pictures of all images, in the order" in page
+    assert "test split" not in page + guide
 
 
 def test_compared_with_a_network_that_was_trained_here(
