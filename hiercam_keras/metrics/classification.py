@@ -143,9 +143,9 @@ def balanced_accuracy(matrix: Confusion) -> float:
 def majority_chance(train_labels: Any, test_labels: Any, num_labels: int) -> float:
     """Accuracy of always answering with the commonest label of the training split.
 
-    Of equally common labels the smallest is used. NaN without images in either split.
-    Images with a test label of -1, a taxon that the model does not know, are not
-    counted.
+    The mean over equally common labels: each would do. NaN without images in either
+    split. Images with a test label of -1, a taxon that the model does not know, are
+    not counted.
 
     Args:
       train_labels, test_labels: integers (N,) and (M,).
@@ -156,7 +156,9 @@ def majority_chance(train_labels: Any, test_labels: Any, num_labels: int) -> flo
     test = _labels(test[test >= 0], num_labels)
     if not (train.size and test.size):
         return float("nan")
-    return float(np.mean(test == np.bincount(train, minlength=num_labels).argmax()))
+    counts = np.bincount(train, minlength=num_labels)
+    commonest = counts == counts.max()
+    return float(np.mean(commonest[test]) / commonest.sum())
 
 
 def wilson_interval(

@@ -129,7 +129,7 @@ class Network:
         if self.labels is None:
             # The only head's output has no name.
             rank = self.ranks[0] if len(self.ranks) == 1 else None
-            return {"taxonomy": self.taxonomy, "rank": rank}
+            return {"taxonomy": self.taxonomy, "rank": rank, "probabilities": False}
         return {
             "labels": self.labels,
             "activation": self.activation,

@@ -25,7 +25,9 @@ from hiercam_keras.cam import store
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import run_folder
-from hiercam_keras.taxonomy.lineage import parse_class_name
+from hiercam_keras.runs.network import Network
+from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
+from hiercam_keras.taxonomy.tree import Taxonomy
 
 
 def test_the_record_says_what_is_known_and_what_is_not(config, tmp_path, species):
@@ -253,3 +255,15 @@ def test_pixels_are_asked_for_where_no_layer_shows_them(
     imported(config, tmp_path / "b", bare, kinds, **chosen)
     imported(config, tmp_path / "c", network(2), kinds)
     assert "model.preprocessing" not in caplog.text
+
+
+def test_logits_of_a_training_are_never_taken_for_something_else(caplog):
+    """Those of a network that has learned little may all be within 0 and 1."""
+    taxonomy = Taxonomy([Lineage((name,), ("label",)) for name in "ab"])
+    model = network(2)
+    kernel, bias = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([0 * kernel, 0 * bias + 0.4])
+    trained = Network(model, taxonomy, ("label",), "conv2", 2)
+    result = trained.explainer()(np.zeros((2, SIDE, SIDE, 3), np.uint8))
+    np.testing.assert_allclose(result.logits, 0.4, atol=1e-6)
+    assert "look like" not in caplog.text
