@@ -152,7 +152,7 @@ def _check_same_split(opened: Sequence[RunData], split: str) -> None:
         if trained and other.taxonomy != first.taxonomy:
             raise UserError(
                 f"{first.run.path} and {other.run.path} have different taxonomies. "
-                "Train both on the same data."
+                "Train both on the same data, with the same data.untrained_taxa."
             )
 
 

@@ -161,7 +161,9 @@ def _sentences(
     )
     finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
     every = data.records(split) if data.may_lack_taxa else evidence.records
-    blind = data.unanswerable(every, [finest])
+    blind = data.unanswerable(
+        every, [finest], then="are left out at every rank: a guide needs whole lineages"
+    )
     sentences = [first, *filter(None, [blind])]
     off = np.stack([evidence.of("off_object", rank) for rank in evidence.ranks])
     known = off[np.isfinite(off)]

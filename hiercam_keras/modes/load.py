@@ -168,13 +168,20 @@ class RunData:
         return {rank: Counter() for rank in ranks}
 
     def unanswerable(
-        self, records: Sequence[Record], ranks: Sequence[str], what: str = "picture"
+        self,
+        records: Sequence[Record],
+        ranks: Sequence[str],
+        what: str = "picture",
+        then: str = "are not counted at that rank",
     ) -> str:
-        """A sentence on images about which the network cannot be right; "" without."""
+        """A sentence on images about which the network cannot be right; "" without.
+
+        `then` says what becomes of those of taxa that the network does not know.
+        """
         if self.may_lack_taxa:
             lost = self.unknown(records, ranks)
             trained = not self.run.imported
-            return truths.sentence(lost, len(records), what, trained)
+            return truths.sentence(lost, len(records), what, trained, then)
         train = self.training_records()
         return unseen.of_split(train, records, ranks, self.taxonomy, what)
 

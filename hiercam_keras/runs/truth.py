@@ -97,6 +97,7 @@ def sentence(
     total: int,
     what: str = "image",
     trained: bool = False,
+    then: str = "are not counted at that rank",
 ) -> str:
     """What the network does not know; "" where it knows all.
 
@@ -105,6 +106,7 @@ def sentence(
       total: all images.
       what: noun of an image.
       trained: the network is one of ours, which knows the taxa that it was trained on.
+      then: what becomes of these images.
     """
     parts = []
     for rank, names in found.items():
@@ -120,7 +122,7 @@ def sentence(
         of += f"no training image shows the taxon of {'; '.join(parts)}"
     else:
         of += f"the network does not know the taxon of {'; '.join(parts)}"
-    return f"{of}. They are not counted at that rank."
+    return f"{of}. They {then}."
 
 
 def _name(lineage: Lineage | None, rank: str) -> str:

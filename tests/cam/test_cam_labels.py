@@ -320,7 +320,7 @@ def test_one_logit_of_two_named_classes(pictures):
         close(result.scores[:, 0], sign * z)
         close(result.probabilities[:, 0], expit(sign * z))
         close(result.cams[:, 0], maps_of(plain, pictures, np.full((4, 1), sign)))
-    with pytest.raises(UserError, match="1 rows.*2 outputs .its one logit is two"):
+    with pytest.raises(UserError, match="1 row for.*2 outputs .its one logit is two"):
         cam.Explainer(model, labels=["bird"])
     with pytest.raises(UserError, match="all outputs.*but those of one label"):
         cam.Explainer(model, labels=[None, "bird"])
