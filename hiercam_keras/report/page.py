@@ -85,8 +85,9 @@ def _summary(models: Sequence[Model], noun: str) -> dict[str, list]:
         "model": [m.name for m in models],
         "rank": [m.rank for m in models],
         "classes": [m.num_classes for m in models],
-        "pictures": [html.cell(m.pictures) for m in models],
-        "test accuracy": [style.percent(m.accuracy, 1) for m in models],
+        "accuracy": [style.percent(m.accuracy, 1) for m in models],
+        # Fewer than the maps' where a network does not know all taxa.
+        "accuracy over": [html.cell(m.pictures) for m in models],
         "95 % interval": [_interval(m.accuracy_interval) for m in models],
         "guessing": [_chance(m.chance) for m in models],
         "mean heatmap area": [_share(m.heatmap_area) for m in models],

@@ -110,7 +110,7 @@ def test_every_mode_runs_on_an_imported_network(config, tmp_path, species, drawn
     page = (out / "index.html").read_text()
     assert "60 pictures of a family that it knows" in page and ">unknown<" in page
     assert "of 80 pictures of all images, in the order" in page
-    assert "test split" not in page + guide
+    assert "test split" not in page + guide and "accuracy over" in page
 
 
 def test_compared_with_a_network_that_was_trained_here(
