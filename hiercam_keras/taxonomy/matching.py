@@ -14,10 +14,8 @@ least one ancestor agrees: within one code of nomenclature no genus has the name
 another.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
-
-import numpy as np
 
 from hiercam_keras.taxonomy.lineage import Lineage, full_name, spelled
 from hiercam_keras.taxonomy.rank_columns import level
@@ -34,39 +32,6 @@ class Match(NamedTuple):
 
     labels: dict[str, int]
     doubts: tuple[str, ...]
-
-
-class Matches(NamedTuple):
-    """What a taxonomy knows of several lineages.
-
-    Attributes:
-      labels: by each rank of the taxonomy, int32 (N,), -1 for unknown taxa.
-      doubts: those of all lineages, each once.
-    """
-
-    labels: dict[str, np.ndarray]
-    doubts: tuple[str, ...]
-
-
-def match(taxonomy: Taxonomy, lineage: Lineage) -> dict[str, int]:
-    """Label at each rank of the taxonomy, -1 where it does not know the taxon."""
-    return find(taxonomy, lineage).labels
-
-
-def match_all(taxonomy: Taxonomy, lineages: Iterable[Lineage]) -> Matches:
-    """As `find`, of many lineages."""
-    known: dict[Lineage, Match] = {}
-    found = []
-    for lineage in lineages:
-        if lineage not in known:
-            known[lineage] = find(taxonomy, lineage)
-        found.append(known[lineage].labels)
-    labels = {
-        rank: np.array([one[rank] for one in found], np.int32)
-        for rank in taxonomy.ranks
-    }
-    doubts = (doubt for one in known.values() for doubt in one.doubts)
-    return Matches(labels, tuple(dict.fromkeys(doubts)))
 
 
 def find(taxonomy: Taxonomy, lineage: Lineage) -> Match:
