@@ -64,10 +64,12 @@ def write(
     right = hierarchy.full_path_correct(of_known, leaves, finest, taxonomy)
     union = hierarchy.hierarchical_precision_recall(leaves, finest, of_known, taxonomy)
     about = {
-        "ranks": [_plain(dict(zip(HEADER, row, strict=True))) for row in rows],
+        "ranks": [tables.json_row(dict(zip(HEADER, row, strict=True))) for row in rows],
         "path_consistency": float(consistent.mean()),
         "full_path_accuracy": float(right.mean()) if len(right) else None,
-        "all_answers": _plain({f"hierarchical_{k}": v for k, v in union.items()}),
+        "all_answers": tables.json_row(
+            {f"hierarchical_{k}": v for k, v in union.items()}
+        ),
     }
     workdir.write_json(folder / "hierarchy.json", about)
     return about
@@ -99,11 +101,3 @@ def _row(rank, scores, truth, finest_truth, finest, taxonomy) -> list[Any]:
         len(truth),
         int((predicted != truth).sum()),
     ]
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """NaN is no JSON."""
-    return {
-        name: None if isinstance(value, float) and value != value else value
-        for name, value in row.items()
-    }
