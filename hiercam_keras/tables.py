@@ -130,6 +130,14 @@ def format_table(
     return "\n".join(lines)
 
 
+def json_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with None for NaN and infinity, which JSON does not have."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }
+
+
 def _write_row(buffer: io.StringIO, cells: Sequence[Any]) -> None:
     cells = [safe_cell(cell) for cell in cells]
     # Some Python versions do not quote a carriage return, which would end the line.

@@ -34,6 +34,9 @@ EXTERNAL = {
     "keras": ("models/", "training/", "cam/", "modes/", "runtime.py", "api.py"),
     "cv2": ("metrics/",),
     "absl.flags": ("cli.py",),
+    "fcntl": ("locks.py",),
+    "filelock": (),
+    "platformdirs": ("cache_folder.py",),
     "torch": (),
 }
 _BASE = {
@@ -41,6 +44,7 @@ _BASE = {
     "csv_files",
     "errors",
     "file_names",
+    "locks",
     "maps",
     "progress",
     "signals",
@@ -58,6 +62,7 @@ ROOMS = {
     "cache_folder": set(),
     "errors": set(),
     "file_names": set(),
+    "locks": set(),
     "workdir": set(),
     "progress": set(),
     "csv_files": set(),
@@ -237,6 +242,10 @@ def _defined(path):
         ("is_degenerate", ["maps.py"]),
         ("energy", ["cam/heatmaps.py", "maps.py"]),  # of resized maps, by the other
         ("minmax", ["maps.py"]),
+        ("heatmap", ["cam/heatmaps.py"]),
+        ("same_shape", ["data/geometry.py"]),
+        ("try_lock", ["locks.py"]),
+        ("user_cache", ["cache_folder.py"]),
         ("HOT", ["maps.py"]),
         ("Estimate", ["metrics/resampling.py"]),
         ("too_few", ["wording.py"]),
@@ -252,13 +261,29 @@ def test_there_is_one_definition(name, homes):
     assert found == homes
 
 
-def test_intervals_are_made_in_one_place():
-    """Quantiles of distributions, and resamples, are those of intervals."""
-    words = ("ppf", "stdtrit", "multinomial")
-    found = [
+def _callers(*names):
+    """Files that call a function or method of one of the names."""
+    return {
         str(path.relative_to(PACKAGE))
         for path in FILES
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in words
-    ]
-    assert set(found) == {"metrics/resampling.py", "metrics/classification.py"}
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "attr", getattr(node.func, "id", "")) in names
+    }
+
+
+def test_csv_files_are_read_in_one_place():
+    """With its delimiters, encodings and errors."""
+    readers = ("reader", "DictReader", "genfromtxt", "loadtxt")
+    assert _callers(*readers) == {"csv_files.py"}
+
+
+def test_files_are_locked_in_one_place():
+    """Who imports fcntl is among the outside modules, above."""
+    assert _callers("flock", "lockf") == {"locks.py"}
+
+
+def test_intervals_are_made_in_one_place():
+    """Quantiles of distributions, and resamples, are those of intervals."""
+    found = _callers("ppf", "stdtrit", "multinomial")
+    assert found == {"metrics/resampling.py", "metrics/classification.py"}

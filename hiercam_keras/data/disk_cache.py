@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from hiercam_keras import workdir
+from hiercam_keras import locks, workdir
 from hiercam_keras.cache_folder import cache_folder, expanded
-from hiercam_keras.data import disk_lock, resize_windows
+from hiercam_keras.data import resize_windows
 from hiercam_keras.errors import UserError
 
 SCHEMA_VERSION = 1
@@ -106,7 +106,9 @@ def open_or_make(
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
     found = _open(place, starts, where.num_bytes)
     if found is None:
-        with disk_lock.alone(place):
+        workdir.make_dir(folder, workdir.DECODED_FLAG)
+        lock = place.with_name(f".{place.name}.lock")
+        with locks.wait(lock, f"the cache {place}", workdir.DECODED_FLAG):
             # Another process may have written it while this one waited.
             found = _open(place, starts, where.num_bytes)
             if found is None:

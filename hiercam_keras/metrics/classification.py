@@ -87,15 +87,6 @@ class Confusion:
         matrix[self.true, self.predicted] = self.count
         return matrix
 
-    def worst(self, limit: int = 20) -> list[tuple[int, int, int]]:
-        """The most frequent mistakes as (true, predicted, count), largest first."""
-        wrong = np.flatnonzero(self.true != self.predicted)
-        order = wrong[np.argsort(-self.count[wrong], kind="stable")][:limit]
-        return [
-            (int(self.true[i]), int(self.predicted[i]), int(self.count[i]))
-            for i in order
-        ]
-
 
 def confusion(labels: Any, predicted: Any, num_labels: int) -> Confusion:
     """Confusion matrix of label arrays (N,) as sparse rows.

@@ -136,15 +136,15 @@ def explain_photo(
     asked: tuple[str, int] | None = None,
     scale: str = map_scale.MAP,
 ) -> str:
-    """Writes the figure of one photo and tells the predicted lineage.
+    """Writes the figure of one photo and returns the predicted lineage as text.
 
     Args:
       explain: of the model.
       image: uint8 (S, S, 3), the model's input.
       record: of the photo.
       truth: gives the true labels, see `RunData.truth`.
-      path: of the figure, a PNG. Where a taxon is asked for by name, its overlay lies
-        beside it.
+      path: of the figure, a PNG. The overlay of a taxon that is asked for by name is
+        written to the same folder.
       method: a CAM method.
       asked: rank and label of a named taxon.
       scale: of the heat of a row of the figure, see `map_scale.show_row`.
@@ -168,14 +168,7 @@ def explain_photo(
     own = map_scale.show_row(cams[: len(ranks)], size, scale, one_head)
     chosen = map_scale.show_row(cams[len(ranks) : last], size, scale)
     others = [map_scale.show_row(cam[None], size) for cam in cams[last:]]
-    answers = [
-        _answer(explain, result, own, chosen, record, truth, k)
-        for k in range(len(ranks))
-    ]
-    for k in range(1, len(ranks)):
-        coarse, fine = (result.labels[0, at] for at in (k - 1, k))
-        parent = taxonomy.parents(ranks[k], ranks[k - 1])[fine]
-        answers[k] = dataclasses.replace(answers[k], nested=bool(parent == coarse))
+    answers = _answers(explain, result, own, chosen, record, truth)
     rows = [[a.rank, a.name, a.probability, a.true_name or ""] for a in answers]
     second = answers[-1].others[0]
     photo_figure.save_single(
@@ -194,16 +187,36 @@ def explain_photo(
     text = tables.format_table(("rank", "predicted", "probability", "true"), rows)
     if asked:
         name = taxonomy.names(asked[0])[asked[1]]
-        other = file_names.flat_name(record.example_id, ".png", taxon=name)
-        other = path.with_name(other)
-        flat = bool(result.degenerate[0, last + 1])
-        overlay.save_image(
-            other, overlay.overlay(image, others[1].heat[0], degenerate=flat)
-        )
-        share = float(result.probabilities[0, last + 1])
+        file = file_names.flat_name(record.example_id, ".png", taxon=name)
+        other, place = path.with_name(file), last + 1
+        flat = bool(result.degenerate[0, place])
+        drawn = overlay.overlay(image, others[1].heat[0], degenerate=flat)
+        overlay.save_image(other, drawn)
+        share = float(result.probabilities[0, place])
         text += f"\nasked for {name} (probability {share:.3f}): {other}"
     logging.debug("explained %s", record.example_id)
     return f"{record.example_id}\n{text}\nfigure: {path}"
+
+
+def _answers(
+    explain: BaseExplainer,
+    result: Any,
+    own: map_scale.ShownRow,
+    steps: map_scale.ShownRow,
+    record: Any,
+    truth: Taxonomy | Truth,
+) -> list[photo_figure.RankAnswer]:
+    """One answer for each map of `own`, and whether it is below the one before."""
+    answers = [
+        _answer(explain, result, own, steps, record, truth, k)
+        for k in range(len(own.heat))
+    ]
+    for k in range(1, len(answers)):
+        coarse, fine = result.labels[0, k - 1], result.labels[0, k]
+        parents = explain.space.taxonomy.parents(result.ranks[k], result.ranks[k - 1])
+        nested = bool(parents[fine] == coarse)
+        answers[k] = dataclasses.replace(answers[k], nested=nested)
+    return answers
 
 
 def _answer(
@@ -215,8 +228,7 @@ def _answer(
     truth: Taxonomy | Truth,
     k: int,
 ) -> photo_figure.RankAnswer:
-    """What was said at rank `k` of the two rows of maps; `steps` is empty where
-    there are none."""
+    """The answer at rank `k`, with its maps; `steps` is empty if there are none."""
     rank, step = result.ranks[k], k + len(own.heat)
     names = explain.space.taxonomy.names(rank)
     probability = result.rank_probabilities(rank)[0]

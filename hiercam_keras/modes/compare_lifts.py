@@ -151,11 +151,4 @@ def write(out: Path, lifts: Sequence[Lift]) -> None:
     """Writes lifts.csv, and the same rows in lifts.json."""
     rows = [dataclasses.asdict(one) for one in lifts]
     tables.write_csv(out / "lifts.csv", _FIELDS, rows)
-    plain = [
-        {
-            name: None if isinstance(v, float) and not math.isfinite(v) else v
-            for name, v in row.items()
-        }
-        for row in rows
-    ]
-    workdir.write_json(out / "lifts.json", plain)
+    workdir.write_json(out / "lifts.json", [tables.json_row(row) for row in rows])

@@ -66,11 +66,13 @@ def write(
     right = hierarchy.full_path_correct(of_known, leaves, finest, taxonomy)
     union = hierarchy.hierarchical_precision_recall(leaves, finest, of_known, taxonomy)
     about = {
-        "ranks": [_plain(dict(zip(HEADER, row, strict=True))) for row in rows],
+        "ranks": [tables.json_row(dict(zip(HEADER, row, strict=True))) for row in rows],
         "path_consistency": float(consistent.mean()),
         "full_path_accuracy": float(right.mean()) if len(right) else None,
         "whole_lineages": len(right),
-        "all_answers": _plain({f"hierarchical_{k}": v for k, v in union.items()}),
+        "all_answers": tables.json_row(
+            {f"hierarchical_{k}": v for k, v in union.items()}
+        ),
     }
     workdir.write_json(folder / "hierarchy.json", about)
     return about
@@ -103,11 +105,3 @@ def _row(rank, scores, truth, finest_truth, finest, taxonomy) -> list[Any]:
         int((predicted != truth).sum()),
         int(whole.sum()),
     ]
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """Replaces NaN by None, as JSON has no NaN."""
-    return {
-        name: None if isinstance(value, float) and value != value else value
-        for name, value in row.items()
-    }

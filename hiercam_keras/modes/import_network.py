@@ -17,12 +17,12 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from hiercam_keras import file_names, runtime, wording, workdir
+from hiercam_keras import file_names, locks, runtime, wording, workdir
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import imported, named, preprocessing, user_code
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
-from hiercam_keras.runs import run_folder, run_lock
+from hiercam_keras.runs import run_folder
 from hiercam_keras.taxonomy.label_table import read_labels
 from hiercam_keras.taxonomy.labels import OTHERS, Labels
 
@@ -59,7 +59,7 @@ def run(settings: Settings) -> str:
         labels = _labels(settings, given)
         name = config.name if "name" in settings.overrides else given.short
         folder = Path(settings.workdir or _default_folder(config, name, labels))
-        with workdir.made_dir(folder), run_lock.hold(folder, "a network is imported"):
+        with workdir.made_dir(folder), locks.hold(folder, "a network is imported"):
             return _import(settings, given, labels, name, folder)
 
 

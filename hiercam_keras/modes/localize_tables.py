@@ -107,7 +107,9 @@ def write(
         "without_map": scored.without_map,
         "maps_without_truth": scored.without_truth,
         "degenerate": scored.degenerate,
-        "figures": [_plain(dict(zip(HEADER, row, strict=True))) for row in rows],
+        "figures": [
+            tables.json_row(dict(zip(HEADER, row, strict=True))) for row in rows
+        ],
     }
     workdir.write_json(folder / "localization.json", about)
     for rank in taxonomy.ranks:
@@ -243,11 +245,3 @@ def _pxap(tally, control, kind, options):
 def _mean(values):
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else None
-
-
-def _plain(row):
-    """Replaces NaN by None, as JSON has no NaN."""
-    return {
-        name: None if isinstance(value, float) and value != value else value
-        for name, value in row.items()
-    }

@@ -145,9 +145,10 @@ def check_sizes(marked: Mapping[str, Marked], rows: Mapping[str, np.ndarray]) ->
             )
         known += 1
         width, height = marked[name].width, marked[name].height
-        if width and not _same(width, height, place.width, place.height):
+        size = place.width, place.height
+        if width and not geometry.same_shape((width, height), size):
             other += 1
-            swapped += _same(height, width, place.width, place.height)
+            swapped += geometry.same_shape((height, width), size)
             first = first or (
                 f"{name!r} is {width} x {height} there, and {place.width} x "
                 f"{place.height} in the map store"
@@ -181,9 +182,3 @@ def _small(path: Path, size: int) -> np.ndarray:
     height, width = labels.shape
     where = geometry.of(width, height, size, "localization")
     return geometry.resize_mask(labels, where)
-
-
-def _same(width: int, height: int, other_width: int, other_height: int) -> bool:
-    """Whether two sizes have the same aspect ratio, up to rounding."""
-    ratio = (width * other_height) / (height * other_width)
-    return abs(ratio - 1) < 0.02 + 1 / min(width, height, other_width, other_height)

@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import logging
 
-from hiercam_keras import multihost, wording
+from hiercam_keras import locks, multihost, wording
 from hiercam_keras.cam import Explainer, store, targets
 from hiercam_keras.data.geometry import Layout
 from hiercam_keras.data.loader import Batch
@@ -20,7 +20,6 @@ from hiercam_keras.errors import UserError, explain_out_of_memory
 from hiercam_keras.evaluation.question import PREDICTED, TRUE, Question
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
-from hiercam_keras.runs import run_lock
 from hiercam_keras.runs.network import Network
 
 _SCORES = {"auto": "own", "marginal": "marginal"}  # of the config -> of a Question
@@ -205,7 +204,7 @@ def _writer(
 def _alone(folder: Path) -> contextlib.AbstractContextManager:
     """Nobody else may write in a store: who ends first removes what is half written."""
     if multihost.is_primary():
-        return run_lock.hold(folder, "its maps are made")
+        return locks.hold(folder, "its maps are made")
     return contextlib.nullcontext()
 
 

@@ -13,13 +13,12 @@ import keras
 import numpy as np
 from absl import logging
 
-from hiercam_keras import runtime, workdir
+from hiercam_keras import locks, runtime, workdir
 from hiercam_keras.birds.stream import PretrainStream
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import backbones, weights
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.modes.train import build
-from hiercam_keras.runs import run_lock
 from hiercam_keras.training import pretrain
 from hiercam_keras.training.checkpoint import Checkpoints
 
@@ -33,7 +32,7 @@ def run(settings: Settings) -> str:
     folder = Path(settings.workdir or Path(config.runs_dir) / "pretrain")
     with (
         workdir.made_dir(folder),
-        run_lock.hold(folder, "a pretraining runs in it"),
+        locks.hold(folder, "a pretraining runs in it"),
     ):
         runtime.start(config.seed, config.model.dtype)
         return _run(settings, folder)

@@ -7,7 +7,6 @@ stage asks for the taxa that the trained model was asked for, else a change of t
 answer would pass for a change of the map.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,7 +75,10 @@ def check(
     path = folder / f"sanity_{options.order}"
     tables.write_csv(path.with_suffix(".csv"), HEADER, rows)
     about = {"order": options.order, "kind": options.kind, "images": len(ids)}
-    about |= {"method": data.config.cam.method, "rows": [_plain(row) for row in rows]}
+    about |= {
+        "method": data.config.cam.method,
+        "rows": [tables.json_row(row) for row in rows],
+    }
     workdir.write_json(path.with_suffix(".json"), about)
     last = [row for row in rows if row["measure"] == "spearman_signed"][-1]
     return (
@@ -124,11 +126,3 @@ def _stages(
     for stage in progress(stages, total, "sanity", count=lambda _: len(images)):
         found = explain(images, asked, cam.method, variables=stage.variables)
         yield stage.layer, found.cams[:, 0]
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """NaN is no JSON."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }

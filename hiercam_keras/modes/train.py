@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import logging
 
-from hiercam_keras import multihost, runtime, tables, wording, workdir
+from hiercam_keras import locks, multihost, runtime, tables, wording, workdir
 from hiercam_keras.data import sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
@@ -20,7 +20,7 @@ from hiercam_keras.modes.settings import Settings
 from hiercam_keras.modes.splitting import make_split
 from hiercam_keras.modes.train_statistics import plain_batches
 from hiercam_keras.report import curves
-from hiercam_keras.runs import run_folder, run_lock
+from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training import fit, trial
@@ -63,7 +63,7 @@ def train(settings: Settings) -> tuple[Run, str]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(workdir.made_dir(folder))
         if multihost.is_primary():
-            stack.enter_context(run_lock.hold(folder))
+            stack.enter_context(locks.hold(folder))
         return _run(settings, name, folder, source)
 
 

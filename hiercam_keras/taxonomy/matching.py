@@ -14,10 +14,8 @@ it is the binomial of a species or if at least one ancestor agrees, because a ge
 is unique within one code of nomenclature.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
-
-import numpy as np
 
 from hiercam_keras.taxonomy.lineage import Lineage, full_name, spelled
 from hiercam_keras.taxonomy.rank_columns import level
@@ -34,39 +32,6 @@ class Match(NamedTuple):
 
     labels: dict[str, int]
     doubts: tuple[str, ...]
-
-
-class Matches(NamedTuple):
-    """Labels of a taxonomy that match several lineages.
-
-    Attributes:
-      labels: int32 (N,) by rank of the taxonomy; -1 for unknown taxa.
-      doubts: messages of all lineages, without duplicates.
-    """
-
-    labels: dict[str, np.ndarray]
-    doubts: tuple[str, ...]
-
-
-def match(taxonomy: Taxonomy, lineage: Lineage) -> dict[str, int]:
-    """Label of a lineage at each rank of the taxonomy; -1 for unknown taxa."""
-    return find(taxonomy, lineage).labels
-
-
-def match_all(taxonomy: Taxonomy, lineages: Iterable[Lineage]) -> Matches:
-    """Applies `find` to many lineages, in order."""
-    known: dict[Lineage, Match] = {}
-    found = []
-    for lineage in lineages:
-        if lineage not in known:
-            known[lineage] = find(taxonomy, lineage)
-        found.append(known[lineage].labels)
-    labels = {
-        rank: np.array([one[rank] for one in found], np.int32)
-        for rank in taxonomy.ranks
-    }
-    doubts = (doubt for one in known.values() for doubt in one.doubts)
-    return Matches(labels, tuple(dict.fromkeys(doubts)))
 
 
 def find(taxonomy: Taxonomy, lineage: Lineage) -> Match:

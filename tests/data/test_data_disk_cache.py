@@ -10,7 +10,8 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
-from hiercam_keras.data import disk_cache, disk_lock, loader, sources
+from hiercam_keras import locks, workdir
+from hiercam_keras.data import disk_cache, loader, sources
 from hiercam_keras.errors import UserError
 
 AUGMENT = {"horizontal_flip": True, "crop_jitter": 1.0, "brightness": 0.2}
@@ -257,14 +258,17 @@ def test_several_processes_make_one_cache(tmp_path):
 
 
 def test_nobody_waits_for_ever(tmp_path, monkeypatch):
-    monkeypatch.setattr(disk_lock, "_TIMEOUT_S", 0.02)
-    monkeypatch.setattr(disk_lock, "_POLL_S", 0.01)
-    with disk_lock.alone(tmp_path / "key"):
-        with pytest.raises(UserError, match="another process has been writing"):
-            with disk_lock.alone(tmp_path / "key"):
+    monkeypatch.setattr(locks, "_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(locks, "_POLL_S", 0.01)
+    asked = (tmp_path / ".key.lock", "the cache key", "--flag")
+    words = rf"been writing the cache key for .*process {os.getpid()} on .*--flag\.$"
+    with locks.wait(*asked):
+        with pytest.raises(UserError, match=words):
+            with locks.wait(*asked):
                 pass
-    with disk_lock.alone(tmp_path / "key"):  # free again
+    with locks.wait(*asked):  # free again
         pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_names_its_own_flag(
@@ -275,10 +279,9 @@ def test_a_folder_that_cannot_be_written_names_its_own_flag(
     config.disk_cache = str(tmp_path / "file" / "decoded")
     with pytest.raises(UserError, match=r"file.*with --config\.data\.disk_cache\.$"):
         epochs(records, config)
-    (tmp_path / "lock").mkdir()
-    (tmp_path / "lock" / ".key.lock").mkdir()
+    (tmp_path / ".key.lock").mkdir()
     with pytest.raises(UserError, match=r"key\.lock: Is a dir.*data\.disk_cache\.$"):
-        with disk_lock.alone(tmp_path / "lock" / "key"):
+        with locks.wait(tmp_path / ".key.lock", "key", workdir.DECODED_FLAG):
             pass
     cache = tmp_path / "file" / "cache"
     with pytest.raises(UserError, match=r"file/cache.*--config\.data\.cache_dir\.$"):

@@ -1,5 +1,8 @@
 """Two runs in one folder, and what a killed one leaves."""
 
+import contextlib
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -9,14 +12,14 @@ import sys
 import pytest
 import tiny_birds
 
+from hiercam_keras import locks
 from hiercam_keras.errors import UserError
-from hiercam_keras.runs import run_lock
 from hiercam_keras.training.saving import Saving
 
 CODE = (
     "import sys, time; from pathlib import Path\n"
-    "from hiercam_keras.runs import run_lock\n"
-    "with run_lock.hold(Path(sys.argv[1])):\n"
+    "from hiercam_keras import locks\n"
+    "with locks.hold(Path(sys.argv[1])):\n"
     "    print('holds', flush=True); time.sleep(60)"
 )
 
@@ -35,34 +38,34 @@ def other(tmp_path):
 
 def test_a_second_run_is_refused_and_told_whose_it_is(tmp_path, other):
     with pytest.raises(UserError, match=rf"in use: .*process {other.pid} on .*workdir"):
-        with run_lock.hold(tmp_path):
+        with locks.hold(tmp_path):
             raise AssertionError
 
 
 def test_the_lock_of_a_killed_run_keeps_nobody_out(tmp_path, other, monkeypatch):
     told = []
     monkeypatch.setattr(
-        run_lock.logging, "info", lambda text, *values: told.append(text % values)
+        locks.logging, "info", lambda text, *values: told.append(text % values)
     )
     other.send_signal(signal.SIGKILL)
     other.wait()
-    with run_lock.hold(tmp_path):
-        content = (tmp_path / run_lock.NAME).read_text()
+    with locks.hold(tmp_path):
+        content = (tmp_path / locks.NAME).read_text()
         assert f'"pid": {os.getpid()}' in content
     assert len(told) == 1 and f"killed, process {other.pid}" in told[0]
 
 
 def test_nothing_is_told_after_an_orderly_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_lock.logging, "info", lambda *words: 1 / 0)
+    monkeypatch.setattr(locks.logging, "info", lambda *words: 1 / 0)
     for _ in range(2):
-        with pytest.raises(KeyError), run_lock.hold(tmp_path):
+        with pytest.raises(KeyError), locks.hold(tmp_path):
             raise KeyError
     assert not list(tmp_path.iterdir())
 
 
 def test_a_lock_file_that_is_removed_meanwhile_is_made_again(tmp_path, monkeypatch):
     """Else two runs would hold locks of two files of one name."""
-    path, read = tmp_path / run_lock.NAME, os.read
+    path, read = tmp_path / locks.NAME, os.read
 
     def read_late(file, size):
         content = read(file, size)
@@ -71,30 +74,30 @@ def test_a_lock_file_that_is_removed_meanwhile_is_made_again(tmp_path, monkeypat
         return content
 
     removed = []
-    monkeypatch.setattr(run_lock.os, "read", read_late)
-    with run_lock.hold(tmp_path):
+    monkeypatch.setattr(locks.os, "read", read_late)
+    with locks.hold(tmp_path):
         monkeypatch.undo()
         assert f'"pid": {os.getpid()}' in path.read_text()
 
 
 def test_a_lock_file_with_other_content(tmp_path):
-    (tmp_path / run_lock.NAME).write_bytes(b"\xff[")
-    with run_lock.hold(tmp_path):
-        owner = json.loads((tmp_path / run_lock.NAME).read_text())
+    (tmp_path / locks.NAME).write_bytes(b"\xff[")
+    with locks.hold(tmp_path):
+        owner = json.loads((tmp_path / locks.NAME).read_text())
     assert owner["pid"] == os.getpid()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
-    (tmp_path / run_lock.NAME).mkdir()
+    (tmp_path / locks.NAME).mkdir()
     with pytest.raises(UserError, match="cannot write .*run.lock: Is a directory"):
-        with run_lock.hold(tmp_path):
+        with locks.hold(tmp_path):
             raise AssertionError
 
 
 def test_a_disk_that_is_full_at_the_start(small_disk):
     small_disk.fill(0)
     with pytest.raises(UserError, match="cannot write .*run.lock: .*Free some space"):
-        with run_lock.hold(small_disk.path):
+        with locks.hold(small_disk.path):
             raise AssertionError
 
 
@@ -154,3 +157,34 @@ def test_a_second_pretraining_is_refused(tmp_path, other):
     config = tiny_birds.make_config(tmp_path, tmp_path)
     with pytest.raises(UserError, match=rf"a pretraining runs in it, .* {other.pid} "):
         tiny_birds.run("pretrain", config, workdir=str(tmp_path))
+
+
+def test_the_lock_of_a_killed_writer_of_a_cache_is_had_at_once(tmp_path, other):
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    path = tmp_path / locks.NAME
+    assert f'"pid": {other.pid}' in path.read_text()
+    with locks.wait(path, "a cache", "--flag"):
+        assert f'"pid": {os.getpid()}' in path.read_text()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "refused"),
+    [(errno.ENOLCK, False), (errno.EOPNOTSUPP, False), (errno.EACCES, True)],
+)
+def test_file_systems_that_have_no_locks_or_refuse_otherwise(
+    tmp_path, monkeypatch, number, refused
+):
+    """Without locks, work goes on with a warning. EACCES means that it is locked."""
+    logged = []
+    monkeypatch.setattr(locks.logging, "warning", lambda *words: logged.append(words))
+
+    def flock(file, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError) if refused else contextlib.nullcontext():
+        with locks.hold(tmp_path):
+            assert (tmp_path / locks.NAME).exists()
+    assert len(logged) == (not refused)

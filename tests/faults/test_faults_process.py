@@ -159,7 +159,7 @@ def test_out_of_memory_names_the_batch_and_what_to_try():
 def test_out_of_memory_while_a_model_is_asked():
     """In eval and predict: the batches are those of the loader."""
 
-    def model(images, training=False):
+    def model(network, images, forward):
         return jnp.zeros((10**15,), jnp.uint8).block_until_ready()
 
     loader = ArrayLoader(*make_images(0, 12), 6, False)

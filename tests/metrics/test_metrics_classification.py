@@ -46,7 +46,6 @@ def test_confusion_and_per_taxon_by_hand():
     cells = [*zip(matrix.true, matrix.predicted, matrix.count, strict=True)]
     assert cells == [(0, 0, 2), (0, 1, 1), (1, 0, 1), (1, 1, 1), (2, 0, 1)]
     assert matrix.dense()[0].tolist() == [2, 1, 0, 0]
-    assert matrix.worst(2) == [(0, 1, 1), (1, 0, 1)]
     table = cls.per_taxon(matrix)
     assert table["support"].tolist() == [3, 2, 1, 0]
     assert table["predicted"].tolist() == [4, 2, 0, 0]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hiercam_keras.errors import UserError
 from hiercam_keras.tables import (
     format_table,
+    json_row,
     read_csv,
     read_log,
     safe_cell,
@@ -106,3 +107,9 @@ def test_terminal_table_aligns_numbers_right_and_names_left():
 
 def test_terminal_table_lets_no_name_steer_the_terminal():
     assert "\x1b" not in format_table(["taxon"], [["\x1b[2Jgone"]])
+
+
+def test_rows_of_json_hold_no_nan():
+    row = {"a": float("nan"), "b": np.float64("-inf"), "c": 0.5, "d": "nan", "e": None}
+    plain = {"a": None, "b": None, "c": 0.5, "d": "nan", "e": None}
+    assert json_row(row) == plain

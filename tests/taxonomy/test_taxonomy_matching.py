@@ -2,13 +2,12 @@
 
 from importlib import resources
 
-import numpy as np
 import pytest
 
 from hiercam_keras.taxonomy.label_table import read_labels
 from hiercam_keras.taxonomy.labels import Named, build
 from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
-from hiercam_keras.taxonomy.matching import find, match, match_all
+from hiercam_keras.taxonomy.matching import find
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 RANKS = ("order", "family", "genus", "species")
@@ -32,7 +31,7 @@ def named(taxonomy, lineage):
     """The names of the labels by rank, "" for unknown ones."""
     return [
         taxonomy.names(rank)[label] if label >= 0 else ""
-        for rank, label in match(taxonomy, lineage).items()
+        for rank, label in find(taxonomy, lineage).labels.items()
     ]
 
 
@@ -81,7 +80,7 @@ def test_a_homonym_that_the_network_does_not_know():
     """Prunella: a bird here, a plant there."""
     birds = Taxonomy([Lineage(("Passeriformes", "Prunellidae", "Prunella"), RANKS[:3])])
     plant = Lineage(("Lamiales", "Lamiaceae", "Prunella"), RANKS[:3])
-    assert set(match(birds, plant).values()) == {-1}
+    assert set(find(birds, plant).labels.values()) == {-1}
     (doubt,) = find(birds, plant).doubts
     assert "'Prunella' is in the family 'Prunellidae' here" in doubt
     assert "taken for another taxon" in doubt
@@ -124,12 +123,10 @@ def test_plain_names_are_looked_up_at_all_ranks(network):
 def test_ranks_on_plain_labels():
     """A network with labels that have no taxonomic ranks."""
     plain = Taxonomy(Lineage((name,), ("label",)) for name in ("Corvidae", "Bubo bubo"))
-    assert match(plain, inat("Strigiformes", "Strigidae", "Bubo", "bubo")) == {
-        "label": plain.find("Bubo bubo")[1]
-    }
-    assert match(plain, inat("Passeriformes", "Corvidae", "Pica", "pica")) == {
-        "label": plain.find("Corvidae")[1]
-    }
+    owl = find(plain, inat("Strigiformes", "Strigidae", "Bubo", "bubo"))
+    assert owl.labels == {"label": plain.find("Bubo bubo")[1]}
+    magpie = find(plain, inat("Passeriformes", "Corvidae", "Pica", "pica"))
+    assert magpie.labels == {"label": plain.find("Corvidae")[1]}
 
 
 def test_unnamed_taxa_are_not_a_species():
@@ -151,27 +148,11 @@ def test_unnamed_taxa_are_not_a_species():
     assert named(tree, lineage) == ["Suliformes", "Sulidae", "", ""]
 
 
-def test_many_at_once(network):
-    lineages = [
-        inat("Passeriformes", "Corvidae", "Corvus", "corax"),
-        inat("Passeriformes", "Paradoxornithidae", "Sylvia", "borin"),
-        inat("Passeriformes", "Paradoxornithidae", "Sylvia", "borin"),
-        inat("Strigiformes", "Strigidae", "Bubo", "bubo"),
-    ]
-    found = match_all(network, lineages)
-    assert list(found.labels) == list(RANKS)
-    for rank, labels in found.labels.items():
-        assert labels.dtype == np.int32
-        assert labels.tolist() == [match(network, one)[rank] for one in lineages]
-    assert len(found.doubts) == 1
-    assert match_all(network, []).labels["genus"].shape == (0,)
-
-
 def test_every_taxon_of_a_tree_is_found_in_it(network):
     """A tree matched to itself gives the labels of `Taxonomy.label`."""
     for lineage in network.lineages:
         expected = {rank: network.label(lineage, rank) for rank in network.ranks}
-        assert match(network, lineage) == expected
+        assert find(network, lineage).labels == expected
         assert find(network, lineage).doubts == ()
 
 
@@ -180,10 +161,10 @@ def test_the_birds_of_imagenet_and_of_inat2021(real_data):
     birds = resources.files("hiercam_keras") / "assets" / "imagenet_birds.csv"
     tree = read_labels(birds).taxonomy
     names = (real_data / "inat2021_aves_class_names.txt").read_text("utf-8").split()
-    found = match_all(tree, map(parse_class_name, names))
-    assert found.doubts == ()
-    known = {rank: (labels >= 0).sum() for rank, labels in found.labels.items()}
+    found = [find(tree, parse_class_name(name)) for name in names]
+    assert not [one for one in found if one.doubts]
+    known = {rank: sum(one.labels[rank] >= 0 for one in found) for rank in tree.ranks}
     assert known["order"] > known["family"] > known["genus"] > known["species"] > 20
     eagle = next(i for i, name in enumerate(names) if "_leucocephalus" in name)
-    label = found.labels["species"][eagle]
+    label = found[eagle].labels["species"]
     assert tree.names("species")[label] == "Haliaeetus leucocephalus"

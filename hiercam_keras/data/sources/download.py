@@ -4,7 +4,6 @@ A partial download is kept as `<name>.part`, and the next call resumes it. The f
 its name only after its SHA-256 was verified.
 """
 
-import fcntl
 import hashlib
 import http.client
 import os
@@ -18,7 +17,7 @@ from typing import BinaryIO
 
 from absl import logging
 
-from hiercam_keras import workdir
+from hiercam_keras import locks, workdir
 from hiercam_keras.data.sources import checksums
 from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
@@ -58,7 +57,10 @@ def fetch(
     part = path.with_name(f"{path.name}.part")
     try:
         with open(part, "a+b") as file:
-            _lock(file, part)
+            if not locks.try_lock(file.fileno(), part):
+                raise UserError(
+                    f"another process is downloading {part}. Wait for it, or stop it."
+                )
             _check_space(file, path, size)
             digest = _continue(url, file, size, retries)
             if digest != sha256:
@@ -82,15 +84,6 @@ def in_words(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:,.3g} GB" if size < 1000 else f"{size:,.0f} GB"
-
-
-def _lock(file: BinaryIO, part: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(
-            f"another process is downloading {part}. Wait for it, or stop it."
-        ) from None
 
 
 def check_room(folder: Path, need: float, what: str) -> float:

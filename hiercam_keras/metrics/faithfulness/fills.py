@@ -13,7 +13,6 @@ import scipy.ndimage
 import scipy.sparse
 import scipy.sparse.linalg
 
-FILLS = ("mean", "blur", "random", "linear")
 EDGE, DIAGONAL = 1 / 6, 1 / 12  # weights of the eight neighbors; they add up to 1
 _NEIGHBORS = [
     (dy, dx, EDGE if 0 in (dy, dx) else DIAGONAL)

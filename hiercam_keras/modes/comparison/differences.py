@@ -15,7 +15,6 @@ of two seeds that answer one of its questions?
 """
 
 import itertools
-import math
 from pathlib import Path
 from typing import Any
 
@@ -150,11 +149,5 @@ def write_differences(folder: Path, rows: list[Row]) -> None:
     """Writes statistics.csv and statistics.json."""
     header = (*KEYS, *FIGURES)
     tables.write_csv(folder / "statistics.csv", header, rows)
-    plain = [
-        {
-            name: None if isinstance(v, float) and not math.isfinite(v) else v
-            for name, v in ((name, row[name]) for name in header)
-        }
-        for row in rows
-    ]
+    plain = [tables.json_row({name: row[name] for name in header}) for row in rows]
     workdir.write_json(folder / "statistics.json", plain)
