@@ -73,9 +73,11 @@ class OrderedSteps:
                 result, error = self._pipes[turn].recv()
             except (EOFError, OSError) as cause:
                 raise RuntimeError(
-                    f"the process that draws the birds of step {self.step} was ended "
-                    "from outside (out of memory?); start the run again, or draw "
-                    "with workers=0."
+                    f"the process that draws the birds of step {self.step} has ended. "
+                    "In a script of yours, put what follows its imports below `if "
+                    '__name__ == "__main__":`, as such a process imports the script. '
+                    "Otherwise the system ended it, for want of memory perhaps: start "
+                    "the run again."
                 ) from cause
             if error is not None:
                 raise error

@@ -96,6 +96,8 @@ def accuracy_sentence(
     text += " and ".join(
         f"{_model(row, own)} names the right {row['rank']} in "
         f"{_accuracy(row, len(compared.table))}"
+        if row["pictures"]
+        else f"{_model(row, own)} knows the {row['rank']} of none"
         for row in own
     )
     for row in rows:

@@ -29,6 +29,7 @@ from hiercam_keras.runs import network as networks
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
 
+LEARNED = "The model learned from these pictures, so the shares here say little about new ones."
 QUESTION = "Which part of the {noun} marks a taxon?"
 
 
@@ -64,6 +65,7 @@ def run(settings: Settings) -> str:
         check=_check_rows(checked, planted),
         facts=_facts(data, settings),
         noun=config.data.noun,
+        remark=LEARNED if settings.split == "train" else "",
     )
     path = report.write_guide(out, content, pages.make(chosen))
     _write_table(out / "taxa.csv", pages, named, planted)

@@ -22,16 +22,28 @@ def lineage(
     taxa: Sequence[str],
     truth: Sequence[str],
     width: int,
+    known: int | None = None,
 ) -> int:
     """Writes taxa joined by ›, in lines; red from the first wrong one on.
 
-    Returns the y below the text.
+    Args:
+      draw: of the picture that is drawn on.
+      spot: left and top of the text, in px.
+      taxa: of a lineage, coarse to fine.
+      truth: the true lineage; empty for none.
+      width: of a line, in px.
+      known: number of taxa of `truth` that the model has; finer ones are neither right
+        nor wrong. None for all.
+
+    Returns:
+      The y below the text.
     """
     left, y = spot
     x, face = left, font(12)
     right = True
     for i, taxon in enumerate(taxa):
-        right = right and (not truth or (i < len(truth) and truth[i] == taxon))
+        if truth and (known is None or i < known):
+            right = right and i < len(truth) and truth[i] == taxon
         color = style.MUTED if right else style.WRONG
         text = clean(taxon) + (" ›" if i + 1 < len(taxa) else "")
         if x > left and x + face.getlength(text) > left + width:

@@ -144,6 +144,8 @@ class Guide:
         share of the best constant answer.
       facts: small print, label -> text.
       noun: what the pictures show, as in "bird" (`config.data.noun`).
+      remark: on every page of a taxon, as on pictures that the model learned from; ""
+        for none.
     """
 
     title: str
@@ -153,3 +155,4 @@ class Guide:
     check: tuple[tuple[str, ...], ...] = ()
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     noun: str = "object"
+    remark: str = ""

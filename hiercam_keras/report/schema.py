@@ -95,7 +95,7 @@ STEPS_APART = (
 )
 
 # Shown in place of the step into a taxon without siblings.
-ONLY_CHILD = "only child: no choice"
+ONLY_CHILD = "only child in this taxonomy: no choice"
 # Shown in place of the numbers of a degenerate map.
 NO_HEATMAP = "no heatmap"
 

@@ -236,7 +236,12 @@ def _draw_view(
         color=color,
     )  # fmt: skip
     y = canvas.lineage(
-        draw, (left, y + 4), view.predicted[skip:-1], picture.true[skip:], width
+        draw,
+        (left, y + 4),
+        view.predicted[skip:-1],
+        picture.true[skip:],
+        width,
+        view.known if view.known is None else max(0, view.known - skip),
     )
     y += 8
     bar = width - 52

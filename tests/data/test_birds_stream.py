@@ -101,7 +101,7 @@ def _end_this_process(step: int) -> int:
 def test_a_killed_worker_raises_at_once():
     with (
         OrderedSteps(_end_this_process, (), workers=1) as steps,
-        pytest.raises(RuntimeError, match="step 0 was ended from outside"),
+        pytest.raises(RuntimeError, match="step 0 has ended"),
     ):
         next(steps)
 

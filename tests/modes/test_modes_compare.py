@@ -200,7 +200,7 @@ def test_the_page_is_one_file_and_shows_what_was_asked(trained, compared):
         # The genera of these birds are only children: nothing was chosen there.
         genus = picture["steps"][2]
         assert genus["heat"] is genus["p"] is genus["right"] is None
-        assert genus["note"] == "only child: no choice"
+        assert genus["note"] == "only child in this taxonomy: no choice"
         assert picture["steps"][3]["heat"].startswith("data:image/png")
         # The step's taxon is the one that the species model names.
         assert picture["steps"][3]["name"] == picture["views"][0]["name"]
