@@ -29,7 +29,7 @@ from hiercam_keras.runs import network as networks
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
 
-LEARNED = "The model learned from these pictures, so the shares here say little about new ones."
+LEARNED = "The model learned from these pictures: the shares say little about new ones."
 QUESTION = "Which part of the {noun} marks a taxon?"
 
 

@@ -216,6 +216,8 @@ def test_one_photograph_of_each(tmp_path, singles, caplog):
     assert "no training image shows the taxon of 2 at genus" in said
     said = tiny_birds.run("guide", config, rank=("genus",))
     assert "14 pictures that the model learned from" in said
+    pages = [page.read_text() for page in (run / "guide" / "taxa").glob("*.html")]
+    assert any("The model learned from these pictures" in page for page in pages)
     assert "no picture of the test split is of a genus" in caplog.text
 
 
