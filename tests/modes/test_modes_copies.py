@@ -10,7 +10,7 @@ import tiny_birds
 from PIL import Image
 
 from hiercam_keras import tables
-from hiercam_keras.data import sources, splits
+from hiercam_keras.data import duplicates, sources, splits
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import train
 
@@ -79,7 +79,7 @@ def test_a_split_that_is_made_here_keeps_them_together(own, caplog):
     for seed in range(12):
         config.seed = seed
         split = train.make_split(records, config)
-        pairs = train.duplicates.groups(train.duplicates.exact_copies(records))
+        pairs = duplicates.groups(duplicates.exact_copies(records))
         assert len(pairs) == 6 and not split.divided(pairs)
         alone = splits.split_records(records, seed, config.data.fractions)
         divided |= alone.divided(pairs).keys()
@@ -95,14 +95,14 @@ def test_a_split_that_is_made_here_keeps_them_together(own, caplog):
 def test_a_run_that_began_before_keeps_its_split(own, caplog, monkeypatch):
     config, data = own
     records = sources.load(config.data).records
-    pairs = train.duplicates.groups(train.duplicates.exact_copies(records))
+    pairs = duplicates.groups(duplicates.exact_copies(records))
     config.seed = next(
         seed
         for seed in range(12)
         if splits.split_records(records, seed, config.data.fractions).divided(pairs)
     )
     with monkeypatch.context() as patch:
-        patch.setattr(train.duplicates, "groups", lambda copies: {})
+        patch.setattr(duplicates, "groups", lambda copies: {})
         said = tiny_birds.run("train", config, rank=("family",))
     folder = Path(said.split("wrote ", 1)[1].split("/model.keras")[0])
     before = splits.load(folder / "split")
