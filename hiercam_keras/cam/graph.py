@@ -39,7 +39,9 @@ class Call:
     path: names from the outermost layer inward, slash-separated; a layer that is called
     several times gets ":0", ":1", ... shape: the output's, None when it is not one
     array. spatial: whether it is a batch of maps of more than one cell. same_as: path
-    of an inner layer whose output this one hands on.
+    of an inner layer whose output this one hands on. taken: shape and type of the first
+    argument, where it is one array. before: whether that argument is meant in place of
+    the output, see `input_of`.
     """
 
     path: str
@@ -49,10 +51,34 @@ class Call:
     dtype: Any = None
     spatial: bool = False
     same_as: str | None = None
+    taken: jax.ShapeDtypeStruct | None = None
+    before: bool = False
 
     @property
     def name(self) -> str:
         return self.path.rsplit("/", 1)[-1]
+
+
+# What the path of a call ends in where its input is meant.
+INPUT = ":input"
+
+
+def input_of(call: Call) -> Call:
+    """What stands for the input of a call: to be recorded and shifted there.
+
+    Raises:
+      UserError: the first argument of the call is not one array.
+    """
+    if call.taken is None:
+        raise UserError(f"layer {call.path!r} is not given one array as first argument")
+    return Call(
+        call.path + INPUT,
+        call.layer,
+        call.index,
+        call.taken.shape,
+        call.taken.dtype,
+        before=True,
+    )
 
 
 def layers_of(model: keras.Model) -> list:
@@ -131,7 +157,7 @@ def record(model: keras.Model, inputs: Any) -> Pass:
             finally:
                 path = "/".join(stack)
                 stack.pop()
-            ended.append((path, layer, output))
+            ended.append((path, layer, output, _spec(args)))
             return output
 
         return call
@@ -139,7 +165,7 @@ def record(model: keras.Model, inputs: Any) -> Pass:
     def forward(variables, inputs):
         outputs = apply(model, variables, inputs)
         for leaf in keras.tree.flatten(outputs):
-            made = (i for i, (*_, output) in enumerate(ended) if output is leaf)
+            made = (i for i, (*_, output, _) in enumerate(ended) if output is leaf)
             ends.append(next(made, None))
         return outputs
 
@@ -148,6 +174,13 @@ def record(model: keras.Model, inputs: Any) -> Pass:
     calls = _name_calls(ended, _data_formats(model))
     found = [None if i is None else calls[i] for i in ends]
     return Pass(calls, outputs, keras.tree.pack_sequence_as(outputs, found))
+
+
+def _spec(args: tuple) -> jax.ShapeDtypeStruct | None:
+    """Of the first of the arguments, where it is an array."""
+    if not args or not hasattr(args[0], "shape") or not hasattr(args[0], "dtype"):
+        return None
+    return jax.ShapeDtypeStruct(tuple(args[0].shape), args[0].dtype)
 
 
 def calls_that_see(
@@ -193,16 +226,16 @@ def calls_that_see(
 
 def _name_calls(ended: list[tuple], formats: set[str]) -> list[Call]:
     times: dict[int, int] = {}
-    for _, layer, _ in ended:
+    for _, layer, *_ in ended:
         times[id(layer)] = times.get(id(layer), 0) + 1
     calls, seen, first = [], {}, {}
-    for path, layer, output in ended:
+    for path, layer, output, taken in ended:
         index = seen.get(id(layer), 0)
         seen[id(layer)] = index + 1
         if times[id(layer)] > 1:
             path = f"{path}:{index}"
         if not hasattr(output, "shape"):
-            calls.append(Call(path, layer, index, None))
+            calls.append(Call(path, layer, index, None, taken=taken))
             continue
         same_as = first.setdefault(id(output), path)
         calls.append(
@@ -214,6 +247,7 @@ def _name_calls(ended: list[tuple], formats: set[str]) -> list[Call]:
                 output.dtype,
                 _is_spatial(layer, output, formats),
                 None if same_as == path else same_as,
+                taken,
             )
         )
     return calls
@@ -231,16 +265,21 @@ def _is_spatial(layer, output, formats: set[str]) -> bool:
 def find_call(calls: Sequence[Call], layer: Any) -> Call:
     """The call that a user means by a layer object, a name or a path.
 
+    A path that ends in ":input" means what the layer is given.
+
     Raises:
       UserError: none or several calls fit, or its output is not one array; the message
         names those that would do.
     """
+    before = isinstance(layer, str) and layer.endswith(INPUT)
     if isinstance(layer, str):
-        want = layer.strip("/")
+        want = layer.removesuffix(INPUT).strip("/")
         fits = [c for c in calls if c.path == want or c.path.endswith("/" + want)]
     else:
         want = getattr(layer, "name", layer)
         fits = [c for c in calls if c.layer is layer]
+    if len(fits) == 1 and before:
+        return input_of(fits[0])
     if len(fits) == 1 and fits[0].shape is not None:
         return fits[0]
     if len(fits) == 1:
@@ -363,12 +402,16 @@ def apply_with_deltas(
     """
     activations: list = [None] * len(calls)
 
-    def shift(place, original, args, kwargs):
-        output = original(*args, **kwargs)
+    def moved(place, array):
         delta = deltas[place]
-        wide = output.astype(delta.dtype)
+        wide = array.astype(delta.dtype)
         activations[place] = wide
-        return (wide + delta).astype(output.dtype)
+        return (wide + delta).astype(array.dtype)
+
+    def shift(place, original, args, kwargs):
+        if calls[place].before:
+            return original(moved(place, args[0]), *args[1:], **kwargs)
+        return moved(place, original(*args, **kwargs))
 
     with changed_calls(calls, shift):
         outputs = apply(model, variables, inputs)
@@ -377,7 +420,8 @@ def apply_with_deltas(
 
 @contextlib.contextmanager
 def changed_calls(calls: Sequence[Call], change: Callable) -> Iterator[None]:
-    """Within the context each of `calls` returns what `change` returns.
+    """Within the context each of `calls` returns what `change` returns; of several that
+    are the same call of a layer, each is given what the one before it makes.
 
     Other calls of the same layers are left alone.
 
@@ -385,7 +429,9 @@ def changed_calls(calls: Sequence[Call], change: Callable) -> Iterator[None]:
       calls: of `record`.
       change: takes the place in `calls`, the layer's own call, its args and kwargs.
     """
-    wanted = {(id(call.layer), call.index): i for i, call in enumerate(calls)}
+    wanted: dict[tuple[int, int], list[int]] = {}
+    for place, call in enumerate(calls):
+        wanted.setdefault((id(call.layer), call.index), []).append(place)
     counts: dict[int, int] = {}
 
     def wrap(layer, original):
@@ -393,13 +439,17 @@ def changed_calls(calls: Sequence[Call], change: Callable) -> Iterator[None]:
         def call(*args, **kwargs):
             index = counts.get(id(layer), 0)
             counts[id(layer)] = index + 1
-            place = wanted.get((id(layer), index))
-            if place is None:
-                return original(*args, **kwargs)
-            return change(place, original, args, kwargs)
+            changed = original
+            for place in wanted.get((id(layer), index), ()):
+                changed = _changed(change, place, changed)
+            return changed(*args, **kwargs)
 
         return call
 
     layers = list({id(call.layer): call.layer for call in calls}.values())
     with _replaced_calls(layers, wrap):
         yield
+
+
+def _changed(change: Callable, place: int, original: Callable) -> Callable:
+    return lambda *args, **kwargs: change(place, original, args, kwargs)

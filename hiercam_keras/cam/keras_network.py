@@ -24,8 +24,8 @@ class KerasNetwork:
 
     It is of one shape of images: so are the shapes of `calls`.
 
-    data_format: of the calls and the images; None is what the layers say. reshape: as
-    for `Explainer`.
+    data_format: of the calls and the images; None is what the layers say. reshapes: for
+    each of `calls`, what turns its array into (B, h, w, C), None where the format does.
     """
 
     model: keras.Model
@@ -33,7 +33,7 @@ class KerasNetwork:
     outputs: Outputs
     calls: tuple[graph.Call, ...] = ()
     data_format: str | None = None
-    reshape: Callable | None = None
+    reshapes: tuple[Callable | None, ...] = ()
 
     def __post_init__(self):
         # Found once: every one of these reads all layers of the model.
@@ -42,12 +42,10 @@ class KerasNetwork:
                 call.path,
                 call.shape,
                 call.dtype,
-                fold_of(
-                    self.data_format or graph.data_format_of(call, self.model),
-                    self.reshape,
-                ),
+                reshape
+                or fold_of(self.data_format or graph.data_format_of(call, self.model)),
             )
-            for call in self.calls
+            for call, reshape in zip(self.calls, self.reshapes, strict=True)
         )
         object.__setattr__(self, "layers", layers)
         layout = self.data_format or graph.image_layout(self.model)

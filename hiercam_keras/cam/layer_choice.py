@@ -58,7 +58,7 @@ def find(
         maps; the message names those that would do.
     """
     call = graph.find_call([*seeing, *blind], layer)
-    if call in blind:
+    if any(call.layer is one.layer and call.index == one.index for one in blind):
         raise UserError(
             f"the layer {call.path!r} does not depend on the image, but on other "
             f"inputs; {graph.would_do(seeing)}"
