@@ -211,7 +211,7 @@ class Explainer(BaseExplainer):
         )
         known = tokens.find(seeing) if self._reshape is None else None
         if self._asked_layers is None:
-            found = known.call if known else graph.last_activation(seeing)
+            found = known.call if known else layer_choice.last_activation(seeing)
             size = "x".join(map(str, found.shape[1:]))
             logging.info("explaining the layer %s, %s", found.path, size)
             if known:

@@ -170,3 +170,20 @@ def test_other_models_are_no_transformers():
     model = keras.Model(images, layers.Dense(2)(layers.GlobalMaxPooling2D()(x)))
     spec = jax.ShapeDtypeStruct((2, 8, 8, 3), "float32")
     assert tokens.find(graph.record(model, spec).calls) is None
+
+
+def test_the_last_call_of_a_transformer_that_is_called_twice():
+    images = keras.Input((64, 96, 3))
+    x = DINOV3Layer(name="block")(DINOV3Embedding(name="patches")(images))
+    tower = keras.Model(images, x, name="tower")
+    both = tower(images) + tower(images[:, ::-1])
+    model = keras.Model(images, layers.Dense(2)(both[:, 0]))
+    for weight in model.weights:
+        weight.assign(np.full(weight.shape, 0.5))
+    explain = cam.Explainer(model)
+    assert explain.layers == ("tower/block:1:input",)
+    picture = marked(0, 4, (64, 96, 3))
+    found = explain(picture, [0, 1]).cams
+    assert np.unravel_index(found[0, 0].argmax(), (4, 6)) == (3, 4)  # upside down
+    named = cam.Explainer(model, explain.layers[0])(picture, [0, 1]).cams
+    np.testing.assert_array_equal(named, found)
