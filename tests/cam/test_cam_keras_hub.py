@@ -1,9 +1,13 @@
 """The transformers of keras-hub, small and with random weights, without downloads."""
 
+import importlib.metadata
+import pathlib
+
 import jax
 import keras
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
 from hiercam_keras import cam
 from hiercam_keras.cam import graph
@@ -16,6 +20,7 @@ hub = keras_hub.models
 # Swin's layers hand a mask to one that says that it knows none.
 pytestmark = pytest.mark.filterwarnings("ignore:.*destroy the mask information")
 CLASSES = 3
+ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
 def with_head(backbone):
@@ -266,3 +271,26 @@ def test_oblong_pictures_that_an_architecture_cannot_take():
         dinov2((64, 96))  # keras-hub's own words
     with pytest.raises(UserError, match="MiT.*square root.*4 x 16: give square"):
         cam.Explainer(mit((64, 256)))  # 8 x 32 cells: it would fold 16 x 16
+
+
+def is_met(requirement):
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return requirement.specifier.contains(version, prereleases=True)
+
+
+def test_the_requirements_lack_what_is_left_out_and_nothing_else():
+    """pip does not look at the requirements of what it installs with --no-deps."""
+    lines = (ROOT / "requirements-keras-hub.txt").read_text().splitlines()
+    texts = [line.split("#")[0].strip() for line in lines]
+    listed = [Requirement(text) for text in texts if text]
+    needed = [
+        Requirement(text)
+        for one in listed
+        for text in importlib.metadata.requires(one.name) or ()
+    ]
+    needed = [x for x in needed if not x.marker or x.marker.evaluate({"extra": ""})]
+    unmet = {x.name for x in [*listed, *needed] if not is_met(x)}
+    assert unmet <= {"tensorflow-text", "huggingface-hub"}
