@@ -274,7 +274,9 @@ def find_call(calls: Sequence[Call], layer: Any) -> Call:
     before = isinstance(layer, str) and layer.endswith(INPUT)
     if isinstance(layer, str):
         want = layer.removesuffix(INPUT).strip("/")
-        fits = [c for c in calls if c.path == want or c.path.endswith("/" + want)]
+        # The whole path of an outer layer may be the end of an inner one's.
+        fits = [c for c in calls if c.path == want]
+        fits = fits or [c for c in calls if c.path.endswith("/" + want)]
     else:
         want = getattr(layer, "name", layer)
         fits = [c for c in calls if c.layer is layer]
