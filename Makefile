@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 # Two processes keep two cores busy; each would otherwise wait for its own compilations.
 JOBS ?= 2
 
-.PHONY: photo photo-given real bench study study-small curves granularity demo test test-slow lint pictures pretrain install install-dev install-lite0 install-parity clean
+.PHONY: photo photo-given real bench study study-small curves granularity demo test test-slow lint pictures pretrain install install-dev install-lite0 install-parity install-keras-hub clean
 
 install: $(VENV)/.installed
 
@@ -78,6 +78,13 @@ install-parity: $(VENV)/.installed-parity
 $(VENV)/.installed-parity: $(VENV)/.installed-dev requirements-parity.txt
 	$(INSTALL) -r requirements-parity.txt
 	$(INSTALL) --no-deps grad-cam==1.5.7 efficientnet_lite_pytorch==0.1.0
+	@touch $@
+
+# Transformers of keras-hub, without TensorFlow Text: see the file.
+install-keras-hub: $(VENV)/.installed-keras-hub
+
+$(VENV)/.installed-keras-hub: $(VENV)/.installed-dev requirements-keras-hub.txt
+	$(INSTALL) --no-deps -r requirements-keras-hub.txt
 	@touch $@
 
 test: install-dev

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from hiercam_keras.cam import arrays, graph, keras_network, layer_choice
+from hiercam_keras.cam import arrays, graph, keras_network, layer_choice, tokens
 from hiercam_keras.cam.base_explainer import BaseExplainer
 from hiercam_keras.cam.inputs import Inputs
 from hiercam_keras.cam.keras_network import KerasNetwork
@@ -42,8 +42,10 @@ class Explainer(BaseExplainer):
         never called is built. One that ends in a softmax or sigmoid is read before it,
         where the layer is found, so that scores are logits.
       layer: a layer, a name, a path through nested layers ("backbone/conv5"), one call
-        of a layer that is used several times ("relu:3"), or a sequence of these. None
-        finds the last convolutional activation and logs which it is.
+        of a layer that is used several times ("relu:3"), what a layer is given
+        ("block_12:input"), or a sequence of these. None finds the last convolutional
+        activation, or in a transformer that is known what `tokens.find` says, and logs
+        which it is.
       taxonomy: what the labels mean; without it there are no coarser ranks and names.
       names: of the labels where there is no taxonomy: a list, or rank -> list.
       labels: what the outputs mean, in the network's own order, where this is not that
@@ -68,6 +70,7 @@ class Explainer(BaseExplainer):
       image_input: name, dict key or place of the image among several inputs.
       data_format: of the layer, where the model does not say.
       reshape: turns the layer's output into (B, h, w, C), for maps that are tokens.
+        The tokens of ViT, DeiT, DINOv2, DINOv3, Swin and MiT of keras-hub need none.
       method: a name in METHODS, for the calls that name none.
       batch_size: larger input is cut to this, the last piece padded, so that nothing
         is compiled twice. None takes the input as it comes.
@@ -148,14 +151,9 @@ class Explainer(BaseExplainer):
             keras_network.prepare_outputs(self._outputs, recorded)
             dtype = self._inputs.image_dtype
             self._takes_bytes = keras_network.takes_bytes(recorded.calls, dtype)
-        calls = self._find_calls(recorded.calls, image, others)
+        calls, reshapes = self._find_calls(recorded.calls, image, others)
         network = KerasNetwork(
-            self.model,
-            self._inputs,
-            self._outputs,
-            calls,
-            self._data_format,
-            self._reshape,
+            self.model, self._inputs, self._outputs, calls, self._data_format, reshapes
         )
         for layer in network.layers:
             if layer.map_size() == (1, 1):
@@ -175,7 +173,8 @@ class Explainer(BaseExplainer):
         """The least doubling of the images that gives a layer's maps several cells."""
         axes = (2, 3) if network.image_layout == CHANNELS_FIRST else (1, 2)
         shape = list(image.shape)
-        for _ in range(5 if self._reshape is None else 0):
+        folded = self._reshape is not None or len(layer.shape) != 4
+        for _ in range(0 if folded else 5):
             for axis in axes:
                 shape[axis] *= 2
             spec = self._inputs.pack(
@@ -195,22 +194,43 @@ class Explainer(BaseExplainer):
 
     def _find_calls(
         self, calls: list[graph.Call], image, others: tuple
-    ) -> tuple[graph.Call, ...]:
+    ) -> tuple[tuple[graph.Call, ...], tuple[Callable | None, ...]]:
+        """The calls that are explained, and for each what folds its tokens, if any."""
         if self._paths:  # of images of another size: the same calls, by their paths
+            known = tokens.find(calls) if self._reshape is None else None
             by_path = {call.path: call for call in calls}
-            return tuple(by_path[path] for path in self._paths)
+            found = tuple(
+                graph.input_of(by_path[path.removesuffix(graph.INPUT)])
+                if path.endswith(graph.INPUT)
+                else by_path[path]
+                for path in self._paths
+            )
+            return found, self._folds(found, known)
         seeing, blind = layer_choice.split(
             self.model, self._inputs, calls, image, others
         )
+        known = tokens.find(seeing) if self._reshape is None else None
         if self._asked_layers is None:
-            found = graph.last_activation(seeing)
+            found = known.call if known else layer_choice.last_activation(seeing)
             size = "x".join(map(str, found.shape[1:]))
             logging.info("explaining the layer %s, %s", found.path, size)
-            return (found,)
+            if known:
+                grid = known.grid_of(found)
+                logging.info("the tokens of a %s are %s patches", known.name, grid)
+            return (found,), self._folds((found,), known)
         several = isinstance(self._asked_layers, (list, tuple))
         asked = self._asked_layers if several else [self._asked_layers]
-        tokens = self._reshape is not None
-        return tuple(layer_choice.find(seeing, blind, one, tokens) for one in asked)
+        folded = self._reshape is not None or known is not None
+        found = tuple(layer_choice.find(seeing, blind, one, folded) for one in asked)
+        return found, self._folds(found, known)
+
+    def _folds(
+        self, calls: Sequence[graph.Call], known: tokens.Transformer | None
+    ) -> tuple[Callable | None, ...]:
+        if known is None:
+            return (self._reshape,) * len(calls)
+        grids = [known.grid_of(call) for call in calls]
+        return tuple(None if grid is None else grid.fold for grid in grids)
 
     @property
     def layers(self) -> tuple[str, ...]:

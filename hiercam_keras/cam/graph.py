@@ -45,6 +45,8 @@ class Call:
       dtype: of the output.
       spatial: whether the output is a batch of maps with more than one cell.
       same_as: path of an inner layer with the same output array; None if there is none.
+      taken: shape and type of the first argument; None if it is not a single array.
+      before: whether this argument is meant in place of the output, see `input_of`.
     """
 
     path: str
@@ -54,10 +56,34 @@ class Call:
     dtype: Any = None
     spatial: bool = False
     same_as: str | None = None
+    taken: jax.ShapeDtypeStruct | None = None
+    before: bool = False
 
     @property
     def name(self) -> str:
         return self.path.rsplit("/", 1)[-1]
+
+
+# What the path of a call ends in where its input is meant.
+INPUT = ":input"
+
+
+def input_of(call: Call) -> Call:
+    """What stands for the input of a call: to be recorded and shifted there.
+
+    Raises:
+      UserError: the first argument of the call is not one array.
+    """
+    if call.taken is None:
+        raise UserError(f"layer {call.path!r} is not given one array as first argument")
+    return Call(
+        call.path + INPUT,
+        call.layer,
+        call.index,
+        call.taken.shape,
+        call.taken.dtype,
+        before=True,
+    )
 
 
 def layers_of(model: keras.Model) -> list:
@@ -138,7 +164,7 @@ def record(model: keras.Model, inputs: Any) -> Pass:
             finally:
                 path = "/".join(stack)
                 stack.pop()
-            ended.append((path, layer, output))
+            ended.append((path, layer, output, _spec(args)))
             return output
 
         return call
@@ -146,7 +172,7 @@ def record(model: keras.Model, inputs: Any) -> Pass:
     def forward(variables, inputs):
         outputs = apply(model, variables, inputs)
         for leaf in keras.tree.flatten(outputs):
-            made = (i for i, (*_, output) in enumerate(ended) if output is leaf)
+            made = (i for i, (*_, output, _) in enumerate(ended) if output is leaf)
             ends.append(next(made, None))
         return outputs
 
@@ -155,6 +181,13 @@ def record(model: keras.Model, inputs: Any) -> Pass:
     calls = _name_calls(ended, _data_formats(model))
     found = [None if i is None else calls[i] for i in ends]
     return Pass(calls, outputs, keras.tree.pack_sequence_as(outputs, found))
+
+
+def _spec(args: tuple) -> jax.ShapeDtypeStruct | None:
+    """Of the first of the arguments, where it is an array."""
+    if not args or not hasattr(args[0], "shape") or not hasattr(args[0], "dtype"):
+        return None
+    return jax.ShapeDtypeStruct(tuple(args[0].shape), args[0].dtype)
 
 
 def calls_that_see(
@@ -201,16 +234,16 @@ def calls_that_see(
 
 def _name_calls(ended: list[tuple], formats: set[str]) -> list[Call]:
     times: dict[int, int] = {}
-    for _, layer, _ in ended:
+    for _, layer, *_ in ended:
         times[id(layer)] = times.get(id(layer), 0) + 1
     calls, seen, first = [], {}, {}
-    for path, layer, output in ended:
+    for path, layer, output, taken in ended:
         index = seen.get(id(layer), 0)
         seen[id(layer)] = index + 1
         if times[id(layer)] > 1:
             path = f"{path}:{index}"
         if not hasattr(output, "shape"):
-            calls.append(Call(path, layer, index, None))
+            calls.append(Call(path, layer, index, None, taken=taken))
             continue
         same_as = first.setdefault(id(output), path)
         calls.append(
@@ -222,6 +255,7 @@ def _name_calls(ended: list[tuple], formats: set[str]) -> list[Call]:
                 output.dtype,
                 _is_spatial(layer, output, formats),
                 None if same_as == path else same_as,
+                taken,
             )
         )
     return calls
@@ -241,16 +275,23 @@ def find_call(calls: Sequence[Call], layer: Any) -> Call:
 
     A path may omit outer layers.
 
+    A path that ends in ":input" means what the layer is given.
+
     Raises:
       UserError: no call or several calls match, or the output is not a single array.
         The message lists alternatives.
     """
+    before = isinstance(layer, str) and layer.endswith(INPUT)
     if isinstance(layer, str):
-        want = layer.strip("/")
-        fits = [c for c in calls if c.path == want or c.path.endswith("/" + want)]
+        want = layer.removesuffix(INPUT).strip("/")
+        # The whole path of an outer layer may be the end of an inner one's.
+        fits = [c for c in calls if c.path == want]
+        fits = fits or [c for c in calls if c.path.endswith("/" + want)]
     else:
         want = getattr(layer, "name", layer)
         fits = [c for c in calls if c.layer is layer]
+    if len(fits) == 1 and before:
+        return input_of(fits[0])
     if len(fits) == 1 and fits[0].shape is not None:
         return fits[0]
     if len(fits) == 1:
@@ -273,56 +314,6 @@ def would_do(calls: Sequence[Call]) -> str:
     if not names:
         return "none of its layers gives a 4-D map"
     return f"these give maps, the last ones first: {', '.join(names[:-13:-1])}"
-
-
-# Words in the class names of layers that only forward or resample an activation.
-_PASSING = (
-    "Pooling",
-    "Padding",
-    "Cropping",
-    "UpSampling",
-    "Dropout",
-    "Reshape",
-    "Permute",
-    "Rescaling",
-    "Normalization",
-    "InputLayer",
-    "Random",
-)
-
-
-def last_activation(calls: Sequence[Call]) -> Call:
-    """The last convolutional activation of a model.
-
-    This is the last 4-D map with more than one cell, at or after a convolution, that is
-    not the output of a layer in _PASSING. Batch normalization counts.
-
-    Raises:
-      UserError: the model has no convolution, or no such map.
-    """
-    convolved, found, cell = False, None, ""
-    for call in calls:
-        kind = type(call.layer).__name__
-        convolved = convolved or "Conv" in kind
-        passing = any(word in kind for word in _PASSING)
-        if "BatchNormalization" in kind:
-            passing = False
-        if convolved and call.spatial and call.same_as is None and not passing:
-            found = call
-        if "Conv" in kind and call.same_as is None and len(call.shape or ()) == 4:
-            cell = call.path
-    if found is None and cell:
-        raise UserError(
-            f"the layer {cell!r} gives maps of one cell, which mark the whole image, "
-            "and no other layer has finer ones. Give larger images to a network that "
-            "is built for them, or use one with a finer output stride"
-        )
-    if found is None:
-        raise UserError(
-            "no convolutional activation found in the model; name one with layer=. "
-            "For maps that are not 4-D (tokens of a transformer) give reshape= too"
-        )
-    return found
 
 
 def _data_formats(model: keras.Model) -> set[str]:
@@ -389,12 +380,16 @@ def apply_with_deltas(
     """
     activations: list = [None] * len(calls)
 
-    def shift(place, original, args, kwargs):
-        output = original(*args, **kwargs)
+    def moved(place, array):
         delta = deltas[place]
-        wide = output.astype(delta.dtype)
+        wide = array.astype(delta.dtype)
         activations[place] = wide
-        return (wide + delta).astype(output.dtype)
+        return (wide + delta).astype(array.dtype)
+
+    def shift(place, original, args, kwargs):
+        if calls[place].before:
+            return original(moved(place, args[0]), *args[1:], **kwargs)
+        return moved(place, original(*args, **kwargs))
 
     with changed_calls(calls, shift):
         outputs = apply(model, variables, inputs)
@@ -405,6 +400,9 @@ def apply_with_deltas(
 def changed_calls(calls: Sequence[Call], change: Callable) -> Iterator[None]:
     """Replaces the results of `calls` by those of `change` within the context.
 
+    If several of `calls` are the same call of a layer, each receives the result of the
+    one before it.
+
     Other calls of the same layers are not changed.
 
     Args:
@@ -412,7 +410,9 @@ def changed_calls(calls: Sequence[Call], change: Callable) -> Iterator[None]:
       change: function of the index in `calls`, the layer's own call, its args and
         kwargs.
     """
-    wanted = {(id(call.layer), call.index): i for i, call in enumerate(calls)}
+    wanted: dict[tuple[int, int], list[int]] = {}
+    for place, call in enumerate(calls):
+        wanted.setdefault((id(call.layer), call.index), []).append(place)
     counts: dict[int, int] = {}
 
     def wrap(layer, original):
@@ -420,13 +420,17 @@ def changed_calls(calls: Sequence[Call], change: Callable) -> Iterator[None]:
         def call(*args, **kwargs):
             index = counts.get(id(layer), 0)
             counts[id(layer)] = index + 1
-            place = wanted.get((id(layer), index))
-            if place is None:
-                return original(*args, **kwargs)
-            return change(place, original, args, kwargs)
+            changed = original
+            for place in wanted.get((id(layer), index), ()):
+                changed = _changed(change, place, changed)
+            return changed(*args, **kwargs)
 
         return call
 
     layers = list({id(call.layer): call.layer for call in calls}.values())
     with _replaced_calls(layers, wrap):
         yield
+
+
+def _changed(change: Callable, place: int, original: Callable) -> Callable:
+    return lambda *args, **kwargs: change(place, original, args, kwargs)

@@ -28,7 +28,8 @@ class KerasNetwork:
       outputs: its outputs.
       calls: the explained layer calls, recorded at this image shape.
       data_format: of the calls and the images; None to use that of the layers.
-      reshape: as for `Explainer`.
+      reshapes: for each of `calls` the function that turns its array into (B, h, w, C);
+        None where the data format does.
     """
 
     model: keras.Model
@@ -36,7 +37,7 @@ class KerasNetwork:
     outputs: Outputs
     calls: tuple[graph.Call, ...] = ()
     data_format: str | None = None
-    reshape: Callable | None = None
+    reshapes: tuple[Callable | None, ...] = ()
 
     def __post_init__(self):
         # Computed once, as each value requires a pass over all layers of the model.
@@ -45,12 +46,10 @@ class KerasNetwork:
                 call.path,
                 call.shape,
                 call.dtype,
-                fold_of(
-                    self.data_format or graph.data_format_of(call, self.model),
-                    self.reshape,
-                ),
+                reshape
+                or fold_of(self.data_format or graph.data_format_of(call, self.model)),
             )
-            for call in self.calls
+            for call, reshape in zip(self.calls, self.reshapes, strict=True)
         )
         object.__setattr__(self, "layers", layers)
         layout = self.data_format or graph.image_layout(self.model)

@@ -63,7 +63,7 @@ def find(
         is no batch of maps. The message lists alternatives.
     """
     call = graph.find_call([*seeing, *blind], layer)
-    if call in blind:
+    if any(call.layer is one.layer and call.index == one.index for one in blind):
         raise UserError(
             f"the layer {call.path!r} does not depend on the image, but on other "
             f"inputs; {graph.would_do(seeing)}"
@@ -75,3 +75,51 @@ def find(
             f"{graph.would_do(seeing)}. For tokens, give reshape="
         )
     return call
+
+
+# Layers that hand an activation on, or thin it out, and are no activation themselves.
+_PASSING = (
+    "Pooling",
+    "Padding",
+    "Cropping",
+    "UpSampling",
+    "Dropout",
+    "Reshape",
+    "Permute",
+    "Rescaling",
+    "Normalization",
+    "InputLayer",
+    "Random",
+)
+
+
+def last_activation(calls: Sequence[graph.Call]) -> graph.Call:
+    """The last convolutional activation: the last 4-D map that is neither pooling nor
+    padding nor dropout, after at least one convolution.
+
+    Raises:
+      UserError: the model has no convolution, or no 4-D map after one.
+    """
+    convolved, found, cell = False, None, ""
+    for call in calls:
+        kind = type(call.layer).__name__
+        convolved = convolved or "Conv" in kind
+        passing = any(word in kind for word in _PASSING)
+        if "BatchNormalization" in kind:
+            passing = False
+        if convolved and call.spatial and call.same_as is None and not passing:
+            found = call
+        if "Conv" in kind and call.same_as is None and len(call.shape or ()) == 4:
+            cell = call.path
+    if found is None and cell:
+        raise UserError(
+            f"the layer {cell!r} gives maps of one cell, which mark the whole image, "
+            "and no other layer has finer ones. Give larger images to a network that "
+            "is built for them, or use one with a finer output stride"
+        )
+    if found is None:
+        raise UserError(
+            "no convolutional activation found in the model; name one with layer=. "
+            "For maps that are not 4-D (tokens of a transformer) give reshape= too"
+        )
+    return found

@@ -42,3 +42,13 @@ def test_last_activation_is_no_pooling_no_dropout_and_no_single_cell():
     x = layers.Conv2D(3, 1, name="on_one_cell")(x)
     model = keras.Model(inputs, layers.Flatten()(x))
     assert cam.Explainer(model).layers == ("relu",)
+
+
+def test_an_outer_layer_of_the_same_name_as_an_inner_one_can_be_named():
+    inner = keras.Input((8, 8, 3))
+    inner = keras.Model(inner, layers.ReLU(name="same")(inner), name="inner")
+    images = keras.Input((8, 8, 3))
+    x = layers.Conv2D(2, 3, name="same")(inner(images))
+    model = keras.Model(images, layers.Dense(2)(layers.GlobalMaxPooling2D()(x)))
+    explain = cam.Explainer(model, ["same", "inner/same"])
+    assert explain.layers == ("same", "inner/same")
