@@ -258,7 +258,7 @@ def test_files_that_do_not_fit_are_told(backbone, small_model, tmp_path, monkeyp
     for name in ("bad.npz", "bad.keras", "bad.h5"):
         (tmp_path / name).write_bytes(b"no such format")
     fails("bad.npz", "bad.npz: damaged")
-    fails("bad.keras", "bad.keras: not a Keras model file")
+    fails("bad.keras", "bad.keras: no .keras file")
     fails("bad.h5", "bad.h5: not the weights of")
     small_model.save(tmp_path / "small.keras")
     fails("small.keras", "does not fit the 312 variables of 'efficientnetb0'")
