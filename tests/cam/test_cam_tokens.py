@@ -27,6 +27,14 @@ class DINOV3Embedding(layers.Layer):
             WIDTH, patch, strides=patch, use_bias=False, name="projection"
         )
 
+    def build(self, shape):
+        self.projection.build(shape)
+
+    def compute_output_shape(self, shape):
+        batch, height, width, _ = self.projection.compute_output_shape(shape)
+        known = None not in (height, width)
+        return (batch, height * width + self.first if known else None, WIDTH)
+
     def call(self, images):
         patches = self.projection(images)
         patches = keras.ops.reshape(patches, (keras.ops.shape(images)[0], -1, WIDTH))

@@ -201,7 +201,9 @@ def test_a_comparison_is_of_the_table(table):
     assert np.isnan(found.lift.low) and 0 <= found.lift.p <= 1  # eight species
     assert set(found.lifts) == {"object", *(f"part_{rank}" for rank in RANKS)}
     pearson = table.pairs["species", "family"]["pearson"]
-    assert found.agreement["pearson"] == resampling.mean(pearson, table.groups)
+    # As text, because NaN, the interval of so few species, is not equal to itself.
+    expected = resampling.mean(pearson, table.groups)
+    assert repr(found.agreement["pearson"]) == repr(expected)
     gini = table.values["gini"]
     assert found.differences["gini"].value == pytest.approx(
         (gini[:, 0] - gini[:, 1]).mean()
