@@ -20,8 +20,11 @@ from hiercam_keras.cam import targets
 from hiercam_keras.cam.explanation import Explanation
 from hiercam_keras.cam.methods import Method, get_methods
 from hiercam_keras.cam.network import CHANNELS_FIRST, Network
+from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import Options, Program
+from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.labels import Labels
 
 
 class BaseExplainer(abc.ABC):
@@ -34,6 +37,8 @@ class BaseExplainer(abc.ABC):
       options: see `Options`.
     """
 
+    _outputs: Outputs  # how the network's outputs are read; set by each kind
+
     def __init__(self, method: str, batch_size: int | None, options: Options | None):
         (self.method,) = _one_method(method)
         self.batch_size = batch_size
@@ -45,6 +50,16 @@ class BaseExplainer(abc.ABC):
     @abc.abstractmethod
     def layers(self) -> tuple[str, ...]:
         """Names of the layers that are explained."""
+
+    @property
+    def space(self) -> ScoreSpace | None:
+        """What the network can be asked; None until the shape of an image is known."""
+        return self._outputs.space
+
+    @property
+    def labels(self) -> Labels | None:
+        """What the outputs mean, if given with `labels` or `order`."""
+        return self._outputs.labels
 
     @abc.abstractmethod
     def _open(

@@ -19,11 +19,9 @@ from hiercam_keras.cam.keras_network import KerasNetwork
 from hiercam_keras.cam.network import CHANNELS_FIRST
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import Options, Program
-from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.errors import UserError
 from hiercam_keras.models.xla_layers import shards
-from hiercam_keras.taxonomy.labels import Labels
 
 
 class Explainer(BaseExplainer):
@@ -236,16 +234,6 @@ class Explainer(BaseExplainer):
     def layers(self) -> tuple[str, ...]:
         """Paths of the layers that are explained."""
         return self._paths
-
-    @property
-    def space(self) -> ScoreSpace:
-        """What the model can be asked; known once it has seen an image's shape."""
-        return self._outputs.space
-
-    @property
-    def labels(self) -> Labels | None:
-        """What the outputs mean, where it was given with `labels` or `order`."""
-        return self._outputs.labels
 
     def scorer(self) -> Scorer:
         """What asks the model about changed images, reading it as the maps are made.

@@ -22,9 +22,7 @@ from hiercam_keras.cam.explanation import Explanation
 from hiercam_keras.cam.network import CHANNELS_LAST, FORMATS, Layer, fold_of
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import Options, Program
-from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy.labels import Labels
 
 if TYPE_CHECKING:
     from hiercam_keras.cam.scorer import Scorer
@@ -151,16 +149,6 @@ class FunctionExplainer(BaseExplainer):
     def layers(self) -> tuple[str, ...]:
         """Names of the activations; see `image_shape`."""
         return self._paths
-
-    @property
-    def space(self) -> ScoreSpace | None:
-        """What the network can be asked; see `image_shape`."""
-        return self._outputs.space
-
-    @property
-    def labels(self) -> Labels | None:
-        """What the outputs mean, where it was given with `labels` or `order`."""
-        return self._outputs.labels
 
     def scorer(self) -> Scorer:
         """What asks the network about changed images, see `hc.faithfulness`.
