@@ -57,6 +57,12 @@ flags.DEFINE_list(
 flags.DEFINE_string("data_dir", None, "Your images: class folders, or a CSV table.")
 flags.DEFINE_string("model", None, "What import takes: a .keras file, or a name.")
 flags.DEFINE_string("labels", None, "What its outputs mean: CSV, one row an output.")
+flags.DEFINE_string(
+    "allowed_taxa",
+    None,
+    "The only taxa that answers may be of, with all below them: names with commas "
+    "between them, or a table.",
+)
 flags.DEFINE_string("workdir", None, "Run folder; default runs/<data>/<rank>/seed<k>.")
 flags.DEFINE_list("runs", [], "Run folders that compare uses instead of --ranks.")
 flags.DEFINE_string("out", None, "Where results are written; has a default.")

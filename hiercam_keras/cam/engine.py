@@ -54,6 +54,9 @@ class Explainer(BaseExplainer):
         the sum of their probabilities, as sigmoids by whether any of them is true.
       order: as `labels`, with numbers: the label in `taxonomy` of each output, -1 for
         one that is left out; by rank for several outputs.
+      allowed_taxa: the only taxa that answers may be of, each with all its descendants:
+        names, Lineages, or the path of a table (see `taxonomy.allowed.read`). Outputs
+        of other taxa are left out before the softmax.
       rank: the rank of a single-output model; default: the one whose number of taxa
         fits, the finest if several do.
       output: which output of a model that has several without being a dict of ranks.
@@ -90,6 +93,7 @@ class Explainer(BaseExplainer):
         names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
         labels: Any = None,
         order: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
+        allowed_taxa: Any = None,
         rank: str | None = None,
         output: str | int | None = None,
         activation: str | Mapping[str, str] = "auto",
@@ -116,7 +120,15 @@ class Explainer(BaseExplainer):
         self._asked_layers = layer
         self._inputs = Inputs(model, image_input)
         self._outputs = Outputs(
-            taxonomy, rank, output, probabilities, activation, names, labels, order
+            taxonomy,
+            rank,
+            output,
+            probabilities,
+            activation,
+            names,
+            labels,
+            order,
+            allowed_taxa,
         )
         self._data_format = data_format
         self._reshape = reshape

@@ -81,9 +81,10 @@ class FunctionExplainer(BaseExplainer):
         f(variables, images) and g(variables, activations). Without it they are called
         without weights, and weights that they close over become constants of the
         compiled program: changes to them are not seen.
-      taxonomy, names, labels, order, rank, output, activation, probabilities: as for
-        `Explainer`. The end of g is not looked into: where g ends in a softmax or
-        sigmoid, pass probabilities=True, or better, leave that activation out.
+      taxonomy, names, labels, order, allowed_taxa, rank, output, activation,
+        probabilities: as for `Explainer`. The end of g is not looked into: where g ends
+        in a softmax or sigmoid, pass probabilities=True, or better, leave that
+        activation out.
       data_format: of images and activations, "channels_last" or "channels_first".
       reshape: turns the activations into (B, h, w, C), for tokens.
       layer: name of the activations in results.
@@ -106,6 +107,7 @@ class FunctionExplainer(BaseExplainer):
         names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
         labels: Any = None,
         order: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
+        allowed_taxa: Any = None,
         rank: str | None = None,
         output: str | int | None = None,
         activation: str | Mapping[str, str] = "auto",
@@ -133,7 +135,15 @@ class FunctionExplainer(BaseExplainer):
         self._f = _traced("f", f, variables is None)
         self._g = _traced("g", g, variables is None)
         self._outputs = Outputs(
-            taxonomy, rank, output, probabilities, activation, names, labels, order
+            taxonomy,
+            rank,
+            output,
+            probabilities,
+            activation,
+            names,
+            labels,
+            order,
+            allowed_taxa,
         )
         self._data_format = data_format
         self._fold = fold_of(data_format, reshape)

@@ -27,7 +27,8 @@ from hiercam_keras import wording
 from hiercam_keras.cam.label_columns import LabelColumns
 from hiercam_keras.cam.score_space import LABEL, SIGMOID, SOFTMAX, Head, ScoreSpace
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy import label_table
+from hiercam_keras.taxonomy import allowed, label_table
+from hiercam_keras.taxonomy.allowed import Restriction
 from hiercam_keras.taxonomy.labels import Labels
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Outputs:
         names: Any = None,
         labels: Any = None,
         order: Any = None,
+        allowed_taxa: Any = None,
     ):
         asked = activation.values() if isinstance(activation, Mapping) else [activation]
         for one in asked:
@@ -101,6 +103,16 @@ class Outputs:
                 )
         self.labels: Labels | None = _labels(labels, order, taxonomy, rank, names)
         self._taxonomy = self.labels.taxonomy if self.labels else taxonomy
+        self._allowed: Restriction | None = None
+        if allowed_taxa is not None:
+            if self._taxonomy is None:
+                raise UserError(
+                    "allowed_taxa= needs to know the taxa of the outputs: give "
+                    "taxonomy= or labels="
+                )
+            if not isinstance(allowed_taxa, Restriction):
+                allowed_taxa = allowed.read(allowed_taxa).of(self._taxonomy)
+            self._allowed = allowed_taxa
         self._rank = rank
         self._output = output
         self._probabilities = probabilities
@@ -146,8 +158,20 @@ class Outputs:
                     f"activation= names the output {rank!r}; the model has "
                     f"{', '.join(map(repr, readings))}"
                 )
+        taxonomy = self._taxonomy
+        if self._allowed is not None:
+            taxonomy = self._allowed.taxonomy
+            finest = max(readings, key=taxonomy.ranks.index)
+            self._allowed.check(finest)
+            # A coarser head with one allowed taxon has no choice.
+            readings = {
+                rank: reading
+                for rank, reading in readings.items()
+                if rank == finest or taxonomy.num_labels(rank) > 1
+            }
+            ended = {rank: ended[rank] for rank in readings}
         heads = {rank: reading.head for rank, reading in readings.items()}
-        self.space = ScoreSpace(heads, self._taxonomy, self._names)
+        self.space = ScoreSpace(heads, taxonomy, self._names)
         self._readings = readings
         self.ends = tuple(dict.fromkeys(filter(None, ended.values())))
 
@@ -186,7 +210,8 @@ class Outputs:
         columns = self._columns(rank, 2 if one_logit else width, one_logit)
         activation = SIGMOID if one_logit else SOFTMAX if kind == "auto" else kind
         head = Head(columns.size, activation, one_logit)
-        if not head.independent and columns.num_present < 2:
+        few = not head.independent and columns.num_present < 2
+        if few and self._allowed is None:
             raise UserError(
                 f"{self.labels.source}: all outputs at the rank {rank} but those of "
                 "one label are left out, so its probability is always 1. Name the "
@@ -198,7 +223,9 @@ class Outputs:
     def _columns(self, rank: str, width: int, one_logit: bool) -> LabelColumns:
         """The map from `width` columns of a head to its labels."""
         if self.labels is None:
-            return LabelColumns(np.arange(width), width)
+            if self._allowed is None:
+                return LabelColumns(np.arange(width), width)
+            return self._allowed_columns(np.arange(width), rank)
         (given,) = [h.columns for h in self.labels.heads.values() if h.rank == rank]
         if len(given) != width:
             two = " (its one logit is two classes: the first has a row, too)"
@@ -209,7 +236,21 @@ class Outputs:
                 "order; a row without a lineage is an output that is left out, and the "
                 "first line of a file names its columns"
             )
+        if self._allowed is not None:
+            return self._allowed_columns(given, rank)
         return LabelColumns(given, self.labels.taxonomy.num_labels(rank))
+
+    def _allowed_columns(self, given: np.ndarray, rank: str) -> LabelColumns:
+        """The map from columns to allowed labels; `given` are labels of all taxa."""
+        new = self._allowed.labels(rank)
+        if given.max() >= len(new):
+            raise UserError(
+                f"the model has {len(given)} outputs, and the taxonomy has "
+                f"{wording.count(len(new), rank)}. Is it the taxonomy it was trained "
+                "with?"
+            )
+        labels = np.where(given < 0, -1, new[np.maximum(given, 0)])
+        return LabelColumns(labels, self._allowed.taxonomy.num_labels(rank))
 
     def _found(self, outputs: Any, names: Any) -> dict[str | None, tuple]:
         """Path of each output to read, for `_at`, by rank (None: unknown)."""

@@ -34,8 +34,8 @@ class Scorer:
 
     Args:
       model: as for `Explainer`, with known input shapes.
-      taxonomy, names, labels, order, rank, output, activation, probabilities,
-        image_input: as for `Explainer`.
+      taxonomy, names, labels, order, allowed_taxa, rank, output, activation,
+        probabilities, image_input: as for `Explainer`.
 
     Raises:
       UserError: as for `Explainer`, and if the model's input shapes are unknown.
@@ -49,6 +49,7 @@ class Scorer:
         names: Any = None,
         labels: Any = None,
         order: Any = None,
+        allowed_taxa: Any = None,
         rank: str | None = None,
         output: str | int | None = None,
         activation: str | Mapping[str, str] = "auto",
@@ -56,7 +57,15 @@ class Scorer:
         image_input: str | int | None = None,
     ):
         outputs = Outputs(
-            taxonomy, rank, output, probabilities, activation, names, labels, order
+            taxonomy,
+            rank,
+            output,
+            probabilities,
+            activation,
+            names,
+            labels,
+            order,
+            allowed_taxa,
         )
         recorded = graph.record(model, known_specs(model, 2))
         keras_network.prepare_outputs(outputs, recorded)

@@ -39,7 +39,7 @@ def run(settings: Settings) -> str:
     runtime.start(config.seed, config.model.dtype, devices, alone=True)
     network = networks.load(this, config)
     if settings.image:
-        out = Path(settings.out or this.path / "cam")
+        out = Path(settings.out or this.results / "cam")
         return _explain_photos(network, data, records, settings, out)
     return _explain_split(network, data, settings)
 

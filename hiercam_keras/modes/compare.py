@@ -21,7 +21,7 @@ from hiercam_keras.metrics.coherence import COHERENT, INCOHERENT
 from hiercam_keras.modes import compare_page, faithful, overlays
 from hiercam_keras.modes.comparison import differences, measure, questions
 from hiercam_keras.modes.comparison.columns import Column
-from hiercam_keras.modes.load import RunData, find_runs, open_run
+from hiercam_keras.modes.load import RunData, allow, find_runs, open_run
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report.schema import NO_HEATMAP
 from hiercam_keras.runs import run_folder
@@ -120,7 +120,7 @@ def rank_order(several: Sequence[Sequence[str]]) -> tuple[str, ...]:
 def _find(settings: Settings) -> list[tuple[Run, str]]:
     """(run, rank) of each model that is compared."""
     if settings.runs:
-        runs = [run_folder.read_finished(path) for path in settings.runs]
+        runs = allow(settings, [run_folder.read_finished(one) for one in settings.runs])
         pairs = [(run, rank) for run in runs for rank in run.ranks]
         if len(pairs) < 2:
             raise UserError(
@@ -202,4 +202,7 @@ def _mean_or_none(values: np.ndarray) -> float | None:
 def _default_out(runs: Sequence[tuple[Run, str]], first: RunData) -> Path:
     ranks = tuple(dict.fromkeys(rank for _, rank in runs))
     folder = run_folder.data_folder(first.config.runs_dir, first.run.data_name)
-    return folder / f"compare-{file_names.joined_name(ranks, '-')}"
+    name = f"compare-{file_names.joined_name(ranks, '-')}"
+    if first.run.allowed_taxa is not None:
+        name = file_names.file_name(f"{name}-{first.run.results.name}")
+    return folder / name

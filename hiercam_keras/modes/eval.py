@@ -9,7 +9,7 @@ import numpy as np
 
 from hiercam_keras import file_names, runtime, tables, wording
 from hiercam_keras.metrics import classification, hierarchy, resampling
-from hiercam_keras.modes import eval_calibration, eval_hierarchy
+from hiercam_keras.modes import eval_calibration, eval_hierarchy, predict
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.multi_rank import write_paths
 from hiercam_keras.modes.settings import Settings
@@ -46,7 +46,7 @@ def run(settings: Settings) -> str:
     if settings.split != "val" and data.has_images("val"):
         with data.loader("val") as loader:
             fitted = network.predict(loader, "eval val")
-    folder = Path(settings.out or this.path / "eval" / settings.split)
+    folder = Path(settings.out or this.results / "eval" / settings.split)
     rows = write_tables(folder, data, found, network)
     write_paths(folder / "paths.csv", found.logits, found.labels, data.taxonomy)
     tree, trust = write_trust(folder, network, found, fitted)
@@ -62,6 +62,7 @@ def run(settings: Settings) -> str:
         f"{this.path}, {asked.removeprefix('the ')}, 95 % intervals",
         tables.format_table(HEADER, [_shown(row) for row in rows]),
         *filter(None, [told, one_answer(found, data.taxonomy, this.imported)]),
+        *filter(None, [predict.masked_sentence(found).strip()]),
         "",
     ]
     if trust:
@@ -149,11 +150,11 @@ def write_tables(
     """
     taxonomy, rows = data.taxonomy, []
     groups = _groups(data, found)
-    train = data.training_records()
     columns = {"example_id": found.example_ids}
     for rank, logits in network.scores(found.logits).items():
         truth, predicted = found.labels[rank], logits.argmax(-1)
-        rows.append(_accuracy_row(rank, logits, truth, groups, train, taxonomy))
+        before = data.training_labels(rank)
+        rows.append(_accuracy_row(rank, logits, truth, groups, before, taxonomy))
         names = np.array([*taxonomy.names(rank), ""], object)
         columns[f"true_{rank}"] = names[truth]
         columns[f"predicted_{rank}"] = names[predicted]
@@ -162,6 +163,8 @@ def write_tables(
         known = truth >= 0
         if known.any():
             _write_rank(folder, rank, truth[known], predicted[known], taxonomy)
+    if found.masked is not None:
+        columns[predict.MASKED] = found.masked
     tables.write_csv(folder / "accuracy.csv", HEADER, rows)
     cells = list(zip(*columns.values(), strict=True))
     tables.write_csv(folder / "predictions.csv", tuple(columns), cells)
@@ -224,15 +227,14 @@ def _accuracy_row(
     logits: np.ndarray,
     truth: np.ndarray,
     groups: np.ndarray,
-    train: list | None,
+    before: np.ndarray | None,
     taxonomy: Any,
 ) -> list[Any]:
     count, known = taxonomy.num_labels(rank), truth >= 0
     hits = np.where(known, logits.argmax(-1) == truth, np.nan)
     right = resampling.share(hits, groups)
     chance = float("nan")
-    if train is not None:
-        before = taxonomy.labels([record.lineage for record in train], rank)
+    if before is not None:
         chance = classification.majority_chance(before, truth, count)
     k = min(5, count)
     top5 = classification.top_k_accuracy(logits[known], truth[known], k)

@@ -55,7 +55,7 @@ def run(settings: Settings) -> str:
     chosen = _chosen(settings, pages)
     named = {place: pages.named(*place) for place in pages.taxa()}
     checked = part_naming.check(named, planted)
-    out = Path(settings.out or data.run.path / "guide")
+    out = Path(settings.out or data.run.results / "guide")
     workdir.make_dir(out)
     content = Guide(
         title=f"{data.data_name}: a field guide by {finest}",

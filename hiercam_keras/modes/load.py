@@ -21,7 +21,7 @@ from hiercam_keras.runs import run_folder
 from hiercam_keras.runs import truth as truths
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.runs.truth import Trained, Truth
-from hiercam_keras.taxonomy import homonyms
+from hiercam_keras.taxonomy import allowed, homonyms
 from hiercam_keras.taxonomy.ranks import check_rank
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -63,6 +63,28 @@ def find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run
     Raises:
       UserError: there is no such run, or that of --workdir knows none so fine a rank.
     """
+    return allow(settings, _find_runs(settings, wanted))
+
+
+def allow(settings: Settings, runs: Sequence[Run]) -> list[Run]:
+    """The runs, with answers of --allowed_taxa alone where it is given."""
+    if settings.allowed_taxa is None:
+        return list(runs)
+    allowed_taxa = allowed.read(settings.allowed_taxa)
+    for run in {run.path: run for run in runs}.values():
+        whole = run.whole_taxonomy()
+        some = allowed_taxa.of(whole).taxonomy
+        logging.info(
+            "--allowed_taxa=%s: %d of %s of %s may be answered",
+            allowed_taxa.source,
+            some.num_labels(some.finest),
+            wording.count(whole.num_labels(whole.finest), whole.finest),
+            run.path,
+        )
+    return [replace(run, allowed_taxa=allowed_taxa) for run in runs]
+
+
+def _find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run]:
     if settings.workdir:
         run = run_folder.read_finished(settings.workdir)
         if settings.chosen_rank:
@@ -148,7 +170,8 @@ class RunData:
         the images, else a Truth, with -1 where the network does not know a taxon."""
         if self.run.imported:
             return Truth(self.taxonomy)
-        return Trained(self.taxonomy) if self.run.drops_untrained else self.taxonomy
+        some = self.run.drops_untrained or self.run.allowed_taxa is not None
+        return Trained(self.taxonomy) if some else self.taxonomy
 
     @property
     def may_lack_taxa(self) -> bool:
@@ -180,8 +203,10 @@ class RunData:
         """
         if self.may_lack_taxa:
             lost = self.unknown(records, ranks)
-            trained = not self.run.imported
-            return truths.sentence(lost, len(records), what, trained, then)
+            reason = truths.UNKNOWN if self.run.imported else truths.UNTRAINED
+            if self.run.allowed_taxa is not None:
+                reason = truths.NOT_ALLOWED
+            return truths.sentence(lost, len(records), what, reason, then)
         train = self.training_records()
         return unseen.of_split(train, records, ranks, self.taxonomy, what)
 
@@ -223,6 +248,15 @@ class RunData:
         if self.run.imported:
             return None
         return self.split.select(self.source.records, "train")[0]
+
+    def training_labels(self, rank: str) -> np.ndarray | None:
+        """Labels of the images of the training, without those of taxa that are not
+        allowed; None where the images are unknown."""
+        train = self.training_records()
+        if train is None:
+            return None
+        labels = self.labels(train, rank)
+        return labels[labels >= 0]
 
     def in_words(self, split: str) -> str:
         """`the test split`, or `all images` where none were kept apart."""

@@ -51,7 +51,7 @@ def run(settings: Settings) -> str:
     folder = maps[settings.split]
     target = target_name(question, data)
     name = folder_of(question, target, network.finest)
-    out = this.path / "localize" / settings.split / name
+    out = this.results / "localize" / settings.split / name
     info = {"run": str(this.path), "split": settings.split, "maps": str(folder)}
     info |= {"method": question.method, "rank": question.rank}
     info |= {"target": target, "score": data.config.cam.score}

@@ -178,6 +178,7 @@ def _writer(
             "image_size": data.config.data.image_size,
             "crop": "center" if layout == "classification" else "none",
         },
+        **_allowed(data),
     )
     # A question that cannot be asked shows here, before there is a folder for it.
     expanded = targets.expand(asked, explain.space)
@@ -199,6 +200,13 @@ def _writer(
         },
         part=multihost.part(),
     )
+
+
+def _allowed(data: RunData) -> dict[str, Any]:
+    """The allowed finest taxa, where not all are; other stores keep their key."""
+    if data.run.allowed_taxa is None:
+        return {}
+    return {"allowed": ["/".join(one.taxa) for one in data.taxonomy.lineages]}
 
 
 def _alone(folder: Path) -> contextlib.AbstractContextManager:

@@ -16,6 +16,7 @@ from hiercam_keras.runs.network import Network
 from hiercam_keras.training.predict import Predictions
 
 HEADER = ("example_id", "rank", "place", "taxon", "lineage", "probability")
+MASKED = "masked_probability"  # of taxa that are not allowed, if some are not
 
 
 def run(settings: Settings) -> str:
@@ -25,10 +26,10 @@ def run(settings: Settings) -> str:
     if settings.image:
         records = photos.load_photos(settings.image, config.data.get("cache_dir"))
         batches = photo_loader(records, config)
-        default = Path(this.path / "predict" / "photos.csv")
+        default = Path(this.results / "predict" / "photos.csv")
     else:
         batches = open_run(settings, this).loader(settings.split)
-        default = Path(this.path / "predict" / f"{settings.split}.csv")
+        default = Path(this.results / "predict" / f"{settings.split}.csv")
     devices = settings.config.distribution.devices
     runtime.start(config.seed, config.model.dtype, devices)
     network = networks.load(this, config)
@@ -36,9 +37,15 @@ def run(settings: Settings) -> str:
         found = network.predict(batches, "predict")
     rows = prediction_rows(found, network, settings.top_k)
     path = Path(settings.out) if settings.out else default
-    tables.write_csv(path, HEADER, rows)
+    header: tuple[str, ...] = HEADER
+    if found.masked is not None:
+        header = (*HEADER, MASKED)
+        masked = dict(zip(found.example_ids, found.masked.tolist(), strict=True))
+        rows = [[*row, masked[row[0]]] for row in rows]
+    tables.write_csv(path, header, rows)
     shown = [row for row in rows if row[0] == found.example_ids[0] and row[2] == 1]
     text = tables.format_table(("rank", "taxon", "probability"), _brief(shown))
+    text += masked_sentence(found)
     images = wording.count(len(found.example_ids), "image")
     if len(found.example_ids) > 1:
         images += ", the first of them above"
@@ -71,4 +78,20 @@ def prediction_rows(
 
 
 def _brief(rows: list[list[Any]]) -> list[list[Any]]:
-    return [[rank, taxon, share] for _, rank, _, taxon, _, share in rows]
+    return [[rank, taxon, share] for _, rank, _, taxon, _, share, *_ in rows]
+
+
+def masked_sentence(found: Predictions) -> str:
+    """A sentence, on a line of its own, on images that are rather of taxa that are not
+    allowed; "" if there are none."""
+    if found.masked is None:
+        return ""
+    rather = int((found.masked > 0.5).sum())
+    if not rather:
+        return ""
+    images = wording.count(len(found.masked), "image")
+    return (
+        f"\nOf {images}, {rather} had more than half of the probability at taxa that "
+        f"are not allowed (column {MASKED}): the answer is the best of the allowed "
+        "ones, and may be far from right."
+    )

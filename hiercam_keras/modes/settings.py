@@ -36,6 +36,7 @@ class Settings:
     data_dir: str | None = None
     model: str | None = None
     labels: str | None = None
+    allowed_taxa: str | None = None
     workdir: str | None = None
     runs: tuple[str, ...] = ()
     out: str | None = None
@@ -188,6 +189,7 @@ _FLAGS = (
     "data_dir",
     "model",
     "labels",
+    "allowed_taxa",
     "workdir",
     "runs",
     "out",

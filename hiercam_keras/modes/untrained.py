@@ -56,7 +56,7 @@ def taxonomy_of(
         what = f"{name} image"
         if choice == "drop":
             lost = truth.unknown(asked, [r for r in taxonomy.ranks if r in ranks])
-            said = truths.sentence(lost, len(asked), what, trained=True)
+            said = truths.sentence(lost, len(asked), what, truths.UNTRAINED)
         else:
             said = unseen.of_split(train, asked, ranks, taxonomy, what)
         if said:

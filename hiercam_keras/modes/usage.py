@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from hiercam_keras.errors import UserError
 
 _FIND_RUN = frozenset({"data_dir", "workdir"})  # of modes that take a finished run
-_ASK = frozenset({"target", "target_rank", "method"})  # what is asked of it, and how
+# What is asked of it, and how.
+_ASK = frozenset({"target", "target_rank", "method"})
+_ALLOW = frozenset({"rank", "allowed_taxa"})
 # Fields that choose the run, and those that say how its images are read.
 _RUN = (
     "name",
@@ -126,25 +128,25 @@ USAGE = {
         after_stop="Nothing is kept: run the same command again.",
     ),
     "eval": _of_run(
-        {"rank", "multihost"},
+        _ALLOW | {"multihost"},
         batch=True,
         after_stop="The tables may be incomplete: run the same command again.",
     ),
     "predict": _of_run(
-        {"rank", "image", "top_k", "multihost"},
+        _ALLOW | {"image", "top_k", "multihost"},
         batch=True,
         after_stop="No prediction is kept: run the same command again.",
     ),
     "cam": _of_run(
-        _ASK | {"rank", "image", "num_overlays", "overlay_format", "multihost"},
+        _ASK | _ALLOW | {"image", "num_overlays", "overlay_format", "multihost"},
         ("cam", "coherence", "faithfulness", "sanity", "report"),
     ),
-    "localize": _of_run(_ASK | {"rank"}, (*_MAPS, "localize")),
+    "localize": _of_run(_ASK | _ALLOW, (*_MAPS, "localize")),
     "compare": _of_run(
-        {"ranks", "runs", "method"},
+        {"ranks", "runs", "method", "allowed_taxa"},
         (*_MAPS, "compare", "faithfulness", "coherence", "report"),
     ),
-    "guide": _of_run(_ASK | {"rank"}, (*_MAPS, "guide", "report"), batch=True),
+    "guide": _of_run(_ASK | _ALLOW, (*_MAPS, "guide", "report"), batch=True),
     "study": _EXPERIMENT,
     "curves": _EXPERIMENT,
     "granularity": _EXPERIMENT,

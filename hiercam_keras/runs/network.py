@@ -18,6 +18,7 @@ from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files, imported, xla_layers
 from hiercam_keras.runs.run_folder import Run
+from hiercam_keras.taxonomy.allowed import Restriction
 from hiercam_keras.taxonomy.labels import Labels
 from hiercam_keras.taxonomy.scores import rank_scores, softmax
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -40,6 +41,8 @@ class Network:
       activation, output: see `Explainer`.
       given_probabilities: the outputs are probabilities, of an activation that is not
         found in the network.
+      restriction: to allowed taxa, of which `taxonomy` is; None for all taxa.
+      whole: the network without a restriction; None if there is none.
     """
 
     model: Any
@@ -51,6 +54,8 @@ class Network:
     activation: str = "auto"
     output: str | int | None = None
     given_probabilities: bool = False
+    restriction: Restriction | None = None
+    whole: "Network | None" = None
 
     @property
     def finest(self) -> str:
@@ -76,10 +81,25 @@ class Network:
     def predict(
         self, loader: Any, desc: str = "", check: Callable[[], None] | None = None
     ) -> Predictions:
-        """The model's logits for every image of a loader, see `predict_logits`."""
+        """The model's logits for every image of a loader, see `predict_logits`.
+
+        Those of taxa that are not allowed are left out; their probability is `masked`.
+        """
+        if self.whole is not None:
+            return self._narrowed(self.whole.predict(loader, desc, check))
         return predict_logits(
             self.model, loader, self.ranks, desc, check, self._forward
         )
+
+    def _narrowed(self, found: Predictions) -> Predictions:
+        """Predictions of the whole network, for the allowed taxa alone."""
+        kept = {rank: self.restriction.labels(rank) >= 0 for rank in found.logits}
+        masked = None
+        if self.finest not in self.independent:
+            shares = softmax(found.logits[self.finest].astype(np.float64))
+            masked = shares[:, ~kept[self.finest]].sum(1)
+        logits = {rank: found.logits[rank][:, kept[rank]] for rank in self.ranks}
+        return found._replace(logits=logits, masked=masked)
 
     def answers(self, rank: str) -> bool:
         """Whether the network can be asked for a rank."""
@@ -126,11 +146,18 @@ class Network:
 
     @property
     def _asked(self) -> dict[str, Any]:
+        allowed = self.restriction
         if self.labels is None:
             # The only head's output has no name.
             rank = self.ranks[0] if len(self.ranks) == 1 else None
-            return {"taxonomy": self.taxonomy, "rank": rank, "probabilities": False}
+            return {
+                "taxonomy": allowed.whole if allowed else self.taxonomy,
+                "rank": rank,
+                "probabilities": False,
+                "allowed_taxa": allowed,
+            }
         return {
+            "allowed_taxa": allowed,
             "labels": self.labels,
             "activation": self.activation,
             "output": self.output,
@@ -151,14 +178,36 @@ def load(run: Run, config: Any) -> Network:
         needs code that is not given.
     """
     if run.imported:
-        return _load_imported(run, config)
+        return _restricted(_load_imported(run, config), run)
     model, metadata = files.load_model(run.model_path, config.model.fast_layers)
     return of_model(model, run, config, metadata["cam_layer"])
 
 
 def of_model(model: Any, run: Run, config: Any, layer: str) -> Network:
     """The network of a run with another model in its place, of the same heads."""
-    return Network(model, run.taxonomy(), run.ranks, layer, config.cam.batch_size)
+    taxonomy = run.whole_taxonomy()
+    network = Network(model, taxonomy, run.ranks, layer, config.cam.batch_size)
+    return _restricted(network, run)
+
+
+def _restricted(network: Network, run: Run) -> Network:
+    """The network, for the run's allowed taxa."""
+    if run.allowed_taxa is None:
+        return network
+    restriction = run.allowed_taxa.of(network.taxonomy, quiet=True)
+    restriction.check(network.finest)
+    ranks = tuple(
+        rank
+        for rank in network.ranks
+        if rank == network.finest or restriction.taxonomy.num_labels(rank) > 1
+    )
+    return replace(
+        network,
+        taxonomy=restriction.taxonomy,
+        ranks=ranks,
+        restriction=restriction,
+        whole=network,
+    )
 
 
 def default_layer(run: Run) -> str:

@@ -23,6 +23,7 @@ from ml_collections import FrozenConfigDict
 
 from hiercam_keras import file_names, workdir
 from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.allowed import AllowedTaxa
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 SCHEMA_VERSION = 1
@@ -37,11 +38,19 @@ ALL = "all"  # in place of ranks: a run with heads at as many as there are
 
 @dataclass(frozen=True)
 class Run:
-    """One network on disk: `path`, the `ranks` of its heads, its record."""
+    """One network on disk.
+
+    Attributes:
+      path: its folder.
+      ranks: of its heads.
+      record: content of config.json.
+      allowed_taxa: the only taxa that answers may be of; None for all.
+    """
 
     path: Path
     ranks: tuple[str, ...]
     record: dict[str, Any]
+    allowed_taxa: AllowedTaxa | None = None
 
     @property
     def config(self) -> FrozenConfigDict:
@@ -85,8 +94,23 @@ class Run:
         """The trained model's file."""
         return self.path / "model.keras"
 
+    @property
+    def results(self) -> Path:
+        """The folder of results: `path`, or one below it for allowed taxa."""
+        if self.allowed_taxa is None:
+            return self.path
+        name = file_names.file_name(f"allowed-{self.allowed_taxa.source}")
+        return self.path / name
+
     def taxonomy(self) -> Taxonomy:
-        """The taxonomy that the run was trained on."""
+        """The taxonomy of the answers: that of the training, or its allowed part."""
+        whole = self.whole_taxonomy()
+        if self.allowed_taxa is None:
+            return whole
+        return self.allowed_taxa.of(whole, quiet=True).taxonomy
+
+    def whole_taxonomy(self) -> Taxonomy:
+        """The taxonomy of the network's labels."""
         return Taxonomy.from_json(workdir.read_json(self.path / "taxonomy.json"))
 
     def finish(self) -> "Run":

@@ -17,6 +17,9 @@ from hiercam_keras.taxonomy import matching
 from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.tree import Taxonomy
 
+UNKNOWN = "the network does not know the taxon of"
+UNTRAINED = "no training image shows the taxon of"
+NOT_ALLOWED = "--allowed_taxa leaves out, or the network does not know, the taxon of"
 _SHOWN = 5  # names that a sentence lists
 
 
@@ -96,7 +99,7 @@ def sentence(
     found: dict[str, Counter[str]],
     total: int,
     what: str = "image",
-    trained: bool = False,
+    reason: str = UNKNOWN,
     then: str = "are not counted at that rank",
 ) -> str:
     """What the network does not know; "" where it knows all.
@@ -105,7 +108,7 @@ def sentence(
       found: of `Truth.unknown`.
       total: all images.
       what: noun of an image.
-      trained: the network is one of ours, which knows the taxa that it was trained on.
+      reason: why the network cannot answer.
       then: what becomes of these images.
     """
     parts = []
@@ -117,12 +120,7 @@ def sentence(
         parts.append(f"{names.total()} at {rank} ({shown}{more})")
     if not parts:
         return ""
-    of = f"Of {wording.count(total, what)}, "
-    if trained:
-        of += f"no training image shows the taxon of {'; '.join(parts)}"
-    else:
-        of += f"the network does not know the taxon of {'; '.join(parts)}"
-    return f"{of}. They {then}."
+    return f"Of {wording.count(total, what)}, {reason} {'; '.join(parts)}. They {then}."
 
 
 def _name(lineage: Lineage | None, rank: str) -> str:

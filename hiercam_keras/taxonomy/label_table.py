@@ -71,6 +71,26 @@ def read_labels(
     return build(*_named(table, ranks), other, homonyms, str(path))
 
 
+def read_taxa(path: str | os.PathLike) -> list[tuple[Lineage, str]]:
+    """Reads a list of taxa, one for each row that names any, with its place.
+
+    Args:
+      path: a table as for `read_labels`. A row with empty cells at the finer ranks is
+        the coarser taxon as a whole, a Lineage that ends at its rank.
+
+    Raises:
+      UserError: as for `read_labels`, or no row names a taxon.
+    """
+    ranks, outputs = _named(csv_files.read(path), ())
+    rows = [one for rows in outputs.values() for one in rows if one.taxa]
+    if not rows:
+        raise UserError(f"{path}: no row names a taxon, expected one taxon a row.")
+    return [
+        (Lineage(one.taxa, ranks[: len(one.taxa)], one.class_id), one.place)
+        for one in rows
+    ]
+
+
 def as_labels(
     given: Any,
     taxonomy: Taxonomy | None = None,

@@ -40,7 +40,7 @@ def find(taxonomy: Taxonomy, lineage: Lineage) -> Match:
     Synonymous ranks ("species", "epithet") are treated as equal. If the two have no
     common rank, as for folders with plain names, names are looked up at all ranks.
     """
-    common = _common_ranks(taxonomy, lineage)
+    common = common_ranks(taxonomy, lineage)
     doubts: list[str] = []
     hit = None
     for rank in reversed(common):
@@ -55,8 +55,11 @@ def find(taxonomy: Taxonomy, lineage: Lineage) -> Match:
     return Match(labels, tuple(doubts))
 
 
-def _common_ranks(taxonomy: Taxonomy, lineage: Lineage) -> dict[str, str]:
-    """Ranks of the lineage by the equivalent rank of the taxonomy, coarse to fine."""
+def common_ranks(taxonomy: Taxonomy, lineage: Lineage) -> dict[str, str]:
+    """Ranks of the lineage by the equivalent rank of the taxonomy, coarse to fine.
+
+    Synonymous ranks ("species", "epithet") are equivalent.
+    """
     theirs = {_meaning(rank): rank for rank in lineage.ranks}
     return {
         rank: theirs[_meaning(rank)]

@@ -44,6 +44,10 @@ def unique_names(
     return tuple(names)
 
 
+class UnknownTaxonError(UserError):
+    """No taxon has the name."""
+
+
 def find_taxon(taxonomy: "Taxonomy", name: str, rank: str | None) -> tuple[str, int]:
     """Returns (rank, label) of a taxon; see `Taxonomy.find`."""
     wanted = unicodedata.normalize("NFC", str(name)).strip()
@@ -61,7 +65,29 @@ def find_taxon(taxonomy: "Taxonomy", name: str, rank: str | None) -> tuple[str, 
                 return hits[0]
             if hits:
                 raise UserError(_ambiguous(taxonomy, name, hits))
-    raise UserError(_unknown(taxonomy, name, wanted, ranks))
+    raise UnknownTaxonError(_unknown(taxonomy, name, wanted, ranks))
+
+
+def suggestions(
+    taxonomy: "Taxonomy", name: str, ranks: Sequence[str] | None = None
+) -> list[str]:
+    """Names of the taxonomy that an unknown name may have been meant for."""
+    ranks = ranks or taxonomy.ranks
+    # An epithet alone does not name a species, but suggests candidates.
+    hints = [
+        own
+        for rank in ranks
+        for own, prefix in zip(
+            taxonomy.names(rank), taxonomy.prefixes(rank), strict=True
+        )
+        if prefix[-1].casefold() == name.casefold()
+    ]
+    if not hints:
+        known = [own for rank in ranks for own in taxonomy.names(rank)]
+        by_key = {own.casefold(): own for own in known}
+        close = difflib.get_close_matches(name.casefold(), list(by_key), n=3)
+        hints = [by_key[key] for key in close]
+    return hints[:_SHOWN]
 
 
 def _own_names(taxonomy: "Taxonomy", rank: str) -> Iterable[str]:
@@ -106,24 +132,12 @@ def _ambiguous(taxonomy: "Taxonomy", name: str, hits: list[tuple[str, int]]) -> 
 
 
 def _unknown(taxonomy: "Taxonomy", name: str, wanted: str, ranks: Sequence[str]) -> str:
-    known = [own for rank in ranks for own in taxonomy.names(rank)]
-    # An epithet alone does not name a species, but suggests candidates.
-    hints = [
-        own
-        for rank in ranks
-        for own, prefix in zip(
-            taxonomy.names(rank), taxonomy.prefixes(rank), strict=True
-        )
-        if prefix[-1].casefold() == wanted.casefold()
-    ]
-    if not hints:
-        by_key = {own.casefold(): own for own in known}
-        close = difflib.get_close_matches(wanted.casefold(), list(by_key), n=3)
-        hints = [by_key[key] for key in close]
-    hint = f" Did you mean {' or '.join(map(repr, hints[:_SHOWN]))}?" if hints else ""
+    known = sum(taxonomy.num_labels(rank) for rank in ranks)
+    hints = suggestions(taxonomy, wanted, ranks)
+    hint = f" Did you mean {' or '.join(map(repr, hints))}?" if hints else ""
     at = f" at rank {ranks[0]!r}" if len(ranks) == 1 else ""
     return (
-        f"unknown taxon {name!r}{at}: none of the {len(known)} names has it.{hint} "
+        f"unknown taxon {name!r}{at}: none of the {known} names has it.{hint} "
         "Expected a name such as 'Accipiter nisus', or a lineage with slashes from "
         f"{taxonomy.ranks[0]} down."
     )

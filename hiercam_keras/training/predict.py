@@ -18,12 +18,19 @@ from hiercam_keras.training.forward import (
 
 
 class Predictions(NamedTuple):
-    """Answers for N images: example_ids (N), and by rank logits (N, labels) float32
-    and true labels (N,) int32."""
+    """Answers for N images.
+
+    Attributes:
+      example_ids: N.
+      logits: by rank (N, labels), float32.
+      labels: by rank the true labels (N,), int32.
+      masked: probability (N,) of taxa that are not allowed; None if all are.
+    """
 
     example_ids: list[str]
     logits: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
+    masked: np.ndarray | None = None
 
 
 def predict_logits(

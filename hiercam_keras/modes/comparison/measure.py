@@ -145,11 +145,12 @@ def _agreement(columns: Sequence[Column], table: Table) -> np.ndarray:
 
 
 def _chance(column: Column, table: Table) -> float:
-    rank, train = column.rank, column.data.training_records()
+    rank = column.rank
+    train = column.data.training_labels(rank)
     if train is None:
         return float("nan")
     return classification.majority_chance(
-        column.data.labels(train, rank),
+        train,
         table.of("true", column.name),
         column.data.taxonomy.num_labels(rank),
     )

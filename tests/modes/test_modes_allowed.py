@@ -1,0 +1,119 @@
+"""--allowed_taxa in the modes that take a run."""
+
+import numpy as np
+import pytest
+import tiny_birds
+
+from hiercam_keras import tables
+from hiercam_keras.errors import UserError
+from hiercam_keras.modes import usage
+from hiercam_keras.runs import run_folder
+
+
+@pytest.fixture(scope="module")
+def region(trained):
+    """Two families of four, by name; and the taxonomy of the run."""
+    taxonomy = run_folder.read(trained.path("species")).whole_taxonomy()
+    return ",".join(taxonomy.names("family")[1:3]), taxonomy
+
+
+@pytest.fixture(scope="module")
+def predicted(trained, region, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("allowed")
+    found = {}
+    for name, asked in (("all", None), ("some", region[0])):
+        path = folder / f"{name}.csv"
+        said = tiny_birds.run(
+            "predict",
+            trained.config,
+            rank=("species",),
+            allowed_taxa=asked,
+            top_k=8,
+            out=str(path),
+        )
+        found[name] = tables.read_csv(path), said
+    return found
+
+
+def test_predict_renormalizes_over_the_allowed_taxa(predicted, region):
+    allowed = set(region[0].split(","))
+    shares = {}
+    for name in ("all", "some"):
+        rows = zip(*predicted[name][0].values(), strict=True)
+        shares[name] = {
+            (row[0], row[4]): (float(row[5]), *row[6:])
+            for row in rows
+            if row[1] == "species"
+        }
+    kept = {
+        key: share
+        for key, (share,) in shares["all"].items()
+        if key[1].split("/")[4] in allowed
+    }
+    assert shares["some"].keys() == kept.keys()
+    for image in {image for image, _ in kept}:
+        total = sum(share for (one, _), share in kept.items() if one == image)
+        for (one, lineage), (share, masked) in shares["some"].items():
+            if one == image:
+                assert share == pytest.approx(kept[one, lineage] / total, abs=1e-5)
+                assert float(masked) == pytest.approx(1 - total, abs=1e-5)
+
+
+def test_a_large_masked_probability_is_said(predicted):
+    masked = {}
+    columns = predicted["some"][0]
+    for image, share in zip(
+        columns["example_id"], columns["masked_probability"], strict=True
+    ):
+        masked[image] = float(share)
+    rather = sum(share > 0.5 for share in masked.values())
+    said = predicted["some"][1]
+    assert (f"{rather} had more than half" in said) == (rather > 0)
+    assert "masked_probability" not in predicted["all"][0]
+
+
+def test_eval_counts_images_of_allowed_taxa_only(trained, region):
+    names, taxonomy = region
+    said = tiny_birds.run("eval", trained.config, rank=("species",), allowed_taxa=names)
+    folder = run_folder.read(trained.path("species")).path
+    (folder,) = folder.glob("allowed-*")
+    rows = tables.read_csv(folder / "eval" / "test" / "accuracy.csv")
+    assert rows["rank"][-1] == "species" and int(rows["taxa"][-1]) < 8
+    assert int(rows["images"][-1]) < 9
+    assert "--allowed_taxa leaves out" in said
+    columns = tables.read_csv(folder / "eval" / "test" / "predictions.csv")
+    assert set(columns["predicted_family"]) <= set(names.split(","))
+    assert np.all(np.array(columns["masked_probability"], float) >= 0)
+
+
+def test_maps_of_allowed_taxa_are_other_maps(trained, region):
+    stores = []
+    for asked in (None, region[0]):
+        said = tiny_birds.run(
+            "cam",
+            trained.config,
+            rank=("species",),
+            allowed_taxa=asked,
+            fields={"cam.num_overlays": 0},
+        )
+        stores.append(said.rsplit(": ", 1)[1])
+    assert stores[0] != stores[1]
+
+
+def test_compare_of_allowed_taxa(trained, region):
+    said = tiny_birds.run(
+        "compare", trained.config, ranks=("species", "family"), allowed_taxa=region[0]
+    )
+    assert "compare-species-family-allowed" in said
+
+
+def test_unknown_names_are_an_error(trained):
+    with pytest.raises(UserError, match="knows none of 1 taxon: Felidae"):
+        tiny_birds.run(
+            "eval", trained.config, rank=("species",), allowed_taxa="Felidae"
+        )
+
+
+def test_only_modes_that_take_a_run_take_the_flag():
+    with pytest.raises(UserError, match="has no effect with --mode=train"):
+        usage.check_flags("train", {"allowed_taxa"})
