@@ -1,0 +1,199 @@
+"""The believed rank of answers: which rule a run has, and what it says of pictures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from hiercam_keras import workdir
+from hiercam_keras.errors import UserError
+from hiercam_keras.metrics import belief
+from hiercam_keras.runs.network import Network
+from hiercam_keras.runs.run_folder import Run
+from hiercam_keras.taxonomy.lineage import unnamed_below
+from hiercam_keras.taxonomy.scores import softmax
+from hiercam_keras.taxonomy.tree import Taxonomy
+from hiercam_keras.training.predict import Predictions
+
+SCHEMA_VERSION = 1
+FILE = "belief.json"
+CALIBRATED, ROLL_UP = "calibrated", "rollup"
+RULES = (CALIBRATED, ROLL_UP)
+HEADER = (
+    "example_id",
+    "believed_rank",  # empty: no name is believed, the answer is the root
+    "believed_taxon",
+    "lineage",
+    "probability",
+    "source",
+    "next_rank",  # where belief ended, with the two likeliest taxa there
+    "next_taxon",
+    "next_probability",
+    "second_taxon",
+    "second_probability",
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What decides how far down an answer is believed.
+
+    Attributes:
+      name: one of RULES.
+      source: the rule with its numbers, for tables.
+      thresholds: by rank, for CALIBRATED; inf where a rank is never believed.
+    """
+
+    name: str
+    source: str
+    thresholds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Paths of N pictures with the depth (N,) down to which each is believed, and the
+    probabilities (N, labels) of the finest rank."""
+
+    paths: belief.Paths
+    depth: np.ndarray
+    probabilities: np.ndarray
+    finest: str
+
+
+def path_for(run: Run) -> Path:
+    """The file with the thresholds of a run, for its allowed taxa."""
+    return run.results / FILE
+
+
+def rule_of(run: Run, options: Any) -> Rule | None:
+    """The rule of a run: that of the config, as far as the run has it.
+
+    Args:
+      run: whose answers are judged.
+      options: the section `believe` of the config.
+
+    Returns:
+      None for the rule "calibrated" if the run was not calibrated.
+
+    Raises:
+      UserError: no such rule, or the run's file is damaged.
+    """
+    if options.rule not in RULES:
+        raise UserError(
+            f"believe.rule is {options.rule!r}, expected {' or '.join(RULES)}."
+        )
+    if options.rule == ROLL_UP:
+        return Rule(ROLL_UP, "rollup (0.8 at the label, else sums of 5 of 0.65)", {})
+    path = path_for(run)
+    if not path.is_file() and run.allowed_taxa is not None:
+        path = run.path / FILE
+        if path.is_file():
+            logging.warning(
+                "the thresholds of %s are of all taxa: for the allowed ones their "
+                "guarantee does not hold. Use --mode=calibrate with --allowed_taxa.",
+                path,
+            )
+    if not path.is_file():
+        return None
+    about = workdir.read_json(path)
+    if about.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            f"{path} has schema_version {about.get('schema_version')!r}, expected "
+            f"{SCHEMA_VERSION}. Use --mode=calibrate again."
+        )
+    thresholds = {
+        row["rank"]: np.inf if row["threshold"] is None else row["threshold"]
+        for row in about["ranks"]
+    }
+    wanted = f"accuracy {about['accuracy']:g} at level {about['confidence_level']:g}"
+    return Rule(CALIBRATED, f"calibrated ({wanted})", thresholds)
+
+
+def answers(rule: Rule, network: Network, found: Predictions) -> Answers | None:
+    """How far down the answers are believed; None for independent sigmoids."""
+    finest = network.finest
+    if finest in network.independent:
+        return None
+    shares = softmax(found.logits[finest].astype(np.float64))
+    if rule.name == ROLL_UP:
+        paths, depth = belief.roll_up(shares, network.taxonomy, finest)
+        return Answers(paths, depth, shares, finest)
+    paths = belief.paths(shares, network.taxonomy, finest)
+    # A rank with one allowed taxon is not among the paths' ranks.
+    thresholds = [rule.thresholds.get(rank, np.inf) for rank in paths.ranks]
+    return Answers(paths, belief.believed(paths, thresholds), shares, finest)
+
+
+def believed_rows(
+    example_ids: Sequence[str], given: Answers, rule: Rule, taxonomy: Taxonomy
+) -> list[list[Any]]:
+    """Rows of HEADER, one for each picture."""
+    paths, rows = given.paths, []
+    for number, example_id in enumerate(example_ids):
+        depth = int(given.depth[number])
+        row = [example_id, "", "", "", 1.0, rule.source]
+        if depth >= 0:
+            rank, label = paths.ranks[depth], int(paths.taxa[number, depth])
+            lineage = "/".join(taxonomy.prefixes(rank)[label])
+            name = taxonomy.names(rank)[label]
+            share = float(paths.probabilities[number, depth])
+            row = [example_id, rank, name, lineage, share, rule.source]
+        rows.append([*row, *_next(given, number, taxonomy)])
+    return rows
+
+
+def _next(given: Answers, number: int, taxonomy: Taxonomy) -> list[Any]:
+    """The rank where belief ended, and its two likeliest taxa with probabilities."""
+    ranks = given.paths.ranks
+    depth = int(given.depth[number])
+    if depth + 1 == len(ranks):
+        return ["", "", "", "", ""]
+    pair = children(given, number, taxonomy)
+    while len(pair) == 1 and depth + 2 < len(ranks):  # an only child is no choice
+        depth += 1
+        pair = children(given, number, taxonomy, depth)
+    rank = ranks[depth + 1]
+    cells: list[Any] = [rank]
+    for label, share in pair[:2]:
+        cells += [taxonomy.names(rank)[label], share]
+    return cells + [""] * (5 - len(cells))
+
+
+def children(
+    given: Answers, number: int, taxonomy: Taxonomy, depth: int | None = None
+) -> list[tuple[int, float]]:
+    """(label, probability) of the children of a taxon of a path, the likeliest first.
+
+    Args:
+      given: the answers.
+      number: of the picture.
+      taxonomy: of the answers.
+      depth: of the taxon on the path; None for the believed one.
+    """
+    paths = given.paths
+    depth = int(given.depth[number]) if depth is None else depth
+    rank = paths.ranks[depth + 1]
+    shares = given.probabilities[number] @ taxonomy.rollup(given.finest, rank)
+    if depth == belief.ROOT:
+        below = np.arange(len(shares))
+    else:
+        parent = int(paths.taxa[number, depth])
+        below = taxonomy.descendants(paths.ranks[depth], parent, rank)
+    order = below[np.argsort(-shares[below], kind="stable")]
+    return [(int(label), float(shares[label])) for label in order]
+
+
+def in_words(given: Answers, number: int, taxonomy: Taxonomy) -> str:
+    """The believed answer as a short sentence: `Accipiter sp., 94 %`."""
+    depth = int(given.depth[number])
+    if depth == belief.ROOT:
+        return "no name is believed"
+    paths = given.paths
+    rank, label = paths.ranks[depth], int(paths.taxa[number, depth])
+    name = taxonomy.names(rank)[label]
+    if depth + 1 < len(paths.ranks):
+        name = unnamed_below(name)
+    return f"{name}, {paths.probabilities[number, depth]:.0%}".replace("%", " %")

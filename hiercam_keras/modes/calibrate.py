@@ -1,0 +1,225 @@
+"""--mode=calibrate: thresholds of believed names, from pictures with known taxa.
+
+The pictures must be others than those of the training, of its epoch's choice and of a
+fitted temperature: those that `believe.calibration` kept apart, or the user's.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from hiercam_keras import runtime, tables, wording, workdir
+from hiercam_keras.data.records import Record
+from hiercam_keras.errors import UserError
+from hiercam_keras.metrics import belief
+from hiercam_keras.modes import belief as rules
+from hiercam_keras.modes.load import (
+    config_of,
+    find_runs,
+    load_source,
+    make_loader,
+    open_run,
+)
+from hiercam_keras.modes.settings import Settings
+from hiercam_keras.runs import network as networks
+from hiercam_keras.runs.run_folder import Run
+from hiercam_keras.runs.truth import Truth
+from hiercam_keras.taxonomy import matching
+from hiercam_keras.taxonomy.tree import Taxonomy
+
+HEADER = ("rank", "threshold", "pictures", "named", "right", "accuracy")
+
+
+def run(settings: Settings) -> str:
+    """Writes belief.json of a run and returns its thresholds as a table."""
+    (this,) = find_runs(settings, [settings.rank])
+    config = config_of(settings, this)
+    options = config.believe
+    _check(options)
+    records, what = _pictures(settings, this, config)
+    chosen = one_of_each_group(records, config.seed)
+    if len(chosen) < len(records):
+        what += f", one of each of {wording.count(len(chosen), 'group')}"
+    devices = settings.config.distribution.devices
+    runtime.start(config.seed, config.model.dtype, devices)
+    network = networks.load(this, config)
+    if network.finest in network.independent:
+        raise UserError(
+            f"the labels of {this.path} are independent sigmoids, which have no "
+            "coarser ranks: there is no believed rank."
+        )
+    truth = Truth(network.taxonomy)
+    with make_loader(chosen, truth, config, once=True) as loader:
+        found = network.predict(loader, "calibrate")
+    shares = network.probabilities(network.finest, found.logits[network.finest])
+    paths = belief.paths(shares, network.taxonomy, network.finest)
+    by_id = {record.example_id: record for record in chosen}
+    asked = [by_id[example_id] for example_id in found.example_ids]
+    labels = true_labels(asked, truth, paths.ranks)
+    thresholds = belief.calibrate(
+        paths, labels, options.accuracy, options.confidence_level
+    )
+    about = {
+        "schema_version": rules.SCHEMA_VERSION,
+        "accuracy": options.accuracy,
+        "confidence_level": options.confidence_level,
+        "pictures": what,
+        "network": network.finest,
+        "ranks": [
+            {
+                "rank": rank,
+                "threshold": None if np.isinf(value) else float(value),
+                "pictures": int(pictures),
+                "named": int(named),
+                "right": int(right),
+            }
+            for rank, value, pictures, named, right in zip(
+                thresholds.ranks,
+                thresholds.values,
+                thresholds.pictures,
+                thresholds.named,
+                thresholds.right,
+                strict=True,
+            )
+        ],
+    }
+    path = rules.path_for(this)
+    workdir.make_dir(path.parent)
+    workdir.write_json(path, about)
+    return f"{what}\n{_said(about)}\n{path}"
+
+
+def _check(options: Any) -> None:
+    for name in ("accuracy", "confidence_level"):
+        value = options[name]
+        if not 0 < value < 1:
+            raise UserError(
+                f"believe.{name} is {value}, expected a number between 0 and 1 such "
+                "as 0.9."
+            )
+
+
+def _pictures(settings: Settings, run: Run, config: Any) -> tuple[list[Record], str]:
+    """The calibration pictures, and what they are in words.
+
+    Raises:
+      UserError: the run has none, or they are of its training.
+    """
+    if run.imported:
+        data = open_run(settings, run)
+        records = data.records(settings.split)
+        images = wording.count(len(records), "image")
+        return records, f"{images} of {data.source.root}"
+    if settings.data_dir:
+        source = load_source(config, settings.data_dir)
+        _check_new(source.records, settings, run)
+        records = [record for record in source.records if record.lineage is not None]
+        images = wording.count(len(records), "image")
+        return records, f"{images} of {source.root}"
+    data = open_run(settings, run)
+    if data.split.calibration and not settings.chosen_split:
+        records = data.records("calibration")
+        return records, f"{wording.count(len(records), 'image')} kept apart from val"
+    if settings.split != "test" or not settings.chosen_split:
+        raise UserError(
+            f"{run.path} has no images to calibrate on that its training did not use. "
+            "Train with --config.believe.calibration=0.5, which keeps half of val "
+            "apart; or name other labelled images with --data_dir; or use the test "
+            "images with --split=test, and other images to evaluate on."
+        )
+    logging.warning(
+        "calibrated on the test images: what eval says of believed names on the same "
+        "images is too good"
+    )
+    records = data.records("test")
+    return records, f"{wording.count(len(records), 'test image')}"
+
+
+def _check_new(records: Sequence[Record], settings: Settings, run: Run) -> None:
+    """A UserError if the images are those of the training."""
+    used = open_run(settings, run, must=False)
+    if used is None:
+        return
+    known = {*used.split.train, *used.split.val}
+    both = sum(record.example_id in known for record in records)
+    if both:
+        raise UserError(
+            f"{both} of {wording.count(len(records), 'image')} in {settings.data_dir} "
+            f"were used by the training of {run.path}. Name images that it has not "
+            "seen, or leave --data_dir out."
+        )
+
+
+def one_of_each_group(records: Sequence[Record], seed: int) -> list[Record]:
+    """Images that are independent of each other: one of each group, by the seed."""
+
+    def place(record: Record) -> str:
+        return hashlib.sha256(f"{seed}:{record.example_id}".encode()).hexdigest()
+
+    chosen: dict[Any, Record] = {}
+    for record in sorted(records, key=place):
+        chosen.setdefault(record.group or (record.example_id,), record)
+    return sorted(chosen.values(), key=lambda record: record.example_id)
+
+
+def true_labels(
+    records: Sequence[Record], truth: Truth, ranks: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """True labels by rank, for `belief.calibrate`.
+
+    -1 is a taxon that the network does not know. A rank that an image is not
+    identified down to is UNLABELLED.
+    """
+    lineages = [record.lineage for record in records]
+    found = {}
+    for rank in ranks:
+        labels = truth.labels(lineages, rank)
+        open_ = [not _identified(truth.taxonomy, one, rank) for one in lineages]
+        found[rank] = np.where((labels < 0) & open_, belief.UNLABELLED, labels)
+    return found
+
+
+def _identified(taxonomy: Taxonomy, lineage: Any, rank: str) -> bool:
+    """Whether a lineage says which taxon of `rank` an image is of, known or not."""
+    if lineage is None:
+        return False
+    common = matching.common_ranks(taxonomy, lineage)
+    if not common:  # a plain name
+        return rank == taxonomy.finest
+    return rank in common and not lineage.display_name(common[rank]).endswith(" sp.")
+
+
+def _said(about: dict[str, Any]) -> str:
+    """The thresholds as a table, and what they promise."""
+    rows = []
+    for row in about["ranks"]:
+        never = row["threshold"] is None
+        accuracy = row["right"] / row["named"] if row["named"] else None
+        rows.append(
+            [
+                row["rank"],
+                "never" if never else row["threshold"],
+                row["pictures"],
+                row["named"],
+                row["right"],
+                accuracy,
+            ]
+        )
+    accuracy, level = about["accuracy"], about["confidence_level"]
+    least = belief.least_pictures(accuracy, level, len(rows))
+    lines = [tables.format_table(HEADER, rows)]
+    if all(row["threshold"] is None for row in about["ranks"]):
+        lines.append(
+            f"No name is believed, and nothing is promised: it takes at least {least} "
+            f"images of known taxon, and names right in {accuracy:.0%} of them."
+        )
+    else:
+        lines.append(
+            f"With {level:.0%} confidence, the names that are believed at each rank "
+            f"are right in {accuracy:.0%} of new images or more, if these are drawn as "
+            "the images of the calibration were."
+        )
+    return "\n".join(lines)
