@@ -30,6 +30,8 @@ class Record:
       pixels: digest of all pixels, for images that may have a copy; else empty.
       group: what the image was taken in (deployment, event, observation, specimen,
         burst); images of a group are in one split. None: in no group.
+      taken: time by the camera's clock, in ISO form; "" if unknown (`capture`).
+      camera: what took it; "" if unknown.
     """
 
     example_id: str
@@ -44,3 +46,5 @@ class Record:
     dhash: str = ""
     pixels: str = ""
     group: str | None = None
+    taken: str = ""
+    camera: str = ""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hiercam_keras import wording, workdir
-from hiercam_keras.data import dealing
+from hiercam_keras.data import dealing, group_dealing
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 
@@ -82,6 +82,7 @@ def split_records(
     seed: int,
     fractions: Sequence[float] = (0.78, 0.11, 0.11),
     groups: Mapping[str, str] | None = None,
+    balanced: bool = False,
 ) -> Split:
     """Divides records into train, val and test.
 
@@ -90,10 +91,11 @@ def split_records(
     fractions; the remaining images (all images of a small species) are pooled over the
     species and divided so that the fractions hold overall.
 
-    The images of a group stay in one part. A group counts as images of the species of
-    its first example_id, and goes to a part with room for all of it; large groups make
-    the fractions inexact. No part with a fraction stays empty while train has two
-    groups or more.
+    The images of a group stay in one part, so large groups make the fractions inexact.
+    Copies of an image count as images of the species of the first example_id, and go to
+    a part with room for all of them. Groups of many images are `balanced`: each goes to
+    the part that lacks most of its species. No part with a fraction stays empty while
+    train has two groups or more.
 
     Official splits of the source take precedence, even over groups (see
     `Split.divided`); a missing part is taken from the training images.
@@ -103,20 +105,22 @@ def split_records(
       seed: of the shuffle.
       fractions: of train, val and test.
       groups: example_id -> group; any other image is its own group.
+      balanced: whether they are dealt by `group_dealing`, not as copies.
 
     Raises:
       UserError: no records, duplicate example_ids, or fractions that do not add up to
       1.
     """
     fractions = _check(records, fractions)
+    deal = group_dealing.deal if balanced else dealing.deal
     official: dict[str, list[Record]] = {name: [] for name in NAMES}
     for record in records:
         official[official_part(record)].append(record)
     if not any(record.split for record in records):
-        parts = dealing.deal(records, seed, fractions, groups or {})
+        parts = deal(records, seed, fractions, groups or {})
         note = _note(records, parts)
     else:
-        parts, note = _carve(official, seed, fractions, groups or {})
+        parts, note = _carve(official, seed, fractions, groups or {}, deal)
     split = Split(**{name: tuple(sorted(parts[name])) for name in NAMES}, note=note)
     _check_disjoint(split, "the split")
     return split
@@ -159,7 +163,7 @@ def official_part(record: Record) -> str:
     return name
 
 
-def _carve(official, seed, fractions, groups):
+def _carve(official, seed, fractions, groups, deal):
     """The official parts, with missing ones taken from the training images."""
     parts = {name: [r.example_id for r in found] for name, found in official.items()}
     missing = [name for name in NAMES[1:] if not parts[name] and fractions[name]]
