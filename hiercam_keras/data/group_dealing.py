@@ -43,6 +43,8 @@ class _Group(NamedTuple):
     @property
     def main(self) -> _Taxa:
         """The species with the most images."""
+        if len(self.counts) == 1:
+            return next(iter(self.counts))
         return min(self.counts, key=lambda taxa: (-self.counts[taxa], taxa))
 
 
@@ -86,11 +88,12 @@ def deal(
     wanted = dealing.whole_numbers(len(records), fractions)
     used = [name for name in NAMES[1:] if fractions[name]]
     for name in used:
-        _top_up(parts, name, wanted)
+        _top_up(parts, name, wanted, fractions["train"])
     for name in used:
-        train = parts.of("train")
-        if not parts.size[name] and len(train) > 1:
-            parts.put(min(train, key=lambda one: (len(one.ids), one.key)), name)
+        full = next((one for one in NAMES if len(parts.of(one)) > 1), None)
+        if full and not parts.size[name]:
+            least = min(parts.of(full), key=lambda one: (len(one.ids), one.key))
+            parts.put(least, name)
     return {
         name: [one for group in parts.of(name) for one in group.ids] for name in NAMES
     }
@@ -144,22 +147,31 @@ def _by_species(parts: _Parts, fractions: Mapping[str, float]) -> None:
             lack[name][taxa] -= count
 
 
-def _top_up(parts: _Parts, name: str, wanted: Mapping[str, int]) -> None:
-    """Step 2 for one part: moves groups to it while that brings its size nearer."""
+def _top_up(parts: _Parts, name: str, wanted: Mapping[str, int], train: float) -> None:
+    """Step 2 for one part: moves groups to it while that brings its size nearer.
+
+    `wanted` has the images of each part, `train` is the fraction of the training.
+    """
     (other,) = {*NAMES[1:]} - {name}
     for group in parts.of(other):
         spare = parts.size[other] - wanted[other]
         if len(group.ids) < 2 * min(wanted[name] - parts.size[name], spare):
             parts.put(group, name)
+    total: Counter[_Taxa] = Counter()
+    for group in parts.groups:
+        total[group.main] += len(group.ids)
     by_species = defaultdict(list)
     for group in parts.of("train"):
         by_species[group.main].append(group)
-    candidates = [
-        # One group of each species a round, and the last of each after all others.
-        (turn == len(groups) - 1, turn, group)
-        for groups in by_species.values()
-        for turn, group in enumerate(groups)
-    ]
+    candidates = []
+    for taxa, groups in by_species.items():
+        left = sum(len(group.ids) for group in groups)
+        for group in groups:
+            left -= len(group.ids)
+            # Those first that leave the most to train; the last of a species at the
+            # end, as the species would not be trained.
+            lack = train - left / total[taxa]
+            candidates.append((group is groups[-1], lack, group))
     for _, _, group in sorted(candidates):
         if len(group.ids) < 2 * (wanted[name] - parts.size[name]):
             parts.put(group, name)

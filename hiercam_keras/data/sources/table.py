@@ -227,8 +227,9 @@ def _layout(table: Table, wanted: Sequence[str], groups: grouping.Choice) -> _La
     mask, example_id = (next(iter(table.find([name])), None) for name in _OTHERS)
     taken = {paths[0], mask, example_id, *(box.names if box else ())}
     free = [name for name in table.columns if name not in taken]
-    group = _group_column(table, free, wanted, groups.column)
-    free = [name for name in free if name != group]
+    named = groups.column and groups.column_of(free, (), str(table.path))
+    usual = _usual_group_column(table, free, wanted)
+    free = [name for name in free if name not in (named, usual)]
     choice = choose_ranks(table, free, wanted)
     ranks = check_ranks(choice.ranks)
     return _Layout(
@@ -238,23 +239,24 @@ def _layout(table: Table, wanted: Sequence[str], groups: grouping.Choice) -> _La
         mask,
         example_id,
         choice.split,
-        group if groups.of_source else None,
+        (named or usual) if groups.of_source else None,
     )
 
 
-def _group_column(
-    table: Table, free: Sequence[str], wanted: Sequence[str], named: str
+def _usual_group_column(
+    table: Table, free: Sequence[str], wanted: Sequence[str]
 ) -> str | None:
-    """The column of groups: the named one, else `group` unless it is a rank."""
-    usual = [name for name in [grouping.COLUMN] if name not in wanted]
-    found = grouping.Choice(named).column_of(free, usual, str(table.path))
-    if found is None or named:
-        return found
+    """The column `group`, unless it is a rank; None without one."""
+    found = next(iter(table.find([grouping.COLUMN])), None)
+    if found not in free or found in wanted:
+        return None
     counts = Counter(tuple(cells[name] for name in free) for _, cells in table.rows())
     ranks = rank_columns.choose(free, counts, wanted).ranks if counts else ()
-    if found in ranks[:-1]:  # other ranks are below it: "birds", "mammals"
-        return None
-    return found
+    below = ranks[ranks.index(found) + 1 :] if found in ranks else ()
+    known = any(map(rank_columns.is_known, ranks))
+    # "birds" and "mammals" have ranks below them, an event at most a column of ids.
+    is_rank = any(rank_columns.is_known(name) or not known for name in below)
+    return None if is_rank else found
 
 
 def _group_columns(table: Table, layout: _Layout) -> tuple[str, ...]:
