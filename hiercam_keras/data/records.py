@@ -28,6 +28,10 @@ class Record:
       dhash: difference hash (`fingerprints`), 64 bits as hexadecimal digits; similar
         images have similar hashes.
       pixels: digest of all pixels, for images that may have a copy; else empty.
+      group: what the image was taken in (deployment, event, observation, specimen,
+        burst); images of a group are in one split. None: in no group.
+      taken: time by the camera's clock, in ISO form; "" if unknown (`capture`).
+      camera: what took it; "" if unknown.
     """
 
     example_id: str
@@ -41,3 +45,6 @@ class Record:
     split: str | None = None
     dhash: str = ""
     pixels: str = ""
+    group: str | None = None
+    taken: str = ""
+    camera: str = ""

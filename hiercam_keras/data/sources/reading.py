@@ -46,12 +46,14 @@ class Reading(NamedTuple):
       records: readable images, sorted by example_id.
       report: of the scan: counts, converted and unreadable files.
       evidence: rank -> (part, label in the part images), or None if unknown.
+      group_columns: columns that `data.groups` can name, see `grouping.Choice`.
     """
 
     root: Path
     records: list[Record]
     report: PrepareReport
     evidence: Evidence | None = None
+    group_columns: tuple[str, ...] = ()
 
 
 class SourceModule(Protocol):
