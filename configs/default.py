@@ -173,6 +173,12 @@ def get_config() -> ConfigDict:
     coherence.max_loss = 0.0  # at or below: incoherent
     coherence.faithfulness_images = 32  # overlays whose faithfulness counts; -1: all
 
+    config.believe = believe = ConfigDict()  # how far down answers are believed
+    believe.rule = "calibrated"  # by --mode=calibrate; or rollup: SpeciesNet's
+    believe.accuracy = 0.9  # wanted share of right names at each rank
+    believe.confidence_level = 0.9  # of the guarantee
+    believe.calibration = 0.0  # share of val that training keeps apart for it
+
     config.study = study = ConfigDict()
     study.ranks = ("species", "family")  # a model of each
     study.seeds = (0, 1)  # and of each; all on the split of config.seed

@@ -1,6 +1,7 @@
 """Train, val and test splits without leakage between them."""
 
 import dataclasses
+import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 
 NAMES = dealing.NAMES
+CALIBRATION = "calibration"
 _ALIASES = {"validation": "val", "valid": "val", "training": "train", "testing": "test"}
 
 
@@ -21,6 +23,7 @@ class Split:
 
     Attributes:
       train, val, test: example_ids.
+      calibration: example_ids that were taken from val, see `calibration_apart`.
       note: remark on how the split was made, for the log; may be empty.
     """
 
@@ -28,10 +31,14 @@ class Split:
     val: tuple[str, ...]
     test: tuple[str, ...]
     note: str = ""
+    calibration: tuple[str, ...] = ()
 
     def save(self, folder: Path) -> None:
-        """Writes train.txt, val.txt and test.txt, one example_id a line."""
-        for name in NAMES:
+        """Writes train.txt, val.txt and test.txt, one example_id a line.
+
+        calibration.txt is written if there is a calibration part.
+        """
+        for name in (*NAMES, CALIBRATION) if self.calibration else NAMES:
             lines = "".join(f"{example_id}\n" for example_id in getattr(self, name))
             workdir.write_text(Path(folder) / f"{name}.txt", lines)
 
@@ -39,7 +46,7 @@ class Split:
         self, records: Iterable[Record], name: str
     ) -> tuple[list[Record], list[str]]:
         """Records of a part, in its order, and the example_ids that have no record."""
-        if name not in NAMES:
+        if name not in (*NAMES, CALIBRATION):
             raise UserError(f"split {name!r} is unknown: use {', '.join(NAMES)}.")
         by_id = {record.example_id: record for record in records}
         wanted = getattr(self, name)
@@ -48,13 +55,13 @@ class Split:
 
     def unknown(self, records: Iterable[Record]) -> list[str]:
         """Sorted example_ids of records that are in no part: files added later."""
-        known = {*self.train, *self.val, *self.test}
+        known = {*self.train, *self.val, *self.test, *self.calibration}
         return sorted({record.example_id for record in records} - known)
 
     def divided(self, groups: Mapping[str, str]) -> dict[str, dict[str, str]]:
         """Groups that are in several parts: group -> example_id -> part, sorted."""
         members: dict[str, dict[str, str]] = defaultdict(dict)
-        for name in NAMES:
+        for name in (*NAMES, CALIBRATION):
             for example_id in getattr(self, name):
                 if example_id in groups:
                     members[groups[example_id]][example_id] = name
@@ -72,9 +79,56 @@ def load(folder: Path) -> Split:
       UserError: a file is missing or unreadable, or an example is in two parts.
     """
     parts = {name: _read(Path(folder) / f"{name}.txt") for name in NAMES}
+    calibration = Path(folder) / f"{CALIBRATION}.txt"
+    if calibration.exists():
+        parts[CALIBRATION] = _read(calibration)
     split = Split(**parts)
     _check_disjoint(split, str(folder))
     return split
+
+
+def calibration_apart(
+    split: Split, share: float, seed: int, groups: Mapping[str, str] | None = None
+) -> Split:
+    """Takes a calibration part out of val; nothing else of the split moves.
+
+    Args:
+      split: without a calibration part.
+      share: of the val images, 0 .. 1; groups make it inexact.
+      seed: of the choice, which hangs on the names of images and groups alone.
+      groups: example_id -> group, which stays together.
+
+    Raises:
+      UserError: the share is out of range, or one of the parts would be empty.
+    """
+    if not share:
+        return split
+    if not 0 < share < 1:
+        raise UserError(
+            f"believe.calibration is {share}, expected the share of the val images "
+            "that is kept apart, at least 0 and below 1."
+        )
+    units: dict[str, list[str]] = defaultdict(list)
+    for example_id in split.val:
+        units[(groups or {}).get(example_id, example_id)].append(example_id)
+
+    def place(unit: str) -> str:
+        return hashlib.sha256(f"{seed}:{CALIBRATION}:{unit}".encode()).hexdigest()
+
+    apart: list[str] = []
+    for unit in sorted(units, key=place):
+        if len(apart) + len(units[unit]) / 2 <= share * len(split.val):
+            apart += units[unit]
+    rest = sorted(set(split.val) - set(apart))
+    if not apart or not rest:
+        images = wording.count(len(split.val), "val image")
+        raise UserError(
+            f"believe.calibration={share} of {images} in "
+            f"{wording.count(len(units), 'group')} leaves one part empty. Take more "
+            "images for val (data.fractions), or leave believe.calibration out and use "
+            "--mode=calibrate with other images."
+        )
+    return dataclasses.replace(split, val=tuple(rest), calibration=tuple(sorted(apart)))
 
 
 def split_records(

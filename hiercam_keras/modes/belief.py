@@ -9,17 +9,19 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import workdir
+from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics import belief
 from hiercam_keras.runs.network import Network
-from hiercam_keras.runs.run_folder import Run
+from hiercam_keras.runs.run_folder import BELIEF, Run
+from hiercam_keras.runs.truth import Truth
+from hiercam_keras.taxonomy import matching
 from hiercam_keras.taxonomy.lineage import unnamed_below
 from hiercam_keras.taxonomy.scores import softmax
 from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training.predict import Predictions
 
 SCHEMA_VERSION = 1
-FILE = "belief.json"
 CALIBRATED, ROLL_UP = "calibrated", "rollup"
 RULES = (CALIBRATED, ROLL_UP)
 HEADER = (
@@ -52,6 +54,9 @@ class Rule:
     thresholds: Mapping[str, float]
 
 
+FIXED = Rule(ROLL_UP, "rollup: label above 0.8, else sums of 5 above 0.65", {})
+
+
 @dataclass(frozen=True)
 class Answers:
     """Paths of N pictures with the depth (N,) down to which each is believed, and the
@@ -65,7 +70,7 @@ class Answers:
 
 def path_for(run: Run) -> Path:
     """The file with the thresholds of a run, for its allowed taxa."""
-    return run.results / FILE
+    return run.results / BELIEF
 
 
 def rule_of(run: Run, options: Any) -> Rule | None:
@@ -86,10 +91,10 @@ def rule_of(run: Run, options: Any) -> Rule | None:
             f"believe.rule is {options.rule!r}, expected {' or '.join(RULES)}."
         )
     if options.rule == ROLL_UP:
-        return Rule(ROLL_UP, "rollup (0.8 at the label, else sums of 5 of 0.65)", {})
+        return FIXED
     path = path_for(run)
     if not path.is_file() and run.allowed_taxa is not None:
-        path = run.path / FILE
+        path = run.path / BELIEF
         if path.is_file():
             logging.warning(
                 "the thresholds of %s are of all taxa: for the allowed ones their "
@@ -197,3 +202,31 @@ def in_words(given: Answers, number: int, taxonomy: Taxonomy) -> str:
     if depth + 1 < len(paths.ranks):
         name = unnamed_below(name)
     return f"{name}, {paths.probabilities[number, depth]:.0%}".replace("%", " %")
+
+
+def true_labels(
+    records: Sequence[Record], truth: Truth | Taxonomy, ranks: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """True labels by rank, for `belief.calibrate`.
+
+    -1 is a taxon that the network does not know. A rank that an image is not
+    identified down to is belief.UNLABELLED.
+    """
+    lineages = [record.lineage for record in records]
+    taxonomy = truth if isinstance(truth, Taxonomy) else truth.taxonomy
+    found = {}
+    for rank in ranks:
+        labels = truth.labels(lineages, rank)
+        open_ = [not _identified(taxonomy, one, rank) for one in lineages]
+        found[rank] = np.where((labels < 0) & open_, belief.UNLABELLED, labels)
+    return found
+
+
+def _identified(taxonomy: Taxonomy, lineage: Any, rank: str) -> bool:
+    """Whether a lineage says which taxon of `rank` an image is of, known or not."""
+    if lineage is None:
+        return False
+    common = matching.common_ranks(taxonomy, lineage)
+    if not common:  # a plain name
+        return rank == taxonomy.finest
+    return rank in common and not lineage.display_name(common[rank]).endswith(" sp.")

@@ -12,6 +12,7 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import runtime, tables, wording, workdir
+from hiercam_keras.data import splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics import belief
@@ -27,8 +28,6 @@ from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.runs.truth import Truth
-from hiercam_keras.taxonomy import matching
-from hiercam_keras.taxonomy.tree import Taxonomy
 
 HEADER = ("rank", "threshold", "pictures", "named", "right", "accuracy")
 
@@ -58,7 +57,7 @@ def run(settings: Settings) -> str:
     paths = belief.paths(shares, network.taxonomy, network.finest)
     by_id = {record.example_id: record for record in chosen}
     asked = [by_id[example_id] for example_id in found.example_ids]
-    labels = true_labels(asked, truth, paths.ranks)
+    labels = rules.true_labels(asked, truth, paths.ranks)
     thresholds = belief.calibrate(
         paths, labels, options.accuracy, options.confidence_level
     )
@@ -140,10 +139,8 @@ def _pictures(settings: Settings, run: Run, config: Any) -> tuple[list[Record], 
 
 def _check_new(records: Sequence[Record], settings: Settings, run: Run) -> None:
     """A UserError if the images are those of the training."""
-    used = open_run(settings, run, must=False)
-    if used is None:
-        return
-    known = {*used.split.train, *used.split.val}
+    used = splits.load(run.path / "split")
+    known = {*used.train, *used.val}
     both = sum(record.example_id in known for record in records)
     if both:
         raise UserError(
@@ -163,33 +160,6 @@ def one_of_each_group(records: Sequence[Record], seed: int) -> list[Record]:
     for record in sorted(records, key=place):
         chosen.setdefault(record.group or (record.example_id,), record)
     return sorted(chosen.values(), key=lambda record: record.example_id)
-
-
-def true_labels(
-    records: Sequence[Record], truth: Truth, ranks: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """True labels by rank, for `belief.calibrate`.
-
-    -1 is a taxon that the network does not know. A rank that an image is not
-    identified down to is UNLABELLED.
-    """
-    lineages = [record.lineage for record in records]
-    found = {}
-    for rank in ranks:
-        labels = truth.labels(lineages, rank)
-        open_ = [not _identified(truth.taxonomy, one, rank) for one in lineages]
-        found[rank] = np.where((labels < 0) & open_, belief.UNLABELLED, labels)
-    return found
-
-
-def _identified(taxonomy: Taxonomy, lineage: Any, rank: str) -> bool:
-    """Whether a lineage says which taxon of `rank` an image is of, known or not."""
-    if lineage is None:
-        return False
-    common = matching.common_ranks(taxonomy, lineage)
-    if not common:  # a plain name
-        return rank == taxonomy.finest
-    return rank in common and not lineage.display_name(common[rank]).endswith(" sp.")
 
 
 def _said(about: dict[str, Any]) -> str:

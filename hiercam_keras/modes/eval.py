@@ -9,7 +9,13 @@ import numpy as np
 
 from hiercam_keras import file_names, runtime, tables, wording
 from hiercam_keras.metrics import classification, hierarchy, resampling
-from hiercam_keras.modes import eval_calibration, eval_hierarchy, predict
+from hiercam_keras.modes import (
+    belief,
+    eval_belief,
+    eval_calibration,
+    eval_hierarchy,
+    predict,
+)
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.multi_rank import write_paths
 from hiercam_keras.modes.settings import Settings
@@ -50,6 +56,17 @@ def run(settings: Settings) -> str:
     rows = write_tables(folder, data, found, network)
     write_paths(folder / "paths.csv", found.logits, found.labels, data.taxonomy)
     tree, trust = write_trust(folder, network, found, fitted)
+    rule = belief.rule_of(this, data.config.believe)
+    if network.finest in network.independent:
+        rule = None
+    believed = []
+    if rule is not None:
+        records = {one.example_id: one for one in data.source.records}
+        shown = [records[example_id] for example_id in found.example_ids]
+        truth = belief.true_labels(shown, data.truth, [row[0] for row in rows])
+        believed = eval_belief.write(
+            folder, rule, network, found, truth, _groups(data, found)
+        )
     asked = data.in_words(settings.split)
     told = data.unanswerable(
         data.records(settings.split),
@@ -77,6 +94,8 @@ def run(settings: Settings) -> str:
             f"answers on one path of the tree: {tree['path_consistency']:.3f}, right "
             f"at every rank: {_number(tree['full_path_accuracy'])}{of}"
         )
+    if rule is not None:
+        lines += eval_belief.sentences(believed, rule)
     lines.append(f"tables: {folder}")
     return "\n".join(lines)
 

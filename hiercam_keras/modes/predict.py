@@ -9,6 +9,7 @@ from hiercam_keras import runtime, tables, wording
 from hiercam_keras.data import loader
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import photos
+from hiercam_keras.modes import belief
 from hiercam_keras.modes.load import config_of, find_runs, open_run, with_fields
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
@@ -43,9 +44,20 @@ def run(settings: Settings) -> str:
         masked = dict(zip(found.example_ids, found.masked.tolist(), strict=True))
         rows = [[*row, masked[row[0]]] for row in rows]
     tables.write_csv(path, header, rows)
+    rule = belief.rule_of(this, config.believe)
+    given = None if rule is None else belief.answers(rule, network, found)
+    if given is not None:
+        believed = belief.believed_rows(
+            found.example_ids, given, rule, network.taxonomy
+        )
+        name = path.with_name(f"{path.stem}_believed.csv")
+        tables.write_csv(name, belief.HEADER, believed)
     shown = [row for row in rows if row[0] == found.example_ids[0] and row[2] == 1]
     text = tables.format_table(("rank", "taxon", "probability"), _brief(shown))
     text += masked_sentence(found)
+    if given is not None:
+        said = belief.in_words(given, 0, network.taxonomy)
+        text += f"\nbelieved: {said} ({rule.source})"
     images = wording.count(len(found.example_ids), "image")
     if len(found.example_ids) > 1:
         images += ", the first of them above"

@@ -21,8 +21,8 @@ class Settings:
     `config` holds the flags that have a field there (`method`, `num_overlays`,
     `overlay_format`): a flag beats `--config.x`, which beats the file. `overrides` are
     all of these that the command line named, by dotted path. `chosen_config` and
-    `chosen_rank` tell whether --config and --rank were given; `config_file` is --config
-    as it was given.
+    `chosen_rank`, `chosen_split` say whether --config, --rank and --split were given;
+    `config_file` is --config as it was given.
     """
 
     mode: str
@@ -31,6 +31,7 @@ class Settings:
     chosen_config: bool = False
     config_file: str = ""
     chosen_rank: bool = False
+    chosen_split: bool = False
     rank: tuple[str, ...] = ("family",)
     ranks: tuple[str, ...] = ("species", "family")
     data_dir: str | None = None
@@ -115,6 +116,7 @@ class Settings:
             chosen_config=chosen_config,
             config_file=file if chosen_config else "",
             chosen_rank=bool(flags["rank"].present),
+            chosen_split=bool(flags["split"].present),
             **values,
         )
 
@@ -183,7 +185,7 @@ def _tuples(value: Any) -> Any:
 
 
 # Sections of the config that say how maps are measured, and nothing of the training.
-_ANALYSIS = ("localize", "faithfulness", "coherence", "sanity")
+_ANALYSIS = ("localize", "faithfulness", "coherence", "sanity", "believe")
 _FLAGS = (
     "rank",
     "ranks",

@@ -33,7 +33,9 @@ def make_split(
     elif together != "nothing":
         groups = duplicates.groups(duplicates.exact_copies(records))
     fractions = config.data.fractions
-    return splits.split_records(records, seed, fractions, groups, balanced)
+    split = splits.split_records(records, seed, fractions, groups, balanced)
+    share = config.get("believe", {}).get("calibration", 0.0)
+    return splits.calibration_apart(split, share, seed, groups)
 
 
 def is_grouped(records: Sequence[Record], config: Any) -> bool:

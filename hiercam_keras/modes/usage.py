@@ -130,13 +130,21 @@ USAGE = {
     ),
     "eval": _of_run(
         _ALLOW | {"multihost"},
+        ("believe.rule",),
         batch=True,
         after_stop="The tables may be incomplete: run the same command again.",
     ),
     "predict": _of_run(
         _ALLOW | {"image", "top_k", "multihost"},
+        ("believe.rule",),
         batch=True,
         after_stop="No prediction is kept: run the same command again.",
+    ),
+    "calibrate": _of_run(
+        _ALLOW | {"multihost"},
+        ("believe.accuracy", "believe.confidence_level"),
+        batch=True,
+        after_stop="No thresholds are kept: run the same command again.",
     ),
     "cam": _of_run(
         _ASK | _ALLOW | {"image", "num_overlays", "overlay_format", "multihost"},

@@ -33,6 +33,9 @@ IMPORTED = "imported"  # in place of seed<k>
 _FOLDERS = ("checkpoints", "split", "tensorboard", "maps", "eval", "cam", "predict")
 _FOLDERS += ("localize", "guide", "looks")
 _FILES = ("model.keras", "log.csv", "curves.png", "taxonomy.json", "labels.json")
+BELIEF = "belief.json"  # of --mode=calibrate
+_FILES += (BELIEF,)
+_ALLOWED = "allowed-"  # begins the name of a folder of results for some taxa
 ALL = "all"  # in place of ranks: a run with heads at as many as there are
 
 
@@ -99,7 +102,7 @@ class Run:
         """The folder of results: `path`, or one below it for allowed taxa."""
         if self.allowed_taxa is None:
             return self.path
-        name = file_names.file_name(f"allowed-{self.allowed_taxa.source}")
+        name = file_names.file_name(f"{_ALLOWED}{self.allowed_taxa.source}")
         return self.path / name
 
     def taxonomy(self) -> Taxonomy:
@@ -136,6 +139,9 @@ def extend(run: Run, epochs: int) -> Run:
         "epochs_before": [*run.record.get("epochs_before", ()), before],
     }
     workdir.write_json(run.path / "config.json", record)
+    # Thresholds of the former weights would promise what the new ones may not keep.
+    for path in (run.path, *run.path.glob(f"{_ALLOWED}*")):
+        (path / BELIEF).unlink(missing_ok=True)
     return replace(run, record=record)
 
 
@@ -143,6 +149,8 @@ def clear(path: Path) -> None:
     """Removes what a run folder holds; nothing else that lies there."""
     for name in _FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
+    for folder in path.glob(f"{_ALLOWED}*"):
+        shutil.rmtree(folder, ignore_errors=True)
     for name in (*_FILES, "config.json"):
         (path / name).unlink(missing_ok=True)
 

@@ -1,0 +1,233 @@
+"""--mode=calibrate, and the believed names of eval and predict."""
+
+import shutil
+
+import numpy as np
+import pytest
+import tiny_birds
+
+from hiercam_keras import tables, workdir
+from hiercam_keras.data import splits
+from hiercam_keras.errors import UserError
+from hiercam_keras.modes import belief as rules
+from hiercam_keras.modes import calibrate
+from hiercam_keras.runs import run_folder
+
+SPECIES = {"rank": ("species",)}
+
+
+@pytest.fixture(scope="module")
+def run(trained, tmp_path_factory):
+    """A copy of the species run, with thresholds that were set by hand."""
+    folder = tmp_path_factory.mktemp("calibrated") / "run"
+    shutil.copytree(trained.path("species"), folder)
+    return folder
+
+
+def set_thresholds(run, **values):
+    ranks = [
+        {"rank": rank, "threshold": value, "pictures": 9, "named": 9, "right": 9}
+        for rank, value in values.items()
+    ]
+    about = {
+        "schema_version": rules.SCHEMA_VERSION,
+        "accuracy": 0.9,
+        "confidence_level": 0.9,
+        "ranks": ranks,
+    }
+    workdir.write_json(run / "belief.json", about)
+
+
+def test_training_keeps_a_calibration_part_apart(config, tmp_path):
+    said = {"train.epochs": 1, "believe.calibration": 0.5}
+    tiny_birds.run("train", config, rank=("species",), fields=said)
+    config.update_from_flattened_dict(said)
+    (folder,) = (tmp_path / "runs").rglob("split")
+    apart = splits.load(folder)
+    config.believe.calibration = 0.0
+    whole_val = {*apart.val, *apart.calibration}
+    assert apart.val and apart.calibration
+    assert len(whole_val) == len(apart.val) + len(apart.calibration)
+    assert abs(len(apart.val) - len(apart.calibration)) <= 1
+    found = tiny_birds.run("calibrate", config, **SPECIES)
+    about = workdir.read_json(folder.parent / "belief.json")
+    assert f"{len(apart.calibration)} images kept apart from val" == about["pictures"]
+    # Four pictures cannot promise anything.
+    assert {row["threshold"] for row in about["ranks"]} == {None}
+    assert "No name is believed, and nothing is promised" in found
+    assert {row["pictures"] for row in about["ranks"]} == {len(apart.calibration)}
+
+
+def test_a_carved_part_takes_from_val_alone():
+    split = splits.Split(
+        train=tuple("ab"), val=tuple(f"v{i:02}" for i in range(20)), test=("t",)
+    )
+    found = splits.calibration_apart(split, 0.5, seed=3)
+    assert (found.train, found.test) == (split.train, split.test)
+    assert len(found.calibration) == 10
+    assert sorted(found.val + found.calibration) == list(split.val)
+    # Another image in val moves none of the others but at the border.
+    more = splits.Split(split.train, (*split.val, "x"), split.test)
+    again = splits.calibration_apart(more, 0.5, seed=3).calibration
+    assert len(set(found.calibration) - set(again)) <= 1
+    pairs = {name: f"pair{i // 2}" for i, name in enumerate(split.val)}
+    grouped = splits.calibration_apart(split, 0.5, seed=3, groups=pairs)
+    assert not grouped.divided(pairs)
+    assert len(grouped.calibration) == 10
+    assert splits.calibration_apart(split, 0, seed=3) is split
+    with pytest.raises(UserError, match=r"believe.calibration is 1\b"):
+        splits.calibration_apart(split, 1, seed=3)
+    one = {name: "one" for name in split.val}
+    with pytest.raises(UserError, match="20 val images in 1 group leaves one part"):
+        splits.calibration_apart(split, 0.5, seed=3, groups=one)
+
+
+def test_a_run_without_images_of_its_own_says_what_to_do(trained):
+    with pytest.raises(UserError, match="has no images to calibrate on") as error:
+        tiny_birds.run("calibrate", trained.config, **SPECIES)
+    for way in ("--config.believe.calibration=0.5", "--data_dir", "--split=test"):
+        assert way in str(error.value)
+
+
+def test_images_of_the_training_are_refused(trained, image_folder):
+    with pytest.raises(UserError, match="were used by the training"):
+        tiny_birds.run(
+            "calibrate", trained.config, data_dir=str(image_folder), **SPECIES
+        )
+
+
+def test_images_of_the_user(run, trained, birds, tmp_path):
+    """Pictures in other folders, which are matched by name."""
+    split = splits.load(trained.path("species") / "split")
+    for example_id in split.test:
+        name = example_id.replace("/", "/new_")
+        (tmp_path / "new" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(birds / "images" / example_id, tmp_path / "new" / name)
+    said = tiny_birds.run(
+        "calibrate",
+        trained.config,
+        workdir=str(run),
+        data_dir=str(tmp_path / "new"),
+        fields={"believe.accuracy": 0.3, "believe.confidence_level": 0.5},
+        **SPECIES,
+    )
+    about = workdir.read_json(run / "belief.json")
+    assert about["accuracy"] == 0.3
+    assert [row["pictures"] for row in about["ranks"]] == [len(split.test)] * 4
+    assert "With 50% confidence" in said
+    # The same answers as eval's, counted at the threshold.
+    order = about["ranks"][0]
+    assert order["threshold"] is not None and order["right"] >= 0.3 * order["named"]
+
+
+def test_eval_writes_believed_names(run, trained):
+    set_thresholds(run, order=0.0, family=0.0, genus=0.0, species=None)
+    said = tiny_birds.run("eval", trained.config, workdir=str(run), **SPECIES)
+    folder = run / "eval" / "test"
+    believed = tables.read_csv(folder / "believed.csv")
+    assert set(believed["believed_rank"]) == {"genus"}
+    assert set(believed["next_rank"]) == {"species"}
+    columns = tables.read_csv(folder / "believed_ranks.csv")
+    cells = zip(*columns.values(), strict=True)
+    rows = [dict(zip(columns, one, strict=True)) for one in cells]
+    own = {row["rank"]: row for row in rows if row["rule"] == "calibrated"}
+    assert own["species"]["named"] == "0" and own["genus"]["named"] == "9"
+    names = {row["rule"] for row in rows}
+    assert {"calibrated", "rollup", "top-1 order", "top-1 species"} <= names
+    accuracy = tables.read_csv(folder / "accuracy.csv")
+    top = [r for r in rows if r["rule"] == "top-1 order" and r["rank"] == "order"][0]
+    assert float(top["accuracy"]) == pytest.approx(float(accuracy["accuracy"][0]))
+    assert (folder / "risk_coverage.png").is_file()
+    assert "believed names, calibrated (accuracy 0.9 at level 0.9)" in said
+
+
+def test_predict_says_where_belief_ends(run, trained, tmp_path):
+    set_thresholds(run, order=0.0, family=2.0, genus=2.0, species=2.0)
+    path = tmp_path / "found.csv"
+    said = tiny_birds.run(
+        "predict", trained.config, workdir=str(run), out=str(path), top_k=9, **SPECIES
+    )
+    rows = tables.read_csv(tmp_path / "found_believed.csv")
+    assert set(rows["believed_rank"]) == {"order"}
+    best = tables.read_csv(path)
+    shares = {
+        key: float(share)
+        for *key_, share in zip(
+            best["example_id"],
+            best["rank"],
+            best["taxon"],
+            best["probability"],
+            strict=True,
+        )
+        for key in [tuple(key_)]
+    }
+    for values in zip(*rows.values(), strict=True):
+        row = dict(zip(rows, values, strict=True))
+        image, rank = row["example_id"], row["next_rank"]
+        for name in ("next", "second"):
+            if row[f"{name}_taxon"]:
+                share = shares[image, rank, row[f"{name}_taxon"]]
+                assert float(row[f"{name}_probability"]) == pytest.approx(share)
+    assert "believed: " in said and " sp., " in said
+
+
+def test_the_fixed_rule_needs_no_calibration(trained):
+    said = tiny_birds.run(
+        "eval", trained.config, fields={"believe.rule": "rollup"}, **SPECIES
+    )
+    assert "believed names, rollup: label above 0.8" in said
+    with pytest.raises(UserError, match="believe.rule is 'sure'"):
+        tiny_birds.run(
+            "eval", trained.config, fields={"believe.rule": "sure"}, **SPECIES
+        )
+
+
+def test_thresholds_of_all_taxa_are_said_to_be_so(run, trained, caplog):
+    set_thresholds(run, order=0.0, family=0.0, genus=0.0, species=0.0)
+    taxonomy = run_folder.read(run).whole_taxonomy()
+    names = ",".join(taxonomy.names("family")[:2])
+    tiny_birds.run(
+        "predict", trained.config, workdir=str(run), allowed_taxa=names, **SPECIES
+    )
+    assert "are of all taxa" in caplog.text
+
+
+def test_more_epochs_drop_the_thresholds(run):
+    this = run_folder.read(run)
+    set_thresholds(run, order=0.0)
+    run_folder.extend(this, 9)
+    assert not (run / "belief.json").exists()
+
+
+def test_one_picture_of_each_group():
+    class Record:
+        def __init__(self, example_id, group):
+            self.example_id, self.group = example_id, group
+
+    records = [Record(f"{i}", f"g{i % 3}") for i in range(9)]
+    records += [Record("g0", None), Record("10", None)]
+    chosen = calibrate.one_of_each_group(records, seed=0)
+    assert len(chosen) == 5
+    assert {record.group for record in chosen} == {"g0", "g1", "g2", None}
+    others = [calibrate.one_of_each_group(records, seed) for seed in range(20)]
+    picks = {tuple(record.example_id for record in one) for one in others}
+    assert len(picks) > 1
+
+
+def test_true_labels_of_partial_identifications(trained):
+    from hiercam_keras.data.records import Record
+    from hiercam_keras.metrics.belief import UNLABELLED
+    from hiercam_keras.runs.truth import Truth
+    from hiercam_keras.taxonomy.lineage import Lineage
+
+    taxonomy = run_folder.read(trained.path("species")).whole_taxonomy()
+    full = taxonomy.lineages[0]
+    depth = len(full.ranks)
+    genus = Lineage(full.taxa[: depth - 1], full.ranks[: depth - 1])
+    other = Lineage((*full.taxa[: depth - 1], "nova"), full.ranks)
+    records = [Record(str(i), None, one) for i, one in enumerate([full, genus, other])]
+    found = rules.true_labels(records, Truth(taxonomy), ("genus", "species"))
+    label = taxonomy.label(full, "genus")
+    assert found["genus"].tolist() == [label] * 3
+    assert found["species"].tolist() == [0, UNLABELLED, -1]
+    assert np.all(found["genus"] >= 0)
