@@ -7,14 +7,14 @@ box, at https://lila.science/coco-camera-traps.
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.exchange import detections
 from hiercam_keras.exchange.detections import Detection, DetectionFile, Fault
-from hiercam_keras.exchange.rows import Unread
+from hiercam_keras.exchange.rows import RowLog, Unread
 
 FORMAT = "COCO JSON"
 _GROUPS = ("seq_id", "location")  # the first that an image has
@@ -68,38 +68,18 @@ def read(document: Mapping[str, Any], path: Path) -> DetectionFile:
         for row in document["categories"]
         if isinstance(row, dict) and {"id", "name"} <= set(row)
     }
-    unread: list[Unread] = []
-    images, groups = {}, {}
-    for number, row in enumerate(document["images"], 1):
-        try:
-            photo = _photo(row, images)
-        except Fault as fault:
-            unread.append(Unread(number, fault.reason, _table(path), fault.found))
-            continue
-        images[row["id"]] = (photo, row.get("width"), row.get("height"))
-        group = next((row[name] for name in _GROUPS if row.get(name)), None)
-        if group is not None:
-            groups[photo] = str(group)
-    found, seen = [], Counter()
-    for number, row in enumerate(document["annotations"], 1):
-        try:
-            image = _image_of(row, images)
-            seen[image[0]] += 1
-            if row.get("bbox") is not None:
-                found.append(_detection(row, image, names, seen[image[0]]))
-        except Fault as fault:
-            table = _table(path, "annotations")
-            unread.append(Unread(number, fault.reason, table, fault.found))
-    return DetectionFile(
-        path,
-        FORMAT,
-        tuple(photo for photo, _, _ in images.values()),
-        tuple(found),
-        {},
-        tuple(unread),
-        len(document["images"]) + len(document["annotations"]),
-        groups,
-    )
+    log = RowLog()
+    images = {row["id"]: row for row in log.good(_images(document, path), path.name)}
+    groups = {
+        _name(row): str(group)
+        for row in images.values()
+        for group in [next((row[name] for name in _GROUPS if row.get(name)), None)]
+        if group is not None
+    }
+    rows = _annotations(document, path, images, names)
+    found = [one for one in log.good(rows, path.name) if one is not None]
+    photos = tuple(_name(row) for row in images.values())
+    return DetectionFile(path, FORMAT, photos, tuple(found), {}, log, groups)
 
 
 def add_boxes(
@@ -177,21 +157,45 @@ class _Ids:
         return str(self._last) if self._text else self._last
 
 
-def _table(path: Path, name: str = "images") -> str:
-    return f"{path.name}: {name}"
+def _name(image: Mapping[str, Any]) -> str:
+    return detections.slashed(image["file_name"])
 
 
-def _photo(row, images) -> str:
-    if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
-        raise Fault("the image has no file_name")
-    if not isinstance(row.get("id"), int | str):
-        raise Fault("the image has no id", row["file_name"])
-    if row["id"] in images:
-        raise Fault("the image's id occurs before", row["id"])
-    return detections.slashed(row["file_name"])
+def _images(document, path) -> Iterator[dict | Unread]:
+    """Rows of images that can be read."""
+    seen = set()
+    for number, row in enumerate(document["images"], 1):
+        try:
+            if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
+                raise Fault("the image has no file_name")
+            if not isinstance(row.get("id"), int | str):
+                raise Fault("the image has no id", row["file_name"])
+            if row["id"] in seen:
+                raise Fault("the image's id occurs before", row["id"])
+        except Fault as fault:
+            place = f"image {number}: {fault.found}"
+            yield Unread(number, fault.reason, path.name, place)
+        else:
+            seen.add(row["id"])
+            yield row
 
 
-def _image_of(row, images) -> tuple[str, Any, Any]:
+def _annotations(document, path, images, names) -> Iterator[Detection | None | Unread]:
+    """Detections; None for an annotation without a box."""
+    seen: Counter[str] = Counter()
+    for number, row in enumerate(document["annotations"], 1):
+        try:
+            image = _image_of(row, images)
+            photo = _name(image)
+            seen[photo] += 1
+            boxed = row.get("bbox") is not None
+            yield _detection(row, image, names, seen[photo]) if boxed else None
+        except Fault as fault:
+            place = f"annotation {number}: {fault.found}"
+            yield Unread(number, fault.reason, path.name, place)
+
+
+def _image_of(row, images) -> Mapping[str, Any]:
     key = row.get("image_id") if isinstance(row, dict) else None
     if not isinstance(key, int | str) or key not in images:
         raise Fault("the annotation's image_id is not among the images", key)
@@ -199,7 +203,7 @@ def _image_of(row, images) -> tuple[str, Any, Any]:
 
 
 def _detection(row, image, names, index) -> Detection:
-    photo, width, height = image
+    photo, width, height = _name(image), image.get("width"), image.get("height")
     if not all(isinstance(side, int | float) and side > 0 for side in (width, height)):
         raise Fault("the image of the box has no width and height", photo)
     category = row.get("category_id")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hiercam_keras.exchange.rows import Unread
+from hiercam_keras.exchange.rows import RowLog, Unread
 
 RelativeBox = tuple[float, float, float, float]
 
@@ -85,8 +85,7 @@ class DetectionFile:
       photos: all photographs that it lists, with and without detections.
       detections: that can be read, in the order of the file.
       failures: reason by photograph that the detector could not read.
-      unread: rows with a fault, with their numbers from 1.
-      num_rows: photographs and detections in the file.
+      rows: of the file, those with a fault and the number of the others.
       groups: sequence, event or location by photograph, where the file has them.
     """
 
@@ -95,9 +94,13 @@ class DetectionFile:
     photos: tuple[str, ...]
     detections: tuple[Detection, ...]
     failures: Mapping[str, str]
-    unread: tuple[Unread, ...]
-    num_rows: int
+    rows: RowLog
     groups: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def unread(self) -> list[Unread]:
+        """Rows with a fault."""
+        return self.rows.unread
 
 
 def slashed(name: str) -> str:

@@ -6,20 +6,20 @@ photograph without detections has an empty list, and one that could not be read 
 `failure` and null detections. Nothing says that classifications are ordered.
 
 Timelapse and camtraptools read taxa from `classification_category_descriptions`, in
-SpeciesNet's seven parts: uuid;class;order;family;genus;species;name. Both take the first
-classification for the best one, so they are written in descending order.
+SpeciesNet's seven parts: uuid;class;order;family;genus;species;name. camtraptools takes
+the first classification for the best one, so they are written in descending order.
 """
 
 import copy
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.exchange import detections
 from hiercam_keras.exchange.detections import Detection, DetectionFile, Fault
-from hiercam_keras.exchange.rows import Unread
+from hiercam_keras.exchange.rows import RowLog, Unread
 
 FORMAT = "MegaDetector JSON"
 _RANKS = ("class", "order", "family", "genus", "species")
@@ -68,41 +68,34 @@ def read(document: Mapping[str, Any], path: Path) -> DetectionFile:
       UserError: a required field is missing or has another type.
     """
     categories, names = _categories(document, path)
-    photos, found, failures, unread = [], [], {}, []
-    num_rows, listed = 0, set()
-    for number, image in enumerate(document["images"], 1):
-        num_rows += 1
-        try:
-            photo = _file_of(image)
-            rows = _detections_of(image)
-            if photo in listed:
-                raise Fault("the photograph is listed before", photo)
-        except Fault as fault:
-            unread.append(Unread(number, fault.reason, path.name, fault.found))
-            continue
-        listed.add(photo)
-        photos.append(photo)
-        if rows is None:
-            failures[photo] = str(image.get("failure") or "no detections are given")
-            continue
-        for index, row in enumerate(rows, 1):
-            num_rows += 1
+    photos, failures = [], {}
+
+    def rows() -> Iterator[Detection | str | Unread]:
+        for number, image in enumerate(document["images"], 1):
             try:
-                one = _detection(photo, index, row, categories, names)
+                photo = _file_of(image)
+                found = _detections_of(image)
+                if photo in listed:
+                    raise Fault("the photograph is listed before", photo)
             except Fault as fault:
-                place = f"detection {index} of {photo}: {fault.found}"
-                unread.append(Unread(number, fault.reason, path.name, place))
-            else:
-                found.append(one)
-    return DetectionFile(
-        path,
-        FORMAT,
-        tuple(photos),
-        tuple(found),
-        failures,
-        tuple(unread),
-        num_rows,
-    )
+                yield Unread(number, fault.reason, path.name, fault.found)
+                continue
+            listed.add(photo)
+            photos.append(photo)
+            yield photo
+            if found is None:
+                failures[photo] = str(image.get("failure") or "no detections are given")
+            for index, row in enumerate(found or (), 1):
+                try:
+                    yield _detection(photo, index, row, categories, names)
+                except Fault as fault:
+                    place = f"detection {index} of {photo}: {fault.found}"
+                    yield Unread(number, fault.reason, path.name, place)
+
+    listed: set[str] = set()
+    log = RowLog()
+    good = [one for one in log.good(rows(), path.name) if isinstance(one, Detection)]
+    return DetectionFile(path, FORMAT, tuple(photos), tuple(good), failures, log)
 
 
 def classify(
