@@ -5,15 +5,16 @@
     media.csv          its files
     observations.csv   what is to be seen, in a file or in an event of several
 
-Source: https://camtrap-dp.tdwg.org (Bubnicki et al. 2023, doi:10.1002/rse2.374). Columns
-are found by name, in any order; others are ignored. Besides types, ids and references
-this checks what the table schemas do not say: that a box is complete and in the
-picture, that an observation of level media names a file, that nothing ends before it
-starts, and that an observation is of the deployment of its file.
+Source: https://camtrap-dp.tdwg.org (Bubnicki et al. 2023, doi:10.1002/rse2.374).
+Columns are found by name, in any order; others are ignored. Besides types, ids and
+references this checks what the table schemas do not say: that a box is complete and in
+the picture, that an observation of level media names a file, that nothing ends before
+it starts, and that an observation is of the deployment of its file.
 """
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -22,11 +23,13 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.exchange.detections import EDGE_SLACK, Detection, RelativeBox
 from hiercam_keras.exchange.places import Place, fitting
-from hiercam_keras.exchange.rows import Unread
+from hiercam_keras.exchange.rows import RowLog, Unread
 
 DESCRIPTOR = "datapackage.json"
 MISSING = frozenset({"", "NA", "NaN", "nan"})
+TABLES = ("deployments", "media", "observations")
 OBSERVATIONS = (
     *("observationID", "deploymentID", "mediaID", "eventID", "eventStart", "eventEnd"),
     *("observationLevel", "observationType", "cameraSetupType", "scientificName"),
@@ -50,8 +53,6 @@ _REQUIRED = {
         *("observationLevel", "observationType"),
     ),
 }
-# Sums of numbers that are rounded to four digits may be this much above 1.
-_ROUNDED = 1.5e-4
 
 
 class Deployment(NamedTuple):
@@ -113,7 +114,7 @@ class Observation(NamedTuple):
     level: str
     kind: str
     name: str
-    box: tuple[float, float, float, float] | None
+    box: RelativeBox | None
     method: str
     probability: float | None
 
@@ -256,11 +257,39 @@ class Package:
         who = self.descriptor.get("title") or self.descriptor.get("name") or ""
         return f"{who} ({licence})" if who and licence else who or licence
 
-    def rows(self, table: str) -> Iterator[tuple[int, list[str]]]:
-        """(line, cells) of all rows that are valid CSV, for writing them again."""
-        for row in self.place.rows(*self._resources[table]):
-            if not row.fault:
-                yield row.line, row.cells
+    def detections(self, log: RowLog) -> Iterator[Detection]:
+        """The boxes of the observations, with the taxon as classification.
+
+        Args:
+          log: keeps the rows that cannot be read.
+        """
+        name = {table: self._resources[table].path for table in TABLES}
+        known = {one.id for one in log.good(self.deployments(), name["deployments"])}
+        paths, deployments, counts = {}, {}, Counter()
+        for medium in log.good(self.media(known), name["media"]):
+            paths[medium.id] = medium.path
+            deployments[medium.id] = medium.deployment
+        rows = self.observations(known, deployments)
+        for one in log.good(rows, name["observations"]):
+            if one.box is None or not one.medium:
+                continue
+            counts[one.medium] += 1
+            sure = 1.0 if one.probability is None else one.probability
+            yield Detection(
+                paths[one.medium],
+                one.box,
+                one.kind,
+                one.probability,
+                counts[one.medium],
+                ((one.name, sure),) if one.name else (),
+            )
+
+    def raw(self, table: str) -> Iterator[list[str]]:
+        """The cells of all rows as they are, without the header; none for a row that
+        is no valid CSV."""
+        rows = self.place.rows(*self._resources[table])
+        next(rows)
+        return (row.cells for row in rows)
 
     def _rows(self, table: str) -> Iterator[tuple[int, dict[str, str], tuple]]:
         columns = self.header(table)
@@ -387,7 +416,7 @@ def _observation(
     )
 
 
-def _box(cells: Mapping[str, str]) -> tuple[float, float, float, float] | None:
+def _box(cells: Mapping[str, str]) -> RelativeBox | None:
     texts = [cells.get(name, "") for name in BOX]
     if not any(texts):
         return None
@@ -397,7 +426,7 @@ def _box(cells: Mapping[str, str]) -> tuple[float, float, float, float] | None:
     x, y, width, height = (_share(cells, name) for name in BOX)
     if not (width and height):
         raise _Fault("its box is empty", ", ".join(texts))
-    if x + width > 1 + _ROUNDED or y + height > 1 + _ROUNDED:
+    if max(x + width, y + height) > 1 + EDGE_SLACK:
         raise _Fault("its box reaches beyond the edge", ", ".join(texts))
     return x, y, min(x + width, 1.0), min(y + height, 1.0)
 

@@ -39,8 +39,7 @@ class RowLog:
 
     Attributes:
       unread: rows with a fault.
-      left_out: rows or pictures that are valid and of no use, such as pictures of
-        blank scenes.
+      left_out: rows of pictures that are valid and of no use, as blank ones.
     """
 
     def __init__(self):
@@ -60,16 +59,14 @@ class RowLog:
     def leave_out(
         self, number: int, reason: str, table: str = "", found: str = ""
     ) -> None:
-        """Keeps a valid row that is of no use."""
+        """Keeps the row of a picture that is valid and of no use."""
         self.left_out.append(Unread(number, reason, table, found))
 
     def counts(self) -> dict[str, int]:
-        """Number of rows left out by reason, faults first, frequent ones first."""
-        counts: dict[str, int] = {}
-        for rows in (self.unread, self.left_out):
-            for reason, number in Counter(row.reason for row in rows).most_common():
-                counts[reason] = counts.get(reason, 0) + number
-        return counts
+        """Numbers of rows by what they are and the reason, frequent ones first."""
+        unread = Counter(f"rows ({row.reason})" for row in self.unread)
+        left_out = Counter(f"pictures ({row.reason})" for row in self.left_out)
+        return dict((unread + left_out).most_common())
 
     def check(self, share: float, place: str) -> None:
         """Warns of unread rows; too many of them are an error.

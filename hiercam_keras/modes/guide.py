@@ -12,7 +12,6 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import runtime, tables, wording, workdir
-from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.question import PREDICTED, TRUE
 from hiercam_keras.metrics.resampling import MIN_GROUPS
@@ -49,7 +48,7 @@ def run(settings: Settings) -> str:
         network, data, settings.split, ranks, fields.patch
     )
     planted = data.source.evidence or {}
-    credits = read_credits(data.source.root)
+    credits = data.source.credits()
     scale = settings.config.report.scale
     pages = Pages(evidence, planted, credits, fields, scale)
     chosen = _chosen(settings, pages)

@@ -34,10 +34,15 @@ def data_name(settings: Settings) -> str | None:
     return settings.config.name if named else None
 
 
-def load_source(config: Any, data_dir: str | None) -> Any:
-    """The images of a config, readable ones only; makes embedded data if missing."""
+def load_source(config: Any, data_dir: str | None, unlabelled: bool = False) -> Any:
+    """The images of a config, readable ones only; makes embedded data if missing.
+
+    With `unlabelled` those without a lineage, too, of packages, archives and exports.
+    """
     with multihost.primary_first("data"):
-        return sources.load(config.data, data_dir or None, name=config.name)
+        return sources.load(
+            config.data, data_dir or None, name=config.name, unlabelled=unlabelled
+        )
 
 
 def taxonomy_of(source: Any, config: Any) -> Taxonomy:

@@ -1,4 +1,9 @@
-"""--mode=predict: the likeliest taxa at every rank, with probabilities, as a CSV."""
+"""--mode=predict: the likeliest taxa at every rank, with probabilities, as a CSV.
+
+Of a data package, archive or export an imported network is asked about all pictures,
+also those without a lineage. config.predict.format=camtrap_dp writes the answers into
+the observations of the package, see `camtrap_answers`.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -6,15 +11,25 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras import runtime, tables, wording
-from hiercam_keras.data import loader
+from hiercam_keras.data import loader, sources
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import photos
-from hiercam_keras.modes.load import config_of, find_runs, open_run, with_fields
+from hiercam_keras.errors import UserError
+from hiercam_keras.modes import camtrap_answers, imported
+from hiercam_keras.modes.load import (
+    config_of,
+    find_runs,
+    load_source,
+    open_run,
+    with_fields,
+)
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
+from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.training.predict import Predictions
 
+FORMATS = ("csv", "camtrap_dp")
 HEADER = ("example_id", "rank", "place", "taxon", "lineage", "probability")
 
 
@@ -22,7 +37,19 @@ def run(settings: Settings) -> str:
     """Writes predictions of --image, or of a split, and tells the first of them."""
     (this,) = find_runs(settings, [settings.rank])
     config = config_of(settings, this)
-    if settings.image:
+    form = config.predict.format
+    if form not in FORMATS:
+        raise UserError(
+            f"config.predict.format is {form!r}: use one of {', '.join(FORMATS)}."
+        )
+    answers = None
+    if form == "camtrap_dp":
+        answers = camtrap_answers.Answers(settings, this, config)
+    records = _of_tables(settings, this, config, form)
+    if records is not None:
+        batches = photo_loader(records, config)
+        default = Path(this.path / "predict" / "all.csv")
+    elif settings.image:
         records = photos.load_photos(settings.image, config.data.get("cache_dir"))
         batches = photo_loader(records, config)
         default = Path(this.path / "predict" / "photos.csv")
@@ -34,6 +61,8 @@ def run(settings: Settings) -> str:
     network = networks.load(this, config)
     with batches:
         found = network.predict(batches, "predict")
+    if answers is not None:
+        return answers.write(found, network, records)
     rows = prediction_rows(found, network, settings.top_k)
     path = Path(settings.out) if settings.out else default
     tables.write_csv(path, HEADER, rows)
@@ -43,6 +72,20 @@ def run(settings: Settings) -> str:
     if len(found.example_ids) > 1:
         images += ", the first of them above"
     return f"{found.example_ids[0]}\n{text}\n{images}: {path}"
+
+
+def _of_tables(
+    settings: Settings, run: Run, config: Any, form: str
+) -> list[Record] | None:
+    """All pictures of a package, archive or export; None where others are asked for."""
+    if settings.image or not (run.imported or form == "camtrap_dp"):
+        return None
+    if run.imported:
+        imported.check_images(settings, run)
+    data_dir = settings.data_dir or run.data_dir
+    if sources.kind_of(config.data, data_dir) not in sources.EXCHANGED:
+        return None
+    return list(load_source(config, data_dir, unlabelled=True).records)
 
 
 def photo_loader(records: list[Record], config: Any) -> loader.Loader:

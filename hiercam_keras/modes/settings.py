@@ -181,7 +181,7 @@ def _tuples(value: Any) -> Any:
 
 
 # Sections of the config that say how maps are measured, and nothing of the training.
-_ANALYSIS = ("localize", "faithfulness", "coherence", "sanity")
+_ANALYSIS = ("localize", "faithfulness", "coherence", "sanity", "predict")
 _FLAGS = (
     "rank",
     "ranks",

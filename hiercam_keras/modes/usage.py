@@ -113,6 +113,7 @@ USAGE = {
             *_FOREIGN,
             "compare",
             "guide",
+            "predict",
             "report",
         ),  # which read these from their own command
         after_stop=_TRAIN_ON,
@@ -132,6 +133,7 @@ USAGE = {
     ),
     "predict": _of_run(
         {"rank", "image", "top_k", "multihost"},
+        ("predict",),
         batch=True,
         after_stop="No prediction is kept: run the same command again.",
     ),

@@ -1,5 +1,7 @@
 """The interface of data sources: request, result and module protocol."""
 
+import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -16,11 +18,14 @@ class Request(NamedTuple):
       config: the config's `data`.
       data_dir: value of --data_dir; None if not given.
       cache: folder for indexes, downloads and copies; the source may write here.
+      unlabelled: whether images without a lineage are wanted, too; sources of tables
+        that people exchange have such.
     """
 
     config: Any
     data_dir: str | None
     cache: Path
+    unlabelled: bool = False
 
     @property
     def place(self) -> str:
@@ -46,12 +51,14 @@ class Reading(NamedTuple):
       records: readable images, sorted by example_id.
       report: of the scan: counts, converted and unreadable files.
       evidence: rank -> (part, label in the part images), or None if unknown.
+      credits: author and licence by example_id, as far as the data set states them.
     """
 
     root: Path
     records: list[Record]
     report: PrepareReport
     evidence: Evidence | None = None
+    credits: Mapping[str, str] = types.MappingProxyType({})
 
 
 class SourceModule(Protocol):
