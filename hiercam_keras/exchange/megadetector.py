@@ -34,7 +34,7 @@ class Taxon(NamedTuple):
 
     Attributes:
       name: shown to people.
-      taxa: name by rank, as far as it has one; a species is its epithet alone.
+      taxa: name by rank, as far as it has one; a species is its epithet or binomial.
     """
 
     name: str
@@ -43,7 +43,11 @@ class Taxon(NamedTuple):
     @property
     def description(self) -> str:
         """Seven parts, the first of them derived from the others."""
-        parts = [self.taxa.get(rank, "").lower() for rank in _RANKS]
+        taxa = dict(self.taxa)
+        first, _, rest = taxa.get("species", "").partition(" ")
+        if rest:  # a binomial
+            taxa |= {"genus": taxa.get("genus", first), "species": rest}
+        parts = [taxa.get(rank, "").lower() for rank in _RANKS]
         path = "/".join(f"{rank}:{name}" for rank, name in self.taxa.items())
         identity = uuid.uuid5(_NAMESPACE, path.lower())
         # A semicolon would divide a part.
@@ -101,7 +105,7 @@ def read(document: Mapping[str, Any], path: Path) -> DetectionFile:
 def classify(
     document: Mapping[str, Any],
     answers: Mapping[tuple[str, int], Sequence[tuple[Taxon, float]]],
-    info: Mapping[str, str],
+    info: Mapping[str, Any],
 ) -> dict[str, Any]:
     """A copy of a document with classifications of some of its detections.
 
@@ -137,7 +141,7 @@ def classify(
 def document_of(
     found: DetectionFile,
     answers: Mapping[tuple[str, int], Sequence[tuple[Taxon, float]]],
-    info: Mapping[str, str],
+    info: Mapping[str, Any],
 ) -> dict[str, Any]:
     """A new document with the detections of a file in another format.
 

@@ -185,3 +185,12 @@ def test_a_document_is_made_of_detections_of_another_format():
 def test_semicolons_in_names_divide_no_part():
     taxon = Taxon("a;b", {"genus": "x;y"})
     assert taxon.description.count(";") == 6
+
+
+def test_a_binomial_is_divided_into_genus_and_epithet():
+    for taxa in (
+        {"species": "Ardea cinerea"},
+        {"genus": "Ardea", "species": "cinerea"},
+    ):
+        taxon = Taxon("Ardea cinerea", taxa)
+        assert taxon.description.split(";")[4:] == ["ardea", "cinerea", "Ardea cinerea"]
