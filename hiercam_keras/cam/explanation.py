@@ -88,7 +88,11 @@ class Explanation:
     @functools.cached_property
     def ranks(self) -> tuple[str, ...]:
         """The rank of each of the K targets."""
-        return tuple(self.space.rank_label(row)[0] for row in self.rows.max(0))
+        # Without a row in any image it is a step, "step-genus", see `targets.UNKNOWN`.
+        return tuple(
+            self.space.rank_label(row)[0] if row else title.removeprefix("step-")
+            for row, title in zip(self.rows.max(0), self.titles, strict=True)
+        )
 
     @functools.cached_property
     def names(self) -> list[list[str]]:
