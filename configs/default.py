@@ -52,6 +52,11 @@ def get_config() -> ConfigDict:
     choe.box_order = "auto"  # of localization.txt: auto | xyxy | xxyy
     choe.lineages = ""  # CSV: folder, and a column a rank; "": the metadata's labels
 
+    config.detections = detections = ConfigDict()  # boxes of animals, which are cropped
+    detections.file = ""  # --detections: MegaDetector JSON, COCO JSON, Camtrap DP; ""
+    detections.threshold = 0.2  # least confidence of an animal, 0..1
+    detections.margin = 0.1  # on each side, share of the box's longer side
+
     config.augment = augment = ConfigDict()
     augment.horizontal_flip = True
     augment.vertical_flip = False  # doubtful for birds
@@ -126,6 +131,7 @@ def get_config() -> ConfigDict:
 
     config.predict = predict = ConfigDict()
     predict.format = "csv"  # csv | camtrap_dp: observations of the package in data_dir
+    # | megadetector: the file of --detections with classifications
 
     config.localize = localize = ConfigDict()
     localize.metadata = ""  # folder as data.choe.metadata; "": the source's own truth

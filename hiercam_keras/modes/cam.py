@@ -10,10 +10,9 @@ from absl import logging
 from hiercam_keras import file_names, multihost, runtime, tables, wording, workdir
 from hiercam_keras.cam import map_scale, store, targets
 from hiercam_keras.cam.base_explainer import BaseExplainer
-from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.question import PREDICTED, TRUE
-from hiercam_keras.modes import faithful, overlays, sanity
+from hiercam_keras.modes import detected, faithful, overlays, sanity
 from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.predict import photo_loader
@@ -31,7 +30,7 @@ def run(settings: Settings) -> str:
     (this,) = find_runs(settings, [settings.rank])
     config = config_of(settings, this)
     if settings.image:
-        records = photos.load_photos(settings.image, config.data.get("cache_dir"))
+        records = detected.load_photos(settings, config)
         data = RunData(this, config, this.taxonomy(), None, None)
     else:
         data = open_run(settings, this)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-import hiercam_keras
 from hiercam_keras import wording
 from hiercam_keras.cache_folder import cache_folder
 from hiercam_keras.data import sources
@@ -16,6 +15,7 @@ from hiercam_keras.data.sources import camtrap_package
 from hiercam_keras.errors import UserError
 from hiercam_keras.exchange import camtrap_dp_writer
 from hiercam_keras.exchange.camtrap_dp_writer import Prediction
+from hiercam_keras.modes import answering
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs.network import Network
 from hiercam_keras.runs.run_folder import Run
@@ -71,7 +71,7 @@ class Answers:
                 )
             )
         path = Path(self._settings.out or self._run.path / "predict/observations.csv")
-        classifier = self._classifier()
+        classifier = answering.classifier_of(self._run)
         kept = camtrap_dp_writer.write(
             path, package, predictions, classifier, datetime.now(UTC)
         )
@@ -85,19 +85,9 @@ class Answers:
     ) -> tuple[str, list[str], np.ndarray]:
         """The rank that is named, and the likeliest taxon of each image."""
         scores = network.scores(found.logits)
-        rank = network.finest
-        if self._settings.chosen_rank and self._settings.rank[0] in scores:
-            rank = self._settings.rank[0]
+        rank = answering.rank_of(self._settings, network, scores)
         probabilities = network.probabilities(rank, scores[rank])
         best = np.argmax(scores[rank], axis=-1)
         names = [lineage.named(name) for name in network.taxonomy.names(rank)]
         chosen = [names[one] for one in best]
         return rank, chosen, probabilities[np.arange(len(best)), best]
-
-    def _classifier(self) -> str:
-        """The program with its version, and the network."""
-        about = self._run.record.get("imported")
-        source = (about or {}).get("source") or {}
-        where = self._run.path
-        name = source.get("name") or f"{where.parent.name}/{where.name}"
-        return f"hiercam_keras {hiercam_keras.__version__}: {name}"

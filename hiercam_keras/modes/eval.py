@@ -66,7 +66,11 @@ def run(settings: Settings) -> str:
     ]
     if trust:
         lines.append(tables.format_table(eval_calibration.HEADER, trust))
-        lines += filter(None, [eval_calibration.limit_sentence(trust)])
+        told = (
+            eval_calibration.few_sentence(trust),
+            eval_calibration.limit_sentence(trust),
+        )
+        lines += filter(None, told)
     else:
         lines.append("no calibration: the labels are independent sigmoids")
     if len(rows) > 1:

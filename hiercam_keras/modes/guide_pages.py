@@ -46,7 +46,7 @@ class Pages:
         for rank in self.evidence.ranks:
             prefixes = self.taxonomy.prefixes(rank)
             present = np.unique(self.evidence.labels(rank))
-            known += [(prefixes[label], rank, int(label)) for label in present]
+            known += [(prefixes[i], rank, int(i)) for i in present if i >= 0]
         return [(rank, label) for _, rank, label in sorted(known)]
 
     def rows(self, rank: str, label: int) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 Of a data package, archive or export an imported network is asked about all pictures,
 also those without a lineage. config.predict.format=camtrap_dp writes the answers into
-the observations of the package, see `camtrap_answers`.
+the observations of the package, see `camtrap_answers`, and megadetector into the file
+of --detections, see `megadetector_answers`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,13 @@ import numpy as np
 from hiercam_keras import runtime, tables, wording
 from hiercam_keras.data import loader, sources
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import camtrap_answers, imported
+from hiercam_keras.modes import (
+    camtrap_answers,
+    detected,
+    imported,
+    megadetector_answers,
+)
 from hiercam_keras.modes.load import (
     config_of,
     find_runs,
@@ -29,7 +35,11 @@ from hiercam_keras.runs.network import Network
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.training.predict import Predictions
 
-FORMATS = ("csv", "camtrap_dp")
+_ANSWERS = {
+    "camtrap_dp": camtrap_answers.Answers,
+    "megadetector": megadetector_answers.Answers,
+}
+FORMATS = ("csv", *_ANSWERS)
 HEADER = ("example_id", "rank", "place", "taxon", "lineage", "probability")
 
 
@@ -43,18 +53,19 @@ def run(settings: Settings) -> str:
             f"config.predict.format is {form!r}: use one of {', '.join(FORMATS)}."
         )
     answers = None
-    if form == "camtrap_dp":
-        answers = camtrap_answers.Answers(settings, this, config)
+    if form in _ANSWERS:
+        answers = _ANSWERS[form](settings, this, config)
     records = _of_tables(settings, this, config, form)
     if records is not None:
         batches = photo_loader(records, config)
         default = Path(this.path / "predict" / "all.csv")
     elif settings.image:
-        records = photos.load_photos(settings.image, config.data.get("cache_dir"))
+        records = detected.load_photos(settings, config)
         batches = photo_loader(records, config)
         default = Path(this.path / "predict" / "photos.csv")
     else:
-        batches = open_run(settings, this).loader(settings.split)
+        data = open_run(settings, this)
+        records, batches = data.source.records, data.loader(settings.split)
         default = Path(this.path / "predict" / f"{settings.split}.csv")
     devices = settings.config.distribution.devices
     runtime.start(config.seed, config.model.dtype, devices)
@@ -65,7 +76,7 @@ def run(settings: Settings) -> str:
         return answers.write(found, network, records)
     rows = prediction_rows(found, network, settings.top_k)
     path = Path(settings.out) if settings.out else default
-    tables.write_csv(path, HEADER, rows)
+    tables.write_csv(path, *with_boxes(HEADER, rows, records))
     shown = [row for row in rows if row[0] == found.example_ids[0] and row[2] == 1]
     text = tables.format_table(("rank", "taxon", "probability"), _brief(shown))
     images = wording.count(len(found.example_ids), "image")
@@ -111,6 +122,22 @@ def prediction_rows(
                 rows.append([example_id, rank, place, names[label], lineage, share])
     order = {example_id: i for i, example_id in enumerate(found.example_ids)}
     return sorted(rows, key=lambda row: order[row[0]])
+
+
+def with_boxes(
+    header: Sequence[str], rows: list[list[Any]], records: Sequence[Record]
+) -> tuple[tuple[str, ...], list[list[Any]]]:
+    """Header and rows with the boxes of crops; unchanged if there are no crops.
+
+    Args:
+      header: of the rows.
+      rows: the first cell is the example_id.
+      records: of the images.
+    """
+    if all(record.detection is None for record in records):
+        return tuple(header), rows
+    boxes = {record.example_id: detected.columns(record) for record in records}
+    return (*header, *detected.HEADER), [[*row, *boxes[row[0]]] for row in rows]
 
 
 def _brief(rows: list[list[Any]]) -> list[list[Any]]:

@@ -31,7 +31,11 @@ _RESULTS = ("eval", "cam", "predict", "localize", "guide")
 _EPOCHS = "config.train.epochs"  # may be larger when a run is resumed
 
 # What new fields were before there were any, where that is not today's default.
-_FORMER = {"data": {"untrained_taxa": "keep"}, "train": {"keep_best_images": 0}}
+_FORMER = {
+    "data": {"untrained_taxa": "keep"},
+    "train": {"keep_best_images": 0},
+    "detections": {"file": ""},
+}
 
 # What may change when a run is resumed: it changes no result.
 _FREE = (

@@ -17,6 +17,7 @@ _RUN = (
     "seed",
     "runs_dir",
     "data",
+    "detections",
     "distribution",
     "model.fast_layers",
     "model.modules",
@@ -75,7 +76,7 @@ def _of_run(
 ) -> Usage:
     """A mode that takes a finished run; `batch`: it reads data.batch_size."""
     return Usage(
-        flags=_FIND_RUN | {"out", "split"} | set(flags),
+        flags=_FIND_RUN | {"detections", "out", "split"} | set(flags),
         fields=(*_RUN, *fields),
         but=_TRAINING_ONLY if batch else (*_TRAINING_ONLY, "data.batch_size"),
         takes_run=True,
@@ -93,8 +94,8 @@ _EXPERIMENT = Usage(
 )
 USAGE = {
     "prepare": Usage(
-        flags=frozenset({"data_dir"}),
-        fields=("name", "data"),
+        flags=frozenset({"data_dir", "detections"}),
+        fields=("name", "data", "detections"),
         after_stop="The index keeps what was read: run the same command again.",
     ),
     "pretrain": Usage(
@@ -105,7 +106,10 @@ USAGE = {
     ),
     "train": Usage(
         flags=frozenset(
-            {"rank", "data_dir", "workdir", "resume", "overwrite", "multihost"}
+            {
+                *("rank", "data_dir", "detections", "workdir"),
+                *("resume", "overwrite", "multihost"),
+            }
         ),
         fields=("",),  # the run folder keeps them for later modes
         but=(

@@ -17,19 +17,19 @@ def test_a_box_is_cut_at_the_edge_and_given_in_pixels():
 @pytest.mark.parametrize(
     ("numbers", "why"),
     [
-        ([0.1, 0.1, 0.5], "4 numbers, found 3"),
-        ([0.1, 0.1, 0.0, 0.5], "0 wide"),
-        ([0.6, 0.1, 0.5, 0.5], "beyond the edge"),
-        ([-0.2, 0.1, 0.5, 0.5], "beyond the edge"),
-        ([100, 20, 300, 40], "may be pixels"),
+        ([0.1, 0.1, 0.5], "4 numbers .3"),
+        ([0.1, 0.1, 0.0, 0.5], "no area"),
+        ([0.6, 0.1, 0.5, 0.5], "beyond its edge"),
+        ([-0.2, 0.1, 0.5, 0.5], "beyond its edge"),
+        ([100, 20, 300, 40], "beyond its edge"),
         ([1.0, 0.1, 0.005, 0.5], "no area inside"),
-        ([0.1, "0.1", 0.5, 0.5], "'0.1' is no number"),
-        ([0.1, math.nan, 0.5, 0.5], "not finite"),
-        ([0.1, True, 0.5, 0.5], "True is no number"),
+        ([0.1, "0.1", 0.5, 0.5], "number is expected .'0.1'"),
+        ([0.1, math.nan, 0.5, 0.5], "finite number"),
+        ([0.1, True, 0.5, 0.5], "number is expected .True"),
     ],
 )
 def test_what_is_no_box_is_refused_with_the_reason(numbers, why):
-    with pytest.raises(ValueError, match=why):
+    with pytest.raises(detections.Fault, match=why):
         detections.box_from_corner(numbers)
 
 
@@ -37,7 +37,7 @@ def test_scores_are_between_0_and_1():
     assert detections.confidence_of(1.0005) == 1.0
     assert detections.confidence_of(1) == 1.0
     for wrong in (1.2, -0.1, "0.5", None, math.inf):
-        with pytest.raises(ValueError):
+        with pytest.raises(detections.Fault):
             detections.confidence_of(wrong)
 
 

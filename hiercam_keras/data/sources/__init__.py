@@ -59,6 +59,7 @@ class Source:
       evidence: rank -> (part, label in the part images), or None if unknown.
       report: of the scan of the files.
       stated: author and licence by example_id, as the data set's tables state them.
+      cropped: on crops of detected animals, for a person; "" for whole images.
     """
 
     name: str
@@ -67,10 +68,20 @@ class Source:
     evidence: annotations.Evidence | None
     report: PrepareReport
     stated: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    cropped: str = ""
 
     def credits(self) -> dict[str, str]:
         """Author and licence by example_id, also of an attribution.csv."""
-        return {**self.stated, **read_credits(self.root)}
+        return {**self.stated, **self._listed()}
+
+    def _listed(self) -> dict[str, str]:
+        """Of the attribution.csv; a crop has that of its picture."""
+        found = read_credits(self.root)
+        for record in self.records if self.cropped else ():
+            picture = record.example_id.rpartition("#")[0]
+            if picture in found:
+                found[record.example_id] = found[picture]
+        return found
 
 
 def load(
