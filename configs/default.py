@@ -37,6 +37,9 @@ def get_config() -> ConfigDict:
     data.fractions = (0.78, 0.11, 0.11)  # train, val, test; they add up to 1
     data.untrained_taxa = "drop"  # drop | keep: taxa without a training image in heads
     data.split_seed = -1  # of the split alone; -1: the experiment's seed
+    data.groups = ""  # images that stay in one split: "" (the source's own) | a column
+    # of it | exif:60s (bursts: one camera, at most 60 s from image to image) | none
+    data.near_copies = "apart"  # apart | together: images that look alike, in splits
     data.pipeline = "auto"  # auto (tf.data if it imports) | tfdata | arrays
     data.workers = 0  # threads or processes that read images; 0: one per core
     data.cache_dir = ""  # of indexes and converted images; "": the user's cache

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from hiercam_keras.data import heif, suffixes
+from hiercam_keras.data import capture, heif, suffixes
 
 # Longest side of what a training run decodes again and again, pixels.
 MAX_SIDE = 4096
@@ -49,6 +49,7 @@ class Facts:
       mode: Pillow's mode, with ";16" where a channel has 16 bits.
       orientation: EXIF orientation, 1 (upright) to 8.
       why_convert: empty for a clean file, else what keeps it from being one.
+      taken, camera: see `capture`.
     """
 
     width: int
@@ -57,6 +58,8 @@ class Facts:
     mode: str
     orientation: int
     why_convert: str
+    taken: str = ""
+    camera: str = ""
 
 
 def examine(
@@ -203,6 +206,7 @@ def _decode(image, least):
     deep = form == "PNG" and any("16" in str(tile[3]) for tile in image.tile)
     mode = image.mode + (";16" if deep and "16" not in image.mode else "")
     orientation = _orientation(image)
+    taken, camera = capture.of_image(image)
     width, height = displayed_size(*image.size, orientation)
     if least and form == "JPEG" and orientation == 1 and mode == "RGB":
         image.draft(None, least)
@@ -218,7 +222,9 @@ def _decode(image, least):
         why.append(f"EXIF orientation {orientation}")
     if max(width, height) > MAX_SIDE:
         why.append(f"{width} x {height} pixels")
-    facts = Facts(width, height, form, mode, orientation, ", ".join(why))
+    why_convert = ", ".join(why)
+    about = (width, height, form, mode, orientation)
+    facts = Facts(*about, why_convert, taken, camera)
     if not why:
         return facts, image
     clean = to_rgb(image)

@@ -14,17 +14,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from absl import logging
 
 from hiercam_keras import file_names, workdir
-from hiercam_keras.data import decode, fingerprints, heif, prepare_report
+from hiercam_keras.data import capture, decode, fingerprints, heif, prepare_report
 from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
 
-SCHEMA_VERSION = 2
-_READ = (1, 2)  # version 1 has no sketches: its files are scanned again
+SCHEMA_VERSION = 3
+# Version 1 has no sketches: its files are scanned again. Version 2 has no times, which
+# are read when they are asked for.
+_READ = (1, 2, 3)
 _SAVE_EVERY = 5000  # files; a killed scan resumes from there
 _MANY = 200  # files; larger scans are announced
 NAME_BYTES = 120  # of a folder's name within the names of its index and runs
@@ -50,6 +52,8 @@ class Entry:
       sketch: see `fingerprints`; empty if unreadable.
       dhash: difference hash, 64 bits as hexadecimal digits; empty if unreadable.
       pixels: digest of all pixels; empty if no other file has the same sketch.
+      taken: time of the photograph (`capture`); "" if unknown, None if not read yet.
+      camera: likewise; "" if unknown.
     """
 
     size: int
@@ -65,6 +69,19 @@ class Entry:
     sketch: str = ""
     dhash: str = ""
     pixels: str = ""
+    taken: str | None = None
+    camera: str = ""
+
+    def for_record(self) -> dict[str, Any]:
+        """The fields of a `Record` that the scan knows."""
+        return {
+            "width": self.width,
+            "height": self.height,
+            "dhash": self.dhash,
+            "pixels": self.pixels,
+            "taken": self.taken or "",
+            "camera": self.camera,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +118,7 @@ def scan(
     workers: int = 0,
     ignored: Mapping[str, int] | None = None,
     partial: bool = False,
+    times: bool = False,
 ) -> Index:
     """Scans the files that are new or changed.
 
@@ -113,6 +131,8 @@ def scan(
       workers: threads; 0 for one per core.
       ignored: counts of files that the caller skipped, by kind, for the report.
       partial: whether `files` is a subset of the folder; other entries are kept.
+      times: whether times and cameras are needed; the index of an earlier version has
+        none.
 
     Raises:
       UserError: the cache cannot be written.
@@ -140,7 +160,7 @@ def scan(
     found = _for_each(
         todo, lambda name: _examine(name, files[name], stats[name], folder), workers
     )
-    digested = 0
+    completed = 0
     try:
         for count, (name, entry) in enumerate(
             progress(found, total=len(todo), desc="prepare", unit="img"), start=1
@@ -150,13 +170,18 @@ def scan(
                 _save(folder, root, {**known, **entries})
         for name, digest in _digests(entries, files, workers):
             entries[name] = dataclasses.replace(entries[name], pixels=digest)
-            digested += 1
+            completed += 1
+        for name, (taken, camera) in _times(entries, files, workers) if times else ():
+            entries[name] = dataclasses.replace(
+                entries[name], taken=taken, camera=camera
+            )
+            completed += 1
     except BaseException:  # mostly an interrupt
-        if todo or digested:
+        if todo or completed:
             with contextlib.suppress(UserError):  # the first error is more informative
                 _save(folder, root, {**known, **entries})
         raise
-    if todo or gone or digested:
+    if todo or gone or completed:
         kept = {name: known[name] for name in known.keys() - gone} | entries
         _drop_copies(folder, known, kept)
         _save(folder, root, kept)
@@ -218,6 +243,20 @@ def _digests(
     return ((name, digest) for name, digest in found if digest)
 
 
+def _times(
+    entries: Mapping[str, Entry], files: Mapping[str, Path], workers: int
+) -> Iterator[tuple[str, tuple[str, str]]]:
+    """(name, (time, camera)) of files that an earlier version scanned without them."""
+    todo = [
+        name
+        for name, entry in entries.items()
+        if entry.taken is None and entry.verdict != "unreadable"
+    ]
+    if len(todo) >= _MANY:
+        logging.info("Reading the times of %d photographs, once", len(todo))
+    return _for_each(todo, lambda name: capture.of_file(files[name]), workers)
+
+
 def _digest(path):
     try:
         return fingerprints.pixels_digest(decode.examine(path)[1])
@@ -233,6 +272,7 @@ def _examine(name, path, stat, folder):
     about = (facts.width, facts.height, facts.format, facts.mode, facts.orientation)
     sketch, dhash = fingerprints.sketch(pixels)
     prints = {"sketch": sketch, "dhash": dhash}
+    prints |= {"taken": facts.taken, "camera": facts.camera}
     if not facts.why_convert:
         return Entry(*stat, "ok", *about, **prints)
     # Lossless formats become PNG; photographs stay JPEG.

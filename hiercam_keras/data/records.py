@@ -35,6 +35,8 @@ class Record:
         this part of it. Sizes, boxes, masks and geometry are those of the original.
         None: the whole image.
       detection: that the crop was made of, see `crops`.
+      taken: time by the camera's clock, in ISO form; "" if unknown (`capture`).
+      camera: what took it; "" if unknown.
     """
 
     example_id: str
@@ -51,3 +53,5 @@ class Record:
     group: str | None = None
     crop: Box | None = None
     detection: "Detection | None" = None
+    taken: str = ""
+    camera: str = ""

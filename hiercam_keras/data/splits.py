@@ -1,18 +1,17 @@
 """Train, val and test splits without leakage between them."""
 
 import dataclasses
-import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hiercam_keras import wording, workdir
+from hiercam_keras.data import dealing, group_dealing
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 
-NAMES = ("train", "val", "test")
-Unit = tuple[str, ...]  # example_ids that stay together, sorted
+NAMES = dealing.NAMES
 _ALIASES = {"validation": "val", "valid": "val", "training": "train", "testing": "test"}
 
 
@@ -83,6 +82,7 @@ def split_records(
     seed: int,
     fractions: Sequence[float] = (0.78, 0.11, 0.11),
     groups: Mapping[str, str] | None = None,
+    balanced: bool = False,
 ) -> Split:
     """Divides records into train, val and test.
 
@@ -91,10 +91,11 @@ def split_records(
     fractions; the remaining images (all images of a small species) are pooled over the
     species and divided so that the fractions hold overall.
 
-    The images of a group stay in one part. A group counts as images of the species of
-    its first example_id, and goes to a part with room for all of it; large groups make
-    the fractions inexact. No part with a fraction stays empty while train has two
-    groups or more.
+    The images of a group stay in one part, so large groups make the fractions inexact.
+    Copies of an image count as images of the species of the first example_id, and go to
+    a part with room for all of them. Groups of many images are `balanced`: each goes to
+    the part that lacks most of its species. No part with a fraction stays empty while
+    train has two groups or more.
 
     Official splits of the source take precedence, even over groups (see
     `Split.divided`); a missing part is taken from the training images.
@@ -104,20 +105,22 @@ def split_records(
       seed: of the shuffle.
       fractions: of train, val and test.
       groups: example_id -> group; any other image is its own group.
+      balanced: whether they are dealt by `group_dealing`, not as copies.
 
     Raises:
       UserError: no records, duplicate example_ids, or fractions that do not add up to
       1.
     """
     fractions = _check(records, fractions)
+    deal = group_dealing.deal if balanced else dealing.deal
     official: dict[str, list[Record]] = {name: [] for name in NAMES}
     for record in records:
         official[official_part(record)].append(record)
     if not any(record.split for record in records):
-        parts = _deal(records, seed, fractions, groups or {})
+        parts = deal(records, seed, fractions, groups or {})
         note = _note(records, parts)
     else:
-        parts, note = _carve(official, seed, fractions, groups or {})
+        parts, note = _carve(official, seed, fractions, groups or {}, deal)
     split = Split(**{name: tuple(sorted(parts[name])) for name in NAMES}, note=note)
     _check_disjoint(split, "the split")
     return split
@@ -160,7 +163,7 @@ def official_part(record: Record) -> str:
     return name
 
 
-def _carve(official, seed, fractions, groups):
+def _carve(official, seed, fractions, groups, deal):
     """The official parts, with missing ones taken from the training images."""
     parts = {name: [r.example_id for r in found] for name, found in official.items()}
     missing = [name for name in NAMES[1:] if not parts[name] and fractions[name]]
@@ -177,7 +180,9 @@ def _carve(official, seed, fractions, groups):
     parts.update(
         {
             name: ids
-            for name, ids in _deal(official["train"], seed, share, groups).items()
+            for name, ids in dealing.deal(
+                official["train"], seed, share, groups
+            ).items()
             if name == "train" or name in missing
         }
     )
@@ -185,92 +190,11 @@ def _carve(official, seed, fractions, groups):
     return parts, f"The source's own splits are used; {made} carved out of train."
 
 
-def _deal(records, seed, fractions, groups) -> dict[str, list[str]]:
-    species = defaultdict(list)
-    for taxa, unit in _units(records, groups):
-        species[taxa].append(unit)
-    parts: dict[str, list[Unit]] = {name: [] for name in NAMES}
-    pool = []  # (round, shuffle key, unit): one unit of each species per round
-    for units in species.values():
-        units.sort(key=lambda unit: _shuffle_key(seed, unit[0]))
-        total = _size(units)
-        # The tolerance keeps 0.29 * 100 from being 28.
-        whole = {n: math.floor(total * fractions[n] + 1e-9) for n in NAMES}
-        left = units
-        for name in NAMES:
-            left = _fill(parts[name], left, whole[name])
-        pool += [
-            # Shuffled again: the remainder of a species is the end of the first order.
-            (turn, _shuffle_key(seed, unit[0], b"pool"), unit)
-            for turn, unit in enumerate(left)
-        ]
-    pool.sort()
-    left = [unit for _, _, unit in pool]
-    wanted = _whole_numbers(len(records), fractions)
-    for name in ("val", "test"):
-        left = _fill(parts[name], left, wanted[name] - _size(parts[name]))
-    parts["train"] += left
-    if any(len(unit) > 1 for unit in parts["train"]):
-        _fill_empty(parts, fractions)
-    return {name: [one for unit in parts[name] for one in unit] for name in NAMES}
-
-
-def _units(records, groups) -> Iterator[tuple[tuple[str, ...], Unit]]:
-    """(species, example_ids) of each group."""
-    found = defaultdict(list)
-    for record in records:
-        group = groups.get(record.example_id)
-        key = (record.example_id,) if group is None else ("group", group)
-        found[key].append(record)
-    for members in found.values():
-        members.sort(key=lambda record: record.example_id)
-        yield _species(members[0]), tuple(one.example_id for one in members)
-
-
-def _size(units: Iterable[Unit]) -> int:
-    return sum(len(unit) for unit in units)
-
-
-def _fill(part: list[Unit], units: Iterable[Unit], room: int) -> list[Unit]:
-    """Adds units to a part while there is room; returns the others."""
-    left = []
-    for unit in units:
-        if len(unit) <= room:
-            part.append(unit)
-            room -= len(unit)
-        else:
-            left.append(unit)
-    return left
-
-
-def _fill_empty(parts: dict[str, list[Unit]], fractions: Mapping[str, float]) -> None:
-    """Moves the smallest unit of train to a part that is empty because none fitted."""
-    for name in ("val", "test"):
-        if fractions[name] and not parts[name] and len(parts["train"]) > 1:
-            smallest = min(parts["train"], key=lambda unit: (len(unit), unit))
-            parts["train"].remove(smallest)
-            parts[name].append(smallest)
-
-
-def _whole_numbers(total: int, fractions) -> dict[str, int]:
-    """Sizes of the parts by largest remainder; no part with a fraction is empty."""
-    exact = {name: total * fractions[name] for name in NAMES}
-    sizes = {name: math.floor(exact[name] + 1e-9) for name in NAMES}
-    by_remainder = sorted(NAMES, key=lambda name: sizes[name] - exact[name])
-    for name in by_remainder[: total - sum(sizes.values())]:
-        sizes[name] += 1
-    for name in NAMES:
-        if fractions[name] and not sizes[name] and total >= len(NAMES):
-            sizes[max(NAMES, key=sizes.get)] -= 1
-            sizes[name] = 1
-    return sizes
-
-
 def _note(records, parts):
     where = {example_id: name for name, ids in parts.items() for example_id in ids}
     seen = defaultdict(set)
     for record in records:
-        seen[_species(record)].add(where[record.example_id])
+        seen[dealing.species(record)].add(where[record.example_id])
     ranks = {record.lineage.ranks[-1] for record in records if record.lineage}
     rank = ranks.pop() if len(ranks) == 1 else "taxon"
     names = {name for name in NAMES if parts[name]}
@@ -282,16 +206,6 @@ def _note(records, parts):
         "every split; they were dealt out by the seed so that the fractions hold "
         "overall."
     )
-
-
-def _species(record):
-    return record.lineage.taxa if record.lineage is not None else ()
-
-
-def _shuffle_key(seed: int, example_id: str, purpose: bytes = b"") -> bytes:
-    """A hash that is the same on every machine and Python, unlike `hash`."""
-    text = f"{seed}\0{example_id}".encode()
-    return hashlib.blake2b(text, digest_size=16, person=purpose).digest()
 
 
 def _read(path):

@@ -50,7 +50,7 @@ def report(records: Sequence[Record], folder: Path) -> list[str]:
     if near:
         lines.append(
             f"{_images(len(near), 'looks', 'look')} like another one (near copies); "
-            "splits do not keep them together"
+            "splits keep them together with --config.data.near_copies=together alone"
         )
     try:
         tables.write_csv(path, _HEADER, rows)

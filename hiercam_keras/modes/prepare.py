@@ -6,7 +6,7 @@ from pathlib import Path
 from hiercam_keras import wording
 from hiercam_keras.data import splits
 from hiercam_keras.data.sources import download
-from hiercam_keras.modes import copies
+from hiercam_keras.modes import copies, group_report
 from hiercam_keras.modes.load import load_source, taxonomy_of
 from hiercam_keras.modes.settings import Settings
 
@@ -33,6 +33,7 @@ def run(settings: Settings) -> str:
     if official:
         shown = ", ".join(f"{official[name]} {name}" for name in splits.NAMES)
         lines.append(f"the data set's own splits: {shown}")
+    lines += group_report.lines(source.records, settings.config)
     if source.report.index_dir:
         lines += copies.report(source.records, source.report.index_dir)
     if source.report.index_dir:

@@ -141,6 +141,7 @@ class Settings:
             config[name] = {**own, **config.get(name, {})}
         # Runs of earlier versions lack the field.
         config.data.noun = config.data.get("noun", "object")
+        config.data.groups = config.data.get("groups", "")
         trained = config.copy_and_resolve_references()
         try:
             config.update_from_flattened_dict(self.overrides)

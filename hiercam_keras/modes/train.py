@@ -1,6 +1,7 @@
 """--mode=train: data, split, model, fit, and a run folder that says how it was done."""
 
 import contextlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,11 @@ from hiercam_keras.data import sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files, heads, user_code, xla_layers
-from hiercam_keras.modes import copies, train_plan, untrained
+from hiercam_keras.modes import copies, group_report, train_plan, untrained
 from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.modes.splitting import make_split
+from hiercam_keras.modes.splitting import TOGETHER, make_split
 from hiercam_keras.modes.train_statistics import plain_batches
 from hiercam_keras.report import curves
 from hiercam_keras.runs import run_folder
@@ -80,9 +81,11 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     source = source or load_source(config, settings.data_dir)
     everything = taxonomy_of(source, config)
     _check_single(everything, settings.rank)
+    group_report.check(source.records, config, everything, settings.rank)
     split = _split_of(folder, settings, source.records)
     if split.note:
         logging.info("%s", split.note)
+    spread = group_report.report(source.records, split, config)
     copies.warn(source.records, split)
     taxonomy, truth = untrained.taxonomy_of(
         source.records, split, everything, settings.rank, config.data.untrained_taxa
@@ -125,6 +128,8 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
         # Only now, when nothing more can be wrong with the flags.
         run_folder.clear(folder)
     this = _open(folder, settings, name, taxonomy, split, batch_size, weights)
+    if multihost.is_primary():
+        group_report.save(spread, folder / "split")
     train_plan.say_data(config, seen, taxonomy, num_labels, folder)
     multihost.barrier("begun")
     resume = settings.resume
@@ -160,7 +165,7 @@ def _split_of(
 ) -> splits.Split:
     """The split of a new run, or of the one that is resumed.
 
-    A run that began before copies were kept together keeps its split.
+    A run that began before groups or copies were kept together keeps its split.
 
     Raises:
       UserError: the images are not those that the resumed run was split with.
@@ -169,7 +174,8 @@ def _split_of(
     if not (settings.resume and (folder / "config.json").exists()):
         return split
     frozen = splits.load(folder / "split")
-    for one in (split, make_split(records, settings.config, together=False)):
+    former = (make_split(records, settings.config, one) for one in TOGETHER[1:])
+    for one in itertools.chain([split], former):
         if replace(one, note="") == frozen:
             return one
     raise UserError(

@@ -30,6 +30,7 @@ _TRAINING_ONLY = (
     "data.homonyms",
     "data.untrained_taxa",
     "data.split_seed",
+    "data.near_copies",
     "data.sampling",
     "data.sampling_rank",
     "data.cache_mb",

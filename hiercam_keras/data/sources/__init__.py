@@ -16,8 +16,8 @@ from absl import logging
 
 from hiercam_keras import file_names
 from hiercam_keras.cache_folder import cache_folder, expanded
+from hiercam_keras.data import grouping, suffixes
 from hiercam_keras.data import index as index_lib
-from hiercam_keras.data import suffixes
 from hiercam_keras.data.prepare_report import PrepareReport
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import annotations, occurrences
@@ -134,10 +134,11 @@ def load(
         )
     if raw := suffixes.raw_counts(report.ignored):
         logging.warning("passed by: %s", raw)
+    choice = grouping.Choice.of(data_config)
     return Source(
         name or data_name(read.root),
         read.root,
-        tuple(read.records),
+        grouping.assign(read.records, choice, read.group_columns, str(read.root)),
         read.evidence,
         report,
         read.credits,

@@ -4,24 +4,25 @@
     parts/<class dir>/x.png    a label image of disjoint parts
     boxes.csv                  example_id,x0,y0,x1,y1; one row a box (`boxes`)
     evidence.csv               rank,part,label: which part carries which rank
+    groups.csv                 example_id,group: images that stay in one split
 
-They refer to the stored pixels, and are rotated with a photo that has an EXIF
-orientation.
+Labels and boxes refer to the stored pixels, and are rotated with a photo that has an
+EXIF orientation.
 """
 
 import hashlib
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from absl import logging
 from PIL import Image
 
-from hiercam_keras import csv_files, workdir
-from hiercam_keras.data import decode, geometry
+from hiercam_keras import csv_files, wording, workdir
+from hiercam_keras.data import decode, geometry, grouping
 from hiercam_keras.data.index import Entry
 from hiercam_keras.data.records import Box
 from hiercam_keras.data.sources import boxes as boxes_lib
@@ -259,6 +260,55 @@ def _warn_unknown(path, rows, stored):
             row.line,
             next(like, next(iter(stored), "")),
         )
+
+
+def read_groups(
+    root: Path, ids: Iterable[str], choice: grouping.Choice
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Groups by example_id of groups.csv, and the columns that may hold them.
+
+    Args:
+      root: folder of the annotations.
+      ids: example_ids of the images; those of the table may begin with "images/".
+      choice: of the config; by default the column `group`.
+
+    Raises:
+      UserError: there is no column of ids, or none of the groups.
+    """
+    path = Path(root) / "groups.csv"
+    if not path.is_file():
+        return {}, ()
+    table = csv_files.read(path)
+    id_column = next(iter(table.find(_ID_FIELDS)), None)
+    offered = tuple(name for name in table.columns if name != id_column)
+    if id_column is None or not offered:
+        raise UserError(
+            f"{path}, line 1: expected the columns example_id,{grouping.COLUMN}, found "
+            f"{','.join(table.columns)}."
+        )
+    column = choice.column_of(offered, (grouping.COLUMN, offered[0]), str(path))
+    if column is None:
+        return {}, offered
+    ids_of = {unicodedata.normalize("NFC", name): name for name in ids}
+    found, lost = {}, []
+    for line, cells in table.rows():
+        name = cells[id_column].removeprefix("./").removeprefix("images/")
+        known = ids_of.get(unicodedata.normalize("NFC", name))
+        if known is None:
+            lost.append(line)
+        elif cells[column] and found.setdefault(known, cells[column]) != cells[column]:
+            raise UserError(
+                f"{path}, line {line}: {name} is in another group in an earlier line. "
+                "One row an image."
+            )
+    if lost:
+        logging.warning(
+            "%s: %s name no image that was read, the first is line %d",
+            path,
+            wording.count(len(lost), "row"),
+            lost[0],
+        )
+    return found, offered
 
 
 def read_evidence(root: Path) -> Evidence | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hiercam_keras import wording
-from hiercam_keras.data import decode, geometry
+from hiercam_keras.data import decode, geometry, grouping
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.records import Box, Record
 from hiercam_keras.data.sources import choe_metadata_files as files
@@ -134,7 +134,13 @@ def read_source(request: Request) -> Reading:
     safe = files.SafeFolder(root)
     there, missing = _existing(metadata_folder, root, safe)
     scanned = index_lib.scan(
-        root, request.cache, there, request.workers, +missing, partial=True
+        root,
+        request.cache,
+        there,
+        request.workers,
+        +missing,
+        partial=True,
+        times=grouping.Choice.of(request.config).gap is not None,
     )
     entries = {name: scanned.entries[name] for name in there}
     good = {name: e for name, e in entries.items() if e.verdict != "unreadable"}
@@ -149,13 +155,10 @@ def read_source(request: Request) -> Reading:
             example_id=name,
             path=scanned.pixels_path(name, there[name]),
             lineage=metadata.lineages[name],
-            width=entry.width,
-            height=entry.height,
-            dhash=entry.dhash,
-            pixels=entry.pixels,
             boxes=_displayed(metadata, name, entry),
             mask_path=_mask(metadata, name, safe),
             split=metadata.split[name],
+            **entry.for_record(),
         )
         for name, entry in good.items()
     ]

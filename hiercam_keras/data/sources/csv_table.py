@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hiercam_keras import wording
-from hiercam_keras.data import decode
+from hiercam_keras.data import decode, grouping
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.index import Entry
 from hiercam_keras.data.records import Box, Record
@@ -35,7 +35,10 @@ def read_source(request: Request) -> Reading:
     ranks = request.config.get("ranks", ())
     keep = lineage_prefix(request.config.get("keep_lineage", ""))
     options = boxes.Options.of(request.config)
-    return read_table(table, root, request.cache, request.workers, ranks, keep, options)
+    choice = grouping.Choice.of(request.config)
+    return read_table(
+        table, root, request.cache, request.workers, ranks, keep, options, choice
+    )
 
 
 def read_table(
@@ -46,6 +49,7 @@ def read_table(
     ranks: Sequence[str] = (),
     keep: tuple[str, ...] = (),
     options: boxes.Options = boxes.AUTO,
+    choice: grouping.Choice = grouping.Choice(),  # noqa: B008 - a frozen value
 ) -> Reading:
     """Records of a table's readable images, sorted by example_id.
 
@@ -57,18 +61,21 @@ def read_table(
       ranks: see `table.read_rows`.
       keep: coarsest taxa of the lineages that are kept; () keeps all rows.
       options: convention and units of the boxes.
+      choice: of the groups.
 
     Raises:
       UserError: a line of the table is invalid, no row is kept, or no image can be
         read.
     """
-    rows, convention = read_rows(table, ranks)
+    rows, convention, columns = read_rows(table, ranks, choice)
     rows, ignored = _select(rows, keep, table)
     rows.sort(key=lambda row: row.example_id)
     safe = SafeFolder(root)
     files = {row.example_id: _join(safe, row.path, row, table) for row in rows}
     # The index belongs to the table: two tables of a folder may use one id differently.
-    found = index_lib.scan(table, cache_dir, files, workers, +ignored)
+    found = index_lib.scan(
+        table, cache_dir, files, workers, +ignored, times=choice.gap is not None
+    )
     rows = [
         row for row in rows if found.entries[row.example_id].verdict != "unreadable"
     ]
@@ -82,13 +89,11 @@ def read_table(
                 example_id=row.example_id,
                 path=found.pixels_path(row.example_id, files[row.example_id]),
                 lineage=row.lineage,
-                width=entry.width,
-                height=entry.height,
                 boxes=boxes_of.get(row.example_id, ()),
                 mask_path=masks.get(row.example_id),
-                dhash=entry.dhash,
-                pixels=entry.pixels,
                 split=row.split,
+                group=row.group,
+                **entry.for_record(),
             )
         )
     if not records:
@@ -99,7 +104,7 @@ def read_table(
             f"{files[name]}: {why}.{_like(files[name])} Its paths are relative to "
             f"{root}; data.root or --data_dir changes that."
         )
-    return Reading(root, records, found.report)
+    return Reading(root, records, found.report, group_columns=columns)
 
 
 def _select(

@@ -5,8 +5,9 @@
     data_dir/train/ALBATROSS/x.jpg, data_dir/test/...   with official splits
 
 These may also be in data_dir/images; data_dir then holds the annotations: masks/,
-parts/, boxes.csv and evidence.csv (`annotations`). data.lineages names a table with the
-lineages of folders (`lineage_table`). Any subset of the class folders is valid.
+parts/, boxes.csv, groups.csv and evidence.csv (`annotations`). data.lineages names a
+table with the lineages of folders (`lineage_table`). Any subset of the class folders is
+valid.
 """
 
 import os
@@ -18,8 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hiercam_keras import file_names, wording
+from hiercam_keras.data import grouping, suffixes
 from hiercam_keras.data import index as index_lib
-from hiercam_keras.data import suffixes
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import annotations, boxes, folder_names
 from hiercam_keras.data.sources.reading import Reading, Request
@@ -80,8 +81,14 @@ def read_listing(listing: Listing, root: Path, request: Request) -> Reading:
     Raises:
       UserError: no image is readable, or an annotation is invalid.
     """
+    choice = grouping.Choice.of(request.config)
     found = index_lib.scan(
-        listing.images, request.cache, listing.files, request.workers, listing.ignored
+        listing.images,
+        request.cache,
+        listing.files,
+        request.workers,
+        listing.ignored,
+        times=choice.gap is not None,
     )
     entries = {
         name: entry
@@ -91,16 +98,15 @@ def read_listing(listing: Listing, root: Path, request: Request) -> Reading:
     annotated = _annotations_folder(listing.images)
     options = boxes.Options.of(request.config)
     marks = annotations.Annotations(annotated, found.folder, entries, options)
+    groups, offered = annotations.read_groups(annotated, entries, choice)
     records = [
         Record(
             example_id=example_id,
             path=found.pixels_path(example_id, path),
             lineage=listing.lineages[os.path.dirname(example_id)],
-            width=entries[example_id].width,
-            height=entries[example_id].height,
-            dhash=entries[example_id].dhash,
-            pixels=entries[example_id].pixels,
             split=listing.splits.get(example_id),
+            group=groups.get(example_id),
+            **entries[example_id].for_record(),
             **marks.of(example_id),
         )
         for example_id, path in listing.files.items()
@@ -114,7 +120,8 @@ def read_listing(listing: Listing, root: Path, request: Request) -> Reading:
     )
     if not records:
         raise UserError(_none_left(listing.images, report))
-    return Reading(root, records, report, annotations.read_evidence(annotated))
+    evidence = annotations.read_evidence(annotated)
+    return Reading(root, records, report, evidence, offered)
 
 
 def lineage_prefix(text: str) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ class Reading(NamedTuple):
       report: of the scan: counts, converted and unreadable files.
       evidence: rank -> (part, label in the part images), or None if unknown.
       credits: author and licence by example_id, as far as the data set states them.
+      group_columns: columns that `data.groups` can name, see `grouping.Choice`.
     """
 
     root: Path
@@ -59,6 +60,7 @@ class Reading(NamedTuple):
     report: PrepareReport
     evidence: Evidence | None = None
     credits: Mapping[str, str] = types.MappingProxyType({})
+    group_columns: tuple[str, ...] = ()
 
 
 class SourceModule(Protocol):

@@ -1,6 +1,6 @@
 """The rows of a CSV table of images, each of them checked.
 
-    path,kingdom,...,species[,x0,y0,x1,y1][,mask][,split][,example_id]
+    path,kingdom,...,species[,x0,y0,x1,y1][,mask][,split][,group][,example_id]
 
 The other columns are ranks if their names or values indicate it (`rank_columns`).
 """
@@ -15,6 +15,7 @@ from absl import logging
 
 from hiercam_keras import csv_files
 from hiercam_keras.csv_files import Table
+from hiercam_keras.data import grouping
 from hiercam_keras.data.records import Box
 from hiercam_keras.data.sources import boxes, safe_paths
 from hiercam_keras.errors import UserError
@@ -42,6 +43,7 @@ class Row(NamedTuple):
       box: four numbers in the convention of the file; None for empty cells.
       mask: relative like the path; "" for none.
       split: train, val or test; None without a split column.
+      group: cell of the column of groups; None without one, or if it is empty.
     """
 
     line: int
@@ -51,13 +53,16 @@ class Row(NamedTuple):
     box: Box | None
     mask: str
     split: str | None
+    group: str | None = None
 
 
 class Rows(NamedTuple):
-    """Rows in the order of the file, and the convention of the box columns."""
+    """Rows in the order of the file, the convention of the box columns, and the columns
+    that may hold groups."""
 
     rows: list[Row]
     convention: str
+    group_columns: tuple[str, ...]
 
 
 class _Layout(NamedTuple):
@@ -69,20 +74,28 @@ class _Layout(NamedTuple):
     mask: str | None
     example_id: str | None
     split: str | None
+    group: str | None
 
 
-def read_rows(path: Path, ranks: Sequence[str] = ()) -> Rows:
+def read_rows(
+    path: Path,
+    ranks: Sequence[str] = (),
+    groups: grouping.Choice = grouping.Choice(),  # noqa: B008 - a frozen value
+) -> Rows:
     """Reads a table of images.
 
     Args:
       path: a CSV file (`csv_files`).
       ranks: columns that are ranks; empty: chosen by names and values.
+      groups: which column holds the groups; by default one called `group`, unless it
+        is a rank.
 
     Raises:
       UserError: a line is invalid; the message has the file, the line and the reason.
     """
     table = csv_files.read(path)
-    layout = _layout(table, [str(rank).strip().lower() for rank in ranks])
+    wanted = [str(rank).strip().lower() for rank in ranks]
+    layout = _layout(table, wanted, groups)
     rows: list[Row] = []
     lines: dict[str, int] = {}
     lineages: dict[tuple[str, ...], Lineage] = {}  # equal lineages share an object
@@ -99,7 +112,8 @@ def read_rows(path: Path, ranks: Sequence[str] = ()) -> Rows:
                 "One row an image."
             )
         rows.append(row)
-    return Rows(rows, layout.box.convention if layout.box else "xyxy")
+    convention = layout.box.convention if layout.box else "xyxy"
+    return Rows(rows, convention, _group_columns(table, layout))
 
 
 def choose_ranks(
@@ -168,11 +182,13 @@ def _log_choice(
         logging.warning(
             "%s: %s: each value occurs with one %s only, so the column counts as a "
             "finer rank. If it is not (such as ids of events), name the ranks: "
-            '--config.data.ranks="%s"',
+            '--config.data.ranks="%s". If its images belong together in one split: '
+            "--config.data.groups=%s",
             table.path,
             ", ".join(below),
             known[-1],
             f"({','.join(map(repr, known))},)",
+            below[0],
         )
     if others and wanted:
         logging.info("%s: not ranks: %s", table.path, "; ".join(others))
@@ -199,7 +215,7 @@ def _with_lines(table: Table, left_out: Mapping[str, str]) -> dict[str, str]:
     return reasons
 
 
-def _layout(table: Table, wanted: Sequence[str]) -> _Layout:
+def _layout(table: Table, wanted: Sequence[str], groups: grouping.Choice) -> _Layout:
     paths = table.find(_PATHS) or table.find(_OTHER_PATHS)
     if len(paths) != 1:
         raise UserError(
@@ -211,9 +227,43 @@ def _layout(table: Table, wanted: Sequence[str]) -> _Layout:
     mask, example_id = (next(iter(table.find([name])), None) for name in _OTHERS)
     taken = {paths[0], mask, example_id, *(box.names if box else ())}
     free = [name for name in table.columns if name not in taken]
+    named = groups.column and groups.column_of(free, (), str(table.path))
+    usual = _usual_group_column(table, free, wanted)
+    free = [name for name in free if name not in (named, usual)]
     choice = choose_ranks(table, free, wanted)
     ranks = check_ranks(choice.ranks)
-    return _Layout(paths[0], ranks, box, mask, example_id, choice.split)
+    return _Layout(
+        paths[0],
+        ranks,
+        box,
+        mask,
+        example_id,
+        choice.split,
+        (named or usual) if groups.of_source else None,
+    )
+
+
+def _usual_group_column(
+    table: Table, free: Sequence[str], wanted: Sequence[str]
+) -> str | None:
+    """The column `group`, unless it is a rank; None without one."""
+    found = next(iter(table.find([grouping.COLUMN])), None)
+    if found not in free or found in wanted:
+        return None
+    counts = Counter(tuple(cells[name] for name in free) for _, cells in table.rows())
+    ranks = rank_columns.choose(free, counts, wanted).ranks if counts else ()
+    below = ranks[ranks.index(found) + 1 :] if found in ranks else ()
+    known = any(map(rank_columns.is_known, ranks))
+    # "birds" and "mammals" have ranks below them, an event at most a column of ids.
+    is_rank = any(rank_columns.is_known(name) or not known for name in below)
+    return None if is_rank else found
+
+
+def _group_columns(table: Table, layout: _Layout) -> tuple[str, ...]:
+    """Columns without another meaning."""
+    other = {layout.path, layout.mask, layout.example_id, layout.split, *layout.ranks}
+    other |= {*(layout.box.names if layout.box else ())}
+    return tuple(name for name in table.columns if name not in other)
 
 
 def _row(
@@ -250,4 +300,5 @@ def _row(
         layout.box.numbers(table, cells) if layout.box else None,
         safe_paths.relative(mask) if mask else "",
         split,
+        (layout.group and cells[layout.group]) or None,
     )
