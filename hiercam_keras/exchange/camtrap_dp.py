@@ -14,7 +14,6 @@ it starts, and that an observation is of the deployment of its file.
 
 import json
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -23,9 +22,9 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.exchange.detections import EDGE_SLACK, Detection, RelativeBox
+from hiercam_keras.exchange.detections import EDGE_SLACK, RelativeBox
 from hiercam_keras.exchange.places import Place, fitting
-from hiercam_keras.exchange.rows import RowLog, Unread
+from hiercam_keras.exchange.rows import Unread
 
 DESCRIPTOR = "datapackage.json"
 MISSING = frozenset({"", "NA", "NaN", "nan"})
@@ -256,33 +255,6 @@ class Package:
                 licence = entry.get("name") or entry.get("path") or ""
         who = self.descriptor.get("title") or self.descriptor.get("name") or ""
         return f"{who} ({licence})" if who and licence else who or licence
-
-    def detections(self, log: RowLog) -> Iterator[Detection]:
-        """The boxes of the observations, with the taxon as classification.
-
-        Args:
-          log: keeps the rows that cannot be read.
-        """
-        name = {table: self._resources[table].path for table in TABLES}
-        known = {one.id for one in log.good(self.deployments(), name["deployments"])}
-        paths, deployments, counts = {}, {}, Counter()
-        for medium in log.good(self.media(known), name["media"]):
-            paths[medium.id] = medium.path
-            deployments[medium.id] = medium.deployment
-        rows = self.observations(known, deployments)
-        for one in log.good(rows, name["observations"]):
-            if one.box is None or not one.medium:
-                continue
-            counts[one.medium] += 1
-            sure = 1.0 if one.probability is None else one.probability
-            yield Detection(
-                paths[one.medium],
-                one.box,
-                one.kind,
-                one.probability,
-                counts[one.medium],
-                ((one.name, sure),) if one.name else (),
-            )
 
     def raw(self, table: str) -> Iterator[list[str]]:
         """The cells of all rows as they are, without the header; none for a row that

@@ -19,7 +19,7 @@ from hiercam_keras.modes import answering
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs.network import Network
 from hiercam_keras.runs.run_folder import Run
-from hiercam_keras.taxonomy.lineage import OTHER
+from hiercam_keras.taxonomy import lineage
 from hiercam_keras.training.predict import Predictions
 
 
@@ -88,6 +88,6 @@ class Answers:
         rank = answering.rank_of(self._settings, network, scores)
         probabilities = network.probabilities(rank, scores[rank])
         best = np.argmax(scores[rank], axis=-1)
-        names = network.taxonomy.names(rank)
-        chosen = ["" if names[one] == OTHER else names[one] for one in best]
+        names = [lineage.named(name) for name in network.taxonomy.names(rank)]
+        chosen = [names[one] for one in best]
         return rank, chosen, probabilities[np.arange(len(best)), best]

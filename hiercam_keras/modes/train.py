@@ -130,6 +130,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     this = _open(folder, settings, name, taxonomy, split, batch_size, weights)
     if multihost.is_primary():
         group_report.save(spread, folder / "split")
+        run_folder.keep_left_out(folder, source.report.left_out)
     train_plan.say_data(config, seen, taxonomy, num_labels, folder)
     multihost.barrier("begun")
     resume = settings.resume

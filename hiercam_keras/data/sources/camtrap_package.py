@@ -19,8 +19,8 @@ from typing import NamedTuple
 from absl import logging
 
 from hiercam_keras import wording, workdir
+from hiercam_keras.data import grouping, suffixes
 from hiercam_keras.data import index as index_lib
-from hiercam_keras.data import suffixes
 from hiercam_keras.data.sources import observed, occurrences, safe_paths
 from hiercam_keras.data.sources.name_lineages import Named
 from hiercam_keras.data.sources.observed import Picture
@@ -32,6 +32,7 @@ from hiercam_keras.exchange.detections import RelativeBox
 from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS
 
 _MACHINE = "machine"
+_GROUPS = ("eventID", "deploymentID")  # that data.groups can name
 
 
 class Seen(NamedTuple):
@@ -106,15 +107,18 @@ class Tables(NamedTuple):
         its mediaID, or by its fileName if that is the only one of its kind.
         """
         if all("://" not in one.path for one in self.media):
-            return {one.id: one.path for one in self.media}
+            return {one.id: _relative(one.path) for one in self.media}
         present = occurrences.Files(root)
         names = Counter(one.name for one in self.media if one.name)
         found = {}
         for one in self.media:
-            here = present.of_id(one.id) if "://" in one.path else [one.path]
-            if not here and names[one.name] == 1:
-                here = present.of_id(one.name)
-            found[one.id] = here[0] if len(here) == 1 else one.path
+            found[one.id] = _relative(one.path)
+            if "://" in one.path:
+                here = present.of_id(one.id)
+                if not here and names[one.name] == 1:
+                    here = present.of_id(one.name)
+                if len(here) == 1:
+                    found[one.id] = here[0]
         return found
 
 
@@ -147,13 +151,17 @@ def read_source(request: Request) -> Reading:
             "zip archive with datapackage.json."
         )
     opened = open_package(request.place, request.cache)
+    place = opened.package.place.path
+    choice = grouping.Choice.of(request.config)
+    by = choice.column_of(_GROUPS, _GROUPS, str(place))
     return observed.read_pictures(
-        _pictures(opened, request.config.get("groups", "")),
+        _pictures(opened, by),
         opened.root,
         opened.package.resource("media").path,
         request,
         opened.log,
-        opened.package.place.path,
+        place,
+        _GROUPS,
     )
 
 
@@ -196,11 +204,19 @@ def read_tables(package: Package, log: rows.RowLog) -> Tables:
     return Tables(media, dict(by_medium), events)
 
 
+def _relative(path: str) -> str:
+    """The path as an example_id has it; one that is none is unchanged."""
+    try:
+        return path if "://" in path else safe_paths.relative(path)
+    except UserError:
+        return path
+
+
 def _seen(one: Observation) -> Seen:
     return Seen(one.kind, one.name, one.method, one.event, one.box)
 
 
-def _pictures(opened: Opened, by: str) -> list[Picture]:
+def _pictures(opened: Opened, by: str | None) -> list[Picture]:
     package, tables = opened.package, opened.tables
     taxa, credit = package.taxa(), package.credit()
     files = tables.files(opened.root)
@@ -209,7 +225,9 @@ def _pictures(opened: Opened, by: str) -> list[Picture]:
         own, event = tables.of(medium)
         found, why, by_machine = label(own, event)
         machine += by_machine and bool(found)
-        group = "" if by == "deploymentID" else tables.event(medium)
+        group = medium.deployment
+        if by == "eventID":
+            group = tables.event(medium) or group
         boxes = tuple(one.box for one in own if one.box and one.kind == "animal")
         pictures.append(
             Picture(
@@ -217,9 +235,11 @@ def _pictures(opened: Opened, by: str) -> list[Picture]:
                 files[medium.id],
                 _named(found, taxa) if found else None,
                 why,
-                group or medium.deployment,
+                group if by else None,
                 boxes,
                 credit,
+                medium.timestamp.replace(tzinfo=None).isoformat(timespec="seconds"),
+                medium.deployment,
             )
         )
     if machine:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from absl import logging
+
 from hiercam_keras import file_names, tables, wording
+from hiercam_keras.data import grouping, suffixes
 from hiercam_keras.data import index as index_lib
-from hiercam_keras.data import suffixes
-from hiercam_keras.data.records import Record
+from hiercam_keras.data.records import Box, Record
 from hiercam_keras.data.sources import lineage_table, name_lineages, safe_paths
 from hiercam_keras.data.sources.image_folder import lineage_prefix
 from hiercam_keras.data.sources.name_lineages import Named
@@ -35,6 +37,8 @@ class Picture(NamedTuple):
       group: pictures with the same are not divided.
       boxes: of the object.
       credit: author and licence; may be empty.
+      taken: time at the camera, in ISO form; "": that of the file.
+      camera: what took it; read with `taken`.
     """
 
     number: int
@@ -44,6 +48,8 @@ class Picture(NamedTuple):
     group: str | None = None
     boxes: tuple[RelativeBox, ...] = ()
     credit: str = ""
+    taken: str = ""
+    camera: str = ""
 
 
 def read_pictures(
@@ -53,6 +59,7 @@ def read_pictures(
     request: Request,
     log: rows.RowLog,
     place: Path,
+    group_columns: tuple[str, ...],
 ) -> Reading:
     """Records of the pictures that are there and have a lineage.
 
@@ -66,6 +73,7 @@ def read_pictures(
       request: with the config and the cache.
       log: of the rows that were read.
       place: of the data set, for messages.
+      group_columns: that data.groups can name.
 
     Raises:
       UserError: too many rows cannot be read, or no picture is left.
@@ -91,28 +99,30 @@ def read_pictures(
         else:
             chosen[example_id] = picture, lineage
     files = {name: root / name for name in sorted(chosen)}
-    found = index_lib.scan(place, request.cache, files, request.workers, log.counts())
+    times = grouping.Choice.of(request.config).gap is not None
+    found = index_lib.scan(
+        place, request.cache, files, request.workers, log.counts(), times=times
+    )
     listed = _write(log, found.folder)
+    if listed:
+        counts = ", ".join(f"{number} {kind}" for kind, number in log.counts().items())
+        logging.info("%s: left out: %s. All of them: %s", place, counts, listed)
     records, credits = [], {}
     for name, path in files.items():
         entry, (picture, lineage) = found.entries[name], chosen[name]
         if entry.verdict == "unreadable":
             continue
-        width, height = entry.width, entry.height
+        facts = entry.for_record()
+        if picture.taken:
+            facts |= {"taken": picture.taken, "camera": picture.camera}
         records.append(
             Record(
                 name,
                 found.pixels_path(name, path),
                 lineage,
-                width,
-                height,
-                boxes=tuple(
-                    (x0 * width, y0 * height, x1 * width, y1 * height)
-                    for x0, y0, x1, y1 in picture.boxes
-                ),
-                dhash=entry.dhash,
-                pixels=entry.pixels,
+                boxes=tuple(_in_pixels(box, entry) for box in picture.boxes),
                 group=picture.group,
+                **facts,
             )
         )
         if picture.credit:
@@ -120,7 +130,13 @@ def read_pictures(
     report = found.report.with_rows(listed)
     if not records:
         raise UserError(_none(pictures, log, found, place, listed))
-    return Reading(root, records, report, credits=credits)
+    return Reading(root, records, report, None, group_columns, credits)
+
+
+def _in_pixels(box: RelativeBox, entry: index_lib.Entry) -> Box:
+    x0, y0, x1, y1 = box
+    width, height = entry.width, entry.height
+    return x0 * width, y0 * height, x1 * width, y1 * height
 
 
 def _lineages(pictures: Sequence[Picture], request: Request) -> dict:

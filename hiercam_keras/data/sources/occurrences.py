@@ -5,7 +5,7 @@ Both name pictures by URL. The picture of an occurrence is found in the folder
   - by the last part of the URL, or the number of the photo in a URL of iNaturalist
     (.../photos/12345/medium.jpg is 12345.jpg);
   - by the id of the occurrence: 30790051.jpg, 30790051_2.jpg, 30790051/any.jpg.
-The group of a picture is its event, else its occurrence.
+The group of a picture is its event, else its occurrence (data.groups: occurrenceID).
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from hiercam_keras.cache_folder import expanded
-from hiercam_keras.data import suffixes
+from hiercam_keras.data import grouping, suffixes
 from hiercam_keras.data.sources import observed
 from hiercam_keras.data.sources.name_lineages import Named
 from hiercam_keras.data.sources.observed import Picture
@@ -27,6 +27,7 @@ from hiercam_keras.exchange.occurrences import Media, Occurrence
 
 _PHOTO = re.compile(r"/photos/(\d+)/[^/]*$")
 _PARTS = re.compile(r"[_ .-]")
+_GROUPS = ("eventID", "occurrenceID")  # that data.groups can name
 TABLES = (".csv", ".tsv", ".txt")
 
 
@@ -46,10 +47,12 @@ def read_source(request: Request) -> Reading:
     else:
         source = inaturalist.Export(table)
         found = source.occurrences()
-    by_event = request.config.get("groups", "") != "occurrenceID"
-    files = Files(root)
-    pictures = list(_pictures(log.good(found, source.table), files, by_event))
-    return observed.read_pictures(pictures, root, source.table, request, log, table)
+    choice = grouping.Choice.of(request.config)
+    by = choice.column_of(_GROUPS, _GROUPS, str(table))
+    pictures = list(_pictures(log.good(found, source.table), Files(root), by))
+    return observed.read_pictures(
+        pictures, root, source.table, request, log, table, _GROUPS
+    )
 
 
 def find(request: Request) -> tuple[Path, Path]:
@@ -144,13 +147,13 @@ class Files:
 
 
 def _pictures(
-    occurrences: Iterable[Occurrence], files: Files, by_event: bool
+    occurrences: Iterable[Occurrence], files: Files, by: str | None
 ) -> Iterable[Picture]:
     for one in occurrences:
         named, why = Named(one.name, one.rank, one.taxa), ""
         if one.absent:
             named, why = None, "it says that the taxon is absent"
-        group = (one.event if by_event else "") or one.id
+        group = (one.event if by == "eventID" else "") or one.id
         found: dict[str, str] = {}  # credit by file
         for media in one.media:
             for file in files.of_media(media):
@@ -162,4 +165,6 @@ def _pictures(
             url = one.media[0].file if one.media else ""
             found = {url or f"{one.id}.jpg": ""}
         for file, credit in found.items():
-            yield Picture(one.number, file, named, why, group, (), credit)
+            yield Picture(
+                one.number, file, named, why, group if by else None, (), credit
+            )

@@ -51,16 +51,16 @@ class Reading(NamedTuple):
       records: readable images, sorted by example_id.
       report: of the scan: counts, converted and unreadable files.
       evidence: rank -> (part, label in the part images), or None if unknown.
-      credits: author and licence by example_id, as far as the data set states them.
       group_columns: columns that `data.groups` can name, see `grouping.Choice`.
+      credits: author and licence by example_id, as far as the data set states them.
     """
 
     root: Path
     records: list[Record]
     report: PrepareReport
     evidence: Evidence | None = None
-    credits: Mapping[str, str] = types.MappingProxyType({})
     group_columns: tuple[str, ...] = ()
+    credits: Mapping[str, str] = types.MappingProxyType({})
 
 
 class SourceModule(Protocol):
