@@ -11,6 +11,7 @@ from hiercam_keras import file_names, runtime, tables, wording
 from hiercam_keras.metrics import classification, hierarchy, resampling
 from hiercam_keras.modes import (
     belief,
+    detected,
     eval_belief,
     eval_calibration,
     eval_hierarchy,
@@ -84,7 +85,11 @@ def run(settings: Settings) -> str:
     ]
     if trust:
         lines.append(tables.format_table(eval_calibration.HEADER, trust))
-        lines += filter(None, [eval_calibration.limit_sentence(trust)])
+        told = (
+            eval_calibration.few_sentence(trust),
+            eval_calibration.limit_sentence(trust),
+        )
+        lines += filter(None, told)
     else:
         lines.append("no calibration: the labels are independent sigmoids")
     if len(rows) > 1:
@@ -186,7 +191,8 @@ def write_tables(
         columns[predict.MASKED] = found.masked
     tables.write_csv(folder / "accuracy.csv", HEADER, rows)
     cells = list(zip(*columns.values(), strict=True))
-    tables.write_csv(folder / "predictions.csv", tuple(columns), cells)
+    table = detected.with_boxes(tuple(columns), cells, data.source.records)
+    tables.write_csv(folder / "predictions.csv", *table)
     _write_mistakes(folder / "mistakes.csv", found, taxonomy)
     return rows
 

@@ -13,6 +13,8 @@ from hiercam_keras.data import geometry, splits
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.boxes import resize_boxes
 from hiercam_keras.metrics.localization import BoxCounts, PixelCounts
+from hiercam_keras.report import localization as figures
+from hiercam_keras.runs import run_folder
 
 FAST = {"localize.resamples": 50, "localize.size": 64, "localize.num_pictures": 4}
 
@@ -99,6 +101,26 @@ def test_the_figures_are_those_of_the_maps(localized, trained, birds):
     assert float(rows["PxAP"]["value"]) == pytest.approx(pixels.pxap(), abs=1e-5)
     found = float(rows["energy in the box"]["value"])
     assert found == pytest.approx(np.mean(shares), abs=1e-5)
+
+
+def test_the_sheet_names_the_taxon_of_each_map_and_the_true_one(
+    trained, tmp_path, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(
+        figures, "save_box_sheet", lambda path, pictures: drawn.extend(pictures)
+    )
+    fields = {**FAST, "localize.num_pictures": 12}
+    flags = {"rank": ("species",), "out": str(tmp_path)}
+    said = tiny_birds.run("localize", trained.config, fields=fields, **flags)
+    assert "9 maps of the test split" in said
+    about = json.loads((tmp_path / "localization.json").read_text())
+    maps = store.open(about["maps"])
+    names = run_folder.read(trained.path("species")).taxonomy().names("species")
+    answers = sorted(names[entry.label[0]] for entry in maps)
+    assert sorted(picture.shown for picture in drawn) == answers
+    taxa = tables.read_csv(tmp_path / "images.csv")["taxon"]
+    assert sorted(picture.name for picture in drawn) == sorted(taxa) != answers
 
 
 def test_maps_are_of_whole_images_and_have_a_store_of_their_own(localized, trained):

@@ -1,0 +1,123 @@
+"""Observations that are written again: nothing is lost, and validators accept them."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta, timezone
+from importlib.util import find_spec
+
+import pytest
+from camtrap_packages import medium, observation, write
+
+from hiercam_keras.exchange import camtrap_dp_writer
+from hiercam_keras.exchange.camtrap_dp import OBSERVATIONS, Package
+from hiercam_keras.exchange.camtrap_dp_writer import Prediction
+from hiercam_keras.exchange.rows import RowLog
+
+NOW = datetime(2026, 11, 29, 3, 4, 5, 678900, timezone(timedelta(hours=2)))
+
+
+def rows_of(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def predictions(package, name="Anas crecca", **more):
+    log = RowLog()
+    known = {one.id for one in log.good(package.deployments(), "")}
+    media = log.good(package.media(known), "")
+    return [Prediction(one, "e1", name, 0.98765, **more) for one in media]
+
+
+def test_rows_and_unknown_columns_are_kept_and_own_rows_replaced(tmp_path):
+    cells = {"observationComments": 'a;b "c"\nd', "reviewed": "ja, ü"}
+    folder = write(
+        tmp_path / "p",
+        [medium("m1"), medium("m2", 3)],
+        [observation("o1", "m1", **cells), observation("o2", count="2")],
+    )
+    package, out = Package(folder), tmp_path / "out.csv"
+    box = {"box": (0.25, 0.5, 1.0, 0.999996), "index": 2}
+    both = [*predictions(package), *predictions(package, **box)]
+    assert camtrap_dp_writer.write(out, package, both, "me", NOW) == 2
+    found = rows_of(out)
+    assert tuple(found[0]) == (*OBSERVATIONS, "reviewed")
+    assert found[:2] == rows_of(folder / "observations.csv")
+    assert len({row["observationID"] for row in found}) == 6
+    new = found[2]
+    assert new["deploymentID"] == "d1" and new["eventID"] == "e1"
+    assert new["eventStart"] == new["eventEnd"] == "2021-06-10T10:00:00Z"
+    assert new["classificationTimestamp"] == "2026-11-29T01:04:05Z"
+    assert new["classificationProbability"] == "0.9877" and new["bboxX"] == ""
+    sides = [found[4][name] for name in ("bboxX", "bboxY", "bboxWidth", "bboxHeight")]
+    assert sides == ["0.25000", "0.50000", "0.75000", "0.50000"]
+    # The same network again: its rows are replaced. Another one's are added.
+    shutil.copy(out, folder / "observations.csv")
+    again = tmp_path / "again.csv"
+    camtrap_dp_writer.write(again, package, both, "me", NOW)
+    assert again.read_text() == out.read_text()
+    camtrap_dp_writer.write(again, package, both, "other", NOW)
+    assert len(rows_of(again)) == 10
+
+
+def test_an_animal_without_a_name_is_unknown(tmp_path):
+    package = Package(write(tmp_path / "p", [medium("m1")], []))
+    camtrap_dp_writer.write(tmp_path / "o", package, predictions(package, ""), "", NOW)
+    (row,) = rows_of(tmp_path / "o")
+    assert (row["observationType"], row["scientificName"]) == ("unknown", "")
+
+
+def test_times_have_whole_seconds_and_an_offset():
+    assert camtrap_dp_writer.time(NOW) == "2026-11-29T03:04:05+02:00"
+    assert camtrap_dp_writer.time(NOW.astimezone(UTC)) == "2026-11-29T01:04:05Z"
+
+
+VALIDATE = """
+import sys
+from frictionless import Package
+report = Package(sys.argv[1]).validate()
+print(report.flatten(["rowNumber", "fieldName", "type", "note"])[:9])
+raise SystemExit(0 if report.valid else 1)
+"""
+
+
+def validate(folder, real, observations):
+    """What frictionless says of the real package with other observations.
+
+    The profile and the schemas' addresses are replaced by the local schemas, as tests
+    have no network.
+    """
+    if find_spec("frictionless") is None:
+        pytest.skip("frictionless is not installed (requirements-dev.txt)")
+    folder.mkdir()
+    package = json.loads((real / "datapackage.json").read_text())
+    del package["profile"]
+    package["resources"] = package["resources"][:3]
+    for one in package["resources"]:
+        shutil.copy(real / one["path"], folder)
+        one["schema"] = f"{one['name']}-table-schema.json"
+        one["dialect"] = {"delimiter": ","}
+        shutil.copy(real / one["schema"], folder)
+    (folder / "observations.csv").unlink()
+    shutil.copy(observations, folder / "observations.csv")
+    path = folder / "datapackage.json"
+    path.write_text(json.dumps(package))
+    command = [sys.executable, "-c", VALIDATE, str(path)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_frictionless_accepts_what_is_written(real_data, tmp_path):
+    real, out = real_data / "camtrap_dp", tmp_path / "out.csv"
+    package = Package(real)
+    box = {"box": (0.123456, 0.5, 1.0, 1.0), "index": 1}
+    both = [*predictions(package, "Ardea"), *predictions(package, "Ardea", **box)]
+    assert camtrap_dp_writer.write(out, package, both, "me", NOW) == 549
+    said = validate(tmp_path / "good", real, out)
+    assert said.returncode == 0, said.stdout + said.stderr[-500:]
+    lines = out.read_text().splitlines(keepends=True)
+    lines[-1] = lines[-1].replace("01:04:05Z", "01:04:05.6Z")
+    out.write_text("".join(lines))
+    said = validate(tmp_path / "bad", real, out)
+    assert said.returncode == 1 and "classificationTimestamp" in said.stdout
