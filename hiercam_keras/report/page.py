@@ -92,6 +92,7 @@ def _summary(models: Sequence[Model], noun: str) -> dict[str, list]:
         "accuracy over": [html.cell(m.pictures) for m in models],
         "95 % interval": [_interval(m.accuracy_interval) for m in models],
         "guessing": [_chance(m.chance) for m in models],
+        "maps": [html.cell(m.maps) for m in models],
         "mean heatmap area": [_share(m.heatmap_area) for m in models],
         f"energy on the {noun}": [_share(m.energy_on_object) for m in models],
         f"area of the {noun}": [_share(m.object_area) for m in models],

@@ -109,6 +109,7 @@ def test_every_mode_runs_on_an_imported_network(config, tmp_path, species, drawn
     assert dict(zip(summary["model"], summary["pictures"], strict=True)) == {
         "species": "80", "family": "60", "species asked for family": "80",
     }  # fmt: skip
+    assert summary["maps"] == ["80", "80", "80"]  # a map needs no known taxon
     page = (out / "index.html").read_text()
     assert "60 pictures of a family that it knows" in page and ">unknown<" in page
     assert "of 80 pictures of all images, in the order" in page
