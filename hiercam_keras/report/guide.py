@@ -52,7 +52,7 @@ def write_guide(
         before = page
     text = html.render(
         "guide_index.html",
-        ("guide_index.js",),
+        ("sideways.js", "guide_index.js"),
         _STYLES,
         guide=guide,
         lines=lines,
@@ -72,7 +72,7 @@ def _write_page(out: Path, guide: Guide, page: TaxonPage, images: "_Images") -> 
             credits[patch["credit"]] = None
     text = html.render(
         "guide_taxon.html",
-        ("guide.js",),
+        ("sideways.js", "guide.js"),
         _STYLES,
         guide=guide,
         page=page,
