@@ -123,10 +123,15 @@ def answers(rule: Rule, network: Network, found: Predictions) -> Answers | None:
     if finest in network.independent:
         return None
     shares = softmax(found.logits[finest].astype(np.float64))
+    return judged(rule, shares, network.taxonomy, finest)
+
+
+def judged(rule: Rule, shares: np.ndarray, taxonomy: Taxonomy, finest: str) -> Answers:
+    """How far down answers are believed, from probabilities (N, labels) at `finest`."""
     if rule.name == ROLL_UP:
-        paths, depth = belief.roll_up(shares, network.taxonomy, finest)
+        paths, depth = belief.roll_up(shares, taxonomy, finest)
         return Answers(paths, depth, shares, finest)
-    paths = belief.paths(shares, network.taxonomy, finest)
+    paths = belief.paths(shares, taxonomy, finest)
     # A rank with one allowed taxon is not among the paths' ranks.
     thresholds = [rule.thresholds.get(rank, np.inf) for rank in paths.ranks]
     return Answers(paths, belief.believed(paths, thresholds), shares, finest)
@@ -152,23 +157,33 @@ def believed_rows(
 
 def _next(given: Answers, number: int, taxonomy: Taxonomy) -> list[Any]:
     """The rank where belief ended, and its two likeliest taxa with probabilities."""
+    found = fork(given, number, taxonomy)
+    if found is None:
+        return [""] * 5
+    rank, pair = found
+    names = taxonomy.names(rank)
+    return [rank, *(cell for label, share in pair for cell in (names[label], share))]
+
+
+def fork(
+    given: Answers, number: int, taxonomy: Taxonomy
+) -> tuple[str, list[tuple[int, float]]] | None:
+    """The first choice below the believed taxon; None if there is none.
+
+    Returns:
+      The rank, and (label, probability) of its two likeliest taxa. Only children are
+      passed, as they leave no choice.
+    """
     ranks = given.paths.ranks
-    depth = int(given.depth[number])
-    if depth + 1 == len(ranks):
-        return ["", "", "", "", ""]
-    pair = children(given, number, taxonomy)
-    while len(pair) == 1 and depth + 2 < len(ranks):  # an only child is no choice
-        depth += 1
-        pair = children(given, number, taxonomy, depth)
-    rank = ranks[depth + 1]
-    cells: list[Any] = [rank]
-    for label, share in pair[:2]:
-        cells += [taxonomy.names(rank)[label], share]
-    return cells + [""] * (5 - len(cells))
+    for depth in range(int(given.depth[number]), len(ranks) - 1):
+        pair = children(given, number, taxonomy, depth)[:2]
+        if len(pair) == 2:
+            return ranks[depth + 1], pair
+    return None
 
 
 def children(
-    given: Answers, number: int, taxonomy: Taxonomy, depth: int | None = None
+    given: Answers, number: int, taxonomy: Taxonomy, depth: int
 ) -> list[tuple[int, float]]:
     """(label, probability) of the children of a taxon of a path, the likeliest first.
 
@@ -176,10 +191,9 @@ def children(
       given: the answers.
       number: of the picture.
       taxonomy: of the answers.
-      depth: of the taxon on the path; None for the believed one.
+      depth: of the taxon on the path, or belief.ROOT.
     """
     paths = given.paths
-    depth = int(given.depth[number]) if depth is None else depth
     rank = paths.ranks[depth + 1]
     shares = given.probabilities[number] @ taxonomy.rollup(given.finest, rank)
     if depth == belief.ROOT:

@@ -12,7 +12,14 @@ from hiercam_keras.cam import map_scale, store, targets
 from hiercam_keras.cam.base_explainer import BaseExplainer
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.question import PREDICTED, TRUE
-from hiercam_keras.modes import detected, faithful, overlays, sanity
+from hiercam_keras.modes import (
+    belief,
+    belief_sheet,
+    detected,
+    faithful,
+    overlays,
+    sanity,
+)
 from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.predict import photo_loader
@@ -97,6 +104,7 @@ def _explain_photos(
     workdir.make_dir(out)
     lines = []
     method = data.config.cam.method
+    rule = belief.rule_of(data.run, data.config.believe)
     with photo_loader(records, data.config) as loader:
         for batch in loader.epoch(0):
             for number in np.flatnonzero(batch.mask):
@@ -113,6 +121,7 @@ def _explain_photos(
                     method,
                     asked=None if asked is None else (rank, asked),
                     scale=settings.config.report.scale,
+                    rule=rule,
                     picture=None
                     if record.crop is None
                     else detected.whole_picture(record, batch.geometry[number]),
@@ -163,6 +172,7 @@ def explain_photo(
     asked: tuple[str, int] | None = None,
     scale: str = map_scale.MAP,
     picture: whole.Picture | None = None,
+    rule: belief.Rule | None = None,
 ) -> str:
     """Writes the figure of one photo and returns the predicted lineage as text.
 
@@ -177,6 +187,7 @@ def explain_photo(
       asked: rank and label of a named taxon.
       scale: of the heat of a row of the figure, see `map_scale.show_row`.
       picture: the whole picture of a crop; None where the image is all of it.
+      rule: how far down an answer is believed; None to show the finest answer.
     """
     space = explain.space
     taxonomy = space.taxonomy
@@ -200,6 +211,12 @@ def explain_photo(
     answers = _answers(explain, result, own, chosen, record, truth)
     rows = [[a.rank, a.name, a.probability, a.true_name or ""] for a in answers]
     second = answers[-1].others[0]
+    believed = None
+    if rule is not None and steps:
+        believed = belief_sheet.sheet(
+            explain, image, result, method, rule, record, truth
+        )
+        rows.append(["believed", believed.name, believed.probability, ""])
     photo_figure.save_single(
         path,
         image,
@@ -213,6 +230,7 @@ def explain_photo(
         title=Path(record.example_id).name,
         scales=photo_figure.RowScales(own.top, chosen.top),
         whole=picture,
+        believed=believed and believed.shown,
     )
     text = tables.format_table(("rank", "predicted", "probability", "true"), rows)
     text = "\n".join(filter(None, (text, photo_figure.disagreement(answers))))

@@ -145,7 +145,7 @@ USAGE = {
         after_stop="No prediction is kept: run the same command again.",
     ),
     "calibrate": _of_run(
-        _ALLOW | {"multihost"},
+        _ALLOW,
         ("believe.accuracy", "believe.confidence_level"),
         batch=True,
         after_stop="No thresholds are kept: run the same command again.",
@@ -154,7 +154,7 @@ USAGE = {
         _ASK
         | _ALLOW
         | {"detections", "image", "num_overlays", "overlay_format", "multihost"},
-        ("cam", "coherence", "faithfulness", "sanity", "report"),
+        ("cam", "coherence", "faithfulness", "sanity", "report", "believe.rule"),
     ),
     "localize": _of_run(_ASK | _ALLOW, (*_MAPS, "localize")),
     "compare": _of_run(

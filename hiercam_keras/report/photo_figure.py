@@ -107,6 +107,49 @@ class Contrast:
 
 
 @dataclasses.dataclass(frozen=True)
+class Child:
+    """A taxon that is left where belief ends, and what speaks for it.
+
+    Attributes:
+      name: display name.
+      probability: in [0, 1].
+      heatmap: float (h, w) in [0, 1]: evidence for it against the other child, both on
+        one scale.
+      degenerate: there is no heatmap.
+    """
+
+    name: str
+    probability: float
+    heatmap: np.ndarray
+    degenerate: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Believed:
+    """How far down the answer is believed, and why it stops there.
+
+    Attributes:
+      name: of the believed taxon, "Accipiter sp." above the finest rank.
+      note: its probability, and where belief ends.
+      children: the two nearest below it, or none.
+      right: whether the name is right; None if that is not known.
+    """
+
+    name: str
+    note: str
+    children: tuple[Child, ...] = ()
+    right: bool | None = None
+
+    @property
+    def question(self) -> str:
+        """`nisus or gentilis? see the maps`, as far as there are two children."""
+        if len(self.children) < 2:
+            return ""
+        names = " or ".join(child.name for child in self.children)
+        return f"{names}? See the maps"
+
+
+@dataclasses.dataclass(frozen=True)
 class RowScales:
     """The value of the hottest color of each of the two rows; None where each map has
     a scale of its own."""
@@ -145,6 +188,7 @@ _HEIGHT = 7.3
 _ROW_TOPS = (0.95, 3.4)  # of the two rows of maps, from the top
 _BARS_TOP = 5.78
 _MAX_BARS = 3
+_BELOW = 1.15  # side of a map below the photo
 _SCALE = 0.75  # the color bar of a row, with its numbers
 _SAID = ((10, 2), (8, 3))  # of the sentence below: font size, most lines
 _NO_HEATMAP = "no place speaks for it"
@@ -159,6 +203,7 @@ def single_png(
     dpi: int = 144,
     scales: RowScales | None = None,
     whole: Picture | None = None,
+    believed: Believed | None = None,
 ) -> bytes:
     """Draws the figure for one photo.
 
@@ -172,6 +217,7 @@ def single_png(
       scales: of the two rows; None where each map has its own.
       whole: the whole photo where the image is a part of it: shown in its place, with
         the finest rank's map in that part.
+      believed: how far down the answer is believed, in place of `contrast`.
 
     Returns:
       PNG bytes; about 2:1 with four ranks, and higher by a sentence if they disagree.
@@ -192,7 +238,11 @@ def single_png(
         below = 0.1 + line * len(lines) if said else 0.0
         figure = style.new_figure(width, _HEIGHT + below)
         figure.set_layout_engine("none")
-        _draw_photo(figure, image, ranks, contrast, title, alpha, whole)
+        _draw_photo(figure, image, ranks, title, alpha, whole)
+        if believed is None:
+            _draw_answer(figure, image, ranks[-1], contrast, alpha)
+        else:
+            _draw_believed(figure, image, believed, alpha)
         for column, answer in enumerate(ranks):
             left = _MARGIN + _PHOTO + 0.55 + column * _COLUMN
             if column and answer.nested:
@@ -219,9 +269,19 @@ def save_single(
     alpha: float = 0.6,
     scales: RowScales | None = None,
     whole: Picture | None = None,
+    believed: Believed | None = None,
 ) -> Path:
     """Writes `single_png` to a file, atomically."""
-    png = single_png(image, ranks, contrast, title, alpha, scales=scales, whole=whole)
+    png = single_png(
+        image,
+        ranks,
+        contrast,
+        title,
+        alpha,
+        scales=scales,
+        whole=whole,
+        believed=believed,
+    )
     return style.save_png(path, png)
 
 
@@ -229,7 +289,6 @@ def _draw_photo(
     figure: Figure,
     image: np.ndarray,
     ranks: Sequence[RankAnswer],
-    contrast: Contrast | None,
     title: str,
     alpha: float,
     whole: Picture | None,
@@ -242,30 +301,66 @@ def _draw_photo(
         drawn = draw(whole, finest.heatmap, finest.degenerate, alpha)
         _show(figure, padded(drawn), _MARGIN, top, _PHOTO)
     _write_lines(figure, _MARGIN, 0.75, title, _PHOTO, ((9, 1), (7, 2)), style.MUTED)
-    best = ranks[-1]
-    y = top + _PHOTO + 0.36
-    side = 1.15  # of the contrast's map, on the right below the photo
-    width = _PHOTO if contrast is None else _PHOTO - side - 0.1
-    sizes = ((17, 1), (14, 1), (11, 2), (8, 3))
-    _write_lines(figure, _MARGIN, y, best.name, width, sizes, weight="bold")
+
+
+def _draw_answer(
+    figure: Figure,
+    image: np.ndarray,
+    best: RankAnswer,
+    contrast: Contrast | None,
+    alpha: float,
+) -> None:
+    """Draws the answer at the finest rank below the photo."""
+    y = _ROW_TOPS[0] + _PHOTO + 0.36
+    width = _PHOTO if contrast is None else _PHOTO - _BELOW - 0.1
     known = best.true_name is not None
     right = known and best.true_name == best.name
     note = f"{style.percent(best.probability)} sure"
     if known:
         note += ", and right" if right else f", but it is {best.true_name}"
-    color = style.INK if not known else style.RIGHT if right else style.WRONG
-    sizes = ((11, 1), (9, 1), (7, 2))
-    _write_lines(figure, _MARGIN, y + 0.31, note, width, sizes, color)
     second = _second(best, contrast)
-    if second:
-        text = f"second: {second[0]}, {style.percent(second[1])}"
-        _write_lines(figure, _MARGIN, y + 0.62, text, width, sizes, style.MUTED)
+    text = f"second: {second[0]}, {style.percent(second[1])}" if second else ""
+    color = style.INK if not known else style.RIGHT if right else style.WRONG
+    _write_answer(figure, best.name, note, text, width, color)
     if contrast is not None:
         heat = overlay(image, contrast.heatmap, alpha, degenerate=contrast.degenerate)
-        left = _MARGIN + _PHOTO - side
-        _show(figure, heat, left, y - 0.2, side)
-        _write(figure, left, y + side - 0.08, "first against second", 7.5, style.MUTED)
-        _write_remark(figure, left, y + side + 0.03, contrast.remark, side)
+        left = _MARGIN + _PHOTO - _BELOW
+        _show(figure, heat, left, y - 0.2, _BELOW)
+        below = y + _BELOW
+        _write(figure, left, below - 0.08, "first against second", 7.5, style.MUTED)
+        _write_remark(figure, left, below + 0.03, contrast.remark, _BELOW)
+
+
+def _draw_believed(
+    figure: Figure, image: np.ndarray, believed: Believed, alpha: float
+) -> None:
+    """Draws the believed answer below the photo, and what speaks for its children."""
+    y = _ROW_TOPS[0] + _PHOTO + 0.36
+    gap = 0.1
+    width = _PHOTO - len(believed.children) * (_BELOW + gap)
+    color = style.INK
+    if believed.right is not None:
+        color = style.RIGHT if believed.right else style.WRONG
+    _write_answer(figure, believed.name, believed.note, believed.question, width, color)
+    for place, child in enumerate(believed.children):
+        left = _MARGIN + width + gap + place * (_BELOW + gap)
+        heat = overlay(image, child.heatmap, alpha, degenerate=child.degenerate)
+        _show(figure, heat, left, y - 0.2, _BELOW)
+        text = f"for {child.name}, {style.percent(child.probability)}"
+        _write_remark(figure, left, y + _BELOW - 0.08, text, _BELOW)
+
+
+def _write_answer(
+    figure: Figure, name: str, note: str, below: str, width: float, color: str
+) -> None:
+    """Writes the name of an answer, a note in color, and a muted line."""
+    y = _ROW_TOPS[0] + _PHOTO + 0.36
+    sizes = ((17, 1), (14, 1), (11, 2), (8, 3))
+    _write_lines(figure, _MARGIN, y, name, width, sizes, weight="bold")
+    sizes = ((11, 1), (9, 1), (7, 2))
+    _write_lines(figure, _MARGIN, y + 0.31, note, width, sizes, color)
+    if below:
+        _write_lines(figure, _MARGIN, y + 0.62, below, width, sizes, style.MUTED)
 
 
 def _second(best: RankAnswer, contrast: Contrast | None) -> tuple[str, float] | None:
@@ -388,8 +483,9 @@ def _empty(figure: Figure, left: float, top: float, note: str) -> None:
             edgecolor="none",
         )  # fmt: skip
     )
-    axes.text(0.5, 0.5, canvas.clean(note), ha="center", va="center", fontsize=9,
-              color=style.MUTED, wrap=True)  # fmt: skip
+    size, lines = _fitted(note, 0.9 * _CELL, ((9, 1), (9, 3), (7, 6)), "normal")
+    axes.text(0.5, 0.5, "\n".join(lines), ha="center", va="center", fontsize=size,
+              color=style.MUTED)  # fmt: skip
 
 
 def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:

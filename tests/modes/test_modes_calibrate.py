@@ -171,6 +171,58 @@ def test_predict_says_where_belief_ends(run, trained, tmp_path):
     assert "believed: " in said and " sp., " in said
 
 
+def test_figure_of_a_photo_says_where_belief_ends(run, trained, birds, tmp_path):
+    photo = sorted((birds / "images").rglob("*.jpg"))[0]
+    ways = {"workdir": str(run), "image": str(photo), "out": str(tmp_path)}
+    figures = []
+    for species in (2.0, 0.0):
+        set_thresholds(run, order=0.0, family=0.0, genus=0.0, species=species)
+        said = tiny_birds.run("cam", trained.config, **ways, **SPECIES)
+        (line,) = [line for line in said.splitlines() if line.startswith("believed")]
+        assert (" sp." in line) == (species == 2.0)
+        figures.append((tmp_path / f"{photo.stem}.png").read_bytes())
+    assert figures[0] != figures[1]
+
+
+def test_sheet_of_a_photo(trained, birds):
+    """The two children are the likeliest below the believed taxon, on one scale."""
+    from hiercam_keras.cam import targets
+    from hiercam_keras.data.records import Record
+    from hiercam_keras.modes import belief_sheet
+    from hiercam_keras.runs import network as networks
+
+    this = run_folder.read(trained.path("species"))
+    network = networks.load(this, trained.config)
+    explain = network.explainer()
+    image = np.random.default_rng(0).integers(0, 256, (48, 48, 3)).astype(np.uint8)
+    result = explain(image[None], [targets.predicted()])
+    rule = rules.Rule(rules.CALIBRATED, "by hand", {"order": 0.0, "family": 2.0})
+    record = Record("a.jpg", None, network.taxonomy.lineages[0])
+    found = belief_sheet.sheet(
+        explain, image, result, "gradcam", rule, record, network.taxonomy
+    )
+    order = result.rank_probabilities("order")[0]
+    best = int(order.argmax())
+    assert found.name == f"{network.taxonomy.names('order')[best]} sp."
+    assert found.probability == pytest.approx(order[best], abs=1e-6)
+    assert found.shown.right == (best == 0)
+    families = result.rank_probabilities("family")[0]
+    below = network.taxonomy.descendants("order", best, "family")
+    names = [network.taxonomy.names("family")[i] for i in below]
+    order_ = np.argsort(-families[below])
+    assert [child.name for child in found.shown.children] == [names[i] for i in order_]
+    one, other = found.shown.children
+    assert max(one.heatmap.max(), other.heatmap.max()) > 0.9
+    # The two maps are the two signs of one difference.
+    assert not np.any((one.heatmap > 0.2) & (other.heatmap > 0.2))
+    nothing = rules.Rule(rules.CALIBRATED, "by hand", {"order": 2.0})
+    found = belief_sheet.sheet(
+        explain, image, result, "gradcam", nothing, record, network.taxonomy
+    )
+    assert found.name == "No name is believed"
+    assert len(found.shown.children) == 2
+
+
 def test_the_fixed_rule_needs_no_calibration(trained):
     said = tiny_birds.run(
         "eval", trained.config, fields={"believe.rule": "rollup"}, **SPECIES
