@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hiercam_keras import wording
 from hiercam_keras.cache_folder import cache_folder
 from hiercam_keras.data import sources
@@ -65,29 +63,37 @@ class Answers:
                     by_file[file],
                     tables.event(by_file[file]),
                     names[number],
-                    float(probabilities[number]),
+                    probabilities[number],
                     None if detection is None else detection.box,
                     0 if detection is None else detection.index,
                 )
             )
-        path = Path(self._settings.out or self._run.path / "predict/observations.csv")
+        path = Path(
+            self._settings.out or self._run.results / "predict/observations.csv"
+        )
         classifier = answering.classifier_of(self._run)
         kept = camtrap_dp_writer.write(
             path, package, predictions, classifier, datetime.now(UTC)
         )
         return (
-            f"{wording.count(len(predictions), 'observation')} of a {rank} by "
+            f"{wording.count(len(predictions), 'observation')} at {rank} by "
             f"{classifier!r} added to the {kept} of {package.place.path}: {path}"
         )
 
     def _best(
         self, found: Predictions, network: Network
-    ) -> tuple[str, list[str], np.ndarray]:
-        """The rank that is named, and the likeliest taxon of each image."""
-        scores = network.scores(found.logits)
-        rank = answering.rank_of(self._settings, network, scores)
-        probabilities = network.probabilities(rank, scores[rank])
-        best = np.argmax(scores[rank], axis=-1)
-        names = [lineage.named(name) for name in network.taxonomy.names(rank)]
-        chosen = [names[one] for one in best]
-        return rank, chosen, probabilities[np.arange(len(best)), best]
+    ) -> tuple[str, list[str], list[float]]:
+        """The rank in words, and of each image the name with its probability.
+
+        An image with no believed name has the name "" and the probability 1.
+        """
+        rank, images = answering.named(
+            self._settings, self._run, self._config, network, found
+        )
+        names, probabilities = [], []
+        for named in images:
+            best = named[0] if named else None
+            own = network.taxonomy.names(best.rank)[best.label] if best else ""
+            names.append(lineage.named(own) if own else "")
+            probabilities.append(best.probability if best else 1.0)
+        return rank, names, probabilities

@@ -5,8 +5,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hiercam_keras import wording, workdir
 from hiercam_keras.data import crops, detection_files
 from hiercam_keras.data.records import Record
@@ -69,7 +67,7 @@ class Answers:
             },
         }
         document = _classified(self._config, place, answers, info)
-        path = Path(self._settings.out or self._run.path / "predict/detections.json")
+        path = Path(self._settings.out or self._run.results / "predict/detections.json")
         workdir.write_json(path, document)
         return (
             f"{wording.count(len(answers), 'detection')} of {place} classified at "
@@ -77,25 +75,25 @@ class Answers:
         )
 
     def _taxa(self, found: Predictions, network: Network) -> tuple[str, list[Answer]]:
-        """The rank, and for each image its likeliest taxa with probabilities."""
-        scores = network.scores(found.logits)
-        rank = answering.rank_of(self._settings, network, scores)
-        probabilities = network.probabilities(rank, scores[rank])
+        """The rank in words, and for each image the taxa that are named."""
+        rank, images = answering.named(
+            self._settings,
+            self._run,
+            self._config,
+            network,
+            found,
+            self._settings.top_k,
+        )
         taxonomy = network.taxonomy
-        known = [
-            Taxon(name, dict(zip(taxonomy.ranks, prefix, strict=False)))
-            for name, prefix in zip(
-                taxonomy.names(rank), taxonomy.prefixes(rank), strict=True
-            )
-        ]
-        order = np.argsort(-scores[rank], axis=-1, kind="stable")
+
+        def taxon(one: answering.Named) -> Taxon:
+            prefix = taxonomy.prefixes(one.rank)[one.label]
+            lineage = dict(zip(taxonomy.ranks, prefix, strict=False))
+            return Taxon(taxonomy.names(one.rank)[one.label], lineage)
+
+        answers = [[(taxon(one), one.probability) for one in named] for named in images]
         return rank, [
-            [
-                (known[label], float(row[label]))
-                for label in best[: self._settings.top_k]
-                if known[label].name != OTHER
-            ]
-            for row, best in zip(probabilities, order, strict=True)
+            [pair for pair in answer if pair[0].name != OTHER] for answer in answers
         ]
 
 

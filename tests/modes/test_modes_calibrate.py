@@ -283,3 +283,32 @@ def test_true_labels_of_partial_identifications(trained):
     assert found["genus"].tolist() == [label] * 3
     assert found["species"].tolist() == [0, UNLABELLED, -1]
     assert np.all(found["genus"] >= 0)
+
+
+def test_files_of_other_programs_name_the_believed_taxon(run, trained):
+    from hiercam_keras.modes import answering
+    from hiercam_keras.modes.settings import Settings
+    from hiercam_keras.runs import network as networks
+    from hiercam_keras.training.predict import Predictions
+
+    this = run_folder.read(run)
+    network = networks.load(this, trained.config)
+    logits = np.zeros((3, 8), np.float32)
+    logits[0, 5] = 9  # sure
+    logits[1, 4:6] = 6  # of one family, or of one order at least
+    found = Predictions(["a", "b", "c"], {"species": logits}, {})
+    set_thresholds(run, order=0.9, family=0.9, genus=0.9, species=0.9)
+    settings = Settings(mode="predict", config=trained.config)
+    asked = (settings, this, trained.config, network, found)
+    said, images = answering.named(*asked, 3)
+    assert said == "the believed rank (calibrated (accuracy 0.9 at level 0.9))"
+    assert images[0][0][:2] == ("species", 5) and len(images[0]) == 1
+    rank, label, share = images[1][0]
+    assert rank != "species" and share > 0.9
+    assert 4 in network.taxonomy.descendants(rank, label, "species")
+    assert images[2] == []
+    (run / "belief.json").unlink()
+    said, images = answering.named(*asked, 3)
+    assert said == "species"
+    assert [len(one) for one in images] == [3, 3, 3]
+    assert images[0][0][:2] == ("species", 5)
