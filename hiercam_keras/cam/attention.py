@@ -32,19 +32,20 @@ if TYPE_CHECKING:
 Matrices = Sequence[Any]
 
 
-def rollout(attention: Matrices, query: int | None = 0) -> jax.Array:
+def rollout(attention: Matrices, read: Any = None) -> jax.Array:
     """A row of the product of (mean over heads of A + 1) / 2 over all blocks, the last
     block to the left. Abnar and Zuidema 2020, Attention Rollout, arXiv:2005.00928.
 
     Asks for no class: the map is the same for all targets, as there is no score in it.
 
     Args:
-      query: the token of which the row is, 0 for the class token; None for the mean of
-        all rows, where a head averages the tokens.
+      read: (..., T), which of the last tokens the network's head reads: the result is
+        the mean of their rows. None is the first, the class token.
     """
-    tokens = attention[-1].shape[-1]
-    row = jnp.full(tokens, 1 / tokens) if query is None else jnp.eye(tokens)[query]
-    row = row.astype(jnp.result_type(attention[-1], jnp.float32))
+    if read is None:
+        read = jnp.arange(attention[-1].shape[-1]) == 0
+    row = jnp.asarray(read, jnp.result_type(attention[-1], jnp.float32))
+    row = row / jnp.maximum(row.sum(-1, keepdims=True), 1)
     for matrix in reversed(attention):
         heads = jnp.asarray(matrix).mean(-3)
         row = (row + jnp.einsum("...q,...qk->...k", row, heads)) / 2
@@ -124,15 +125,19 @@ class Attention:
         )
 
     def maps(
-        self, method: Method, found: Sequence[tuple[Any, Any]], num_targets: int
+        self,
+        method: Method,
+        found: Sequence[tuple[Any, Any]],
+        read: jax.Array | None = None,
     ) -> jax.Array:
         """Maps (B, K, h, w).
 
         Args:
           method: with one of the functions above.
-          found: activations (B, T, N, H) and gradients (B, K, T, N, H), or None, of
-            `layers`.
-          num_targets: K.
+          found: activations (B, T, N, H) and gradients (B, K, T, N, H) of `layers`.
+          read: bool (B, T), see `rollout`, for a method without gradients, where K is
+            1. What follows the last attention is by token, up to the head: a token that
+            is read has a gradient in `mixed` of the last block.
         """
         parts = [found[i : i + 4] for i in range(0, len(found), 4)]
         weights = [
@@ -148,6 +153,5 @@ class Attention:
             ]
             tokens = method.compute(weights, slopes)  # (B, K, T)
         else:
-            tokens = method.compute(weights, 0 if self.grid.special else None)
-            tokens = jnp.repeat(tokens, num_targets, axis=1)
+            tokens = method.compute(weights, read[:, None])
         return jax.vmap(self.grid.fold, 1, 1)(tokens[..., None])[..., 0]

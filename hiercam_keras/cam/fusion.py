@@ -19,8 +19,8 @@ def refine(maps: Sequence[Any]) -> jax.Array:
 
     Args:
       maps: signed, (..., h, w), of any sizes; the leading axes are the same. Of each
-        the ReLU is taken, and scaled by (x - min) / (max - min). A constant one gives
-        zeros, and so does the product.
+        the ReLU is taken, and scaled by (x - min) / (max - min). One that is constant
+        or not finite gives zeros, and so does the product.
 
     Returns:
       (..., H, W) in 0 .. 1, as fine as the finest map, float32 or wider. Coarser maps

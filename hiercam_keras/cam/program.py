@@ -118,7 +118,8 @@ class Program:
     def _layer_pass(self, chosen, variables, others, images, codes, selected):
         """One pass; returns layers, logits, selected targets and their scores.
 
-        `layers` holds (activations, gradients or None) for each layer, by source.
+        `layers` holds (activations, gradients or None) for each layer, by source; by
+        "read" which of the last tokens the head reads, if a method asks for it.
         """
         groups = self._taps(chosen)
         taps = list(dict.fromkeys(tap for group in groups.values() for tap in group))
@@ -127,7 +128,8 @@ class Program:
         def forward(deltas):
             return self.network(variables, images, others, taps, deltas)
 
-        wanted = any(m.gradients and m.source in groups for m in chosen)
+        reads = any(m.source == "attention" and not m.gradients for m in chosen)
+        wanted = reads or any(m.gradients and m.source in groups for m in chosen)
         if wanted:
             logits, pull_back, activations = jax.vjp(forward, deltas, has_aux=True)
         else:
@@ -146,6 +148,10 @@ class Program:
         layers = {
             source: [found[tap] for tap in group] for source, group in groups.items()
         }
+        if reads:
+            last = groups["attention"][-1]
+            slope = pull_back(_of_all(logits))[0][taps.index(last)]
+            layers["read"] = (last.fold(slope) != 0).any((-2, -1))  # (B, T)
         return layers, logits, selected, scored
 
     def _maps(self, chosen, ask, selected, keys, images, layers, scores):
@@ -157,9 +163,7 @@ class Program:
                     method, ask, selected, keys, images, scores
                 )
             elif method.source == "attention":
-                num_targets = selected.row.shape[1]
-                attention = self.network.attention()
-                maps[key] = attention.maps(method, found, num_targets)
+                maps[key] = self._attention_map(method, selected, layers)
             elif method.source == "layers":
                 activations = [each[:, None] for each, _ in found]
                 maps[key] = method.compute(activations, [each for _, each in found])
@@ -171,6 +175,13 @@ class Program:
                         method, ask, selected, keys, images, activations, grads
                     )
         return maps, extras
+
+    def _attention_map(self, method, selected, layers):
+        attention, found = self.network.attention(), layers[method.source]
+        if method.gradients:
+            return attention.maps(method, found)
+        num_targets = selected.row.shape[1]
+        return jnp.repeat(attention.maps(method, found, layers["read"]), num_targets, 1)
 
     def _layer_map(self, method, ask, selected, keys, images, activations, grads):
         num_targets = selected.row.shape[1]
@@ -242,3 +253,10 @@ class Program:
 
     def _scores(self, ask, selected, pictures):
         return selection.score(self._space, selected, ask(pictures)).scores
+
+
+def _of_all(logits: jax.Array) -> jax.Array:
+    """The derivative of a score in all logits, no part of which is 0, as the one of a
+    sure step may be."""
+    classes = jnp.arange(1, logits.shape[-1] + 1, dtype=logits.dtype)
+    return jnp.broadcast_to(jnp.cos(classes), logits.shape)
