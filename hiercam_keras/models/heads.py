@@ -108,8 +108,7 @@ def build_model(
     if backbone_name in BACKBONES:
         backbone = with_output_stride(backbone, output_stride)
     set_momentum(backbone, bn_momentum)
-    if not hub_presets.is_preset(backbone_name):  # which has no stochastic depth
-        set_drop_connect(backbone, drop_connect)
+    set_drop_connect(backbone, drop_connect)
     pool = keras.layers.GlobalAveragePooling2D(name=HEAD_POOL, dtype="float32")
     drop = keras.layers.Dropout(dropout, name=HEAD_DROPOUT, dtype="float32")
     maps = backbone.output

@@ -26,7 +26,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from absl import logging
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.models.initializers import numpy_initializers
@@ -44,8 +43,6 @@ _SPECIAL: dict[str, Callable[[Any], int]] = {
     "SwinTransformerBackbone": lambda net: 0,
 }
 _DINO = ("DINOV2Backbone", "DINOV3Backbone")
-# Fields of a backbone's config with the rate of stochastic depth.
-_DROP_PATH = ("drop_path_rate", "drop_path", "max_drop_path_rate")
 # In keras-hub's errors for a preset that has no head for image classification.
 _NO_HEAD = ("num_classes", "subclass of ImageClassifier")
 
@@ -91,20 +88,15 @@ def classifier(name: str) -> keras.Model:
         ) from error
     # Without the class of the task, which would save its preprocessor and optimizer.
     plain = keras.Model(net.input, net.output, name=net.name)
-    height, width, channels = net.inputs[0].shape[1:]
-    if channels != 3:
-        raise UserError(
-            f"{name}: its network takes arrays of shape {(height, width, channels)}, "
-            "expected RGB images (height, width, 3)."
-        )
-    return _with_pixels(name, plain, (height, width, 3))
+    return _with_pixels(name, plain)
 
 
 def backbone(name: str, image_size: int | None, pretrained: bool) -> keras.Model:
     """Loads a backbone: RGB images (B, S, S, 3) in 0..255 to features or maps.
 
-    Stochastic depth is off: that of DINOv2 and DINOv3 cannot be traced by JAX, and
-    features of a frozen network are to be the same at each step. The position
+    The preset's network runs in inference mode in a training too (Keras' guide to
+    transfer learning): without dropout and stochastic depth, which JAX cannot trace in
+    DINOv2 and DINOv3, and with the statistics that its batch norm has. The position
     embeddings of DINOv2 are interpolated once, to the size of the images; at any other
     size it would save others than it was trained with.
 
@@ -130,8 +122,7 @@ def backbone(name: str, image_size: int | None, pretrained: bool) -> keras.Model
     except UserError:
         _check_size(name, load, image_size)
         raise
-    net = _prepared(net)
-    model = _with_pixels(name, net, tuple(net.image_shape))
+    model = _with_pixels(name, _at_own_size(net), training=False)
     features = _features(name, net, model.output)
     model = keras.Model(model.input, features, name=model.name)
     model.cam_layer = ""
@@ -197,15 +188,25 @@ def _check_size(name: str, load: Callable[..., Any], image_size: int | None) -> 
         )
 
 
-def _with_pixels(
-    name: str, net: keras.Model, shape: tuple[int | None, ...]
-) -> keras.Model:
-    """Puts the preset's scale and offset of the pixels in front of its network."""
-    image = keras.Input(shape, dtype="float32", name="image")
+def _with_pixels(name: str, net: keras.Model, **options: Any) -> keras.Model:
+    """Puts the preset's scale and offset of the pixels in front of its network.
+
+    Args:
+      name: of the preset.
+      net: its network.
+      options: of the call of `net`.
+    """
+    shapes = [tuple(one.shape[1:]) for one in net.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][-1] != 3:
+        raise UserError(
+            f"{name}: its network takes arrays of shape "
+            f"{', '.join(map(str, shapes))}, expected RGB images (height, width, 3)."
+        )
+    image = keras.Input(shapes[0], dtype="float32", name="image")
     x = _rescaling(name)(image)
     # Some backbones take a dict with one tensor.
     given = keras.tree.pack_sequence_as(net.input, [x])
-    return keras.Model(image, net(given), name=short(name))
+    return keras.Model(image, net(given, **options), name=short(name))
 
 
 def _rescaling(name: str) -> keras.layers.Rescaling:
@@ -234,21 +235,16 @@ def _rescaling(name: str) -> keras.layers.Rescaling:
     return keras.layers.Rescaling(scale, offset, dtype="float32", name="rescale")
 
 
-def _prepared(net: Any) -> Any:
-    """The network without stochastic depth, its position embeddings at its size."""
-    config = net.get_config()
-    changes = {field: 0.0 for field in _DROP_PATH if config.get(field)}
-    if changes:
-        logging.info("the stochastic depth of the preset is off: %s", changes)
-    embedded = config.get("position_embedding_shape")
-    if embedded and tuple(embedded)[:2] != tuple(net.image_shape)[:2]:
-        changes["position_embedding_shape"] = net.image_shape
-    if not changes:
+def _at_own_size(net: Any) -> Any:
+    """The network with position embeddings that need no interpolation."""
+    embedded = getattr(net, "position_embedding_shape", None)
+    if embedded is None or tuple(embedded)[:2] == tuple(net.image_shape)[:2]:
         return net
+    config = net.get_config() | {"position_embedding_shape": net.image_shape}
     with numpy_initializers():
-        other = type(net).from_config(config | changes)
+        other = type(net).from_config(config)
     for new, old in zip(other.weights, net.weights, strict=True):
-        if new.name == "position_embeddings" and new.shape != old.shape:
+        if new is other.embeddings.position_embeddings:
             old = net.embeddings.interpolated_position_embeddings
         new.assign(old)
     return other
