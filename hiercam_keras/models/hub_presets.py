@@ -29,6 +29,7 @@ import numpy as np
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.models.initializers import numpy_initializers
+from hiercam_keras.models.layers import all_layers
 
 PREFIX = "keras_hub:"
 WEIGHTS = "preset"  # name of the weights that a preset comes with
@@ -94,11 +95,11 @@ def classifier(name: str) -> keras.Model:
 def backbone(name: str, image_size: int | None, pretrained: bool) -> keras.Model:
     """Loads a backbone: RGB images (B, S, S, 3) in 0..255 to features or maps.
 
-    The preset's network runs in inference mode in a training too (Keras' guide to
-    transfer learning): without dropout and stochastic depth, which JAX cannot trace in
-    DINOv2 and DINOv3, and with the statistics that its batch norm has. The position
-    embeddings of DINOv2 are interpolated once, to the size of the images; at any other
-    size it would save others than it was trained with.
+    Dropout and stochastic depth of the preset are off in a training: the features of a
+    frozen network are the same at each step, and JAX cannot trace the stochastic depth
+    of DINOv2 and DINOv3. The position embeddings of DINOv2 are interpolated once, to
+    the size of the images; at any other size it would save others than it was trained
+    with.
 
     Args:
       name: `keras_hub:PRESET`.
@@ -122,7 +123,9 @@ def backbone(name: str, image_size: int | None, pretrained: bool) -> keras.Model
     except UserError:
         _check_size(name, load, image_size)
         raise
-    model = _with_pixels(name, _at_own_size(net), training=False)
+    net = _at_own_size(net)
+    _turn_off_noise(net)
+    model = _with_pixels(name, net)
     features = _features(name, net, model.output)
     model = keras.Model(model.input, features, name=model.name)
     model.cam_layer = ""
@@ -188,14 +191,8 @@ def _check_size(name: str, load: Callable[..., Any], image_size: int | None) -> 
         )
 
 
-def _with_pixels(name: str, net: keras.Model, **options: Any) -> keras.Model:
-    """Puts the preset's scale and offset of the pixels in front of its network.
-
-    Args:
-      name: of the preset.
-      net: its network.
-      options: of the call of `net`.
-    """
+def _with_pixels(name: str, net: keras.Model) -> keras.Model:
+    """Puts the preset's scale and offset of the pixels in front of its network."""
     shapes = [tuple(one.shape[1:]) for one in net.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][-1] != 3:
         raise UserError(
@@ -206,7 +203,7 @@ def _with_pixels(name: str, net: keras.Model, **options: Any) -> keras.Model:
     x = _rescaling(name)(image)
     # Some backbones take a dict with one tensor.
     given = keras.tree.pack_sequence_as(net.input, [x])
-    return keras.Model(image, net(given, **options), name=short(name))
+    return keras.Model(image, net(given), name=short(name))
 
 
 def _rescaling(name: str) -> keras.layers.Rescaling:
@@ -248,6 +245,18 @@ def _at_own_size(net: Any) -> Any:
             old = net.embeddings.interpolated_position_embeddings
         new.assign(old)
     return other
+
+
+def _turn_off_noise(net: keras.Model) -> None:
+    """Sets the rates of dropout and stochastic depth to 0, in place.
+
+    A saved file keeps the rates of the preset, which have no effect in inference.
+    (Keras 3.15 ignores `training=False` in the call of a nested model.)
+    """
+    for layer in all_layers(net):
+        for rate in ("rate", "drop_prob"):
+            if isinstance(getattr(layer, rate, None), float):
+                setattr(layer, rate, 0.0)
 
 
 def _features(name: str, net: Any, outputs: Any) -> Any:

@@ -150,7 +150,7 @@ def test_a_preset_that_does_not_say_its_pixels(tmp_path):
 
 
 def test_what_is_no_preset(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="no preset. Expected a folder with config.json"):
+    with pytest.raises(UserError, match="no preset. Expected a folder with"):
         named.load(f"keras_hub:{tmp_path}")
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="cannot be loaded .*save_to_preset wrote"):
