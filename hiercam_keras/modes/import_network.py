@@ -93,7 +93,9 @@ def _check_free_before(settings: Settings) -> None:
     if settings.workdir:
         _check_free(Path(settings.workdir), settings)
     elif labels and named.is_named(given):
-        name = settings.config.name if "name" in settings.overrides else _short(given)
+        name = (
+            settings.config.name if "name" in settings.overrides else named.short(given)
+        )
         read = _read_labels(settings, labels)
         _check_free(_default_folder(settings.config, name, read), settings)
 
@@ -104,11 +106,6 @@ def _check_free(folder: Path, settings: Settings) -> None:
             f"{folder} holds a run. Replace it with --overwrite, or choose another "
             "folder with --workdir."
         )
-
-
-def _short(model: str) -> str:
-    """The name of a network by name, without its prefix."""
-    return model.removeprefix(named.PREFIX)
 
 
 @contextmanager
@@ -124,7 +121,7 @@ def _given(model: str) -> Iterator[Given]:
         yield Given(
             path,
             model,
-            _short(model),
+            named.short(model),
             found.preprocessing,
             found.image_size,
             found.labels,
