@@ -93,14 +93,10 @@ _PASSING = (
 )
 
 
-def last_activation(calls: Sequence[graph.Call]) -> graph.Call:
-    """The last convolutional activation: the last 4-D map that is neither pooling nor
-    padding nor dropout, after at least one convolution.
-
-    Raises:
-      UserError: the model has no convolution, or no 4-D map after one.
-    """
-    convolved, found, cell = False, None, ""
+def activations(calls: Sequence[graph.Call]) -> list[graph.Call]:
+    """The convolutional activations, in order: 4-D maps of several cells that are
+    neither pooling nor padding nor dropout, after at least one convolution."""
+    convolved, found = False, []
     for call in calls:
         kind = type(call.layer).__name__
         convolved = convolved or "Conv" in kind
@@ -108,18 +104,33 @@ def last_activation(calls: Sequence[graph.Call]) -> graph.Call:
         if "BatchNormalization" in kind:
             passing = False
         if convolved and call.spatial and call.same_as is None and not passing:
-            found = call
-        if "Conv" in kind and call.same_as is None and len(call.shape or ()) == 4:
-            cell = call.path
-    if found is None and cell:
-        raise UserError(
-            f"the layer {cell!r} gives maps of one cell, which mark the whole image, "
-            "and no other layer has finer ones. Give larger images to a network that "
-            "is built for them, or use one with a finer output stride"
-        )
-    if found is None:
-        raise UserError(
-            "no convolutional activation found in the model; name one with layer=. "
-            "For maps that are not 4-D (tokens of a transformer) give reshape= too"
-        )
+            found.append(call)
     return found
+
+
+def last_activation(calls: Sequence[graph.Call]) -> graph.Call:
+    """The last of `activations`.
+
+    Raises:
+      UserError: the model has no convolution, or no 4-D map after one.
+    """
+    found = activations(calls)
+    if found:
+        return found[-1]
+    cells = [
+        call.path
+        for call in calls
+        if "Conv" in type(call.layer).__name__
+        and call.same_as is None
+        and len(call.shape or ()) == 4
+    ]
+    if cells:
+        raise UserError(
+            f"the layer {cells[-1]!r} gives maps of one cell, which mark the whole "
+            "image, and no other layer has finer ones. Give larger images to a network "
+            "that is built for them, or use one with a finer output stride"
+        )
+    raise UserError(
+        "no convolutional activation found in the model; name one with layer=. "
+        "For maps that are not 4-D (tokens of a transformer) give reshape= too"
+    )

@@ -142,6 +142,17 @@ def find(calls: Sequence[graph.Call]) -> Transformer | None:
     return None
 
 
+def block_inputs(calls: Sequence[graph.Call]) -> list[graph.Call]:
+    """What each block of the last transformer in a pass is given, in order; [] where
+    there is none that is known."""
+    for call in reversed(calls):
+        for family in _FAMILIES:
+            if _is_a(call, family.block):
+                blocks = (one for one in calls if _is_a(one, family.block))
+                return [graph.input_of(one) for one in blocks]
+    return []
+
+
 def _read(family: _Family, calls: Sequence[graph.Call], place: int) -> Transformer:
     blocks = [call for call in calls if _is_a(call, family.block)]
     try:
