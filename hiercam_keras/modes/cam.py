@@ -13,7 +13,7 @@ from hiercam_keras.cam.base_explainer import BaseExplainer
 from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.question import PREDICTED, TRUE
-from hiercam_keras.modes import faithful, overlays, sanity
+from hiercam_keras.modes import faithful, overlays, sanity, search
 from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.predict import photo_loader
@@ -27,7 +27,9 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 
 
 def run(settings: Settings) -> str:
-    """Explains --image, or the split of the run."""
+    """Explains --image, or the split of the run; or searches for layer and method."""
+    if settings.search:
+        return search.run(settings)
     (this,) = find_runs(settings, [settings.rank])
     config = config_of(settings, this)
     if settings.image:

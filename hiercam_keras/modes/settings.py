@@ -44,6 +44,7 @@ class Settings:
     target: str = "predicted"
     target_rank: str | None = None
     top_k: int = 5
+    search: bool = False
     resume: bool = False
     overwrite: bool = False
 
@@ -106,6 +107,8 @@ class Settings:
             values[name] = tuple(dict.fromkeys(parts))
         if not values["rank"]:
             raise UserError("--rank is empty, expected a rank as in --rank=family.")
+        if values["search"] and not flags["split"].present:
+            values["split"] = "val"  # a choice by results never sees the test split
         file = flags["config"].config_filename
         return cls(
             mode=flags.mode,
@@ -181,7 +184,7 @@ def _tuples(value: Any) -> Any:
 
 
 # Sections of the config that say how maps are measured, and nothing of the training.
-_ANALYSIS = ("localize", "faithfulness", "coherence", "sanity")
+_ANALYSIS = ("localize", "faithfulness", "coherence", "sanity", "search")
 _FLAGS = (
     "rank",
     "ranks",
@@ -196,6 +199,7 @@ _FLAGS = (
     "target",
     "target_rank",
     "top_k",
+    "search",
     "resume",
     "overwrite",
 )

@@ -114,6 +114,7 @@ USAGE = {
             "compare",
             "guide",
             "report",
+            "search",
         ),  # which read these from their own command
         after_stop=_TRAIN_ON,
     ),
@@ -136,8 +137,9 @@ USAGE = {
         after_stop="No prediction is kept: run the same command again.",
     ),
     "cam": _of_run(
-        _ASK | {"rank", "image", "num_overlays", "overlay_format", "multihost"},
-        ("cam", "coherence", "faithfulness", "sanity", "report"),
+        _ASK
+        | {"rank", "image", "search", "num_overlays", "overlay_format", "multihost"},
+        ("cam", "coherence", "faithfulness", "sanity", "report", "search"),
     ),
     "localize": _of_run(_ASK | {"rank"}, (*_MAPS, "localize")),
     "compare": _of_run(
@@ -154,7 +156,11 @@ MODULES = {"import": "import_network"}  # where a mode's name is not its module'
 EXPERIMENTS = tuple(mode for mode in MODES if USAGE[mode] is _EXPERIMENT)
 FLAGS = frozenset().union(*(usage.flags for usage in USAGE.values()))
 # Flags that another one makes useless.
-_WITH = {"image": ("split", "num_overlays", "overlay_format"), "runs": ("ranks",)}
+_WITH = {
+    "image": ("split", "num_overlays", "overlay_format"),
+    "runs": ("ranks",),
+    "search": ("image", "num_overlays", "overlay_format", "multihost"),
+}
 
 
 def check_flags(mode: str, given: Collection[str]) -> None:
