@@ -161,39 +161,52 @@ def measure_of(table: Table) -> str:
 
 
 def regret(
-    table: Table, measure: str, chosen: str, among: Sequence[str], seed: int = 0
-) -> tuple[str, Estimate]:
+    tables: Sequence[Table],
+    measure: str,
+    chosen: Sequence[str],
+    among: Sequence[Sequence[str]],
+    seed: int = 0,
+) -> Estimate:
     """How much more the best question has than the chosen one, on these pictures.
 
     The best one is that of these very pictures, so the value is 0 or more and too
     large on average. Its interval finds the best one again on each resample.
 
     Args:
-      table: of pictures that played no part in the choice.
+      tables: one for each training, of pictures that played no part in its choice.
       measure: LIFT or FAITHFULNESS.
-      chosen: a name in `among`.
-      among: names of the questions that could be chosen.
-      seed: of the resamples.
-
-    Returns:
-      The name of the best question, and the estimate.
+      chosen: for each table, the name of the chosen question.
+      among: for each table, the names of those that could be chosen.
+      seed: of the resamples, of groups and, where there are several, of trainings.
     """
-    places = [table.questions.index(name) for name in among]
-    values = _values(table, measure)[:, places]
-    own = list(among).index(chosen)
-    rows = np.isfinite(values).all(1)
-    if not rows.any():
-        return chosen, _UNKNOWN
-    values, size = values[rows], _sizes(table, measure)[rows]
+    parts, blocks, start = [], [], 0
+    for table, mine, names in zip(tables, chosen, among, strict=True):
+        rows = _known_of_all(table, measure, names)
+        values = _values_of(table, measure, names)[rows]
+        parts.append((table.groups[rows], values, _sizes(table, measure)[rows]))
+        blocks.append((start, start + len(names), start + list(names).index(mine)))
+        start += len(names) + 1
+    groups = np.concatenate([groups for groups, *_ in parts])
+    sizes = np.concatenate([size for *_, size in parts])
+    repeats = np.repeat(np.arange(len(parts)), [len(size) for *_, size in parts])
+    columns = np.zeros((len(groups), start))
+    for number, (_, values, size) in enumerate(parts):
+        first, last, _ = blocks[number]
+        columns[repeats == number, first : last + 1] = np.column_stack([values, size])
 
     def statistic(sums: np.ndarray) -> np.ndarray:
-        return (sums[:, :-1].max(1) - sums[:, own]) / sums[:, -1]
+        lost = sum(sums[:, a:b].max(1) - sums[:, own] for a, b, own in blocks)
+        return lost / sum(sums[:, b] for _, b, _ in blocks)
 
-    best = among[int(np.round(values.sum(0), _DIGITS).argmax())]
-    columns = np.column_stack([values, size])
-    return best, resampling.of_sums(
-        columns, table.groups[rows], statistic, weights=size, seed=seed
-    )
+    several = repeats if len(parts) > 1 else None
+    return resampling.of_sums(columns, groups, statistic, several, sizes, seed)
+
+
+def best_of(table: Table, measure: str, among: Sequence[str]) -> str:
+    """The question with the largest value over the pictures where all have one."""
+    rows = _known_of_all(table, measure, among)
+    values = _values_of(table, measure, among)[rows]
+    return among[int(np.round(values.sum(0), _DIGITS).argmax())]
 
 
 def difference(
@@ -235,6 +248,14 @@ def _values(table: Table, measure: str) -> np.ndarray:
     device in one direction would be significantly different."""
     values = table.values[ENERGY if measure == LIFT else measure]
     return np.round(np.asarray(values, np.float64), _DIGITS)
+
+
+def _values_of(table: Table, measure: str, names: Sequence[str]) -> np.ndarray:
+    return _values(table, measure)[:, [table.questions.index(name) for name in names]]
+
+
+def _known_of_all(table: Table, measure: str, names: Sequence[str]) -> np.ndarray:
+    return np.isfinite(_values_of(table, measure, names)).all(1)
 
 
 def _sizes(table: Table, measure: str) -> np.ndarray:

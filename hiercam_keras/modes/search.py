@@ -17,7 +17,7 @@ from hiercam_keras import file_names, runtime, signals
 from hiercam_keras.cam import stages
 from hiercam_keras.cam.methods import get_methods
 from hiercam_keras.errors import UserError
-from hiercam_keras.evaluation import ranking
+from hiercam_keras.evaluation import ranking, table
 from hiercam_keras.evaluation.question import PREDICTED, Question
 from hiercam_keras.evaluation.ranking import Ranking
 from hiercam_keras.modes import faithful, sanity, search_tables
@@ -83,7 +83,7 @@ def run(settings: Settings) -> str:
         seed=config.seed,
         insensitive=options.insensitive,
         own_layer=own_layer,
-        data_dir=settings.data_dir or "",
+        flags=_flags(settings),
     )
     return search_tables.write(out, about, by_name, found, ranked, own, on_test)
 
@@ -161,6 +161,13 @@ def _name(question: Question, data: RunData) -> str:
     return file_names.joined_name(parts, "-")
 
 
+def _flags(settings: Settings) -> tuple[str, ...]:
+    """Those of the command that the next one needs too."""
+    given = {"data_dir": settings.data_dir, "target_rank": settings.target_rank}
+    given["target"] = "" if settings.target == PREDICTED else settings.target
+    return tuple(f"--{name}={value}" for name, value in given.items() if value)
+
+
 def _on_test(
     network: Network,
     data: RunData,
@@ -177,7 +184,7 @@ def _on_test(
     candidates = [one for one in candidates if one.name in able]
     found = measure(network, data, _TEST, candidates, plan, out)
     seed, chosen = data.config.seed, ranked.best.name
-    best, lost = ranking.regret(found, ranked.measure, chosen, able, seed)
+    table.save(out / "report_test.npz", found)
     gain = None
     if own in able and own != chosen:
         gain = ranking.difference(found, ranked.measure, chosen, own, seed=seed)
@@ -186,8 +193,8 @@ def _on_test(
         values={
             name: ranking.estimate(found, ranked.measure, name, seed) for name in able
         },
-        best=best,
-        regret=lost,
+        best=ranking.best_of(found, ranked.measure, able),
+        regret=ranking.regret([found], ranked.measure, [chosen], [able], seed),
         own=own,
         gain=gain,
     )

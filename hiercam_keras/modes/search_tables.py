@@ -42,7 +42,7 @@ class Searched:
       seed: of draws.
       insensitive: threshold of the similarity to maps of random weights.
       own_layer: path of the run's own layer.
-      data_dir: --data_dir of the command; "" for none.
+      flags: of the command that use the choice.
     """
 
     run: Path
@@ -55,7 +55,7 @@ class Searched:
     seed: int
     insensitive: float
     own_layer: str
-    data_dir: str
+    flags: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -286,9 +286,8 @@ def _test_words(about: Searched, ranked: Ranking, on_test: OnTest) -> str:
 
 
 def _command(about: Searched, chosen: Candidate) -> str:
-    words = ["--mode=cam", f"--workdir={about.run}", f"--method={chosen.method}"]
-    if about.data_dir:
-        words.append(f"--data_dir={about.data_dir}")
+    words = ["--mode=cam", f"--workdir={about.run}", *about.flags]
+    words.append(f"--method={chosen.method}")
     if chosen.layer != INPUT:
         words.append(f"--config.cam.layer={chosen.layer}")
     return " ".join(shlex.quote(word) for word in words)

@@ -120,24 +120,38 @@ def test_groups_and_not_pictures_are_resampled():
 
 
 def test_the_loss_of_a_choice_by_hand():
-    energies = np.tile([0.5, 0.8, 0.7], (12, 1))
-    name, lost = ranking.regret(make(energies), LIFT, "c", NAMES)
-    assert name == "b" and lost.value == pytest.approx(0.5)
-    assert (lost.n, lost.groups) == (12, 12) and lost.low == pytest.approx(0.5)
-    name, lost = ranking.regret(make(energies), LIFT, "b", NAMES)
-    assert name == "b" and lost.value == 0 and (lost.low, lost.high) == (0, 0)
-    name, lost = ranking.regret(make(energies), LIFT, "c", ("a", "c"))
-    assert name == "c" and lost.value == 0
+    whole = make(np.tile([0.5, 0.8, 0.7], (12, 1)))
+    assert ranking.best_of(whole, LIFT, NAMES) == "b"
+    assert ranking.best_of(whole, LIFT, ("a", "c")) == "c"
+    lost = ranking.regret([whole], LIFT, "c", [NAMES])
+    assert lost.value == pytest.approx(0.5) and lost.low == pytest.approx(0.5)
+    assert (lost.n, lost.groups) == (12, 12)
+    lost = ranking.regret([whole], LIFT, "b", [NAMES])
+    assert (lost.value, lost.low, lost.high) == (0, 0, 0)
+    assert ranking.regret([whole], LIFT, "c", [("a", "c")]).value == 0
+
+
+def test_the_losses_of_several_trainings():
+    """Each has a best of its own, and they are resampled too."""
+    first = make(np.tile([0.5, 0.8, 0.7], (12, 1)))
+    second = make(np.tile([0.6, 0.5], (12, 1)), names=("a", "b"))
+    tables, among = [first, second], [NAMES, ("a", "b")]
+    lost = ranking.regret(tables, LIFT, ["c", "b"], among)
+    assert lost.value == pytest.approx((0.1 + 0.1) / 0.4)
+    lost = ranking.regret(tables, LIFT, ["b", "b"], among)
+    assert lost.value == pytest.approx(0.25)
+    assert (lost.low, lost.high) == pytest.approx((0, 0.5))  # one of both, or the other
+    assert (lost.n, lost.groups) == (24, 12)
 
 
 def test_the_interval_of_a_loss_finds_the_best_on_each_resample(noise):
     """Of equal questions the loss is above 0 by chance alone, and its interval starts
     near 0."""
-    nothing = np.full((20, 3), np.nan)
     gaps = 0.3 + 10 * noise
     worst = NAMES[int(gaps.mean(0).argmin())]
-    name, lost = ranking.regret(make(nothing, gaps), FAITHFULNESS, worst, NAMES)
-    assert name == NAMES[int(gaps.mean(0).argmax())]
+    whole = make(np.full((20, 3), np.nan), gaps)
+    assert ranking.best_of(whole, FAITHFULNESS, NAMES) == NAMES[gaps.mean(0).argmax()]
+    lost = ranking.regret([whole], FAITHFULNESS, [worst], [NAMES])
     assert lost.value == pytest.approx(np.ptp(gaps.mean(0)), rel=1e-4)
     assert 0 <= lost.low < lost.value < lost.high
 

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import tiny_birds
 from absl import flags
+from absl.testing import flagsaver
 from PIL import Image
 from tiny_networks import imported, lineages
 
-from hiercam_keras import tables
+from hiercam_keras import cli, tables
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import search_measure
+from hiercam_keras.modes.settings import Settings
 
 SIDE, SPECIES, EACH = 48, 12, 2
 HALVES = {"data.fractions": (0, 0.5, 0.5)}
@@ -235,16 +237,12 @@ def test_what_is_refused(planted, squares, trained):
 
 
 def test_the_split_of_a_search_is_val_unless_it_is_given():
-    from hiercam_keras import cli
-    from hiercam_keras.modes.settings import Settings
+    assert cli.FLAGS is flags.FLAGS  # which it defines
 
+    @flagsaver.flagsaver()
     def settings(*words):
-        found = flags.FLAGS
-        found.unparse_flags()
-        for name in ("split", "search", "mode", "config"):
-            found[name].unparse()
-        cli.FLAGS(["main.py", "--config=synthetic_birds", "--mode=cam", *words])
-        return Settings.from_flags(found, False)
+        flags.FLAGS(["main.py", "--config=synthetic_birds", "--mode=cam", *words])
+        return Settings.from_flags(flags.FLAGS, False)
 
     assert settings("--search").split == "val"
     assert settings("--search", "--split=test").split == "test"
