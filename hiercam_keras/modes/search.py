@@ -82,7 +82,7 @@ def run(settings: Settings) -> str:
         finest=data.taxonomy.finest,
         seed=config.seed,
         insensitive=options.insensitive,
-        own_layer=own_layer,
+        cam_layer=config.cam.layer,
         flags=_flags(settings),
     )
     return search_tables.write(out, about, by_name, found, ranked, own, on_test)

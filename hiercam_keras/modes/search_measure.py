@@ -11,7 +11,7 @@ call measures the missing ones. The key depends on all that the numbers depend o
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,14 +45,16 @@ _CURVES = ("deletion", "insertion", "deletion_gain", "insertion_gain")
 
 
 class Candidate(NamedTuple):
-    """A method at a layer; the layer of methods of the input is "input"."""
+    """A method at a layer. Methods that explain no single layer, such as those of the
+    input, have a `layer` that says what they explain instead; then `placed` is True."""
 
     method: str
     layer: str
+    placed: bool = False
 
     @property
     def name(self) -> str:
-        return self.method if self.layer == INPUT else f"{self.method} at {self.layer}"
+        return self.method if self.placed else f"{self.method} at {self.layer}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +95,7 @@ def candidates_of(
     found = []
     for method in get_methods(methods):
         if method.source == "input":
-            found.append(Candidate(method.name, INPUT))
+            found.append(Candidate(method.name, INPUT, placed=True))
             continue
         places = layers[:1] if method.name in CONTROLS else layers
         found += [Candidate(method.name, layer) for layer in places]
@@ -185,119 +187,141 @@ def _measure(
     missing: dict[Candidate, Path],
 ) -> None:
     """Writes the tables that are missing."""
-    layers = dict.fromkeys(one.layer for one in missing if one.layer != INPUT)
-    explain = network.explainer(list(layers))
-    methods = tuple(dict.fromkeys(one.method for one in missing))
-    batch_size = data.config.cam.batch_size
-    with explain_out_of_memory(batch_size, "cam.batch_size"):
-        tables, cams = _answered(
-            explain, data, records, few, plan.question, methods, missing
-        )
+    layers = [one for one in missing if not one.placed]
+    placed = [one for one in missing if one.placed]
+    with explain_out_of_memory(data.config.cam.batch_size, "cam.batch_size"):
+        # Methods of no single layer may depend on the layer of the Explainer, which is
+        # the run's own for them.
+        for some, named in (
+            (layers, list(dict.fromkeys(one.layer for one in layers))),
+            (placed, data.config.cam.layer),
+        ):
+            if some:
+                asked = _Asked(network, network.explainer(named), data, plan, some)
+                asked.write(records, few, missing)
+
+
+class _Asked:
+    """Candidates that one Explainer is asked for."""
+
+    def __init__(
+        self,
+        network: Network,
+        explain: BaseExplainer,
+        data: RunData,
+        plan: Plan,
+        candidates: Sequence[Candidate],
+    ):
+        self._network, self._explain, self._data = network, explain, data
+        self._plan, self._by_key = plan, {one[:2]: one for one in candidates}
+        self._methods = tuple(dict.fromkeys(one.method for one in candidates))
+
+    def write(
+        self,
+        records: list[Record],
+        few: list[Record],
+        paths: dict[Candidate, Path],
+    ) -> None:
+        """Measures the candidates and writes their tables."""
+        tables, cams = self._answered(records, {one.example_id for one in few})
         first = next(iter(tables.values()))
         place = {one: row for row, one in enumerate(first.example_ids)}
         few = [one for one in few if one.example_id in place]
+        if not few:
+            for one, found in tables.items():
+                _save(paths[one], found, [], {})
+            return
         rows = [place[one.example_id] for one in few]
+        cams = {
+            one: np.array([by_id[record.example_id] for record in few])
+            for one, by_id in cams.items()
+        }
         labels = first.values["label"][rows, 0].astype(int)
-        images, ids = images_of(few, data) if few else (np.zeros(0), [])
-        alike = {one: np.full(len(few), np.nan) for one in missing}
-        if few and plan.randomize:
-            random = _random_maps(network, explain, images, labels, methods, plan, data)
-            alike = {one: _alike(cams[one], random[one]) for one in missing}
-        size = min(batch_size, len(few))
-        todo = [
-            (one, start) for one in missing for start in range(0, len(few), size or 1)
-        ]
+        images, ids = images_of(few, self._data)
+        alike = self._alike(images, labels, cams)
+        score = _Score(self._network, labels, self._plan)
+        size = min(self._data.config.cam.batch_size, len(few))
+        todo = [(one, start) for one in tables for start in range(0, len(few), size)]
         measured: dict[str, np.ndarray] = {}
-        name = "deletion and insertion"
-        score = _Score(network, labels, plan) if few else None
         for one, start in progress(
-            todo, len(missing) * len(few), name, count=lambda _: size
+            todo,
+            len(tables) * len(few),
+            "deletion and insertion",
+            count=lambda item: min(size, len(few) - item[1]),
         ):
             some = np.minimum(np.arange(start, start + size), len(few) - 1)
-            found = score(images, cams[one], ids, some)
-            for key, values in found.items():
-                column = measured.setdefault(key, np.full(len(few), np.nan))
-                column[some] = values
+            for name, values in score(images, cams[one], ids, some).items():
+                measured.setdefault(name, np.full(len(few), np.nan))[some] = values
             if start + size >= len(few):
                 measured[ranking.SIMILARITY] = alike[one]
-                _save(missing[one], tables[one], rows, measured)
+                _save(paths[one], tables[one], rows, measured)
                 measured = {}
-    if not few:
-        for one, path in missing.items():
-            _save(path, tables[one], rows, {})
 
+    def _answered(
+        self, records: list[Record], wanted: Collection[str]
+    ) -> tuple[dict[Candidate, Table], dict[Candidate, dict[str, np.ndarray]]]:
+        """The tables with the energies, and the maps of the `wanted` pictures by id."""
+        config, question = self._data.config, self._plan.question
+        measures = {ranking.ENERGY: MEASURES[ranking.ENERGY].compute}
+        parts: dict[Candidate, list[Table]] = {}
+        kept: dict[Candidate, dict[str, np.ndarray]] = {}
 
-def _answered(
-    explain: BaseExplainer,
-    data: RunData,
-    records: list[Record],
-    few: list[Record],
-    question: Question,
-    methods: Sequence[str],
-    missing: Sequence[Candidate],
-) -> tuple[dict[Candidate, Table], dict[Candidate, np.ndarray]]:
-    """The tables with the energies, and the maps of some pictures, by candidate."""
-    config = data.config
-    measured = {ranking.ENERGY: MEASURES[ranking.ENERGY].compute}
-    parts: dict[Candidate, list[Table]] = {one: [] for one in missing}
-    kept: dict[Candidate, dict[str, np.ndarray]] = {one: {} for one in missing}
-    wanted = {record.example_id for record in few}
+        def asks(batch: Any) -> dict[str, targets.Target]:
+            return {_ASKED: question.asks(batch.labels)}
 
-    def asks(batch: Any) -> dict[str, targets.Target]:
-        return {_ASKED: question.asks(batch.labels)}
+        def numbers(result: Any, batch: Any, rows: np.ndarray) -> dict[str, dict]:
+            found = result.rank_probabilities(question.rank, question.score)[rows]
+            answered = {"predicted": found.argmax(-1), "label": result.labels[rows, 0]}
+            return {_ASKED: answered | {"probability": result.probabilities[rows, 0]}}
 
-    def numbers(result: Any, batch: Any, rows: np.ndarray) -> dict[str, dict]:
-        found = result.rank_probabilities(question.rank, question.score)[rows]
+        truth, size = self._data.truth, min(config.cam.batch_size, len(records))
+        with make_loader(records, truth, config, batch_size=size, once=True) as loader:
+            for chunks in streamed(
+                self._explain, loader, records, asks, self._methods, numbers,
+                name="maps",
+            ):  # fmt: skip
+                for key in chunks.keys() & self._by_key.keys():
+                    one, answer = self._by_key[key], chunks[key].answers[_ASKED]
+                    chunk = chunks[key]._replace(answers={one.name: answer})
+                    rank = {one.name: question.rank}
+                    found = tabulate([chunk], truth, rank, measured=measures)
+                    parts.setdefault(one, []).append(found)
+                    by_id = kept.setdefault(one, {})
+                    for record, cam in zip(chunk.records, answer.cams, strict=True):
+                        if record.example_id in wanted:
+                            by_id[record.example_id] = cam
+        order = [one for one in self._by_key.values() if one in parts]
+        return {one: table.joined(parts[one]) for one in order}, kept
+
+    def _alike(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        cams: dict[Candidate, np.ndarray],
+    ) -> dict[Candidate, np.ndarray]:
+        """Similarities (n,) to the maps of the same taxa by random weights."""
+        if not self._plan.randomize:
+            return {one: np.full(len(images), np.nan) for one in cams}
+        *_, last = randomization.randomized(
+            self._network.model,
+            "cascading",
+            kind=self._plan.kind,
+            seed=self._data.config.seed,
+        )
+        question = self._plan.question
+        found = self._explain.explain_many(
+            images,
+            targets.label(labels, question.rank, question.score),
+            self._methods,
+            variables=last.variables,
+        )
         return {
-            _ASKED: {
-                "predicted": found.argmax(-1),
-                "label": result.labels[rows, 0],
-                "probability": result.probabilities[rows, 0],
-            }
+            one: _similarity(trained, found[one[:2]].cams[:, 0])
+            for one, trained in cams.items()
         }
 
-    batch_size = min(config.cam.batch_size, len(records))
-    with make_loader(
-        records, data.truth, config, batch_size=batch_size, once=True
-    ) as loader:
-        batches = streamed(
-            explain, loader, records, asks, methods, numbers, name="maps"
-        )
-        for chunks in batches:
-            for key, chunk in chunks.items():
-                one = Candidate(*key)
-                if one not in parts:
-                    continue
-                answer = chunk.answers[_ASKED]
-                chunk = chunk._replace(answers={one.name: answer})
-                rank = {one.name: question.rank}
-                parts[one].append(
-                    tabulate([chunk], data.truth, rank, measured=measured)
-                )
-                for record, cam in zip(chunk.records, answer.cams, strict=True):
-                    if record.example_id in wanted:
-                        kept[one][record.example_id] = cam
-    cams = {
-        one: np.array([by_id[r.example_id] for r in few if r.example_id in by_id])
-        for one, by_id in kept.items()
-    }
-    return {one: table.joined(several) for one, several in parts.items()}, cams
 
-
-def _random_maps(
-    network, explain, images, labels, methods, plan, data
-) -> dict[Candidate, np.ndarray]:
-    """Maps of the same taxa by the network with all its weights made random."""
-    *_, last = randomization.randomized(
-        network.model, "cascading", kind=plan.kind, seed=data.config.seed
-    )
-    question = plan.question
-    asked = targets.label(labels, question.rank, question.score)
-    found = explain.explain_many(images, asked, methods, variables=last.variables)
-    return {Candidate(*key): result.cams[:, 0] for key, result in found.items()}
-
-
-def _alike(trained: np.ndarray, changed: np.ndarray) -> np.ndarray:
+def _similarity(trained: np.ndarray, changed: np.ndarray) -> np.ndarray:
     """Rank correlations (n,); NaN where a map is constant or not finite."""
     finite = np.isfinite(trained).all((1, 2)) & np.isfinite(changed).all((1, 2))
     trained, changed = (

@@ -8,7 +8,6 @@ from typing import Any
 
 from hiercam_keras import tables, wording, workdir
 from hiercam_keras.cam import store_key
-from hiercam_keras.cam.program import INPUT
 from hiercam_keras.evaluation.question import PREDICTED, TRUE, Question
 from hiercam_keras.evaluation.ranking import LIFT, Entry, Ranking
 from hiercam_keras.evaluation.table import Table
@@ -41,7 +40,8 @@ class Searched:
       finest: the finest rank, whose taxa are resampled.
       seed: of draws.
       insensitive: threshold of the similarity to maps of random weights.
-      own_layer: path of the run's own layer.
+      cam_layer: config.cam.layer, the layer that is explained without a search; "" for
+        the network's own.
       flags: of the command that use the choice.
     """
 
@@ -54,7 +54,7 @@ class Searched:
     finest: str
     seed: int
     insensitive: float
-    own_layer: str
+    cam_layer: str
     flags: tuple[str, ...]
 
 
@@ -121,7 +121,7 @@ def write(
             out / "report_test.csv",
             ("method", "layer", *(f"{ranked.measure}{part}" for part in _PARTS)),
             [
-                [*candidates[name], *_cells(value)]
+                [*candidates[name][:2], *_cells(value)]
                 for name, value in on_test.values.items()
             ],
         )
@@ -152,7 +152,7 @@ def _cells(value: Estimate) -> tuple:
 
 
 def _json(about, candidates, ranked, rows, on_test) -> dict[str, Any]:
-    chosen = ranked.best and candidates[ranked.best.name]._asdict()
+    chosen = ranked.best and _named(candidates[ranked.best.name])
     found = {
         "run": str(about.run),
         "split": about.split,
@@ -166,19 +166,23 @@ def _json(about, candidates, ranked, rows, on_test) -> dict[str, Any]:
         "insensitive": about.insensitive,
         "seed": about.seed,
         "chosen": chosen,
-        "best": [candidates[one.name]._asdict() for one in ranked.best_few],
+        "best": [_named(candidates[one.name]) for one in ranked.best_few],
         "rows": [tables.json_row(row) for row in rows],
         "versions": store_key.versions(),
     }
     if on_test is not None:
         found["test"] = {
             "images": on_test.images,
-            "best": candidates[on_test.best]._asdict(),
+            "best": _named(candidates[on_test.best]),
             "regret": tables.json_row(vars(on_test.regret)),
-            "own": candidates[on_test.own]._asdict() if on_test.own else None,
+            "own": _named(candidates[on_test.own]) if on_test.own else None,
             "gain": on_test.gain and tables.json_row(vars(on_test.gain)),
         }
     return found
+
+
+def _named(candidate: Candidate) -> dict[str, str]:
+    return {"method": candidate.method, "layer": candidate.layer}
 
 
 def _asked(about: Searched) -> str:
@@ -288,8 +292,8 @@ def _test_words(about: Searched, ranked: Ranking, on_test: OnTest) -> str:
 def _command(about: Searched, chosen: Candidate) -> str:
     words = ["--mode=cam", f"--workdir={about.run}", *about.flags]
     words.append(f"--method={chosen.method}")
-    if chosen.layer != INPUT:
-        words.append(f"--config.cam.layer={chosen.layer}")
+    layer = about.cam_layer if chosen.placed else chosen.layer
+    words += [f"--config.cam.layer={layer}"] if layer else []
     return " ".join(shlex.quote(word) for word in words)
 
 

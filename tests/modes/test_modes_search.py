@@ -105,8 +105,10 @@ def test_the_right_layer_is_chosen_and_ties_are_named(planted, squares):
     assert "the best is gradcam at right, with no significant difference to" in said
     assert "hirescam at right, layercam at right." in said
     command = said.split("use it: ")[1].split("\n")[0]
-    assert f"--workdir={planted[1]} --method=gradcam" in command
-    assert command.endswith("--config.cam.layer=right")
+    assert command == (
+        f"--mode=cam --workdir={planted[1]} --data_dir={squares} --method=gradcam "
+        "--config.cam.layer=right"
+    )
     about = json.loads((folder / "search.json").read_text())
     assert about["measure"] == "lift" and about["pictures"] == 24
     assert about["chosen"] == {"method": "gradcam", "layer": "right"}
@@ -145,8 +147,9 @@ def test_the_choice_is_measured_on_test_afterwards(planted, squares, tmp_path):
 def test_a_second_call_goes_on_where_the_first_was_stopped(
     planted, squares, tmp_path, monkeypatch
 ):
+    fields = WHOLE | {"search.methods": (*PLANTED["search.methods"], "saliency")}
     whole = tmp_path / "whole"
-    search(planted, squares, whole, **WHOLE)
+    search(planted, squares, whole, **fields)
     inner, seen = search_measure.measure_batch, []
 
     def stopped_at(count):
@@ -161,16 +164,17 @@ def test_a_second_call_goes_on_where_the_first_was_stopped(
     part = tmp_path / "part"
     monkeypatch.setattr(search_measure, "measure_batch", stopped_at(3))
     with pytest.raises(KeyboardInterrupt):
-        search(planted, squares, part, **WHOLE)
+        search(planted, squares, part, **fields)
     assert len(list((part / "pieces").iterdir())) == 3
     assert not (part / "search.csv").exists() and not (part / "run.lock").exists()
     seen.clear()
     monkeypatch.setattr(search_measure, "measure_batch", stopped_at(9))
-    search(planted, squares, part, **WHOLE)
-    assert len(seen) == 4  # of seven
+    search(planted, squares, part, **fields)
+    assert len(seen) == 5  # of eight
     assert (part / "search.csv").read_text() == (whole / "search.csv").read_text()
+    assert "saliency,input," in (part / "search.csv").read_text()
     seen.clear()
-    search(planted, squares, part, **WHOLE)
+    search(planted, squares, part, **fields)
     assert not seen
 
 
