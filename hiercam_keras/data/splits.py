@@ -83,7 +83,6 @@ def split_records(
     seed: int,
     fractions: Sequence[float] = (0.78, 0.11, 0.11),
     groups: Mapping[str, str] | None = None,
-    trains: bool = True,
 ) -> Split:
     """Divides records into train, val and test.
 
@@ -105,13 +104,12 @@ def split_records(
       seed: of the shuffle.
       fractions: of train, val and test.
       groups: example_id -> group; any other image is its own group.
-      trains: whether a network is trained, which needs a fraction of train.
 
     Raises:
       UserError: no records, duplicate example_ids, or fractions that do not add up to
       1.
     """
-    fractions = _check(records, fractions, trains)
+    fractions = _check(records, fractions)
     official: dict[str, list[Record]] = {name: [] for name in NAMES}
     for record in records:
         official[official_part(record)].append(record)
@@ -125,20 +123,19 @@ def split_records(
     return split
 
 
-def _check(records, fractions, trains):
+def _check(records, fractions):
     if not records:
         raise UserError("there are no images to split.")
     fractions = tuple(float(f) for f in fractions)
     if (
         len(fractions) != 3
         or min(fractions) < 0
-        or (trains and not fractions[0])
         or not math.isclose(sum(fractions), 1, abs_tol=1e-6)
     ):
         raise UserError(
             f"data.fractions is {fractions}: expected three numbers, for train, val "
-            "and test, not below 0, that add up to 1"
-            + ("; train above 0." if trains else ".")
+            "and "
+            "test, not below 0, that add up to 1."
         )
     ids = [record.example_id for record in records]
     if len(set(ids)) < len(ids):

@@ -70,5 +70,5 @@ def _flags(settings: Settings) -> frozenset[str]:
 def split_of(settings: Settings, config: Any, records: Any) -> splits.Split:
     """All images as test, or split as `data.fractions` of the command line says."""
     if any(name in _SPLIT for name in settings.overrides):
-        return make_split(records, config, trains=False)
+        return make_split(records, config)
     return splits.Split((), (), tuple(sorted(one.example_id for one in records)))

@@ -8,10 +8,7 @@ from hiercam_keras.data.records import Record
 
 
 def make_split(
-    records: Sequence[Record],
-    config: Any,
-    together: bool = True,
-    trains: bool = True,
+    records: Sequence[Record], config: Any, together: bool = True
 ) -> splits.Split:
     """Train, val and test by data.split_seed, else by the experiment's seed.
 
@@ -21,11 +18,9 @@ def make_split(
       records: of the images.
       config: the experiment's.
       together: whether exact copies of an image are in one part.
-      trains: whether a network is trained, which needs a fraction of train.
     """
     copies = duplicates.exact_copies(records) if together else ()
     seed = config.data.split_seed
     seed = config.seed if seed < 0 else seed
     fractions = config.data.fractions
-    groups = duplicates.groups(copies)
-    return splits.split_records(records, seed, fractions, groups, trains)
+    return splits.split_records(records, seed, fractions, duplicates.groups(copies))
