@@ -85,7 +85,7 @@ def run(settings: Settings) -> str:
         cam_layer=config.cam.layer,
         flags=_flags(settings),
     )
-    return search_tables.write(out, about, by_name, found, ranked, own, on_test)
+    return search_tables.write(out, about, by_name, ranked, own, on_test)
 
 
 def _check(settings: Settings, config: Any) -> None:

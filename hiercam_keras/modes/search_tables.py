@@ -10,7 +10,6 @@ from hiercam_keras import tables, wording, workdir
 from hiercam_keras.cam import store_key
 from hiercam_keras.evaluation.question import PREDICTED, TRUE, Question
 from hiercam_keras.evaluation.ranking import LIFT, Entry, Ranking
-from hiercam_keras.evaluation.table import Table
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes.search_measure import Candidate
 from hiercam_keras.report import dots, style
@@ -83,7 +82,6 @@ def write(
     out: Path,
     about: Searched,
     candidates: Mapping[str, Candidate],
-    found: Table,
     ranked: Ranking,
     own: str,
     on_test: OnTest | None,
@@ -94,7 +92,6 @@ def write(
       out: folder of the files.
       about: what was searched for.
       candidates: by the name of their question.
-      found: what was measured.
       ranked: the ranking.
       own: name of the run's own layer and method, "" if it was not tried.
       on_test: what the choice is worth on test, if it was asked.
@@ -182,7 +179,8 @@ def _json(about, candidates, ranked, rows, on_test) -> dict[str, Any]:
 
 
 def _named(candidate: Candidate) -> dict[str, str]:
-    return {"method": candidate.method, "layer": candidate.layer}
+    method, layer, _ = candidate
+    return {"name": candidate.name, "method": method, "layer": layer}
 
 
 def _asked(about: Searched) -> str:

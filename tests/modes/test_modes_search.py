@@ -111,7 +111,8 @@ def test_the_right_layer_is_chosen_and_ties_are_named(planted, squares):
     )
     about = json.loads((folder / "search.json").read_text())
     assert about["measure"] == "lift" and about["pictures"] == 24
-    assert about["chosen"] == {"method": "gradcam", "layer": "right"}
+    name = {"name": "gradcam at right"}
+    assert about["chosen"] == name | {"method": "gradcam", "layer": "right"}
     assert [one["method"] for one in about["best"]] == ["gradcam", "hirescam",
                                                         "layercam"]  # fmt: skip
     assert (folder / "search.png").stat().st_size > 1000
@@ -137,7 +138,7 @@ def test_the_choice_is_measured_on_test_afterwards(planted, squares, tmp_path):
     assert about["images"] == 12 and about["regret"]["value"] >= 0
     assert about["regret"]["low"] >= 0 and about["regret"]["groups"] == 12
     assert about["best"]["layer"] == "right"
-    assert about["own"] == {"method": "gradcam", "layer": "wrong"}
+    assert about["own"]["name"] == "gradcam at wrong"
     assert about["gain"]["low"] > 1 and about["gain"]["p"] < 0.01
     rows = tables.read_csv(tmp_path / "report_test.csv")
     assert len(rows["method"]) == 6 and "center_gaussian" not in rows["method"]
