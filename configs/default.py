@@ -172,6 +172,16 @@ def get_config() -> ConfigDict:
     sanity.layers = ()  # layers to stop at; (): every one that has weights
     sanity.kind = "shuffle"  # shuffle (the values of each array) | normal
 
+    config.search = search = ConfigDict()  # of --mode=cam --search, see docs/SEARCH.md
+    search.layers = ()  # that are tried; (): the run's own and the ends of the stages
+    search.methods = ()  # CAM methods; (): those of docs/SEARCH.md
+    search.images = 128  # of the split, by the seed, with a box or mask first; -1: all
+    search.faithfulness_images = 32  # of these, for insertion, deletion and random
+    # weights: dozens of passes for each layer and method; -1: all, 0: none
+    search.insensitive = 0.5  # least mean rank correlation with the maps of random
+    # weights from which on a layer and method cannot be chosen, -1..1
+    search.report = ""  # test: measures the choice on test afterwards; "": does not
+
     config.report = report = ConfigDict()
     # map: each map has a scale of heat of its own, from its smallest to its largest
     # value; row: maps of one network and head that are shown in a row share one, with a

@@ -78,6 +78,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("target_rank", None, "Rank asked for: the run's own, or coarser.")
 flags.DEFINE_string("method", None, "CAM method; default config.cam.method.")
+flags.DEFINE_bool("search", False, "Which layer and method cam should use, by val.")
 flags.DEFINE_integer("top_k", 5, "Taxa per rank that predict lists.", lower_bound=1)
 flags.DEFINE_integer("num_overlays", None, "Overlays that cam writes; -1: all.")
 flags.DEFINE_enum("overlay_format", None, ["jpg", "png"], "Format of the overlays.")

@@ -103,10 +103,11 @@ def _stages(model, layers, order) -> list[tuple[str, list]]:
     own, seen = [], set()
     for call in calls:
         # Calls of inner layers end before those of outer layers, so each weight is
-        # assigned to its innermost layer, and a shared layer counts once.
+        # assigned to its innermost layer, and a shared layer counts once. An operation
+        # of keras.ops is no layer and has no weights.
         variables = [
             variable
-            for variable in call.layer.weights
+            for variable in getattr(call.layer, "weights", ())
             if id(variable) not in seen and keras.backend.is_float_dtype(variable.dtype)
         ]
         seen |= {id(variable) for variable in variables}

@@ -187,13 +187,12 @@ def _check(records, fractions):
     if (
         len(fractions) != 3
         or min(fractions) < 0
-        or not fractions[0]
         or not math.isclose(sum(fractions), 1, abs_tol=1e-6)
     ):
         raise UserError(
             f"data.fractions is {fractions}: expected three numbers, for train, val "
             "and "
-            "test, not below 0, that add up to 1; train above 0."
+            "test, not below 0, that add up to 1."
         )
     ids = [record.example_id for record in records]
     if len(set(ids)) < len(ids):

@@ -107,6 +107,27 @@ def joined(tables: Sequence[Table]) -> Table:
     )
 
 
+def combined(tables: Sequence[Table]) -> Table:
+    """The questions of several tables about the same pictures, one after another.
+
+    Values that not all tables have are left out.
+    """
+    tables = same_pictures(*tables)
+    names = [
+        name for name in tables[0].values if all(name in one.values for one in tables)
+    ]
+    return replace(
+        tables[0],
+        questions=tuple(name for table in tables for name in table.questions),
+        ranks=tuple(rank for table in tables for rank in table.ranks),
+        values={
+            name: np.concatenate([table.values[name] for table in tables], axis=1)
+            for name in names
+        },
+        pairs={},
+    )
+
+
 def same_pictures(*tables: Table) -> list[Table]:
     """The tables cut to the pictures that all of them have, sorted by example_id."""
     common = set.intersection(*(set(table.example_ids) for table in tables))

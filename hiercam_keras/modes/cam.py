@@ -19,6 +19,7 @@ from hiercam_keras.modes import (
     faithful,
     overlays,
     sanity,
+    search,
 )
 from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.make_maps import make_maps, question_of
@@ -35,7 +36,9 @@ _SHOWN = 3  # photos that a message lists
 
 
 def run(settings: Settings) -> str:
-    """Explains --image, or the split of the run."""
+    """Explains --image, or the split of the run; or searches for layer and method."""
+    if settings.search:
+        return search.run(settings)
     (this,) = find_runs(settings, [settings.rank])
     config = config_of(settings, this)
     if settings.image:

@@ -61,7 +61,7 @@ def check(
             f"config.sanity.images={options.images} leaves no picture, expected 1 or "
             "more, or -1 for all that have a map."
         )
-    images, ids = _images(chosen, data)
+    images, ids = images_of(chosen, data)
     entries = [maps.get(example_id) for example_id in ids]
     species = {r.example_id: "/".join(r.lineage.taxa) for r in chosen}
     rows = sanity_table(
@@ -94,7 +94,9 @@ def _draw(records: list[Record], count: int, seed: int) -> list[Record]:
     return [records[i] for i in np.sort(rng.permutation(len(records))[:count])]
 
 
-def _images(records: list[Record], data: RunData) -> tuple[np.ndarray, list[str]]:
+def images_of(records: Sequence[Record], data: RunData) -> tuple[np.ndarray, list[str]]:
+    """Images uint8 (N, S, S, 3) as the network takes them, held in memory, and their
+    example_ids, in the order of the records."""
     size = min(data.config.cam.batch_size, len(records))
     images, ids = [], []
     with make_loader(

@@ -50,6 +50,7 @@ class Settings:
     target: str = "predicted"
     target_rank: str | None = None
     top_k: int = 5
+    search: bool = False
     resume: bool = False
     overwrite: bool = False
 
@@ -117,6 +118,8 @@ class Settings:
             values[name] = tuple(dict.fromkeys(parts))
         if not values["rank"]:
             raise UserError("--rank is empty, expected a rank as in --rank=family.")
+        if values["search"] and not flags["split"].present:
+            values["split"] = "val"  # a choice by results never sees the test split
         file = flags["config"].config_filename
         return cls(
             mode=flags.mode,
@@ -197,7 +200,15 @@ def _tuples(value: Any) -> Any:
 
 
 # Sections of the config that say how maps are measured, and nothing of the training.
-_ANALYSIS = ("localize", "faithfulness", "coherence", "sanity", "predict", "believe")
+_ANALYSIS = (
+    "localize",
+    "faithfulness",
+    "coherence",
+    "sanity",
+    "search",
+    "predict",
+    "believe",
+)
 _LATER = {"detections": {"file": ""}}  # sections that runs of earlier versions lack
 _FLAGS = (
     "rank",
@@ -214,6 +225,7 @@ _FLAGS = (
     "target",
     "target_rank",
     "top_k",
+    "search",
     "resume",
     "overwrite",
 )

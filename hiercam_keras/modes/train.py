@@ -172,6 +172,12 @@ def _split_of(
       UserError: the images are not those that the resumed run was split with.
     """
     split = make_split(records, settings.config)
+    if not split.train:
+        raise UserError(
+            f"data.fractions is {tuple(settings.config.data.fractions)}, which leaves "
+            "no image for the training: its first number, that of train, must be above "
+            "0."
+        )
     if not (settings.resume and (folder / "config.json").exists()):
         return split
     frozen = splits.load(folder / "split")

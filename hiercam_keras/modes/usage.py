@@ -121,6 +121,7 @@ USAGE = {
             "guide",
             "predict",
             "report",
+            "search",
         ),  # which read these from their own command
         after_stop=_TRAIN_ON,
     ),
@@ -153,8 +154,12 @@ USAGE = {
     "cam": _of_run(
         _ASK
         | _ALLOW
-        | {"detections", "image", "num_overlays", "overlay_format", "multihost"},
-        ("cam", "coherence", "faithfulness", "sanity", "report", "believe.rule"),
+        | {"detections", "image", "search", "num_overlays", "overlay_format"}
+        | {"multihost"},
+        (
+            *("cam", "coherence", "faithfulness", "sanity", "report", "search"),
+            "believe.rule",
+        ),
     ),
     "localize": _of_run(_ASK | _ALLOW, (*_MAPS, "localize")),
     "compare": _of_run(
@@ -173,7 +178,11 @@ MODULES = {"import": "import_network"}  # where a mode's name is not its module'
 EXPERIMENTS = tuple(mode for mode in MODES if USAGE[mode] is _EXPERIMENT)
 FLAGS = frozenset().union(*(usage.flags for usage in USAGE.values()))
 # Flags that another one makes useless.
-_WITH = {"image": ("split", "num_overlays", "overlay_format"), "runs": ("ranks",)}
+_WITH = {
+    "image": ("split", "num_overlays", "overlay_format"),
+    "runs": ("ranks",),
+    "search": ("image", "num_overlays", "overlay_format", "multihost"),
+}
 
 
 def check_flags(mode: str, given: Collection[str]) -> None:

@@ -126,3 +126,13 @@ def test_what_cannot_be_made_random_is_named(small_model):
         list(randomization.randomized(small_model, "random"))
     with pytest.raises(UserError, match="shuffle, normal, not 'zeros'"):
         list(randomization.randomized(small_model, kind="zeros"))
+
+
+def test_an_operation_of_keras_ops_has_no_weights():
+    image = keras.Input((8, 8, 3))
+    x = keras.ops.flip(image, axis=-1)
+    x = keras.layers.Conv2D(2, 3, name="conv")(x)
+    x = keras.ops.mean(x, axis=(1, 2))
+    model = keras.Model(image, keras.layers.Dense(2, name="head")(x))
+    stages = list(randomization.randomized(model))
+    assert [stage.layer for stage in stages] == ["head", "conv"]

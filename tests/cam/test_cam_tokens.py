@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hiercam_keras import cam
-from hiercam_keras.cam import graph, tokens
+from hiercam_keras.cam import graph, stages, tokens
 from hiercam_keras.errors import UserError
 
 layers = keras.layers
@@ -195,3 +195,14 @@ def test_the_last_call_of_a_transformer_that_is_called_twice():
     assert np.unravel_index(found[0, 0].argmax(), (4, 6)) == (3, 4)  # upside down
     named = cam.Explainer(model, explain.layers[0])(picture, [0, 1]).cams
     np.testing.assert_array_equal(named, found)
+
+
+def test_the_ends_of_stages_are_the_inputs_of_blocks_at_four_depths():
+    image = keras.Input((64, 64, 3))
+    x = DINOV3Embedding()(image)
+    for number in range(8):
+        x = DINOV3Layer(name=f"block{number}")(x)
+    model = keras.Model(image, layers.Dense(3)(x[:, 0]))
+    found = stages.ends(model)
+    assert found == tuple(f"block{number}:input" for number in (7, 5, 3, 1))
+    assert cam.Explainer(model, found).layers == found

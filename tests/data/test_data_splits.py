@@ -289,10 +289,18 @@ def test_damaged_splits_are_refused(tmp_path):
         splits.load(tmp_path)
 
 
-@pytest.mark.parametrize("wrong", [(0.8, 0.1), (0.8, 0.1, 0.2), (0, 0.5, 0.5)])
+@pytest.mark.parametrize("wrong", [(0.8, 0.1), (0.8, 0.1, 0.2), (-0.5, 1, 0.5)])
 def test_wrong_fractions(wrong):
     with pytest.raises(UserError, match="fractions"):
         splits.split_records(make_records(9), 0, wrong)
+
+
+def test_a_split_without_train():
+    """For a network that is not trained here."""
+    split = splits.split_records(make_records(9), 0, (0, 1, 0))
+    assert (len(split.train), len(split.val), len(split.test)) == (0, 9, 0)
+    split = splits.split_records(make_records(10), 0, (0, 0.5, 0.5))
+    assert (len(split.train), len(split.val), len(split.test)) == (0, 5, 5)
 
 
 def test_nothing_and_twice():

@@ -260,6 +260,12 @@ def test_a_rank_that_cannot_be_trained(trained, config, rank, words):
     assert not _runs(config).exists()  # nothing is left behind
 
 
+def test_a_training_without_train_images_is_refused(config):
+    config.data.fractions = (0, 0.5, 0.5)
+    with pytest.raises(UserError, match="leaves no image for the training: its first"):
+        tiny_birds.run("train", config, rank=("family",))
+
+
 def test_a_misspelt_rank_shows_before_birds_are_drawn(tmp_path):
     config = tiny_birds.make_config(tmp_path, tmp_path / "birds")
     with pytest.raises(UserError, match="Did you mean 'family'"):
