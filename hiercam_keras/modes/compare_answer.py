@@ -17,7 +17,7 @@ from hiercam_keras.modes import compare_claims, unseen
 from hiercam_keras.modes.compare_claims import Tested
 from hiercam_keras.modes.compare_lifts import Lift
 from hiercam_keras.modes.comparison.measure import Compared
-from hiercam_keras.modes.parts import word
+from hiercam_keras.wording import spaced
 
 # What the models know of the pictures of a split.
 _SEEN = {
@@ -232,7 +232,7 @@ def _way(one: Lift) -> int:
 
 def _lift(one: Lift) -> str:
     return (
-        f"{one.lift:.2f} times chance on the {word(one.part)} for the {one.rank} "
+        f"{one.lift:.2f} times chance on the {spaced(one.part)} for the {one.rank} "
         f"({wording.count(one.pictures, 'picture')})"
     )
 

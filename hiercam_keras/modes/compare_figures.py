@@ -7,8 +7,8 @@ from typing import Any
 from hiercam_keras import wording
 from hiercam_keras.modes.compare_answer import answers
 from hiercam_keras.modes.compare_lifts import Lift
-from hiercam_keras.modes.parts import word
 from hiercam_keras.report import intervals, schema
+from hiercam_keras.wording import spaced
 
 Row = Mapping[str, Any]
 
@@ -44,7 +44,7 @@ def on_parts(lifts: Sequence[Lift]) -> schema.Figure:
     """One panel a part, one row a map."""
     panels, marked = {}, {}
     for one in lifts:
-        title = f"{word(one.part)} ({one.rank})"
+        title = f"{spaced(one.part)} ({one.rank})"
         panels.setdefault(title, {})[one.map] = (one.lift, one.low, one.high)
         if one.step == one.rank:
             marked[title] = (one.map,)

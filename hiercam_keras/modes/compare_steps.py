@@ -19,10 +19,10 @@ from hiercam_keras.evaluation.tabulate import stored, tabulate
 from hiercam_keras.modes.comparison.measure import right_or_none
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.make_maps import store_maps
-from hiercam_keras.modes.parts import word
 from hiercam_keras.report import schema
 from hiercam_keras.runs import network as networks
 from hiercam_keras.taxonomy.tree import Taxonomy
+from hiercam_keras.wording import spaced
 
 _KEYS = (
     "example_id",
@@ -146,7 +146,8 @@ def shown(
     for k, rank in enumerate(steps.ranks):
         value = {name: array[number, k] for name, array in steps.table.values.items()}
         words = {
-            part: word(evidence[part.removeprefix("part_")][0]) for part in steps.parts
+            part: spaced(evidence[part.removeprefix("part_")][0])
+            for part in steps.parts
         }
         found.append(
             schema.Step(

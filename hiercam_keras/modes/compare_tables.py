@@ -11,8 +11,8 @@ from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes.compare_lifts import Evidence, Lift
 from hiercam_keras.modes.comparison.measure import Compared
-from hiercam_keras.modes.parts import word
 from hiercam_keras.report import schema
+from hiercam_keras.wording import spaced
 
 _SHARES = ("increase",)  # measures that are 0 or 1 for a picture
 _FAITHFULNESS = {
@@ -62,7 +62,7 @@ def lift_table(lifts: Sequence[Lift]) -> schema.Table:
     for name, known in by_map.items():
         cells = [_lift_cell(known.get(part), rank) for part, rank in parts.items()]
         rows.append((name, _range(one.pictures for one in known.values()), *cells))
-    titles = (f"{word(part)} (tells the {rank})" for part, rank in parts.items())
+    titles = (f"{spaced(part)} (tells the {rank})" for part, rank in parts.items())
     return schema.Table(
         "Where the evidence lies, in numbers",
         ("map", "pictures", *titles),
@@ -127,7 +127,7 @@ def title(measure: str, evidence: Evidence, noun: str = "object") -> str:
     """What the page calls a measure; parts by their names."""
     rank = measure.removeprefix("part_")
     if measure.startswith("part_") and rank in evidence:
-        return f"energy on the {word(evidence[rank][0])}"
+        return f"energy on the {spaced(evidence[rank][0])}"
     if measure in MEASURES:
         return MEASURES[measure].title.format(noun=noun)
     return _FAITHFULNESS.get(measure, measure.replace("_", " "))

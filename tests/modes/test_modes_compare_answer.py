@@ -26,7 +26,7 @@ from hiercam_keras.modes.comparison.measure import Compared
 from hiercam_keras.report import intervals
 
 MODELS = ("species", "family", "species asked for family")
-EVIDENCE = {"family": ("bill_tail", 2), "species": ("patch", 4)}
+EVIDENCE = {"family": ("bill_and_tail", 2), "species": ("patch", 4)}
 
 
 def compare(energy, right, part=lambda n: 0.1, pictures=40, species=10):
@@ -297,7 +297,7 @@ def test_steps_are_told_against_the_plain_map():
     found = [
         Lift("species", "", "genus", "wing", 40, 1.44, 1.3, 1.5),
         lift("order", "body", "order", 1.5, 0.02, -0.03, 0.07, p=0.6),
-        lift("family", "bill_tail", "family", 0.9, -0.2, -0.3, -0.1),
+        lift("family", "bill_and_tail", "family", 0.9, -0.2, -0.3, -0.1),
         lift("genus", "wing", "genus", 1.73, 0.29, 0.25, 0.33),
         lift("genus", "body", "order", 9.0, 9.0, 8.0, 10.0),  # not the part of its rank
         lift("species", "patch", "species", 1.2, math.nan, math.nan, math.nan),
@@ -352,7 +352,7 @@ def test_lifts_and_gains_follow_from_the_tables(tmp_path):
     steps = make_steps([part(n) + 0.04 if n > 1 else None for n in range(40)])
     found = compare_lifts.measure(numbers, steps, EVIDENCE)
     assert [one.map for one in found] == [*MODELS, "step to the species"]
-    plain, step = found[0], found[-1]  # and no bill_tail, which has no column
+    plain, step = found[0], found[-1]  # and no bill_and_tail, which has no column
     assert (plain.pictures, step.pictures) == (40, 38)
     assert plain.lift == pytest.approx(0.11 / 0.05)
     assert step.lift == pytest.approx(0.15 / 0.05)
