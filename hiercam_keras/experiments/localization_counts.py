@@ -27,7 +27,7 @@ class Found:
     """Counts of G species; T thresholds, 3 IoUs.
 
     Attributes:
-      best: int64 (G, 3, T), images whose best box is right.
+      best: int64 (G, 3, T), images with a correct best box.
       images: int64 (G,), images with a box.
       inside, outside: int64 (G, bins) pixel histograms of the images with a mask.
       masked: int64 (G,), images with a mask.
@@ -45,7 +45,7 @@ def count(explain: Any, question: Question, data: RunData, split: str) -> Found:
 
     Args:
       explain: an Explainer.
-      question: whose maps are scored.
+      question: that the scored maps answer.
       data: the images.
       split: train, val or test.
 

@@ -105,8 +105,8 @@ def accuracy_sentence(
         if row in own or trained is None:
             continue
         found = tested.difference("correct", row["model"], trained["model"])
-        whose, _, asked = row["model"].partition(" asked for ")
-        name = f"the {whose} model asked for the {asked}" if asked else whose
+        model, _, asked = row["model"].partition(" asked for ")
+        name = f"the {model} model asked for the {asked}" if asked else model
         text += f"; {name} is right in {_percent(row['accuracy'])}, "
         text += compare_claims.points(found)
     groups = len(np.unique(compared.table.groups))
@@ -132,13 +132,13 @@ def _accuracy(row: Row, total: int) -> str:
     """
     low, high = (100 * row[name] for name in ("low", "high"))
     span = wording.interval(low, high, "{:.1f} %").strip(" ()")
-    beside = [span] if span else []
+    remarks = [span] if span else []
     chance = "unknown" if np.isnan(row["chance"]) else _percent(row["chance"])
-    beside.append(f"guessing: {chance}")
+    remarks.append(f"guessing: {chance}")
     if row["pictures"] < total:
         counted = wording.count(row["pictures"], "picture")
-        beside.insert(0, f"{counted} of a {row['rank']} that it knows")
-    return f"{_percent(row['accuracy'])} ({'; '.join(beside)})"
+        remarks.insert(0, f"{counted} of a {row['rank']} that it knows")
+    return f"{_percent(row['accuracy'])} ({'; '.join(remarks)})"
 
 
 def _model(row: Row, rows: Sequence[Row]) -> str:
@@ -155,7 +155,7 @@ def _asked(row: Row, rows: Sequence[Row]) -> str:
 def place_sentence(
     compared: Compared, summary: Sequence[Row], tested: Tested, noun: str = "object"
 ) -> str:
-    """Where the plain maps lie; "" where that is not known."""
+    """Energy of the plain maps on the object; "" where it is not known."""
     own = own_rows(summary)
     table = compared.table
     inside = compared.known("energy_on_object")
@@ -198,19 +198,19 @@ def agreement_sentence(compared: Compared) -> str:
     )
 
 
-def steps_sentence(lifts: Sequence[Lift], whose: str) -> str:
+def steps_sentence(lifts: Sequence[Lift], model: str) -> str:
     """Whether each step looks at the part that carries its rank more than the same
     model's plain map does; "" without steps into a rank that a part carries.
 
     Args:
       lifts: of plain maps and steps.
-      whose: the model of the steps, as "the species model".
+      model: of the steps, as "the species model".
     """
     steps = [one for one in lifts if one.step == one.rank and math.isfinite(one.gain)]
     if not steps:
         return ""
     text = (
-        f"Asked step by step what tells a taxon from its siblings, {whose} looks at "
+        f"Asked step by step what tells a taxon from its siblings, {model} looks at "
         "the part that carries the trait more than its plain map does"
     )
     fewest = min(one.gain_estimate.groups for one in steps)

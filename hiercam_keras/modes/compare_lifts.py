@@ -28,7 +28,7 @@ class Lift:
     Attributes:
       map: "species", or "step to the family".
       step: the rank that a step leads into, "" for a plain map.
-      rank: the one whose trait the part carries.
+      rank: that the part carries a trait of.
       part: its name.
       pictures: of which the lift is.
       lift, low, high: with its 95 % interval, species resampled.

@@ -60,7 +60,7 @@ class Steps:
     taxonomy: Taxonomy | None = None
 
 
-# Of models whose labels are independent: nothing is chosen among siblings.
+# Of models with independent labels: nothing is chosen among siblings.
 NONE = Steps("", (), None, (), Table(np.array([]), np.array([]), (), (), {}, {}), ())
 
 

@@ -56,7 +56,7 @@ def taxonomy_of(source: Any, config: Any) -> Taxonomy:
 
 
 def find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run]:
-    """Finds finished runs; --workdir names one, else they lie below config.runs_dir.
+    """Finds finished runs; --workdir names one, else they are below config.runs_dir.
 
     Where no run was trained in --data_dir, the images of a run may have moved there.
 
@@ -186,7 +186,7 @@ class RunData:
         return unseen.of_split(train, records, ranks, self.taxonomy, what)
 
     def known_only(self) -> "RunData":
-        """The same without the images whose finest taxon the network does not know."""
+        """A copy without images of a finest taxon that the network does not know."""
         if not self.may_lack_taxa:
             return self
         records = self.source.records
@@ -350,7 +350,7 @@ def make_loader(
     layout: geometry.Layout = "classification",
     shard: tuple[int, int] = (0, 1),
 ) -> loader.Loader:
-    """A loader whose labels are those of the taxonomy at `ranks`, all by default.
+    """A loader with the taxonomy's labels at `ranks`, all by default.
 
     With `once` nothing is kept in memory or on disk for a second epoch. `shard` is this
     process's part of every batch, see `data.loader.make_loader`.

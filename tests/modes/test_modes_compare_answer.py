@@ -161,7 +161,7 @@ def test_a_model_by_two_methods_is_right_once(numbers):
     assert first.count("names the right") == 2
     assert first.count("names the right species") == 1
     assert len(compare_answer.answers(summary)) == 2
-    # Where the maps lie differs by the method: each has its part.
+    # Each method has its own part: energy differs by the method.
     rows = rows_of(numbers, ("method", "species", "species asked for family"))
     second = compare_answer.place_sentence(
         numbers, summary, compare_claims.Tested(rows)

@@ -1,4 +1,4 @@
-"""The field guide on birds whose evidence is known, and its parts by hand."""
+"""The field guide on birds with known evidence, and its parts by hand."""
 
 import html.parser
 import importlib

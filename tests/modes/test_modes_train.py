@@ -275,7 +275,7 @@ def test_a_workdir_below_a_file(trained, config, tmp_path):
 
 
 def test_augmentation_cannot_hide_a_trait(trained, birds):
-    """What is erased at most is smaller than the smallest part that tells a taxon."""
+    """The largest erased area is smaller than the smallest part that marks a taxon."""
     from importlib import import_module
 
     from PIL import Image

@@ -36,7 +36,7 @@ class Compared:
       areas: names of the areas of parts, among the pictures' values.
       chance: column -> accuracy of always the commonest taxon of the training images,
         NaN where these are not known.
-      unseen: rank -> pictures whose taxon no training image shows.
+      unseen: rank -> pictures of taxa without a training image.
     """
 
     table: Table
@@ -122,7 +122,7 @@ def measure(
 
 
 def _unseen(columns: Sequence[Column], records: Sequence[Record]) -> dict[str, int]:
-    """rank -> pictures whose taxon no training image of the trained models shows."""
+    """rank -> pictures of taxa without a training image of the trained models."""
     trained = [column for column in columns if not column.data.may_lack_taxa]
     if not trained:
         return {}

@@ -20,7 +20,7 @@ from hiercam_keras.runs.network import Network
 
 
 def chosen_records(data: RunData, settings: Settings) -> list[Record]:
-    """The pictures whose faithfulness is measured, the same for every model."""
+    """The pictures on which faithfulness is measured, the same for every model."""
     records = data.records(settings.split)
     count = settings.config.compare.faithfulness_images
     if count < 0 or count >= len(records):
