@@ -1,10 +1,12 @@
-"""Every field of an experiment, with its unit and range.
+"""Every field of an experiment, with its unit and range; see also sections/.
 
 The other files of this folder start from these values and change what differs. Any
 field can be set on the command line: `--config.train.epochs=3`.
 """
 
 from ml_collections import ConfigDict
+
+from .sections import curves, granularity, pretrain, study
 
 
 def get_config() -> ConfigDict:
@@ -170,35 +172,6 @@ def get_config() -> ConfigDict:
     coherence.max_loss = 0.0  # at or below: incoherent
     coherence.faithfulness_images = 32  # overlays with measured faithfulness; -1: all
 
-    config.study = study = ConfigDict()
-    study.ranks = ("species", "family")  # a model of each
-    study.seeds = (0, 1)  # and of each; all on the split of config.seed
-    study.habitats = ()  # data.synthetic.habitat_correlation; (): as it is
-    study.weights = ()  # model.weights to train from; (): as it is
-    study.overrides = ()  # (field, value) pairs, each tried at the first habitat
-    study.strides = (32, 16, 8)  # strides of the maps, from the same weights
-    study.layers = ("", "block5c_add")  # explained; "": the last activation
-    study.close = (
-        "block5c_add",
-        "hirescam",
-    )  # layer, method of a second measurement; (): none
-    study.methods = ("gradcam", "layercam", "hirescam", "gradcam++")
-
-    config.curves = curves = ConfigDict()  # on the first of study.habitats
-    curves.ranks = ("order", "family", "genus", "species")  # a model of each
-    curves.seeds = (0, 1)
-    curves.multi_rank = True  # and a model with a head for each of these ranks
-    curves.multi_seeds = ()  # of that model; (): as curves.seeds
-    curves.multi_overrides = ()  # variants of it: (field, value), or several of these
-    curves.weights = ()  # model.weights to train from, as "none"; (): as it is
-
-    config.sweep = sweep = ConfigDict()  # --mode=granularity; habitat likewise
-    sweep.ranks = ()  # that models are trained at; (): all with two taxa or more
-    sweep.seeds = (0, 1)
-    sweep.train_strides = ()  # output strides to train at; (): model.output_stride
-    sweep.strides = ()  # to view at besides; (): half of that, if no train_strides
-    sweep.target = "true"  # true (what WSOL asks: the class is known) | predicted
-
     config.guide = guide = ConfigDict()
     guide.layer = "auto"  # auto: one in the middle, by the backbone; "": the last one
     guide.method = "layercam"  # --method and --config.cam.layer beat these two
@@ -207,10 +180,8 @@ def get_config() -> ConfigDict:
     guide.num_siblings = 3  # shown next to it, the nearest first
     guide.num_sibling_patches = 6
 
-    config.pretrain = pretrain = ConfigDict()
-    pretrain.num_trees = 16  # random trees of birds that are learned at once
-    pretrain.phases = ((80, 2600), (128, 700))  # (image size in px, batches)
-    pretrain.batch_size = 32  # images
-    pretrain.learning_rate = 2e-3  # at its peak; cosine with a short warm-up
-    pretrain.checkpoint_minutes = 5.0
+    config.study = study.get_config()
+    config.curves = curves.get_config()
+    config.sweep = granularity.get_config()
+    config.pretrain = pretrain.get_config()
     return config
