@@ -12,13 +12,14 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import tables, wording
-from hiercam_keras.cam import map_scale, store, targets
+from hiercam_keras.cam import map_scale, store
 from hiercam_keras.data.records import Record
+from hiercam_keras.evaluation.regions import part_labels
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.evaluation.tabulate import stored, tabulate
 from hiercam_keras.modes.comparison.measure import right_or_none
 from hiercam_keras.modes.load import RunData
-from hiercam_keras.modes.make_maps import store_maps
+from hiercam_keras.modes.make_maps import make_steps
 from hiercam_keras.report import schema
 from hiercam_keras.runs import network as networks
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -84,15 +85,9 @@ def make(name: str, data: RunData, split: str, records: list[Record]) -> Steps:
     pictures = wording.count(len(records), "picture")
     logging.info("steps of %s for %s", data.run.path, pictures)
     network = networks.load(data.run, data.config)
-    question = "path:predicted:" + "+".join(ranks) + ":steps"
-    asked = targets.path(ranks=ranks)
-    folder, _ = store_maps(network, data, split, records, asked, question)
-    reader = store.open(folder)
+    reader = make_steps(network, data, split, records, ranks)
     known = tuple(record for record in records if record.example_id in reader)
-    parts = {}
-    if all(record.parts_path for record in known):
-        evidence = data.source.evidence or {}
-        parts = {f"part_{rank}": label for rank, (_, label) in evidence.items()}
+    parts = part_labels(data.source.evidence, known)
     table = tabulate(
         stored({rank: (reader, k) for k, rank in enumerate(ranks)}, known, bool(parts)),
         data.truth,

@@ -5,7 +5,7 @@ While the device explains one batch, the next one is decoded.
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,34 @@ def make_maps(
         question.method,
         question.layer,
     )
+
+
+def make_steps(
+    network: Network,
+    data: RunData,
+    split: str,
+    records: list[Record],
+    ranks: Sequence[str],
+    target: str = PREDICTED,
+) -> store.Reader:
+    """Makes the missing step maps of some records, from the root down the tree.
+
+    Args:
+      network: the run's.
+      data: the run's images.
+      split: of the records.
+      records: the images.
+      ranks: that the steps lead into, coarse to fine: the targets of the maps.
+      target: which leaf of the finest head they lead to, "predicted" or "true".
+    """
+    asks = None
+    if target == TRUE:
+        finest = network.finest
+        asks = lambda batch: targets.path(batch.labels[finest], ranks)  # noqa: E731
+    key = f"path:{target}:{'+'.join(ranks)}:steps"
+    asked = targets.path(ranks=ranks)
+    folder, _ = store_maps(network, data, split, records, asked, key, asks)
+    return store.open(folder)
 
 
 def known_records(data: RunData, records: list[Record], rank: str) -> list[Record]:

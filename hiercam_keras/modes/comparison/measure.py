@@ -13,6 +13,7 @@ from hiercam_keras.cam import store
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.measures import MEASURES
+from hiercam_keras.evaluation.regions import part_labels
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.evaluation.tabulate import stored, tabulate
 from hiercam_keras.metrics import classification, coherence, resampling
@@ -79,10 +80,7 @@ def measure(
     ]
     if not records:
         raise UserError(f"there is no picture of the {split} split with a map of each.")
-    parts = {}
-    if all(record.parts_path for record in records):
-        evidence = data.source.evidence or {}
-        parts = {f"part_{rank}": label for rank, (_, label) in evidence.items()}
+    parts = part_labels(data.source.evidence, records)
     table = tabulate(
         stored(readers, records, bool(parts), "numbers"),
         {column.name: column.data.truth for column in columns},

@@ -8,7 +8,7 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras.data.records import Record
-from hiercam_keras.evaluation.question import PREDICTED
+from hiercam_keras.evaluation.question import PREDICTED, Question
 from hiercam_keras.metrics.faithfulness.measure import Choices
 from hiercam_keras.modes import faithful
 from hiercam_keras.modes.comparison.columns import Column
@@ -55,11 +55,11 @@ def ask(
     own = rank if rank in data.run.ranks else network.finest
     plain = data.config.cam.method
     columns = []
-    for one, method in _questions(network, data, rank, ranks, order, own, settings):
+    for question in _questions(network, data, rank, ranks, order, own, settings):
+        one, method = question.rank, question.method
         logging.info("%s maps of %s, asked for %s", method, data.run.path, one)
         name = one if one == own else f"{own} asked for {one}"
         name += "" if method == plain else f", {method}"
-        question = replace(question_of(PREDICTED, one, data), method=method)
         folder, _ = make_maps(network, data, settings.split, question)
         scores = {}
         if chosen:
@@ -88,16 +88,16 @@ def _questions(
     order: Sequence[str],
     own: str,
     settings: Settings,
-) -> list[tuple[str, str]]:
-    """(rank, method) of each column of a run."""
-    plain = data.config.cam.method
-    asked = [(rank, plain)]
+) -> list[Question]:
+    """The question of each column of a run."""
+    asked = [question_of(PREDICTED, rank, data)]
     if rank == own:
         others = dict.fromkeys(settings.config.compare.methods)
-        asked += [(rank, method) for method in others if method != plain]
+        others.pop(asked[0].method, None)
+        asked += [replace(asked[0], method=method) for method in others]
     if rank == max(ranks, key=order.index) and rank in data.run.ranks:
         asked += [
-            (one, plain)
+            question_of(PREDICTED, one, data)
             for one in dict.fromkeys(ranks)
             if order.index(one) < order.index(rank)
             and one not in data.run.ranks
