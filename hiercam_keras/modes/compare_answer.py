@@ -206,15 +206,17 @@ def steps_sentence(lifts: Sequence[Lift], model: str) -> str:
       lifts: of plain maps and steps.
       model: of the steps, as "the species model".
     """
-    steps = [one for one in lifts if one.step == one.rank and math.isfinite(one.gain)]
+    steps = [
+        one for one in lifts if one.step == one.rank and math.isfinite(one.gain.value)
+    ]
     if not steps:
         return ""
     text = (
         f"Asked step by step what tells a taxon from its siblings, {model} looks at "
         "the part that carries the trait more than its plain map does"
     )
-    fewest = min(one.gain_estimate.groups for one in steps)
-    if all(one.gain_estimate.too_few for one in steps):
+    fewest = min(one.gain.groups for one in steps)
+    if all(one.gain.too_few for one in steps):
         text += f": {wording.too_few(fewest)}. It looks at "
         return text + "; ".join(map(_lift, steps)) + "."
     way = [_way(one) for one in steps]
@@ -225,31 +227,31 @@ def steps_sentence(lifts: Sequence[Lift], model: str) -> str:
 
 def _way(one: Lift) -> int:
     """1 or -1 for a significant gain or loss, 0 for none."""
-    if not compare_claims.significant(one.gain_estimate):
+    if not compare_claims.significant(one.gain):
         return 0
-    return 1 if one.gain > 0 else -1
+    return 1 if one.gain.value > 0 else -1
 
 
 def _lift(one: Lift) -> str:
     return (
-        f"{one.lift:.2f} times chance on the {spaced(one.part)} for the {one.rank} "
-        f"({wording.count(one.pictures, 'picture')})"
+        f"{one.lift.value:.2f} times chance on the {spaced(one.part)} for the "
+        f"{one.rank} ({wording.count(one.lift.n, 'picture')})"
     )
 
 
 def _gain(one: Lift) -> str:
-    found = one.gain_estimate
+    found = one.gain
     if found.too_few:
         return f"for the plain map {wording.too_few(found.groups)}"
     way = _way(one)
     if way:
         which = "more" if way > 0 else "less"
-        span = compare_claims.span(one.gain_low, one.gain_high, ".2f")
-        return f"{abs(one.gain):.2f} {which} than the plain map{span}"
-    span = wording.interval(one.gain_low, one.gain_high, "{:+.2f}")
+        span = compare_claims.span(found.low, found.high, ".2f")
+        return f"{abs(found.value):.2f} {which} than the plain map{span}"
+    span = wording.interval(found.low, found.high, "{:+.2f}")
     return (
         "no significant difference from the plain map: "
-        f"{wording.number(one.gain, '{:+.2f}')}{span}"
+        f"{wording.number(found.value, '{:+.2f}')}{span}"
     )
 
 

@@ -45,12 +45,16 @@ def on_parts(lifts: Sequence[Lift]) -> schema.Figure:
     panels, marked = {}, {}
     for one in lifts:
         title = f"{spaced(one.part)} ({one.rank})"
-        panels.setdefault(title, {})[one.map] = (one.lift, one.low, one.high)
+        panels.setdefault(title, {})[one.map] = (
+            one.lift.value,
+            one.lift.low,
+            one.lift.high,
+        )
         if one.step == one.rank:
             marked[title] = (one.map,)
     png = intervals.intervals_png(panels, "times chance", 1.0, marked)
-    steps = max((one.pictures for one in lifts if one.step), default=0)
-    plain = max((one.pictures for one in lifts if not one.step), default=0)
+    steps = max((one.lift.n for one in lifts if one.step), default=0)
+    plain = max((one.lift.n for one in lifts if not one.step), default=0)
     caption = f"Of the plain maps over {wording.count(plain, 'picture')}"
     if steps:
         caption += (

@@ -61,7 +61,7 @@ def lift_table(lifts: Sequence[Lift]) -> schema.Table:
     rows = []
     for name, known in by_map.items():
         cells = [_lift_cell(known.get(part), rank) for part, rank in parts.items()]
-        rows.append((name, _range(one.pictures for one in known.values()), *cells))
+        rows.append((name, _range(one.lift.n for one in known.values()), *cells))
     titles = (f"{spaced(part)} (tells the {rank})" for part, rank in parts.items())
     return schema.Table(
         "Where the evidence lies, in numbers",
@@ -70,16 +70,16 @@ def lift_table(lifts: Sequence[Lift]) -> schema.Table:
         "Share of the map's energy on a part, divided by the part's share of the "
         "picture: 1 is chance; of a step, on the part of its own rank, also the "
         "difference to the same model's plain map on the same pictures. "
-        f"{_intervals(one.species for one in lifts)} lifts.csv has all of it.",
+        f"{_intervals(one.lift.groups for one in lifts)} lifts.csv has all of it.",
     )
 
 
 def _lift_cell(one: Lift | None, rank: str) -> str | None:
-    if one is None or not np.isfinite(one.lift):
+    if one is None or not np.isfinite(one.lift.value):
         return None
-    cell = with_interval(Estimate(one.lift, one.low, one.high), "{:.2f}")
-    if one.step == rank and np.isfinite(one.gain):
-        gain = with_interval(one.gain_estimate, "{:+.2f}")
+    cell = with_interval(one.lift, "{:.2f}")
+    if one.step == rank and np.isfinite(one.gain.value):
+        gain = with_interval(one.gain, "{:+.2f}")
         cell = f"{cell}, {gain} to the plain map"
     return cell
 
