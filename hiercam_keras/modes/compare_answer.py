@@ -162,8 +162,8 @@ def place_sentence(
     measure = "energy_on_object" if inside else "heatmap_area"
     if inside:
         share = _percent(np.nanmean(table.pictures["object_area"]))
-        text = f"On the {noun}, which fills {share} of the picture, lie "
-        what = "of the evidence"
+        text = f"On the {noun}, which fills {share} of the picture, is "
+        what = "of the energy"
     elif compared.known(measure):
         text, what = "The hot part of the heatmap covers ", "of the picture"
     else:
@@ -212,8 +212,8 @@ def steps_sentence(lifts: Sequence[Lift], model: str) -> str:
     if not steps:
         return ""
     text = (
-        f"Asked step by step what tells a taxon from its siblings, {model} looks at "
-        "the part that carries the trait more than its plain map does"
+        f"Asked step by step what distinguishes a taxon from its siblings, {model} "
+        "looks at the part that carries the trait more than its plain map does"
     )
     fewest = min(one.gain.groups for one in steps)
     if all(one.gain.too_few for one in steps):

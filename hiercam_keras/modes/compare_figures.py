@@ -62,7 +62,7 @@ def on_parts(lifts: Sequence[Lift]) -> schema.Figure:
             "carries"
         )
     return schema.Figure(
-        "Where the evidence lies",
+        "Energy of the maps on the parts",
         png,
         "Energy on each part over chance, for each map, as in the table.",
         f"{caption}. From lifts.csv.",

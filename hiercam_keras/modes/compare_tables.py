@@ -62,9 +62,9 @@ def lift_table(lifts: Sequence[Lift]) -> schema.Table:
     for name, known in by_map.items():
         cells = [_lift_cell(known.get(part), rank) for part, rank in parts.items()]
         rows.append((name, _range(one.lift.n for one in known.values()), *cells))
-    titles = (f"{spaced(part)} (tells the {rank})" for part, rank in parts.items())
+    titles = (f"{spaced(part)} (marks the {rank})" for part, rank in parts.items())
     return schema.Table(
-        "Where the evidence lies, in numbers",
+        "Energy of the maps on the parts, in numbers",
         ("map", "pictures", *titles),
         tuple(rows),
         "Share of the map's energy on a part, divided by the part's share of the "

@@ -156,10 +156,10 @@ def _sentences(
         for rank in evidence.ranks
         if evidence.chosen(rank).any()
     }
-    told = ", ".join(f"{rank} {_share(answers)}" for rank, answers in right.items())
+    shares = ", ".join(f"{rank} {_share(answers)}" for rank, answers in right.items())
     first = (
-        f"Made of {wording.count(count, 'picture')} {seen}, which tells a taxon "
-        f"from its siblings in: {told}."
+        f"Made of {wording.count(count, 'picture')} {seen}, which distinguishes a "
+        f"taxon from its siblings in: {shares}."
     )
     finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
     every = data.records(split) if data.may_lack_taxa else evidence.records

@@ -230,7 +230,10 @@ def test_the_figures_show_the_rows_of_the_tables(compared):
         named = (row[name] for name in ("map", "step", "rank", "part"))
         lifts.append(Lift(*named, lift))
     figures = compare_figures.draw(summary, lifts)
-    assert [one.title for one in figures] == ["Accuracy", "Where the evidence lies"]
+    assert [one.title for one in figures] == [
+        "Accuracy",
+        "Energy of the maps on the parts",
+    ]
     text = (out / "index.html").read_text("utf-8")
     for figure in figures:
         assert base64.b64encode(figure.png).decode("ascii") in text

@@ -130,7 +130,7 @@ def test_a_difference_is_told_with_its_interval(numbers):
     assert first.startswith("Of 40 pictures that no model had learned from, the")
     assert "the species model names the right species in 90.0 % (85.0 % to" in first
     # The family model has 5 points more of its energy on the object.
-    assert second.startswith("On the object, which fills 30.0 % of the picture, lie 50")
+    assert second.startswith("On the object, which fills 30.0 % of the picture, is 50")
     assert "55.0 % when asked for the family: 5.0 points more (" in second
 
 
@@ -371,7 +371,7 @@ def test_lifts_and_gains_follow_from_the_tables(tmp_path):
     as_json = json.loads((tmp_path / "lifts.json").read_text())
     assert as_json[0]["gain"] is None and as_json[-1]["part"] == "patch"
     table = compare_tables.lift_table(found)
-    assert table.header == ("map", "pictures", "patch (tells the species)")
+    assert table.header == ("map", "pictures", "patch (marks the species)")
     assert [row[1] for row in table.rows] == ["40", "40", "40", "38"]
     assert table.rows[-1][2].endswith("+0.80 (+0.80 to +0.80) to the plain map")
 
