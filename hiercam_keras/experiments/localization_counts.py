@@ -18,8 +18,7 @@ from hiercam_keras.evaluation.localization import look
 from hiercam_keras.evaluation.question import Question
 from hiercam_keras.metrics.localization import IOU_THRESHOLDS, box_columns
 from hiercam_keras.metrics.localization_accumulator import Tally
-from hiercam_keras.modes.load import RunData, make_loader
-from hiercam_keras.progress import progress
+from hiercam_keras.modes.load import RunData
 
 
 @dataclass(frozen=True)
@@ -57,25 +56,14 @@ def count(explain: Any, question: Question, data: RunData, split: str) -> Found:
     records = [one for one in data.records(split) if one.example_id in marked]
     finest = data.taxonomy.ranks[-1]
     tally = Tally(data.taxonomy.num_labels(finest))
-    with make_loader(
-        records,
-        data.taxonomy,
-        data.config,
-        batch_size=data.config.cam.batch_size,
-        once=True,
-        layout="localization",
-    ) as fed:
-        for batch in progress(
-            fed.epoch(0), len(records), "boxes", count=lambda b: b.mask.sum()
-        ):
-            asked = question.asks(batch.labels)
-            cams = explain(batch.images, asked, question.method).cams[:, 0]
-            for row in np.flatnonzero(batch.mask):
-                truth = ground_truth.in_map(
-                    marked[batch.example_ids[row]], options.size
-                )
-                looked = look(tally, cams[row], options)
-                tally.add(looked, truth, int(batch.labels[finest][row]))
+    batch_size = data.config.cam.batch_size
+    for batch, rows in data.batches(records, "boxes", batch_size, "localization"):
+        asked = question.asks(batch.labels)
+        cams = explain(batch.images, asked, question.method).cams[:, 0]
+        for row in rows:
+            truth = ground_truth.in_map(marked[batch.example_ids[row]], options.size)
+            looked = look(tally, cams[row], options)
+            tally.add(looked, truth, int(batch.labels[finest][row]))
     pixels = tally.pixels["mask"]
     groups = tally.column("group")[np.isfinite(tally.column("mask_area"))]
     return Found(

@@ -80,8 +80,7 @@ def make(name: str, data: RunData, split: str, records: list[Record]) -> Steps:
       split: of the records.
       records: the pictures.
     """
-    finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
-    ranks = choices(data.taxonomy, finest)
+    ranks = choices(data.taxonomy, data.finest)
     pictures = wording.count(len(records), "picture")
     logging.info("steps of %s for %s", data.run.path, pictures)
     network = networks.load(data.run, data.config)

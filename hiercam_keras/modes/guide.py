@@ -161,7 +161,7 @@ def _sentences(
         f"Made of {wording.count(count, 'picture')} {seen}, which distinguishes a "
         f"taxon from its siblings in: {shares}."
     )
-    finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
+    finest = data.finest
     every = data.records(split) if data.may_lack_taxa else evidence.records
     blind = data.unanswerable(
         every, [finest], then="are left out at every rank: a guide needs whole lineages"

@@ -22,9 +22,6 @@ from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
 from hiercam_keras.runs.network import Network
 
-_SCORES = {"auto": "own", "marginal": "marginal"}  # of the config -> of a Question
-_KEYS = {score: name for name, score in _SCORES.items()}
-
 
 def question_of(asked: str, rank: str | None, data: RunData) -> Question:
     """Reads --target and --target_rank; score, method and layer are the config's.
@@ -35,7 +32,7 @@ def question_of(asked: str, rank: str | None, data: RunData) -> Question:
       UserError: a taxon that is not known, or a rank that the model cannot answer.
     """
     config = data.config.cam
-    finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
+    finest = data.finest
     if asked not in (PREDICTED, TRUE):
         rank, label = data.taxonomy.find(asked, rank)
         asked = "/".join(data.taxonomy.prefixes(rank)[label])
@@ -46,9 +43,8 @@ def question_of(asked: str, rank: str | None, data: RunData) -> Question:
             f"the model of {data.run.path} {data.run.heads} "
             f"and cannot answer for {rank!r}. It can for {', '.join(known)}."
         )
-    score = _SCORES.get(config.score, config.score)
     layer = config.layer or None
-    return Question(rank, "label", asked, score, config.method, layer)
+    return Question(rank, "label", asked, data.score, config.method, layer)
 
 
 def make_maps(
@@ -74,7 +70,8 @@ def make_maps(
     if question.target == TRUE:
         records = known_records(data, records, question.rank)
         asks = lambda batch: question.asks(batch.labels)  # noqa: E731
-    key = f"{question.rank}:{question.target}:{_KEYS[question.score]}"
+    score = "auto" if question.score == "own" else question.score
+    key = f"{question.rank}:{question.target}:{score}"
     return store_maps(
         network,
         data,

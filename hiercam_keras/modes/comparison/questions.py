@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 from absl import logging
 
 from hiercam_keras.data.records import Record
@@ -12,7 +11,7 @@ from hiercam_keras.evaluation.question import PREDICTED, Question
 from hiercam_keras.metrics.faithfulness.measure import Choices
 from hiercam_keras.modes import faithful
 from hiercam_keras.modes.comparison.columns import Column
-from hiercam_keras.modes.load import RunData
+from hiercam_keras.modes.load import RunData, drawn
 from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
@@ -21,12 +20,8 @@ from hiercam_keras.runs.network import Network
 
 def chosen_records(data: RunData, settings: Settings) -> list[Record]:
     """The pictures on which faithfulness is measured, the same for every model."""
-    records = data.records(settings.split)
     count = settings.config.compare.faithfulness_images
-    if count < 0 or count >= len(records):
-        return records
-    rng = np.random.default_rng(settings.config.seed)
-    return [records[i] for i in np.sort(rng.permutation(len(records))[:count])]
+    return drawn(data.records(settings.split), count, settings.config.seed)
 
 
 def ask(
