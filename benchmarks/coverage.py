@@ -3,9 +3,9 @@
     python -m benchmarks.coverage --trials=2000 --seed=0
 
 Draws data sets of 5, 10, 20 and 50 groups (species) with unequal numbers of images from
-populations whose true value is known, and counts the data sets whose interval contains
-it. `ours` is `metrics.resampling` as the program calls it. The table of docs/METRICS.md
-is made by the command above; `--trials=50` shows within seconds that it runs.
+populations with a known true value, and counts the intervals that contain it. `ours` is
+`metrics.resampling` as the program calls it. The command above makes the table of
+docs/METRICS.md; `--trials=50` shows within seconds that it runs.
 """
 
 import argparse

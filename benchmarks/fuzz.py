@@ -4,9 +4,9 @@
     python -m benchmarks.fuzz names -max_total_time=60
 
 The targets are names, tables, metadata (of model files), models (their zip), choe
-(metadata of boxes) and images; what follows goes to libFuzzer. An input that ends in
-anything but an answer or a `UserError` of one line is written to a file and told. The
-same parsers are fuzzed a little in every run of the tests, by hypothesis.
+(metadata of boxes) and images; what follows goes to libFuzzer. An input with a result
+other than an answer or a `UserError` of one line is written to a file and reported.
+The same parsers are fuzzed a little in every run of the tests, by hypothesis.
 """
 
 import io
@@ -109,7 +109,7 @@ def check(target: str, content: bytes, folder: Path) -> None:
     """Feeds a target; returns if it answered or refused as it should.
 
     Raises:
-      Exception: whatever else came of it.
+      Exception: any other error of the code under test.
     """
     from hiercam_keras.errors import UserError
 

@@ -1,7 +1,7 @@
 """Input pipelines side by side: decode, resize and augment generated 500-pixel JPEGs.
 
     python -m benchmarks.input_pipeline --torch_python=/path/to/python   # 4,000 images
-    python -m benchmarks.input_pipeline --table    # docs/DATA_PIPELINE.md anew
+    python -m benchmarks.input_pipeline --table    # rewrites docs/DATA_PIPELINE.md
 
 Ours by tf.data and by Pillow threads, each also from the cache of decoded images, and
 PyTorch's DataLoader with the original recipe's transforms. Every pipeline lives in a

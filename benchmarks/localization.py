@@ -6,7 +6,7 @@ The loop is what the reference evaluator of weakly supervised localization does 
 al. 2020, arXiv:2001.07437): for every map and every threshold cut the map, find the
 contours, put a box around each, and take IoUs; once for the largest region (MaxBoxAcc)
 and once more for the best of all (MaxBoxAccV2), where ours gives both at once. It
-takes the maxima of the IoUs anew for each threshold; a leaner loop, which does not, is
+takes the maxima of the IoUs again for each threshold; a leaner loop, which does not, is
 timed too. One thread each, OpenCV's too, and time of the processor. The counts have to
 be the same, or there is no figure. `--store=FOLDER` takes the cams of a map store, too:
 the noise of the synthetic ones makes more regions than a trained network's maps have.
@@ -75,7 +75,7 @@ def loop(pairs: list[tuple], every: bool, lean: bool = True) -> np.ndarray:
     """Right maps by IoU and threshold: by the best region, or by the largest.
 
     With `lean` the IoUs of a map are cut into thresholds at once; without it their
-    maxima are taken anew for each threshold, which is how the reference does it.
+    maxima are taken again for each threshold, which is how the reference does it.
     """
     right = np.zeros((len(IOU_THRESHOLDS), len(THRESHOLDS)), np.int64)
     for score_map, truth in pairs:

@@ -4,10 +4,10 @@
 
 Runs our own peer under JAX's profiler and adds up the events of the compiled program's
 thunks by the layer and the kind of work that XLA's metadata names for them. Times are
-of all threads together, so they may add up to more than the wall time, which is told
-beside them. A fusion counts for the op that XLA names it by, its last one; of a loop
-the steps count, not the loop around them. (Not named profile.py, which would hide a
-module of the standard library.)
+of all threads together, so they may add up to more than the wall time, which is
+printed next to them. A fusion counts for the op that XLA names it by, its last one; of
+a loop the steps count, not the loop around them. (Not named profile.py, which would
+hide a module of the standard library.)
 """
 
 import argparse
@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--calls", type=int, default=3)
-    parser.add_argument("--top", type=int, default=15, help="single ops that are told")
+    parser.add_argument("--top", type=int, default=15, help="ops to list")
     flags = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         jax.config.update("jax_enable_compilation_cache", False)

@@ -6,7 +6,7 @@ Several files of one machine become one page.
 
 A ratio is taken within a round, between blocks that ran seconds apart, so that a slow
 minute of the machine slows both; the median of the rounds' ratios is what counts, and
-the lowest and highest stand beside it.
+the lowest and highest are given next to it.
 """
 
 import json

@@ -41,7 +41,7 @@ log = logging.getLogger("benchmarks")
 
 
 class PeerError(RuntimeError):
-    """A peer could not do what it was told; the run goes on without it."""
+    """A peer could not do its task; the run continues without it."""
 
 
 class Peer:
@@ -217,7 +217,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def installed(names: list[str], python: str) -> list[str]:
-    """The peers whose packages there are; the others are told and left out."""
+    """The peers with installed packages; the others are reported and left out."""
     kept = []
     for name in names:
         package = PEERS[name]

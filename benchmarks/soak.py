@@ -158,7 +158,7 @@ def progress(mode: str, run: Path) -> int:
 
 
 def newest(run: Path) -> tuple[int, int, int] | None:
-    """Step and epoch (from 1) that the newest checkpoint tells, and its number."""
+    """Step and epoch (from 1) of the newest checkpoint, and its number."""
     number = progress("train", run)
     if not number:
         return None
@@ -168,7 +168,7 @@ def newest(run: Path) -> tuple[int, int, int] | None:
 
 
 def shards(run: Path) -> dict[str, tuple[int, int]]:
-    """Inode and time of each shard of maps: other ones if it was made anew."""
+    """Inode and time of each shard of maps: they change if it was written again."""
     found = {}
     for path in run.glob("maps/*/shard-*.npz"):
         status = path.stat()

@@ -21,8 +21,8 @@ import numpy as np
 from benchmarks import machine
 from hiercam_keras.cam import store
 from hiercam_keras.data import geometry
-from hiercam_keras.modes.localize_scoring import score_store
-from hiercam_keras.modes.localize_truth import Marked
+from hiercam_keras.evaluation.ground_truth import Marked
+from hiercam_keras.evaluation.localization import score_store
 from hiercam_keras.taxonomy.lineage import Lineage
 
 CELLS = 8

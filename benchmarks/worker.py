@@ -44,7 +44,7 @@ def peak_memory() -> float:
 
 
 def forget_peak() -> None:
-    """`peak_memory` begins anew, where the kernel can do that."""
+    """Resets `peak_memory`, where the kernel supports it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -70,7 +70,7 @@ def warm_up(run: Callable[[int], None], calls: int) -> None:
 
 
 def _resident() -> int:
-    """Pages in memory; 0 where the kernel does not tell."""
+    """Pages in memory; 0 where the kernel does not report it."""
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[1]) if statm.is_file() else 0
 
@@ -140,7 +140,7 @@ class Worker:
     def do_memory(self) -> dict[str, float]:
         """Peak memory of the calls since the last task was prepared, and before that.
 
-        A peer on a GPU tells what the accelerator held by a function of its own.
+        A peer on a GPU reports the accelerator's memory by a function of its own.
         """
         device = getattr(self.peer, "device_memory", lambda: None)()
         peaks = {"mib": peak_memory(), "first_call_mib": self.first_peak}
@@ -154,7 +154,7 @@ class Worker:
 def main(peer: str, case: str) -> None:
     """Serves until standard input ends."""
     end_with_parent()
-    # Whatever a library prints goes to standard error; answers have this to themselves.
+    # Output of libraries goes to standard error; this stream holds answers only.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     worker = None
@@ -162,7 +162,7 @@ def main(peer: str, case: str) -> None:
         try:
             worker = worker or Worker(peer, Case(**json.loads(case)))
             answer = worker.answer(json.loads(line))
-        except Exception as error:  # told to the orchestrator, which goes on without
+        except Exception as error:  # reported to the orchestrator, which continues
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)

@@ -1,4 +1,4 @@
-"""Every field of an experiment, with its unit and range.
+"""Every field of an experiment, with its unit and range; see also sections/.
 
 The other files of this folder start from these values and change what differs. Any
 field can be set on the command line: `--config.train.epochs=3`.
@@ -6,13 +6,15 @@ field can be set on the command line: `--config.train.epochs=3`.
 
 from ml_collections import ConfigDict
 
+from .sections import curves, granularity, pretrain, study
+
 
 def get_config() -> ConfigDict:
     """Returns the defaults, which a config file then changes."""
     config = ConfigDict()
     config.name = "default"  # names the folder of the runs
     config.seed = 0  # of split, shuffling, augmentation and initial weights
-    config.runs_dir = "runs"  # where run folders lie
+    config.runs_dir = "runs"  # parent of the run folders
 
     config.data = data = ConfigDict()
     data.source = "image_folder"  # a name in hiercam_keras/data/sources/__init__.py,
@@ -23,14 +25,14 @@ def get_config() -> ConfigDict:
     data.parts = ()  # inat2021: folders to read; (): bird_train|train_mini|train, val
     data.manual_dir = ""  # cub200, tfds_birds: archives; "": downloads/manual in root
     data.table = ""  # csv_table: the CSV file; "": what data.root names or holds
-    data.ranks = ()  # rank columns of a table; (): those that names and values tell
+    data.ranks = ()  # rank columns of a table; (): inferred from names and values
     data.lineages = ""  # image_folder: CSV with the column folder and one for each rank
     # camtrap_dp, darwin_core, inaturalist: with scientific_name in place of folder
     data.max_unread_share = 0.05  # of a table's rows that may be left out for faults
     data.noun = "object"  # what pictures show, in sentences: "bird", "plant"
     data.homonyms = "error"  # error | keep: one species in two places, two spellings
     data.boxes = boxes = ConfigDict()  # of boxes.csv and of the table's columns
-    boxes.convention = "auto"  # auto | xyxy | xywh; auto: as header and numbers tell
+    boxes.convention = "auto"  # auto | xyxy | xywh; auto: by header and numbers
     boxes.units = "auto"  # auto | pixels | relative (shares of the image's sides)
     data.image_size = 224  # px, the side of the square that the model sees
     data.batch_size = 32  # images
@@ -47,7 +49,7 @@ def get_config() -> ConfigDict:
     data.cache_mb = 512  # decoded images kept in memory, if all of them fit
     data.disk_cache = ""  # of decoded images: "" (none) | auto | a folder
     data.sampling = "none"  # none | balanced | sqrt: how often a class is drawn
-    data.sampling_rank = ""  # whose classes; "": the finest that is trained
+    data.sampling_rank = ""  # rank of the classes; "": the finest that is trained
     data.max_bad_share = 0.05  # share of files that may turn bad during a run
     data.choe = choe = ConfigDict()  # of source=choe: metadata as Choe et al. have them
     choe.metadata = ""  # folder with train/, val/, test/, or one of these
@@ -113,7 +115,7 @@ def get_config() -> ConfigDict:
     train.filter_loss = 0.0  # weight of the interpretable-CNN loss on the CAM layer
     train.filter_targets = "all"  # all templates | category: the paper's approximation
     train.freeze_through = ""  # name of the last frozen layer; "": none
-    train.reestimate_batches = 0  # whose BN statistics count at the end; 0: as trained
+    train.reestimate_batches = 0  # that set the final BN statistics; 0: as trained
     train.checkpoint_minutes = 10.0  # between checkpoints, besides one an epoch
     train.checkpoint_steps = 0  # the same in steps; 0: by the clock alone
     train.checkpoint_keep = 3  # latest checkpoints that are kept, and the best
@@ -129,7 +131,7 @@ def get_config() -> ConfigDict:
     cam.layer = ""  # "": the backbone's last activation
     cam.batch_size = 32  # images
     cam.score = "auto"  # auto (the rank's own head) | marginal (the finest head)
-    cam.num_overlays = 32  # pictures written beside the maps; -1: all
+    cam.num_overlays = 32  # pictures written with the maps; -1: all
     cam.overlay_format = "jpg"  # jpg | png
 
     config.predict = predict = ConfigDict()
@@ -141,7 +143,7 @@ def get_config() -> ConfigDict:
     localize.size_order = "auto"  # of its image_sizes.txt: auto | wh | hw
     localize.box_order = "auto"  # of its localization.txt: auto | xyxy | xxyy
     localize.images = ""  # folder of the metadata's images and masks; may stay empty
-    localize.maps = ""  # a map store of whole images; "": the run's own, made anew
+    localize.maps = ""  # a map store of whole images; "": computed from the run
     localize.val_maps = ""  # another one, on which the threshold is chosen
     localize.profile = "wsol"  # wsol | hiercam | pytorch_grad_cam: map to scores
     localize.size = 224  # px, the side of the maps that are scored
@@ -152,7 +154,7 @@ def get_config() -> ConfigDict:
     config.compare = compare = ConfigDict()
     compare.num_images = 1000  # pictures on the page, drawn by the seed; -1: all
     compare.num_extreme = 12  # and as many of the most and the least agreeing ones
-    compare.methods = ()  # CAM methods besides cam.method, set beside it
+    compare.methods = ()  # further CAM methods, next to cam.method
     compare.faithfulness_images = 32  # by the seed; -1: all, 0: none. Dozens of passes
 
     config.faithfulness = faithfulness = ConfigDict()
@@ -193,7 +195,7 @@ def get_config() -> ConfigDict:
     coherence.max_stray = 0.05  # at or below: incoherent
     coherence.min_gain = 0.1  # of faithfulness over a random order: coherent
     coherence.max_loss = 0.0  # at or below: incoherent
-    coherence.faithfulness_images = 32  # overlays whose faithfulness counts; -1: all
+    coherence.faithfulness_images = 32  # overlays with measured faithfulness; -1: all
 
     config.believe = believe = ConfigDict()  # how far down answers are believed
     believe.rule = "calibrated"  # by --mode=calibrate; or rollup: SpeciesNet's
@@ -201,44 +203,16 @@ def get_config() -> ConfigDict:
     believe.confidence_level = 0.9  # of the guarantee
     believe.calibration = 0.0  # share of val that training keeps apart for it
 
-    config.study = study = ConfigDict()
-    study.ranks = ("species", "family")  # a model of each
-    study.seeds = (0, 1)  # and of each; all on the split of config.seed
-    study.habitats = ()  # data.synthetic.habitat_correlation; (): as it is
-    study.weights = ()  # model.weights to train from; (): as it is
-    study.overrides = ()  # (field, value) pairs, each tried at the first habitat
-    study.strides = (32, 16, 8)  # at which the same weights are looked through
-    study.layers = ("", "block5c_add")  # explained; "": the last activation
-    study.close = ("block5c_add", "hirescam")  # layer, method of a 2nd look; (): none
-    study.methods = ("gradcam", "layercam", "hirescam", "gradcam++")
-
-    config.curves = curves = ConfigDict()  # on the first of study.habitats
-    curves.ranks = ("order", "family", "genus", "species")  # a model of each
-    curves.seeds = (0, 1)
-    curves.multi_rank = True  # and a model with a head for each of these ranks
-    curves.multi_seeds = ()  # of that model; (): as curves.seeds
-    curves.multi_overrides = ()  # variants of it: (field, value), or several of these
-    curves.weights = ()  # model.weights to train from, as "none"; (): as it is
-
-    config.sweep = sweep = ConfigDict()  # --mode=granularity; habitat likewise
-    sweep.ranks = ()  # that models are trained at; (): all with two taxa or more
-    sweep.seeds = (0, 1)
-    sweep.train_strides = ()  # output strides to train at; (): model.output_stride
-    sweep.strides = ()  # to view at besides; (): half of that, if no train_strides
-    sweep.target = "true"  # true (what WSOL asks: the class is known) | predicted
-
     config.guide = guide = ConfigDict()
     guide.layer = "auto"  # auto: one in the middle, by the backbone; "": the last one
     guide.method = "layercam"  # --method and --config.cam.layer beat these two
     guide.patch = 0.3  # side of a patch over that of the model's picture, 0..1
     guide.num_patches = 12  # of a taxon
-    guide.num_siblings = 3  # shown beside it, the nearest first
+    guide.num_siblings = 3  # shown next to it, the nearest first
     guide.num_sibling_patches = 6
 
-    config.pretrain = pretrain = ConfigDict()
-    pretrain.num_trees = 16  # random trees of birds that are learned at once
-    pretrain.phases = ((80, 2600), (128, 700))  # (image size in px, batches)
-    pretrain.batch_size = 32  # images
-    pretrain.learning_rate = 2e-3  # at its peak; cosine with a short warm-up
-    pretrain.checkpoint_minutes = 5.0
+    config.study = study.get_config()
+    config.curves = curves.get_config()
+    config.sweep = granularity.get_config()
+    config.pretrain = pretrain.get_config()
     return config

@@ -32,13 +32,13 @@ strides x 2 seeds = 28 trainings, 38.6 million images. At an assumed 1,000 image
 second that is 10.7 hours, and 10.7 x 1,000 / (img/s) at any other rate. The assumption
 is none that was measured: NVIDIA publishes 1,078 (TF32) and 2,489 (mixed precision)
 images a second for training EfficientNet-B0 in PyTorch on one A100 80GB; ResNet50 at
-stride 16 is the heavier network. The log of the first epoch tells the true rate. Maps
+stride 16 is the heavier network. The log of the first epoch has the true rate. Maps
 of 25,000 images for each of the 28 models come on top. On a CPU this is weeks.
 
 Not measured here: anything on the real data, which cannot be had in the build
 environment, and anything on a GPU. Tested here: this config, with a tiny network, on
-drawn birds in the same format. The hyperparameters are ours, not those of the paper,
-whose code was never published.
+drawn birds in the same format. The hyperparameters are ours: those of the
+paper are unknown, as its code was not published.
 
 Localization looks at whole images resized without a crop; training crops as usual.
 """

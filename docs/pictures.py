@@ -34,7 +34,7 @@ NEEDED = {
 
 
 def save_jpeg(image: Image.Image, name: str, width: int) -> None:
-    """Writes a picture, made smaller to `width` pixels, and tells its size."""
+    """Writes a picture, reduced to `width` pixels, and prints its size."""
     height = round(image.height * width / image.width)
     image = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
     path = IMAGES / name

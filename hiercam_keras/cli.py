@@ -124,7 +124,7 @@ def _parse(argv: list[str]) -> list[str]:
         words = words.replace(" Did", ". Did").replace(" ?", "?")
         words += "" if words.endswith("?") else "."
         place = config_files.folder() / "default.py"
-        _fail(f"the config has no field {words} {place} lists all fields.")
+        _fail(f"the config has no field {words} {place} and sections/ list all fields.")
     except _WRONG as error:
         _fail(f"{' '.join(str(error).split())} (--help lists the flags)")
     if len(rest) > 1:

@@ -27,6 +27,11 @@ def plural(noun: str) -> str:
     return noun + ("es" if last.endswith(("s", "x", "ch", "sh")) else "s")
 
 
+def spaced(name: str) -> str:
+    """A name from a table in a sentence: `bill_and_tail` -> `bill and tail`."""
+    return name.replace("_", " ")
+
+
 def count(number: int, noun: str) -> str:
     """A number with its noun: `1 image`, `2 images`, `1 species`."""
     return f"{number} {noun if number == 1 else plural(noun)}"

@@ -84,7 +84,8 @@ def birds(tmp_path):
 
 def test_the_wheel_holds_one_copy_of_every_config(wheel):
     names = [name for name in zipfile.ZipFile(wheel).namelist() if "configs/" in name]
-    wanted = {f"hiercam_keras/configs/{one.name}" for one in ROOT.glob("configs/*.py")}
+    files = ROOT.glob("configs/**/*.py")
+    wanted = {f"hiercam_keras/{one.relative_to(ROOT).as_posix()}" for one in files}
     assert sorted(names) == sorted(wanted)
 
 

@@ -23,7 +23,7 @@ CLASSES = (
     "00001_Animalia_Chordata_Aves_Anseriformes_Anatidae_Cygnus_olor",
     "00042_Animalia_Chordata_Aves_Piciformes_Picidae_Picus_viridis",
 )
-# Runs main.py in a process that tells at its end which heavy modules it imported.
+# Runs main.py in a process that prints at its end which heavy modules it imported.
 TELLING = f"""
 import atexit, runpy, sys
 atexit.register(lambda: print("IMPORTED", [n for n in {HEAVY} if n in sys.modules]))
@@ -180,7 +180,7 @@ def test_prepare_has_no_chatter_and_needs_no_network(main, folder, tmp_path):
         assert re.match(r"Scanning 5|warning: 1 of 5 image files are left out", line), (
             line
         )
-    # What was learned lies in the cache, and nothing beside the images.
+    # What was learned is in the cache; nothing is written next to the images.
     assert {one.name for one in tmp_path.iterdir()} == {"birds", "cache"}
     assert sorted(one.name for one in folder.iterdir()) == sorted(CLASSES)
 

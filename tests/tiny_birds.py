@@ -90,7 +90,7 @@ def run(mode: str, config: Any, *, fields: dict | None = None, **flags: Any) -> 
 
 
 _ROOT = Path(__file__).parent.parent
-# main.py with the tiny network known to it: a program for `python -c`. What stands for
+# main.py with the tiny network known to it: a program for `python -c`. What replaces
 # HOOK runs when the process is prepared; the tests' own settings come first.
 MAIN = f"""
 import sys

@@ -48,7 +48,7 @@ def load(case: Case) -> Callable[[], torch.Tensor]:
 
 
 def wait(case: Case) -> None:
-    """Until the device has done what it was told."""
+    """Waits until the device has finished its queue."""
     if case.device == "gpu":
         torch.cuda.synchronize()
 
@@ -141,7 +141,7 @@ def device_memory() -> float | None:
 
 
 def versions(case_model: str = "auto") -> dict[str, str]:
-    """Versions of what counts here, and whose EfficientNet-B0 it is."""
+    """Versions of the packages that matter, and the source of EfficientNet-B0."""
     found = {"torch": torch.__version__}
     source = torch_model.build(case_model)[2]
     return {**found, "EfficientNet-B0 in PyTorch": source}

@@ -119,7 +119,7 @@ _SOURCES = {"timm": _timm, "torchvision": _torchvision, "own": _own}
 
 
 def build(source: str = "auto") -> tuple[nn.Module, nn.Module, str]:
-    """The model, its module whose output is the last activation, and where it is from.
+    """The model, its module of the last activation, and its source.
 
     Args:
       source: "timm", "torchvision", "own", or "auto": the first of them that can be

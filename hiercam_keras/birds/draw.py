@@ -17,7 +17,7 @@ from hiercam_keras.birds.traits import Look, WingPattern
 
 SUPERSAMPLE = 2
 
-PARTS = ("background", "body", "bill_tail", "wing", "patch", "legs")
+PARTS = ("background", "body", "bill_and_tail", "wing", "patch", "legs")
 
 # Region -> (number, part). Regions have a color each, parts are what masks show.
 _REGIONS = {

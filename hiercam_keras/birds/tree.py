@@ -20,7 +20,7 @@ RANKS = ("order", "family", "genus", "species")
 # The part that shows the trait of each rank in the embedded tree, and its label.
 EVIDENCE = (
     ("order", "body", 1),
-    ("family", "bill_tail", 2),
+    ("family", "bill_and_tail", 2),
     ("genus", "wing", 3),
     ("species", "patch", 4),
 )

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from hiercam_keras.data import augment, decode, disk_cache, resize_windows
+from hiercam_keras.data import augment, decode, disk_cache
 from hiercam_keras.data.batch_plan import Job, Plan
 from hiercam_keras.progress import progress
 
@@ -93,25 +93,21 @@ class ArrayReader:
             window = self._decoded.get(index, where.extent[index])
         elif self._cache is None:
             # Without a cache only the crop is decoded.
-            window = self._read(index, crop, (where.size, where.size), drawn.flip)
+            window = self._job.read(index, crop, (where.size, where.size), drawn.flip)
             crop, drawn = (0, 0), drawn._replace(flip=(False, False))
         else:
             window = self._window(index)
         return augment.apply(window, crop, drawn, where.size, self._job.recolor)
 
     def _open_disk(self):
-        job = self._job
-        settings = {"pipeline": "arrays", "reduce": job.reduce}
-        return disk_cache.open_or_make(
-            job.disk, job.paths, job.windows, settings, self._fill
-        )
+        return disk_cache.open_or_make(self._job, "arrays", self._fill)
 
     def _fill(self, pixels, starts):
         """Writes all windows to their places; returns False for unreadable files."""
 
         def one(index):
             try:
-                window = self._read(index).ravel()
+                window = self._job.read(index).ravel()
             except decode.BadImage:
                 return False
             pixels[starts[index] :][: len(window)] = window
@@ -123,12 +119,5 @@ class ArrayReader:
 
     def _window(self, index):
         if index not in self._cache:
-            self._cache[index] = self._read(index)
+            self._cache[index] = self._job.read(index)
         return self._cache[index]
-
-    def _read(self, index, first=(0, 0), count=None, flip=(False, False)):
-        job = self._job
-        path = job.paths[index]
-        return resize_windows.read(
-            path, job.windows, index, first, count, job.reduce, flip
-        )

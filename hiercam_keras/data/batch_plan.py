@@ -5,7 +5,7 @@ several processes can each read their rows of the same batches.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -58,6 +58,17 @@ class Job(NamedTuple):
     cache_bytes: int
     reduce: bool
     disk: Path | None = None
+
+    def read(
+        self,
+        index: int,
+        first: Sequence[int] = (0, 0),
+        count: Sequence[int] | None = None,
+        flip: Sequence[bool] = (False, False),
+    ) -> np.ndarray:
+        """A part of the window of an example, see `resize_windows.read`."""
+        path, where = self.paths[index], self.windows
+        return resize_windows.read(path, where, index, first, count, self.reduce, flip)
 
 
 class Reader(Protocol):

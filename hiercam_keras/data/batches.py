@@ -23,8 +23,8 @@ class Batch(NamedTuple):
     Attributes:
       images: uint8 (B, S, S, 3), RGB.
       labels: rank -> int32 (B,).
-      example_ids: B ids; a stand-in has the id of the example that it repeats.
-      mask: bool (B,); False for padding and stand-ins.
+      example_ids: B ids; a replacement has the id of the example that it repeats.
+      mask: bool (B,); False for padding and replacements.
       geometry: float32 (B, 7), see `geometry.Geometry.from_row`.
       weights: rank -> float32 (B,) of the losses; None for equal weights.
     """
@@ -120,7 +120,7 @@ class Loader:
         self.close()
 
     def _without_bad(self, plans) -> Iterator[Plan]:
-        """Plans with stand-ins for files that are known to be unreadable."""
+        """Plans with replacements for files that are known to be unreadable."""
         for plan in plans:
             mask = plan.mask & ~self._bad[plan.indices]
             yield plan.take(self._stand_ins(plan))._replace(mask=mask)

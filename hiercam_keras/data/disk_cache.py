@@ -18,14 +18,14 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from absl import logging
 
 from hiercam_keras import locks, workdir
 from hiercam_keras.cache_folder import cache_folder, expanded
-from hiercam_keras.data import resize_windows
+from hiercam_keras.data.batch_plan import Job
 from hiercam_keras.errors import UserError
 
 SCHEMA_VERSION = 1
@@ -83,27 +83,21 @@ def folder_of(setting: str, cache_dir: str, num_bytes: int, memory: int) -> Path
 
 
 def open_or_make(
-    folder: Path,
-    paths: list[str],
-    where: resize_windows.Windows,
-    settings: dict[str, Any],
-    fill: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    job: Job, pipeline: str, fill: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> Windows:
     """The windows of all examples, read from disk or created.
 
     Args:
-      folder: of all caches.
-      paths: N files.
-      where: their windows.
-      settings: further JSON values that affect the pixels.
+      job: its `disk` is the folder of all caches.
+      pipeline: that computes the pixels.
       fill: writes all windows into `pixels` at `starts` and returns `good`.
 
     Raises:
       UserError: the disk lacks the room.
     """
-    place = folder / _key(paths, where, settings)
-    lengths = where.extent.astype(np.int64).prod(axis=1) * 3
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+    folder, where = job.disk, job.windows
+    settings = {"pipeline": pipeline, "reduce": job.reduce}
+    place, starts = folder / _key(job.paths, where, settings), where.starts
     found = _open(place, starts, where.num_bytes)
     if found is None:
         workdir.make_dir(folder, workdir.DECODED_FLAG)

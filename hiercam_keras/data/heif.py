@@ -15,7 +15,7 @@ HEAD = 64  # bytes that `is_heif` looks at
 
 
 def is_heif(head: bytes) -> bool:
-    """Whether a file that begins so is HEIF, whatever its name; AVIF is not."""
+    """Whether a file with these first bytes is HEIF, for any file name; AVIF is not."""
     if head[4:8] != b"ftyp":
         return False
     end = min(int.from_bytes(head[:4], "big"), len(head))

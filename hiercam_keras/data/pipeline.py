@@ -21,7 +21,6 @@ from hiercam_keras.data import (
     decode_regions,
     disk_cache,
     pipeline_window,
-    resize_windows,
 )
 from hiercam_keras.data.arrays import ArrayReader
 from hiercam_keras.data.batch_plan import Job, Plan
@@ -67,7 +66,10 @@ class TfReader:
         plans = iter(plans)
         while self._rescued < _PATIENCE and (first := next(plans, None)):
             more = max(1, _CHUNK // len(first.indices)) - 1
-            yield from self._read_chunk([first, *itertools.islice(plans, more)])
+            left = [first, *itertools.islice(plans, more)]
+            while left and self._rescued < _PATIENCE:
+                left = yield from self._read_chunk(left)
+            plans = itertools.chain(left, plans)
         if self._rescued >= _PATIENCE:
             yield from self._with_pillow(plans)
 
@@ -78,26 +80,19 @@ class TfReader:
             self._pillow.close()
 
     def _read_chunk(self, plans):
-        done = 0
-        while done < len(plans):
-            if self._rescued >= _PATIENCE:
-                yield from self._with_pillow(iter(plans[done:]))
-                return
-            batch_size = len(plans[done].indices)
-            dataset = self._examples(plans[done:]).batch(batch_size)
-            batches = iter(dataset.prefetch(_AHEAD))
-            for plan in plans[done:]:
-                try:
-                    images = next(batches).numpy()
-                except tf.errors.OpError:
-                    # The iterator is broken: a new one starts after the batch.
-                    done += 1
-                    _, _, bad = rescued = next(self._with_pillow(iter([plan])))
-                    yield rescued
-                    self._count_rescued(bad)
-                    break
-                yield plan, images, {}
-                done += 1
+        """Reads plans up to the first failure, and returns those that are left."""
+        dataset = self._examples(plans).batch(len(plans[0].indices))
+        batches = iter(dataset.prefetch(_AHEAD))
+        for done, plan in enumerate(plans, 1):
+            try:
+                images = next(batches).numpy()
+            except tf.errors.OpError:  # the iterator is broken
+                _, _, bad = rescued = next(self._with_pillow(iter([plan])))
+                yield rescued
+                self._count_rescued(bad)
+                return plans[done:]
+            yield plan, images, {}
+        return []
 
     def _count_rescued(self, bad):
         self._rescued += not bad
@@ -157,12 +152,8 @@ class TfReader:
         return self._pillow.read(plans)
 
     def _open_disk(self):
-        job = self._job
-        settings = {"pipeline": "tfdata", "reduce": job.reduce}
-        found = disk_cache.open_or_make(
-            job.disk, job.paths, job.windows, settings, self._fill_disk
-        )
-        return _Memory(found, job.windows.extent)
+        found = disk_cache.open_or_make(self._job, "tfdata", self._fill_disk)
+        return _Memory(found, self._job.windows.extent)
 
     def _fill_disk(self, pixels, starts):
         total = len(starts)
@@ -171,12 +162,10 @@ class TfReader:
 
     def _in_memory(self) -> "_Memory":
         """All windows in memory, without unreadable files; see `_Memory`."""
-        extent = self._job.windows.extent
-        lengths = extent.astype(np.int64).prod(axis=1) * 3
-        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        pixels = np.zeros(int(lengths.sum()), np.uint8)
+        where = self._job.windows
+        pixels, starts = np.zeros(where.num_bytes, np.uint8), where.starts
         good = self._fill(self._windows(), pixels, starts)
-        return _Memory(disk_cache.Windows(pixels, starts, good), extent)
+        return _Memory(disk_cache.Windows(pixels, starts, good), where.extent)
 
     def _fill(self, all_windows, pixels, starts):
         """Writes all windows to their places; returns False for unreadable files."""
@@ -197,17 +186,11 @@ class TfReader:
                     yield window.numpy()
                     done += 1
             except tf.errors.OpError:
-                yield self._rescue(done)
+                try:
+                    yield job.read(done)
+                except decode.BadImage:
+                    yield None
                 done += 1
-
-    def _rescue(self, index):
-        job = self._job
-        try:
-            return resize_windows.read(
-                job.paths[index], job.windows, index, reduce=job.reduce
-            )
-        except decode.BadImage:
-            return None
 
 
 class _Memory:

@@ -43,9 +43,19 @@ class Windows(NamedTuple):
     size: int
 
     @property
+    def lengths(self) -> np.ndarray:
+        """Bytes of each window as uint8 RGB: int64 (N,)."""
+        return self.extent.astype(np.int64).prod(axis=1) * 3
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Place of each window where they follow one another: int64 (N,)."""
+        return np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int64)
+
+    @property
     def num_bytes(self) -> int:
-        """Memory that all windows take as uint8 RGB."""
-        return int(self.extent.astype(np.int64).prod(axis=1).sum()) * 3
+        """Memory that all windows take."""
+        return int(self.lengths.sum())
 
 
 def plan(

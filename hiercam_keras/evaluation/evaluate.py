@@ -10,6 +10,7 @@ from hiercam_keras.cam.explanation import Explanation
 from hiercam_keras.cam.methods import get_methods
 from hiercam_keras.cam.targets import Target
 from hiercam_keras.evaluation.question import TRUE, Question, by_name
+from hiercam_keras.evaluation.regions import part_labels
 from hiercam_keras.evaluation.table import Table, joined
 from hiercam_keras.evaluation.tabulate import (
     Answer,
@@ -60,10 +61,7 @@ def evaluate(
     explain = run.explainer(layer=layers)
     paths = dict(zip(layers, explain.layers, strict=True))
     places = {name: _place(one, run, paths) for name, one in asked.items()}
-    parts = {}
-    if all(record.parts_path for record in records):
-        evidence = data.source.evidence or {}
-        parts = {f"part_{rank}": label for rank, (_, label) in evidence.items()}
+    parts = part_labels(data.source.evidence, records)
     ranks = {name: one.rank for name, one in asked.items()}
     tables = []
     with data.loader(split, data.config.cam.batch_size) as loader:

@@ -26,7 +26,7 @@ class Question:
     """What is asked of a network, and how the map that answers it is made.
 
     Attributes:
-      rank: the rank whose taxa are asked for.
+      rank: of the taxa that are asked for.
       kind: "label" (the score of a taxon), "log_probability", "step" (the taxon among
         its siblings) or "contrast" (against the runner-up); see `cam.targets`.
       target: the taxon: "predicted", "true" (each picture's own), a name or lineage

@@ -1,6 +1,6 @@
 """Objects and body parts of a picture, in cells of the model's input."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,20 @@ class Regions:
     def object_area(self) -> np.ndarray:
         """Share of each picture that is object: (N,), NaN where it is unknown."""
         return self.objects.mean((1, 2))
+
+
+def part_labels(
+    evidence: Mapping[str, tuple[str, int]] | None, records: Sequence[Record]
+) -> dict[str, int]:
+    """ "part_<rank>" -> the label of the part that carries the rank.
+
+    Args:
+      evidence: rank -> (part, label), of the data; None if unknown.
+      records: of the pictures; {} unless each has a part image.
+    """
+    if not evidence or not all(record.parts_path for record in records):
+        return {}
+    return {f"part_{rank}": label for rank, (_, label) in evidence.items()}
 
 
 def of_pictures(

@@ -12,6 +12,7 @@ from hiercam_keras.experiments.pooling import (
     pick,
 )
 from hiercam_keras.experiments.results import ORIGINAL, Result, joined, text, verdict
+from hiercam_keras.wording import spaced
 
 Evidence = Mapping[str, tuple[str, int]]  # rank -> (name of the part, its label)
 # A model: its ranks, the name of the condition, its trainings.
@@ -48,10 +49,10 @@ def own_rank_table(models: Models, evidence: Evidence) -> Result:
         if own.verdict < 1 and not own.too_few:
             missing.append(
                 f"asked for its own rank, the {rank} model ({condition}) does not "
-                f"prefer {in_words(part)} to the other parts: {text(own)}."
+                f"prefer {spaced(part)} to the other parts: {text(own)}."
             )
         answers.append(
-            f"{rank} model, {condition}: its lift on {in_words(part)} is "
+            f"{rank} model, {condition}: its lift on {spaced(part)} is "
             f"{text(pool.lift(key, own_and_others(evidence, rank)[0]))}, which is "
             + verdict(
                 own,
@@ -157,7 +158,7 @@ def specificity_table(models: Models, evidence: Evidence) -> Result:
                     "+".join(ranks),
                     condition,
                     rank,
-                    in_words(part),
+                    spaced(part),
                     pool.specificity(asked, *own),
                     pool.specificity(step, *own),
                     gain,
@@ -242,12 +243,7 @@ def own_and_others(evidence: Evidence, rank: str) -> tuple[str, list[str]]:
 
 
 def _part_titles(evidence: Evidence) -> list[str]:
-    return [f"{in_words(part)} ({rank})" for rank, (part, _) in evidence.items()]
-
-
-def in_words(part: str) -> str:
-    """Human-readable name of a part."""
-    return part.replace("_", " and ")
+    return [f"{spaced(part)} ({rank})" for rank, (part, _) in evidence.items()]
 
 
 def _capital(words: str) -> str:

@@ -5,14 +5,14 @@ same images with coarser labels, and MaxBoxAccV2 of the CAM of the true class; t
 at each of `sweep.train_strides`, or viewed at other strides with the same weights.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from absl import logging
 
-from hiercam_keras.cam import targets
 from hiercam_keras.errors import UserError
+from hiercam_keras.evaluation import ground_truth
+from hiercam_keras.evaluation.question import PREDICTED, TRUE, Question
 from hiercam_keras.experiments import (
     figures,
     granularity_tables,
@@ -28,7 +28,6 @@ from hiercam_keras.experiments.localization_counts import Found
 from hiercam_keras.experiments.training_grid import Condition, TrainingSpec
 from hiercam_keras.models import backbones
 from hiercam_keras.modes.load import RunData
-from hiercam_keras.modes.localize import marked_by_run
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.run_folder import Run
@@ -39,7 +38,7 @@ INTRO = (
     "trained at each rank, and the boxes of their class activation maps for the {} "
     "taxon. The sentences in bold are computed from the intervals of their table."
 )
-TARGETS = ("true", "predicted")
+TARGETS = (TRUE, PREDICTED)
 
 
 def run(settings: Settings) -> str:
@@ -128,10 +127,14 @@ def _counted(
     splits = [settings.split]
     if settings.split != "val" and _has_boxes(data, "val"):
         splits.append("val")
-    target, rank = settings.config.sweep.target, spec.ranks[0]
     layer = data.config.cam.layer or networks.default_layer(run_)
     options = data.config.localize
-    view = [stride, layer, data.config.cam.method, target]
+    question = Question(
+        spec.ranks[0],
+        target=settings.config.sweep.target,
+        method=data.config.cam.method,
+    )
+    view = [stride, layer, question.method, question.target]
     view += [options.size, options.profile, options.metadata]
     places = {}
     for split in splits:
@@ -143,11 +146,8 @@ def _counted(
     if missing:
         logging.info("localizing with %s at stride %d", run_.path, stride)
         explain = map_settings.network_at(data, stride).explainer(layer)
-        method = data.config.cam.method
         for split in missing:
-            found = localization_counts.count(
-                explain, _question(target, rank), data, split, method, rank
-            )
+            found = localization_counts.count(explain, question, data, split)
             localization_counts.save(places[split], found)
     found = {split: localization_counts.load(path) for split, path in places.items()}
     return found.get("val"), found[settings.split]
@@ -156,11 +156,4 @@ def _counted(
 def _has_boxes(data: RunData, split: str) -> bool:
     if not data.has_images(split):
         return False
-    return bool(marked_by_run(data, split, data.config.localize, must=False))
-
-
-def _question(target: str, rank: str) -> Callable[[Any], Any]:
-    """Targets of a batch: its true taxa (GT-known, as in WSOL) or the predictions."""
-    if target == "predicted":
-        return lambda batch: targets.predicted(rank)
-    return lambda batch: targets.label(batch.labels[rank], rank)
+    return bool(ground_truth.of_run(data, split, must=False))

@@ -4,6 +4,7 @@ MaxBoxAccV2 where there are boxes, PxAP where there are masks; data with masks o
 compared by PxAP.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from hiercam_keras.experiments import localization_counts
 from hiercam_keras.experiments.localization_counts import Found
 from hiercam_keras.experiments.results import Result, verdict
 from hiercam_keras.metrics import resampling
+from hiercam_keras.metrics.localization import box_accuracy, pxap_of
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes.load import RunData
 
@@ -144,8 +146,8 @@ def _answer(counts: Counts, cells: Sequence[Cell], trained: Sequence[int]) -> st
 
 
 _FIGURES = {
-    "boxes": localization_counts.max_box_acc_v2,
-    "pixels": localization_counts.pxap,
+    "boxes": box_accuracy,
+    "pixels": pxap_of,
 }
 
 
@@ -172,9 +174,7 @@ def _each(several: Sequence[Found]) -> str:
     if not several[0].images.sum():
         return ""
     values = [
-        localization_counts.max_box_acc_v2(
-            localization_counts.columns(one, "boxes").sum(0, keepdims=True)
-        )[0]
+        box_accuracy(localization_counts.columns(one, "boxes").sum(0, keepdims=True))[0]
         for one in several
     ]
     return ", ".join(f"{value:.3f}" for value in values)
@@ -186,7 +186,7 @@ def _chosen(several: Sequence[tuple[Found | None, Found]]) -> Estimate | None:
         return None
     total = sum(val.best for val, _ in several)
     chosen = total.sum(axis=0).argmax(axis=1)
-    figure = localization_counts.at_thresholds(chosen)
+    figure = functools.partial(box_accuracy, places=chosen)
     return _estimate([test for _, test in several], "boxes", figure)
 
 

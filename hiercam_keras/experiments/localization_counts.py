@@ -6,7 +6,6 @@ counts are kept: hits by threshold for MaxBoxAccV2 and pixel histograms for PxAP
 each species, so that species can be resampled.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,12 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras import workdir
-from hiercam_keras.cam import profiles
-from hiercam_keras.data import loader
-from hiercam_keras.metrics.localization import (
-    IOU_THRESHOLDS,
-    BoxCounts,
-    PixelCounts,
-    localize,
-)
-from hiercam_keras.metrics.localization_accumulator import pxap_of
-from hiercam_keras.modes.load import RunData, with_fields
-from hiercam_keras.modes.localize import marked_by_run
-from hiercam_keras.modes.localize_truth import in_map
-from hiercam_keras.progress import progress
+from hiercam_keras.evaluation import ground_truth
+from hiercam_keras.evaluation.localization import look
+from hiercam_keras.evaluation.question import Question
+from hiercam_keras.metrics.localization import IOU_THRESHOLDS, box_columns
+from hiercam_keras.metrics.localization_accumulator import Tally
+from hiercam_keras.modes.load import RunData
 
 
 @dataclass(frozen=True)
@@ -34,7 +26,7 @@ class Found:
     """Counts of G species; T thresholds, 3 IoUs.
 
     Attributes:
-      best: int64 (G, 3, T), images whose best box is right.
+      best: int64 (G, 3, T), images with a correct best box.
       images: int64 (G,), images with a box.
       inside, outside: int64 (G, bins) pixel histograms of the images with a mask.
       masked: int64 (G,), images with a mask.
@@ -47,100 +39,47 @@ class Found:
     masked: np.ndarray
 
 
-def count(
-    explain: Any,
-    ask: Callable[[loader.Batch], Any],
-    data: RunData,
-    split: str,
-    method: str,
-    rank: str,
-) -> Found:
+def count(explain: Any, question: Question, data: RunData, split: str) -> Found:
     """Localizes every image of a split that has a box or a mask.
 
     Args:
       explain: an Explainer.
-      ask: maps a batch, which has labels at `rank`, to its CAM targets.
+      question: that the scored maps answer.
       data: the images.
       split: train, val or test.
-      method: CAM method.
-      rank: of the model.
 
     Raises:
       UserError: no image has a box or a mask.
     """
     options = data.config.localize
-    marked = marked_by_run(data, split, options)
+    marked = ground_truth.of_run(data, split)
     records = [one for one in data.records(split) if one.example_id in marked]
     finest = data.taxonomy.ranks[-1]
-    lineages = [record.lineage for record in records]
-    labels = {
-        one: np.asarray(data.taxonomy.labels(lineages, one), np.int32)
-        for one in {finest, rank}
-    }
-    num_groups = data.taxonomy.num_labels(finest)
-    counts = BoxCounts(num_groups=num_groups)
-    pixels = [PixelCounts() for _ in range(num_groups)]
-    masked = np.zeros(num_groups, np.int64)
-    fed = loader.make_loader(
-        records,
-        labels,
-        with_fields(
-            data.config.data, batch_size=data.config.cam.batch_size, cache_mb=0
-        ),
-        seed=data.config.seed,
-        layout="localization",
+    tally = Tally(data.taxonomy.num_labels(finest))
+    batch_size = data.config.cam.batch_size
+    for batch, rows in data.batches(records, "boxes", batch_size, "localization"):
+        asked = question.asks(batch.labels)
+        cams = explain(batch.images, asked, question.method).cams[:, 0]
+        for row in rows:
+            truth = ground_truth.in_map(marked[batch.example_ids[row]], options.size)
+            looked = look(tally, cams[row], options)
+            tally.add(looked, truth, int(batch.labels[finest][row]))
+    pixels = tally.pixels["mask"]
+    groups = tally.column("group")[np.isfinite(tally.column("mask_area"))]
+    return Found(
+        tally.boxes.best.astype(np.int64),
+        tally.boxes.images,
+        pixels.inside,
+        pixels.outside,
+        np.bincount(groups.astype(int), minlength=len(pixels.inside)),
     )
-    with fed:
-        for batch in progress(
-            fed.epoch(0), len(records), "boxes", count=lambda b: b.mask.sum()
-        ):
-            cams = explain(batch.images, ask(batch), method).cams[:, 0]
-            scores = profiles.postprocess(cams, options.size, options.profile)
-            for row in np.flatnonzero(batch.mask):
-                truth = in_map(marked[batch.example_ids[row]], options.size)
-                group = batch.labels[finest][row]
-                if len(truth.boxes):
-                    counts.add_localized(localize(scores[row], truth.boxes), group)
-                if truth.mask is not None:
-                    pixels[group].add(scores[row], truth.mask)
-                    masked[group] += 1
-    sides = [np.array([getattr(p, side) for p in pixels]) for side in _SIDES]
-    return Found(counts.best.astype(np.int64), counts.images, *sides, masked)
 
 
 def columns(found: Found, what: str) -> np.ndarray:
-    """The (G, D) summands of `max_box_acc_v2` or `pxap`."""
+    """The (G, D) summands of `box_accuracy` for "boxes", of `pxap_of` for "pixels"."""
     if what == "boxes":
-        return np.concatenate(
-            [found.images[:, None], found.best.reshape(len(found.images), -1)], axis=1
-        )
+        return box_columns(found.images, found.best)
     return np.concatenate([found.inside, found.outside], axis=1)
-
-
-def max_box_acc_v2(sums: np.ndarray) -> np.ndarray:
-    """Sums (R, 1 + 3 T) of `columns` -> (R,): mean over the IoUs of the best share of
-    images with a right best box (Choe et al. 2020, arXiv:2001.07437). The thresholds
-    are oracles on these very images."""
-    shares = sums[:, 1:] / sums[:, :1]
-    curves = shares.reshape(len(sums), len(IOU_THRESHOLDS), -1)
-    return curves.max(axis=2).mean(axis=1)
-
-
-def at_thresholds(thresholds: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """`max_box_acc_v2` at given thresholds: their indices, one for each IoU."""
-
-    def figure(sums: np.ndarray) -> np.ndarray:
-        shares = sums[:, 1:] / sums[:, :1]
-        curves = shares.reshape(len(sums), len(IOU_THRESHOLDS), -1)
-        return curves[:, np.arange(len(thresholds)), thresholds].mean(axis=1)
-
-    return figure
-
-
-def pxap(sums: np.ndarray) -> np.ndarray:
-    """Sums (R, 2 bins) of `columns` -> (R,) areas under the pixels' precision-recall
-    curve (Choe et al. 2020)."""
-    return pxap_of(*np.split(sums, 2, axis=1))
 
 
 def prevalence(found: Found) -> float:
@@ -153,7 +92,7 @@ def whole_image_box(data: RunData, split: str) -> float:
     """MaxBoxAccV2 of a box around the whole image, the baseline without a map; NaN
     where there are no boxes."""
     hits, total = np.zeros(len(IOU_THRESHOLDS)), 0
-    for one in marked_by_run(data, split, data.config.localize).values():
+    for one in ground_truth.of_run(data, split).values():
         if one.boxes:
             area = one.width * one.height
             best = max((x1 - x0) * (y1 - y0) / area for x0, y0, x1, y1 in one.boxes)
@@ -177,4 +116,3 @@ def load(path: Path) -> Found:
 
 
 _FIELDS = fields(Found)
-_SIDES = ("inside", "outside")

@@ -64,14 +64,7 @@ def measurements_at(
     images = images_of or run
     if images_of is not None:
         data = replace(data, source=opened(images_of, settings).source)
-    finest = max(run.ranks, key=data.taxonomy.ranks.index)
-    asked = measurements.questions(finest, data.taxonomy)
-    asked = {
-        key: target
-        for key, target in asked.items()
-        for kind, _, of in [key.partition("-")]
-        if kind in kinds and rank in (None, of)
-    }
+    asked = measurements.questions(data.taxonomy, data.finest, kinds, rank)
     ids = getattr(data.split, settings.split)
     places = {}
     for view in views:

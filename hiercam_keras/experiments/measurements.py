@@ -8,18 +8,20 @@ next to the model (runs/.../looks/), so a second call computes only what is miss
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from hiercam_keras.cam import Explanation, Target, targets
+from hiercam_keras.cam import Explanation
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation import measures
 from hiercam_keras.evaluation.measures import Maps
+from hiercam_keras.evaluation.question import LABEL, Question
+from hiercam_keras.evaluation.regions import part_labels
 from hiercam_keras.evaluation.table import Table, joined
 from hiercam_keras.evaluation.tabulate import Numbers, streamed, tabulate
 from hiercam_keras.maps import HOT, SIDE
@@ -38,23 +40,33 @@ class MapSettings(NamedTuple):
     method: str
 
 
-def questions(finest: str, taxonomy: Taxonomy) -> dict[str, Target]:
-    """CAM targets by name, coarse to fine: at each rank the predicted taxon
-    ("asked-family"), and its step from the parent ("step-family")."""
-    ranks = [
-        rank
-        for rank in taxonomy.ranks[: taxonomy.ranks.index(finest) + 1]
-        if taxonomy.num_labels(rank) > 1
-    ]
-    found = {f"asked-{rank}": targets.predicted(rank) for rank in ranks}
-    return found | {f"step-{rank}": targets.step(rank) for rank in ranks}
+def questions(
+    taxonomy: Taxonomy,
+    finest: str,
+    kinds: Sequence[str] = ("asked", "step"),
+    rank: str | None = None,
+) -> dict[str, Question]:
+    """Questions by name, coarse to fine: at each rank down to `finest` the predicted
+    taxon ("asked-family"), and its step from the parent ("step-family").
+
+    Args:
+      taxonomy, finest: of the model.
+      kinds: asked, step, or both.
+      rank: only questions at this rank.
+    """
+    return {
+        f"{kind}-{one}": Question(one, {"asked": LABEL, "step": "step"}[kind])
+        for kind in kinds
+        for one in taxonomy.ranks[: taxonomy.ranks.index(finest) + 1]
+        if taxonomy.num_labels(one) > 1 and rank in (None, one)
+    }
 
 
 def measure(
     explain: Any,
     data: RunData,
     split: str,
-    asked: dict[str, Target],
+    asked: Mapping[str, Question],
     methods: Sequence[str],
 ) -> dict[tuple[str, str], Table]:
     """Measures every image of a split for all questions, methods and layers.
@@ -63,7 +75,7 @@ def measure(
       explain: an Explainer of several layers.
       data: the images.
       split: train, val or test.
-      asked: targets by name of the question, "asked-<rank>" or "step-<rank>".
+      asked: what `questions` returns.
       methods: CAM methods.
 
     Returns:
@@ -75,13 +87,11 @@ def measure(
       UserError: an image has neither parts nor a mask.
     """
     records = data.records(split)
-    parts = {
-        f"part_{rank}": label
-        for rank, (_, label) in (data.source.evidence or {}).items()
-    }
     for record in records:
-        _check_regions(record, bool(parts))
-    ranks = {name: name.partition("-")[2] for name in asked}
+        _check_regions(record, bool(data.source.evidence))
+    parts = part_labels(data.source.evidence, records)
+    ranks = {name: question.rank for name, question in asked.items()}
+    targets = {name: question.asks() for name, question in asked.items()}
     measured = {"map": _small_map}
     for name in ("heatmap_area", "energy_on_object"):
         measured[name] = measures.MEASURES[name].compute
@@ -91,7 +101,7 @@ def measure(
             explain,
             loader,
             records,
-            lambda batch: asked,
+            lambda batch: targets,
             methods,
             functools.partial(_numbers, ranks, data.taxonomy),
             bool(parts),

@@ -17,6 +17,7 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.experiments.training_grid import TrainingSpec, settings_for
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import run_folder
+from hiercam_keras.runs.recorded_config import differences, of_training
 from hiercam_keras.runs.run_folder import Run
 
 # The config fields that determine a trained model.
@@ -72,10 +73,8 @@ def _finished(spec: TrainingSpec) -> bool:
     if not (spec.path / "config.json").exists():
         return False
     run = run_folder.read(spec.path)
-    changed = differences(
-        {name: run.record["config"].get(name) for name in _TRAINING},
-        {name: as_json(spec.config.to_dict())[name] for name in _TRAINING},
-    )
+    before = {name: run.record["config"].get(name) for name in _TRAINING}
+    changed = differences(before, of_training(spec.config.to_dict()))
     changed = [name for name in changed if name not in _SPEED]
     if run.ranks != spec.ranks or changed:
         raise UserError(
@@ -84,25 +83,6 @@ def _finished(spec: TrainingSpec) -> bool:
             "the experiment another --config.name or --config.runs_dir."
         )
     return run.finished
-
-
-def differences(before: Any, now: Any, path: str = "config") -> list[str]:
-    """Dotted names of the fields with another value in the run; fields that are newer
-    than the run are ignored."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            found
-            for name in sorted(before)
-            for found in differences(before[name], now.get(name), f"{path}.{name}")
-        ]
-    return [] if before == now else [path]
-
-
-def as_json(value: Any) -> Any:
-    """Converts tuples to lists, as in the record of a run."""
-    if isinstance(value, dict):
-        return {name: as_json(item) for name, item in value.items()}
-    return [as_json(item) for item in value] if isinstance(value, tuple) else value
 
 
 def in_own_process(settings: Settings) -> None:

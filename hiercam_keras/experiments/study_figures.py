@@ -55,7 +55,7 @@ def _parts(table: Result, evidence: Evidence) -> bytes:
     finest = table.rows[0][0]
     chosen = [row for row in table.rows if row[0] == finest]
     questions = list(dict.fromkeys(row[2] for row in chosen))
-    columns = [part.replace("_", " +\n") for part, _ in evidence.values()]
+    columns = [part.replace("_", "\n") for part, _ in evidence.values()]
     shape = (len(questions), len(columns), 3)
     cells: dict[str, np.ndarray] = {}
     for row in chosen:

@@ -15,10 +15,8 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from hiercam_keras.data import sources
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.runs import run_folder
+from hiercam_keras.runs import recorded_config, run_folder
 
-# Sections that define an experiment, not the training of one model.
-SECTIONS = ("study", "curves", "sweep")
 Value = float | int | str | bool
 # Fields that need several heads.
 SEVERAL_HEADS = {
@@ -113,7 +111,7 @@ def make_spec(
     base = settings.config
     sources.check_drawn_ranks(base.data, settings.data_dir, ranks)
     config = ConfigDict(base.to_dict())
-    for section in SECTIONS:
+    for section in recorded_config.EXPERIMENTS:
         if section in config:
             del config[section]
     name, suffix = config.name, ""
@@ -162,7 +160,7 @@ def _override(config: ConfigDict, field: str, value: Any) -> None:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"the experiment's overrides have {field!r} = {value!r}, which does not "
-            f"fit the config ({error}). configs/default.py lists all fields."
+            f"fit the config ({error}). configs/default.py lists the fields."
         ) from error
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from hiercam_keras.experiments.evidence import (
     LIFT,
     Evidence,
-    in_words,
     own_and_others,
 )
 from hiercam_keras.experiments.pooling import OBJECT, MeasuredRun, Pool
 from hiercam_keras.experiments.results import Result, joined, text
 from hiercam_keras.metrics.resampling import Estimate
+from hiercam_keras.wording import spaced
 
 
 def views_table(
@@ -57,8 +57,8 @@ def views_table(
             "map",
             "method",
             "accuracy",
-            f"plain map on {in_words(part)}",
-            f"step map on {in_words(part)}",
+            f"plain map on {spaced(part)}",
+            f"step map on {spaced(part)}",
             "step map, own part minus others",
             "plain map on bird",
             "hot share of picture",
@@ -66,11 +66,11 @@ def views_table(
         ),
         rows=rows,
         answer=f"Where the accuracy is not lost, the {rank} step's lift on "
-        f"{in_words(part)} is highest for {named[0]}, and lowest for {named[1]}.",
+        f"{spaced(part)} is highest for {named[0]}, and lowest for {named[1]}.",
         note=VIEWS_NOTE + LIFT,
         missing=lost_views(rows),
         figure="study/views.png",
-        short=f"The {rank} step finds {in_words(part)} best by {named[0]}.",
+        short=f"The {rank} step finds {spaced(part)} best by {named[0]}.",
     )
 
 

@@ -146,15 +146,48 @@ class BoxCounts:
         self, threshold: float, iou: float = 0.5, multi: bool = False
     ) -> float:
         """Share of images that are right at a given threshold."""
-        return float(self.curve(iou, multi)[self._nearest(threshold)])
+        return float(self.curve(iou, multi)[self.nearest(threshold)])
+
+    def columns(
+        self, multi: bool = True, ious: Sequence[float] | None = None
+    ) -> np.ndarray:
+        """The (groups, 1 + I thresholds) summands of `box_accuracy`: images with a box,
+        and how many are right, for I of `iou_thresholds`; default all."""
+        counts = self.best if multi else self.largest
+        places = [self._place(iou) for iou in ious or self.iou_thresholds]
+        return box_columns(self.images, counts[:, places])
 
     def _place(self, iou: float) -> int:
         if iou not in self.iou_thresholds:
             raise ValueError(f"IoU is {iou}, expected one of {self.iou_thresholds}")
         return self.iou_thresholds.index(iou)
 
-    def _nearest(self, threshold: float) -> int:
+    def nearest(self, threshold: float) -> int:
+        """Index of the threshold nearest to a given one."""
         return int(np.abs(self.thresholds - threshold).argmin())
+
+
+def box_columns(images: np.ndarray, hits: np.ndarray) -> np.ndarray:
+    """Images (G,) and hits (G, I, T) side by side: (G, 1 + I T)."""
+    return np.concatenate([images[:, None], hits.reshape(len(images), -1)], axis=1)
+
+
+def box_accuracy(
+    sums: np.ndarray, places: Sequence[int] | None = None, ious: int = 3
+) -> np.ndarray:
+    """MaxBoxAcc of sums of `BoxCounts.columns`, as a statistic of resamples: (R,).
+
+    Args:
+      sums: (R, 1 + I T), for I IoU thresholds and T thresholds of the map.
+      places: (I,) thresholds of the map, by index; None takes the best of each row,
+        an oracle on these very images.
+      ious: I; the result is the mean over them.
+    """
+    width = (sums.shape[1] - 1) // ious
+    shares = (sums[:, 1:] / sums[:, :1]).reshape(len(sums), ious, width)
+    if places is None:
+        return shares.max(axis=2).mean(axis=1)
+    return shares[:, np.arange(ious), places].mean(axis=1)
 
 
 class PixelCounts:
@@ -165,30 +198,39 @@ class PixelCounts:
 
     Args:
       thresholds: (thresholds,) ascending from 0, below 1.
+      num_groups: groups of the breakdown, such as the taxa of a rank.
+
+    Attributes:
+      inside, outside: int64 (groups, bins), pixels on objects and off them, by score.
     """
 
-    def __init__(self, thresholds: Any = THRESHOLDS):
+    def __init__(self, thresholds: Any = THRESHOLDS, num_groups: int = 1):
         self.thresholds = np.asarray(thresholds, dtype=np.float64)
         # The last two bins hold scores of exactly 1, and nothing.
         self._edges = np.append(self.thresholds, [1.0, 2.0])
-        self.inside = np.zeros(len(self._edges), np.int64)
-        self.outside = np.zeros(len(self._edges), np.int64)
+        self.inside = np.zeros((num_groups, len(self._edges)), np.int64)
+        self.outside = np.zeros((num_groups, len(self._edges)), np.int64)
 
-    def add(self, score_maps: Any, masks: Any) -> None:
+    def add(self, score_maps: Any, masks: Any, group: int = 0) -> None:
         """Counts maps.
 
         Args:
           score_maps: (..., h, w) in 0 .. 1.
           masks: same shape; 1 (or True) on the object, 0 off it, 255 ignored.
+          group: of the maps.
         """
         scores, masks = np.asarray(score_maps), np.asarray(masks)
         if scores.shape != masks.shape:
             raise ValueError(
                 f"maps {scores.shape} and masks {masks.shape} differ in shape"
             )
-        bins = self.place(scores)
+        self.add_placed(self.place(scores), masks, group)
+
+    def add_placed(self, bins: np.ndarray, masks: np.ndarray, group: int = 0) -> None:
+        """Counts maps by the bins of their pixels, see `place`."""
         for value, counts in ((1, self.inside), (0, self.outside)):
-            counts += np.bincount(bins[masks == value], minlength=len(counts))
+            found = np.bincount(bins[masks == value], minlength=len(self._edges))
+            counts[group] += found
 
     def place(self, score_maps: Any) -> np.ndarray:
         """Bin of each pixel, the shape of the maps.
@@ -202,9 +244,10 @@ class PixelCounts:
         return np.searchsorted(self._edges, scores, "right") - 1
 
     def __add__(self, other: "PixelCounts") -> "PixelCounts":
-        if not np.array_equal(self.thresholds, other.thresholds):
-            raise ValueError("counts have other thresholds: count again")
-        total = PixelCounts(self.thresholds)
+        same = np.array_equal(self.thresholds, other.thresholds)
+        if not same or len(self.inside) != len(other.inside):
+            raise ValueError("counts have other thresholds or groups: count again")
+        total = PixelCounts(self.thresholds, len(self.inside))
         total.inside = self.inside + other.inside
         total.outside = self.outside + other.outside
         return total
@@ -217,8 +260,9 @@ class PixelCounts:
         Raises:
           ValueError: no pixel of any object was counted.
         """
-        right = np.cumsum(self.inside[::-1].astype(np.float64))
-        wrong = np.cumsum(self.outside[::-1].astype(np.float64))
+        inside, outside = self.inside.sum(axis=0), self.outside.sum(axis=0)
+        right = np.cumsum(inside[::-1].astype(np.float64))
+        wrong = np.cumsum(outside[::-1].astype(np.float64))
         if right[-1] <= 0:
             raise ValueError("no pixel of an object in any mask, expected some")
         taken = right + wrong
@@ -235,6 +279,26 @@ class PixelCounts:
         """Share of the object's pixels: the PxAP of a constant map."""
         inside, outside = self.inside.sum(), self.outside.sum()
         return float(inside / (inside + outside)) if inside + outside else float("nan")
+
+    def columns(self) -> np.ndarray:
+        """The (groups, 2 bins) summands of `pxap_of`."""
+        return np.concatenate([self.inside, self.outside], axis=1)
+
+
+def pxap_of(sums: np.ndarray) -> np.ndarray:
+    """PxAP of sums (R, 2 bins) of `PixelCounts.columns`, as a statistic of resamples.
+
+    Returns:
+      (R,), as `PixelCounts.pxap`; NaN without a pixel on an object.
+    """
+    inside, outside = np.split(sums, 2, axis=1)
+    right = np.cumsum(inside[:, ::-1], axis=1, dtype=np.float64)
+    taken = right + np.cumsum(outside[:, ::-1], axis=1, dtype=np.float64)
+    precision = np.divide(right, taken, out=np.zeros_like(right), where=taken > 0)
+    total = right[:, -1]
+    areas = (precision[:, 1:] * np.diff(right, axis=1)).sum(axis=1)
+    out = np.full(total.shape, np.nan)
+    return np.divide(areas, total, out=out, where=total > 0)
 
 
 def pointing_game(score_maps: Any, masks: Any, tolerance: float = 15.0) -> np.ndarray:
@@ -256,14 +320,29 @@ def pointing_game(score_maps: Any, masks: Any, tolerance: float = 15.0) -> np.nd
         raise ValueError(
             f"maps {scores.shape} and masks {masks.shape}, expected (N, h, w) twice"
         )
-    flat = scores.reshape(len(scores), -1)
-    y, x = np.divmod(flat.argmax(axis=1), scores.shape[2])
-    rows, columns = np.ogrid[: scores.shape[1], : scores.shape[2]]
-    hits = np.zeros(len(scores), bool)
-    for i, mask in enumerate(masks):
-        near = (rows - y[i]) ** 2 + (columns - x[i]) ** 2 <= tolerance**2
-        hits[i] = (mask & near).any()
-    return hits & (np.ptp(flat, axis=1) > 0)
+    pairs = zip(scores, masks, strict=True)
+    hits = [points_at(peak_of(one), mask, tolerance) for one, mask in pairs]
+    return np.array(hits, bool)
+
+
+def peak_of(score_map: np.ndarray) -> tuple[int, int] | None:
+    """Row and column of the first maximum of (h, w); None for a constant map."""
+    if not np.ptp(score_map) > 0:
+        return None
+    y, x = divmod(int(score_map.argmax()), score_map.shape[1])
+    return y, x
+
+
+def points_at(peak: tuple[int, int] | None, mask: np.ndarray, tolerance: float) -> bool:
+    """Whether a peak is at most `tolerance` pixels from a pixel of a mask (h, w)."""
+    if peak is None:
+        return False
+    y, x = peak
+    reach = int(np.floor(tolerance))
+    top, left = max(y - reach, 0), max(x - reach, 0)
+    rows, columns = np.nonzero(mask[top : y + reach + 1, left : x + reach + 1])
+    away = (rows + top - y) ** 2 + (columns + left - x) ** 2
+    return bool((away <= tolerance**2).any())
 
 
 def mean_by_group(values: Any, groups: Any) -> float:

@@ -17,6 +17,8 @@ from hiercam_keras.metrics.localization import (
     BoxCounts,
     PixelCounts,
     localize_boxes,
+    peak_of,
+    points_at,
 )
 
 POINTING_TOLERANCE = 15.0  # pixels of a map of 224 x 224
@@ -78,6 +80,11 @@ class Tally:
       num_groups: groups of the breakdown.
       thresholds: (thresholds,) shares of a map's maximum, ascending from 0, below 1.
       tolerance: of the pointing game, pixels.
+
+    Attributes:
+      boxes: hits by threshold, over the images with a box.
+      pixels: "mask" and "box" (boxes painted as masks) -> counts of pixels.
+      rows: the figures of each image.
     """
 
     def __init__(
@@ -86,14 +93,17 @@ class Tally:
         thresholds: Any = box_lib.THRESHOLDS,
         tolerance: float = POINTING_TOLERANCE,
     ):
-        self.thresholds = np.asarray(thresholds, np.float64)
         self.tolerance = tolerance
         self.boxes = BoxCounts(thresholds, IOU_THRESHOLDS, num_groups)
         self.rows: list[ImageRow] = []
-        self._bins = PixelCounts(thresholds)
-        shape = (2, num_groups, len(self._bins.inside))  # on the object, off it
-        self.box_pixels = np.zeros(shape, np.int64)
-        self.mask_pixels = np.zeros(shape, np.int64)
+        self.pixels = {
+            kind: PixelCounts(thresholds, num_groups) for kind in ("mask", "box")
+        }
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """(thresholds,) of boxes and pixels."""
+        return self.boxes.thresholds
 
     @property
     def has_boxes(self) -> bool:
@@ -108,18 +118,16 @@ class Tally:
           energy: (h, w), the cam or its energy.
         """
         score_map = np.asarray(score_map)
-        peak = None
-        if np.ptp(score_map) > 0:
-            y, x = divmod(int(score_map.argmax()), score_map.shape[1])
-            peak = y, x
         return Looked(
             box_lib.boxes_at_thresholds(score_map, self.thresholds),
-            self._bins.place(score_map),
+            self.pixels["mask"].place(score_map),
             maps.energy(energy),
-            peak,
+            peak_of(score_map),
         )
 
-    def add(self, looked: Looked, truth: Truth, group: int, threshold: float) -> None:
+    def add(
+        self, looked: Looked, truth: Truth, group: int, threshold: float = 0.0
+    ) -> None:
         """Counts one map.
 
         Args:
@@ -134,21 +142,20 @@ class Tally:
         if len(truth.boxes):
             found = localize_boxes(looked.boxes, truth.boxes)
             self.boxes.add_localized(found, group)
-            place = int(np.abs(self.thresholds - threshold).argmin())
-            iou = float(found.largest[place])
+            iou = float(found.largest[self.boxes.nearest(threshold)])
             target = box_lib.box_mask(truth.boxes, looked.bins.shape)
-            self._count(self.box_pixels, looked.bins, target, group)
+            self.pixels["box"].add_placed(looked.bins, target, group)
             in_box = float(looked.energy[target].sum())
             box_area = float(target.mean())
         if truth.mask is not None:
-            self._count(self.mask_pixels, looked.bins, truth.mask, group)
+            self.pixels["mask"].add_placed(looked.bins, truth.mask, group)
             target, known = truth.mask == 1, truth.mask != IGNORED
             share = looked.energy[known].sum()
             in_mask = float(looked.energy[target].sum() / share) if share else nan
             mask_area = float(target.sum() / max(known.sum(), 1))
         if target is None:
             raise ValueError("the truth has neither a box nor a mask")
-        pointing = float(_points_at(looked.peak, target, self.tolerance))
+        pointing = float(points_at(looked.peak, target, self.tolerance))
         self.rows.append(
             ImageRow(group, iou, pointing, in_box, box_area, in_mask, mask_area)
         )
@@ -156,42 +163,3 @@ class Tally:
     def column(self, name: str) -> np.ndarray:
         """One figure of every image, float64 (N,)."""
         return np.array([getattr(row, name) for row in self.rows], np.float64)
-
-    def pixels(self, kind: str) -> PixelCounts:
-        """The pixel counts over "mask" or "box", all groups together."""
-        counts = PixelCounts(self.thresholds)
-        table = self.mask_pixels if kind == "mask" else self.box_pixels
-        counts.inside, counts.outside = table.sum(axis=1)
-        return counts
-
-    def _count(self, table, bins, mask, group) -> None:
-        for row, value in enumerate((1, 0)):
-            table[row, group] += np.bincount(
-                bins[mask == value], minlength=table.shape[-1]
-            )
-
-
-def pxap_of(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """PxAP of histograms (R, bins) of pixels on and off objects: (R,).
-
-    As `PixelCounts.pxap`; NaN without a pixel on an object.
-    """
-    right = np.cumsum(inside[:, ::-1], axis=1, dtype=np.float64)
-    taken = right + np.cumsum(outside[:, ::-1], axis=1, dtype=np.float64)
-    precision = np.divide(right, taken, out=np.zeros_like(right), where=taken > 0)
-    total = right[:, -1]
-    sums = (precision[:, 1:] * np.diff(right, axis=1)).sum(axis=1)
-    out = np.full(total.shape, np.nan)
-    return np.divide(sums, total, out=out, where=total > 0)
-
-
-def _points_at(peak, target: np.ndarray, tolerance: float) -> bool:
-    if peak is None:
-        return False
-    y, x = peak
-    reach = int(np.floor(tolerance))
-    top, left = max(y - reach, 0), max(x - reach, 0)
-    near = target[top : y + reach + 1, left : x + reach + 1]
-    rows, columns = np.nonzero(near)
-    away = (rows + top - y) ** 2 + (columns + left - x) ** 2
-    return bool((away <= tolerance**2).any())

@@ -1,7 +1,7 @@
 """--mode=compare: the same pictures through several models, side by side.
 
 Makes the maps that are missing, then tables (numbers.csv has one row for each picture
-and model; docs/METRICS.md tells of the others), sheets of pictures as PNG and an
+and model; docs/METRICS.md describes the others), sheets of pictures as PNG and an
 index.html that opens from disk.
 """
 

@@ -17,7 +17,7 @@ from hiercam_keras.modes import compare_claims, unseen
 from hiercam_keras.modes.compare_claims import Tested
 from hiercam_keras.modes.compare_lifts import Lift
 from hiercam_keras.modes.comparison.measure import Compared
-from hiercam_keras.modes.parts import word
+from hiercam_keras.wording import spaced
 
 # What the models know of the pictures of a split.
 _SEEN = {
@@ -105,8 +105,8 @@ def accuracy_sentence(
         if row in own or trained is None:
             continue
         found = tested.difference("correct", row["model"], trained["model"])
-        whose, _, asked = row["model"].partition(" asked for ")
-        name = f"the {whose} model asked for the {asked}" if asked else whose
+        model, _, asked = row["model"].partition(" asked for ")
+        name = f"the {model} model asked for the {asked}" if asked else model
         text += f"; {name} is right in {_percent(row['accuracy'])}, "
         text += compare_claims.points(found)
     groups = len(np.unique(compared.table.groups))
@@ -132,13 +132,13 @@ def _accuracy(row: Row, total: int) -> str:
     """
     low, high = (100 * row[name] for name in ("low", "high"))
     span = wording.interval(low, high, "{:.1f} %").strip(" ()")
-    beside = [span] if span else []
+    remarks = [span] if span else []
     chance = "unknown" if np.isnan(row["chance"]) else _percent(row["chance"])
-    beside.append(f"guessing: {chance}")
+    remarks.append(f"guessing: {chance}")
     if row["pictures"] < total:
         counted = wording.count(row["pictures"], "picture")
-        beside.insert(0, f"{counted} of a {row['rank']} that it knows")
-    return f"{_percent(row['accuracy'])} ({'; '.join(beside)})"
+        remarks.insert(0, f"{counted} of a {row['rank']} that it knows")
+    return f"{_percent(row['accuracy'])} ({'; '.join(remarks)})"
 
 
 def _model(row: Row, rows: Sequence[Row]) -> str:
@@ -155,15 +155,15 @@ def _asked(row: Row, rows: Sequence[Row]) -> str:
 def place_sentence(
     compared: Compared, summary: Sequence[Row], tested: Tested, noun: str = "object"
 ) -> str:
-    """Where the plain maps lie; "" where that is not known."""
+    """Energy of the plain maps on the object; "" where it is not known."""
     own = own_rows(summary)
     table = compared.table
     inside = compared.known("energy_on_object")
     measure = "energy_on_object" if inside else "heatmap_area"
     if inside:
         share = _percent(np.nanmean(table.pictures["object_area"]))
-        text = f"On the {noun}, which fills {share} of the picture, lie "
-        what = "of the evidence"
+        text = f"On the {noun}, which fills {share} of the picture, is "
+        what = "of the energy"
     elif compared.known(measure):
         text, what = "The hot part of the heatmap covers ", "of the picture"
     else:
@@ -198,23 +198,25 @@ def agreement_sentence(compared: Compared) -> str:
     )
 
 
-def steps_sentence(lifts: Sequence[Lift], whose: str) -> str:
+def steps_sentence(lifts: Sequence[Lift], model: str) -> str:
     """Whether each step looks at the part that carries its rank more than the same
     model's plain map does; "" without steps into a rank that a part carries.
 
     Args:
       lifts: of plain maps and steps.
-      whose: the model of the steps, as "the species model".
+      model: of the steps, as "the species model".
     """
-    steps = [one for one in lifts if one.step == one.rank and math.isfinite(one.gain)]
+    steps = [
+        one for one in lifts if one.step == one.rank and math.isfinite(one.gain.value)
+    ]
     if not steps:
         return ""
     text = (
-        f"Asked step by step what tells a taxon from its siblings, {whose} looks at "
-        "the part that carries the trait more than its plain map does"
+        f"Asked step by step what distinguishes a taxon from its siblings, {model} "
+        "looks at the part that carries the trait more than its plain map does"
     )
-    fewest = min(one.gain_estimate.groups for one in steps)
-    if all(one.gain_estimate.too_few for one in steps):
+    fewest = min(one.gain.groups for one in steps)
+    if all(one.gain.too_few for one in steps):
         text += f": {wording.too_few(fewest)}. It looks at "
         return text + "; ".join(map(_lift, steps)) + "."
     way = [_way(one) for one in steps]
@@ -225,31 +227,31 @@ def steps_sentence(lifts: Sequence[Lift], whose: str) -> str:
 
 def _way(one: Lift) -> int:
     """1 or -1 for a significant gain or loss, 0 for none."""
-    if not compare_claims.significant(one.gain_estimate):
+    if not compare_claims.significant(one.gain):
         return 0
-    return 1 if one.gain > 0 else -1
+    return 1 if one.gain.value > 0 else -1
 
 
 def _lift(one: Lift) -> str:
     return (
-        f"{one.lift:.2f} times chance on the {word(one.part)} for the {one.rank} "
-        f"({wording.count(one.pictures, 'picture')})"
+        f"{one.lift.value:.2f} times chance on the {spaced(one.part)} for the "
+        f"{one.rank} ({wording.count(one.lift.n, 'picture')})"
     )
 
 
 def _gain(one: Lift) -> str:
-    found = one.gain_estimate
+    found = one.gain
     if found.too_few:
         return f"for the plain map {wording.too_few(found.groups)}"
     way = _way(one)
     if way:
         which = "more" if way > 0 else "less"
-        span = compare_claims.span(one.gain_low, one.gain_high, ".2f")
-        return f"{abs(one.gain):.2f} {which} than the plain map{span}"
-    span = wording.interval(one.gain_low, one.gain_high, "{:+.2f}")
+        span = compare_claims.span(found.low, found.high, ".2f")
+        return f"{abs(found.value):.2f} {which} than the plain map{span}"
+    span = wording.interval(found.low, found.high, "{:+.2f}")
     return (
         "no significant difference from the plain map: "
-        f"{wording.number(one.gain, '{:+.2f}')}{span}"
+        f"{wording.number(found.value, '{:+.2f}')}{span}"
     )
 
 

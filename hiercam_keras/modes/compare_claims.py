@@ -12,7 +12,7 @@ from hiercam_keras import wording
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.metrics.statistics import ALPHA
 
-# Kinds of rows whose two models answer about the same pictures.
+# Kinds of rows in which two models answer about the same pictures.
 _PAIRS = ("rank", "asked", "seed", "network", "method")
 
 
@@ -67,7 +67,7 @@ def points(found: Estimate | None) -> str:
 
 
 def span(low: float, high: float, digits: str) -> str:
-    """An interval of a difference whose sign is said in words, without signs.
+    """An interval of a difference, without signs: the text gives the direction.
 
     With signs where it contains 0 in spite of a significant test: two methods differ.
     """

@@ -7,8 +7,8 @@ from typing import Any
 from hiercam_keras import wording
 from hiercam_keras.modes.compare_answer import answers
 from hiercam_keras.modes.compare_lifts import Lift
-from hiercam_keras.modes.parts import word
 from hiercam_keras.report import intervals, schema
+from hiercam_keras.wording import spaced
 
 Row = Mapping[str, Any]
 
@@ -44,13 +44,17 @@ def on_parts(lifts: Sequence[Lift]) -> schema.Figure:
     """One panel a part, one row a map."""
     panels, marked = {}, {}
     for one in lifts:
-        title = f"{word(one.part)} ({one.rank})"
-        panels.setdefault(title, {})[one.map] = (one.lift, one.low, one.high)
+        title = f"{spaced(one.part)} ({one.rank})"
+        panels.setdefault(title, {})[one.map] = (
+            one.lift.value,
+            one.lift.low,
+            one.lift.high,
+        )
         if one.step == one.rank:
             marked[title] = (one.map,)
     png = intervals.intervals_png(panels, "times chance", 1.0, marked)
-    steps = max((one.pictures for one in lifts if one.step), default=0)
-    plain = max((one.pictures for one in lifts if not one.step), default=0)
+    steps = max((one.lift.n for one in lifts if one.step), default=0)
+    plain = max((one.lift.n for one in lifts if not one.step), default=0)
     caption = f"Of the plain maps over {wording.count(plain, 'picture')}"
     if steps:
         caption += (
@@ -58,7 +62,7 @@ def on_parts(lifts: Sequence[Lift]) -> schema.Figure:
             "carries"
         )
     return schema.Figure(
-        "Where the evidence lies",
+        "Energy of the maps on the parts",
         png,
         "Energy on each part over chance, for each map, as in the table.",
         f"{caption}. From lifts.csv.",

@@ -28,49 +28,43 @@ class Lift:
     Attributes:
       map: "species", or "step to the family".
       step: the rank that a step leads into, "" for a plain map.
-      rank: the one whose trait the part carries.
+      rank: that the part carries a trait of.
       part: its name.
-      pictures: of which the lift is.
-      lift, low, high: with its 95 % interval, species resampled.
-      gain, gain_low, gain_high: of a step, its lift minus that of the same model's
-        plain map on the same pictures; NaN for a plain map.
-      species: groups that the pictures are in.
-      gain_pictures, gain_species: the same of the gain.
-      gain_p, gain_p_holm: sign-flip test of the gain over species, and corrected for
-        the number of gains.
+      lift: over the pictures on which the lift is known.
+      gain: of a step, its lift minus that of the same model's plain map on the same
+        pictures; NaN for a plain map. p is corrected for the number of gains (Holm).
+      gain_p: of the sign-flip test of the gain over species, not corrected.
     """
 
     map: str
     step: str
     rank: str
     part: str
-    pictures: int
-    lift: float
-    low: float
-    high: float
-    gain: float = math.nan
-    gain_low: float = math.nan
-    gain_high: float = math.nan
-    species: int = 0
-    gain_pictures: int = 0
-    gain_species: int = 0
+    lift: Estimate
+    gain: Estimate = Estimate(math.nan)
     gain_p: float = math.nan
-    gain_p_holm: float = math.nan
 
-    @property
-    def gain_estimate(self) -> Estimate:
-        """The gain with its corrected p-value."""
-        return Estimate(
-            self.gain,
-            self.gain_low,
-            self.gain_high,
-            self.gain_pictures,
-            self.gain_species,
-            self.gain_p_holm,
-        )
-
-
-_FIELDS = tuple(field.name for field in dataclasses.fields(Lift))
+    def row(self) -> dict[str, object]:
+        """The row of lifts.csv."""
+        lift, gain = self.lift, self.gain
+        return {
+            "map": self.map,
+            "step": self.step,
+            "rank": self.rank,
+            "part": self.part,
+            "pictures": lift.n,
+            "lift": lift.value,
+            "low": lift.low,
+            "high": lift.high,
+            "gain": gain.value,
+            "gain_low": gain.low,
+            "gain_high": gain.high,
+            "species": lift.groups,
+            "gain_pictures": gain.n,
+            "gain_species": gain.groups,
+            "gain_p": self.gain_p,
+            "gain_p_holm": gain.p,
+        }
 
 
 def measure(compared: Compared, steps: Steps, evidence: Evidence) -> list[Lift]:
@@ -91,25 +85,13 @@ def measure(compared: Compared, steps: Steps, evidence: Evidence) -> list[Lift]:
                 table.pictures[f"part_{rank}_area"],
                 table.groups,
             )
-            empty = Lift(model, "", rank, part, 0, *[math.nan] * 3)
-            found.append(_with_counts(empty, lift))
+            found.append(Lift(model, "", rank, part, lift))
     found += _of_steps(compared, steps, evidence)
     adjusted = statistics.holm([one.gain_p for one in found])
     return [
-        dataclasses.replace(one, gain_p_holm=float(p))
+        dataclasses.replace(one, gain=dataclasses.replace(one.gain, p=float(p)))
         for one, p in zip(found, adjusted, strict=True)
     ]
-
-
-def _with_counts(empty: Lift, found: Estimate) -> Lift:
-    return dataclasses.replace(
-        empty,
-        lift=found.value,
-        low=found.low,
-        high=found.high,
-        pictures=found.n,
-        species=found.groups,
-    )
 
 
 def _of_steps(compared: Compared, steps: Steps, evidence: Evidence) -> list[Lift]:
@@ -129,26 +111,15 @@ def _of_steps(compared: Compared, steps: Steps, evidence: Evidence) -> list[Lift
             over = np.where(np.isfinite(shares), area, np.nan)
             plain = table.of(name, steps.model)
             gain = lift_difference(shares, plain, area, species)
-            step = Lift(
-                f"step to the {into}",
-                into,
-                rank,
-                part,
-                0,
-                *[math.nan] * 3,
-                gain=gain.value,
-                gain_low=gain.low,
-                gain_high=gain.high,
-                gain_pictures=gain.n,
-                gain_species=gain.groups,
-                gain_p=gain.p,
-            )
-            found.append(_with_counts(step, resampling.lift(shares, over, species)))
+            lift = resampling.lift(shares, over, species)
+            name = f"step to the {into}"
+            found.append(Lift(name, into, rank, part, lift, gain, gain.p))
     return found
 
 
 def write(out: Path, lifts: Sequence[Lift]) -> None:
     """Writes lifts.csv, and the same rows in lifts.json."""
-    rows = [dataclasses.asdict(one) for one in lifts]
-    tables.write_csv(out / "lifts.csv", _FIELDS, rows)
+    rows = [one.row() for one in lifts]
+    header = tuple(Lift("", "", "", "", Estimate(math.nan)).row())
+    tables.write_csv(out / "lifts.csv", header, rows)
     workdir.write_json(out / "lifts.json", [tables.json_row(row) for row in rows])

@@ -21,9 +21,7 @@ from hiercam_keras.modes import (
 )
 from hiercam_keras.modes.comparison.columns import Column
 from hiercam_keras.modes.comparison.measure import Compared, right_or_none
-from hiercam_keras.modes.load import make_loader
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.progress import progress
 from hiercam_keras.report import page, schema, sheets, step_strips
 from hiercam_keras.taxonomy.lineage import Lineage
 
@@ -219,46 +217,38 @@ def _pictures(
     evidence = data.source.evidence or {}
     scale = settings.config.report.scale
     size = min(32, len(records))
-    with make_loader(
-        records, data.truth, data.config, batch_size=size, once=True
-    ) as loader:
-        batches = progress(
-            loader.epoch(0), len(records), "page", count=lambda batch: batch.mask.sum()
-        )
-        for batch in batches:
-            for row in np.flatnonzero(batch.mask):
-                record = known[batch.example_ids[row]]
-                number = position[record.example_id]
-                step = of_steps.get(record.example_id)
-                chosen, top = (), None
-                if step is not None:
-                    chosen, top = compare_steps.shown(steps, step, evidence, scale)
-                yield schema.Picture(
-                    example_id=record.example_id,
-                    # A copy: a view would keep the whole batch.
-                    image=batch.images[row].copy(),
-                    true=tuple(record.lineage.prefix(rank)[-1] for rank in ranks),
-                    true_name=record.lineage.display_name(record.lineage.ranks[-1]),
-                    views=tuple(
-                        _view(
-                            column,
-                            reader.get(record.example_id),
-                            compared,
-                            number,
-                            _lineage(
-                                column, compared.table, number, record.lineage, ranks
-                            ),
-                            _known_ranks(column, record.lineage, ranks),
-                        )
-                        for column, reader in zip(columns, readers, strict=True)
-                    ),
-                    agreement=_known(agreement[number]),
-                    split=settings.split,
-                    object_area=_known(areas[number]),
-                    steps=chosen,
-                    steps_top=top,
-                    credit=credits.get(record.example_id, ""),
-                )
+    for batch, rows in data.batches(records, "page", size):
+        for row in rows:
+            record = known[batch.example_ids[row]]
+            number = position[record.example_id]
+            step = of_steps.get(record.example_id)
+            chosen, top = (), None
+            if step is not None:
+                chosen, top = compare_steps.shown(steps, step, evidence, scale)
+            yield schema.Picture(
+                example_id=record.example_id,
+                # A copy: a view would keep the whole batch.
+                image=batch.images[row].copy(),
+                true=tuple(record.lineage.prefix(rank)[-1] for rank in ranks),
+                true_name=record.lineage.display_name(record.lineage.ranks[-1]),
+                views=tuple(
+                    _view(
+                        column,
+                        reader.get(record.example_id),
+                        compared,
+                        number,
+                        _lineage(column, compared.table, number, record.lineage, ranks),
+                        _known_ranks(column, record.lineage, ranks),
+                    )
+                    for column, reader in zip(columns, readers, strict=True)
+                ),
+                agreement=_known(agreement[number]),
+                split=settings.split,
+                object_area=_known(areas[number]),
+                steps=chosen,
+                steps_top=top,
+                credit=credits.get(record.example_id, ""),
+            )
 
 
 def _shared_ranks(columns: Sequence[Column]) -> tuple[str, ...]:

@@ -12,17 +12,18 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import tables, wording
-from hiercam_keras.cam import map_scale, store, targets
+from hiercam_keras.cam import map_scale, store
 from hiercam_keras.data.records import Record
+from hiercam_keras.evaluation.regions import part_labels
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.evaluation.tabulate import stored, tabulate
 from hiercam_keras.modes.comparison.measure import right_or_none
 from hiercam_keras.modes.load import RunData
-from hiercam_keras.modes.make_maps import store_maps
-from hiercam_keras.modes.parts import word
+from hiercam_keras.modes.make_maps import make_steps
 from hiercam_keras.report import schema
 from hiercam_keras.runs import network as networks
 from hiercam_keras.taxonomy.tree import Taxonomy
+from hiercam_keras.wording import spaced
 
 _KEYS = (
     "example_id",
@@ -60,7 +61,7 @@ class Steps:
     taxonomy: Taxonomy | None = None
 
 
-# Of models whose labels are independent: nothing is chosen among siblings.
+# Of models with independent labels: nothing is chosen among siblings.
 NONE = Steps("", (), None, (), Table(np.array([]), np.array([]), (), (), {}, {}), ())
 
 
@@ -79,20 +80,13 @@ def make(name: str, data: RunData, split: str, records: list[Record]) -> Steps:
       split: of the records.
       records: the pictures.
     """
-    finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
-    ranks = choices(data.taxonomy, finest)
+    ranks = choices(data.taxonomy, data.finest)
     pictures = wording.count(len(records), "picture")
     logging.info("steps of %s for %s", data.run.path, pictures)
     network = networks.load(data.run, data.config)
-    question = "path:predicted:" + "+".join(ranks) + ":steps"
-    asked = targets.path(ranks=ranks)
-    folder, _ = store_maps(network, data, split, records, asked, question)
-    reader = store.open(folder)
+    reader = make_steps(network, data, split, records, ranks)
     known = tuple(record for record in records if record.example_id in reader)
-    parts = {}
-    if all(record.parts_path for record in known):
-        evidence = data.source.evidence or {}
-        parts = {f"part_{rank}": label for rank, (_, label) in evidence.items()}
+    parts = part_labels(data.source.evidence, known)
     table = tabulate(
         stored({rank: (reader, k) for k, rank in enumerate(ranks)}, known, bool(parts)),
         data.truth,
@@ -146,7 +140,8 @@ def shown(
     for k, rank in enumerate(steps.ranks):
         value = {name: array[number, k] for name, array in steps.table.values.items()}
         words = {
-            part: word(evidence[part.removeprefix("part_")][0]) for part in steps.parts
+            part: spaced(evidence[part.removeprefix("part_")][0])
+            for part in steps.parts
         }
         found.append(
             schema.Step(

@@ -11,8 +11,8 @@ from hiercam_keras.metrics import resampling
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes.compare_lifts import Evidence, Lift
 from hiercam_keras.modes.comparison.measure import Compared
-from hiercam_keras.modes.parts import word
 from hiercam_keras.report import schema
+from hiercam_keras.wording import spaced
 
 _SHARES = ("increase",)  # measures that are 0 or 1 for a picture
 _FAITHFULNESS = {
@@ -61,25 +61,25 @@ def lift_table(lifts: Sequence[Lift]) -> schema.Table:
     rows = []
     for name, known in by_map.items():
         cells = [_lift_cell(known.get(part), rank) for part, rank in parts.items()]
-        rows.append((name, _range(one.pictures for one in known.values()), *cells))
-    titles = (f"{word(part)} (tells the {rank})" for part, rank in parts.items())
+        rows.append((name, _range(one.lift.n for one in known.values()), *cells))
+    titles = (f"{spaced(part)} (marks the {rank})" for part, rank in parts.items())
     return schema.Table(
-        "Where the evidence lies, in numbers",
+        "Energy of the maps on the parts, in numbers",
         ("map", "pictures", *titles),
         tuple(rows),
         "Share of the map's energy on a part, divided by the part's share of the "
         "picture: 1 is chance; of a step, on the part of its own rank, also the "
         "difference to the same model's plain map on the same pictures. "
-        f"{_intervals(one.species for one in lifts)} lifts.csv has all of it.",
+        f"{_intervals(one.lift.groups for one in lifts)} lifts.csv has all of it.",
     )
 
 
 def _lift_cell(one: Lift | None, rank: str) -> str | None:
-    if one is None or not np.isfinite(one.lift):
+    if one is None or not np.isfinite(one.lift.value):
         return None
-    cell = with_interval(Estimate(one.lift, one.low, one.high), "{:.2f}")
-    if one.step == rank and np.isfinite(one.gain):
-        gain = with_interval(one.gain_estimate, "{:+.2f}")
+    cell = with_interval(one.lift, "{:.2f}")
+    if one.step == rank and np.isfinite(one.gain.value):
+        gain = with_interval(one.gain, "{:+.2f}")
         cell = f"{cell}, {gain} to the plain map"
     return cell
 
@@ -127,7 +127,7 @@ def title(measure: str, evidence: Evidence, noun: str = "object") -> str:
     """What the page calls a measure; parts by their names."""
     rank = measure.removeprefix("part_")
     if measure.startswith("part_") and rank in evidence:
-        return f"energy on the {word(evidence[rank][0])}"
+        return f"energy on the {spaced(evidence[rank][0])}"
     if measure in MEASURES:
         return MEASURES[measure].title.format(noun=noun)
     return _FAITHFULNESS.get(measure, measure.replace("_", " "))

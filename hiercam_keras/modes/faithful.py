@@ -23,8 +23,7 @@ from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.faithfulness import measure_batch
 from hiercam_keras.metrics.faithfulness.measure import NAMES, Choices
-from hiercam_keras.modes.load import RunData, make_loader
-from hiercam_keras.progress import progress
+from hiercam_keras.modes.load import RunData
 
 _HEADER = ("example_id", *NAMES)
 _WRITE_SECONDS = 20.0
@@ -111,32 +110,25 @@ def measured(
 
 
 def _measure(scorer, data, maps, todo, choices, rows, path) -> None:
-    config = data.config
     rank = maps.ranks[0]
-    score = "own" if config.cam.score == "auto" else config.cam.score
-    size = min(config.cam.batch_size, len(todo))
     written = time.monotonic()
-    with make_loader(todo, data.truth, config, batch_size=size, once=True) as loader:
-        batches = progress(
-            loader.epoch(0), len(todo), "faithfulness", count=lambda b: b.mask.sum()
-        )
-        for batch in batches:
-            entries = [maps.get(example_id) for example_id in batch.example_ids]
-            targets = scorer.rows([entry.label[0] for entry in entries], rank, score)
-            found = measure_batch(
-                functools.partial(scorer, rows=targets),
-                batch.images,
-                np.stack([entry.cam[0] for entry in entries]),
-                batch.example_ids,
-                choices,
-            ).numbers
-            for row in np.flatnonzero(batch.mask):
-                values = dict.fromkeys(NAMES, math.nan)
-                values |= {name: float(found[name][row]) for name in found}
-                rows[batch.example_ids[row]] = values
-            if time.monotonic() - written > _WRITE_SECONDS:
-                _write(path, rows)
-                written = time.monotonic()
+    for batch, shown in data.batches(todo, "faithfulness"):
+        entries = [maps.get(example_id) for example_id in batch.example_ids]
+        targets = scorer.rows([entry.label[0] for entry in entries], rank, data.score)
+        found = measure_batch(
+            functools.partial(scorer, rows=targets),
+            batch.images,
+            np.stack([entry.cam[0] for entry in entries]),
+            batch.example_ids,
+            choices,
+        ).numbers
+        for row in shown:
+            values = dict.fromkeys(NAMES, math.nan)
+            values |= {name: float(found[name][row]) for name in found}
+            rows[batch.example_ids[row]] = values
+        if time.monotonic() - written > _WRITE_SECONDS:
+            _write(path, rows)
+            written = time.monotonic()
     _write(path, rows)
 
 

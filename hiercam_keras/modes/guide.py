@@ -19,7 +19,6 @@ from hiercam_keras.modes import guide_evidence, guide_view, part_naming
 from hiercam_keras.modes.compare_steps import choices
 from hiercam_keras.modes.guide_pages import Pages
 from hiercam_keras.modes.load import RunData, find_runs, open_run
-from hiercam_keras.modes.parts import word
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import guide as report
 from hiercam_keras.report.guide_schema import Guide
@@ -27,6 +26,7 @@ from hiercam_keras.report.style import percent
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
+from hiercam_keras.wording import spaced
 
 LEARNED = "The model learned from these pictures: the shares say little about new ones."
 QUESTION = "Which part of the {noun} marks a taxon?"
@@ -166,10 +166,10 @@ def _sentences(
         for rank in evidence.ranks
         if evidence.chosen(rank).any()
     }
-    told = ", ".join(f"{rank} {_share(answers)}" for rank, answers in right.items())
+    shares = ", ".join(f"{rank} {_share(answers)}" for rank, answers in right.items())
     first = (
-        f"Made of {wording.count(count, 'picture')} {seen}, which tells a taxon "
-        f"from its siblings in: {told}."
+        f"Made of {wording.count(count, 'picture')} {seen}, which distinguishes a "
+        f"taxon from its siblings in: {shares}."
     )
     sentences = [first, *filter(None, [_reach(data, evidence, split)])]
     off = np.stack([evidence.of("off_object", rank) for rank in evidence.ranks])
@@ -227,7 +227,7 @@ def naming_sentence(checked: part_naming.Check) -> str:
     text += (
         f": {percent(taxa.share)} ({percent(taxa.low)} to {percent(taxa.high)}), "
         f"{'most' if taxa.share > 0.5 else 'not most'} of them; that is "
-        f"{_against(taxa)} saying {word(taxa.always)} of every taxon "
+        f"{_against(taxa)} saying {spaced(taxa.always)} of every taxon "
         f"({percent(taxa.constant)}), and a part at random is right for "
         f"{percent(taxa.chance)}."
     )
@@ -255,7 +255,7 @@ def _check_rows(
     if not checked:
         return ()
     named = [
-        *((rank, word(planted[rank][0]), one) for rank, one in checked.ranks.items()),
+        *((rank, spaced(planted[rank][0]), one) for rank, one in checked.ranks.items()),
         ("all taxa", "", checked.taxa),
         ("mean of the ranks", "", checked.mean),
     ]
@@ -267,7 +267,7 @@ def _check_rows(
             str(one.taxa),
             f"{percent(one.share)} ({percent(one.low)} to {percent(one.high)})",
             percent(one.chance),
-            "" if part else f"{percent(one.constant)} ({word(one.always)})",
+            "" if part else f"{percent(one.constant)} ({spaced(one.always)})",
         )
         for rank, part, one in named
     )

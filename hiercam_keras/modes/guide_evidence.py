@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hiercam_keras.cam import store, targets
+from hiercam_keras.cam import store
 from hiercam_keras.data.records import Record
 from hiercam_keras.evaluation.measures import MEASURES, Maps
+from hiercam_keras.evaluation.question import TRUE
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.evaluation.tabulate import stored, tabulate
 from hiercam_keras.metrics import patches
 from hiercam_keras.modes.load import RunData
-from hiercam_keras.modes.make_maps import known_records, store_maps
+from hiercam_keras.modes.make_maps import known_records, make_steps
 from hiercam_keras.runs.network import Network
 from hiercam_keras.taxonomy.scores import marginal_probabilities, softmax
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -105,16 +106,7 @@ def collect(
     data.check_known(split, ranks)
     # A taxon is known only if all taxa above it are.
     records = known_records(data, records, ranks[0])
-    folder, _ = store_maps(
-        network,
-        data,
-        split,
-        records,
-        targets.path(ranks=ranks),
-        "path:true:" + "+".join(ranks) + ":steps",
-        lambda batch: [targets.step(rank, batch.labels[rank]) for rank in ranks],
-    )
-    reader = store.open(folder)
+    reader = make_steps(network, data, split, records, ranks, TRUE)
     with data.loader(split) as loader:
         said = network.predict(loader, "answers")
     place = {example_id: i for i, example_id in enumerate(said.example_ids)}

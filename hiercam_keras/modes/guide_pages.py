@@ -11,9 +11,9 @@ from hiercam_keras.data import decode, geometry
 from hiercam_keras.metrics.classification import wilson_interval
 from hiercam_keras.modes import part_naming
 from hiercam_keras.modes.guide_evidence import Evidence
-from hiercam_keras.modes.parts import word
 from hiercam_keras.report.guide import rank_slug
 from hiercam_keras.report.guide_schema import Part, Patch, Share, Sibling, TaxonPage
+from hiercam_keras.wording import spaced
 
 _SIDE = 512  # pixels, the longest side of a picture that is kept in memory
 
@@ -128,7 +128,7 @@ class Pages:
         lifts = part_naming.lifts(self.evidence, rows)
         planted = self._planted.get(rank, ("",))[0]
         return tuple(
-            Part(word(part), float(lifts[part][step]), special[part], part == planted)
+            Part(spaced(part), float(lifts[part][step]), special[part], part == planted)
             for part in sorted(special, key=special.get, reverse=True)
         )
 

@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from ml_collections import ConfigDict
 
 from hiercam_keras import multihost, wording
 from hiercam_keras.data import geometry, loader, sources, splits
+from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import detected, imported, unseen
 from hiercam_keras.modes.settings import Settings
+from hiercam_keras.progress import progress
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs import truth as truths
 from hiercam_keras.runs.run_folder import Run
@@ -63,7 +65,7 @@ def taxonomy_of(source: Any, config: Any) -> Taxonomy:
 
 
 def find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run]:
-    """Finds finished runs; --workdir names one, else they lie below config.runs_dir.
+    """Finds finished runs; --workdir names one, else they are below config.runs_dir.
 
     Where no run was trained in --data_dir, the images of a run may have moved there.
 
@@ -171,6 +173,16 @@ class RunData:
         """Name of the images' data set."""
         return self.source.name if self.run.imported else self.run.data_name
 
+    @property
+    def finest(self) -> str:
+        """The finest rank of the network's heads."""
+        return max(self.run.ranks, key=self.taxonomy.ranks.index)
+
+    @property
+    def score(self) -> str:
+        """The score that `config.cam.score` names, as in a `Question`."""
+        return "own" if self.config.cam.score == "auto" else self.config.cam.score
+
     @functools.cached_property
     def truth(self) -> Taxonomy | Truth:
         """What gives the true labels of lineages: the taxonomy where it has all taxa of
@@ -218,7 +230,7 @@ class RunData:
         return unseen.of_split(train, records, ranks, self.taxonomy, what)
 
     def known_only(self) -> "RunData":
-        """The same without the images whose finest taxon the network does not know."""
+        """A copy without images of a finest taxon that the network does not know."""
         if not self.may_lack_taxa:
             return self
         records = self.source.records
@@ -319,6 +331,51 @@ class RunData:
             shard=multihost.part(),
         )
 
+    def batches(
+        self,
+        records: Sequence[Record],
+        name: str = "",
+        batch_size: int | None = None,
+        layout: geometry.Layout = "classification",
+    ) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Batches of some records, each record once, and the rows that are no padding.
+
+        Args:
+          records: of the images.
+          name: of the progress bar; "" for none.
+          batch_size: default `cam.batch_size`, or the number of records if that is
+            smaller.
+          layout: see `data.geometry`.
+        """
+        batch_size = batch_size or min(self.config.cam.batch_size, len(records))
+        with make_loader(
+            records,
+            self.truth,
+            self.config,
+            batch_size=batch_size,
+            once=True,
+            layout=layout,
+        ) as fed:
+            batches = fed.epoch(0)
+            if name:
+                batches = progress(batches, len(records), name, count=_shown)
+            for batch in batches:
+                rows = np.flatnonzero(batch.mask)
+                if rows.size:
+                    yield batch, rows
+
+
+def _shown(batch: Batch) -> int:
+    return batch.mask.sum()
+
+
+def drawn(records: Sequence[Record], count: int, seed: int) -> list[Record]:
+    """`count` records drawn by the seed, in their order; all if it is below 0."""
+    if not 0 <= count < len(records):
+        return list(records)
+    rng = np.random.default_rng(seed)
+    return [records[i] for i in np.sort(rng.permutation(len(records))[:count])]
+
 
 def config_of(settings: Settings, run: Run) -> Any:
     """The config of a run, with what this command line changes."""
@@ -391,7 +448,7 @@ def make_loader(
     layout: geometry.Layout = "classification",
     shard: tuple[int, int] = (0, 1),
 ) -> loader.Loader:
-    """A loader whose labels are those of the taxonomy at `ranks`, all by default.
+    """A loader with the taxonomy's labels at `ranks`, all by default.
 
     With `once` nothing is kept in memory or on disk for a second epoch. `shard` is this
     process's part of every batch, see `data.loader.make_loader`.

@@ -17,11 +17,12 @@ from hiercam_keras import runtime, tables, wording
 from hiercam_keras.cam import heatmaps, profiles, store
 from hiercam_keras.data import decode
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import detected, localize_tables, localize_truth
+from hiercam_keras.evaluation import ground_truth
+from hiercam_keras.evaluation.ground_truth import Marked
+from hiercam_keras.evaluation.localization import Scored, score_store
+from hiercam_keras.modes import detected, localize_tables
 from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.localize_question import folder_of, in_words, target_name
-from hiercam_keras.modes.localize_scoring import Scored, score_store
-from hiercam_keras.modes.localize_truth import Marked
 from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import localization as figures
@@ -49,10 +50,10 @@ def run(settings: Settings) -> str:
     data = open_run(settings, this)
     options = data.config.localize
     question = question_of(settings.target, settings.target_rank, data)
-    marked = marked_by_run(data, settings.split, options)
+    marked = ground_truth.of_run(data, settings.split)
     choosing = {}
     if settings.split != "val" and data.has_images("val"):
-        choosing = marked_by_run(data, "val", options, must=False)
+        choosing = ground_truth.of_run(data, "val", must=False)
     devices = settings.config.distribution.devices
     runtime.start(data.config.seed, data.config.model.dtype, devices)
     network = networks.load(this, data.config)
@@ -95,7 +96,7 @@ def _score_given(settings: Settings) -> str:
             "localize.maps needs localize.metadata: the folder with image_ids.txt, "
             "image_sizes.txt and localization.txt of those images."
         )
-    marked, roles = localize_truth.of_metadata(options)
+    marked, roles = ground_truth.of_metadata(options)
     taxonomy = Taxonomy(one.lineage for one in marked.values())
     choosing = None
     if options.val_maps:
@@ -125,50 +126,6 @@ def _of_role(
         raise UserError(
             f"the metadata have no boxes or masks for the split {role}, only for "
             f"{', '.join(there)}: use --split={there[0]}."
-        )
-    return found
-
-
-def marked_by_run(
-    data: RunData, split: str, options: Any, must: bool = True
-) -> dict[str, Marked]:
-    """Ground truth by example id for a run's split.
-
-    Args:
-      data: of the run.
-      split: "train", "val" or "test".
-      options: the config's `localize`; its `metadata` has priority over records.
-      must: whether images with a box or mask are required.
-
-    Raises:
-      UserError: `must` is set and no image has a box or a mask.
-    """
-    metadata = options.metadata
-    choe = data.config.data.get("choe")
-    if not metadata and data.config.data.source == "choe":
-        # Records hold no lists of masks, so the metadata files are read.
-        metadata = choe.metadata
-        options = {**options.to_dict(), **choe.to_dict()}
-        options |= {"images": options["images"] or str(data.source.root)}
-        options = type(data.config)(options)
-    records = {record.example_id: record for record in data.records(split)}
-    if metadata:
-        lineages = {name: record.lineage for name, record in records.items()}
-        found, _ = localize_truth.of_metadata(options, lineages)
-        found = {
-            name: found[name]._replace(path=record.path)
-            for name, record in records.items()
-            if name in found
-        }
-        where = metadata
-    else:
-        found = localize_truth.of_records(list(records.values()))
-        where = data.source.root
-    if not found and must:
-        raise UserError(
-            f"none of the {len(records)} {split} images of {data.run.path} has a box "
-            f"or a mask in {where}: put boxes.csv or masks/ beside images/, or name "
-            "--config.localize.metadata=/folder in the format of Choe et al."
         )
     return found
 

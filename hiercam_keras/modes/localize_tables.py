@@ -1,5 +1,6 @@
 """Tables of --mode=localize: measures with intervals, by taxon, by image, and boxes."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,16 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras import file_names, tables, workdir
+from hiercam_keras.evaluation.ground_truth import Marked
+from hiercam_keras.evaluation.localization import Scored
 from hiercam_keras.metrics import resampling
-from hiercam_keras.metrics.localization import IOU_THRESHOLDS, mean_by_group
-from hiercam_keras.metrics.localization_accumulator import Tally, pxap_of
-from hiercam_keras.modes.localize_scoring import Scored
-from hiercam_keras.modes.localize_truth import Marked
+from hiercam_keras.metrics.localization import (
+    IOU_THRESHOLDS,
+    box_accuracy,
+    mean_by_group,
+    pxap_of,
+)
+from hiercam_keras.metrics.localization_accumulator import Tally
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 HEADER = (
@@ -44,19 +50,19 @@ def figures(
     if tally.has_boxes:
         for version in (1, 2):
             name = "MaxBoxAcc" if version == 1 else "MaxBoxAccV2"
-            for source, rule in ((tally, "oracle"), (chosen, "val")):
+            for source, rule in ((scored, "oracle"), (chosen, "val")):
                 if source is None:
                     continue
-                picks = _thresholds(source.tally if rule == "val" else tally, version)
-                other = chosen.control if rule == "val" else control
-                value, low, high = _accuracy(tally, picks, version, rule, options)
-                beside = _accuracy(
-                    control, _thresholds(other, version), version, rule, None
-                )[0]
+                picks = _thresholds(source.tally, version)
+                given = [picks, _thresholds(source.control, version)]
+                if rule == "oracle":
+                    given = [None, None]
+                found = _accuracy(tally.boxes, given[0], version, options)
+                other, _, _ = _accuracy(control.boxes, given[1], version, None)
                 shown = " ".join(f"{pick:.3f}" for pick in picks)
                 count = int(tally.boxes.images.sum())
-                row = [f"{name} ({rule} threshold)", shown, value, low, high]
-                rows.append([*row, beside, None, count])
+                row = [f"{name} ({rule} threshold)", shown, *found, other, None, count]
+                rows.append(row)
     for kind, name in (("mask", "PxAP"), ("box", "BoxPxAP")):
         row = _pxap(tally, control, kind, options)
         if row:
@@ -74,10 +80,10 @@ def figures(
             continue
         mean = resampling.share if field == "pointing" else resampling.mean
         found = mean(values, groups, **options)
-        beside = float(np.nanmean(control.column(field)))
+        other = float(np.nanmean(control.column(field)))
         level = float(np.nanmean(tally.column(chance))) if chance else None
         rows.append(
-            [name, "", found.value, found.low, found.high, beside, level, found.n]
+            [name, "", found.value, found.low, found.high, other, level, found.n]
         )
     by_class = mean_by_group(tally.column("pointing"), groups)
     other = mean_by_group(control.column("pointing"), groups)
@@ -161,16 +167,16 @@ def taxon_rows(
     """Rows for the taxa of a rank that have images, with accuracy at one threshold."""
     parents = taxonomy.parents(taxonomy.finest, rank)
     groups = parents[tally.column("group").astype(int)]
-    place = int(np.abs(tally.thresholds - threshold).argmin())
+    place = tally.boxes.nearest(threshold)
     count = taxonomy.num_labels(rank)
     images = np.bincount(parents, tally.boxes.images, count)
     hits = np.bincount(
         parents, tally.boxes.largest[:, IOU_THRESHOLDS.index(IOU), place], count
     )
-    pixels = np.zeros((2, count, tally.mask_pixels.shape[-1]))
-    for row in range(2):
-        np.add.at(pixels[row], parents, tally.mask_pixels[row])
-    px = pxap_of(*pixels)
+    known_pixels = tally.pixels["mask"].columns()
+    pixels = np.zeros((count, known_pixels.shape[1]))
+    np.add.at(pixels, parents, known_pixels)
+    px = pxap_of(pixels)
     columns = {name: tally.column(name) for name in ("pointing", *SHARES)}
     known = {"images_with_box": "box_area", "images_with_mask": "mask_area"}
     header = ("taxon", "images", "max_box_acc", "px_ap", *columns, *known)
@@ -192,54 +198,38 @@ def _thresholds(tally: Tally, version: int) -> tuple[float, ...]:
     return tally.boxes.max_box_acc_v2()[1]
 
 
-def _accuracy(tally, picks, version, rule, options):
-    """Value and interval of MaxBoxAcc or V2 at thresholds, or at the best ones."""
+def _accuracy(boxes, picks, version, options):
+    """Value and interval of MaxBoxAcc or V2 at thresholds; None: at the best ones,
+    which are selected again on each resample, as on the sample."""
     ious = (IOU,) if version == 1 else IOU_THRESHOLDS
-    counts = tally.boxes.largest if version == 1 else tally.boxes.best
-    kept = tally.boxes.images > 0
-    images = tally.boxes.images[kept]
-    hits = np.stack([counts[kept, IOU_THRESHOLDS.index(iou)] for iou in ious], 1)
-    places = [int(np.abs(tally.thresholds - pick).argmin()) for pick in picks]
-    table = np.concatenate([images[:, None], hits.reshape(len(hits), -1)], axis=1)
-
-    def figure(sums):
-        share = sums[:, 1:].reshape(-1, *hits.shape[1:]) / sums[:, :1, None]
-        if rule == "oracle":  # selected again on each resample, as on the sample
-            return share.max(axis=2).mean(axis=1)
-        at = [share[:, row, place] for row, place in enumerate(places)]
-        return np.mean(at, axis=0)
-
+    places = picks and [boxes.nearest(pick) for pick in picks]
+    figure = functools.partial(box_accuracy, places=places, ious=len(ious))
+    kept = boxes.images > 0
+    table = boxes.columns(version == 2, ious)[kept]
     if options is None:
         return float(figure(table.sum(0)[None])[0]), None, None
-    taxa = np.arange(len(table))
+    taxa, images = np.arange(len(table)), boxes.images[kept]
     found = resampling.of_sums(table, taxa, figure, weights=images, **options)
     return found.value, found.low, found.high
 
 
 def _pxap(tally, control, kind, options):
     """Value, interval, control, prevalence and images; None without such truth."""
-    counts, other = tally.pixels(kind), control.pixels(kind)
+    counts = tally.pixels[kind]
     if not counts.inside.sum():
         return None
-    table = tally.mask_pixels if kind == "mask" else tally.box_pixels
-    kept = table.sum(axis=(0, 2)) > 0
-    inside, outside = table[:, kept]
+    kept = counts.columns().any(axis=1)
     found = resampling.of_sums(
-        np.concatenate([inside, outside], axis=1),
+        counts.columns()[kept],
         np.arange(kept.sum()),
-        lambda sums: pxap_of(*np.split(sums, 2, axis=1)),
-        weights=inside.sum(axis=1),
+        pxap_of,
+        weights=counts.inside[kept].sum(axis=1),
         **options,
     )
+    other = control.pixels[kind].pxap()
     images = int(np.isfinite(tally.column(f"energy_in_{kind}")).sum())
-    return [
-        counts.pxap(),
-        found.low,
-        found.high,
-        other.pxap(),
-        counts.prevalence(),
-        images,
-    ]
+    span = found.low, found.high
+    return [counts.pxap(), *span, other, counts.prevalence(), images]
 
 
 def _mean(values):

@@ -5,7 +5,7 @@ While the device explains one batch, the next one is decoded.
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,6 @@ from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
 from hiercam_keras.runs.network import Network
 
-_SCORES = {"auto": "own", "marginal": "marginal"}  # of the config -> of a Question
-_KEYS = {score: name for name, score in _SCORES.items()}
-
 
 def question_of(asked: str, rank: str | None, data: RunData) -> Question:
     """Reads --target and --target_rank; score, method and layer are the config's.
@@ -36,7 +33,7 @@ def question_of(asked: str, rank: str | None, data: RunData) -> Question:
       UserError: a taxon that is not known, or a rank that the model cannot answer.
     """
     config = data.config.cam
-    finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
+    finest = data.finest
     if asked not in (PREDICTED, TRUE):
         rank, label = data.taxonomy.find(asked, rank)
         asked = "/".join(data.taxonomy.prefixes(rank)[label])
@@ -47,9 +44,8 @@ def question_of(asked: str, rank: str | None, data: RunData) -> Question:
             f"the model of {data.run.path} {data.run.heads} "
             f"and cannot answer for {rank!r}. It can for {', '.join(known)}."
         )
-    score = _SCORES.get(config.score, config.score)
     layer = config.layer or None
-    return Question(rank, "label", asked, score, config.method, layer)
+    return Question(rank, "label", asked, data.score, config.method, layer)
 
 
 def make_maps(
@@ -75,7 +71,8 @@ def make_maps(
     if question.target == TRUE:
         records = known_records(data, records, question.rank)
         asks = lambda batch: question.asks(batch.labels)  # noqa: E731
-    key = f"{question.rank}:{question.target}:{_KEYS[question.score]}"
+    score = "auto" if question.score == "own" else question.score
+    key = f"{question.rank}:{question.target}:{score}"
     return store_maps(
         network,
         data,
@@ -88,6 +85,36 @@ def make_maps(
         question.method,
         question.layer,
     )
+
+
+def make_steps(
+    network: Network,
+    data: RunData,
+    split: str,
+    records: list[Record],
+    ranks: Sequence[str],
+    target: str = PREDICTED,
+) -> store.Reader:
+    """Makes the missing step maps of some records, from the root down the tree.
+
+    Args:
+      network: the run's.
+      data: the run's images.
+      split: of the records.
+      records: the images.
+      ranks: that the steps lead into, coarse to fine: the targets of the maps.
+      target: which leaf of the finest head they lead to, "predicted" or "true".
+    """
+    asks = None
+    if target == TRUE:  # of a path of which the network knows the upper part, or all
+
+        def asks(batch: Batch) -> list[targets.Target]:
+            return [targets.step(rank, batch.labels[rank]) for rank in ranks]
+
+    key = f"path:{target}:{'+'.join(ranks)}:steps"
+    asked = targets.path(ranks=ranks)
+    folder, _ = store_maps(network, data, split, records, asked, key, asks)
+    return store.open(folder)
 
 
 def known_records(data: RunData, records: list[Record], rank: str) -> list[Record]:

@@ -24,8 +24,7 @@ from hiercam_keras.evaluation.tabulate import HasLabels, stored, tabulate
 from hiercam_keras.metrics import coherence
 from hiercam_keras.modes import detected
 from hiercam_keras.modes.faithful import Rows
-from hiercam_keras.modes.load import RunData, make_loader
-from hiercam_keras.progress import progress
+from hiercam_keras.modes.load import RunData
 from hiercam_keras.report import overlay, whole
 
 _HEADER = ("example_id", "coherence", "coherence_basis", "excess", "gain")
@@ -133,17 +132,10 @@ def _settle(out: Path, example_id: str, verdict: str, suffix: str) -> Path:
 def _draw(
     maps: store.Reader, todo: list[Record], data: RunData, paths: dict[str, Path]
 ) -> None:
-    config, size = data.config.cam, data.config.data.image_size
-    batch_size = min(config.batch_size, len(todo))
+    size = data.config.data.image_size
     by_id = {record.example_id: record for record in todo}
-    loader = make_loader(todo, data.truth, data.config, batch_size=batch_size)
-    with loader, ThreadPoolExecutor() as pool:
-        for batch in progress(
-            loader.epoch(0), len(todo), "overlays", count=lambda batch: batch.mask.sum()
-        ):
-            rows = np.flatnonzero(batch.mask)
-            if not rows.size:
-                continue
+    with ThreadPoolExecutor() as pool:
+        for batch, rows in data.batches(todo, "overlays"):
             entries = [maps.get(batch.example_ids[row]) for row in rows]
             heat = heatmaps.heatmap(np.stack([one.cam[0] for one in entries]), size)
             places = [paths[one.example_id] for one in entries]

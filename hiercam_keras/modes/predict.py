@@ -45,7 +45,7 @@ MASKED = "masked_probability"  # of taxa that are not allowed, if some are not
 
 
 def run(settings: Settings) -> str:
-    """Writes predictions of --image, or of a split, and tells the first of them."""
+    """Writes predictions of --image, or of a split; returns the first of them."""
     (this,) = find_runs(settings, [settings.rank])
     config = config_of(settings, this)
     form = config.predict.format

@@ -18,7 +18,7 @@ from hiercam_keras.cam import randomization, store, targets
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.sanity import sanity_table
-from hiercam_keras.modes.load import RunData, make_loader
+from hiercam_keras.modes.load import RunData, drawn
 from hiercam_keras.progress import progress
 from hiercam_keras.runs.network import Network
 
@@ -55,7 +55,7 @@ def check(
     """
     options, seed = data.config.sanity, data.config.seed
     maps = store.open(folder)
-    chosen = _draw([r for r in records if r.example_id in maps], options.images, seed)
+    chosen = drawn([r for r in records if r.example_id in maps], options.images, seed)
     if not chosen:
         raise UserError(
             f"config.sanity.images={options.images} leaves no picture, expected 1 or "
@@ -87,25 +87,13 @@ def check(
     )
 
 
-def _draw(records: list[Record], count: int, seed: int) -> list[Record]:
-    if not 0 <= count < len(records):
-        return records
-    rng = np.random.default_rng(seed)
-    return [records[i] for i in np.sort(rng.permutation(len(records))[:count])]
-
-
 def images_of(records: Sequence[Record], data: RunData) -> tuple[np.ndarray, list[str]]:
     """Images uint8 (N, S, S, 3) as the network takes them, held in memory, and their
     example_ids, in the order of the records."""
-    size = min(data.config.cam.batch_size, len(records))
     images, ids = [], []
-    with make_loader(
-        records, data.truth, data.config, batch_size=size, once=True
-    ) as loader:
-        for batch in loader.epoch(0):
-            rows = np.flatnonzero(batch.mask)
-            images.append(batch.images[rows])
-            ids += [batch.example_ids[row] for row in rows]
+    for batch, rows in data.batches(records):
+        images.append(batch.images[rows])
+        ids += [batch.example_ids[row] for row in rows]
     return np.concatenate(images), ids
 
 
@@ -119,7 +107,7 @@ def _stages(
     """(layer, maps) with more and more layers random, or one after the other."""
     options, cam = data.config.sanity, data.config.cam
     model, explain = network.model, network.explainer(cam.layer)
-    asked = targets.label(labels, rank, "own" if cam.score == "auto" else cam.score)
+    asked = targets.label(labels, rank, data.score)
     layers = tuple(options.layers) or None
     stages = randomization.randomized(
         model, options.order, layers=layers, kind=options.kind, seed=data.config.seed

@@ -150,6 +150,9 @@ class Settings:
         config.data.noun = config.data.get("noun", "object")
         config.data.groups = config.data.get("groups", "")
         trained = config.copy_and_resolve_references()
+        for name in self.config:
+            if name not in config:  # of an experiment: no run has it
+                config[name] = ConfigDict(self.config[name].to_dict())
         try:
             config.update_from_flattened_dict(self.overrides)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -167,6 +170,8 @@ class Settings:
             was, now = _value(trained, name), _value(config, name)
             if mode.reads(name) or was == now:
                 continue
+            if name.partition(".")[0] not in trained:
+                raise usage.no_effect(self.mode, name)
             raise UserError(
                 f"--config.{name}={now} has no effect with --mode={self.mode}: the "
                 f"run was trained with {was!r} and keeps it. Leave it out, or train "
@@ -175,8 +180,10 @@ class Settings:
 
 
 def _value(config: ConfigDict, field: str) -> Any:
+    """The value of a field by dotted path; None where there is no such field."""
     for name in field.split("."):
-        config = config[name]
+        config = {} if config is None else config
+        config = config.get(name)
     return config
 
 

@@ -22,6 +22,7 @@ from hiercam_keras.modes.splitting import TOGETHER, make_split
 from hiercam_keras.modes.train_statistics import plain_batches
 from hiercam_keras.report import curves
 from hiercam_keras.runs import run_folder
+from hiercam_keras.runs.recorded_config import as_json, differences, of_training
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training import fit, trial
@@ -209,10 +210,10 @@ def _check_free(folder: Path, settings: Settings) -> bool:
             f"{folder} holds {state}. Go on with --resume, replace it with "
             "--overwrite, or choose another folder with --workdir."
         )
-    now = _as_json(settings.config.to_dict())
-    trained = _as_trained(before.record["config"], now, _FORMER)
+    now = of_training(settings.config.to_dict())
+    trained = _as_trained(of_training(before.record["config"]), now, _FORMER)
     changed = [
-        field for field in _differences(trained, now) if not field.startswith(_FREE)
+        field for field in differences(trained, now) if not field.startswith(_FREE)
     ]
     if changed == [_EPOCHS] and now["train"]["epochs"] > _epochs_of(before):
         changed = []  # the training goes on beyond its end
@@ -280,22 +281,6 @@ def _batch_size(folder: Path, settings: Settings, images: int) -> int:
     return runtime.training_batch(settings.config.data.batch_size, images)
 
 
-def _differences(before: Any, now: Any, path: str = "config") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        found = []
-        for name in sorted(before.keys() | now.keys()):
-            found += _differences(before.get(name), now.get(name), f"{path}.{name}")
-        return found
-    return [] if before == now else [path]
-
-
-def _as_json(value: Any) -> Any:
-    """Tuples as lists, as the run's record has them."""
-    if isinstance(value, dict):
-        return {name: _as_json(item) for name, item in value.items()}
-    return [_as_json(item) for item in value] if isinstance(value, tuple) else value
-
-
 def _build(config: Any, num_labels: dict[str, int], weights: str) -> Any:
     """The model of `build`, refused where its maps would be a single cell."""
     model = build(config, num_labels, weights=weights)
@@ -353,8 +338,8 @@ def _open(
         "data_dir": data_dir,
         "batch_size": batch_size,  # what the devices made of data.batch_size
         "weights": weights,  # what was chosen for model.weights=auto
-        "config": _as_json(settings.config.to_dict()),
-        "overrides": _as_json(dict(settings.overrides)),
+        "config": of_training(settings.config.to_dict()),
+        "overrides": as_json(dict(settings.overrides)),
         "versions": runtime.versions(),
     }
     return run_folder.create(folder, record, taxonomy)

@@ -24,7 +24,7 @@ def taxonomy_of(
     ranks: Sequence[str],
     choice: str,
 ) -> tuple[Taxonomy, Taxonomy | Trained]:
-    """The taxa of the heads; logs those that are left out, and whose images they are.
+    """The taxa of the heads; logs those that are left out, and their images.
 
     Args:
       records: of all splits.

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.runs.recorded_config import EXPERIMENTS as _SECTIONS
 
 _FIND_RUN = frozenset({"data_dir", "workdir"})  # of modes that take a finished run
 # What is asked of it, and how.
@@ -39,7 +40,6 @@ _TRAINING_ONLY = (
 )
 # Fields that say how a network from elsewhere is read.
 _FOREIGN = ("model.preprocessing", "model.activation", "model.output", "model.other")
-_SWEEPS = ("study", "curves", "sweep", "pretrain")
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ USAGE = {
         ),
         fields=("",),  # the run folder keeps them for later modes
         but=(
-            *_SWEEPS,
+            *_SECTIONS,
             *_FOREIGN,
             "compare",
             "guide",
@@ -226,10 +226,15 @@ def check_fields(mode: str, overrides: Collection[str]) -> None:
         return
     for field in overrides:
         if not USAGE[mode].reads(field):
-            raise UserError(
-                f"--config.{field} has no effect with --mode={mode}: it is read by "
-                f"{users_of(field)}. Leave it out."
-            )
+            raise no_effect(mode, field)
+
+
+def no_effect(mode: str, field: str) -> UserError:
+    """The error for a config field that a mode does not read."""
+    return UserError(
+        f"--config.{field} has no effect with --mode={mode}: it is read by "
+        f"{users_of(field)}. Leave it out."
+    )
 
 
 def users_of(field: str) -> str:

@@ -8,7 +8,7 @@ runs/<data name>/<rank[+rank]>/seed<k>/
   checkpoints/ log.csv maps/ eval/
 
 That of a network from elsewhere has the file as it came and labels.json, what its
-outputs mean; it has no split, and lies in runs/<name>/<rank[+rank]>/imported.
+outputs mean; it has no split, and is in runs/<name>/<rank[+rank]>/imported.
 """
 
 import shlex
@@ -32,7 +32,7 @@ IMPORTED = "imported"  # in place of seed<k>
 LEFT_OUT = "left_out.csv"  # rows and pictures of the data that were not used
 # What a run folder holds, by whichever mode.
 _FOLDERS = ("checkpoints", "split", "tensorboard", "maps", "eval", "cam", "predict")
-_FOLDERS += ("localize", "guide", "looks")
+_FOLDERS += ("localize", "guide", "looks", "search")
 _FILES = ("model.keras", "log.csv", "curves.png", "taxonomy.json", "labels.json")
 BELIEF = "belief.json"  # of --mode=calibrate
 _FILES += (LEFT_OUT, BELIEF)
@@ -147,7 +147,7 @@ def extend(run: Run, epochs: int) -> Run:
 
 
 def clear(path: Path) -> None:
-    """Removes what a run folder holds; nothing else that lies there."""
+    """Removes the files of a run; other files in its folder are kept."""
     for name in _FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
     for folder in path.glob(f"{_ALLOWED}*"):
@@ -169,7 +169,7 @@ def data_folder(runs_dir: str, data_name: str) -> Path:
 
 
 def path_for(runs_dir: str, data_name: str, ranks: tuple[str, ...], seed: int) -> Path:
-    """Where the run of these ranks lies unless --workdir says otherwise."""
+    """Default folder of the run of these ranks, without --workdir."""
     ranks_name = file_names.joined_name(ranks, "+")
     return data_folder(runs_dir, data_name) / ranks_name / f"seed{seed}"
 
@@ -237,7 +237,7 @@ def find(
     has them. Without a data name it is the data set that was trained on last.
 
     Args:
-      runs_dir: where run folders lie.
+      runs_dir: parent of the run folders.
       wanted: sets of ranks; ("all",) is the run with the most heads, two at least.
       seed: seed of the runs.
       data_name: of the data set, None for any; imported networks are found by their
@@ -339,5 +339,5 @@ def list_runs(runs_dir: str | Path) -> list[Run]:
         try:
             runs.append(read(path.parent))
         except UserError:
-            continue  # another version's or damaged; `read` tells when it is asked for
+            continue  # of another version, or damaged: `read` raises if it is asked for
     return runs

@@ -63,7 +63,7 @@ class Truth:
     ) -> dict[str, Counter[str]]:
         """rank -> name of the images' taxon -> images, of taxa that are not known.
 
-        An image whose lineage does not have the rank counts by its finest taxon.
+        An image without the rank in its lineage counts by its finest taxon.
         """
         found = {}
         for rank in ranks:
@@ -77,7 +77,7 @@ class Truth:
 
 
 class Trained(Truth):
-    """Labels of the images of a training whose heads leave out untrained taxa."""
+    """Labels of images for a network with heads that leave out untrained taxa."""
 
     def __init__(self, taxonomy: Taxonomy):
         super().__init__(taxonomy)

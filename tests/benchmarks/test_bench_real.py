@@ -1,4 +1,4 @@
-"""The measurements on real photographs: folds, what begins anew, and the tables."""
+"""The measurements on real photographs: folds, what is reset, and the tables."""
 
 import json
 from collections import Counter

@@ -82,7 +82,7 @@ def test_layout_has_a_mask_parts_and_a_box_for_every_picture(written):
 def test_evidence_says_which_part_carries_which_rank(written):
     assert (written / "evidence.csv").read_text() == (
         "rank,part,part_label\n"
-        "order,body,1\nfamily,bill_tail,2\ngenus,wing,3\nspecies,patch,4\n"
+        "order,body,1\nfamily,bill_and_tail,2\ngenus,wing,3\nspecies,patch,4\n"
     )
 
 
@@ -223,7 +223,7 @@ def test_header_records_settings_and_versions(written):
     header = json.loads((written / "dataset.json").read_text())
     assert header["schema_version"] == 1
     assert header["settings"]["image_size"] == [64, 80]
-    assert header["parts"][1:] == ["body", "bill_tail", "wing", "patch", "legs"]
+    assert header["parts"][1:] == ["body", "bill_and_tail", "wing", "patch", "legs"]
     assert len(header["classes"]) == 8
 
 

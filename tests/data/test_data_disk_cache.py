@@ -231,6 +231,7 @@ from pathlib import Path
 import numpy as np
 from hiercam_keras import workdir
 from hiercam_keras.data import disk_cache, resize_windows
+from hiercam_keras.data.batch_plan import Job
 
 workdir.write_nothing()  # as every process but the first of several
 folder, log = map(Path, sys.argv[1:])
@@ -244,7 +245,8 @@ def fill(pixels, starts):
     pixels[:] = 7
     return np.ones(1, bool)
 
-found = disk_cache.open_or_make(folder, ["x"], where, {}, fill)
+job = Job(["x"], where, False, 1, 0, True, folder)
+found = disk_cache.open_or_make(job, "arrays", fill)
 assert found.get(0, where.extent[0]).tolist() == [[[7] * 3] * 2] * 2
 """
 

@@ -205,7 +205,7 @@ def test_files_that_turn_bad_are_skipped(pipeline, records, data_config, bird_fo
                 [True, True, False, True, True],
                 [True, True, False, False, False],
             ]
-            # The stand-in repeats a good example with its own label and id.
+            # The replacement repeats a good example with its own label and id.
             first = batches[0]
             twin = first.example_ids.index(first.example_ids[1], 2)
             np.testing.assert_array_equal(first.images[1], first.images[twin])

@@ -19,6 +19,7 @@ from tiny_study import make_settings
 
 from hiercam_keras import tables
 from hiercam_keras.errors import UserError
+from hiercam_keras.evaluation.question import Question
 from hiercam_keras.experiments import (
     granularity,
     localization_counts,
@@ -26,9 +27,10 @@ from hiercam_keras.experiments import (
     runs,
     training_grid,
 )
-from hiercam_keras.metrics.localization import PixelCounts
+from hiercam_keras.metrics.localization import PixelCounts, pxap_of
 from hiercam_keras.runs import network
 
+QUESTION = Question("species", method="gradcam")
 RANDOM = np.random.default_rng(0).normal(size=(64, 1, 6, 6)).astype(np.float32)
 
 
@@ -83,7 +85,7 @@ def test_the_sweep_is_that_of_localize(studied, opened, tmp_path, target):
     (counted,) = {
         path
         for path in (opened[1].run.path / "looks").glob("boxes-test-*.npz")
-        if localization_counts.pxap(
+        if pxap_of(
             localization_counts.columns(localization_counts.load(path), "pixels").sum(
                 0, keepdims=True
             )
@@ -91,14 +93,6 @@ def test_the_sweep_is_that_of_localize(studied, opened, tmp_path, target):
         == pytest.approx(float(by_name["PxAP"]), abs=1e-5)
     }
     assert counted.is_file()
-
-
-def test_figures_go_with_the_class_that_is_asked_for(opened):
-    """GT-known: labels of the batch, at the rank of the model."""
-    batch = SimpleNamespace(labels={"family": np.array([3, 1])})
-    asked = granularity._question("true", "family")(batch)
-    assert asked.taxon.tolist() == [3, 1] and asked.rank == "family"
-    assert granularity._question("predicted", "family")(batch).taxon is None
 
 
 def test_one_missing_mask_costs_one_image_and_boxes_may_be_missing(opened):
@@ -112,24 +106,18 @@ def test_one_missing_mask_costs_one_image_and_boxes_may_be_missing(opened):
         for path in [record.mask_path]
     ]
     data = replace(data, source=replace(data.source, records=tuple(changed)))
-    found = localization_counts.count(
-        explain, lambda b: None, data, "test", "gradcam", "species"
-    )
+    found = localization_counts.count(explain, QUESTION, data, "test")
     assert found.images.sum() == 0 and found.masked.sum() == len(test) - 1
     assert (
         0
-        < localization_counts.pxap(
-            localization_counts.columns(found, "pixels").sum(0, keepdims=True)
-        )[0]
+        < pxap_of(localization_counts.columns(found, "pixels").sum(0, keepdims=True))[0]
         < 1
     )
     assert np.isnan(localization_counts.whole_image_box(data, "test"))
     bare = tuple(replace(one, mask_path=None) for one in changed)
     data = replace(data, source=replace(data.source, records=bare))
     with pytest.raises(UserError, match="has a box or a mask"):
-        localization_counts.count(
-            explain, lambda b: None, data, "test", "gradcam", "species"
-        )
+        localization_counts.count(explain, QUESTION, data, "test")
 
 
 def write(folder, name, rows):
@@ -167,15 +155,11 @@ def write_metadata(folder, data, form):
 
 def test_choe_lists_score_as_the_birds_own_boxes_and_masks(opened, tmp_path):
     _, data = opened
-    own = localization_counts.count(
-        explain, lambda b: None, data, "test", "gradcam", "species"
-    )
+    own = localization_counts.count(explain, QUESTION, data, "test")
     config = data.config.copy_and_resolve_references()
     config.localize.metadata = str(write_metadata(tmp_path / "boxes", data, "boxes"))
     listed = replace(data, config=config)
-    found = localization_counts.count(
-        explain, lambda b: None, listed, "test", "gradcam", "species"
-    )
+    found = localization_counts.count(explain, QUESTION, listed, "test")
     np.testing.assert_array_equal(found.best, own.best)
     np.testing.assert_array_equal(found.images, own.images)
     assert found.masked.sum() == 0 and own.masked.sum() == len(data.split.test)
@@ -185,9 +169,7 @@ def test_choe_lists_score_as_the_birds_own_boxes_and_masks(opened, tmp_path):
     if not Path(config.localize.images).is_dir():
         config.localize.images = str(Path(data.source.root) / "masks")
     listed = replace(data, config=config)
-    found = localization_counts.count(
-        explain, lambda b: None, listed, "test", "gradcam", "species"
-    )
+    found = localization_counts.count(explain, QUESTION, listed, "test")
     np.testing.assert_array_equal(found.inside, own.inside)
     np.testing.assert_array_equal(found.outside, own.outside)
     assert found.images.sum() == 0
@@ -337,16 +319,13 @@ def test_unsupported_strides_are_refused_before_training(own_network, monkeypatc
 
 def test_pixels_by_hand():
     """Two species of one image; PxAP is of the pooled histograms."""
-    counts = [PixelCounts([0.0, 0.5]), PixelCounts([0.0, 0.5])]
-    counts[0].add(np.array([[1.0, 0.6]]), np.array([[1, 0]]))
-    counts[1].add(np.array([[0.7, 0.2]]), np.array([[1, 0]]))
-    sides = [
-        np.array([getattr(one, s) for one in counts])
-        for s in localization_counts._SIDES
-    ]
+    counts = PixelCounts([0.0, 0.5], num_groups=2)
+    counts.add(np.array([[1.0, 0.6]]), np.array([[1, 0]]), 0)
+    counts.add(np.array([[0.7, 0.2]]), np.array([[1, 0]]), 1)
     nothing = np.zeros((2, 3, 2), int), np.zeros(2, int)
-    found = localization_counts.Found(*nothing, *sides, np.ones(2, int))
-    total = counts[0] + counts[1]
-    assert localization_counts.pxap(
-        localization_counts.columns(found, "pixels").sum(0, keepdims=True)
-    )[0] == (pytest.approx(total.pxap()))
+    found = localization_counts.Found(
+        *nothing, counts.inside, counts.outside, np.ones(2, int)
+    )
+    assert pxap_of(localization_counts.columns(found, "pixels").sum(0, keepdims=True))[
+        0
+    ] == (pytest.approx(counts.pxap()))

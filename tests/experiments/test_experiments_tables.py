@@ -27,7 +27,7 @@ from hiercam_keras.experiments.pooling import OBJECT, MeasuredRun, Pool, paired
 from hiercam_keras.experiments.training_grid import Condition, TrainingSpec
 from hiercam_keras.metrics.resampling import Estimate
 
-EVIDENCE = {"family": ("bill_tail", 1), "species": ("patch", 2)}
+EVIDENCE = {"family": ("bill_and_tail", 1), "species": ("patch", 2)}
 
 
 def make_measured(one: Table, ranks=("species",), seed=0, habitat_=None) -> MeasuredRun:

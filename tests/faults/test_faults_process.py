@@ -207,7 +207,7 @@ def test_a_clock_that_goes_back(birds, tmp_path, monkeypatch):
 
 
 def test_names_that_are_no_utf8_and_files_that_vanish(birds, tmp_path):
-    """Left out: a split is a list in UTF-8; what goes away later is told."""
+    """Left out: a split is a list in UTF-8; a vanished file is reported."""
     config = tiny_birds.make_config(tmp_path, birds)
     tiny_birds.run("prepare", config)
     data = tmp_path / "copy"

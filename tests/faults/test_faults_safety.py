@@ -53,7 +53,7 @@ def sign(tmp_path):
 
 
 def malicious_model(path: Path, sign: Path) -> None:
-    """A .keras file whose Lambda layer makes a folder when it is called or built."""
+    """A .keras file with a Lambda layer that makes a folder when called or built."""
     image = keras.Input((4, 4, 3))
 
     def harm(x):
@@ -230,7 +230,7 @@ def test_only_known_places_can_open_a_connection():
 
 
 # Trains, evaluates and explains where every look-up of a name and every connection
-# ends the process: Python tells of them before they are made.
+# ends the process: Python warns of them before they are made.
 OFFLINE = """
 import os, sys
 from pathlib import Path
@@ -299,7 +299,7 @@ ORIGINALS = {kind: image_bytes(kind) for kind in ("JPEG", "PNG", "GIF", "WEBP", 
     cut=st.integers(0, 2000),
 )
 def test_any_image_header_is_an_image_or_a_reason(tmp_path, kind, edits, cut):
-    """Headers lie about sizes and formats: pixels, or a BadImage of one line."""
+    """Headers with wrong sizes and formats: pixels, or a BadImage of one line."""
     content = bytearray(ORIGINALS[kind][: cut or None])
     for place, value in edits:
         if content:

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from hiercam_keras.metrics import boxes as box_lib
-from hiercam_keras.metrics.localization import BoxCounts, PixelCounts, pointing_game
-from hiercam_keras.metrics.localization_accumulator import Tally, Truth, pxap_of
+from hiercam_keras.metrics.localization import (
+    BoxCounts,
+    PixelCounts,
+    pointing_game,
+    pxap_of,
+)
+from hiercam_keras.metrics.localization_accumulator import Tally, Truth
 
 SIZE = 24
 
@@ -35,12 +40,12 @@ def test_the_tally_equals_the_plain_metrics():
         painted.add(score, box_lib.box_mask(box, score.shape))
     assert (tally.boxes.largest == plain.largest).all()
     assert (tally.boxes.best == plain.best).all()
-    assert tally.pixels("mask").pxap() == pixels.pxap()
-    assert tally.pixels("box").pxap() == painted.pxap()
+    assert tally.pixels["mask"].pxap() == pixels.pxap()
+    assert tally.pixels["box"].pxap() == painted.pxap()
     hits = pointing_game(maps, masks == 1, 0.0)
     assert tally.column("pointing").tolist() == hits.tolist()
     assert 0 < hits.sum() < 12
-    found = pxap_of(*tally.mask_pixels.sum(axis=1, keepdims=True))
+    found = pxap_of(tally.pixels["mask"].columns().sum(axis=0, keepdims=True))
     assert found[0] == pytest.approx(pixels.pxap(), rel=1e-12)
 
 

@@ -16,6 +16,7 @@ from hiercam_keras import maps, tables
 from hiercam_keras.cam import store
 from hiercam_keras.data import splits
 from hiercam_keras.errors import UserError
+from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes import compare_figures
 from hiercam_keras.modes.compare_lifts import Lift
 
@@ -224,16 +225,21 @@ def test_the_figures_show_the_rows_of_the_tables(compared):
             yield row | numbers
 
     summary = [row | {"pictures": int(row["pictures"])} for row in rows("summary.csv")]
-    lifts = [
-        Lift(**row | {"pictures": int(row["pictures"])}) for row in rows("lifts.csv")
-    ]
+    lifts = []
+    for row in rows("lifts.csv"):
+        lift = Estimate(row["lift"], row["low"], row["high"], int(row["pictures"]))
+        named = (row[name] for name in ("map", "step", "rank", "part"))
+        lifts.append(Lift(*named, lift))
     figures = compare_figures.draw(summary, lifts)
-    assert [one.title for one in figures] == ["Accuracy", "Where the evidence lies"]
+    assert [one.title for one in figures] == [
+        "Accuracy",
+        "Energy of the maps on the parts",
+    ]
     text = (out / "index.html").read_text("utf-8")
     for figure in figures:
         assert base64.b64encode(figure.png).decode("ascii") in text
     # Another figure in the table is another picture.
-    other = dataclasses.replace(lifts[0], lift=lifts[0].lift + 0.5)
+    other = dataclasses.replace(lifts[0], lift=Estimate(lifts[0].lift.value + 0.5))
     assert compare_figures.on_parts([other, *lifts[1:]]).png != figures[1].png
 
 

@@ -26,7 +26,7 @@ from hiercam_keras.modes.comparison.measure import Compared
 from hiercam_keras.report import intervals
 
 MODELS = ("species", "family", "species asked for family")
-EVIDENCE = {"family": ("bill_tail", 2), "species": ("patch", 4)}
+EVIDENCE = {"family": ("bill_and_tail", 2), "species": ("patch", 4)}
 
 
 def compare(energy, right, part=lambda n: 0.1, pictures=40, species=10):
@@ -130,7 +130,7 @@ def test_a_difference_is_told_with_its_interval(numbers):
     assert first.startswith("Of 40 pictures that no model had learned from, the")
     assert "the species model names the right species in 90.0 % (85.0 % to" in first
     # The family model has 5 points more of its energy on the object.
-    assert second.startswith("On the object, which fills 30.0 % of the picture, lie 50")
+    assert second.startswith("On the object, which fills 30.0 % of the picture, is 50")
     assert "55.0 % when asked for the family: 5.0 points more (" in second
 
 
@@ -161,7 +161,7 @@ def test_a_model_by_two_methods_is_right_once(numbers):
     assert first.count("names the right") == 2
     assert first.count("names the right species") == 1
     assert len(compare_answer.answers(summary)) == 2
-    # Where the maps lie differs by the method: each has its part.
+    # Each method has its own part: energy differs by the method.
     rows = rows_of(numbers, ("method", "species", "species asked for family"))
     second = compare_answer.place_sentence(
         numbers, summary, compare_claims.Tested(rows)
@@ -250,7 +250,7 @@ def test_few_species_give_no_claim_and_no_interval():
     assert "(means over 6 pictures of 5 species)" in told[1]
     assert "in 100.0 % of the 6 pictures" in told[2]
     lifts = compare_lifts.measure(numbers, make_steps([0.2] * 6), EVIDENCE)
-    assert all(math.isnan(one.low) and one.species == 5 for one in lifts)
+    assert all(math.isnan(one.lift.low) and one.lift.groups == 5 for one in lifts)
     said = compare_answer.steps_sentence(lifts, "the species model")
     assert "too few species to say (n = 5). It looks at 4.00 times chance" in said
     assert "no difference" not in said and "more than the plain map (" not in said
@@ -289,15 +289,16 @@ def test_how_alike_the_maps_are(numbers):
 
 
 def lift(step, part, rank, value, gain, low, high, p=0.01):
-    return Lift(f"step to the {step}", step, rank, part, 40, value, value - 0.1,
-                value + 0.1, gain, low, high, 20, 40, 20, p, p)  # fmt: skip
+    one = Estimate(value, value - 0.1, value + 0.1, 40, 20)
+    gain = Estimate(gain, low, high, 40, 20, p)
+    return Lift(f"step to the {step}", step, rank, part, one, gain, p)
 
 
 def test_steps_are_told_against_the_plain_map():
     found = [
-        Lift("species", "", "genus", "wing", 40, 1.44, 1.3, 1.5),
+        Lift("species", "", "genus", "wing", Estimate(1.44, 1.3, 1.5, 40)),
         lift("order", "body", "order", 1.5, 0.02, -0.03, 0.07, p=0.6),
-        lift("family", "bill_tail", "family", 0.9, -0.2, -0.3, -0.1),
+        lift("family", "bill_and_tail", "family", 0.9, -0.2, -0.3, -0.1),
         lift("genus", "wing", "genus", 1.73, 0.29, 0.25, 0.33),
         lift("genus", "body", "order", 9.0, 9.0, 8.0, 10.0),  # not the part of its rank
         lift("species", "patch", "species", 1.2, math.nan, math.nan, math.nan),
@@ -352,16 +353,17 @@ def test_lifts_and_gains_follow_from_the_tables(tmp_path):
     steps = make_steps([part(n) + 0.04 if n > 1 else None for n in range(40)])
     found = compare_lifts.measure(numbers, steps, EVIDENCE)
     assert [one.map for one in found] == [*MODELS, "step to the species"]
-    plain, step = found[0], found[-1]  # and no bill_tail, which has no column
-    assert (plain.pictures, step.pictures) == (40, 38)
-    assert plain.lift == pytest.approx(0.11 / 0.05)
-    assert step.lift == pytest.approx(0.15 / 0.05)
+    plain, step, gain = found[0], found[-1], found[-1].gain
+    # bill_and_tail has no column, and no lift.
+    assert (plain.lift.n, step.lift.n) == (40, 38)
+    assert plain.lift.value == pytest.approx(0.11 / 0.05)
+    assert step.lift.value == pytest.approx(0.15 / 0.05)
     # Paired: the same in every picture, hence without any doubt.
-    assert (step.gain, step.gain_low, step.gain_high) == pytest.approx((0.8,) * 3)
-    assert math.isnan(plain.gain)
+    assert (gain.value, gain.low, gain.high) == pytest.approx((0.8,) * 3)
+    assert math.isnan(plain.gain.value)
     # All ten species gain: 2 of 2**10 sign patterns. It is the only gain of the table.
-    assert step.gain_p == step.gain_p_holm == 2 / 2**10
-    assert (step.species, step.gain_pictures, plain.gain_pictures) == (10, 38, 0)
+    assert step.gain_p == gain.p == 2 / 2**10
+    assert (step.lift.groups, gain.n, plain.gain.n) == (10, 38, 0)
     compare_lifts.write(tmp_path, found)
     written = tables.read_csv(tmp_path / "lifts.csv")
     assert written["map"] == [one.map for one in found]
@@ -369,7 +371,7 @@ def test_lifts_and_gains_follow_from_the_tables(tmp_path):
     as_json = json.loads((tmp_path / "lifts.json").read_text())
     assert as_json[0]["gain"] is None and as_json[-1]["part"] == "patch"
     table = compare_tables.lift_table(found)
-    assert table.header == ("map", "pictures", "patch (tells the species)")
+    assert table.header == ("map", "pictures", "patch (marks the species)")
     assert [row[1] for row in table.rows] == ["40", "40", "40", "38"]
     assert table.rows[-1][2].endswith("+0.80 (+0.80 to +0.80) to the plain map")
 
@@ -389,7 +391,7 @@ def test_the_figure_shows_the_rows_of_lifts_csv(monkeypatch):
         return b"png"
 
     monkeypatch.setattr(intervals, "intervals_png", catch)
-    plain = Lift("species", "", "genus", "wing", 40, 1.44, 1.3, 1.5)
+    plain = Lift("species", "", "genus", "wing", Estimate(1.44, 1.3, 1.5, 40))
     step = lift("genus", "wing", "genus", 1.73, 0.29, 0.25, 0.33)
     other = lift("order", "wing", "genus", 1.5, 0, -1, 1)
     figure = compare_figures.on_parts([plain, step, other])

@@ -165,13 +165,13 @@ def test_agreement_has_every_two_questions(compared, numbers):
         shifts.append(np.linalg.norm(a - b))
         found = float(rows["centroid_shift"][i])
         assert found == pytest.approx(shifts[-1], abs=2e-5)
-        # On 8 x 8 cells a center may lie half a cell off.
+        # On 8 x 8 cells a center may be half a cell off.
         assert np.abs(a - b).sum() - 1 / 8 <= float(rows["earth_mover"][i]) <= 2
     assert max(shifts) > 0.01
 
 
 def test_a_second_call_measures_nothing_again(compared, trained, monkeypatch, tmp_path):
-    """Faithfulness is kept beside the maps: same table, without asking the model."""
+    """Faithfulness is stored with the maps: same table, without asking the model."""
     from hiercam_keras.modes import faithful
 
     def never(*_):

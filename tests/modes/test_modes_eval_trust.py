@@ -30,7 +30,7 @@ TRUE = {
 
 
 def scores(predicted, num):
-    """Logits whose order is the predicted label, then the others by label."""
+    """Logits that rank the predicted label first, then the others by label."""
     logits = -np.arange(num, dtype=np.float64) * np.ones((len(predicted), 1))
     logits[np.arange(len(predicted)), predicted] = 1.0
     return logits
@@ -62,7 +62,7 @@ def test_hierarchy_by_hand(tmp_path):
     assert rows["species"]["accuracy"] == 0.5
     assert rows["species"]["mistake_severity"] == (1 + 3) / 2
     assert rows["species"]["lca_distance_at_1"] == (0 + 1 + 3 + 0) / 4
-    # All four taxa are among the first five, whatever the answer: 0+1+2+3 and so on.
+    # All four taxa are among the first five for any answer: 0+1+2+3 and so on.
     every = [(0 + 1 + 2 + 3), (1 + 0 + 2 + 3), (2 + 2 + 0 + 3), (3 + 3 + 3 + 0)]
     assert rows["species"]["lca_distance_at_5"] == np.mean(every) / 4
     assert rows["species"]["best_lca_distance_at_5"] == np.mean(every) / 4

@@ -22,7 +22,7 @@ SPECIES = (
     "00004_Animalia_Chordata_Aves_Piciformes_Picidae_Jynx_torquilla",
 )
 SIZE = 32
-# argv: run folder, split, batch size, method, and the shard whose rename kills (or -1).
+# argv: run folder, split, batch size, method, and the shard to kill at (or -1).
 CODE = """
 import os, signal, sys
 folder, split, batch, method, fatal = sys.argv[1:]
@@ -114,7 +114,7 @@ def test_killed_before_a_rename(trained):
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory) -> Path:
-    """A run whose test split has over 2,000 pictures of 32 pixels."""
+    """A run with over 2,000 test pictures of 32 pixels."""
     folder = tmp_path_factory.mktemp("many")
     rng = np.random.default_rng(0)
     for name in SPECIES:

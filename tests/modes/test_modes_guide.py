@@ -1,4 +1,4 @@
-"""The field guide on birds whose evidence is known, and its parts by hand."""
+"""The field guide on birds with known evidence, and its parts by hand."""
 
 import html.parser
 import importlib
@@ -66,7 +66,7 @@ def test_numbers_are_shares_and_name_a_part(guided):
     for name in ("sure", "right", "off_object"):
         values = np.array([float(x) for x in rows[name] if x])
         assert ((values >= 0) & (values <= 1)).all()
-    parts = {"body", "bill_tail", "wing", "patch"}
+    parts = {"body", "bill_and_tail", "wing", "patch"}
     for rank, siblings, part, planted in zip(
         rows["rank"], rows["siblings"], rows["named_part"], rows["planted_part"],
         strict=True,
@@ -192,7 +192,7 @@ def checked(*right):
     """1 order, 2 genera and 9 species, `right` of each named rightly."""
     planted = {"order": ("body", 1), "genus": ("wing", 3), "species": ("patch", 4)}
     named = {
-        (rank, label): planted[rank][0] if label < count else "bill_tail"
+        (rank, label): planted[rank][0] if label < count else "bill_and_tail"
         for (rank, taxa), count in zip(
             {"order": 1, "genus": 2, "species": 9}.items(), right, strict=True
         )

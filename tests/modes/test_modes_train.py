@@ -38,6 +38,7 @@ def test_run_folder_is_complete(trained):
     assert record["ranks"] == ["family"]
     assert record["data_dir"] is None
     assert record["config"]["data"]["image_size"] == tiny_birds.SIZE
+    assert not {"study", "curves", "sweep", "pretrain"} & record["config"].keys()
     assert record["versions"]["keras"] == keras.__version__
     log = tables.read_log(path / "log.csv")
     assert log["epoch"] == [1, 2]
@@ -99,6 +100,10 @@ def test_resume_with_other_settings_is_refused_and_names_them(trained):
 def test_a_finished_run_resumed_is_the_same_run(trained, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(trained.path("family"), copy)
+    # Runs of earlier versions recorded the sections of experiments, too.
+    record = json.loads((copy / "config.json").read_text())
+    record["config"]["study"] = {"seeds": [5]}
+    (copy / "config.json").write_text(json.dumps(record))
     tiny_birds.run(
         "train", trained.config, rank=("family",), resume=True, workdir=str(copy)
     )
@@ -281,7 +286,7 @@ def test_a_workdir_below_a_file(trained, config, tmp_path):
 
 
 def test_augmentation_cannot_hide_a_trait(trained, birds):
-    """What is erased at most is smaller than the smallest part that tells a taxon."""
+    """The largest erased area is smaller than the smallest part that marks a taxon."""
     from importlib import import_module
 
     from PIL import Image

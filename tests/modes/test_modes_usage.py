@@ -13,7 +13,7 @@ from hiercam_keras import multihost
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import usage
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.runs import run_folder
+from hiercam_keras.runs import recorded_config, run_folder
 from hiercam_keras.taxonomy.lineage import parse_class_name
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -166,6 +166,15 @@ def test_an_override_that_cannot_take_effect(mode, fields, tmp_path):
         settings.config_of(config.to_dict())
     assert "Leave it out, or train another run." in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_field_of_an_experiment_is_in_no_run(tmp_path):
+    config, settings = run_settings("eval", tmp_path, {"study.seeds": (5,)})
+    record = recorded_config.of_training(config.to_dict())
+    with pytest.raises(UserError, match="study.seeds has no effect .* read by study"):
+        settings.config_of(record)
+    _, settings = run_settings("eval", tmp_path, {"data.batch_size": 4})
+    assert settings.config_of(record).data.batch_size == 4
 
 
 @pytest.mark.parametrize(("mode", "fields"), REFUSED)

@@ -13,6 +13,7 @@ from hiercam_keras.cam import store
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.measures import MEASURES
+from hiercam_keras.evaluation.regions import part_labels
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.evaluation.tabulate import stored, tabulate
 from hiercam_keras.metrics import classification, coherence, resampling
@@ -36,7 +37,7 @@ class Compared:
       areas: names of the areas of parts, among the pictures' values.
       chance: column -> accuracy of always the commonest taxon of the training images,
         NaN where these are not known.
-      unseen: rank -> pictures whose taxon no training image shows.
+      unseen: rank -> pictures of taxa without a training image.
     """
 
     table: Table
@@ -79,10 +80,7 @@ def measure(
     ]
     if not records:
         raise UserError(f"there is no picture of the {split} split with a map of each.")
-    parts = {}
-    if all(record.parts_path for record in records):
-        evidence = data.source.evidence or {}
-        parts = {f"part_{rank}": label for rank, (_, label) in evidence.items()}
+    parts = part_labels(data.source.evidence, records)
     table = tabulate(
         stored(readers, records, bool(parts), "numbers"),
         {column.name: column.data.truth for column in columns},
@@ -122,7 +120,7 @@ def measure(
 
 
 def _unseen(columns: Sequence[Column], records: Sequence[Record]) -> dict[str, int]:
-    """rank -> pictures whose taxon no training image of the trained models shows."""
+    """rank -> pictures of taxa without a training image of the trained models."""
     trained = [column for column in columns if not column.data.may_lack_taxa]
     if not trained:
         return {}

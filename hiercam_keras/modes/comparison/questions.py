@@ -4,15 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 from absl import logging
 
 from hiercam_keras.data.records import Record
-from hiercam_keras.evaluation.question import PREDICTED
+from hiercam_keras.evaluation.question import PREDICTED, Question
 from hiercam_keras.metrics.faithfulness.measure import Choices
 from hiercam_keras.modes import faithful
 from hiercam_keras.modes.comparison.columns import Column
-from hiercam_keras.modes.load import RunData
+from hiercam_keras.modes.load import RunData, drawn
 from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
@@ -20,13 +19,9 @@ from hiercam_keras.runs.network import Network
 
 
 def chosen_records(data: RunData, settings: Settings) -> list[Record]:
-    """The pictures whose faithfulness is measured, the same for every model."""
-    records = data.records(settings.split)
+    """The pictures on which faithfulness is measured, the same for every model."""
     count = settings.config.compare.faithfulness_images
-    if count < 0 or count >= len(records):
-        return records
-    rng = np.random.default_rng(settings.config.seed)
-    return [records[i] for i in np.sort(rng.permutation(len(records))[:count])]
+    return drawn(data.records(settings.split), count, settings.config.seed)
 
 
 def ask(
@@ -55,11 +50,11 @@ def ask(
     own = rank if rank in data.run.ranks else network.finest
     plain = data.config.cam.method
     columns = []
-    for one, method in _questions(network, data, rank, ranks, order, own, settings):
+    for question in _questions(network, data, rank, ranks, order, own, settings):
+        one, method = question.rank, question.method
         logging.info("%s maps of %s, asked for %s", method, data.run.path, one)
         name = one if one == own else f"{own} asked for {one}"
         name += "" if method == plain else f", {method}"
-        question = replace(question_of(PREDICTED, one, data), method=method)
         folder, _ = make_maps(network, data, settings.split, question)
         scores = {}
         if chosen:
@@ -88,16 +83,16 @@ def _questions(
     order: Sequence[str],
     own: str,
     settings: Settings,
-) -> list[tuple[str, str]]:
-    """(rank, method) of each column of a run."""
-    plain = data.config.cam.method
-    asked = [(rank, plain)]
+) -> list[Question]:
+    """The question of each column of a run."""
+    asked = [question_of(PREDICTED, rank, data)]
     if rank == own:
         others = dict.fromkeys(settings.config.compare.methods)
-        asked += [(rank, method) for method in others if method != plain]
+        others.pop(asked[0].method, None)
+        asked += [replace(asked[0], method=method) for method in others]
     if rank == max(ranks, key=order.index) and rank in data.run.ranks:
         asked += [
-            (one, plain)
+            question_of(PREDICTED, one, data)
             for one in dict.fromkeys(ranks)
             if order.index(one) < order.index(rank)
             and one not in data.run.ranks

@@ -10,8 +10,8 @@ import numpy as np
 from hiercam_keras import wording
 from hiercam_keras.cam import heatmaps, profiles, store
 from hiercam_keras.errors import UserError
+from hiercam_keras.evaluation.ground_truth import Marked, check_sizes, in_map
 from hiercam_keras.metrics.localization_accumulator import Looked, Tally
-from hiercam_keras.modes.localize_truth import Marked, check_sizes, in_map
 from hiercam_keras.progress import progress
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -83,11 +83,11 @@ def score_store(
         entry, about = maps.get(one), marked[one]
         truth = in_map(about, options.size)
         group = taxonomy.label(about.lineage, taxonomy.finest)
-        looked = _look(tally, entry.cam[0], options)
+        looked = look(tally, entry.cam[0], options)
         tally.add(looked, truth, group, threshold)
         shape = entry.cam[0].shape
         if shape not in middle:
-            middle[shape] = _look(control, center_gaussian(shape), options)
+            middle[shape] = look(control, center_gaussian(shape), options)
         control.add(middle[shape], truth, group, threshold)
         size = _size(about, rows[at[one]], options.size)
         boxes[number] = predicted_box(tally, looked, threshold) * np.tile(size, 2)
@@ -105,7 +105,7 @@ def score_store(
 
 def predicted_box(tally: Tally, looked: Looked, threshold: float) -> np.ndarray:
     """Box x0, y0, x1, y1 of the largest region, in pixels of the map."""
-    level = looked.boxes.level[np.abs(tally.thresholds - threshold).argmin()]
+    level = looked.boxes.level[tally.boxes.nearest(threshold)]
     return looked.boxes.boxes[looked.boxes.largest[level]]
 
 
@@ -116,7 +116,8 @@ def center_gaussian(shape: tuple[int, int]) -> np.ndarray:
     return np.outer(down, across)
 
 
-def _look(tally: Tally, cam: np.ndarray, options: Any) -> Looked:
+def look(tally: Tally, cam: np.ndarray, options: Any) -> Looked:
+    """What `Tally.look` finds of a cam (h, w), at the size of `options`."""
     size = int(options.size)
     score = profiles.postprocess(cam[None], size, options.profile)[0]
     return tally.look(score, heatmaps.energy(cam[None], size)[0])

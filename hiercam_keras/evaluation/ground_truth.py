@@ -100,6 +100,48 @@ def of_metadata(
     return marked, dict(found.split)
 
 
+def of_run(data: Any, split: str, must: bool = True) -> dict[str, Marked]:
+    """Ground truth by example id for a run's split, as its config's `localize` says.
+
+    Args:
+      data: the run's images; `localize.metadata` has priority over their records.
+      split: "train", "val" or "test".
+      must: whether images with a box or mask are required.
+
+    Raises:
+      UserError: `must` is set and no image has a box or a mask.
+    """
+    options = data.config.localize
+    metadata = options.metadata
+    choe = data.config.data.get("choe")
+    if not metadata and data.config.data.source == "choe":
+        # Records hold no lists of masks, so the metadata files are read.
+        metadata = choe.metadata
+        options = {**options.to_dict(), **choe.to_dict()}
+        options |= {"images": options["images"] or str(data.source.root)}
+        options = type(data.config)(options)
+    records = {record.example_id: record for record in data.records(split)}
+    if metadata:
+        lineages = {name: record.lineage for name, record in records.items()}
+        found, _ = of_metadata(options, lineages)
+        found = {
+            name: found[name]._replace(path=record.path)
+            for name, record in records.items()
+            if name in found
+        }
+        where = metadata
+    else:
+        found = of_records(list(records.values()))
+        where = data.source.root
+    if not found and must:
+        raise UserError(
+            f"none of the {len(records)} {split} images of {data.run.path} has a box "
+            f"or a mask in {where}: put boxes.csv or masks/ next to images/, or name "
+            "--config.localize.metadata=/folder in the format of Choe et al."
+        )
+    return found
+
+
 def in_map(marked: Marked, size: int) -> Truth:
     """Boxes and mask in pixels of a map of `size` x `size` over the whole image.
 
