@@ -21,7 +21,6 @@ from hiercam_keras import locks, workdir
 from hiercam_keras.cam import randomization, store, targets
 from hiercam_keras.cam.base_explainer import BaseExplainer
 from hiercam_keras.cam.methods import get_methods
-from hiercam_keras.cam.program import INPUT
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import explain_out_of_memory
 from hiercam_keras.evaluation import ranking, table
@@ -94,8 +93,8 @@ def candidates_of(
     """
     found = []
     for method in get_methods(methods):
-        if method.source == "input":
-            found.append(Candidate(method.name, INPUT, placed=True))
+        if method.place is not None:
+            found.append(Candidate(method.name, method.place, placed=True))
             continue
         places = layers[:1] if method.name in CONTROLS else layers
         found += [Candidate(method.name, layer) for layer in places]
