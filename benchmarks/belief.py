@@ -34,6 +34,8 @@ def ask(run: Path, cache: Path, seed: int, images: int, **fields: Any) -> Path:
       images: of each species.
       **fields: of `data.synthetic`, other than at the training.
     """
+    from ml_collections import ConfigDict
+
     from hiercam_keras import runtime
     from hiercam_keras.data import sources
     from hiercam_keras.modes.load import make_loader
@@ -46,7 +48,7 @@ def ask(run: Path, cache: Path, seed: int, images: int, **fields: Any) -> Path:
     if path.is_file():
         return path
     this = run_folder.read_finished(run)
-    config = this.config.copy_and_resolve_references().unlock()
+    config = ConfigDict(this.config.to_dict())
     config.data.root = str(cache / name)
     config.data.synthetic.seed = seed
     config.data.synthetic.images_per_species = images
