@@ -116,7 +116,7 @@ class Tables(NamedTuple):
             if "://" in one.path:
                 here = present.of_id(one.id)
                 if not here and names[one.name] == 1:
-                    here = present.of_id(one.name)
+                    here = present.of_name(one.name)
                 if len(here) == 1:
                     found[one.id] = here[0]
         return found
