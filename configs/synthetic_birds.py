@@ -31,6 +31,7 @@ def get_config():
     data.synthetic.genera = 2
     data.synthetic.species = 3
     data.synthetic.images_per_species = 60
+    data.synthetic.images_per_burst = 1  # pictures of one individual, in one group
     data.synthetic.image_size = (150, 220)  # px, smallest and largest side
     data.synthetic.habitat_correlation = 0.8  # P(a bird is in its family's habitat)
     data.synthetic.distractors = False  # strew patches like the species' one about

@@ -4,6 +4,7 @@ The bird looks to the right, y points up, the middle of its body is the origin, 
 one unit is about the diameter of its body. `draw` places the shapes in a picture.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -57,6 +58,17 @@ def random_posture(rng: np.random.Generator) -> Posture:
         tail_turn=rng.uniform(-6.0, 6.0),
         stride=rng.uniform(0.04, 0.2),
         plump=rng.uniform(0.96, 1.08),
+    )
+
+
+def changed_posture(posture: Posture, rng: np.random.Generator) -> Posture:
+    """The posture of the same bird a moment later."""
+    return dataclasses.replace(
+        posture,
+        pitch=posture.pitch + rng.uniform(-1.0, 1.0),
+        neck_turn=posture.neck_turn + rng.uniform(-3.0, 3.0),
+        head_tilt=posture.head_tilt + rng.uniform(-4.0, 4.0),
+        tail_turn=posture.tail_turn + rng.uniform(-2.0, 2.0),
     )
 
 

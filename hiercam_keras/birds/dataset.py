@@ -1,9 +1,9 @@
 """The embedded data set, written to disk.
 
 The layout is that of an image folder in iNat naming, with annotations next to the
-pictures: masks, parts, boxes, the part that carries each rank, and the habitats. Every
-picture has its own random generator, so the files have the same bytes for any number of
-processes.
+pictures: masks, parts, boxes, the part that carries each rank, the habitats, and the
+bursts if there are any. Every picture has its own random generator, so the files have
+the same bytes for any number of processes.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,8 @@ from hiercam_keras.birds.tree import (
 from hiercam_keras.birds.workers import OrderedSteps
 from hiercam_keras.errors import UserError
 
-_EMBEDDED = 0xB12D  # first word of the seeds here; pretraining uses others
+# First words of the seeds here; pretraining uses others.
+_EMBEDDED, _SHOTS = 0xB12D, 0x5407
 
 
 def write_dataset(
@@ -117,13 +118,19 @@ def draw_example(
     Returns:
       (Rendered, habitat index, JPEG quality).
     """
-    rng = np.random.default_rng([_EMBEDDED, settings.seed, species, index])
+    burst, shot = divmod(index, settings.images_per_burst)
+    rng = np.random.default_rng([_EMBEDDED, settings.seed, species, burst])
+    again = None  # the first picture of a burst is the picture of one without
+    if shot:
+        again = np.random.default_rng([_SHOTS, settings.seed, species, index])
     size = int(rng.integers(settings.image_size[0], settings.image_size[1] + 1))
     own = rng.random() < settings.habitat_correlation
     other = int(rng.integers(len(HABITATS)))
     habitat = leaf.habitat if own else other
     quality = int(rng.integers(70, 94))
-    drawn = render(leaf.look, habitat, rng, size, distractors=settings.distractors)
+    drawn = render(
+        leaf.look, habitat, rng, size, distractors=settings.distractors, shot=again
+    )
     return drawn, habitat, quality
 
 
@@ -153,6 +160,8 @@ def _write(
     _write_csv(
         folder / "habitats.csv", ("example_id", "habitat", "family_habitat"), habitats
     )
+    if settings.images_per_burst > 1:
+        _write_csv(folder / "groups.csv", ("example_id", "group"), _bursts(settings))
     header = _header(settings) | {
         "parts": list(PARTS),
         "classes": {leaf.class_dir: list(leaf.values) for leaf in tree},
@@ -184,6 +193,15 @@ def _write_species(
         names = (HABITATS[habitat].name, HABITATS[leaf.habitat].name)
         habitats.append((f"{stem}.jpg", *names))
     return boxes, habitats
+
+
+def _bursts(settings: DatasetSettings) -> Iterator[tuple[str, str]]:
+    """Rows of groups.csv: the pictures in the order of boxes.csv, and their burst."""
+    for leaf in settings.tree():
+        for index in range(settings.images_per_species):
+            burst = index // settings.images_per_burst
+            stem = f"{leaf.class_dir}/{index:04d}"
+            yield f"{stem}.jpg", f"{leaf.class_dir}/burst{burst:04d}"
 
 
 def _header(settings: DatasetSettings) -> dict:

@@ -16,6 +16,7 @@ from hiercam_keras.birds import draw, plumage, scene
 from hiercam_keras.birds.anatomy import (
     Anatomy,
     build,
+    changed_posture,
     random_posture,
 )
 from hiercam_keras.birds.habitats import HABITATS
@@ -50,6 +51,7 @@ def render(
     size: int,
     *,
     distractors: bool = False,
+    shot: np.random.Generator | None = None,
 ) -> Rendered:
     """Draws a bird.
 
@@ -59,12 +61,14 @@ def render(
       rng: decides pose, place, colors, light and clutter.
       size: side of the picture in pixels, at least 48.
       distractors: also strew bright discs over the background.
+      shot: for a further picture of a burst: changes posture, place and light a little
+        from the picture of the same `rng`, which has the same bird and background.
 
     Returns:
       The picture, its parts and its box. The bird is inside the central CROP of
       the frame and covers a quarter to a half of it.
     """
-    bird, placement, patch_radius = _pose(look, rng, size)
+    bird, placement, patch_radius = _pose(look, rng, size, shot)
     standing = placement.points(np.mean([leg[2] for leg in bird.legs], axis=0))
     picture = scene.background(
         HABITATS[habitat],
@@ -84,6 +88,9 @@ def render(
     picture += rgb
     _foreground(picture, parts, rng)
     _light(picture, rng)
+    if shot is not None:
+        picture *= shot.uniform(0.95, 1.05)
+        picture += shot.normal(0.0, 1.5, picture.shape).astype(np.float32)
     image = np.clip(picture, 0, 255, out=picture).astype(np.uint8)
     return Rendered(image, parts, bounding_box(parts))
 
@@ -100,7 +107,12 @@ def bounding_box(parts: np.ndarray) -> tuple[float, float, float, float]:
     )
 
 
-def _pose(look: Look, rng: np.random.Generator, size: int):
+def _pose(
+    look: Look,
+    rng: np.random.Generator,
+    size: int,
+    shot: np.random.Generator | None,
+):
     """A posed bird, its placement, and the patch's radius in units."""
     posture = random_posture(rng)
     rotation = rng.uniform(-13.0, 13.0)
@@ -108,6 +120,10 @@ def _pose(look: Look, rng: np.random.Generator, size: int):
     target = rng.uniform(*AREA)
     patch_area = rng.uniform(*PATCH_AREA)
     slack = rng.random(2)
+    if shot is not None:
+        posture = changed_posture(posture, shot)
+        rotation += shot.uniform(-2.0, 2.0)
+        slack = np.clip(slack + shot.uniform(-0.1, 0.1, 2), 0.0, 1.0)
     crop = CROP * size
     bird = build(look, posture)
     matrix, low, high = _fitted(bird, rotation, mirrored, target, crop)

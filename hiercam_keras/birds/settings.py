@@ -21,6 +21,9 @@ class DatasetSettings:
 
     orders, families, genera, species: children per parent.
     images_per_species: 1 or more.
+    images_per_burst: 1 or more pictures of one individual one after another: the same
+      bird in the same place, in slightly different posture and light. With more than
+      one, groups.csv has the burst of each picture.
     image_size: least and greatest side in pixels, both included; pictures are square.
     habitat_correlation: 0..1, how often a bird is in the habitat of its family;
       otherwise the habitat is drawn from all of them.
@@ -33,6 +36,7 @@ class DatasetSettings:
     genera: int = 2
     species: int = 3
     images_per_species: int = 60
+    images_per_burst: int = 1
     image_size: tuple[int, int] = (150, 220)
     habitat_correlation: float = 0.8
     distractors: bool = False
@@ -46,11 +50,12 @@ class DatasetSettings:
                 "synthetic birds: image_size must be (least, greatest) with 64 <= "
                 f"least <= greatest, found {self.image_size}."
             )
-        if self.images_per_species < 1:
-            raise UserError(
-                "synthetic birds: images_per_species must be 1 or more, found "
-                f"{self.images_per_species}."
-            )
+        for name in ("images_per_species", "images_per_burst"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"synthetic birds: {name} must be 1 or more, found "
+                    f"{getattr(self, name)}."
+                )
         if not 0.0 <= self.habitat_correlation <= 1.0:
             raise UserError(
                 "synthetic birds: habitat_correlation must be between 0 and 1, found "
@@ -58,8 +63,15 @@ class DatasetSettings:
             )
 
     def as_json(self) -> dict:
-        """The settings with JSON's types."""
-        return {**dataclasses.asdict(self), "image_size": list(self.image_size)}
+        """The settings with JSON's types.
+
+        Without bursts there is no field for them: data sets that were drawn before
+        there were any stay valid.
+        """
+        found = {**dataclasses.asdict(self), "image_size": list(self.image_size)}
+        if self.images_per_burst == 1:
+            del found["images_per_burst"]
+        return found
 
     @property
     def key(self) -> str:

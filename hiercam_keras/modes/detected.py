@@ -1,19 +1,34 @@
 """Crops of the animals that a file of detections has, in place of whole pictures."""
 
 import dataclasses
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import logging
+from PIL import Image
 
 from hiercam_keras.cache_folder import cache_folder
-from hiercam_keras.data import crops, detection_files, splits
+from hiercam_keras.data import (
+    crops,
+    decode,
+    detection_files,
+    geometry,
+    grouping,
+    splits,
+)
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import photos
+from hiercam_keras.errors import UserError
 from hiercam_keras.exchange.detections import DetectionFile
 from hiercam_keras.modes.settings import DETECTIONS, Settings
+from hiercam_keras.report import whole
+
+_SIDE = 1280  # px, longest side of a whole picture in figures
 
 HEADER = (
     *("x0", "y0", "x1", "y1", "detection_confidence"),
@@ -95,7 +110,23 @@ def picture_of(record: Record) -> str:
     return record.example_id.rpartition("#")[0]
 
 
-def columns(record: Record) -> list[float | None]:
+def with_boxes(
+    header: Sequence[str], rows: Sequence[Sequence[Any]], records: Sequence[Record]
+) -> tuple[tuple[str, ...], list[Sequence[Any]]]:
+    """Header and rows with the boxes of crops; unchanged if there are no crops.
+
+    Args:
+      header: of the rows.
+      rows: the first cell is the example_id.
+      records: of the images.
+    """
+    if all(record.detection is None for record in records):
+        return tuple(header), list(rows)
+    boxes = {record.example_id: _cells(record) for record in records}
+    return (*header, *HEADER), [[*row, *boxes[row[0]]] for row in rows]
+
+
+def _cells(record: Record) -> list[float | None]:
     """Values of `HEADER`, in pixels of the whole picture; None where it is no crop."""
     if record.detection is None:
         return [None] * len(HEADER)
@@ -104,10 +135,73 @@ def columns(record: Record) -> list[float | None]:
     return [*(round(value, 2) for value in box), confidence, *record.crop]
 
 
+def check_whole(config: Any) -> None:
+    """A UserError where the images are crops: they show where an animal is."""
+    if file := (config.get("detections") or {}).get("file", ""):
+        raise UserError(
+            "--mode=localize finds objects in whole pictures, and the network was "
+            f"trained on crops of the animals of {file}. Train a run without "
+            "--detections; --mode=cam shows maps of this one in the whole pictures."
+        )
+
+
+def identity(records: Sequence[Record]) -> dict[str, str]:
+    """What the pixels of crops depend on besides their ids; empty without crops."""
+    if all(record.crop is None for record in records):
+        return {}
+    places = json.dumps([record.crop for record in records])
+    return {"animals": hashlib.sha256(places.encode()).hexdigest()}
+
+
+def about(config: Any, records: Sequence[Record]) -> dict[str, Any]:
+    """What crops are, for files that hold results of them; empty without crops."""
+    if all(record.crop is None for record in records):
+        return {}
+    options = crops.Options.of(config.detections)
+    return {
+        "detections": config.detections.file,
+        "detection_threshold": options.threshold,
+        "margin": options.margin,
+        "crop": options.convention,
+    }
+
+
+def arrays(records: Sequence[Record]) -> dict[str, np.ndarray]:
+    """box and crop, float32 (N, 4) in pixels of the pictures; empty without crops."""
+    if all(record.crop is None for record in records):
+        return {}
+    boxes = [record.detection.box_in(record.width, record.height) for record in records]
+    return {
+        "box": np.array(boxes, np.float32),
+        "crop": np.array([record.crop for record in records], np.float32),
+    }
+
+
+def whole_picture(record: Record, row: np.ndarray) -> whole.Picture:
+    """The picture of a crop, and what a network saw of it.
+
+    Args:
+      record: of the crop.
+      row: its geometry, (7,).
+
+    Raises:
+      decode.BadImage: the file cannot be read.
+    """
+    _, image = decode.examine(record.path)
+    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    window = geometry.Geometry.from_row(row)
+    seen = window.to_original(np.array([0.0, 0.0, window.size, window.size]))
+    scale = np.array([image.width / record.width, image.height / record.height] * 2)
+    box = np.array(record.detection.box_in(record.width, record.height))
+    return whole.Picture(np.asarray(image), tuple(seen * scale), tuple(box * scale))
+
+
 def _cropped(
     records: Sequence[Record], found: DetectionFile, config: Any, root: Path
 ) -> tuple[list[Record], str]:
     options = crops.Options.of(config.detections)
+    if not grouping.Choice.of(config.data).of_source:
+        found = dataclasses.replace(found, groups={})
     made = crops.crop(records, found, options, root)
     said = made.in_words(options.threshold)
     logging.info("%s: %s", found.path, said)

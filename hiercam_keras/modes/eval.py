@@ -9,7 +9,7 @@ import numpy as np
 
 from hiercam_keras import file_names, runtime, tables, wording
 from hiercam_keras.metrics import classification, hierarchy, resampling
-from hiercam_keras.modes import eval_calibration, eval_hierarchy
+from hiercam_keras.modes import detected, eval_calibration, eval_hierarchy
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.multi_rank import write_paths
 from hiercam_keras.modes.settings import Settings
@@ -168,7 +168,8 @@ def write_tables(
             _write_rank(folder, rank, truth[known], predicted[known], taxonomy)
     tables.write_csv(folder / "accuracy.csv", HEADER, rows)
     cells = list(zip(*columns.values(), strict=True))
-    tables.write_csv(folder / "predictions.csv", tuple(columns), cells)
+    table = detected.with_boxes(tuple(columns), cells, data.source.records)
+    tables.write_csv(folder / "predictions.csv", *table)
     _write_mistakes(folder / "mistakes.csv", found, taxonomy)
     return rows
 

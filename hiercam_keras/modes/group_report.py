@@ -8,7 +8,7 @@ from typing import Any
 from absl import logging
 
 from hiercam_keras import wording
-from hiercam_keras.data import balance, splits
+from hiercam_keras.data import balance, grouping, splits
 from hiercam_keras.data.balance import Balance
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
@@ -17,17 +17,19 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 
 FILE = "balance.csv"  # in the folder of the split
 _SHOWN = 5  # names that a sentence lists
+_GAP = 60  # seconds between images of a burst, in a hint
 
 
 def lines(records: Sequence[Record], config: Any) -> list[str]:
-    """The lines of prepare; none without groups.
+    """The lines of prepare; without groups a hint at bursts, where there are any.
 
     Args:
       records: of the source.
       config: the experiment's, whose split is described.
     """
     if not splitting.is_grouped(records, config):
-        return []
+        ignored = str(config.data.get("groups", "")).strip()
+        return [] if ignored else _bursts(records)
     groups = splitting.groups_of(records, config)
     sizes = Counter(groups.values())
     split = splitting.make_split(records, config)
@@ -82,6 +84,19 @@ def check(
         " ".join(reasons) + " Add images of other groups, or divide the group for a "
         "test of the program alone (--config.data.groups=none)."
     )
+
+
+def _bursts(records: Sequence[Record]) -> list[str]:
+    """A hint at pictures that were taken one after another."""
+    count = Counter(grouping.bursts(records, _GAP).values())
+    images = sum(size for size in count.values() if size > 1)
+    if not images:
+        return []
+    return [
+        f"{wording.count(images, 'image')} were taken at most {_GAP} s before or after "
+        f"another one by the same camera: --config.data.groups=exif:{_GAP}s keeps such "
+        "bursts in one split"
+    ]
 
 
 def _counted(

@@ -17,8 +17,8 @@ from hiercam_keras import runtime, tables, wording
 from hiercam_keras.cam import heatmaps, profiles, store
 from hiercam_keras.data import decode
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import localize_tables, localize_truth
-from hiercam_keras.modes.load import RunData, find_runs, open_run
+from hiercam_keras.modes import detected, localize_tables, localize_truth
+from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.localize_question import folder_of, in_words, target_name
 from hiercam_keras.modes.localize_scoring import Scored, score_store
 from hiercam_keras.modes.localize_truth import Marked
@@ -45,6 +45,7 @@ def run(settings: Settings) -> str:
     if settings.config.localize.maps:
         return _score_given(settings)
     (this,) = find_runs(settings, [settings.rank])
+    detected.check_whole(config_of(settings, this))
     data = open_run(settings, this)
     options = data.config.localize
     question = question_of(settings.target, settings.target_rank, data)

@@ -6,7 +6,6 @@ the observations of the package, see `camtrap_answers`, and megadetector into th
 of --detections, see `megadetector_answers`.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,7 @@ def run(settings: Settings) -> str:
         return answers.write(found, network, records)
     rows = prediction_rows(found, network, settings.top_k)
     path = Path(settings.out) if settings.out else default
-    tables.write_csv(path, *with_boxes(HEADER, rows, records))
+    tables.write_csv(path, *detected.with_boxes(HEADER, rows, records))
     shown = [row for row in rows if row[0] == found.example_ids[0] and row[2] == 1]
     text = tables.format_table(("rank", "taxon", "probability"), _brief(shown))
     images = wording.count(len(found.example_ids), "image")
@@ -122,22 +121,6 @@ def prediction_rows(
                 rows.append([example_id, rank, place, names[label], lineage, share])
     order = {example_id: i for i, example_id in enumerate(found.example_ids)}
     return sorted(rows, key=lambda row: order[row[0]])
-
-
-def with_boxes(
-    header: Sequence[str], rows: list[list[Any]], records: Sequence[Record]
-) -> tuple[tuple[str, ...], list[list[Any]]]:
-    """Header and rows with the boxes of crops; unchanged if there are no crops.
-
-    Args:
-      header: of the rows.
-      rows: the first cell is the example_id.
-      records: of the images.
-    """
-    if all(record.detection is None for record in records):
-        return tuple(header), rows
-    boxes = {record.example_id: detected.columns(record) for record in records}
-    return (*header, *detected.HEADER), [[*row, *boxes[row[0]]] for row in rows]
 
 
 def _brief(rows: list[list[Any]]) -> list[list[Any]]:

@@ -240,3 +240,30 @@ def test_header_records_settings_and_versions(written):
 def test_impossible_settings_are_a_clear_error(tmp_path, field, value):
     with pytest.raises(UserError, match="synthetic birds: .*found"):
         write_dataset(tmp_path / "data", workers=0, **{field: value})
+
+
+def test_bursts_are_pictures_of_one_individual(written, tmp_path):
+    """Three shots a burst: alike among each other, the first as without bursts."""
+    settings = SMALL | {"images_per_species": 7, "images_per_burst": 3}
+    root = write_dataset(tmp_path / "bursts", workers=0, **settings)
+    assert is_complete(root, settings) and not is_complete(root, SMALL)
+    assert not (written / "groups.csv").exists()
+    groups = {row["example_id"]: row["group"] for row in _rows(root / "groups.csv")}
+    assert len(groups) == 56 and len(set(groups.values())) == 8 * 3
+    folder = sorted((root / "images").iterdir())[0]
+    bursts = [groups[f"{folder.name}/{n:04d}.jpg"] for n in range(7)]
+    assert [bursts.index(one) for one in bursts] == [0, 0, 0, 3, 3, 3, 6]
+    for first, without in ((0, 0), (3, 1), (6, 2)):
+        same = (folder / f"{first:04d}.jpg").read_bytes()
+        before = written / "images" / folder.name / f"{without:04d}.jpg"
+        assert same == before.read_bytes()
+
+    def pixels(n):
+        image = _image(folder / f"{n:04d}.jpg").resize((32, 32))
+        return np.asarray(image).astype(float)
+
+    within = [abs(pixels(a) - pixels(b)).mean() for a, b in ((0, 1), (1, 2), (3, 4))]
+    across = [abs(pixels(a) - pixels(b)).mean() for a, b in ((0, 3), (1, 5), (2, 6))]
+    assert 1 < min(within) and max(within) < min(across) / 2
+    with pytest.raises(UserError, match="images_per_burst must be 1 or more"):
+        DatasetSettings(images_per_burst=0)

@@ -1,0 +1,99 @@
+"""prepare, train and eval on photographs that belong together."""
+
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import tiny_birds
+from PIL import ExifTags, Image
+
+from hiercam_keras import tables
+from hiercam_keras.data import sources, splits
+from hiercam_keras.errors import UserError
+from hiercam_keras.modes.splitting import make_split
+
+CLASSES = [
+    f"{k:05d}_Animalia_Chordata_Aves_O{k % 2}_F{k % 2}_G{k}_s{k}" for k in range(4)
+]
+
+
+@pytest.fixture
+def own(tmp_path):
+    """4 species of 12 photographs in 4 bursts of 3; species 3 has a single burst."""
+    rng = np.random.default_rng(0)
+    data = tmp_path / "photos"
+    for k, name in enumerate(CLASSES):
+        (data / name).mkdir(parents=True)
+        for number in range(12):
+            exif = Image.Exif()
+            day = 1 if k == 3 else 1 + number // 3
+            details = exif.get_ifd(ExifTags.IFD.Exif)
+            time = f"2021:0{1 + k}:{day:02d} 10:00:{number:02d}"
+            details[ExifTags.Base.DateTimeOriginal] = time
+            shapes = Image.fromarray(rng.integers(0, 255, (6, 6, 3), np.uint8))
+            image = shapes.resize((64, 64), Image.Resampling.BICUBIC)
+            image.save(data / name / f"{number:02d}.jpg", exif=exif)
+    config = tiny_birds.make_config(tmp_path, data)
+    config.data.source = "image_folder"
+    config.data.root = str(data)
+    config.data.groups = "exif:60s"
+    config.train.epochs = 1
+    return config, data
+
+
+def test_prepare_reports_groups(own):
+    config, _ = own
+    said = tiny_birds.run("prepare", config)
+    assert "groups: 13, the largest has 12 images (2021-04-01T10:00:00)" in said
+    assert (
+        "3 of 4 species in several groups; s3 is in a single one, so all images of it "
+        "are for training and none for a test, or it is not trained at all"
+    ) in said
+    shares = "train, val and test have 0.750, 0.125, 0.125 of 48 images in 13 groups"
+    assert shares in said
+    config.data.groups = ""
+    said = tiny_birds.run("prepare", config)
+    assert "groups:" not in said and "in several groups" not in said
+    assert (
+        "48 images were taken at most 60 s before or after another one by the same "
+        "camera: --config.data.groups=exif:60s keeps such bursts in one split"
+    ) in said
+
+
+def test_a_training_keeps_bursts_together_and_says_how_far(own, caplog):
+    config, _ = own
+    with caplog.at_level(logging.INFO, logger="absl"):
+        said = tiny_birds.run("train", config, rank=("species",))
+    folder = said.split("wrote ", 1)[1].split("/model.keras")[0]
+    records = sources.load(config.data).records
+    bursts = {record.example_id: record.group for record in records}
+    split = splits.load(f"{folder}/split")
+    assert split.divided(bursts) == {} and split.val and split.test
+    assert "of 48 images in 13 groups (wanted: 0.780, 0.110, 0.110)" in caplog.text
+    assert "s3 is in a single one" in caplog.text
+    rows = tables.read_csv(f"{folder}/split/balance.csv")
+    assert rows["images"] == ["48", "12", "12", "12", "12"]
+    assert rows["groups"] == ["13", "4", "4", "4", "1"]
+    assert rows["train"][4] == "12"
+    config.data.groups = "none"
+    plain = make_split(sources.load(config.data).records, config)
+    assert plain.divided(bursts)
+
+
+def test_without_groups_there_is_no_table_of_them(trained):
+    files = {path.name for path in (trained.path("species") / "split").iterdir()}
+    assert files == {"train.txt", "val.txt", "test.txt"}
+
+
+def test_data_of_one_group_are_refused_with_all_reasons(own):
+    config, data = own
+    for name in CLASSES[:3]:
+        shutil.rmtree(data / name)
+    with pytest.raises(UserError) as error:
+        tiny_birds.run("train", config, rank=("species",))
+    assert "all 12 images are in one group (2021-04-01T10:00:00)" in str(error.value)
+    assert "Rank 'species' has a single taxon in these data" in str(error.value)
+    assert "--config.data.groups=none" in str(error.value)
+    said = tiny_birds.run("prepare", config)
+    assert "all 12 images are in one group" in said
