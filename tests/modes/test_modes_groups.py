@@ -76,14 +76,28 @@ def test_a_training_keeps_bursts_together_and_says_how_far(own, caplog):
     assert rows["images"] == ["48", "12", "12", "12", "12"]
     assert rows["groups"] == ["13", "4", "4", "4", "1"]
     assert rows["train"][4] == "12"
+    # Tables carry the group, of this command or of the training.
+    tiny_birds.run("eval", config, rank=("species",), workdir=folder)
+    rows = tables.read_csv(f"{folder}/eval/test/predictions.csv")
+    assert list(rows)[:3] == ["example_id", "group", "true_species"]
+    assert rows["group"] == [bursts[example_id] for example_id in rows["example_id"]]
     config.data.groups = "none"
     plain = make_split(sources.load(config.data).records, config)
     assert plain.divided(bursts)
 
 
-def test_without_groups_there_is_no_table_of_them(trained):
-    files = {path.name for path in (trained.path("species") / "split").iterdir()}
+def test_without_groups_there_is_no_table_of_them(trained, tmp_path):
+    path = trained.path("species")
+    files = {path.name for path in (path / "split").iterdir()}
     assert files == {"train.txt", "val.txt", "test.txt"}
+    tiny_birds.run(
+        "eval",
+        trained.config,
+        rank=("species",),
+        workdir=str(path),
+        out=str(tmp_path),
+    )
+    assert "group" not in tables.read_csv(tmp_path / "predictions.csv")
 
 
 def test_data_of_one_group_are_refused_with_all_reasons(own):
