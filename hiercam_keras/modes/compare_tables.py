@@ -91,7 +91,7 @@ def measure_table(
     rows, groups, table = [], [], compared.table
     for name in filter(compared.known, compared.measures):
         mean = resampling.share if name in _SHARES else resampling.mean
-        found = [mean(table.of(name, one), table.groups) for one in table.questions]
+        found = [mean(table.of(name, one), table.clusters) for one in table.questions]
         cells = [with_interval(one, "{:.3g}") for one in found]
         named = title(name, evidence, noun)
         rows.append((named, _range(one.n for one in found), *cells))
