@@ -125,8 +125,25 @@ def test_the_real_package_is_valid_when_it_is_written_back(real_data, own, tmp_p
     found = rows_of(out)
     assert len(found) == 549 + 10
     assert {row["eventID"] for row in found[549:]} == {"7245a2aa"}
-    said = validate(tmp_path / "checked", real_data / "camtrap_dp", out)
-    assert said.returncode == 0, said.stdout
+    # The animals in the boxes of the package in place of whole pictures.
+    package = real_data / "camtrap_dp"
+    crops = FORM | {"detections.file": str(package), "detections.threshold": 0.0}
+    asked("predict", own, run, package, fields=crops, out=str(tmp_path / "boxes.csv"))
+    boxed = rows_of(tmp_path / "boxes.csv")
+    names = ("bboxX", "bboxY", "bboxWidth", "bboxHeight")
+    first = {
+        row["mediaID"]: [float(row[name]) for name in names]
+        for row in boxed[:549]
+        if row["bboxX"]
+    }
+    assert len(boxed) == 549 + 10
+    for row in boxed[549:]:
+        mine = [float(row[name]) for name in names]
+        assert mine == pytest.approx(first[row["mediaID"]], abs=2e-5)
+        assert row["count"] == "1"
+    for file in (out, tmp_path / "boxes.csv"):
+        said = validate(tmp_path / file.stem, package, file)
+        assert said.returncode == 0, said.stdout
 
 
 @pytest.mark.slow
