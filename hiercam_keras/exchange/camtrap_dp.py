@@ -155,6 +155,8 @@ class Package:
                 self.descriptor: dict[str, Any] = json.load(file)
             except ValueError as error:
                 raise UserError(f"{path}: {DESCRIPTOR} is no JSON: {error}.") from None
+        if not isinstance(self.descriptor, dict):
+            raise UserError(f"{path}: {DESCRIPTOR} holds no JSON object.")
         self._resources = self._find_resources()
         self._check_version()
 
@@ -304,8 +306,8 @@ class Package:
             found[entry["name"]] = Resource(
                 path,
                 encoding,
-                dialect.get("delimiter", ","),
-                dialect.get("quoteChar", '"'),
+                str(dialect.get("delimiter", ",")),
+                str(dialect.get("quoteChar", '"')),
             )
         missing = [name for name in _REQUIRED if name not in found]
         if missing:
@@ -331,19 +333,19 @@ class Package:
 
 
 def is_package(path: Path) -> bool:
-    """Whether a folder or a zip archive is a data package with a table of media."""
+    """Whether a folder or a zip archive is a data package with the three tables."""
     path = Path(path)
-    if path.is_dir():
-        return (path / DESCRIPTOR).is_file()
     if path.name == DESCRIPTOR:
-        return path.is_file()
-    if not (path.is_file() and path.suffix.lower() == ".zip"):
+        path = path.parent
+    if not (path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip")):
         return False
     try:
-        Place(path, DESCRIPTOR)
-    except UserError:
+        with Place(path, DESCRIPTOR).open(DESCRIPTOR) as file:
+            listed = json.load(file)["resources"]
+        names = {one.get("name") for one in listed}
+    except (UserError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    return True
+    return set(TABLES) <= names
 
 
 def _observation(
