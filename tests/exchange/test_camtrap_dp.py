@@ -44,6 +44,7 @@ BOX = {"bboxX": "0.5", "bboxY": "0.25", "bboxWidth": "0.5", "bboxHeight": "0.5"}
         ({**BOX, "bboxWidth": "0.6"}, "its box reaches beyond the edge"),
         ({**BOX, "bboxY": ""}, "its box is not complete"),
         ({**BOX, "bboxHeight": "0"}, "its box is empty"),
+        ({**BOX, "bboxX": "1", "bboxWidth": "0.005"}, "its box is empty"),
         ({**BOX, "bboxX": "-0.1"}, "bboxX is not between 0 and 1"),
         ({**BOX, "bboxX": "half"}, "bboxX is no number"),
         ({"mediaID": ""}, "it is of level media and has no mediaID"),
