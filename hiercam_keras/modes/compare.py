@@ -180,7 +180,7 @@ def summary_row(column: Column, compared: measure.Compared) -> dict[str, Any]:
         "run": str(column.data.run.path),
         "imported": column.data.run.imported,
         "pictures": accuracy.n,
-        "species": accuracy.groups,
+        "species": compared.num_species(name),
         "object_pictures": int(np.isfinite(on_object).sum()),
     }
 

@@ -1,14 +1,14 @@
 """--mode=eval: writes tables of accuracy at the trained rank and all coarser ranks."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hiercam_keras import file_names, runtime, tables, wording
-from hiercam_keras.metrics import classification, hierarchy, resampling
+from hiercam_keras.metrics import classification, clusters, hierarchy, resampling
 from hiercam_keras.modes import detected, eval_calibration, eval_hierarchy
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.multi_rank import write_paths
@@ -27,7 +27,7 @@ HEADER = (
     "high",
     "chance",
     "top5",
-    "groups",  # number of taxa of the finest rank that the interval resamples
+    "groups",  # number of taxa of the finest rank, or of groups, that are resampled
 )
 
 
@@ -155,6 +155,8 @@ def write_tables(
     groups = _groups(data, found)
     train = data.training_records()
     columns = {"example_id": found.example_ids}
+    if any(of_group := group_names(data, found.example_ids)):
+        columns["group"] = of_group
     for rank, logits in network.scores(found.logits).items():
         truth, predicted = found.labels[rank], logits.argmax(-1)
         rows.append(_accuracy_row(rank, logits, truth, groups, train, taxonomy))
@@ -175,10 +177,17 @@ def write_tables(
 
 
 def _groups(data: RunData, found: Predictions) -> np.ndarray:
-    """(N,): index of the finest true taxon of each image in its data set."""
+    """(N,): what intervals resample, see `clusters.independent`."""
     taxa = {one.example_id: one.lineage.taxa for one in data.source.records}
-    names = ["/".join(taxa[example_id]) for example_id in found.example_ids]
-    return np.unique(names, return_inverse=True)[1]
+    names = np.array(["/".join(taxa[example_id]) for example_id in found.example_ids])
+    groups = np.array(group_names(data, found.example_ids))
+    return clusters.independent(names, groups)
+
+
+def group_names(data: RunData, example_ids: Sequence[str]) -> list[str]:
+    """The group of each image; "" for one in none."""
+    groups = {one.example_id: one.group or "" for one in data.source.records}
+    return [groups[example_id] for example_id in example_ids]
 
 
 def write_trust(
