@@ -116,7 +116,7 @@ class Tables(NamedTuple):
             if "://" in one.path:
                 here = present.of_id(one.id)
                 if not here and names[one.name] == 1:
-                    here = present.of_id(one.name)
+                    here = present.of_name(one.name)
                 if len(here) == 1:
                     found[one.id] = here[0]
         return found
@@ -300,21 +300,14 @@ def _unpack(package: Package, media: Sequence[Medium], cache: Path) -> Path:
     folder = cache / f"{index_lib.folder_key(archive_path)}-files"
     with places.as_user_error(archive_path), zipfile.ZipFile(archive_path) as archive:
         for medium in media:
-            inside = package.place.inner + medium.path
-            if not medium.path.lower().endswith(suffixes.IMAGES):
+            name, place = _relative(medium.path), package.place
+            if not name.lower().endswith(suffixes.IMAGES) or not place.has(name):
                 continue
-            if not package.place.has(medium.path):
-                continue
-            try:
-                path = folder / safe_paths.relative(medium.path)
-            except UserError:
-                continue
-            if path.is_file() and os.path.getsize(path) == package.place.size(
-                medium.path
-            ):
+            path = folder / safe_paths.relative(name)
+            if path.is_file() and os.path.getsize(path) == place.size(name):
                 continue
             with (
-                archive.open(inside) as packed,
+                archive.open(place.inner + name) as packed,
                 workdir.atomic_path(path, flag=workdir.CACHE_FLAG) as temporary,
                 open(temporary, "wb") as file,
             ):
