@@ -54,6 +54,11 @@ class Table:
         `clusters.independent`."""
         return clusters.independent(self.groups, self.pictures.get("group"))
 
+    @property
+    def resampled(self) -> str:
+        """What intervals resample, in one word: species or groups."""
+        return "species" if np.isin(self.clusters, self.groups).all() else "groups"
+
     def of(self, name: str, question: str) -> np.ndarray:
         """One value under one question: (N, ...).
 

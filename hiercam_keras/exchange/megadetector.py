@@ -145,14 +145,19 @@ def document_of(
 ) -> dict[str, Any]:
     """A new document with the detections of a file in another format.
 
+    Photographs without a box are left out: no detector looked at them.
+
     Args:
       found: of the other file. Detections that are neither animal, human nor vehicle
         are left out.
       answers: as in `classify`, by positions in the other file.
       info: of the document.
     """
+    boxed = {one.file for one in found.detections}
     images: dict[str, dict[str, Any]] = {
-        photo: {"file": photo, "detections": []} for photo in found.photos
+        photo: {"file": photo, "detections": []}
+        for photo in found.photos
+        if photo in boxed
     }
     for photo, reason in found.failures.items():
         images[photo] = {"file": photo, "detections": None, "failure": reason}

@@ -141,3 +141,30 @@ def test_an_official_split_stays_and_what_it_divides_is_listed(own, tmp_path, ca
     with caplog.at_level(logging.WARNING, logger="absl"):
         group_report.report(records, split, config)
     assert "6 are divided by the splits" in caplog.text
+
+
+def test_near_copies_stay_together_on_request(own):
+    config, data = own
+    for name in CLASSES[:3]:
+        with Image.open(data / name / "00.jpg") as image:
+            image.convert("RGB").save(data / name / "00 small.jpg", quality=60)
+    config.data.groups = ""
+    records = sources.load(config.data).records
+    pairs = {r.example_id: r.example_id[:5] for r in records if "/00" in r.example_id}
+    pairs = {one: group for one, group in pairs.items() if group != CLASSES[3][:5]}
+    config.data.near_copies = "together"
+    for seed in range(4):
+        config.seed = seed
+        assert make_split(records, config).divided(pairs) == {}
+    config.data.near_copies = "apart"
+    divided = set()
+    for seed in range(8):
+        config.seed = seed
+        split = make_split(records, config)
+        divided |= split.divided(pairs).keys()
+        # Without groups the split is that of before there were any.
+        assert split == splits.split_records(records, seed, config.data.fractions)
+    assert divided
+    config.data.near_copies = "yes"
+    with pytest.raises(UserError, match="use one of apart, together"):
+        make_split(records, config)
