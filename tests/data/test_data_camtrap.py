@@ -227,7 +227,7 @@ def test_the_burst_alone_is_refused_with_both_reasons(real_data, config):
     with pytest.raises(UserError) as error:
         sources.load(config, str(real_data / "camtrap_dp"))
     said = str(error.value)
-    assert "413 a URL that was not downloaded; 10 identified only to genus" in said
+    assert "a URL that was not downloaded (413); identified only to genus (10)" in said
     assert "one taxon, Ardea, and of one event, 7245a2aa" in said
 
 

@@ -198,5 +198,7 @@ def test_what_is_not_there_is_said(tmp_path, config):
     (tmp_path / "e.csv").write_text(
         "id,scientific_name,quality_grade\n1,Anas crecca,research\n"
     )
-    with pytest.raises(UserError, match="none of 1 picture .* 1 its file is not there"):
+    with pytest.raises(
+        UserError, match="none of 1 picture .* its file is not there .*Put"
+    ):
         sources.load(config, str(tmp_path))
