@@ -28,6 +28,7 @@ from hiercam_keras.modes import eval as eval_mode
 from hiercam_keras.modes import train
 from hiercam_keras.modes.settings import Settings
 
+_MODULE = "benchmarks.burst_leak"
 SPLITS = {"bursts divided": "none", "bursts together": ""}
 HEADER = ("seed", "split", "test images", "test", "95 %", "new birds", "test - new")
 
@@ -40,6 +41,19 @@ class Accuracy(NamedTuple):
     low: float
     high: float
     new: float
+
+
+def small(image_size: int, output_stride: int) -> Any:
+    """Four convolutions of stride 2; `output_stride` is 16."""
+    import keras
+
+    image = keras.Input((image_size, image_size, 3))
+    x = keras.layers.Rescaling(1 / 127.5, -1)(image)
+    for filters in (16, 32, 64, 96):
+        x = keras.layers.Conv2D(filters, 3, 2, "same", use_bias=False)(x)
+        x = keras.layers.BatchNormalization(momentum=0.9)(x)
+        x = keras.layers.ReLU()(x)
+    return keras.Model(image, x)
 
 
 def make_config(folder: Path, flags: argparse.Namespace, seed: int) -> Any:
@@ -67,6 +81,8 @@ def make_config(folder: Path, flags: argparse.Namespace, seed: int) -> Any:
             "seed": seed,
         }
     )
+    config.train.learning_rate = 2e-3
+    config.model.backbone = flags.backbone
     config.model.weights = flags.weights
     config.train.epochs = flags.epochs
     config.train.keep_best = False
@@ -155,8 +171,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=40, help="of each of 8 species")
     parser.add_argument("--burst", type=int, default=5, help="pictures of a burst")
     parser.add_argument("--image_size", type=int, default=64, help="px")
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--weights", default="synthetic", help="model.weights")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--backbone", default=f"{_MODULE}:small", help="model.backbone")
+    parser.add_argument("--weights", default="none", help="model.weights")
     parser.add_argument("--folder", default="", help="of birds and runs; a new one")
     flags = parser.parse_args(arguments)
     runtime.prepare_process()

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from absl import logging
 
 from hiercam_keras import wording, workdir
-from hiercam_keras.exchange.camtrap_dp import BOX, OBSERVATIONS, Medium, Package
+from hiercam_keras.exchange.camtrap_dp import OBSERVATIONS, Medium, Package
+from hiercam_keras.exchange.camtrap_dp_cells import BOX
 from hiercam_keras.exchange.detections import RelativeBox
 
 

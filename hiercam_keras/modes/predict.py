@@ -43,7 +43,7 @@ HEADER = ("example_id", "rank", "place", "taxon", "lineage", "probability")
 
 
 def run(settings: Settings) -> str:
-    """Writes predictions of --image, or of a split, and tells the first of them."""
+    """Writes predictions of --image, or of a split; returns the first of them."""
     (this,) = find_runs(settings, [settings.rank])
     config = config_of(settings, this)
     form = config.predict.format

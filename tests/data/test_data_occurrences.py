@@ -155,6 +155,28 @@ def test_a_file_that_two_observations_name_is_of_the_first(tmp_path, config, dra
     assert source.report.ignored == {"pictures (its file is named before)": 1}
 
 
+def test_class_folders_are_not_labelled_by_a_table_next_to_them(tmp_path, config, draw):
+    """As in earlier versions, unless the source is named."""
+    folder = tmp_path / "a"
+    draw(folder, ["DUCK/1.jpg", "HERON/2.jpg"])
+    (folder / "e.csv").write_text(
+        "id,scientific_name,quality_grade\n1,Anas crecca,research\n"
+        "2,Ardea alba,research\n"
+    )
+    assert sources.kind_of(config, str(folder)) == "image_folder"
+    assert sources.load(config, str(folder)).records[0].lineage.ranks == ("label",)
+    config.source = "inaturalist"
+    assert [one.group for one in sources.load(config, str(folder)).records] == [
+        "1",
+        "2",
+    ]
+    config.source = "auto"
+    (folder / "meta.xml").write_text("<metadata/>")
+    (folder / "datapackage.json").write_text('{"resources": []}')
+    assert sources.kind_of(config, str(folder)) == "image_folder"
+    assert sources.kind_of(config, None) == "image_folder"
+
+
 def test_files_are_found_whatever_their_names(tmp_path, draw):
     draw(tmp_path, ["a b.jpg", "x/12-3.png", ".hidden/12.jpg"])
     (tmp_path / "12.txt").write_text("")

@@ -132,6 +132,9 @@ def test_a_row_that_cannot_be_read_does_not_end_the_reading(tmp_path):
 def test_what_is_no_archive_of_occurrences_is_refused(tmp_path):
     with pytest.raises(UserError, match="the core of the archive is event"):
         Archive(write(tmp_path / "a", "", rows="Event"))
+    (tmp_path / "a" / "meta.xml").write_text(meta().replace('index="1"', 'index="b"'))
+    with pytest.raises(UserError, match="'b' where a number is expected"):
+        Archive(tmp_path / "a")
     (tmp_path / "a" / "meta.xml").write_text("<archive")
     with pytest.raises(UserError, match="no XML"):
         Archive(tmp_path / "a")

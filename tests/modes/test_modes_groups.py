@@ -80,7 +80,7 @@ def test_a_training_keeps_bursts_together_and_says_how_far(own, caplog):
     # Tables carry the group, of this command or of the training.
     tiny_birds.run("eval", config, rank=("species",), workdir=folder)
     rows = tables.read_csv(f"{folder}/eval/test/predictions.csv")
-    assert list(rows)[:3] == ["example_id", "group", "true_species"]
+    assert list(rows)[:3] == ["example_id", "group", "true_order"]
     assert rows["group"] == [bursts[example_id] for example_id in rows["example_id"]]
     config.data.groups = "none"
     plain = make_split(sources.load(config.data).records, config)

@@ -19,6 +19,7 @@ from hiercam_keras.data.sources.reading import Reading, Request
 from hiercam_keras.errors import UserError
 from hiercam_keras.exchange import rows
 from hiercam_keras.exchange.detections import RelativeBox
+from hiercam_keras.taxonomy.lineage import Lineage
 
 SHARE = 0.05  # of unread rows, for configs of earlier versions
 _SHOWN = 4  # reasons in a message
@@ -79,25 +80,7 @@ def read_pictures(
       UserError: too many rows cannot be read, or no picture is left.
     """
     log.check(float(request.config.get("max_unread_share", SHARE)), str(place))
-    lineages = _lineages(pictures, request)
-    keep = lineage_prefix(request.config.get("keep_lineage", ""))
-    chosen: dict[str, tuple[Picture, object]] = {}
-    for picture in pictures:
-        example_id, why = _file(picture, root)
-        lineage, no_name = None, picture.why
-        if picture.named is not None:
-            found = lineages[picture.named]
-            lineage, no_name = (None, found) if isinstance(found, str) else (found, "")
-        if not why and example_id in chosen:
-            why = "its file is named before"
-        if not why and lineage and lineage.taxa[: len(keep)] != keep:
-            why = f"outside {'/'.join(keep)}"
-        if not why and lineage is None and not request.unlabelled:
-            why = no_name
-        if why:
-            log.leave_out(picture.number, why, table, _found(picture, why))
-        else:
-            chosen[example_id] = picture, lineage
+    chosen = _choose(pictures, root, table, request, log)
     files = {name: root / name for name in sorted(chosen)}
     times = grouping.Choice.of(request.config).gap is not None
     found = index_lib.scan(
@@ -131,6 +114,36 @@ def read_pictures(
     if not records:
         raise UserError(_none(pictures, log, found, place, listed))
     return Reading(root, records, report, None, group_columns, credits)
+
+
+def _choose(
+    pictures: Sequence[Picture],
+    root: Path,
+    table: str,
+    request: Request,
+    log: rows.RowLog,
+) -> dict[str, tuple[Picture, Lineage | None]]:
+    """The pictures that are there and wanted, with their lineages, by example_id."""
+    lineages = _lineages(pictures, request)
+    keep = lineage_prefix(request.config.get("keep_lineage", ""))
+    chosen: dict[str, tuple[Picture, Lineage | None]] = {}
+    for picture in pictures:
+        example_id, why = _file(picture, root)
+        lineage, no_name = None, picture.why
+        if picture.named is not None:
+            found = lineages[picture.named]
+            lineage, no_name = (None, found) if isinstance(found, str) else (found, "")
+        if not why and example_id in chosen:
+            why = "its file is named before"
+        if not why and lineage and lineage.taxa[: len(keep)] != keep:
+            why = f"outside {'/'.join(keep)}"
+        if not why and lineage is None and not request.unlabelled:
+            why = no_name
+        if why:
+            log.leave_out(picture.number, why, table, _found(picture, why))
+        else:
+            chosen[example_id] = picture, lineage
+    return chosen
 
 
 def _in_pixels(box: RelativeBox, entry: index_lib.Entry) -> Box:

@@ -94,6 +94,27 @@ def listed(folder: Path) -> Iterable[Path]:
             yield path
 
 
+def is_labelled(folder: Path) -> bool:
+    """Whether a table labels the pictures of a folder, and not its class folders.
+
+    Folders of single observations have their ids as names, and one folder may hold all
+    pictures.
+    """
+    if not any(listed(folder)):
+        return False
+    classes = [
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.is_dir() and not entry.name.startswith(".")
+        if not entry.name.isdecimal() and _holds_images(entry.path)
+    ]
+    return len(classes) < 2
+
+
+def _holds_images(folder: str) -> bool:
+    return any(name.lower().endswith(suffixes.IMAGES) for name in os.listdir(folder))
+
+
 def is_table(path: Path) -> bool:
     """Whether a file is an export of iNaturalist or a table of occurrences."""
     try:
