@@ -134,6 +134,8 @@ def test_classifications_are_added_and_all_else_is_kept():
     names = {"4": "fox", "7": "deer", "8": "Ardea cinerea", "9": "Anatidae"}
     assert written["classification_categories"] == names
     described = written["classification_category_descriptions"]
+    # All categories have one, as the format wants it.
+    assert set(described) == set(names) and described["7"] == "deer"
     assert described["8"].split(";")[1:] == [
         *("aves", "pelecaniformes", "ardeidae", "ardea", "cinerea"),
         "Ardea cinerea",
