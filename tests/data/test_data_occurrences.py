@@ -141,6 +141,35 @@ def test_an_archive_names_its_pictures(tmp_path, config, draw):
     assert source.report.ignored == {"pictures (its file is not there)": 1}
 
 
+def test_one_bad_row_of_multimedia_is_a_small_share(tmp_path, config, draw):
+    """Of the rows of that table, by whatever name its file has."""
+    folder = tmp_path / "a"
+    draw(folder, [f"{number}.jpg" for number in range(40)])
+    terms = {"core": "scientificName", "extension": "identifier"}
+    about = 'fieldsTerminatedBy="," ignoreHeaderLines="0" rowType="http://x/{}"'
+    parts = "".join(
+        f"<{tag} {about.format(kind)}><files><location>{kind}.csv</location></files>"
+        f'<{key} index="0"/><field index="1" term="http://x/{terms[tag]}"/></{tag}>'
+        for tag, kind, key in (
+            ("core", "Occurrence", "id"),
+            ("extension", "Multimedia", "coreid"),
+        )
+    )
+    (folder / "meta.xml").write_text(
+        f'<archive xmlns="http://rs.tdwg.org/dwc/text/">{parts}</archive>'
+    )
+    lines = [f"{number},Anas crecca\n" for number in range(40)]
+    (folder / "Occurrence.csv").write_text("".join(lines))
+    lines = [f"{number},{number}.jpg\n" for number in range(39)]
+    (folder / "Multimedia.csv").write_text("".join([*lines, "39,\n"]))
+    source = sources.load(config, str(folder))
+    assert len(source.records) == 40
+    assert source.report.ignored == {"rows (it names no file)": 1}
+    (folder / "Multimedia.csv").write_text("".join([*lines[:36], *["39,\n"] * 4]))
+    with pytest.raises(UserError, match="4 of 40 rows of multimedia"):
+        sources.load(config, str(folder))
+
+
 def test_a_file_that_two_observations_name_is_of_the_first(tmp_path, config, draw):
     draw(tmp_path / "a", ["1.jpg", "2.jpg"])
     (tmp_path / "a" / "e.csv").write_text(
