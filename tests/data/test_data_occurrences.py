@@ -206,7 +206,7 @@ def test_class_folders_are_not_labelled_by_a_table_next_to_them(tmp_path, config
     assert sources.kind_of(config, None) == "image_folder"
 
 
-def test_files_are_found_whatever_their_names(tmp_path, draw):
+def test_files_are_found_by_name_or_id(tmp_path, draw):
     draw(tmp_path, ["a b.jpg", "x/12-3.png", ".hidden/12.jpg"])
     (tmp_path / "12.txt").write_text("")
     files = Files(tmp_path)
