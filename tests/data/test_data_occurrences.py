@@ -142,7 +142,7 @@ def test_an_archive_names_its_pictures(tmp_path, config, draw):
 
 
 def test_one_bad_row_of_multimedia_is_a_small_share(tmp_path, config, draw):
-    """Of the rows of that table, by whatever name its file has."""
+    """Of the rows of that table; the name of its file does not matter."""
     folder = tmp_path / "a"
     draw(folder, [f"{number}.jpg" for number in range(40)])
     terms = {"core": "scientificName", "extension": "identifier"}

@@ -142,7 +142,7 @@ class Tables(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A package whose tables were read.
+    """A package with its tables read.
 
     Attributes:
       package: the package.
