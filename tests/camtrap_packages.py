@@ -2,7 +2,13 @@
 
 import csv
 import json
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 from hiercam_keras.exchange.camtrap_dp import OBSERVATIONS
 
@@ -96,3 +102,45 @@ def write_csv(path: Path, header: tuple[str, ...], rows: list[dict]) -> None:
         writer = csv.DictWriter(file, [*header, *more], restval="")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """The rows of a table."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+VALIDATE = """
+import sys
+from frictionless import Package
+report = Package(sys.argv[1]).validate()
+print(report.flatten(["rowNumber", "fieldName", "type", "note"])[:9])
+raise SystemExit(0 if report.valid else 1)
+"""
+
+
+def validate(
+    folder: Path, real: Path, observations: Path
+) -> subprocess.CompletedProcess:
+    """What frictionless says of the real package with other observations.
+
+    The profile and the schemas' addresses are replaced by the local schemas, as tests
+    have no network.
+    """
+    if find_spec("frictionless") is None:
+        pytest.skip("frictionless is not installed (requirements-dev.txt)")
+    folder.mkdir()
+    package = json.loads((real / "datapackage.json").read_text())
+    del package["profile"]
+    package["resources"] = package["resources"][:3]
+    for one in package["resources"]:
+        shutil.copy(real / one["path"], folder)
+        one["schema"] = f"{one['name']}-table-schema.json"
+        one["dialect"] = {"delimiter": ","}
+        shutil.copy(real / one["schema"], folder)
+    (folder / "observations.csv").unlink()
+    shutil.copy(observations, folder / "observations.csv")
+    path = folder / "datapackage.json"
+    path.write_text(json.dumps(package))
+    command = [sys.executable, "-c", VALIDATE, str(path)]
+    return subprocess.run(command, capture_output=True, text=True)

@@ -68,7 +68,7 @@ class Crops(NamedTuple):
     Attributes:
       records: one for each animal, in the order of the pictures.
       pictures: number of pictures with an animal.
-      blank: example_ids of pictures without one.
+      blank: example_ids of pictures without a box of one.
       boxes_left_out: number of boxes by kind ("human"), and by "faint" for animals
         below the threshold.
       failed: reasons by example_id of pictures that the detector could not read.
@@ -99,7 +99,7 @@ class Crops(NamedTuple):
                 f"{threshold:g}"
             )
         for names, why in (
-            (self.blank, "without an animal"),
+            (self.blank, "without a box of an animal"),
             (tuple(self.failed), "that the detector could not read"),
             (self.unlisted, "that the file does not list"),
         ):

@@ -56,7 +56,7 @@ def document_of(path: Path) -> dict[str, Any]:
         ) from error
     if megadetector.is_document(document) or coco.is_document(document):
         return document
-    fields = "a list"
+    fields = "a list (another detector's format than MegaDetector's batch format 1.x)"
     if isinstance(document, dict):
         fields = f"the fields {', '.join(list(document)[:6])}"
     raise UserError(

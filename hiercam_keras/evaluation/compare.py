@@ -74,7 +74,7 @@ def compare(table: Table, first: str, second: str, seed: int = 0) -> Comparison:
             )
     if first == second:
         raise UserError(f"both questions are {first!r}: name two")
-    groups = table.groups
+    groups = table.clusters
     return Comparison(
         first,
         second,
@@ -115,7 +115,7 @@ def _lifts(table: Table, first: str, second: str, seed: int) -> dict[str, Estima
             table.of(name, first),
             table.of(name, second),
             table.pictures[f"{region}_area"],
-            table.groups,
+            table.clusters,
             seed,
         )
         for region, name in regions.items()
@@ -143,7 +143,7 @@ def _differences(
     for name, values in table.values.items():
         if values.ndim == 2 and name not in _LABELS and values.dtype.kind == "f":
             pairs[name] = table.of(name, first), table.of(name, second)
-    rows = statistics.compare_all(pairs, table.groups, seed=seed)
+    rows = statistics.compare_all(pairs, table.clusters, seed=seed)
     return {
         name: Estimate(
             row["difference"],

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hiercam_keras import workdir
+from hiercam_keras.metrics import clusters
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,13 @@ class Table:
 
     Attributes:
       example_ids: (N,) text, unique.
-      groups: (N,), the finest true taxon: what intervals resample.
+      groups: (N,), the finest true taxon.
       questions: K names, unique.
       ranks: K, the rank that each question asks for.
       values: name -> (N, K, ...), what was answered and what was measured on the maps;
         NaN where it is unknown.
-      pictures: name -> (N, ...), what holds for a picture under every question.
+      pictures: name -> (N, ...), what holds for a picture under every question; "group"
+        if any picture is in a group, "" for those in none.
       pairs: two questions -> measure -> (N,), how alike their maps are.
     """
 
@@ -45,6 +47,17 @@ class Table:
             f"Table({len(self)} pictures, questions: {', '.join(asked)}; "
             f"values: {', '.join(self.values)}; pictures: {', '.join(self.pictures)})"
         )
+
+    @property
+    def clusters(self) -> np.ndarray:
+        """(N,) labels of what intervals resample: the taxa, see
+        `clusters.independent`."""
+        return clusters.independent(self.groups, self.pictures.get("group"))
+
+    @property
+    def resampled(self) -> str:
+        """What intervals resample, in one word: species or groups."""
+        return "species" if np.isin(self.clusters, self.groups).all() else "groups"
 
     def of(self, name: str, question: str) -> np.ndarray:
         """One value under one question: (N, ...).

@@ -186,24 +186,29 @@ def tabulate(
     Returns:
       A table whose values are those of the answers, "true", "degenerate", "trivial",
       the measures and the share of the energy on each part; measures are NaN where the
-      question was trivial. Pictures have "object", "object_area" and `<part>_area`.
+      question was trivial. Pictures have "object", "object_area" and `<part>_area`, and
+      "group" if any is in a group.
     """
     if measured is None:
         measured = {name: one.compute for name, one in MEASURES.items()}
     several = isinstance(taxonomy, Mapping)
     taxonomies = taxonomy if several else dict.fromkeys(ranks, taxonomy)
-    return joined(
+    table = joined(
         [
             _of_chunk(chunk, taxonomies, ranks, parts or {}, measured, pairs)
             for chunk in chunks
         ]
     )
+    if not (table.pictures["group"] != "").any():
+        del table.pictures["group"]
+    return table
 
 
 def _of_chunk(chunk, taxonomies, ranks, parts, measured, pairs) -> Table:
     known = chunk.regions
     lineages = [record.lineage for record in chunk.records]
     pictures = {"object": known.kinds, "object_area": known.object_area()}
+    pictures["group"] = np.array([record.group or "" for record in chunk.records])
     areas = measures.part_area(known, parts)
     pictures |= {f"{name}_area": area for name, area in areas.items()}
     by_question, energies = [], []

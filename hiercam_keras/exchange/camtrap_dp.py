@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.exchange.detections import EDGE_SLACK, RelativeBox
+from hiercam_keras.exchange import camtrap_dp_cells as cell
+from hiercam_keras.exchange.detections import RelativeBox
 from hiercam_keras.exchange.places import Place, fitting
 from hiercam_keras.exchange.rows import Unread
 
@@ -38,7 +39,6 @@ OBSERVATIONS = (
     *("classifiedBy", "classificationTimestamp", "classificationProbability"),
     *("observationTags", "observationComments"),
 )
-BOX = ("bboxX", "bboxY", "bboxWidth", "bboxHeight")
 LEVELS = ("media", "event")
 TYPES = ("animal", "human", "vehicle", "blank", "unknown", "unclassified")
 METHODS = ("human", "machine")
@@ -127,10 +127,6 @@ class Resource(NamedTuple):
     quote: str
 
 
-class _Fault(Exception):
-    """A cell that cannot be read: the reason, and the cell."""
-
-
 class Package:
     """A data package; its tables are streamed, and can be read several times.
 
@@ -155,6 +151,8 @@ class Package:
                 self.descriptor: dict[str, Any] = json.load(file)
             except ValueError as error:
                 raise UserError(f"{path}: {DESCRIPTOR} is no JSON: {error}.") from None
+        if not isinstance(self.descriptor, dict):
+            raise UserError(f"{path}: {DESCRIPTOR} holds no JSON object.")
         self._resources = self._find_resources()
         self._check_version()
 
@@ -187,13 +185,15 @@ class Package:
         for number, cells, fault in self._rows("deployments"):
             try:
                 if fault:
-                    raise _Fault(*fault)
-                name = _new(cells, "deploymentID", seen)
-                start, end = (_time(cells, f"deployment{x}") for x in ("Start", "End"))
+                    raise cell.Fault(*fault)
+                name = cell.new(cells, "deploymentID", seen)
+                start, end = (
+                    cell.time(cells, f"deployment{x}") for x in ("Start", "End")
+                )
                 if end < start:
-                    raise _Fault("it ends before it starts", cells["deploymentEnd"])
+                    raise cell.Fault("it ends before it starts", cells["deploymentEnd"])
                 yield Deployment(name, start, end)
-            except _Fault as error:
+            except cell.Fault as error:
                 yield self._unread("deployments", number, error)
 
     def media(self, deployments: Collection[str]) -> Iterator[Medium | Unread]:
@@ -206,17 +206,17 @@ class Package:
         for number, cells, fault in self._rows("media"):
             try:
                 if fault:
-                    raise _Fault(*fault)
+                    raise cell.Fault(*fault)
                 yield Medium(
                     number,
-                    _new(cells, "mediaID", seen),
-                    _known(cells, "deploymentID", deployments),
-                    _time(cells, "timestamp"),
-                    _filled(cells, "filePath"),
-                    _filled(cells, "fileMediatype"),
+                    cell.new(cells, "mediaID", seen),
+                    cell.known(cells, "deploymentID", deployments),
+                    cell.time(cells, "timestamp"),
+                    cell.filled(cells, "filePath"),
+                    cell.filled(cells, "fileMediatype"),
                     cells.get("fileName", ""),
                 )
-            except _Fault as error:
+            except cell.Fault as error:
                 yield self._unread("media", number, error)
 
     def observations(
@@ -232,9 +232,9 @@ class Package:
         for number, cells, fault in self._rows("observations"):
             try:
                 if fault:
-                    raise _Fault(*fault)
+                    raise cell.Fault(*fault)
                 yield _observation(number, cells, seen, deployments, media)
-            except _Fault as error:
+            except cell.Fault as error:
                 yield self._unread("observations", number, error)
 
     def taxa(self) -> dict[str, dict[str, str]]:
@@ -278,7 +278,7 @@ class Package:
             }
             yield row.line, cells, ()
 
-    def _unread(self, table: str, number: int, error: _Fault) -> Unread:
+    def _unread(self, table: str, number: int, error: cell.Fault) -> Unread:
         reason, found = (*error.args, "")[:2]
         return Unread(number, reason, self._resources[table].path, found)
 
@@ -304,8 +304,8 @@ class Package:
             found[entry["name"]] = Resource(
                 path,
                 encoding,
-                dialect.get("delimiter", ","),
-                dialect.get("quoteChar", '"'),
+                str(dialect.get("delimiter", ",")),
+                str(dialect.get("quoteChar", '"')),
             )
         missing = [name for name in _REQUIRED if name not in found]
         if missing:
@@ -331,19 +331,19 @@ class Package:
 
 
 def is_package(path: Path) -> bool:
-    """Whether a folder or a zip archive is a data package with a table of media."""
+    """Whether a folder or a zip archive is a data package with the three tables."""
     path = Path(path)
-    if path.is_dir():
-        return (path / DESCRIPTOR).is_file()
     if path.name == DESCRIPTOR:
-        return path.is_file()
-    if not (path.is_file() and path.suffix.lower() == ".zip"):
+        path = path.parent
+    if not (path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip")):
         return False
     try:
-        Place(path, DESCRIPTOR)
-    except UserError:
+        with Place(path, DESCRIPTOR).open(DESCRIPTOR) as file:
+            listed = json.load(file)["resources"]
+        names = {one.get("name") for one in listed}
+    except (UserError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    return True
+    return set(TABLES) <= names
 
 
 def _observation(
@@ -353,23 +353,25 @@ def _observation(
     deployments: Collection[str],
     media: Mapping[str, str],
 ) -> Observation:
-    name = _new(cells, "observationID", seen)
-    deployment = _known(cells, "deploymentID", deployments)
-    level = _one_of(cells, "observationLevel", LEVELS)
+    name = cell.new(cells, "observationID", seen)
+    deployment = cell.known(cells, "deploymentID", deployments)
+    level = cell.one_of(cells, "observationLevel", LEVELS)
     medium = cells.get("mediaID", "")
     if level == "media":
         if not medium:
-            raise _Fault("it is of level media and has no mediaID")
+            raise cell.Fault("it is of level media and has no mediaID")
         if medium not in media:
-            raise _Fault("its mediaID is not among the media that can be read", medium)
+            raise cell.Fault(
+                "its mediaID is not among the media that can be read", medium
+            )
         if media[medium] != deployment:
-            raise _Fault(
+            raise cell.Fault(
                 "its deployment is another one than that of its media file",
                 f"{deployment}, {media[medium]}",
             )
-    start, end = _time(cells, "eventStart"), _time(cells, "eventEnd")
+    start, end = cell.time(cells, "eventStart"), cell.time(cells, "eventEnd")
     if end < start:
-        raise _Fault("it ends before it starts", cells["eventEnd"])
+        raise cell.Fault("it ends before it starts", cells["eventEnd"])
     method = cells.get("classificationMethod", "")
     return Observation(
         number,
@@ -380,76 +382,9 @@ def _observation(
         start,
         end,
         level,
-        _one_of(cells, "observationType", TYPES),
+        cell.one_of(cells, "observationType", TYPES),
         cells.get("scientificName", ""),
-        _box(cells),
-        _one_of(cells, "classificationMethod", METHODS) if method else "",
-        _share(cells, "classificationProbability"),
+        cell.box(cells),
+        cell.one_of(cells, "classificationMethod", METHODS) if method else "",
+        cell.share(cells, "classificationProbability"),
     )
-
-
-def _box(cells: Mapping[str, str]) -> RelativeBox | None:
-    texts = [cells.get(name, "") for name in BOX]
-    if not any(texts):
-        return None
-    for name, text in zip(BOX, texts, strict=True):
-        if not text:
-            raise _Fault("its box is not complete", f"no {name}")
-    x, y, width, height = (_share(cells, name) for name in BOX)
-    if not (width and height):
-        raise _Fault("its box is empty", ", ".join(texts))
-    if max(x + width, y + height) > 1 + EDGE_SLACK:
-        raise _Fault("its box reaches beyond the edge", ", ".join(texts))
-    return x, y, min(x + width, 1.0), min(y + height, 1.0)
-
-
-def _share(cells: Mapping[str, str], name: str) -> float | None:
-    text = cells.get(name, "")
-    if not text:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        raise _Fault(f"{name} is no number", text) from None
-    if not 0 <= number <= 1:
-        raise _Fault(f"{name} is not between 0 and 1", text)
-    return number
-
-
-def _filled(cells: Mapping[str, str], name: str) -> str:
-    if not cells[name]:
-        raise _Fault(f"{name} is empty")
-    return cells[name]
-
-
-def _new(cells: Mapping[str, str], name: str, seen: set[str]) -> str:
-    text = _filled(cells, name)
-    if text in seen:
-        raise _Fault(f"its {name} occurs before", text)
-    seen.add(text)
-    return text
-
-
-def _known(cells: Mapping[str, str], name: str, known: Collection[str]) -> str:
-    text = _filled(cells, name)
-    if text not in known:
-        raise _Fault(f"its {name} is not among the deployments", text)
-    return text
-
-
-def _one_of(cells: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
-    text = _filled(cells, name)
-    if text not in allowed:
-        raise _Fault(f"{name} is none of {', '.join(allowed)}", text)
-    return text
-
-
-def _time(cells: Mapping[str, str], name: str) -> datetime:
-    text = _filled(cells, name)
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise _Fault(f"{name} is no time as in 2020-05-30T02:57:37Z", text) from None
-    if found.tzinfo is None:
-        raise _Fault(f"{name} has no offset from UTC", text)
-    return found

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from absl import logging
 
 from hiercam_keras import wording, workdir
-from hiercam_keras.exchange.camtrap_dp import BOX, OBSERVATIONS, Medium, Package
+from hiercam_keras.exchange.camtrap_dp import OBSERVATIONS, Medium, Package
+from hiercam_keras.exchange.camtrap_dp_cells import BOX
 from hiercam_keras.exchange.detections import RelativeBox
 
 
@@ -50,7 +51,7 @@ def write(
 
     Args:
       path: of the new file.
-      package: whose observations are kept.
+      package: its observations are kept.
       predictions: to add, as observations of level media.
       classifier: classifiedBy; names the network.
       now: classificationTimestamp, with an offset.

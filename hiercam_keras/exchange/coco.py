@@ -85,7 +85,7 @@ def read(document: Mapping[str, Any], path: Path) -> DetectionFile:
 def add_boxes(
     boxes: Iterable[Box],
     document: Mapping[str, Any] | None = None,
-    info: Mapping[str, str] | None = None,
+    info: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A copy of a document with further boxes; everything else is kept.
 

@@ -24,6 +24,7 @@ from hiercam_keras.exchange.places import Place, fitting
 from hiercam_keras.exchange.rows import Unread
 
 META = "meta.xml"
+_NAMESPACE = "http://rs.tdwg.org/dwc/text/"
 MISSING = frozenset({"", "NA", "\\N"})  # \N: of database exports
 _OCCURRENCE = "occurrence"
 _MEDIA = ("multimedia", "image")
@@ -170,11 +171,11 @@ class Archive:
             if tag == "location" and part.text:
                 paths.append(part.text.strip())
             elif tag == key and index is not None:
-                at = int(index)
+                at = self._number(index)
             elif tag == "field" and part.get("term"):
                 term = _local(part.get("term"))
                 if index is not None:
-                    columns.setdefault(term, int(index))
+                    columns.setdefault(term, self._number(index))
                 if part.get("default"):
                     defaults.setdefault(term, part.get("default"))
         if not paths:
@@ -187,11 +188,18 @@ class Archive:
             "utf-8-sig" if utf8 else encoding,
             _unescaped(element.get("fieldsTerminatedBy", ",")),
             _unescaped(element.get("fieldsEnclosedBy", '"')),
-            int(element.get("ignoreHeaderLines") or 0),
+            self._number(element.get("ignoreHeaderLines") or "0"),
             at,
             columns,
             defaults,
         )
+
+    def _number(self, text: str) -> int:
+        if not text.strip().isdecimal():
+            raise UserError(
+                f"{self.path}: {META} has {text!r} where a number is expected."
+            )
+        return int(text)
 
 
 def media_by_id(
@@ -205,17 +213,17 @@ def media_by_id(
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a folder or zip archive holds meta.xml."""
+    """Whether a folder or zip archive holds the meta.xml of a Darwin Core archive."""
     path = Path(path)
-    if path.is_dir() or path.name == META:
-        return (path / META).is_file() or path.is_file()
-    if not (path.is_file() and path.suffix.lower() == ".zip"):
+    if path.name == META:
+        path = path.parent
+    if not (path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip")):
         return False
     try:
-        Place(path, META)
+        with Place(path, META).open(META) as file:
+            return _NAMESPACE in file.read()
     except UserError:
         return False
-    return True
 
 
 def is_table(header: list[str]) -> bool:

@@ -53,8 +53,8 @@ class Detection:
       category: what it shows, in the words of the source: "animal", "person", "deer".
       confidence: of the detector, 0..1; None for a box without one (a person's).
       index: position in the source's list of the photograph's detections, from 1.
-      classifications: (taxon, probability), as the source orders them, which need not
-        be by probability.
+      classifications: (taxon, probability), in the order of the source, which need not
+        be that of the probabilities.
     """
 
     file: str

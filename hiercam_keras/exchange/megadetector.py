@@ -3,11 +3,13 @@
 The format is described at https://lila.science/megadetector-output-format. Category ids
 are text, boxes are x, y, width, height relative to the photograph as displayed, a
 photograph without detections has an empty list, and one that could not be read has
-`failure` and null detections. Nothing says that classifications are ordered.
+`failure` and null detections. Classifications are in descending order of their scores,
+which the format's validator does not check: they are written so, and readers should not
+rely on it.
 
 Timelapse and camtraptools read taxa from `classification_category_descriptions`, in
-SpeciesNet's seven parts: uuid;class;order;family;genus;species;name. camtraptools takes
-the first classification for the best one, so they are written in descending order.
+SpeciesNet's seven parts: uuid;class;order;family;genus;species;name. Every category
+has a description, or none has.
 """
 
 import copy
@@ -145,14 +147,19 @@ def document_of(
 ) -> dict[str, Any]:
     """A new document with the detections of a file in another format.
 
+    Photographs without a box are left out: no detector looked at them.
+
     Args:
       found: of the other file. Detections that are neither animal, human nor vehicle
         are left out.
       answers: as in `classify`, by positions in the other file.
       info: of the document.
     """
+    boxed = {one.file for one in found.detections}
     images: dict[str, dict[str, Any]] = {
-        photo: {"file": photo, "detections": []} for photo in found.photos
+        photo: {"file": photo, "detections": []}
+        for photo in found.photos
+        if photo in boxed
     }
     for photo, reason in found.failures.items():
         images[photo] = {"file": photo, "detections": None, "failure": reason}
@@ -190,6 +197,8 @@ class _CategoryIds:
         self._ids: dict[str, str] = {
             text: key for key, text in self._described.items() if key in self._names
         }
+        for key, name in self._names.items():
+            self._described.setdefault(key, name)
         used = [int(key) for key in self._names if str(key).isdigit()]
         self._next = max(used, default=-1) + 1
 

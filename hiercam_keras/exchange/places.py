@@ -17,7 +17,7 @@ _BROKEN = (OSError, EOFError, zipfile.BadZipFile, RuntimeError)  # a password: R
 
 
 class Place:
-    """A folder or a zip archive, whose files may be in one folder inside.
+    """A folder or a zip archive; its files may be in one folder inside.
 
     Args:
       path: of the folder or archive.
@@ -102,7 +102,16 @@ class Place:
         delimiter: str = ",",
         quote: str = '"',
     ) -> Iterator[csv_files.Streamed]:
-        """Streams the rows of a table, with progress; see `csv_files.stream`."""
+        """Streams the rows of a table, with progress; see `csv_files.stream`.
+
+        Raises:
+          UserError: the file cannot be read, or the delimiter or quote is none.
+        """
+        if not delimiter or (quote and len(delimiter + quote) != 2):
+            raise UserError(
+                f"{self.path} gives {name} the delimiter {delimiter!r} and the quote "
+                f"{quote!r}: expected one character each."
+            )
         with self.open(name, encoding) as file:
             lines = progress(file, self.size(name), name, unit="B", count=len)
             yield from csv_files.stream(lines, delimiter, quote)

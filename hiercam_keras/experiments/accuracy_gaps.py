@@ -127,7 +127,7 @@ def _kappa(
             for name in ("true", "predicted")
         ]
         answers.append(np.stack(said))
-        groups.append(pair[0].groups)
+        groups.append(pair[0].clusters)
         seeds.append(np.full(len(pair[0]), seed))
     if not answers:
         return Estimate(float("nan"))

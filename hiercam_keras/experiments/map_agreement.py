@@ -141,7 +141,7 @@ def _agree(
         b = two.of("map", f"asked-{other}").astype(np.float64)
         for name, measure in MEASURES.items():
             found[name].append(measure(a, b))
-        groups.append(one.groups)
+        groups.append(one.clusters)
         ids.append(one.example_ids)
     groups, ids = np.concatenate(groups), np.concatenate(ids)
     return {name: (np.concatenate(v), groups, ids) for name, v in found.items()}

@@ -50,7 +50,7 @@ def paired(
     if not cells:
         return Estimate(float("nan"))
     values = [np.asarray(value(*tables), np.float64) for _, tables in cells]
-    groups = [tables[0].groups for _, tables in cells]
+    groups = [tables[0].clusters for _, tables in cells]
     seeds = [np.full(len(tables[0]), seed) for seed, tables in cells]
     return resampling.mean(*map(np.concatenate, (values, groups, seeds)))
 
@@ -79,7 +79,7 @@ class Pool:
 
     def __init__(self, measured: Sequence[MeasuredRun]):
         self._tables = [one.table for one in measured]
-        self.groups = np.concatenate([table.groups for table in self._tables])
+        self.groups = np.concatenate([table.clusters for table in self._tables])
         self.seeds = np.repeat(
             [one.spec.seed for one in measured], [len(one.table) for one in measured]
         )

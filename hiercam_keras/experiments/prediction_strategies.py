@@ -211,7 +211,7 @@ def _severity(
             height = taxonomy.lca_height(rank, *said)
             found += [height, height > 0]
         columns.append(np.stack(found, axis=1).astype(np.float64))
-        groups.append(tables[0].groups)
+        groups.append(tables[0].clusters)
         repeats.append(np.full(len(tables[0]), seed))
     if not columns:
         return Estimate(float("nan"))

@@ -182,7 +182,7 @@ def summary_row(column: Column, compared: measure.Compared) -> dict[str, Any]:
         "imported": column.data.run.imported,
         "pictures": accuracy.n,  # that the accuracy is over
         "maps": len(table.example_ids),
-        "species": accuracy.groups,
+        "species": compared.num_species(name),
         "object_pictures": int(np.isfinite(on_object).sum()),
     }
 

@@ -109,7 +109,7 @@ def accuracy_sentence(
         name = f"the {model} model asked for the {asked}" if asked else model
         text += f"; {name} is right in {_percent(row['accuracy'])}, "
         text += compare_claims.points(found)
-    groups = len(np.unique(compared.table.groups))
+    groups = len(np.unique(compared.table.clusters))
     if groups < resampling.MIN_GROUPS:
         text += f"; too few species for intervals (n = {groups})"
     constant = [
@@ -186,7 +186,7 @@ def agreement_sentence(compared: Compared) -> str:
     known = values[np.isfinite(values)]
     if not known.size:
         return ""
-    found = resampling.mean(values, compared.table.groups)
+    found = resampling.mean(values, compared.table.clusters)
     span = wording.interval(found.low, found.high, "{:.2f}")
     if found.too_few:
         span = f" (interval: {wording.too_few(found.groups)})"

@@ -83,7 +83,7 @@ def measure(compared: Compared, steps: Steps, evidence: Evidence) -> list[Lift]:
             lift = resampling.lift(
                 table.of(f"part_{rank}", model),
                 table.pictures[f"part_{rank}_area"],
-                table.groups,
+                table.clusters,
             )
             found.append(Lift(model, "", rank, part, lift))
     found += _of_steps(compared, steps, evidence)
@@ -107,7 +107,7 @@ def _of_steps(compared: Compared, steps: Steps, evidence: Evidence) -> list[Lift
             shares[at] = steps.table.of(name, into)
             if not np.isfinite(shares).any():
                 continue  # only children: nothing was chosen
-            area, species = table.pictures[f"{name}_area"], table.groups
+            area, species = table.pictures[f"{name}_area"], table.clusters
             over = np.where(np.isfinite(shares), area, np.nan)
             plain = table.of(name, steps.model)
             gain = lift_difference(shares, plain, area, species)

@@ -45,14 +45,14 @@ def make(
       noun: what the pictures show.
     """
     made = (
-        lift_table(lifts),
+        lift_table(lifts, compared.table.resampled),
         measure_table(compared, evidence, noun),
-        statistics_table(tested, evidence, noun),
+        statistics_table(tested, evidence, noun, compared.table.resampled),
     )
     return tuple(table for table in made if table.rows)
 
 
-def lift_table(lifts: Sequence[Lift]) -> schema.Table:
+def lift_table(lifts: Sequence[Lift], resampled: str = "species") -> schema.Table:
     """Lifts of plain maps and steps on the parts, with intervals."""
     parts = {one.part: one.rank for one in lifts}
     by_map: dict[str, dict[str, Lift]] = {}
@@ -62,6 +62,7 @@ def lift_table(lifts: Sequence[Lift]) -> schema.Table:
     for name, known in by_map.items():
         cells = [_lift_cell(known.get(part), rank) for part, rank in parts.items()]
         rows.append((name, _range(one.lift.n for one in known.values()), *cells))
+    brackets = _intervals((one.lift.groups for one in lifts), resampled)
     titles = (f"{spaced(part)} (marks the {rank})" for part, rank in parts.items())
     return schema.Table(
         "Energy of the maps on the parts, in numbers",
@@ -70,7 +71,7 @@ def lift_table(lifts: Sequence[Lift]) -> schema.Table:
         "Share of the map's energy on a part, divided by the part's share of the "
         "picture: 1 is chance; of a step, on the part of its own rank, also the "
         "difference to the same model's plain map on the same pictures. "
-        f"{_intervals(one.lift.groups for one in lifts)} lifts.csv has all of it.",
+        f"{brackets} lifts.csv has all of it.",
     )
 
 
@@ -91,7 +92,7 @@ def measure_table(
     rows, groups, table = [], [], compared.table
     for name in filter(compared.known, compared.measures):
         mean = resampling.share if name in _SHARES else resampling.mean
-        found = [mean(table.of(name, one), table.groups) for one in table.questions]
+        found = [mean(table.of(name, one), table.clusters) for one in table.questions]
         cells = [with_interval(one, "{:.3g}") for one in found]
         named = title(name, evidence, noun)
         rows.append((named, _range(one.n for one in found), *cells))
@@ -100,7 +101,7 @@ def measure_table(
         "The measures",
         ("mean over the pictures", "pictures", *table.questions),
         tuple(rows),
-        f"{_intervals(groups)} docs/METRICS.md has the definitions.",
+        f"{_intervals(groups, table.resampled)} docs/METRICS.md has the definitions.",
     )
 
 
@@ -111,9 +112,9 @@ def _range(counts: Iterable[int]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _intervals(groups: Iterable[int]) -> str:
+def _intervals(groups: Iterable[int], resampled: str) -> str:
     """What the brackets are, and where they are missing."""
-    text = "In brackets 95 % intervals, species resampled."
+    text = f"In brackets 95 % intervals, {resampled} resampled."
     fewest = min(groups, default=resampling.MIN_GROUPS)
     if fewest < resampling.MIN_GROUPS:
         text += (
@@ -134,7 +135,10 @@ def title(measure: str, evidence: Evidence, noun: str = "object") -> str:
 
 
 def statistics_table(
-    rows: Sequence[Mapping[str, Any]], evidence: Evidence, noun: str = "object"
+    rows: Sequence[Mapping[str, Any]],
+    evidence: Evidence,
+    noun: str = "object",
+    resampled: str = "species",
 ) -> schema.Table:
     """The paired differences of statistics.csv, where it was written."""
     told = []
@@ -162,9 +166,10 @@ def statistics_table(
     )
     groups = [row[4] for row in told]
     caption = (
-        f"Differences on the same picture. {_intervals(groups)} p of a sign-flip test "
-        "over species, corrected for the number of tests; effect size: mean over "
-        "standard deviation of the differences, where there is an interval."
+        f"Differences on the same picture. {_intervals(groups, resampled)} p of a "
+        f"sign-flip test over {resampled}, corrected for the number of tests; effect "
+        "size: mean over standard deviation of the differences, where there is an "
+        "interval."
     )
     return schema.Table("Paired differences", header, tuple(told), caption)
 

@@ -1,14 +1,14 @@
 """--mode=eval: writes tables of accuracy at the trained rank and all coarser ranks."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hiercam_keras import file_names, runtime, tables, wording
-from hiercam_keras.metrics import classification, hierarchy, resampling
+from hiercam_keras.metrics import classification, clusters, hierarchy, resampling
 from hiercam_keras.modes import (
     belief,
     detected,
@@ -34,7 +34,7 @@ HEADER = (
     "high",
     "chance",
     "top5",
-    "groups",  # number of taxa of the finest rank that the interval resamples
+    "groups",  # number of taxa of the finest rank, or of groups, that are resampled
 )
 
 
@@ -175,6 +175,8 @@ def write_tables(
     taxonomy, rows = data.taxonomy, []
     groups = _groups(data, found)
     columns = {"example_id": found.example_ids}
+    if any(of_group := group_names(data, found.example_ids)):
+        columns["group"] = of_group
     for rank, logits in network.scores(found.logits).items():
         truth, predicted = found.labels[rank], logits.argmax(-1)
         before = data.training_labels(rank)
@@ -198,10 +200,17 @@ def write_tables(
 
 
 def _groups(data: RunData, found: Predictions) -> np.ndarray:
-    """(N,): index of the finest true taxon of each image in its data set."""
+    """(N,): what intervals resample, see `clusters.independent`."""
     taxa = {one.example_id: one.lineage.taxa for one in data.source.records}
-    names = ["/".join(taxa[example_id]) for example_id in found.example_ids]
-    return np.unique(names, return_inverse=True)[1]
+    names = np.array(["/".join(taxa[example_id]) for example_id in found.example_ids])
+    groups = np.array(group_names(data, found.example_ids))
+    return clusters.independent(names, groups)
+
+
+def group_names(data: RunData, example_ids: Sequence[str]) -> list[str]:
+    """The group of each image; "" for one in none."""
+    groups = {one.example_id: one.group or "" for one in data.source.records}
+    return [groups[example_id] for example_id in example_ids]
 
 
 def write_trust(

@@ -31,10 +31,11 @@ def lines(records: Sequence[Record], config: Any) -> list[str]:
         ignored = str(config.data.get("groups", "")).strip()
         return [] if ignored else _bursts(records)
     groups = splitting.groups_of(records, config)
-    sizes = Counter(groups.values())
+    if not groups:  # near copies were asked for, and there are none
+        return []
     split = splitting.make_split(records, config)
     spread = balance.of(records, split, groups, config.data.fractions)
-    found = [_counted(records, groups, sizes), _spread(spread)]
+    found = [_counted(records, groups), _spread(spread)]
     if not _is_official(records):
         found.append(spread.sentence())
     found += [_divided(split, groups), _whole(groups, records)]
@@ -99,11 +100,10 @@ def _bursts(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _counted(
-    records: Sequence[Record], groups: Mapping[str, str], sizes: Counter[str]
-) -> str:
+def _counted(records: Sequence[Record], groups: Mapping[str, str]) -> str:
+    sizes = Counter(groups.values())
+    ((largest, images),) = sizes.most_common(1)
     alone = len(records) - len(groups)
-    (largest, images), *_ = sizes.most_common(1) or [("", 0)]
     text = f"groups: {len(sizes)}, the largest has "
     text += f"{wording.count(images, 'image')} ({largest})"
     if alone:

@@ -20,7 +20,7 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation import ground_truth
 from hiercam_keras.evaluation.ground_truth import Marked
 from hiercam_keras.evaluation.localization import Scored, score_store
-from hiercam_keras.modes import detected, localize_tables
+from hiercam_keras.modes import detected, localize_coco, localize_tables
 from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.localize_question import folder_of, in_words, target_name
 from hiercam_keras.modes.make_maps import make_maps, question_of
@@ -166,6 +166,8 @@ def _report(
     info |= {"profile": options.profile, "size": options.size}
     marked = scored_maps[1]
     localize_tables.write(out, rows, scored, marked, taxonomy, threshold, info)
+    if scored.tally.has_boxes:
+        localize_coco.write(out, scored_maps[0], scored, marked, info, names)
     curves = localize_tables.curves_of(scored)
     if curves:
         title = f"{in_words(info)}, {wording.count(len(scored.example_ids), 'image')}"

@@ -17,6 +17,7 @@ from hiercam_keras import tables, workdir
 from hiercam_keras.cam import randomization, store, targets
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
+from hiercam_keras.metrics import clusters
 from hiercam_keras.metrics.sanity import sanity_table
 from hiercam_keras.modes.load import RunData, drawn
 from hiercam_keras.progress import progress
@@ -63,13 +64,16 @@ def check(
         )
     images, ids = images_of(chosen, data)
     entries = [maps.get(example_id) for example_id in ids]
-    species = {r.example_id: "/".join(r.lineage.taxa) for r in chosen}
+    by_id = {record.example_id: record for record in chosen}
+    shown = [by_id[example_id] for example_id in ids]
+    taxa = np.array(["/".join(record.lineage.taxa) for record in shown])
+    groups = np.array([record.group or "" for record in shown])
     rows = sanity_table(
         np.stack([entry.cam[0] for entry in entries]),
         _stages(
             network, data, images, maps.ranks[0], [int(e.label[0]) for e in entries]
         ),
-        groups=np.array([species[example_id] for example_id in ids]),
+        groups=clusters.independent(taxa, groups),
         seed=seed,
     )
     path = folder / f"sanity_{options.order}"

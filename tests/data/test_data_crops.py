@@ -10,6 +10,7 @@ from PIL import Image
 
 from hiercam_keras.data import crops, geometry, loader
 from hiercam_keras.data.records import Record
+from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
 from hiercam_keras.exchange.detections import Detection, DetectionFile
 from hiercam_keras.exchange.rows import RowLog
@@ -101,9 +102,9 @@ def test_animals_become_examples_and_all_else_is_counted():
     assert made.failed == {"d.jpg": "cannot be opened"} and made.unlisted == ("e.jpg",)
     assert made.in_words(0.2) == (
         "2 crops of animals in 1 picture; left out: 1 box of kind human, 1 box of kind "
-        "vehicle, 1 box of animals below the threshold 0.2, 2 pictures without an "
-        "animal (b.jpg, c.jpg), 1 picture that the detector could not read (d.jpg), 1 "
-        "picture that the file does not list (e.jpg)"
+        "vehicle, 1 box of animals below the threshold 0.2, 2 pictures without a "
+        "box of an animal (b.jpg, c.jpg), 1 picture that the detector could not read "
+        "(d.jpg), 1 picture that the file does not list (e.jpg)"
     )
 
 
@@ -256,3 +257,46 @@ def test_crops_of_another_margin_are_not_found_in_the_disk_cache(tmp_path):
         ) as one:
             list(one.epoch(0))
     assert len(list((tmp_path / "cache").glob("*/pixels.npy"))) == 3
+
+
+def test_masks_and_boxes_of_a_crop_are_those_of_a_file_with_nothing_else():
+    rng = np.random.default_rng(3)
+    mask = np.kron(rng.integers(0, 3, (10, 15)), np.ones((20, 20), int)).astype(
+        np.uint8
+    )
+    part = (60, 20, 220, 180)
+    row = windows_of([Record("x", Path("x"), None, 300, 200, crop=part)], 64)[0]
+    alone = windows_of([Record("x", Path("x"), None, 160, 160)], 64)[0]
+    whole, cut = (geometry.Geometry.from_row(one) for one in (row, alone))
+    seen = geometry.resize_mask(mask, whole)
+    expected = geometry.resize_mask(mask[20:180, 60:220], cut)
+    np.testing.assert_array_equal(seen, expected)
+    assert len(np.unique(seen)) == 3
+
+
+@pytest.mark.parametrize("pipeline", ["arrays", "tfdata"])
+def test_a_crop_of_a_very_large_picture_is_cut_from_its_smaller_copy(
+    tmp_path, pipeline
+):
+    """Files of more than 4096 pixels are read from a copy."""
+    if pipeline == "tfdata":
+        pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    rng = np.random.default_rng(4)
+    small = Image.fromarray(rng.integers(0, 256, (6, 60, 3), np.uint8))
+    picture = small.resize((6000, 600), Image.Resampling.BICUBIC)
+    path = tmp_path / "photos" / "x.png"
+    path.parent.mkdir()
+    picture.save(path)
+    (one,) = photos.load_photos(path, tmp_path / "cache")
+    assert one.path != path and (one.width, one.height) == (6000, 600)
+    part = (2000, 100, 2400, 500)
+    picture.crop(part).save(tmp_path / "part.png")
+    records = [
+        dataclasses.replace(one, crop=part),
+        Record("part", tmp_path / "part.png", None, 400, 400),
+    ]
+    config = ConfigDict({"image_size": 64, "batch_size": 2, "pipeline": pipeline})
+    with loader.make_loader(records, {}, config) as batches:
+        (batch,) = batches.epoch(0)
+    cropped, alone = batch.images.astype(int)
+    assert np.abs(cropped - alone)[4:-4, 4:-4].mean() < 2

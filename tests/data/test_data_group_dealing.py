@@ -219,7 +219,7 @@ def test_the_table_of_the_balance(tmp_path):
     )
 
 
-def test_many_groups_take_no_time():
+def test_five_thousand_groups_are_dealt():
     records = make(*[[4] * 50] * 100)
     split = deal(records)
     assert len(split.train) == pytest.approx(0.78 * 20000, abs=4)

@@ -44,6 +44,7 @@ BOX = {"bboxX": "0.5", "bboxY": "0.25", "bboxWidth": "0.5", "bboxHeight": "0.5"}
         ({**BOX, "bboxWidth": "0.6"}, "its box reaches beyond the edge"),
         ({**BOX, "bboxY": ""}, "its box is not complete"),
         ({**BOX, "bboxHeight": "0"}, "its box is empty"),
+        ({**BOX, "bboxX": "1", "bboxWidth": "0.005"}, "its box is empty"),
         ({**BOX, "bboxX": "-0.1"}, "bboxX is not between 0 and 1"),
         ({**BOX, "bboxX": "half"}, "bboxX is no number"),
         ({"mediaID": ""}, "it is of level media and has no mediaID"),
@@ -177,6 +178,10 @@ def test_what_is_no_package_of_this_version_is_refused(tmp_path):
     (folder / "datapackage.json").write_text(json.dumps(text))
     with pytest.raises(UserError, match="no resource 'media'"):
         Package(folder)
+    (folder / "datapackage.json").write_text("[]")
+    assert not is_package(folder)
+    with pytest.raises(UserError, match="no JSON object"):
+        Package(folder)
     (folder / "datapackage.json").write_text("{")
     with pytest.raises(UserError, match="no JSON"):
         Package(folder)
@@ -184,6 +189,20 @@ def test_what_is_no_package_of_this_version_is_refused(tmp_path):
     (folder / "media.csv").write_text("mediaID;deploymentID\n")
     with pytest.raises(UserError, match="no column mediaID"):
         list(Package(folder).media({}))
+
+
+def test_the_dialect_of_a_resource(tmp_path):
+    folder = write(tmp_path / "p", [medium("m1")], [observation("o1", "m1")])
+    text = json.loads((folder / "datapackage.json").read_text())
+    table = (folder / "media.csv").read_text()
+    (folder / "media.csv").write_text(table.replace(",", ";"))
+    text["resources"][1]["dialect"] = {"delimiter": ";"}
+    (folder / "datapackage.json").write_text(json.dumps(text))
+    assert [len(one) for one in read(Package(folder), RowLog())] == [2, 1, 1]
+    text["resources"][1]["dialect"] = {"delimiter": ";;"}
+    (folder / "datapackage.json").write_text(json.dumps(text))
+    with pytest.raises(UserError, match="expected one character"):
+        read(Package(folder), RowLog())
 
 
 def test_a_large_share_of_faults_is_an_error(tmp_path):

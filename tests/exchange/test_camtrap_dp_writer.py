@@ -1,15 +1,10 @@
 """Observations that are written again: nothing is lost, and validators accept them."""
 
-import csv
-import json
 import shutil
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta, timezone
-from importlib.util import find_spec
 
 import pytest
-from camtrap_packages import medium, observation, write
+from camtrap_packages import medium, observation, rows_of, validate, write
 
 from hiercam_keras.exchange import camtrap_dp_writer
 from hiercam_keras.exchange.camtrap_dp import OBSERVATIONS, Package
@@ -17,11 +12,6 @@ from hiercam_keras.exchange.camtrap_dp_writer import Prediction
 from hiercam_keras.exchange.rows import RowLog
 
 NOW = datetime(2026, 11, 29, 3, 4, 5, 678900, timezone(timedelta(hours=2)))
-
-
-def rows_of(path):
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def predictions(package, name="Anas crecca", **more):
@@ -62,6 +52,24 @@ def test_rows_and_unknown_columns_are_kept_and_own_rows_replaced(tmp_path):
     assert len(rows_of(again)) == 10
 
 
+def test_what_is_written_is_read_again(tmp_path):
+    """Name, probability and box of a prediction, and what a person had said."""
+    folder = write(tmp_path / "p", [medium("m1")], [observation("o1", "m1")])
+    package, out = Package(folder), tmp_path / "out.csv"
+    box = (0.1, 0.2, 0.30001, 0.9)
+    made = predictions(package, "Anas acuta", box=box, index=1)
+    camtrap_dp_writer.write(out, package, made, "me", NOW)
+    shutil.copy(out, folder / "observations.csv")
+    log = RowLog()
+    rows = Package(folder).observations({"d1"}, {"m1": "d1"})
+    old, new = log.good(rows, "observations.csv")
+    assert not log.unread
+    assert (old.id, old.method, old.name) == ("o1", "human", "Anas crecca")
+    assert (new.method, new.name, new.event) == ("machine", "Anas acuta", "e1")
+    assert new.box == pytest.approx(box) and new.probability == 0.9877
+    assert new.start == new.end == made[0].medium.timestamp
+
+
 def test_an_animal_without_a_name_is_unknown(tmp_path):
     package = Package(write(tmp_path / "p", [medium("m1")], []))
     camtrap_dp_writer.write(tmp_path / "o", package, predictions(package, ""), "", NOW)
@@ -72,40 +80,6 @@ def test_an_animal_without_a_name_is_unknown(tmp_path):
 def test_times_have_whole_seconds_and_an_offset():
     assert camtrap_dp_writer.time(NOW) == "2026-11-29T03:04:05+02:00"
     assert camtrap_dp_writer.time(NOW.astimezone(UTC)) == "2026-11-29T01:04:05Z"
-
-
-VALIDATE = """
-import sys
-from frictionless import Package
-report = Package(sys.argv[1]).validate()
-print(report.flatten(["rowNumber", "fieldName", "type", "note"])[:9])
-raise SystemExit(0 if report.valid else 1)
-"""
-
-
-def validate(folder, real, observations):
-    """What frictionless says of the real package with other observations.
-
-    The profile and the schemas' addresses are replaced by the local schemas, as tests
-    have no network.
-    """
-    if find_spec("frictionless") is None:
-        pytest.skip("frictionless is not installed (requirements-dev.txt)")
-    folder.mkdir()
-    package = json.loads((real / "datapackage.json").read_text())
-    del package["profile"]
-    package["resources"] = package["resources"][:3]
-    for one in package["resources"]:
-        shutil.copy(real / one["path"], folder)
-        one["schema"] = f"{one['name']}-table-schema.json"
-        one["dialect"] = {"delimiter": ","}
-        shutil.copy(real / one["schema"], folder)
-    (folder / "observations.csv").unlink()
-    shutil.copy(observations, folder / "observations.csv")
-    path = folder / "datapackage.json"
-    path.write_text(json.dumps(package))
-    command = [sys.executable, "-c", VALIDATE, str(path)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_frictionless_accepts_what_is_written(real_data, tmp_path):

@@ -295,4 +295,4 @@ def test_prepare_counts_what_is_left_out(config, detections):
         "79 crops of animals in 79 pictures; left out: 80 boxes of kind human" in said
     )
     assert "79 boxes of animals below the threshold 0.2" in said
-    assert "1 picture without an animal" in said
+    assert "1 picture without a box of an animal" in said

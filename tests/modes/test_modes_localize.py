@@ -11,6 +11,7 @@ from hiercam_keras import tables
 from hiercam_keras.cam import heatmaps, profiles, store
 from hiercam_keras.data import geometry, splits
 from hiercam_keras.errors import UserError
+from hiercam_keras.exchange import coco
 from hiercam_keras.metrics.boxes import resize_boxes
 from hiercam_keras.metrics.localization import BoxCounts, PixelCounts
 from hiercam_keras.report import localization as figures
@@ -65,6 +66,32 @@ def test_it_writes_and_tells_every_figure(localized):
     assert [row["measure"] for row in about["figures"]] == list(rows)
     taxa = tables.read_csv(folder / "taxa_order.csv")
     assert sum(map(int, taxa["images"])) == 9
+
+
+def test_boxes_are_written_as_coco(localized, trained):
+    """The boxes of boxes.csv, each with the taxon that its map explains."""
+    _, folder = localized
+    found = coco.read(json.loads((folder / "boxes.json").read_text()), folder)
+    assert not found.unread
+    rows = tables.read_csv(folder / "boxes.csv")
+    sides = zip(*(rows[name] for name in ("x0", "y0", "x1", "y1")), strict=True)
+    boxes = dict(zip(rows["example_id"], sides, strict=True))
+    about = json.loads((folder / "localization.json").read_text())
+    maps = store.open(about["maps"])
+    document = json.loads((folder / "boxes.json").read_text())
+    sizes = {
+        one["file_name"]: (one["width"], one["height"]) for one in document["images"]
+    }
+    kept = [one for one in maps.example_ids if not maps.get(one).degenerate[0]]
+    assert sorted(one.file for one in found.detections) == sorted(kept)
+    for one, row in zip(found.detections, document["annotations"], strict=True):
+        expected = [float(edge) for edge in boxes[one.file]]
+        np.testing.assert_allclose(one.box_in(*sizes[one.file]), expected, atol=0.01)
+        entry = maps.get(one.file)
+        assert row["lineage"] == maps.lineage("species", int(entry.label[0]))
+        assert one.confidence == pytest.approx(float(entry.probability[0]))
+        assert one.category.split(" ")[1] == row["lineage"].rpartition("/")[2]
+    assert document["info"]["threshold"] == about["threshold"]
 
 
 def test_the_figures_are_those_of_the_maps(localized, trained, birds):

@@ -150,17 +150,20 @@ def kind_of(data_config: Any, data_dir: str | None) -> str:
     where there is one, else class folders."""
     if data_config.source != AUTO:
         return data_config.source
-    place = expanded(data_dir or data_config.get("root", ""))
+    named = data_dir or data_config.get("root", "")
+    place = expanded(named)
     table = data_config.get("table", "")
     if table and not place.is_file():
         return _table_kind(expanded(table))
+    if not named:
+        return "image_folder"
     if place.suffix.lower() in _TABLES and place.is_file():
         return _table_kind(place)
     if camtrap_dp.is_package(place):
         return "camtrap_dp"
     if darwin_core.is_archive(place):
         return "darwin_core"
-    if place.is_dir() and any(occurrences.listed(place)):
+    if place.is_dir() and occurrences.is_labelled(place):
         return "inaturalist"
     return "image_folder"
 

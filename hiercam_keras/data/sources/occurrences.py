@@ -10,8 +10,8 @@ The group of a picture is its event, else its occurrence (data.groups: occurrenc
 
 import os
 import re
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -94,6 +94,27 @@ def listed(folder: Path) -> Iterable[Path]:
             yield path
 
 
+def is_labelled(folder: Path) -> bool:
+    """Whether a table labels the pictures of a folder, and not its class folders.
+
+    Folders of single observations have their ids as names, and one folder may hold all
+    pictures.
+    """
+    if not any(listed(folder)):
+        return False
+    classes = [
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.is_dir() and not entry.name.startswith(".")
+        if not entry.name.isdecimal() and _holds_images(entry.path)
+    ]
+    return len(classes) < 2
+
+
+def _holds_images(folder: str) -> bool:
+    return any(name.lower().endswith(suffixes.IMAGES) for name in os.listdir(folder))
+
+
 def is_table(path: Path) -> bool:
     """Whether a file is an export of iNaturalist or a table of occurrences."""
     try:
@@ -116,6 +137,7 @@ class Files:
 
     def __init__(self, root: Path):
         self._paths: set[str] = set()
+        self._by_name: dict[str, list[str]] = defaultdict(list)
         self._by_key: dict[str, list[str]] = defaultdict(list)
         for place, folders, names in os.walk(root):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -126,29 +148,49 @@ class Files:
                 path = name if inside == "." else f"{inside}/{name}"
                 stem = os.path.splitext(name)[0]
                 self._paths.add(path)
-                keys = {name, stem, _PARTS.split(stem)[0]}
+                self._by_name[name].append(path)
+                keys = {stem, _PARTS.split(stem)[0]}
                 if inside != ".":
                     keys.add(inside.rsplit("/", 1)[-1])
                 for key in keys:
                     self._by_key[key].append(path)
 
-    def of_media(self, media: Media) -> list[str]:
-        """Files of a picture that a table names by path or URL."""
+    def of_media(self, media: Media, shared: Container[str] = ()) -> list[str]:
+        """Files of a picture that a table names by path or URL.
+
+        Args:
+          media: the picture.
+          shared: names that several pictures have, as original.jpg.
+        """
         if media.file in self._paths:
             return [media.file]
-        path = unquote(urlsplit(media.file).path)
-        if match := _PHOTO.search(path):
-            return self._by_key.get(match[1], [])
-        return self._by_key.get(path.rsplit("/", 1)[-1], []) if path else []
+        if match := _PHOTO.search(urlsplit(media.file).path):
+            return self.of_id(match[1])
+        name = _last(media.file)
+        return [] if name in shared else self.of_name(name)
+
+    def of_name(self, name: str) -> list[str]:
+        """The file of a name with its suffix, if there is one alone."""
+        found = self._by_name.get(name, [])
+        return found if len(found) == 1 else []
 
     def of_id(self, key: str) -> list[str]:
-        """Files that are named by an id."""
+        """Files that are named by an id, or are in a folder named by it."""
         return self._by_key.get(key, [])
+
+
+def _last(url: str) -> str:
+    """The last part of a path or URL."""
+    return unquote(urlsplit(url).path).rsplit("/", 1)[-1]
 
 
 def _pictures(
     occurrences: Iterable[Occurrence], files: Files, by: str | None
 ) -> Iterable[Picture]:
+    occurrences = list(occurrences)
+    urls = {media.file for one in occurrences for media in one.media}
+    names = Counter(map(_last, urls))
+    shared = {name for name, number in names.items() if number > 1}
     for one in occurrences:
         named, why = Named(one.name, one.rank, one.taxa), ""
         if one.absent:
@@ -156,7 +198,7 @@ def _pictures(
         group = (one.event if by == "eventID" else "") or one.id
         found: dict[str, str] = {}  # credit by file
         for media in one.media:
-            for file in files.of_media(media):
+            for file in files.of_media(media, shared):
                 found.setdefault(file, media.credit or one.owner.credit)
         for key in (one.id, *one.other_ids):
             for file in files.of_id(key):

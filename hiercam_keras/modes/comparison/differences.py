@@ -101,7 +101,7 @@ def differences(columns: list[Column], compared: Compared, seed: int = 0) -> lis
     rows = []
     for kind, several in jobs.items():
         tested = statistics.compare_all(
-            {job[:3]: job[3:] for job in several}, table.groups, seed=seed
+            {job[:3]: job[3:] for job in several}, table.clusters, seed=seed
         )
         rows += [
             dict(zip(KEYS, (kind, *key), strict=True)) | figures

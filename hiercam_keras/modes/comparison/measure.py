@@ -48,7 +48,11 @@ class Compared:
 
     def accuracy(self, column: str) -> Estimate:
         """Share of right answers, species resampled."""
-        return resampling.share(self.table.hits(column), self.table.groups)
+        return resampling.share(self.table.hits(column), self.table.clusters)
+
+    def num_species(self, column: str) -> int:
+        """Number of species of the pictures whose taxon the model has."""
+        return len(np.unique(self.table.groups[self.table.known(column)]))
 
     def known(self, measure: str) -> bool:
         """Whether a measure is known of any picture under any question."""
@@ -157,9 +161,11 @@ def _chance(column: Column, table: Table) -> float:
 def write_numbers(path: Path, compared: Compared) -> None:
     """Writes numbers.csv: one row for each picture and question."""
     table = compared.table
+    group = _group_columns(table)
     header = (
         "example_id",
         "species",
+        *group,
         "model",
         "rank",
         "true_label",
@@ -185,6 +191,7 @@ def write_numbers(path: Path, compared: Compared) -> None:
             [
                 table.example_ids[n],
                 table.groups[n],
+                *(table.pictures[name][n] for name in group),
                 table.questions[k],
                 table.ranks[k],
                 _label(value["true"]),
@@ -212,6 +219,11 @@ def right_or_none(value: Mapping[str, Any]) -> bool | None:
     return bool(value["true"] == value["predicted"])
 
 
+def _group_columns(table: Table) -> tuple[str, ...]:
+    """The column of the pictures' groups, where there are any."""
+    return tuple(name for name in ("group",) if name in table.pictures)
+
+
 def _label(label: int) -> int | None:
     return None if label < 0 else label
 
@@ -221,12 +233,17 @@ def write_agreement(path: Path, table: Table) -> None:
     if not table.pairs:
         return
     names = tuple(next(iter(table.pairs.values())))
+    group = _group_columns(table)
+    about = zip(
+        table.example_ids,
+        table.groups,
+        *(table.pictures[name] for name in group),
+        strict=True,
+    )
     rows = [
-        [example_id, species, *pair, *(found[name][n] for name in names)]
-        for n, (example_id, species) in enumerate(
-            zip(table.example_ids, table.groups, strict=True)
-        )
+        [*one, *pair, *(found[name][n] for name in names)]
+        for n, one in enumerate(about)
         for pair, found in table.pairs.items()
     ]
-    header = ("example_id", "species", "model_a", "model_b", *names)
+    header = ("example_id", "species", *group, "model_a", "model_b", *names)
     tables.write_csv(path, header, rows)
