@@ -20,6 +20,7 @@ from hiercam_keras.modes import (
     overlays,
     sanity,
     search,
+    whole_pictures,
 )
 from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.make_maps import make_maps, question_of
@@ -127,7 +128,7 @@ def _explain_photos(
                     rule=rule,
                     picture=None
                     if record.crop is None
-                    else detected.whole_picture(record, batch.geometry[number]),
+                    else whole_pictures.of(record, batch.geometry[number]),
                 )
                 lines.append(text)
     return "\n\n".join(lines)
