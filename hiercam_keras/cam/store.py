@@ -22,7 +22,8 @@ To read one without this package, with NumPy and the standard library:
                 print(example_id, lineage, shard["score"][i, k], cam[k].max())
 
 Arrays of a shard of N examples and K targets: example_id (N,) text; rank (K,) text;
-label int32 (N, K) of the target taxon; rival_rank text and rival_label int32 (N, K) of
+label int32 (N, K) of the target taxon (-1 for a step that was not asked, as the model
+does not know the image's taxon; its map is trivial); rival_rank text and rival_label int32 (N, K) of
 the opposing taxon ("" and -1 for none); cam float32 (N, K, h, w); score and probability
 float32 (N, K); degenerate and trivial bool (N, K); geometry float32 (N, 7); skipped_id
 and skipped_reason (S,) text.
