@@ -23,10 +23,10 @@ To read one without this package, with NumPy and the standard library:
 
 Arrays of a shard of N examples and K targets: example_id (N,) text; rank (K,) text;
 label int32 (N, K) of the target taxon (-1 for a step that was not asked, as the model
-does not know the image's taxon; its map is trivial); rival_rank text and rival_label int32 (N, K) of
-the opposing taxon ("" and -1 for none); cam float32 (N, K, h, w); score and probability
-float32 (N, K); degenerate and trivial bool (N, K); geometry float32 (N, 7); skipped_id
-and skipped_reason (S,) text.
+does not know the image's taxon; its map is trivial); rival_rank text and rival_label
+int32 (N, K) of the opposing taxon ("" and -1 for none); cam float32 (N, K, h, w); score
+and probability float32 (N, K); degenerate and trivial bool (N, K); geometry float32
+(N, 7); skipped_id and skipped_reason (S,) text.
 """
 
 from hiercam_keras.cam.store_key import SCHEMA_VERSION, identity, key, weights_digest
