@@ -82,8 +82,10 @@ def disagreement(ranks: Sequence[RankAnswer]) -> str:
     if not parts:
         return ""
     return (
-        f"The ranks disagree: {'; '.join(parts)}. Each rank is asked by itself, and a "
-        "taxon may be the most probable one because several below it are probable."
+        # A placeholder such as "Corvidae sp." has the period.
+        f"The ranks disagree: {'; '.join(parts).removesuffix('.')}. Each rank is asked "
+        "by itself, and a taxon may be the most probable one because several below it "
+        "are probable."
     )
 
 
@@ -235,7 +237,7 @@ def single_png(
         said = disagreement(ranks)
         size, lines = _fitted(said, width - 2 * _MARGIN, _SAID, "normal")
         line = 1.2 * size / 72
-        below = 0.1 + line * len(lines) if said else 0.0
+        below = 0.25 + line * len(lines) if said else 0.0
         figure = style.new_figure(width, _HEIGHT + below)
         figure.set_layout_engine("none")
         _draw_photo(figure, image, ranks, title, alpha, whole)
@@ -256,7 +258,7 @@ def single_png(
         _write_lines(figure, _MARGIN + _PHOTO + 0.55, _HEIGHT - 0.09, scales.note,
                      room, ((7.5, 1), (6.5, 1), (5, 2)), style.MUTED)  # fmt: skip
         for place, text in enumerate(lines if said else ()):
-            _write(figure, _MARGIN, _HEIGHT + 0.1 + line * place, text, size)
+            _write(figure, _MARGIN, _HEIGHT + 0.22 + line * place, text, size)
         return style.to_png(figure, dpi)
 
 
@@ -483,7 +485,7 @@ def _empty(figure: Figure, left: float, top: float, note: str) -> None:
             edgecolor="none",
         )  # fmt: skip
     )
-    size, lines = _fitted(note, 0.9 * _CELL, ((9, 1), (9, 3), (7, 6)), "normal")
+    size, lines = _fitted(note, 0.9 * _CELL, ((9, 3), (7, 5)), "normal")
     axes.text(0.5, 0.5, "\n".join(lines), ha="center", va="center", fontsize=size,
               color=style.MUTED)  # fmt: skip
 

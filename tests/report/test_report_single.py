@@ -106,6 +106,8 @@ def test_ranks_that_disagree_are_said_below_the_figure(monkeypatch):
         f"most probable family, {ANSWER.name}, but of Strigidae. "
     )
     assert disagreement([ANSWER, dataclasses.replace(species, parent="")]) == ""
+    open_end = dataclasses.replace(species, parent="Corvidae sp.")
+    assert "but of Corvidae sp. Each rank" in disagreement([ANSWER, open_end])
     plain = pixels([ANSWER, ANSWER])
     assert "disagree" not in " ".join(written)
     apart = pixels([ANSWER, species])
