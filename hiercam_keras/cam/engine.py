@@ -90,8 +90,9 @@ class Explainer(BaseExplainer):
     Raises:
       UserError: another backend, a layer that does not exist or gives no maps of
         several cells (the message names those that do), outputs that are no logits,
-        several sigmoids without `activation`, labels of other outputs than the model
-        has, several inputs that could be the image.
+        several sigmoids without `activation`, a method that the network cannot be asked
+        by, labels of other outputs than the model has, several inputs that could be the
+        image.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class Explainer(BaseExplainer):
         self._takes_bytes = False
         known = self._inputs.static(batch=2)
         if known is not None:
-            self._prepare(*known)
+            self._prepare(*known).check([self.method])
 
     def _prepare(self, image, others: tuple) -> Program:
         """Finds the layers and the outputs, by one pass that computes nothing.
@@ -233,7 +234,9 @@ class Explainer(BaseExplainer):
             layers,
             self._data_format,
             fused,
-            lambda: attention_layers.find(seeing, known, layer_of),
+            lambda: attention_layers.find(
+                seeing, known or tokens.find(seeing), layer_of
+            ),
         )
 
     def _find_calls(

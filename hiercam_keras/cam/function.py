@@ -168,7 +168,7 @@ class FunctionExplainer(BaseExplainer):
         self._programs: dict[Any, Program] = {}
         if image_shape is not None:
             image = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-            self._prepare(self._variables, image)
+            self._prepare(self._variables, image).check([self.method])
 
     @property
     def layers(self) -> tuple[str, ...]:
