@@ -10,14 +10,14 @@ SIDE = 48  # px
 CLASSES = 3
 # What the preset's converter does to RGB of 0..255, other for each channel.
 SCALE, OFFSET = [1 / 60, 1 / 50, 1 / 70], [-2.0, -1.5, -1.0]
-# Name in the names of keras-hub's classes, and the grid of the tokens at SIDE.
+# What the names of keras-hub's classes begin with.
 FAMILIES = {
-    "vit": ("ViT", (6, 6)),
-    "deit": ("DeiT", (6, 6)),
-    "dinov2": ("DINOV2", (6, 6)),
-    "dinov3": ("DINOV3", (6, 6)),
-    "swin": ("SwinTransformer", (3, 3)),
-    "mit": ("MiT", (3, 3)),
+    "vit": "ViT",
+    "deit": "DeiT",
+    "dinov2": "DINOV2",
+    "dinov3": "DINOV3",
+    "swin": "SwinTransformer",
+    "mit": "MiT",
 }
 
 
@@ -60,7 +60,7 @@ def backbone(family: str) -> Any:
 def converter(family: str, **options: Any) -> Any:
     import keras_hub
 
-    name = f"{FAMILIES[family][0]}ImageConverter"
+    name = f"{FAMILIES[family]}ImageConverter"
     options = {"image_size": (SIDE, SIDE), "scale": SCALE, "offset": OFFSET} | options
     return getattr(keras_hub.layers, name)(**options)
 
@@ -76,7 +76,7 @@ def save_classifier(family: str, folder: Path, **options: Any) -> tuple[str, Any
     """Saves a classifier with its preprocessor; gives its name, and itself."""
     from keras_hub import models
 
-    kind = f"{FAMILIES[family][0]}ImageClassifier"
+    kind = f"{FAMILIES[family]}ImageClassifier"
     before = getattr(models, f"{kind}Preprocessor")(image_converter=converter(family))
     options = {"num_classes": CLASSES, "preprocessor": before} | options
     net = getattr(models, kind)(backbone(family), **options)

@@ -123,7 +123,7 @@ def backbone(name: str, image_size: int | None, pretrained: bool) -> keras.Model
     except UserError:
         _check_size(name, load, image_size)
         raise
-    net = _at_own_size(net)
+    net = _with_own_positions(net)
     _turn_off_noise(net)
     model = _with_pixels(name, net)
     features = _features(name, net, model.output)
@@ -232,10 +232,13 @@ def _rescaling(name: str) -> keras.layers.Rescaling:
     return keras.layers.Rescaling(scale, offset, dtype="float32", name="rescale")
 
 
-def _at_own_size(net: Any) -> Any:
-    """The network with position embeddings that need no interpolation."""
-    embedded = getattr(net, "position_embedding_shape", None)
-    if embedded is None or tuple(embedded)[:2] == tuple(net.image_shape)[:2]:
+def _with_own_positions(net: Any) -> Any:
+    """A DINOv2 with position embeddings of its size; any other network as it is.
+
+    keras-hub lets the embeddings and their interpolation share one array where both
+    have the same size, which JAX cannot donate to a training step: they are copied.
+    """
+    if not hasattr(net, "position_embedding_shape"):
         return net
     config = net.get_config() | {"position_embedding_shape": net.image_shape}
     with numpy_initializers():
@@ -243,7 +246,7 @@ def _at_own_size(net: Any) -> Any:
     for new, old in zip(other.weights, net.weights, strict=True):
         if new is other.embeddings.position_embeddings:
             old = net.embeddings.interpolated_position_embeddings
-        new.assign(old)
+        new.assign(keras.ops.copy(old.value))
     return other
 
 

@@ -1,6 +1,9 @@
 """Presets of keras-hub as networks by name and as backbones, without downloads."""
 
+import functools
+
 import hub_presets
+import jax
 import keras
 import numpy as np
 import pytest
@@ -33,19 +36,15 @@ def test_a_classifier_gives_the_logits_of_keras_hub(family, tmp_path):
     images = pictures()
     wanted = net.predict(images, verbose=0)  # with its own preprocessor
     assert np.ptp(wanted) > 0.01
-    np.testing.assert_allclose(found.model(images), wanted, atol=1e-5)
+    assert np.abs(found.model.predict_on_batch(images) - wanted).max() < 1e-5
     assert (found.preprocessing, found.image_size) == ("model", SIDE)
     assert found.source["package"] == "keras-hub"
     assert named.short(name) == family
-    np.testing.assert_allclose(hc.load_model(name)(images), wanted, atol=1e-5)
-    found.model.save(tmp_path / "model.keras")
-    loaded = files.read_keras(tmp_path / "model.keras")
-    np.testing.assert_allclose(loaded(images), wanted, atol=1e-5)
 
 
 def test_a_softmax_at_the_end_is_left_out(tmp_path):
     name, net = hub_presets.save_classifier("vit", tmp_path, activation="softmax")
-    logits = named.load(name).model(pictures())
+    logits = hc.load_model(name).predict_on_batch(pictures())
     shares = net.predict(pictures(), verbose=0)
     np.testing.assert_allclose(keras.ops.softmax(logits), shares, atol=1e-6)
     assert np.abs(np.sum(logits, 1) - 1).min() > 1e-3
@@ -76,15 +75,16 @@ def test_features_of_a_backbone_are_those_of_the_literature(family, presets):
     model = heads.build_model(presets[family], SIDE, LABELS, weights="imagenet")
     net = hub_presets.backbone(family)
     scaled = pictures() * np.float32(hub_presets.SCALE) + hub_presets.OFFSET
-    tokens = net(keras.tree.pack_sequence_as(net.input, [scaled.astype("float32")]))
+    given = keras.tree.pack_sequence_as(net.input, [scaled.astype("float32")])
+    tokens = net.predict_on_batch(given)
     drop = model.get_layer("head_dropout")
-    features = keras.Model(model.input, drop.input)(pictures())
+    features = keras.Model(model.input, drop.input).predict_on_batch(pictures())
     assert np.std(features) > 0.01
     np.testing.assert_allclose(
         features, expected_features(family, tokens), rtol=1e-4, atol=1e-4
     )
-    grid = hc.Explainer(model)(pictures(), hc.targets.label(1, "species")).cams.shape
-    assert grid == (2, 1, *FAMILIES[family][1])
+    (layer,) = hc.Explainer(model).layers
+    assert layer.endswith(":input") == (family not in ("swin", "mit"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -99,15 +99,24 @@ def test_training_is_without_dropout_and_the_file_gives_it_back(
     rng = np.random.default_rng(1)
     for weight in model.trainable_variables:
         weight.assign(weight + rng.normal(0, 0.02, weight.shape))
-    again = [np.asarray(model(pictures(), training=t)["species"]) for t in (0, 1)]
-    np.testing.assert_array_equal(*again)
+    logits = [answers(model, training)["species"] for training in (False, True)]
+    np.testing.assert_array_equal(*logits)
     files.save_model(tmp_path / "model.keras", model, {})
     loaded, _ = files.load_model(tmp_path / "model.keras", "none")
     before, after = named_variables(model), named_variables(loaded)
     assert before.keys() == after.keys()
     for name in before:
         np.testing.assert_array_equal(before[name], after[name], err_msg=name)
-    np.testing.assert_array_equal(loaded(pictures())["species"], again[0])
+
+
+def answers(model, training):
+    """The logits in one compiled pass."""
+    values = (
+        [v.value for v in model.trainable_variables],
+        [v.value for v in model.non_trainable_variables],
+    )
+    call = functools.partial(model.stateless_call, training=training)
+    return jax.jit(call)(*values, pictures())[0]
 
 
 def test_weights_by_name_and_of_a_file(presets, tmp_path):

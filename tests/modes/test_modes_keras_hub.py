@@ -50,8 +50,7 @@ def folder(tmp_path_factory):
 def presets(tmp_path_factory):
     root = tmp_path_factory.mktemp("presets")
     return {
-        name: hub_presets.save_backbone(name, root / name)
-        for name in ("vit", "dinov2", "swin")
+        name: hub_presets.save_backbone(name, root / name) for name in ("vit", "dinov2")
     }
 
 
@@ -65,7 +64,8 @@ def config(tmp_path_factory, folder):
         name: 0.0 if isinstance(value, float) else value
         for name, value in config.augment.items()
     }
-    config.train.epochs = 1
+    config.train.update(epochs=1, keep_best=False, schedule="constant")
+    config.train.warmup_epochs = 0.0
     return config
 
 
@@ -137,11 +137,8 @@ def test_a_frozen_backbone_keeps_its_bits(frozen, presets):
     assert record["weights"] == "preset" and "keras-hub" in record["versions"]
 
 
-@pytest.mark.parametrize("family", ["dinov2", "swin"])
-def test_fine_tuning_that_is_resumed_gives_the_same_bits(
-    family, config, presets, tmp_path
-):
-    name = presets[family]
+def test_fine_tuning_that_is_resumed_gives_the_same_bits(config, presets, tmp_path):
+    name = presets["dinov2"]
     start = backbone_weights(_untrained(config, name))
     one = trained(config, tmp_path / "parts", name)
     changed = unequal(start, backbone_weights(one))
@@ -169,16 +166,15 @@ def _untrained(config, name):
     return train.build(config, {"label": 2}, weights="preset")
 
 
-def test_every_mode_asks_a_run_with_frozen_features(
-    frozen, config, presets, folder, tmp_path
-):
-    """Also where the preset is gone: it is not looked for."""
-    fields = {"model.backbone": presets["vit"]}
-    said = tiny_birds.run("cam", config, workdir=str(frozen), fields=fields)
+@pytest.mark.slow
+def test_every_mode_asks_a_run_and_needs_the_preset_no_more(frozen, config, tmp_path):
+    said = tiny_birds.run("cam", config, workdir=str(frozen))
     assert said.startswith("8 maps of the test split")
     tiny_birds.run("eval", config, workdir=str(frozen))
+    name = hub_presets.save_backbone("swin", tmp_path / "preset")
     other = tmp_path / "swin"
-    trained(config, other, presets["swin"], **{"train.freeze_through": "backbone"})
+    trained(config, other, name, **{"train.freeze_through": "backbone"})
+    shutil.rmtree(tmp_path / "preset")
     tiny_birds.run(
         "compare", config, runs=(str(frozen), str(other)), out=str(tmp_path / "out")
     )
@@ -186,11 +182,7 @@ def test_every_mode_asks_a_run_with_frozen_features(
 
 
 def test_maps_of_a_trained_run_find_the_planted_patch(config, presets, tmp_path):
-    fields = {
-        "train.epochs": 12,
-        "train.learning_rate": 3e-3,
-        "train.keep_best": False,
-    }
+    fields = {"train.epochs": 12, "train.learning_rate": 3e-3}
     trained(config, tmp_path / "run", presets["vit"], **fields)
     run = hc.load_run(tmp_path / "run")
     rng = np.random.default_rng(5)
@@ -200,8 +192,9 @@ def test_maps_of_a_trained_run_find_the_planted_patch(config, presets, tmp_path)
     found = run.explainer()(images, labels)
     assert run.layer.endswith(":input") and found.cams.shape == (24, 1, 6, 6)
     assert (found.logits.argmax(1) == labels).mean() > 0.9
-    hits = [
-        np.unravel_index(cam.argmax(), cam.shape) == place
-        for cam, (_, place) in zip(found.cams[:, 0], drawn, strict=True)
-    ]
+    hits = []
+    for cam, (_, place) in zip(found.cams[:, 0], drawn, strict=True):
+        # The sign is that of the mean gradient, which is of the other 35 patches.
+        apart = np.abs(cam - np.median(cam))
+        hits.append(np.unravel_index(apart.argmax(), cam.shape) == place)
     assert np.mean(hits) > 0.8  # 1/36 by chance
