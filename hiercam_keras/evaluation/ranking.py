@@ -13,7 +13,7 @@ the best ones.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -97,7 +97,9 @@ class Ranking:
         return next((one for one in self.entries if one.name == name), None)
 
 
-def rank(table: Table, insensitive: float, seed: int = 0) -> Ranking:
+def rank(
+    table: Table, insensitive: float, seed: int = 0, controls: Collection[str] = ()
+) -> Ranking:
     """Ranks the questions of a table.
 
     Args:
@@ -106,10 +108,11 @@ def rank(table: Table, insensitive: float, seed: int = 0) -> Ranking:
       insensitive: least mean similarity to the maps of random weights from which on a
         question cannot be the best.
       seed: of resamples and tests.
+      controls: questions with maps that are known to look at no weights.
     """
     measure = measure_of(table)
     values = _values(table, measure)
-    excluded = _excluded(table, values, insensitive)
+    excluded = _excluded(table, values, insensitive, controls)
     able = [k for k, why in enumerate(excluded) if not why]
     common = _common(values, able)
     estimates = {
@@ -263,13 +266,16 @@ def _sizes(table: Table, measure: str) -> np.ndarray:
     return table.pictures[AREA] if measure == LIFT else np.ones(len(table))
 
 
-def _excluded(table: Table, values: np.ndarray, insensitive: float) -> list[str]:
+def _excluded(
+    table: Table, values: np.ndarray, insensitive: float, controls: Collection[str]
+) -> list[str]:
     counts = np.isfinite(values).sum(0)
     found = []
     for k, count in enumerate(counts):
         known = table.values[SIMILARITY][:, k]
         known = known[np.isfinite(known)]
-        if known.size and known.mean() >= insensitive:
+        alike = known.size and known.mean() >= insensitive
+        if alike or table.questions[k] in controls:
             found.append(INSENSITIVE)
         else:
             few = count == 0 or 2 * count < counts.max()

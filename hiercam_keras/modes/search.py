@@ -24,7 +24,13 @@ from hiercam_keras.modes import faithful, sanity, search_tables
 from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.localize_question import target_name
 from hiercam_keras.modes.make_maps import question_of
-from hiercam_keras.modes.search_measure import Candidate, Plan, candidates_of, measure
+from hiercam_keras.modes.search_measure import (
+    CONTROLS,
+    Candidate,
+    Plan,
+    candidates_of,
+    measure,
+)
 from hiercam_keras.modes.search_tables import OnTest, Searched
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
@@ -58,7 +64,8 @@ def run(settings: Settings) -> str:
     out = Path(settings.out or this.path / "search" / settings.split / name)
     found = measure(network, data, settings.split, candidates, plan, out)
     options = config.search
-    ranked = ranking.rank(found, options.insensitive, config.seed)
+    controls = [one.name for one in candidates if one.method in CONTROLS]
+    ranked = ranking.rank(found, options.insensitive, config.seed, controls)
     if not ranked.entries or not ranked.entries[0].value(ranked.measure).n:
         raise UserError(
             f"nothing could be measured on {data.in_words(settings.split)} of "
@@ -144,7 +151,7 @@ def _plan(question: Question, config: Any) -> Plan:
     choices = faithful.choices_of(config.faithfulness)
     options = config.search
     return Plan(
-        question,
+        dataclasses.replace(question, method=None, layer=None),
         options.images,
         options.faithfulness_images,
         # What the ranking does not use, and takes time.

@@ -62,7 +62,7 @@ class Plan:
     """What is measured.
 
     Attributes:
-      question: of kind "label"; its method and layer do not count.
+      question: of kind "label", without method and layer.
       images: pictures that are measured at most, drawn by the seed, those with a known
         object first; -1 for all.
       few: how many of them have deletion and insertion measured, and are compared with
@@ -159,6 +159,7 @@ def _key(candidate, plan, data, weights, records, few) -> str:
             example_ids=[record.example_id for record in records],
             method=candidate.method,
             layer=candidate.layer,
+            own_layer=data.config.cam.layer if candidate.placed else "",
             targets=[plan.question.name],
             preprocessing={"image_size": data.config.data.image_size},
             few=len(few),

@@ -184,10 +184,13 @@ def test_other_boxes_are_measured_anew(planted, squares, tmp_path):
     copy = tmp_path / "images"
     shutil.copytree(squares, copy)
     shutil.copy(squares.parent / "boxes.csv", tmp_path)
-    few = {"search.faithfulness_images": 0, "search.methods": ("gradcam",)}
+    few = {"search.faithfulness_images": 0}
+    few["search.methods"] = ("center_gaussian", "gradcam")
     search(planted, copy, tmp_path / "out", **WHOLE, **few)
     before = tables.read_csv(tmp_path / "out" / "search.csv")
-    assert before["layer"] == ["right", "wrong"]
+    assert before["layer"] == ["right", "wrong", "wrong"]
+    assert before["method"] == ["gradcam", "gradcam", "center_gaussian"]
+    assert before["excluded"][2] and set(before["random_similarity"]) == {""}
     lines = (tmp_path / "boxes.csv").read_text().split("\n")
     turned = [lines[0]]
     for line in lines[1:-1]:
@@ -196,7 +199,7 @@ def test_other_boxes_are_measured_anew(planted, squares, tmp_path):
     (tmp_path / "boxes.csv").write_text("\n".join(turned) + "\n")
     search(planted, copy, tmp_path / "out", **WHOLE, **few)
     after = tables.read_csv(tmp_path / "out" / "search.csv")
-    assert after["layer"] == ["wrong", "right"]
+    assert after["layer"] == ["wrong", "right", "wrong"]
 
 
 def test_no_test_image_is_read(trained, image_folder, tmp_path, caplog):
