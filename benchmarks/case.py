@@ -18,7 +18,12 @@ TASKS = {
     "maps1": "raw maps, 1 target",
     "maps7": "raw maps, 7 targets",
     "maps7ranks": "raw maps, 7 ranks",
+    "legrad1": "LeGrad, raw maps, 1 target",
 }
+# Blocks, heads and width of a vision transformer with patches of 16 px; Dosovitskiy et
+# al. 2021, arXiv:2010.11929, table 1, and one for tests.
+VITS = {"base": (12, 12, 768), "tiny": (3, 2, 32)}
+PATCH = 16
 # No worker may get these from the shell that starts the benchmark.
 _SETTINGS = ("GLIBC_TUNABLES", "XLA_FLAGS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -34,6 +39,7 @@ class Case:
       device: "cpu" or "gpu".
       fast_layers: of ours only, see `xla_layers.accelerate`.
       torch_model: of the PyTorch peers only, see `peers.torch_model`.
+      vit: of the peers of `benchmarks.vit` only, a name in VITS.
     """
 
     size: int = 224
@@ -42,6 +48,7 @@ class Case:
     device: str = "cpu"
     fast_layers: str = "auto"
     torch_model: str = "auto"
+    vit: str = "base"
 
     @property
     def name(self) -> str:

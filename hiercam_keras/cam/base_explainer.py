@@ -18,7 +18,7 @@ from absl import logging
 
 from hiercam_keras.cam import targets
 from hiercam_keras.cam.explanation import Explanation
-from hiercam_keras.cam.methods import Method, get_methods
+from hiercam_keras.cam.methods import ANY_NETWORK, METHODS, Method, get_methods
 from hiercam_keras.cam.network import CHANNELS_FIRST, Network
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import Options, Program
@@ -37,7 +37,9 @@ class BaseExplainer(abc.ABC):
       options: see `Options`.
     """
 
-    _outputs: Outputs  # how the network's outputs are read; set by each kind
+    # Set by each kind: how the network's outputs are read, programs by image shape.
+    _outputs: Outputs
+    _programs: dict[Any, Program]
 
     def __init__(self, method: str, batch_size: int | None, options: Options | None):
         (self.method,) = _one_method(method)
@@ -50,6 +52,20 @@ class BaseExplainer(abc.ABC):
     @abc.abstractmethod
     def layers(self) -> tuple[str, ...]:
         """Names of the layers that are explained."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods that this network can be asked, in the order of METHODS.
+
+        Methods of attention need a transformer, those of several layers need these. As
+        long as no shape of an image is known, none of them is named.
+        """
+        program = next(iter(self._programs.values()), None)
+        return tuple(
+            name
+            for name, method in METHODS.items()
+            if (program.can(method) if program else method.source in ANY_NETWORK)
+        )
 
     @property
     def space(self) -> ScoreSpace | None:
@@ -125,7 +141,7 @@ class BaseExplainer(abc.ABC):
         """
         chosen = _one_method(method) if method is not None else (self.method,)
         wait = self._start(images, asked, chosen, other_inputs, seeds, variables)
-        if len(self.layers) > 1 and chosen[0].source != "input":
+        if len(self.layers) > 1 and chosen[0].place is None:
             raise UserError(
                 f"one call explains one layer, and this explainer has "
                 f"{', '.join(self.layers)}: use explain_many(images, asked, "
@@ -151,8 +167,9 @@ class BaseExplainer(abc.ABC):
 
         Returns:
           (method, layer path) -> Explanation, in the order of `methods` and `layers`.
-          The layer of methods that explain the input (saliency, smoothgrad,
-          integrated_gradients) is "input".
+          Methods that explain no layer of their own have the one of `Method.place`:
+          "input" (saliency, smoothgrad, integrated_gradients), "attention" (rollout,
+          legrad, gradient_x_attention) or "fused" (refinecam).
         """
         chosen = (self.method,) if methods is None else get_methods(methods)
         return self._start(images, asked, chosen, other_inputs, seeds, variables)()
@@ -162,6 +179,7 @@ class BaseExplainer(abc.ABC):
     ) -> Callable[[], dict[tuple[str, str], Explanation]]:
         """Starts the work of `chosen` methods; calling the result waits for it."""
         program, variables, images, others = self._open(images, other_inputs, variables)
+        program.check(chosen)
         network = program.network
         asked = targets.expand(asked, network.outputs.space)
         count = len(images)

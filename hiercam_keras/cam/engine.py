@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,10 +13,19 @@ import keras
 import numpy as np
 from absl import logging
 
-from hiercam_keras.cam import arrays, graph, keras_network, layer_choice, tokens
+from hiercam_keras.cam import (
+    arrays,
+    attention_layers,
+    graph,
+    keras_network,
+    layer_choice,
+    stages,
+    tokens,
+)
 from hiercam_keras.cam.base_explainer import BaseExplainer
 from hiercam_keras.cam.inputs import Inputs
-from hiercam_keras.cam.keras_network import KerasNetwork
+from hiercam_keras.cam.keras_network import KerasLayer, KerasNetwork
+from hiercam_keras.cam.methods import unavailable
 from hiercam_keras.cam.network import CHANNELS_FIRST
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import Options, Program
@@ -77,7 +87,8 @@ class Explainer(BaseExplainer):
     Raises:
       UserError: another backend, a layer that does not exist or gives no maps of
         several cells (the message names those that do), outputs that are no logits,
-        several sigmoids without `activation`, labels of other outputs than the model
+        several sigmoids without `activation`, a method that the network cannot be asked
+        by, labels of other outputs than the model
         has, several inputs that could be the image.
     """
 
@@ -126,7 +137,7 @@ class Explainer(BaseExplainer):
         self._takes_bytes = False
         known = self._inputs.static(batch=2)
         if known is not None:
-            self._prepare(*known)
+            self._prepare(*known).check([self.method])
 
     def _prepare(self, image, others: tuple) -> Program:
         """Finds the layers and the outputs, by one pass that computes nothing.
@@ -149,10 +160,7 @@ class Explainer(BaseExplainer):
             keras_network.prepare_outputs(self._outputs, recorded)
             dtype = self._inputs.image_dtype
             self._takes_bytes = keras_network.takes_bytes(recorded.calls, dtype)
-        calls, reshapes = self._find_calls(recorded.calls, image, others)
-        network = KerasNetwork(
-            self.model, self._inputs, self._outputs, calls, self._data_format, reshapes
-        )
+        network = self._network(recorded.calls, image, others)
         for layer in network.layers:
             if layer.map_size() == (1, 1):
                 size = " x ".join(map(str, image.shape[1:]))
@@ -162,7 +170,7 @@ class Explainer(BaseExplainer):
                     f"{size}, which mark the whole image. Give {larger}, or explain "
                     f"an earlier layer; {graph.would_do(recorded.calls)}"
                 )
-        self._paths = tuple(call.path for call in calls)
+        self._paths = tuple(layer.path for layer in network.layers)
         program = Program(network, self.options)
         self._programs[_shapes(image, others)] = program
         return program
@@ -190,24 +198,48 @@ class Explainer(BaseExplainer):
             "output stride"
         )
 
+    def _network(self, calls: list[graph.Call], image, others: tuple) -> KerasNetwork:
+        """The model with the layers that are explained."""
+        seeing, blind = layer_choice.split(
+            self.model, self._inputs, calls, image, others
+        )
+        known = tokens.find(seeing) if self._reshape is None else None
+        found = self._find_calls(seeing, blind, known)
+        layer_of = functools.partial(
+            keras_network.layer_of, self.model, self._data_format
+        )
+        layers = tuple(layer_of(call, self._fold(call, known)) for call in found)
+
+        def fused() -> tuple[KerasLayer, ...]:
+            if len(layers) > 1:
+                return layers
+            return self._stages(seeing, known, layers[0])
+
+        return KerasNetwork(
+            self.model,
+            self._inputs,
+            self._outputs,
+            layers,
+            self._data_format,
+            fused,
+            lambda: attention_layers.find(seeing, known, layer_of),
+        )
+
     def _find_calls(
-        self, calls: list[graph.Call], image, others: tuple
-    ) -> tuple[tuple[graph.Call, ...], tuple[Callable | None, ...]]:
-        """The calls that are explained, and for each what folds its tokens, if any."""
+        self,
+        seeing: list[graph.Call],
+        blind: list[graph.Call],
+        known: tokens.Transformer | None,
+    ) -> tuple[graph.Call, ...]:
+        """The calls that are explained."""
         if self._paths:  # of images of another size: the same calls, by their paths
-            known = tokens.find(calls) if self._reshape is None else None
-            by_path = {call.path: call for call in calls}
-            found = tuple(
+            by_path = {call.path: call for call in (*seeing, *blind)}
+            return tuple(
                 graph.input_of(by_path[path.removesuffix(graph.INPUT)])
                 if path.endswith(graph.INPUT)
                 else by_path[path]
                 for path in self._paths
             )
-            return found, self._folds(found, known)
-        seeing, blind = layer_choice.split(
-            self.model, self._inputs, calls, image, others
-        )
-        known = tokens.find(seeing) if self._reshape is None else None
         if self._asked_layers is None:
             found = known.call if known else layer_choice.last_activation(seeing)
             size = "x".join(map(str, found.shape[1:]))
@@ -215,20 +247,44 @@ class Explainer(BaseExplainer):
             if known:
                 grid = known.grid_of(found)
                 logging.info("the tokens of a %s are %s patches", known.name, grid)
-            return (found,), self._folds((found,), known)
+            return (found,)
         several = isinstance(self._asked_layers, (list, tuple))
         asked = self._asked_layers if several else [self._asked_layers]
         folded = self._reshape is not None or known is not None
-        found = tuple(layer_choice.find(seeing, blind, one, folded) for one in asked)
-        return found, self._folds(found, known)
+        return tuple(layer_choice.find(seeing, blind, one, folded) for one in asked)
 
-    def _folds(
-        self, calls: Sequence[graph.Call], known: tokens.Transformer | None
-    ) -> tuple[Callable | None, ...]:
+    def _stages(
+        self,
+        calls: Sequence[graph.Call],
+        known: tokens.Transformer | None,
+        layer: KerasLayer,
+    ) -> tuple[KerasLayer, ...]:
+        """The explained layer after the ends of the two stages before it."""
+        if self._reshape is not None:
+            raise unavailable("layers", "with reshape= it needs a list of layers")
+
+        def layer_of(call: graph.Call) -> KerasLayer:
+            fold = self._fold(call, known)
+            return keras_network.layer_of(self.model, self._data_format, call, fold)
+
+        earlier = stages.before(calls, self.model, layer, layer_of, most=2)
+        if not earlier:
+            raise unavailable(
+                "layers",
+                f"no stage before the layer {layer.path!r} has finer maps; give layer= "
+                "a list",
+            )
+        fused = (*earlier, layer)
+        logging.info("fused: %s", ", ".join(one.path for one in fused))
+        return fused
+
+    def _fold(
+        self, call: graph.Call, known: tokens.Transformer | None
+    ) -> Callable | None:
         if known is None:
-            return (self._reshape,) * len(calls)
-        grids = [known.grid_of(call) for call in calls]
-        return tuple(None if grid is None else grid.fold for grid in grids)
+            return self._reshape
+        grid = known.grid_of(call)
+        return None if grid is None else grid.fold
 
     @property
     def layers(self) -> tuple[str, ...]:

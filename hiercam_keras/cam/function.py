@@ -17,8 +17,10 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras.cam import arrays
+from hiercam_keras.cam.attention import Attention
 from hiercam_keras.cam.base_explainer import BaseExplainer
 from hiercam_keras.cam.explanation import Explanation
+from hiercam_keras.cam.methods import unavailable
 from hiercam_keras.cam.network import CHANNELS_LAST, FORMATS, Layer, fold_of
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import Options, Program
@@ -39,16 +41,29 @@ class FunctionNetwork:
     image_layout: str
     image_dtype: Any = None
 
+    def stages(self) -> tuple[Layer, ...]:
+        """See `network.Network`."""
+        if len(self.layers) < 2:
+            raise unavailable(
+                "layers", "f gives the activations of one layer, not a dict of several"
+            )
+        return self.layers
+
+    def attention(self) -> Attention:
+        """See `network.Network`."""
+        raise unavailable("attention", "two functions do not show their attention")
+
     def __call__(
         self,
         variables: Any,
         images: jax.Array,
         others: tuple = (),
-        deltas: Sequence[jax.Array] | None = None,
+        taps: Sequence[Layer] = (),
+        deltas: Sequence[jax.Array] = (),
     ) -> tuple[jax.Array, list[jax.Array]]:
-        """See `network.Network`."""
+        """See `network.Network`; `taps` are all of `layers`, or none."""
         activations = self.f(variables, images)
-        if deltas is None:
+        if not taps:
             return self.outputs.logits(self.g(variables, activations)), []
         flat, tree = jax.tree.flatten(activations)
         pairs = list(zip(flat, deltas, strict=True))
@@ -143,7 +158,7 @@ class FunctionExplainer(BaseExplainer):
         self._programs: dict[Any, Program] = {}
         if image_shape is not None:
             image = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-            self._prepare(self._variables, image)
+            self._prepare(self._variables, image).check([self.method])
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -203,7 +218,7 @@ class FunctionExplainer(BaseExplainer):
         deltas = [layer.zeros(2) for layer in layers]
         jax.eval_shape(
             lambda weights, images: jax.vjp(
-                lambda deltas: network(weights, images, (), deltas)[0], deltas
+                lambda deltas: network(weights, images, (), layers, deltas)[0], deltas
             )[0],
             weights,
             images,

@@ -86,6 +86,13 @@ def input_of(call: Call) -> Call:
     )
 
 
+def inside(calls: Sequence[Call], outer: Call) -> list[Call]:
+    """The calls of the layers in a layer, during one call of it."""
+    within = outer.path.split(":")[0] + "/"
+    same = (call for call in calls if call.index == outer.index)
+    return [call for call in same if call.path.startswith(within)]
+
+
 def layers_of(model: keras.Model) -> list:
     """All layers and operations inside the model, at any depth, without the model."""
     found = {id(x): x for x in model._flatten_layers(include_self=False)}

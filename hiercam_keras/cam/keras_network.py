@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -10,12 +11,47 @@ import keras
 import numpy as np
 
 from hiercam_keras.cam import end_activation, graph
+from hiercam_keras.cam.attention import Attention
 from hiercam_keras.cam.inputs import Inputs
+from hiercam_keras.cam.methods import unavailable
 from hiercam_keras.cam.network import Layer, fold_of
 from hiercam_keras.cam.outputs import Outputs
 
 # A network that divides its input by at least this much takes 0..255.
 _LARGE = 64.0
+
+
+@dataclasses.dataclass(frozen=True)
+class KerasLayer(Layer):
+    """A `network.Layer` with the call that gives it."""
+
+    call: graph.Call
+
+
+def layer_of(
+    model: keras.Model,
+    data_format: str | None,
+    call: graph.Call,
+    fold: Callable | None = None,
+) -> KerasLayer:
+    """The layer of a call.
+
+    Args:
+      model: the model.
+      data_format: of its maps; None to use that of the layer.
+      call: of `graph.record`.
+      fold: turns the array into (B, h, w, C); None where the data format does.
+    """
+    fold = fold or fold_of(data_format or graph.data_format_of(call, model))
+    return KerasLayer(call.path, call.shape, call.dtype, fold, call)
+
+
+def _no_layers() -> tuple[KerasLayer, ...]:
+    raise unavailable("layers", "no layer of the network is explained")
+
+
+def _no_attention() -> Attention:
+    raise unavailable("attention", "no layer of the network is explained")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,32 +62,22 @@ class KerasNetwork:
       model: the model.
       inputs: its inputs.
       outputs: its outputs.
-      calls: the explained layer calls, recorded at this image shape.
-      data_format: of the calls and the images; None to use that of the layers.
-      reshapes: for each of `calls` the function that turns its array into (B, h, w, C);
-        None where the data format does.
+      layers: the explained ones, recorded at this image shape.
+      data_format: of the images; None to use that of the layers.
+      find_stages, find_attention: give `stages` and `attention` when they are needed,
+        see `network.Network`.
     """
 
     model: keras.Model
     inputs: Inputs
     outputs: Outputs
-    calls: tuple[graph.Call, ...] = ()
+    layers: tuple[KerasLayer, ...] = ()
     data_format: str | None = None
-    reshapes: tuple[Callable | None, ...] = ()
+    find_stages: Callable[[], tuple[KerasLayer, ...]] = _no_layers
+    find_attention: Callable[[], Attention] = _no_attention
 
     def __post_init__(self):
-        # Computed once, as each value requires a pass over all layers of the model.
-        layers = tuple(
-            Layer(
-                call.path,
-                call.shape,
-                call.dtype,
-                reshape
-                or fold_of(self.data_format or graph.data_format_of(call, self.model)),
-            )
-            for call, reshape in zip(self.calls, self.reshapes, strict=True)
-        )
-        object.__setattr__(self, "layers", layers)
+        # Computed once, as it requires a pass over all layers of the model.
         layout = self.data_format or graph.image_layout(self.model)
         object.__setattr__(self, "image_layout", layout)
 
@@ -59,22 +85,36 @@ class KerasNetwork:
     def image_dtype(self) -> str | None:
         return self.inputs.image_dtype
 
+    @functools.cached_property
+    def _stages(self) -> tuple[KerasLayer, ...]:
+        return self.find_stages()
+
+    @functools.cached_property
+    def _attention(self) -> Attention:
+        return self.find_attention()
+
+    def stages(self) -> tuple[KerasLayer, ...]:
+        """See `network.Network`."""
+        return self._stages
+
+    def attention(self) -> Attention:
+        """See `network.Network`."""
+        return self._attention
+
     def __call__(
         self,
         variables: tuple[list, list],
         images: jax.Array,
         others: tuple,
-        deltas: Sequence[jax.Array] | None = None,
+        taps: Sequence[KerasLayer] = (),
+        deltas: Sequence[jax.Array] = (),
     ) -> tuple[jax.Array, list[jax.Array]]:
         """See `network.Network`; `variables` are those of `graph.variables_of`."""
         given = self.inputs.pack(images, others)
         with end_activation.logits_of(self.outputs.ends) as before:
-            if deltas is None:
-                found, activations = graph.apply(self.model, variables, given), []
-            else:
-                found, activations = graph.apply_with_deltas(
-                    self.model, variables, given, self.calls, deltas
-                )
+            found, activations = graph.apply_with_deltas(
+                self.model, variables, given, [tap.call for tap in taps], deltas
+            )
         return self.outputs.logits(found, before), activations
 
 

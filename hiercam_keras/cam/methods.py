@@ -9,7 +9,8 @@ over i, j are over the cells, sums over k over the channels. Arrays may be NumPy
 JAX's; the maps are JAX arrays, float32, or float64 where JAX computes in it.
 
 `METHODS` has these functions by the names of methods. The decorator `_method` is what
-adds one; nothing else has to know of it.
+adds one; nothing else has to know of it. Methods of the attention of a transformer are
+in attention.py, and what fuses the maps of several layers in fusion.py.
 """
 
 import dataclasses
@@ -21,6 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hiercam_keras.cam.attention import gradient_x_attention, legrad, rollout
+from hiercam_keras.cam.fusion import refine
 from hiercam_keras.errors import UserError
 
 Map = jax.Array
@@ -31,7 +34,8 @@ Array = np.ndarray | jax.Array
 class Method:
     """How the engine runs a method.
 
-    source: "layer" takes activations (and gradients where `gradients`), "random" a key,
+    source: "layer" takes activations (and gradients where `gradients`), "layers" lists
+    of these, "attention" the attention of all blocks, see attention.py, "random" a key.
     "masking" (scorecam) and "input" (saliency and similar ones) run the model again and
     are in score_cam.py and input_space.py. signed: whether the map can be negative by
     design.
@@ -43,6 +47,15 @@ class Method:
     gradients: bool = True
     signed: bool = True
 
+    @property
+    def place(self) -> str | None:
+        """What results name in place of a layer; None for a method of one layer."""
+        return _PLACES.get(self.source)
+
+
+# Sources that need nothing of a network but a layer of it.
+ANY_NETWORK = ("layer", "random", "masking", "input")
+_PLACES = {"input": "input", "attention": "attention", "layers": "fused"}
 
 METHODS: dict[str, Method] = {}
 
@@ -199,8 +212,23 @@ def eigengradcam(activations: Array, grads: Array) -> Map:
     return eigencam(grads * activations)
 
 
-# These run the network again, and are no functions of the arrays of a layer.
+def refinecam(activations: Sequence[Array], grads: Sequence[Array]) -> Map:
+    """The product of the LayerCAM maps of several layers, each scaled to 0 .. 1.
+
+    Domeniconi et al. 2026, RefineCAM, arXiv:2605.14641, see `fusion.refine`. They allow
+    any map of a layer; LayerCAM's is made for early layers, the maps of which have no
+    use for one weight a channel.
+    """
+    pairs = zip(activations, grads, strict=True)
+    return refine([layercam(a, g) for a, g in pairs])
+
+
+# No functions of the arrays of one layer; the last ones run the network again.
 for _other in (
+    Method("refinecam", "layers", refinecam, signed=False),
+    Method("rollout", "attention", rollout, gradients=False, signed=False),
+    Method("legrad", "attention", legrad, signed=False),
+    Method("gradient_x_attention", "attention", gradient_x_attention),
     Method("scorecam", "masking", gradients=False),
     Method("saliency", "input", signed=False),
     Method("smoothgrad", "input", signed=False),
@@ -244,3 +272,13 @@ def get_methods(names: str | Sequence[str]) -> tuple[Method, ...]:
     if not names:
         raise UserError("no method was asked for")
     return tuple(METHODS[name] for name in dict.fromkeys(names))
+
+
+def unavailable(source: str, reason: str) -> UserError:
+    """The error of a network that lacks what the methods of a source need."""
+    lack = [name for name, one in METHODS.items() if one.source == source]
+    others = [name for name, one in METHODS.items() if one.source in ANY_NETWORK]
+    return UserError(
+        f"{', '.join(lack)}: {reason}. Of this network these methods can be asked: "
+        f"{', '.join(others)}"
+    )

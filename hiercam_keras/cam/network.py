@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from hiercam_keras.cam.attention import Attention
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.errors import UserError
 
@@ -26,7 +27,8 @@ class Layer:
       path: name of the layer.
       shape: of a batch, in the layer's own layout.
       dtype: of the activations.
-      fold: function from (B, ...) in the layer's layout to (B, h, w, C).
+      fold: function from (B, ...) in the layer's layout to (B, h, w, C), or to (B,
+        tokens, heads, channels) for the layers of an attention.
     """
 
     path: str
@@ -80,20 +82,35 @@ class Network(Protocol):
     image_layout: str
     image_dtype: Any
 
+    def stages(self) -> tuple[Layer, ...]:
+        """The layers that are fused by methods of several layers.
+
+        Raises:
+          UserError: the network has only one.
+        """
+
+    def attention(self) -> Attention:
+        """The attention of all tokens to all tokens, in every block.
+
+        Raises:
+          UserError: the network has none.
+        """
+
     def __call__(
         self,
         variables: Any,
         images: jax.Array,
         others: tuple,
-        deltas: Sequence[jax.Array] | None = None,
+        taps: Sequence[Layer] = (),
+        deltas: Sequence[jax.Array] = (),
     ) -> tuple[jax.Array, list[jax.Array]]:
-        """Returns logits (B, C), float32 or wider, and the activations of `layers`.
+        """Returns logits (B, C), float32 or wider, and the activations of `taps`.
 
         Args:
           variables: the weights.
           images: in the network's own layout.
           others: the other inputs, which are constant.
-          deltas: added to the activations of each layer, so that the derivative with
-            respect to a delta is that with respect to the activations. With None no
-            activations are returned.
+          taps: layers of `layers`, `stages` and `attention`.
+          deltas: added to the activations of each tap, so that the derivative with
+            respect to a delta is that with respect to the activations.
         """

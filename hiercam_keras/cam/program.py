@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
 from hiercam_keras.cam import input_space, selection
-from hiercam_keras.cam.network import CHANNELS_FIRST, Network
+from hiercam_keras.cam.methods import Method
+from hiercam_keras.cam.network import CHANNELS_FIRST, Layer, Network
 from hiercam_keras.cam.score_cam import scorecam
 from hiercam_keras.errors import UserError
 from hiercam_keras.maps import is_degenerate
-
-INPUT = "input"  # reported as the layer of input-space methods
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,28 @@ class Program:
 
     network: Network
     options: Options
+
+    def check(self, chosen: Sequence[Method]) -> None:
+        """Raises a UserError where the network cannot be asked by a method."""
+        self._taps(chosen)
+
+    def can(self, method: Method) -> bool:
+        """Whether the network can be asked by a method."""
+        try:
+            self.check([method])
+        except UserError:
+            return False
+        return True
+
+    def _taps(self, chosen: Sequence[Method]) -> dict[str, tuple[Layer, ...]]:
+        """The layers that are read, by the `Method.source` that needs them."""
+        sources = {method.source for method in chosen}
+        taps = {"layer": self.network.layers}
+        if "layers" in sources:
+            taps["layers"] = self.network.stages()
+        if "attention" in sources:
+            taps["attention"] = self.network.attention().layers
+        return taps
 
     def run(self, chosen, variables, images, others, codes, seeds):
         """Computes maps and scores for a batch of B images and K targets.
@@ -96,15 +118,18 @@ class Program:
     def _layer_pass(self, chosen, variables, others, images, codes, selected):
         """One pass; returns layers, logits, selected targets and their scores.
 
-        `layers` holds (activations, gradients or None) for each layer.
+        `layers` holds (activations, gradients or None) for each layer, by source; by
+        "read" which of the last tokens the head reads, if a method asks for it.
         """
-        folds = [layer.fold for layer in self.network.layers]
-        deltas = [layer.zeros(len(codes.row)) for layer in self.network.layers]
+        groups = self._taps(chosen)
+        taps = list(dict.fromkeys(tap for group in groups.values() for tap in group))
+        deltas = [tap.zeros(len(codes.row)) for tap in taps]
 
         def forward(deltas):
-            return self.network(variables, images, others, deltas)
+            return self.network(variables, images, others, taps, deltas)
 
-        wanted = any(m.gradients and m.source == "layer" for m in chosen)
+        reads = any(m.source == "attention" and not m.gradients for m in chosen)
+        wanted = reads or any(m.gradients and m.source in groups for m in chosen)
         if wanted:
             logits, pull_back, activations = jax.vjp(forward, deltas, has_aux=True)
         else:
@@ -116,27 +141,47 @@ class Program:
         grads = [None] * len(activations)
         if wanted:
             grads = jax.vmap(pull_back, in_axes=1, out_axes=1)(scored.cotangents)[0]
-        layers = [
-            (fold(a), None if g is None else jax.vmap(fold, 1, 1)(g))
-            for fold, a, g in zip(folds, activations, grads, strict=True)
-        ]
+        found = {
+            tap: (tap.fold(a), None if g is None else jax.vmap(tap.fold, 1, 1)(g))
+            for tap, a, g in zip(taps, activations, grads, strict=True)
+        }
+        layers = {
+            source: [found[tap] for tap in group] for source, group in groups.items()
+        }
+        if reads:
+            last = groups["attention"][-1]
+            slope = pull_back(_of_all(logits))[0][taps.index(last)]
+            layers["read"] = (last.fold(slope) != 0).any((-2, -1))  # (B, T)
         return layers, logits, selected, scored
 
     def _maps(self, chosen, ask, selected, keys, images, layers, scores):
         maps, extras = {}, {}
         for method in chosen:
+            key, found = (method.name, method.place), layers.get(method.source, ())
             if method.source == "input":
-                found, more = self._input_map(
+                maps[key], extras[key] = self._input_map(
                     method, ask, selected, keys, images, scores
                 )
-                maps[method.name, INPUT] = found
-                extras[method.name, INPUT] = more
-                continue
-            for layer, found in zip(self.network.layers, layers, strict=True):
-                maps[method.name, layer.path] = self._layer_map(
-                    method, ask, selected, keys, images, *found
-                )
+            elif method.source == "attention":
+                maps[key] = self._attention_map(method, selected, layers)
+            elif method.source == "layers":
+                activations = [each[:, None] for each, _ in found]
+                maps[key] = method.compute(activations, [each for _, each in found])
+            else:
+                for tap, (activations, grads) in zip(
+                    self.network.layers, layers["layer"], strict=True
+                ):
+                    maps[method.name, tap.path] = self._layer_map(
+                        method, ask, selected, keys, images, activations, grads
+                    )
         return maps, extras
+
+    def _attention_map(self, method, selected, layers):
+        attention, found = self.network.attention(), layers[method.source]
+        if method.gradients:
+            return attention.maps(method, found)
+        num_targets = selected.row.shape[1]
+        return jnp.repeat(attention.maps(method, found, layers["read"]), num_targets, 1)
 
     def _layer_map(self, method, ask, selected, keys, images, activations, grads):
         num_targets = selected.row.shape[1]
@@ -208,3 +253,10 @@ class Program:
 
     def _scores(self, ask, selected, pictures):
         return selection.score(self._space, selected, ask(pictures)).scores
+
+
+def _of_all(logits: jax.Array) -> jax.Array:
+    """The derivative of a score in all logits, no part of which is 0, as the one of a
+    sure step may be."""
+    classes = jnp.arange(1, logits.shape[-1] + 1, dtype=logits.dtype)
+    return jnp.broadcast_to(jnp.cos(classes), logits.shape)

@@ -15,6 +15,7 @@ import numpy as np
 
 from hiercam_keras.cam import graph, layer_choice, tokens
 from hiercam_keras.cam.inputs import known_specs
+from hiercam_keras.cam.keras_network import KerasLayer
 from hiercam_keras.cam.network import CHANNELS_FIRST
 
 _MERGES = ("Add", "Concatenate", "Average", "Maximum")
@@ -34,13 +35,57 @@ def ends(model: keras.Model) -> tuple[str, ...]:
       where the model has neither.
     """
     calls = graph.record(model, known_specs(model, 2)).calls
+    return tuple(dict.fromkeys(call.path for call in reversed(_ends(calls, model))))
+
+
+def before(
+    calls: Sequence[graph.Call],
+    model: keras.Model,
+    explained: KerasLayer,
+    layer_of: Callable[[graph.Call], KerasLayer],
+    most: int,
+) -> tuple[KerasLayer, ...]:
+    """The ends of earlier stages, of which the maps can refine those of a layer.
+
+    Each has finer maps than what follows it, save in a transformer with one grid of
+    tokens, where they are as fine.
+
+    Args:
+      calls: of `graph.record`.
+      model: the model.
+      explained: the layer.
+      layer_of: makes a layer of a call.
+      most: how many there are at most, those of the latest stages.
+
+    Returns:
+      Layers in the order of the network.
+    """
+    places = {(id(call.layer), call.index): at for at, call in enumerate(calls)}
+
+    def place(call: graph.Call) -> int:
+        return places[id(call.layer), call.index]
+
+    known = tokens.find(calls)
+    one_grid = known is not None and len(known.grids) == 1
+    found = [explained]
+    for call in reversed(_ends(calls, model)):
+        if len(found) > most or place(call) >= place(explained.call):
+            continue
+        layer = layer_of(call)
+        finer = layer.map_size() > found[0].map_size()
+        if finer or (one_grid and layer.map_size() == found[0].map_size()):
+            found.insert(0, layer)
+    return tuple(found[:-1])
+
+
+def _ends(calls: Sequence[graph.Call], model: keras.Model) -> list[graph.Call]:
     blocks = tokens.block_inputs(calls)
     if blocks:
         last = np.linspace(0, len(blocks), min(_DEPTHS, len(blocks)) + 1)[1:]
         found = [blocks[round(place) - 1] for place in last]
     else:
         found = _of_convolutions(calls, lambda call: _cells(call, model))
-    return tuple(dict.fromkeys(call.path for call in reversed(found)))
+    return found
 
 
 def _of_convolutions(

@@ -92,12 +92,13 @@ class Transformer:
     """A recognized transformer in images of one size.
 
     name: of the architecture. call: what is explained where no layer was named. grids:
-    of the tokens at all depths.
+    of the tokens at all depths. blocks: in order.
     """
 
     name: str
     call: graph.Call
     grids: tuple[Grid, ...]
+    blocks: tuple[graph.Call, ...]
 
     def grid_of(self, call: graph.Call) -> Grid | None:
         """The grid of a call's tokens; None for an array (B, h, w, C).
@@ -185,7 +186,7 @@ def _read(family: _Family, calls: Sequence[graph.Call], place: int) -> Transform
     call = graph.input_of(calls[place])
     if family.pooled:
         call = _normalized(calls[place + 1 :], taken.shape) or call
-    return Transformer(family.name, call, grids)
+    return Transformer(family.name, call, grids, tuple(blocks))
 
 
 def _is_a(call: graph.Call, name: str) -> bool:
@@ -202,16 +203,15 @@ def _grid_of_embedding(
     family: _Family, embedding: graph.Call, calls: Sequence[graph.Call]
 ) -> Grid:
     special = family.special(embedding.layer)
-    within = embedding.path.split(":")[0] + "/"
-    inner = (call for call in calls if call.path.startswith(within))
-    convolutions = [
-        call for call in inner if _is_a(call, "Conv2D") and call.shape is not None
+    found = [
+        call
+        for call in graph.inside(calls, embedding)
+        if _is_a(call, "Conv2D") and call.shape is not None
     ]
-    same = [call for call in convolutions if call.index == embedding.index]
-    if not same:
+    if not found:
         raise AttributeError(f"{embedding.path!r} has no convolution of the patches")
-    shape = same[0].shape
-    first = getattr(same[0].layer, "data_format", None) == "channels_first"
+    shape = found[0].shape
+    first = getattr(found[0].layer, "data_format", None) == "channels_first"
     return Grid(special, shape[2:4] if first else shape[1:3])
 
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from hiercam_keras.cam.explanation import Explanation
 from hiercam_keras.cam.methods import get_methods
-from hiercam_keras.cam.program import INPUT
 from hiercam_keras.cam.targets import Target
 from hiercam_keras.evaluation.question import TRUE, Question, by_name
 from hiercam_keras.evaluation.table import Table, joined
@@ -91,8 +90,7 @@ def evaluate(
 def _place(one: Question, run: Any, paths: Mapping[str, str]) -> tuple[str, str]:
     """(method, layer path) of the maps that answer a question."""
     (method,) = get_methods(one.method or run.method)
-    layer = INPUT if method.source == "input" else paths[one.layer or run.layer]
-    return method.name, layer
+    return method.name, method.place or paths[one.layer or run.layer]
 
 
 def _asks(asked: Mapping[str, Question], batch: Any) -> dict[str, Target]:

@@ -36,9 +36,14 @@ from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
 
-# Tried where search.methods is empty: the last one is a control, which looks at neither
-# the network nor the picture.
-METHODS = ("gradcam", "gradcam++", "layercam", "hirescam", "center_gaussian")
+# Tried where search.methods is empty, as far as the network can be asked: the last one
+# is a control, which looks at neither the network nor the picture.
+METHODS = (
+    *("gradcam", "gradcam++", "layercam", "hirescam"),
+    "refinecam",
+    *("rollout", "legrad", "gradient_x_attention"),
+    "center_gaussian",
+)
 _TEST = "test"
 
 
@@ -140,10 +145,12 @@ def _check_split(settings: Settings, data: RunData) -> None:
 def _candidates(network: Network, config: Any) -> tuple[str, tuple[Candidate, ...]]:
     """Path of the run's own layer, and what is tried: at first at this layer, as of
     equal values the first one is chosen."""
-    (own,) = network.explainer(config.cam.layer).layers
+    explain = network.explainer(config.cam.layer)
+    (own,) = explain.layers
     layers = tuple(config.search.layers) or (own, *stages.ends(network.model))
     paths = network.explainer(layers).layers
-    methods = tuple(config.search.methods) or METHODS
+    able = [name for name in METHODS if name in explain.methods]
+    methods = tuple(config.search.methods) or able
     return own, candidates_of(methods, tuple(dict.fromkeys(paths)))
 
 

@@ -21,7 +21,6 @@ from hiercam_keras import locks, workdir
 from hiercam_keras.cam import randomization, store, targets
 from hiercam_keras.cam.base_explainer import BaseExplainer
 from hiercam_keras.cam.methods import get_methods
-from hiercam_keras.cam.program import INPUT
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import explain_out_of_memory
 from hiercam_keras.evaluation import ranking, table
@@ -45,8 +44,8 @@ _CURVES = ("deletion", "insertion", "deletion_gain", "insertion_gain")
 
 
 class Candidate(NamedTuple):
-    """A method at a layer. Methods that explain no single layer, such as those of the
-    input, have a `layer` that says what they explain instead; then `placed` is True."""
+    """A method at a layer. Methods of the input, of attention and of several layers have
+    the `Method.place` in place of a layer; then `placed` is True."""
 
     method: str
     layer: str
@@ -94,8 +93,8 @@ def candidates_of(
     """
     found = []
     for method in get_methods(methods):
-        if method.source == "input":
-            found.append(Candidate(method.name, INPUT, placed=True))
+        if method.place is not None:
+            found.append(Candidate(method.name, method.place, placed=True))
             continue
         places = layers[:1] if method.name in CONTROLS else layers
         found += [Candidate(method.name, layer) for layer in places]

@@ -155,6 +155,16 @@ def test_overlays_are_as_many_and_of_the_format_asked_for(trained, no_maps):
         seen = now
 
 
+def test_maps_of_fused_layers(trained, no_maps):
+    """As fine as the finest layer, and a store of their own."""
+    fields = {"cam.num_overlays": 1, "cam.method": "refinecam"}
+    said, maps = cam(trained, rank=("family",), fields=fields)
+    assert "9 of them made now" in said and maps.complete
+    for entry in maps:
+        assert min(entry.cam.shape[1:]) > 6
+        assert 0 <= entry.cam.min() and entry.cam.max() <= 1
+
+
 def test_an_overlay_that_cannot_be_written_is_an_error(trained, no_maps):
     fields = {"cam.num_overlays": 0, "cam.method": "gradcam++"}
     _, maps = cam(trained, rank=("family",), fields=fields)
@@ -167,6 +177,7 @@ def test_an_overlay_that_cannot_be_written_is_an_error(trained, no_maps):
     ("fields", "words"),
     [
         ({"cam.method": "gradcamm"}, "gradcamm"),
+        ({"cam.method": "legrad"}, "no transformer.*can be asked: gradcam"),
         ({"cam.layer": "conv99"}, "conv99"),
         ({"cam.overlay_format": "gif"}, "gif"),
         ({"cam.score": "best"}, "best"),
