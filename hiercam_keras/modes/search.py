@@ -79,8 +79,14 @@ def run(settings: Settings) -> str:
             "no image for deletion and insertion whose score depends on the picture."
         )
     by_name = {one.name: one for one in candidates}
-    own = Candidate(question.method, own_layer).name
-    own = own if own in by_name else ""
+    own = next(
+        (
+            one.name
+            for one in candidates
+            if one.method == question.method and (one.placed or one.layer == own_layer)
+        ),
+        "",
+    )
     on_test = None
     if options.report and ranked.best:
         on_test = _on_test(network, data, candidates, plan, out, ranked, own)

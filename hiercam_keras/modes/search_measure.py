@@ -44,8 +44,11 @@ _CURVES = ("deletion", "insertion", "deletion_gain", "insertion_gain")
 
 
 class Candidate(NamedTuple):
-    """A method at a layer. Methods of the input, of attention and of several layers have
-    the `Method.place` in place of a layer; then `placed` is True."""
+    """A method at a layer.
+
+    Methods of the input, of attention and of several layers have the `Method.place` in
+    place of a layer; then `placed` is True.
+    """
 
     method: str
     layer: str
