@@ -63,12 +63,13 @@ def run(settings: Settings) -> str:
     )
     question = question_of(settings.target, settings.target_rank, data)
     network = networks.load(this, config)
-    own_layer, candidates = _candidates(network, config)
-    plan = _plan(question, config)
+    # Of this command: a training has no use for them, whatever its record says.
+    options = settings.config.search
+    own_layer, candidates = _candidates(network, config.cam.layer, options)
+    plan = _plan(question, config, options)
     name = _name(question, data)
     out = Path(settings.out or this.path / "search" / settings.split / name)
     found = measure(network, data, settings.split, candidates, plan, out)
-    options = config.search
     controls = [one.name for one in candidates if one.method in CONTROLS]
     ranked = ranking.rank(found, options.insensitive, config.seed, controls)
     if not ranked.entries or not ranked.entries[0].value(ranked.measure).n:
@@ -114,7 +115,7 @@ def _check(settings: Settings, config: Any) -> None:
             "those of the test split: leave --split=test out, val is the default. "
             "--config.search.report=test measures on test what was chosen on val."
         )
-    options = config.search
+    options = settings.config.search
     if options.report not in ("", _TEST):
         raise UserError(
             f"--config.search.report={options.report!r}, expected {_TEST}, or nothing."
@@ -141,28 +142,29 @@ def _check_split(settings: Settings, data: RunData) -> None:
             "the choice is made, and test; "
             '"(0,1,0)" says that all may be used for the choice.'
         )
-    if data.config.search.report and not data.has_images(_TEST):
+    if settings.config.search.report and not data.has_images(_TEST):
         raise UserError(
             f"--config.search.report=test: {data.run.path} has no test images. Leave "
             "it out, or deal some out with --config.data.fractions."
         )
 
 
-def _candidates(network: Network, config: Any) -> tuple[str, tuple[Candidate, ...]]:
+def _candidates(
+    network: Network, layer: str, options: Any
+) -> tuple[str, tuple[Candidate, ...]]:
     """Path of the run's own layer, and what is tried: at first at this layer, as of
     equal values the first one is chosen."""
-    explain = network.explainer(config.cam.layer)
+    explain = network.explainer(layer)
     (own,) = explain.layers
-    layers = tuple(config.search.layers) or (own, *stages.ends(network.model))
+    layers = tuple(options.layers) or (own, *stages.ends(network.model))
     paths = network.explainer(layers).layers
     able = [name for name in METHODS if name in explain.methods]
-    methods = tuple(config.search.methods) or able
+    methods = tuple(options.methods) or able
     return own, candidates_of(methods, tuple(dict.fromkeys(paths)))
 
 
-def _plan(question: Question, config: Any) -> Plan:
+def _plan(question: Question, config: Any, options: Any) -> Plan:
     choices = faithful.choices_of(config.faithfulness)
-    options = config.search
     return Plan(
         dataclasses.replace(question, method=None, layer=None),
         options.images,

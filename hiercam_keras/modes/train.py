@@ -41,6 +41,7 @@ _FREE = (
     "config.data.noun",
     "config.model.modules",
     "config.report",
+    "config.search",
 )
 
 
