@@ -15,7 +15,7 @@ from tiny_networks import imported, lineages
 
 from hiercam_keras import cli, tables
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import search_measure
+from hiercam_keras.modes import search_measure, search_tables
 from hiercam_keras.modes.settings import Settings
 
 SIDE, SPECIES, EACH = 48, 12, 2
@@ -225,6 +225,16 @@ def test_no_test_image_is_read(trained, image_folder, tmp_path, caplog):
             "cam", trained.config, fields={**few, "search.report": "test"},
             **flags, **out,
         )  # fmt: skip
+
+
+def test_paths_are_shown_by_their_last_name_where_it_is_unique():
+    layers = ("net/a/top", "net/b/top", "net/b/mid:input", "low")
+    found = search_measure.candidates_of(("gradcam", "saliency"), layers)
+    short = search_tables._short({one.name: one for one in found})
+    assert list(short.values()) == [
+        "gradcam at net/a/top", "gradcam at net/b/top", "gradcam at mid:input",
+        "gradcam at low", "saliency",
+    ]  # fmt: skip
 
 
 def test_what_is_refused(planted, squares, trained):
