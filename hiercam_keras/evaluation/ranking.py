@@ -13,7 +13,7 @@ the best ones.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -97,7 +97,9 @@ class Ranking:
         return next((one for one in self.entries if one.name == name), None)
 
 
-def rank(table: Table, insensitive: float, seed: int = 0) -> Ranking:
+def rank(
+    table: Table, insensitive: float, seed: int = 0, controls: Collection[str] = ()
+) -> Ranking:
     """Ranks the questions of a table.
 
     Args:
@@ -106,10 +108,11 @@ def rank(table: Table, insensitive: float, seed: int = 0) -> Ranking:
       insensitive: least mean similarity to the maps of random weights from which on a
         question cannot be the best.
       seed: of resamples and tests.
+      controls: questions with maps that are known to look at no weights.
     """
     measure = measure_of(table)
     values = _values(table, measure)
-    excluded = _excluded(table, values, insensitive)
+    excluded = _excluded(table, values, insensitive, controls)
     able = [k for k, why in enumerate(excluded) if not why]
     common = _common(values, able)
     estimates = {
@@ -134,14 +137,14 @@ def rank(table: Table, insensitive: float, seed: int = 0) -> Ranking:
                 found[LIFT],
                 found[FAITHFULNESS],
                 resampling.mean(
-                    table.values[SIMILARITY][:, k], table.groups, seed=seed
+                    table.values[SIMILARITY][:, k], _groups(table), seed=seed
                 ),
                 difference,
                 excluded[k],
                 not excluded[k] and not significant,
             )
         )
-    groups = len(np.unique(table.groups[common]))
+    groups = len(np.unique(_groups(table)[common]))
     return Ranking(measure, tuple(entries), int(common.sum()), groups)
 
 
@@ -149,7 +152,7 @@ def measure_of(table: Table) -> str:
     """LIFT or FAITHFULNESS: the first with a value for enough groups, else for any."""
     groups = {
         measure: len(
-            np.unique(table.groups[np.isfinite(_values(table, measure)).any(1)])
+            np.unique(_groups(table)[np.isfinite(_values(table, measure)).any(1)])
         )
         for measure in (LIFT, FAITHFULNESS)
     }
@@ -183,7 +186,7 @@ def regret(
     for table, mine, names in zip(tables, chosen, among, strict=True):
         rows = _known_of_all(table, measure, names)
         values = _values_of(table, measure, names)[rows]
-        parts.append((table.groups[rows], values, _sizes(table, measure)[rows]))
+        parts.append((_groups(table)[rows], values, _sizes(table, measure)[rows]))
         blocks.append((start, start + len(names), start + list(names).index(mine)))
         start += len(names) + 1
     groups = np.concatenate([groups for groups, *_ in parts])
@@ -232,15 +235,20 @@ def difference(
         a = np.where(rows, a, np.nan)
     if measure == LIFT:
         area = table.pictures[AREA]
-        return lift_difference(a, b, area, table.groups, seed)
-    found = resampling.difference(a, b, table.groups, seed=seed)
-    p = statistics.sign_flip_test(a - b, table.groups, seed)
+        return lift_difference(a, b, area, _groups(table), seed)
+    found = resampling.difference(a, b, _groups(table), seed=seed)
+    p = statistics.sign_flip_test(a - b, _groups(table), seed)
     return dataclasses.replace(found, p=p)
 
 
 def estimate(table: Table, measure: str, question: str, seed: int = 0) -> Estimate:
     """The measure of one question over all pictures where it is known."""
     return _estimate(table, measure, table.questions.index(question), None, seed)
+
+
+def _groups(table: Table) -> np.ndarray:
+    """(N,) labels of what intervals and tests take as independent."""
+    return table.groups
 
 
 def _values(table: Table, measure: str) -> np.ndarray:
@@ -263,13 +271,16 @@ def _sizes(table: Table, measure: str) -> np.ndarray:
     return table.pictures[AREA] if measure == LIFT else np.ones(len(table))
 
 
-def _excluded(table: Table, values: np.ndarray, insensitive: float) -> list[str]:
+def _excluded(
+    table: Table, values: np.ndarray, insensitive: float, controls: Collection[str]
+) -> list[str]:
     counts = np.isfinite(values).sum(0)
     found = []
     for k, count in enumerate(counts):
         known = table.values[SIMILARITY][:, k]
         known = known[np.isfinite(known)]
-        if known.size and known.mean() >= insensitive:
+        alike = known.size and known.mean() >= insensitive
+        if alike or table.questions[k] in controls:
             found.append(INSENSITIVE)
         else:
             few = count == 0 or 2 * count < counts.max()
@@ -290,8 +301,8 @@ def _estimate(table, measure, k, rows, seed) -> Estimate:
         values = np.where(rows, values, np.nan)
     if measure == LIFT:
         area = np.where(np.isfinite(values), table.pictures[AREA], np.nan)
-        return resampling.lift(values, area, table.groups, seed=seed)
-    return resampling.mean(values, table.groups, seed=seed)
+        return resampling.lift(values, area, _groups(table), seed=seed)
+    return resampling.mean(values, _groups(table), seed=seed)
 
 
 def _differences(table, measure, best, able, common, seed) -> dict[int, Estimate]:

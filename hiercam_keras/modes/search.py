@@ -24,15 +24,26 @@ from hiercam_keras.modes import faithful, sanity, search_tables
 from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.localize_question import target_name
 from hiercam_keras.modes.make_maps import question_of
-from hiercam_keras.modes.search_measure import Candidate, Plan, candidates_of, measure
+from hiercam_keras.modes.search_measure import (
+    CONTROLS,
+    Candidate,
+    Plan,
+    candidates_of,
+    measure,
+)
 from hiercam_keras.modes.search_tables import OnTest, Searched
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
 
-# Tried where search.methods is empty: the last one is a control, which looks at neither
-# the network nor the picture.
-METHODS = ("gradcam", "gradcam++", "layercam", "hirescam", "center_gaussian")
+# Tried where search.methods is empty, as far as the network can be asked: the last one
+# is a control, which looks at neither the network nor the picture.
+METHODS = (
+    *("gradcam", "gradcam++", "layercam", "hirescam"),
+    "refinecam",
+    *("rollout", "legrad", "gradient_x_attention"),
+    "center_gaussian",
+)
 _TEST = "test"
 
 
@@ -52,13 +63,15 @@ def run(settings: Settings) -> str:
     )
     question = question_of(settings.target, settings.target_rank, data)
     network = networks.load(this, config)
-    own_layer, candidates = _candidates(network, config)
-    plan = _plan(question, config)
+    # Of this command: a training has no use for them, whatever its record says.
+    options = settings.config.search
+    own_layer, candidates = _candidates(network, config.cam.layer, options)
+    plan = _plan(question, config, options)
     name = _name(question, data)
     out = Path(settings.out or this.results / "search" / settings.split / name)
     found = measure(network, data, settings.split, candidates, plan, out)
-    options = config.search
-    ranked = ranking.rank(found, options.insensitive, config.seed)
+    controls = [one.name for one in candidates if one.method in CONTROLS]
+    ranked = ranking.rank(found, options.insensitive, config.seed, controls)
     if not ranked.entries or not ranked.entries[0].value(ranked.measure).n:
         raise UserError(
             f"nothing could be measured on {data.in_words(settings.split)} of "
@@ -67,8 +80,14 @@ def run(settings: Settings) -> str:
             "no image for deletion and insertion whose score depends on the picture."
         )
     by_name = {one.name: one for one in candidates}
-    own = Candidate(question.method, own_layer).name
-    own = own if own in by_name else ""
+    own = next(
+        (
+            one.name
+            for one in candidates
+            if one.method == question.method and (one.placed or one.layer == own_layer)
+        ),
+        "",
+    )
     on_test = None
     if options.report and ranked.best:
         on_test = _on_test(network, data, candidates, plan, out, ranked, own)
@@ -96,7 +115,7 @@ def _check(settings: Settings, config: Any) -> None:
             "those of the test split: leave --split=test out, val is the default. "
             "--config.search.report=test measures on test what was chosen on val."
         )
-    options = config.search
+    options = settings.config.search
     if options.report not in ("", _TEST):
         raise UserError(
             f"--config.search.report={options.report!r}, expected {_TEST}, or nothing."
@@ -123,28 +142,31 @@ def _check_split(settings: Settings, data: RunData) -> None:
             "the choice is made, and test; "
             '"(0,1,0)" says that all may be used for the choice.'
         )
-    if data.config.search.report and not data.has_images(_TEST):
+    if settings.config.search.report and not data.has_images(_TEST):
         raise UserError(
             f"--config.search.report=test: {data.run.path} has no test images. Leave "
             "it out, or deal some out with --config.data.fractions."
         )
 
 
-def _candidates(network: Network, config: Any) -> tuple[str, tuple[Candidate, ...]]:
+def _candidates(
+    network: Network, layer: str, options: Any
+) -> tuple[str, tuple[Candidate, ...]]:
     """Path of the run's own layer, and what is tried: at first at this layer, as of
     equal values the first one is chosen."""
-    (own,) = network.explainer(config.cam.layer).layers
-    layers = tuple(config.search.layers) or (own, *stages.ends(network.model))
+    explain = network.explainer(layer)
+    (own,) = explain.layers
+    layers = tuple(options.layers) or (own, *stages.ends(network.model))
     paths = network.explainer(layers).layers
-    methods = tuple(config.search.methods) or METHODS
+    able = [name for name in METHODS if name in explain.methods]
+    methods = tuple(options.methods) or able
     return own, candidates_of(methods, tuple(dict.fromkeys(paths)))
 
 
-def _plan(question: Question, config: Any) -> Plan:
+def _plan(question: Question, config: Any, options: Any) -> Plan:
     choices = faithful.choices_of(config.faithfulness)
-    options = config.search
     return Plan(
-        question,
+        dataclasses.replace(question, method=None, layer=None),
         options.images,
         options.faithfulness_images,
         # What the ranking does not use, and takes time.

@@ -44,8 +44,11 @@ _CURVES = ("deletion", "insertion", "deletion_gain", "insertion_gain")
 
 
 class Candidate(NamedTuple):
-    """A method at a layer. Methods that explain no single layer, such as those of the
-    input, have a `layer` that says what they explain instead; then `placed` is True."""
+    """A method at a layer.
+
+    Methods of the input, of attention and of several layers have the `Method.place` in
+    place of a layer; then `placed` is True.
+    """
 
     method: str
     layer: str
@@ -61,7 +64,7 @@ class Plan:
     """What is measured.
 
     Attributes:
-      question: of kind "label"; its method and layer do not count.
+      question: of kind "label", without method and layer.
       images: pictures that are measured at most, drawn by the seed, those with a known
         object first; -1 for all.
       few: how many of them have deletion and insertion measured, and are compared with
@@ -158,6 +161,7 @@ def _key(candidate, plan, data, weights, records, few) -> str:
             example_ids=[record.example_id for record in records],
             method=candidate.method,
             layer=candidate.layer,
+            own_layer=data.config.cam.layer if candidate.placed else "",
             targets=[plan.question.name],
             preprocessing={"image_size": data.config.data.image_size},
             few=len(few),

@@ -104,14 +104,15 @@ def write(
     workdir.write_json(
         out / "search.json", _json(about, candidates, ranked, rows, on_test)
     )
-    style.save_png(out / "search.png", _figure(about, ranked))
+    short = _short(candidates)
+    style.save_png(out / "search.png", _figure(about, ranked, short))
     said = [
         f"{wording.count(len(rows), 'combination')} of method and layer on "
         f"{wording.count(about.images, 'image')} of {about.split}, "
         f"{_asked(about)}",
         _rule(about, ranked),
-        tables.format_table(*_shown(about, ranked)),
-        _verdict(about, ranked, own),
+        tables.format_table(*_shown(ranked, short)),
+        _verdict(about, ranked, own, short),
     ]
     if on_test is not None:
         tables.write_csv(
@@ -122,7 +123,7 @@ def write(
                 for name, value in on_test.values.items()
             ],
         )
-        said.append(_test_words(about, ranked, on_test))
+        said.append(_test_words(about, ranked, on_test, short))
     if ranked.best:
         said.append(f"use it: {_command(about, candidates[ranked.best.name])}")
     said.append(f"search.csv, search.json, search.png: {out}")
@@ -178,6 +179,18 @@ def _json(about, candidates, ranked, rows, on_test) -> dict[str, Any]:
     return found
 
 
+def _short(candidates: Mapping[str, Candidate]) -> dict[str, str]:
+    """Names for people: without the outer layers of a path where the last name does."""
+    layers = {one.layer for one in candidates.values()}
+    last = [layer.rsplit("/", 1)[-1] for layer in layers]
+    found = {}
+    for name, one in candidates.items():
+        inner = one.layer.rsplit("/", 1)[-1]
+        unique = last.count(inner) == 1 and not one.placed
+        found[name] = one._replace(layer=inner).name if unique else name
+    return found
+
+
 def _named(candidate: Candidate) -> dict[str, str]:
     method, layer, _ = candidate
     return {"name": candidate.name, "method": method, "layer": layer}
@@ -212,7 +225,7 @@ def _groups(about: Searched, groups: int) -> str:
     return wording.count(groups, about.finest)
 
 
-def _shown(about: Searched, ranked: Ranking) -> tuple[list[str], list[list]]:
+def _shown(ranked: Ranking, short: Mapping[str, str]) -> tuple[list[str], list[list]]:
     header = ["place", "method and layer", "lift", "insertion - deletion"]
     header += ["random weights", "difference", "p (Holm)", ""]
     rows = []
@@ -224,7 +237,7 @@ def _shown(about: Searched, ranked: Ranking) -> tuple[list[str], list[list]]:
         rows.append(
             [
                 place,
-                one.name,
+                short[one.name],
                 _cell(one.lift),
                 _cell(one.faithfulness),
                 wording.number(one.similarity.value, "{:.2f}"),
@@ -240,19 +253,21 @@ def _cell(value: Estimate) -> str:
     return wording.number(value.value) + wording.interval(value.low, value.high)
 
 
-def _verdict(about: Searched, ranked: Ranking, own: str) -> str:
+def _verdict(
+    about: Searched, ranked: Ranking, own: str, short: Mapping[str, str]
+) -> str:
     if ranked.best is None:
         return (
             "none can be chosen: see the last column of the table. "
             "--config.search.layers and --config.search.methods name others."
         )
-    best, few = ranked.best.name, ranked.best_few
+    best, few = short[ranked.best.name], ranked.best_few
     if ranked.too_few:
         return (
             f"{wording.too_few(ranked.groups, about.finest)} which is best; the "
             f"largest value is that of {best}."
         )
-    others = [one.name for one in few[1:]]
+    others = [short[one.name] for one in few[1:]]
     if not others:
         said = f"the best is {best}: all others are significantly worse."
     else:
@@ -260,20 +275,23 @@ def _verdict(about: Searched, ranked: Ranking, own: str) -> str:
         names = ", ".join(others[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
         said = f"the best is {best}, with no significant difference to {names}."
     entry = ranked.of(own) if own else None
-    if entry is None or own == best:
+    if entry is None or entry == ranked.best:
         return said
+    own = short[own]
     if entry.excluded:
         return f"{said} The run's own, {own}, cannot be chosen: {entry.excluded}."
     state = "one of these" if entry.among_best else "significantly worse"
     return f"{said} The run's own, {own}, is {state} ({_cell(entry.difference)})."
 
 
-def _test_words(about: Searched, ranked: Ranking, on_test: OnTest) -> str:
+def _test_words(
+    about: Searched, ranked: Ranking, on_test: OnTest, short: Mapping[str, str]
+) -> str:
     chosen = ranked.best.name
     lost = on_test.regret
     said = (
-        f"on {wording.count(on_test.images, 'test image')}: {chosen} has "
-        f"{_cell(on_test.values[chosen])}, the best there, {on_test.best}, has "
+        f"on {wording.count(on_test.images, 'test image')}: {short[chosen]} has "
+        f"{_cell(on_test.values[chosen])}, the best there, {short[on_test.best]}, has "
         f"{_cell(on_test.values[on_test.best])}. The choice loses {_cell(lost)}, "
         f"n = {lost.n} in {_groups(about, lost.groups)}; the best of these very images "
         "is too good on average."
@@ -281,7 +299,7 @@ def _test_words(about: Searched, ranked: Ranking, on_test: OnTest) -> str:
     if on_test.gain is not None:
         gain = on_test.gain
         said += (
-            f" It has {_cell(gain)} more than the run's own, {on_test.own}, "
+            f" It has {_cell(gain)} more than the run's own, {short[on_test.own]}, "
             f"p = {wording.number(gain.p, '{:.2g}')}."
         )
     return said
@@ -295,11 +313,11 @@ def _command(about: Searched, chosen: Candidate) -> str:
     return " ".join(shlex.quote(word) for word in words)
 
 
-def _figure(about: Searched, ranked: Ranking) -> bytes:
+def _figure(about: Searched, ranked: Ranking, short: Mapping[str, str]) -> bytes:
     names, points = [], []
     for one in ranked.entries:
         value = one.value(ranked.measure)
-        names.append(one.name + (f" ({one.excluded})" if one.excluded else ""))
+        names.append(short[one.name] + (f" ({one.excluded})" if one.excluded else ""))
         points.append((value.value, value.low, value.high))
     pale = [i for i, one in enumerate(ranked.entries) if not one.among_best]
     reference = 1.0 if ranked.measure == LIFT else None

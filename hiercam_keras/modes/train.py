@@ -47,6 +47,7 @@ _FREE = (
     "config.data.noun",
     "config.model.modules",
     "config.report",
+    "config.search",
 )
 
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import search_regret
+from benchmarks import search_network, search_regret
+from hiercam_keras.cam import stages
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation import ranking, table
 from hiercam_keras.evaluation.table import Table
@@ -59,3 +60,9 @@ def test_what_is_refused(tmp_path):
     (tmp_path / "one" / "search.json").write_text(json.dumps(about))
     with pytest.raises(UserError, match="search with --config.search.report=test"):
         search_regret.main([one])
+
+
+def test_the_small_network_has_four_stages():
+    model = search_network.build(64)
+    assert model.output_shape == (None, 8, 8, 96)
+    assert stages.ends(model) == ("top", "stage3_add", "stage2_add", "stage1_add")

@@ -74,6 +74,8 @@ def test_what_does_not_depend_on_the_weights_cannot_be_the_best(noise):
     assert np.isnan(last.difference.p) and last.lift.value > 4
     assert last.similarity.value == pytest.approx(0.6)
     assert ranking.rank(table_, insensitive=0.7).best.name == "b"
+    without = ranking.rank(table_, insensitive=0.7, controls=("b",))
+    assert without.best.name == "c" and without.of("b").excluded == ranking.INSENSITIVE
     nothing = ranking.rank(make(noise, alike=np.ones((20, 3))), 0.5)
     assert nothing.best is None and nothing.best_few == () and nothing.pictures == 0
 

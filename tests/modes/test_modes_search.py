@@ -15,7 +15,7 @@ from tiny_networks import imported, lineages
 
 from hiercam_keras import cli, tables
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import search_measure
+from hiercam_keras.modes import search_measure, search_tables
 from hiercam_keras.modes.settings import Settings
 
 SIDE, SPECIES, EACH = 48, 12, 2
@@ -184,10 +184,13 @@ def test_other_boxes_are_measured_anew(planted, squares, tmp_path):
     copy = tmp_path / "images"
     shutil.copytree(squares, copy)
     shutil.copy(squares.parent / "boxes.csv", tmp_path)
-    few = {"search.faithfulness_images": 0, "search.methods": ("gradcam",)}
+    few = {"search.faithfulness_images": 0}
+    few["search.methods"] = ("center_gaussian", "gradcam")
     search(planted, copy, tmp_path / "out", **WHOLE, **few)
     before = tables.read_csv(tmp_path / "out" / "search.csv")
-    assert before["layer"] == ["right", "wrong"]
+    assert before["layer"] == ["right", "wrong", "wrong"]
+    assert before["method"] == ["gradcam", "gradcam", "center_gaussian"]
+    assert before["excluded"][2] and set(before["random_similarity"]) == {""}
     lines = (tmp_path / "boxes.csv").read_text().split("\n")
     turned = [lines[0]]
     for line in lines[1:-1]:
@@ -196,7 +199,7 @@ def test_other_boxes_are_measured_anew(planted, squares, tmp_path):
     (tmp_path / "boxes.csv").write_text("\n".join(turned) + "\n")
     search(planted, copy, tmp_path / "out", **WHOLE, **few)
     after = tables.read_csv(tmp_path / "out" / "search.csv")
-    assert after["layer"] == ["wrong", "right"]
+    assert after["layer"] == ["wrong", "right", "wrong"]
 
 
 def test_no_test_image_is_read(trained, image_folder, tmp_path, caplog):
@@ -222,6 +225,16 @@ def test_no_test_image_is_read(trained, image_folder, tmp_path, caplog):
             "cam", trained.config, fields={**few, "search.report": "test"},
             **flags, **out,
         )  # fmt: skip
+
+
+def test_paths_are_shown_by_their_last_name_where_it_is_unique():
+    layers = ("net/a/top", "net/b/top", "net/b/mid:input", "low")
+    found = search_measure.candidates_of(("gradcam", "saliency"), layers)
+    short = search_tables._short({one.name: one for one in found})
+    assert list(short.values()) == [
+        "gradcam at net/a/top", "gradcam at net/b/top", "gradcam at mid:input",
+        "gradcam at low", "saliency",
+    ]  # fmt: skip
 
 
 def test_what_is_refused(planted, squares, trained):
