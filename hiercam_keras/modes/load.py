@@ -3,7 +3,7 @@
 import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -196,39 +196,6 @@ class RunData:
             return truths.sentence(lost, len(records), what, trained, then)
         train = self.training_records()
         return unseen.of_split(train, records, ranks, self.taxonomy, what)
-
-    def known_only(self) -> "RunData":
-        """A copy without images of a finest taxon that the network does not know."""
-        if not self.may_lack_taxa:
-            return self
-        records = self.source.records
-        labels = self.labels(records, self.taxonomy.finest)
-        known = {
-            record.example_id
-            for record, label in zip(records, labels, strict=True)
-            if label >= 0
-        }
-        parts = {
-            name: tuple(one for one in getattr(self.split, name) if one in known)
-            for name in splits.NAMES
-        }
-        return replace(self, split=splits.Split(**parts))
-
-    def check_known(self, split: str, ranks: Sequence[str]) -> None:
-        """A UserError where the network knows no image of a split at any rank."""
-        records = self.records(split)
-        if any((self.labels(records, rank) >= 0).any() for rank in ranks):
-            return
-        lineage = records[0].lineage
-        rank = ranks[-1]
-        raise UserError(
-            f"the network of {self.run.path} knows the taxon of none of "
-            f"{wording.count(len(records), 'image')} at any rank. Its ranks are "
-            f"{', '.join(self.taxonomy.ranks)}, and a {rank} is "
-            f"{self.taxonomy.names(rank)[0]!r}; the images have "
-            f"{', '.join(lineage.ranks)}, and {'/'.join(lineage.taxa)!r}. Modes "
-            "predict and cam need no known taxa."
-        )
 
     def training_records(self) -> list[Record] | None:
         """The images of the training that are there; None where they are unknown."""
