@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras import file_names, runtime, tables, wording
-from hiercam_keras.errors import UserError
 from hiercam_keras.metrics import classification, hierarchy, resampling
 from hiercam_keras.modes import eval_calibration, eval_hierarchy
 from hiercam_keras.modes.load import RunData, find_runs, open_run
@@ -40,7 +39,7 @@ def run(settings: Settings) -> str:
     runtime.start(data.config.seed, data.config.model.dtype, devices)
     network = networks.load(this, data.config)
     lost = data.unknown(data.records(settings.split), _answered(network))
-    _check_known(data, settings.split, tuple(lost))
+    data.check_known(settings.split, tuple(lost))
     with data.loader(settings.split) as loader:
         found = network.predict(loader, f"eval {settings.split}")
     fitted = None
@@ -79,22 +78,6 @@ def run(settings: Settings) -> str:
         )
     lines.append(f"tables: {folder}")
     return "\n".join(lines)
-
-
-def _check_known(data: RunData, split: str, ranks: tuple[str, ...]) -> None:
-    """A UserError where the network knows no image of a split at any rank."""
-    records = data.records(split)
-    if any((data.labels(records, rank) >= 0).any() for rank in ranks):
-        return
-    lineage = records[0].lineage
-    raise UserError(
-        f"the network of {data.run.path} knows the taxon of none of "
-        f"{wording.count(len(records), 'image')} at any rank. Its ranks are "
-        f"{', '.join(data.taxonomy.ranks)}, and a {ranks[-1]} is "
-        f"{data.taxonomy.names(ranks[-1])[0]!r}; the images have "
-        f"{', '.join(lineage.ranks)}, and {'/'.join(lineage.taxa)!r}. Modes "
-        "predict and cam need no known taxa."
-    )
 
 
 def _answered(network: Network) -> tuple[str, ...]:

@@ -197,6 +197,22 @@ class RunData:
         train = self.training_records()
         return unseen.of_split(train, records, ranks, self.taxonomy, what)
 
+    def check_known(self, split: str, ranks: Sequence[str]) -> None:
+        """A UserError where the network knows no image of a split at any rank."""
+        records = self.records(split)
+        if any((self.labels(records, rank) >= 0).any() for rank in ranks):
+            return
+        lineage = records[0].lineage
+        rank = ranks[-1]
+        raise UserError(
+            f"the network of {self.run.path} knows the taxon of none of "
+            f"{wording.count(len(records), 'image')} at any rank. Its ranks are "
+            f"{', '.join(self.taxonomy.ranks)}, and a {rank} is "
+            f"{self.taxonomy.names(rank)[0]!r}; the images have "
+            f"{', '.join(lineage.ranks)}, and {'/'.join(lineage.taxa)!r}. Modes "
+            "predict and cam need no known taxa."
+        )
+
     def training_records(self) -> list[Record] | None:
         """The images of the training that are there; None where they are unknown."""
         if self.run.imported:

@@ -234,12 +234,12 @@ def _epochs_of(run: Run) -> int:
 
 
 def _go_on(run: Run, epochs: int) -> Run:
-    """The run that is gone on with, for more epochs if that was asked for."""
+    """The resumed run, with more epochs if they were asked for."""
     before = _epochs_of(run)
     if epochs == before:
         return run
     logging.info(
-        "%s was begun for %s and goes on to %d",
+        "%s was started for %s and is extended to %d",
         run.path,
         wording.count(before, "epoch"),
         epochs,
@@ -310,7 +310,7 @@ def _open(
     batch_size: int,
     weights: str,
 ) -> Run:
-    """A new run folder, or the one that is gone on with."""
+    """A new run folder, or the resumed one."""
     if settings.resume and (folder / "config.json").exists():
         return _go_on(run_folder.read(folder), settings.config.train.epochs)
     split.save(folder / "split")
