@@ -21,7 +21,7 @@ class Settings:
     `config` holds the flags that have a field there (`method`, `num_overlays`,
     `overlay_format`): a flag beats `--config.x`, which beats the file. `overrides` are
     all of these that the command line named, by dotted path. `chosen_config` and
-    `chosen_rank` tell whether --config and --rank were given; `config_file` is --config
+    `chosen_rank` are whether --config and --rank were given; `config_file` is --config
     as it was given.
     """
 

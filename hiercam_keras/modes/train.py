@@ -368,7 +368,7 @@ def _kept(rows: list[dict[str, float]], chosen: bool, has_val: bool) -> str:
     Args:
       rows: of the log.
       chosen: whether the validation chose it; else it is the last one.
-      has_val: whether there are val images, of whatever taxa.
+      has_val: whether there are val images, of any taxa.
     """
     epochs = wording.count(len(rows), "epoch")
     if "val_loss" not in rows[-1]:
