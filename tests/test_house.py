@@ -162,6 +162,18 @@ def test_arrows_between_rooms_go_one_way(room):
     assert not broken
 
 
+def test_experiments_measure_without_the_modes():
+    """They train with --mode=train, and take a command line and a run's images."""
+    found = {
+        name.removeprefix("hiercam_keras.modes.").split(".")[0]
+        for path in FILES
+        if _room(path) == "experiments"
+        for _, name in _imports(path)
+        if name.startswith("hiercam_keras.modes.")
+    }
+    assert found == {"load", "settings", "train"}
+
+
 def test_walls_are_seen_when_they_are_broken(tmp_path):
     """The reader finds plain, aliased, deferred and nested imports."""
     source = (
@@ -252,6 +264,10 @@ def _defined(path):
         ("HOT", ["maps.py"]),
         ("Estimate", ["metrics/resampling.py"]),
         ("too_few", ["wording.py"]),
+        ("box_accuracy", ["metrics/localization.py"]),
+        ("pxap_of", ["metrics/localization.py"]),
+        ("points_at", ["metrics/localization.py"]),
+        ("as_json", ["runs/recorded_config.py"]),
     ],
 )
 def test_there_is_one_definition(name, homes):

@@ -1,13 +1,13 @@
 """Objects and body parts of a picture, in cells of the model's input."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hiercam_keras.data import geometry
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources.annotations import label_cells
+from hiercam_keras.data.sources.annotations import Evidence, label_cells
 from hiercam_keras.maps import SIDE
 from hiercam_keras.metrics.maps import box_coverage
 
@@ -35,9 +35,7 @@ class Regions:
         return self.objects.mean((1, 2))
 
 
-def part_labels(
-    evidence: Mapping[str, tuple[str, int]] | None, records: Sequence[Record]
-) -> dict[str, int]:
+def part_labels(evidence: Evidence | None, records: Sequence[Record]) -> dict[str, int]:
     """ "part_<rank>" -> the label of the part that carries the rank.
 
     Args:

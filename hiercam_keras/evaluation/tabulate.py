@@ -184,7 +184,7 @@ def tabulate(
       pairs: whether the maps of every two questions are compared.
 
     Returns:
-      A table whose values are those of the answers, "true", "degenerate", "trivial",
+      A table. Its values are those of the answers, "true", "degenerate", "trivial",
       the measures and the share of the energy on each part; measures are NaN where the
       question was trivial. Pictures have "object", "object_area" and `<part>_area`, and
       "group" if any is in a group.

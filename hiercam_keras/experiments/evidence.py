@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from hiercam_keras import wording
+from hiercam_keras.data.sources.annotations import Evidence
 from hiercam_keras.experiments.pooling import (
     BACKGROUND,
     OBJECT,
@@ -14,7 +15,6 @@ from hiercam_keras.experiments.pooling import (
 from hiercam_keras.experiments.results import ORIGINAL, Result, joined, text, verdict
 from hiercam_keras.wording import spaced
 
-Evidence = Mapping[str, tuple[str, int]]  # rank -> (name of the part, its label)
 # A model: its ranks, the name of the condition, its trainings.
 Models = Sequence[tuple[tuple[str, ...], str, list[MeasuredRun]]]
 

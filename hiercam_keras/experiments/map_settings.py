@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from hiercam_keras import file_names, runtime
 from hiercam_keras.cam.methods import get_methods
+from hiercam_keras.data import splits
 from hiercam_keras.evaluation import table as tables
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments import measurements
@@ -90,7 +91,7 @@ def _names(views: Sequence[MapSettings]) -> str:
 def opened(run: Run, settings: Settings, spec: TrainingSpec | None = None) -> RunData:
     """The images of a run, with the `cam` section of the training's config if given."""
     data = open_run(replace(settings, overrides={}, workdir=str(run.path)), run)
-    data = data.known_only()  # experiments count images that every model can answer
+    data = _known_only(data)
     if spec is None:
         return data
     config = ConfigDict(data.config.to_dict())
@@ -102,6 +103,22 @@ def opened(run: Run, settings: Settings, spec: TrainingSpec | None = None) -> Ru
     model["backbone"] = spec.config.model.backbone
     config.model = ConfigDict(model)
     return replace(data, config=config)
+
+
+def _known_only(data: RunData) -> RunData:
+    """Without images of a finest taxon that the network does not know: experiments
+    count those that every model can answer."""
+    if not data.may_lack_taxa:
+        return data
+    records = data.source.records
+    labels = data.labels(records, data.taxonomy.finest)
+    pairs = zip(records, labels, strict=True)
+    known = {record.example_id for record, label in pairs if label >= 0}
+    parts = {
+        name: tuple(one for one in getattr(data.split, name) if one in known)
+        for name in splits.NAMES
+    }
+    return replace(data, split=splits.Split(**parts))
 
 
 def train_labels(data: RunData) -> tuple[dict[str, np.ndarray], dict[str, int]]:

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from hiercam_keras.data.sources.annotations import Evidence
 from hiercam_keras.experiments import figures
 from hiercam_keras.experiments.figures import by_series, point
 from hiercam_keras.experiments.results import Result
 from hiercam_keras.report import dots, matrix
-
-Evidence = Mapping[str, tuple[str, int]]
 
 
 def draw(found: Mapping[str, Result], evidence: Evidence) -> dict[str, bytes]:

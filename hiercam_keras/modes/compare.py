@@ -73,9 +73,8 @@ def run(settings: Settings) -> str:
     rows = [[row[name] for name in header] for row in summary]
     tables.write_csv(out / "summary.csv", header, rows)
     for column in columns:
-        told = _unknown(column, compared)
-        if told:
-            logging.warning("%s: %s", column.name, told)
+        if unknown := _unknown(column, compared):
+            logging.warning("%s: %s", column.name, unknown)
     page = compare_page.write(out, columns, compared, summary, tested, settings)
     noun = columns[0].data.config.data.noun
     return f"{_printed(summary, compared.table, noun)}\nreport: {page}"
@@ -126,7 +125,7 @@ def _find(settings: Settings) -> list[tuple[Run, str]]:
         if len(pairs) < 2:
             raise UserError(
                 f"--runs names a single model, {runs[0].path}; expected at least two "
-                "run folders, or one whose model has several ranks."
+                "run folders, or one of a model with several ranks."
             )
         return pairs
     ranks = settings.ranks

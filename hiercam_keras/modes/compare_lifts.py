@@ -6,19 +6,18 @@ All of it follows from numbers.csv and steps.csv.
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hiercam_keras import tables, workdir
+from hiercam_keras.data.sources.annotations import Evidence
 from hiercam_keras.evaluation.compare import lift_difference
 from hiercam_keras.metrics import resampling, statistics
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes.compare_steps import Steps
 from hiercam_keras.modes.comparison.measure import Compared
-
-Evidence = Mapping[str, tuple[str, int]]  # rank -> (part, label)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -142,7 +142,7 @@ def _model(row: Mapping[str, Any]) -> schema.Model:
 
 
 def _curves(own: Sequence[Column], summary: Sequence[Mapping[str, Any]]) -> dict:
-    """`curves` and `chances` of the page: each run once, whatever is asked of it."""
+    """`curves` and `chances` of the page: each run once, for all of its questions."""
     chance = {row["model"]: row["chance"] for row in summary}
     by_run: dict[Path, list[Column]] = {}
     for column in own:

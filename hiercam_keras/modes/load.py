@@ -3,7 +3,7 @@
 import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -229,23 +229,6 @@ class RunData:
             return truths.sentence(lost, len(records), what, reason, then)
         train = self.training_records()
         return unseen.of_split(train, records, ranks, self.taxonomy, what)
-
-    def known_only(self) -> "RunData":
-        """A copy without images of a finest taxon that the network does not know."""
-        if not self.may_lack_taxa:
-            return self
-        records = self.source.records
-        labels = self.labels(records, self.taxonomy.finest)
-        known = {
-            record.example_id
-            for record, label in zip(records, labels, strict=True)
-            if label >= 0
-        }
-        parts = {
-            name: tuple(one for one in getattr(self.split, name) if one in known)
-            for name in splits.NAMES
-        }
-        return replace(self, split=splits.Split(**parts))
 
     def check_known(self, split: str, ranks: Sequence[str]) -> None:
         """A UserError where the network knows no image of a split at any rank."""

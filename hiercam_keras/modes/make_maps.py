@@ -103,14 +103,13 @@ def make_steps(
       split: of the records.
       records: the images.
       ranks: that the steps lead into, coarse to fine: the targets of the maps.
-      target: which leaf of the finest head they lead to, "predicted" or "true".
+      target: "predicted" leads to the leaf that the finest head predicts, "true" to
+        the true taxa.
     """
     asks = None
-    if target == TRUE:  # of a path of which the network knows the upper part, or all
-
-        def asks(batch: Batch) -> list[targets.Target]:
-            return [targets.step(rank, batch.labels[rank]) for rank in ranks]
-
+    if target == TRUE:
+        questions = [Question(rank, "step", TRUE) for rank in ranks]
+        asks = lambda batch: [one.asks(batch.labels) for one in questions]  # noqa: E731
     key = f"path:{target}:{'+'.join(ranks)}:steps"
     asked = targets.path(ranks=ranks)
     folder, _ = store_maps(network, data, split, records, asked, key, asks)

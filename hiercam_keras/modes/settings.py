@@ -13,6 +13,7 @@ from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import usage
+from hiercam_keras.runs import recorded_config
 
 DETECTIONS = "detections.file"
 
@@ -150,9 +151,9 @@ class Settings:
         config.data.noun = config.data.get("noun", "object")
         config.data.groups = config.data.get("groups", "")
         trained = config.copy_and_resolve_references()
-        for name in self.config:
-            if name not in config:  # of an experiment: no run has it
-                config[name] = ConfigDict(self.config[name].to_dict())
+        for name in recorded_config.EXPERIMENTS:  # which no run records
+            if name in self.config and name not in config:
+                config[name] = self.config[name].to_dict()
         try:
             config.update_from_flattened_dict(self.overrides)
         except (AttributeError, KeyError, TypeError, ValueError) as error:

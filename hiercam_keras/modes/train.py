@@ -252,12 +252,12 @@ def _epochs_of(run: Run) -> int:
 
 
 def _go_on(run: Run, epochs: int) -> Run:
-    """The run that is gone on with, for more epochs if that was asked for."""
+    """The resumed run, with more epochs if they were asked for."""
     before = _epochs_of(run)
     if epochs == before:
         return run
     logging.info(
-        "%s was begun for %s and goes on to %d",
+        "%s was started for %s and is extended to %d",
         run.path,
         wording.count(before, "epoch"),
         epochs,
@@ -328,7 +328,7 @@ def _open(
     batch_size: int,
     weights: str,
 ) -> Run:
-    """A new run folder, or the one that is gone on with."""
+    """A new run folder, or the resumed one."""
     if settings.resume and (folder / "config.json").exists():
         return _go_on(run_folder.read(folder), settings.config.train.epochs)
     split.save(folder / "split")
@@ -386,7 +386,7 @@ def _kept(rows: list[dict[str, float]], chosen: bool, has_val: bool) -> str:
     Args:
       rows: of the log.
       chosen: whether the validation chose it; else it is the last one.
-      has_val: whether there are val images, of whatever taxa.
+      has_val: whether there are val images, of any taxa.
     """
     epochs = wording.count(len(rows), "epoch")
     if "val_loss" not in rows[-1]:

@@ -29,9 +29,9 @@ def sentence(found: Mapping[str, int], total: int, what: str = "picture") -> str
     parts = [f"{n} at {rank}" for rank, n in found.items() if n]
     if not parts:
         return ""
-    told = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+    shown = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
     return (
-        f"Of {wording.count(total, what)}, {told} cannot be answered right: no "
+        f"Of {wording.count(total, what)}, {shown} cannot be answered right: no "
         "training image is of their taxon."
     )
 

@@ -50,7 +50,7 @@ class Usage:
       flags: names, besides --mode and --config.
       fields: config fields that it reads, with all below them; ("",) is every field.
       but: exceptions to `fields`.
-      takes_run: it takes a finished run, whose config decides on all other fields.
+      takes_run: it takes a finished run, which decides on all other fields.
       after_stop: what is kept when a signal ends it, and how to continue.
     """
 

@@ -119,7 +119,7 @@ def test_a_finished_run_goes_on_to_more_epochs(trained, tmp_path):
     with capture() as lines:
         tiny_birds.run("train", trained.config, resume=True, workdir=str(copy), **three)
     text = "\n".join(lines)
-    assert "was begun for 2 epochs and goes on to 3" in text
+    assert "was started for 2 epochs and is extended to 3" in text
     assert "eval in " in text and "of the model of 2 epochs" in text
     # The cosine of two epochs is at its end, that of three is not.
     assert "the schedule (cosine) is that of 3 epochs" in text
