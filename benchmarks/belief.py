@@ -179,6 +179,9 @@ def table(rows: list[dict[str, Any]], ranks: tuple[str, ...]) -> str:
 
 
 def main() -> None:
+    from hiercam_keras import runtime
+
+    runtime.prepare_process()  # before keras is imported
     from hiercam_keras.runs import run_folder
 
     parser = argparse.ArgumentParser(description=__doc__)
