@@ -78,6 +78,23 @@ def windows_of(records, size, layout="classification"):
     )
 
 
+def test_whole_pictures_have_the_windows_of_earlier_versions():
+    """In whole numbers, which are part of the key of a cache on disk."""
+    from hiercam_keras.data import resize_windows
+
+    where = resize_windows.plan([record("a.jpg")], 64, "classification", 1.0)
+    for part in (where.resized, where.start, where.extent):
+        assert part.dtype == np.int32
+    # 400 x 200 with the short side at 73, the crop in the middle and room around it.
+    assert where.resized.tolist() == [[73, 146]]
+    assert where.start.tolist() == [[0, 0]] and where.extent.tolist() == [[72, 146]]
+    crop = (0, 0, 400, 200)
+    both = [record("a.jpg"), record("b.jpg", crop=crop)]
+    mixed = resize_windows.plan(both, 64, "classification", 1.0)
+    for part, other in zip(mixed[1:4], where[1:4], strict=True):
+        np.testing.assert_array_equal(part, np.repeat(other, 2, axis=0))
+
+
 def test_animals_become_examples_and_all_else_is_counted():
     found = listing(
         detection("a.jpg", 1, kind="person"),
