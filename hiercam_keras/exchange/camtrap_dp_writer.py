@@ -51,7 +51,7 @@ def write(
 
     Args:
       path: of the new file.
-      package: whose observations are kept.
+      package: its observations are kept.
       predictions: to add, as observations of level media.
       classifier: classifiedBy; names the network.
       now: classificationTimestamp, with an offset.

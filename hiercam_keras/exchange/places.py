@@ -17,7 +17,7 @@ _BROKEN = (OSError, EOFError, zipfile.BadZipFile, RuntimeError)  # a password: R
 
 
 class Place:
-    """A folder or a zip archive, whose files may be in one folder inside.
+    """A folder or a zip archive; its files may be in one folder inside.
 
     Args:
       path: of the folder or archive.

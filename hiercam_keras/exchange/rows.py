@@ -46,13 +46,20 @@ class RowLog:
         self.unread: list[Unread] = []
         self.left_out: list[Unread] = []
         self._rows: Counter[str] = Counter()
+        self._bad: dict[str, list[Unread]] = {}
 
     def good(self, rows: Iterable[Row | Unread], table: str) -> Iterator[Row]:
-        """Yields the rows that can be read, and keeps the others."""
+        """Yields the rows that can be read, and keeps the others.
+
+        Args:
+          rows: of a table, which may be several files.
+          table: its name in messages; the share of unread rows is of this table.
+        """
         for row in rows:
             self._rows[table] += 1
             if isinstance(row, Unread):
                 self.unread.append(row)
+                self._bad.setdefault(table, []).append(row)
             else:
                 yield row
 
@@ -78,9 +85,8 @@ class RowLog:
         Raises:
           UserError: a table has a larger share of unread rows.
         """
-        by_table = Counter(row.table for row in self.unread)
-        for table, bad in by_table.items():
-            rows = [row for row in self.unread if row.table == table]
+        for table, rows in self._bad.items():
+            bad = len(rows)
             shown = "; ".join(
                 f"line {row.number}: {row.reason}"
                 + (f" ({row.found})" if row.found else "")

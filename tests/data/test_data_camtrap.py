@@ -3,15 +3,18 @@
 import csv
 import shutil
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from camtrap_packages import deployment, medium, observation, write
 from ml_collections import ConfigDict
 from PIL import Image
 
 from hiercam_keras.data import sources, splits
-from hiercam_keras.data.sources.camtrap_package import Seen, label
+from hiercam_keras.data.sources.camtrap_package import Events, Seen, label
 from hiercam_keras.errors import UserError
+from hiercam_keras.exchange.camtrap_dp import Observation
 from hiercam_keras.modes import splitting
 
 
@@ -67,6 +70,28 @@ def test_a_person_is_believed_before_a_machine_and_a_file_before_its_event(
     own, event, expected
 ):
     assert label(own, event) == expected
+
+
+def test_events_of_any_length_are_found_by_time():
+    """As by trying all of them; one is as long as the deployment."""
+    rng = np.random.default_rng(0)
+    zero = datetime(2021, 6, 1, tzinfo=UTC)
+    spans = [
+        (0, 1000),
+        *((s, s + rng.integers(0, 20)) for s in rng.integers(0, 999, 99)),
+    ]
+    events = Events()
+    for number, (start, end) in enumerate(spans):
+        times = (zero + timedelta(seconds=int(s)) for s in (start, end))
+        one = Observation(0, "", "d", "", str(number), *times, "event", "animal", "",
+                          None, "", None)  # fmt: skip
+        events.add(one)
+    for second in range(0, 1002, 3):
+        found = events.at("d", zero + timedelta(seconds=second))
+        expected = {str(n) for n, (a, b) in enumerate(spans) if a <= second <= b}
+        assert {one.event for one in found} == expected
+        assert len(found) == len(expected)
+    assert events.at("other", zero) == []
 
 
 def made(tmp_path, pattern):
@@ -227,7 +252,7 @@ def test_the_burst_alone_is_refused_with_both_reasons(real_data, config):
     with pytest.raises(UserError) as error:
         sources.load(config, str(real_data / "camtrap_dp"))
     said = str(error.value)
-    assert "413 a URL that was not downloaded; 10 identified only to genus" in said
+    assert "a URL that was not downloaded (413); identified only to genus (10)" in said
     assert "one taxon, Ardea, and of one event, 7245a2aa" in said
 
 

@@ -20,7 +20,7 @@ config = ConfigDict({"source": "auto", "root": "", "cache_dir": sys.argv[2]})
 try:
     sources.load(config, sys.argv[1])
 except UserError as error:
-    assert "200000 a URL that was not downloaded" in str(error), error
+    assert "a URL that was not downloaded (200000)" in str(error), error
 else:
     raise AssertionError
 print(time.process_time())

@@ -141,6 +141,35 @@ def test_an_archive_names_its_pictures(tmp_path, config, draw):
     assert source.report.ignored == {"pictures (its file is not there)": 1}
 
 
+def test_one_bad_row_of_multimedia_is_a_small_share(tmp_path, config, draw):
+    """Of the rows of that table; the name of its file does not matter."""
+    folder = tmp_path / "a"
+    draw(folder, [f"{number}.jpg" for number in range(40)])
+    terms = {"core": "scientificName", "extension": "identifier"}
+    about = 'fieldsTerminatedBy="," ignoreHeaderLines="0" rowType="http://x/{}"'
+    parts = "".join(
+        f"<{tag} {about.format(kind)}><files><location>{kind}.csv</location></files>"
+        f'<{key} index="0"/><field index="1" term="http://x/{terms[tag]}"/></{tag}>'
+        for tag, kind, key in (
+            ("core", "Occurrence", "id"),
+            ("extension", "Multimedia", "coreid"),
+        )
+    )
+    (folder / "meta.xml").write_text(
+        f'<archive xmlns="http://rs.tdwg.org/dwc/text/">{parts}</archive>'
+    )
+    lines = [f"{number},Anas crecca\n" for number in range(40)]
+    (folder / "Occurrence.csv").write_text("".join(lines))
+    lines = [f"{number},{number}.jpg\n" for number in range(39)]
+    (folder / "Multimedia.csv").write_text("".join([*lines, "39,\n"]))
+    source = sources.load(config, str(folder))
+    assert len(source.records) == 40
+    assert source.report.ignored == {"rows (it names no file)": 1}
+    (folder / "Multimedia.csv").write_text("".join([*lines[:36], *["39,\n"] * 4]))
+    with pytest.raises(UserError, match="4 of 40 rows of multimedia"):
+        sources.load(config, str(folder))
+
+
 def test_a_file_that_two_observations_name_is_of_the_first(tmp_path, config, draw):
     draw(tmp_path / "a", ["1.jpg", "2.jpg"])
     (tmp_path / "a" / "e.csv").write_text(
@@ -177,7 +206,7 @@ def test_class_folders_are_not_labelled_by_a_table_next_to_them(tmp_path, config
     assert sources.kind_of(config, None) == "image_folder"
 
 
-def test_files_are_found_whatever_their_names(tmp_path, draw):
+def test_files_are_found_by_name_or_id(tmp_path, draw):
     draw(tmp_path, ["a b.jpg", "x/12-3.png", ".hidden/12.jpg"])
     (tmp_path / "12.txt").write_text("")
     files = Files(tmp_path)
@@ -198,5 +227,7 @@ def test_what_is_not_there_is_said(tmp_path, config):
     (tmp_path / "e.csv").write_text(
         "id,scientific_name,quality_grade\n1,Anas crecca,research\n"
     )
-    with pytest.raises(UserError, match="none of 1 picture .* 1 its file is not there"):
+    with pytest.raises(
+        UserError, match="none of 1 picture .* its file is not there .*Put"
+    ):
         sources.load(config, str(tmp_path))

@@ -3,6 +3,7 @@
 import shutil
 from datetime import UTC, datetime, timedelta, timezone
 
+import pytest
 from camtrap_packages import medium, observation, rows_of, validate, write
 
 from hiercam_keras.exchange import camtrap_dp_writer
@@ -49,6 +50,24 @@ def test_rows_and_unknown_columns_are_kept_and_own_rows_replaced(tmp_path):
     assert again.read_text() == out.read_text()
     camtrap_dp_writer.write(again, package, both, "other", NOW)
     assert len(rows_of(again)) == 10
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    """Name, probability and box of a prediction, and what a person had said."""
+    folder = write(tmp_path / "p", [medium("m1")], [observation("o1", "m1")])
+    package, out = Package(folder), tmp_path / "out.csv"
+    box = (0.1, 0.2, 0.30001, 0.9)
+    made = predictions(package, "Anas acuta", box=box, index=1)
+    camtrap_dp_writer.write(out, package, made, "me", NOW)
+    shutil.copy(out, folder / "observations.csv")
+    log = RowLog()
+    rows = Package(folder).observations({"d1"}, {"m1": "d1"})
+    old, new = log.good(rows, "observations.csv")
+    assert not log.unread
+    assert (old.id, old.method, old.name) == ("o1", "human", "Anas crecca")
+    assert (new.method, new.name, new.event) == ("machine", "Anas acuta", "e1")
+    assert new.box == pytest.approx(box) and new.probability == 0.9877
+    assert new.start == new.end == made[0].medium.timestamp
 
 
 def test_an_animal_without_a_name_is_unknown(tmp_path):

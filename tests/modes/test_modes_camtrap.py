@@ -62,7 +62,7 @@ def package(tmp_path):
 
 @pytest.fixture
 def own(config):
-    """The small experiment, on whatever --data_dir names."""
+    """The small experiment, on the data of --data_dir."""
     config.data.source = "auto"
     config.data.root = ""
     config.data.fractions = (0.5, 0.25, 0.25)

@@ -12,7 +12,7 @@ import shutil
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ from hiercam_keras.exchange.detections import RelativeBox
 from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS
 
 _MACHINE = "machine"
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _GROUPS = ("eventID", "deploymentID")  # that data.groups can name
 
 
@@ -49,32 +50,50 @@ class Events:
     """Observations of level event, found by deployment and time."""
 
     def __init__(self):
-        self._by_deployment: dict[str, list] = defaultdict(list)
-        self._longest: dict[str, timedelta] = defaultdict(timedelta)
-        self._sorted = False
+        self._entries: dict[str, list[tuple[datetime, datetime, Seen]]] = {}
+        self._trees: dict[str, list[datetime]] = {}
 
     def add(self, one: Observation) -> None:
         """Adds an observation; not after `at` was called."""
         entry = (one.start, one.end, _seen(one))
-        self._by_deployment[one.deployment].append(entry)
-        length = one.end - one.start
-        self._longest[one.deployment] = max(self._longest[one.deployment], length)
+        self._entries.setdefault(one.deployment, []).append(entry)
 
     def at(self, deployment: str, time: datetime) -> list[Seen]:
-        """The observations of the events that a time is in."""
-        if not self._sorted:
-            for entries in self._by_deployment.values():
-                entries.sort(key=lambda entry: entry[0])
-            self._sorted = True
-        entries = self._by_deployment.get(deployment, [])
-        last = bisect.bisect_right(entries, time, key=lambda entry: entry[0])
-        found = []
-        for start, end, seen in reversed(entries[:last]):
-            if start < time - self._longest[deployment]:
-                break
-            if end >= time:
-                found.append(seen)
-        return found[::-1]
+        """The observations of the events that a time is in, by their start.
+
+        An event may be as long as its deployment, so those that start before are not
+        tried one by one, but in a tree of their latest ends.
+        """
+        entries = self._entries.get(deployment)
+        if not entries:
+            return []
+        if deployment not in self._trees:
+            entries.sort(key=lambda entry: entry[0])
+            self._trees[deployment] = _latest([end for _, end, _ in entries])
+        tree = self._trees[deployment]
+        begun = bisect.bisect_right(entries, time, key=lambda entry: entry[0])
+        width = len(tree) // 2
+        found, nodes = [], [(1, 0, width)]
+        while nodes:
+            node, first, size = nodes.pop()
+            if first >= begun or tree[node] < time:
+                continue
+            if size == 1:
+                found.append(entries[first][2])
+                continue
+            half = size // 2
+            nodes.append((2 * node + 1, first + half, half))
+            nodes.append((2 * node, first, half))
+        return found
+
+
+def _latest(ends: Sequence[datetime]) -> list[datetime]:
+    """A binary tree as a list: the latest end below each node, the root at 1."""
+    width = 1 << (len(ends) - 1).bit_length()
+    tree = [_NEVER] * width + [*ends] + [_NEVER] * (width - len(ends))
+    for node in range(width - 1, 0, -1):
+        tree[node] = max(tree[2 * node], tree[2 * node + 1])
+    return tree
 
 
 class Tables(NamedTuple):
@@ -123,7 +142,7 @@ class Tables(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A package whose tables were read.
+    """A package with its tables read.
 
     Attributes:
       package: the package.

@@ -11,6 +11,7 @@ from absl import logging
 from hiercam_keras import file_names, tables, wording
 from hiercam_keras.data import grouping, suffixes
 from hiercam_keras.data import index as index_lib
+from hiercam_keras.data.prepare_report import PrepareReport
 from hiercam_keras.data.records import Box, Record
 from hiercam_keras.data.sources import lineage_table, name_lineages, safe_paths
 from hiercam_keras.data.sources.image_folder import lineage_prefix
@@ -112,7 +113,7 @@ def read_pictures(
             credits[name] = picture.credit
     report = found.report.with_rows(listed)
     if not records:
-        raise UserError(_none(pictures, log, found, place, listed))
+        raise UserError(_none(pictures, log, report, place, root))
     return Reading(root, records, report, None, group_columns, credits)
 
 
@@ -190,11 +191,17 @@ def _write(log: rows.RowLog, folder: Path) -> Path | None:
     return tables.write_csv(path, rows.HEADER, table)
 
 
-def _none(pictures, log, found, place, listed) -> str:
+def _none(
+    pictures: Sequence[Picture],
+    log: rows.RowLog,
+    report: PrepareReport,
+    place: Path,
+    root: Path,
+) -> str:
     """The message where no picture is left: reasons, and what the files are of."""
-    reasons = Counter(row.reason for row in log.left_out).most_common(_SHOWN)
-    reasons += Counter(why for _, why in found.report.unreadable).most_common(1)
-    shown = "; ".join(f"{number} {why}" for why, number in reasons)
+    reasons = Counter(row.reason for row in log.left_out)
+    reasons += Counter(why for _, why in report.unreadable)
+    shown = "; ".join(f"{why} ({n})" for why, n in reasons.most_common(_SHOWN))
     absent = {row.number for row in log.left_out if row.reason in (_URL, _ABSENT)}
     here = [one for one in pictures if one.number not in absent]
     text = (
@@ -203,14 +210,21 @@ def _none(pictures, log, found, place, listed) -> str:
     )
     names = sorted({one.named.name for one in here if one.named is not None})
     groups = {one.group for one in here}
-    if here and len(names) == 1 and len(groups) == 1:
+    if len(names) == 1 and len(groups) == 1:
         text += (
             f" The {len(here)} that are there are of one taxon, {names[0]}, and of one "
             f"event, {groups.pop()}: a network needs two taxa, and a split needs two "
             "events."
         )
-    text += (
-        " --config.data.lineages=taxa.csv gives lineages by scientific_name; "
-        "--config.data.ranks=\"('family','genus')\" does without species."
-    )
-    return f"{text} All of them: {listed}" if listed else text
+    if here:
+        text += (
+            " --config.data.lineages=taxa.csv gives lineages by scientific_name; "
+            "--config.data.ranks=\"('family','genus')\" does without species."
+        )
+    else:
+        text += (
+            f" Put the files into {file_names.in_full(root)}, or name their folder "
+            "with --data_dir (and an export with --config.data.table); docs/FIELD.md "
+            "says by which names they are found."
+        )
+    return f"{text} All of them: {report.left_out}" if report.left_out else text
