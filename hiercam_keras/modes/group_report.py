@@ -54,8 +54,8 @@ def report(
         logging.info("%s", spread.sentence())
     if spread.single:
         logging.warning("%s", _spread(spread))
-    if told := _divided(split, groups):
-        logging.warning("%s", told)
+    if divided := _divided(split, groups):
+        logging.warning("%s", divided)
     return spread
 
 
@@ -72,10 +72,10 @@ def check(
         return
     if not any(config.data.fractions[1:]):  # all of them are for training
         return
-    told = _whole(splitting.groups_of(records, config), records)
-    if not told:
+    whole = _whole(splitting.groups_of(records, config), records)
+    if not whole:
         return
-    reasons = [f"{told}."]
+    reasons = [f"{whole}."]
     for rank in ranks:
         try:
             taxonomy.check_trainable(rank)

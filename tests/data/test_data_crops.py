@@ -14,6 +14,7 @@ from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
 from hiercam_keras.exchange.detections import Detection, DetectionFile
 from hiercam_keras.exchange.rows import RowLog
+from hiercam_keras.taxonomy.lineage import Lineage
 
 ROOT = Path("/photos/2026")
 
@@ -76,6 +77,23 @@ def windows_of(records, size, layout="classification"):
     return resize_windows.geometry_rows(
         where, np.arange(len(records)), zeros, zeros.astype(bool)
     )
+
+
+def test_whole_pictures_have_the_windows_of_earlier_versions():
+    """In whole numbers, which are part of the key of a cache on disk."""
+    from hiercam_keras.data import resize_windows
+
+    where = resize_windows.plan([record("a.jpg")], 64, "classification", 1.0)
+    for part in (where.resized, where.start, where.extent):
+        assert part.dtype == np.int32
+    # 400 x 200 with the short side at 73, the crop in the middle and room around it.
+    assert where.resized.tolist() == [[73, 146]]
+    assert where.start.tolist() == [[0, 0]] and where.extent.tolist() == [[72, 146]]
+    crop = (0, 0, 400, 200)
+    both = [record("a.jpg"), record("b.jpg", crop=crop)]
+    mixed = resize_windows.plan(both, 64, "classification", 1.0)
+    for part, other in zip(mixed[1:4], where[1:4], strict=True):
+        np.testing.assert_array_equal(part, np.repeat(other, 2, axis=0))
 
 
 def test_animals_become_examples_and_all_else_is_counted():
@@ -321,3 +339,38 @@ def test_animals_of_a_picture_are_no_copies_but_those_of_its_copy_are():
     assert not duplicates.near_copies(made)
     (copies,) = duplicates.exact_copies(made)
     assert [one.example_id for one in copies] == [one.example_id for one in made]
+
+
+def test_animals_of_several_taxa_have_no_label_of_their_picture():
+    """They are kept where no label is asked for."""
+    lineage = Lineage(("Ardeidae", "Ardea"), ("family", "genus"))
+    heron, duck = (
+        Detection("a.jpg", (0, 0, 0.5, 0.5), "animal", None, n, ((name, 1.0),))
+        for n, name in enumerate(("Ardea", "Anas"), 1)
+    )
+    for found, ids in (
+        (listing(heron, duck), []),
+        (listing(heron, dataclasses.replace(heron, index=2)), ["a.jpg#1", "a.jpg#2"]),
+        # A machine's names are no labels.
+        (
+            listing(*(dataclasses.replace(x, confidence=0.9) for x in (heron, duck))),
+            ["a.jpg#1", "a.jpg#2"],
+        ),
+        # COCO has them as categories.
+        (listing(detection("a.jpg", 1, kind="fox"), detection("a.jpg", 2)), []),
+    ):
+        # Another picture, as a file without any animal is an error.
+        whole = dataclasses.replace(found.detections[0], file="z.jpg", index=1)
+        found = listing(*found.detections, whole)
+        records = [
+            dataclasses.replace(record(name), lineage=lineage)
+            for name in ("a.jpg", "z.jpg")
+        ]
+        made = crops.crop(records, found, crops.Options(), ROOT)
+        assert [one.example_id for one in made.records] == [*ids, "z.jpg#1"]
+        assert made.boxes_left_out == ({} if ids else {"mixed": 2})
+        assert ("2 boxes in pictures of several taxa" in made.in_words(0.2)) != bool(
+            ids
+        )
+        nameless = [record("a.jpg"), record("z.jpg")]
+        assert len(crops.crop(nameless, found, crops.Options(), ROOT).records) == 3

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_birds
+from ml_collections import FrozenConfigDict
 from PIL import Image
 
 from hiercam_keras.cam import store
 from hiercam_keras.data import crops, geometry, sources
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import load, whole_pictures
+from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import whole
 
 SURE = 0.9
@@ -290,3 +292,18 @@ def test_prepare_counts_what_is_left_out(config, detections):
     )
     assert "79 boxes of animals below the threshold 0.2" in said
     assert "1 picture without a box of an animal" in said
+
+
+def test_a_run_of_an_earlier_version_has_whole_pictures(config):
+    """Unless the command line names a file."""
+    before = config.to_dict()
+    del before["detections"]
+    for overrides in ({}, {"detections.file": "/x.json"}):
+        now = config.copy_and_resolve_references()
+        now.update_from_flattened_dict(overrides)
+        settings = Settings(
+            mode="predict", config=FrozenConfigDict(now), overrides=overrides
+        )
+        found = settings.config_of(before)
+        assert found.detections.file == overrides.get("detections.file", "")
+        assert found.detections.margin == 0.1
