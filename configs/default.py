@@ -16,7 +16,8 @@ def get_config() -> ConfigDict:
 
     config.data = data = ConfigDict()
     data.source = "image_folder"  # a name in hiercam_keras/data/sources/__init__.py,
-    # or auto: csv_table where a table is given, else image_folder
+    # or auto: csv_table where a table is given; camtrap_dp, darwin_core or inaturalist
+    # where there is such a package, archive or export; else image_folder
     data.root = ""  # where the data are; --data_dir beats it
     data.keep_lineage = ""  # "Animalia/Chordata/Aves" leaves out all else; "": nothing
     data.parts = ()  # inat2021: folders to read; (): bird_train|train_mini|train, val
@@ -24,6 +25,8 @@ def get_config() -> ConfigDict:
     data.table = ""  # csv_table: the CSV file; "": what data.root names or holds
     data.ranks = ()  # rank columns of a table; (): those that names and values tell
     data.lineages = ""  # image_folder: CSV with the column folder and one for each rank
+    # camtrap_dp, darwin_core, inaturalist: with scientific_name in place of folder
+    data.max_unread_share = 0.05  # of a table's rows that may be left out for faults
     data.noun = "object"  # what pictures show, in sentences: "bird", "plant"
     data.homonyms = "error"  # error | keep: one species in two places, two spellings
     data.boxes = boxes = ConfigDict()  # of boxes.csv and of the table's columns
@@ -51,6 +54,11 @@ def get_config() -> ConfigDict:
     choe.size_order = "auto"  # of image_sizes.txt: auto | wh | hw
     choe.box_order = "auto"  # of localization.txt: auto | xyxy | xxyy
     choe.lineages = ""  # CSV: folder, and a column a rank; "": the metadata's labels
+
+    config.detections = detections = ConfigDict()  # boxes of animals, which are cropped
+    detections.file = ""  # --detections: MegaDetector JSON, COCO JSON, Camtrap DP; ""
+    detections.threshold = 0.2  # least confidence of an animal, 0..1
+    detections.margin = 0.1  # on each side, share of the box's longer side
 
     config.augment = augment = ConfigDict()
     augment.horizontal_flip = True
@@ -123,6 +131,10 @@ def get_config() -> ConfigDict:
     cam.score = "auto"  # auto (the rank's own head) | marginal (the finest head)
     cam.num_overlays = 32  # pictures written beside the maps; -1: all
     cam.overlay_format = "jpg"  # jpg | png
+
+    config.predict = predict = ConfigDict()
+    predict.format = "csv"  # csv | camtrap_dp: observations of the package in data_dir
+    # | megadetector: the file of --detections with classifications
 
     config.localize = localize = ConfigDict()
     localize.metadata = ""  # folder as data.choe.metadata; "": the source's own truth

@@ -55,6 +55,11 @@ flags.DEFINE_list(
     "ranks", ["species", "family"], "Ranks that compare sets side by side."
 )
 flags.DEFINE_string("data_dir", None, "Your images: class folders, or a CSV table.")
+flags.DEFINE_string(
+    "detections",
+    None,
+    "Boxes of animals to crop: MegaDetector JSON, COCO JSON or a Camtrap DP package.",
+)
 flags.DEFINE_string("model", None, "What import takes: a .keras file, or a name.")
 flags.DEFINE_string("labels", None, "What its outputs mean: CSV, one row an output.")
 flags.DEFINE_string("workdir", None, "Run folder; default runs/<data>/<rank>/seed<k>.")

@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import logging
 
@@ -105,6 +106,62 @@ class Table:
           ValueError: the text is no number.
         """
         return float(text if self.delimiter == "," else text.replace(",", "."))
+
+
+class Streamed(NamedTuple):
+    """One row of a file that is read row by row.
+
+    Attributes:
+      line: number of its first line, from 1.
+      cells: as they are in the file; empty if there is a fault.
+      fault: why it is no valid row; "" if it is one.
+    """
+
+    line: int
+    cells: list[str]
+    fault: str
+
+
+def stream(
+    lines: Iterable[str], delimiter: str = ",", quote: str = '"'
+) -> Iterator[Streamed]:
+    """Yields the rows of a table of any length; an invalid one does not end it.
+
+    Args:
+      lines: of the file, opened with newline="" and errors="surrogateescape".
+      delimiter: between cells.
+      quote: around cells; "" if there are no quotes, so that each line is a row.
+    """
+    if not quote:
+        for number, line in enumerate(lines, 1):
+            line = line.rstrip("\r\n")
+            if line:
+                yield _checked(number, line.split(delimiter))
+        return
+    reader = csv.reader(lines, delimiter=delimiter, quotechar=quote, strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Streamed(line, [], f"it is no valid CSV: {error}")
+            continue
+        if cells:
+            yield _checked(line, cells)
+
+
+def delimiter_of(header: str) -> str:
+    """The delimiter that divides the line of a header into the most cells."""
+    return max(DELIMITERS, key=header.count)
+
+
+def _checked(line: int, cells: list[str]) -> Streamed:
+    text = "".join(cells)
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        return Streamed(line, [], "it is not UTF-8")
+    return Streamed(line, cells, "")
 
 
 def read(path: str | os.PathLike, exact: bool = False) -> Table:

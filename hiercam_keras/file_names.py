@@ -27,7 +27,10 @@ _MARK = re.compile(r"~[0-9a-f]{12}\Z")
 _MARK_BYTES = 13
 _RESERVED = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 _DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\.|\Z)", re.IGNORECASE)
-_IMAGE = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?|hei[cf]|avif)\Z", re.IGNORECASE)
+# Of an image, or of the n-th animal in one: x.jpg#2.
+_IMAGE = re.compile(
+    r"\.(jpe?g|png|webp|gif|bmp|tiff?|hei[cf]|avif)(#\d+)?\Z", re.IGNORECASE
+)
 
 
 def file_name(text: str, suffix: str = "") -> str:
@@ -47,8 +50,9 @@ def image_path(example_id: str, suffix: str) -> str:
     """Relative path, with slashes, of a file derived from an image.
 
     `a/x.jpg` gives `a/x<suffix>`. Other image formats keep their suffix, because
-    `a/x.jpg` may exist as well: `a/x.png` gives `a/x.png<suffix>`. An id without an
-    image suffix gets a mark.
+    `a/x.jpg` may exist as well: `a/x.png` gives `a/x.png<suffix>`. The second animal of
+    an image, `a/x.jpg#2`, gives `a/x.jpg#2<suffix>`. An id without an image suffix gets
+    a mark.
 
     Args:
       example_id: of the image.

@@ -1,6 +1,7 @@
 """Formats numbers in sentences: counts with nouns, values and intervals."""
 
 import math
+from collections.abc import Iterable
 
 _IRREGULAR = {
     "genus": "genera",
@@ -29,6 +30,12 @@ def plural(noun: str) -> str:
 def count(number: int, noun: str) -> str:
     """A number with its noun: `1 image`, `2 images`, `1 species`."""
     return f"{number} {noun if number == 1 else plural(noun)}"
+
+
+def listed(parts: Iterable[str]) -> str:
+    """Parts of a sentence: `a`, `a and b`, `a, b and c`."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def number(value: float, form: str = "{:.3g}") -> str:

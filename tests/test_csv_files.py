@@ -95,3 +95,19 @@ def test_cells_that_statistics_programs_write_for_missing_are_empty(tmp_path, ca
     assert "6 cells that are NA or NaN are read as empty" in caplog.text
     ours = csv_files.read(tmp_path / "t.csv", exact=True)
     assert next(ours.rows())[1] == {"a": "NA", "b": "NaN", "c": "Nana"}
+
+
+def test_streamed_rows_go_on_after_a_fault():
+    """A quote inside of a cell, bytes that are no text, and blank lines."""
+    lines = ["a,b\n", '"1\n', '2",x\n', '"3"y,z\n', "\n", "4,\udce4\n", "5,6"]
+    rows = list(csv_files.stream(lines))
+    assert [(row.line, row.cells) for row in rows if not row.fault] == [
+        (1, ["a", "b"]),
+        (2, ["1\n2", "x"]),
+        (7, ["5", "6"]),
+    ]
+    assert [row.line for row in rows if row.fault] == [4, 6]
+    assert rows[3].fault == "it is not UTF-8"
+    plain = list(csv_files.stream(['a\t"b\r\n', "\n", "c\td"], "\t", ""))
+    assert [row.cells for row in plain] == [["a", '"b'], ["c", "d"]]
+    assert csv_files.delimiter_of("a\tb,c\td\n") == "\t"

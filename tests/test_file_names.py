@@ -75,6 +75,8 @@ def test_all_of_them_fit_on_one_disk(tmp_path_factory, texts):
         ("my birds/IMG.2020.01.jpg", "my birds/IMG.2020.01"),
         ("DSC_0001.jpg", "DSC_0001"),
         ("Grünfink é.jpg", "Grünfink é"),
+        ("a/x.jpg#2", "a/x.jpg#2"),
+        ("x.JPG#12", "x.JPG#12"),
     ],
 )
 def test_ordinary_names_stay_readable(example_id, stem):

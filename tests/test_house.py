@@ -71,7 +71,8 @@ ROOMS = {
     "signals": set(),
     "runtime": set(),
     "taxonomy": set(),
-    "data": {"birds", "taxonomy"},
+    "exchange": {"taxonomy"},
+    "data": {"birds", "exchange", "taxonomy"},
     "models": set(),
     "training": {"models", "multihost"},
     "cam": {"taxonomy", "models"},
@@ -85,6 +86,7 @@ ROOMS = {
     "modes": {
         "birds",
         "evaluation",
+        "exchange",
         "taxonomy",
         "data",
         "models",

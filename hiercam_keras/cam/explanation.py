@@ -27,7 +27,8 @@ class Explanation:
         is 0.
       trivial: bool (B, K): the target is trivial (a step into an only child), so cam is
         0.
-      rows, rivals: int32 (B, K), target and opposing rows of `space`; -1 for none.
+      rows, rivals: int32 (B, K), target and opposing rows of `space`; -1 for no
+        opposing row, and the root's row as the target of a step that was not asked.
       titles: short names of the K targets.
       method, layer: names of the CAM method and the explained layer.
       space: the rows and labels that scores refer to.
@@ -79,19 +80,25 @@ class Explanation:
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
-        """int32 (B, K): the label of the target taxon at its rank."""
+        """int32 (B, K): the label of the target taxon at its rank; -1 if none."""
         starts = np.array([group.start for group in self.space.groups])
-        return (self.rows - starts[self.space.group_of[self.rows]]).astype(np.int32)
+        labels = self.rows - starts[self.space.group_of[self.rows]]
+        return np.where(self.rows == 0, -1, labels).astype(np.int32)
 
     @functools.cached_property
     def ranks(self) -> tuple[str, ...]:
         """The rank of each of the K targets."""
-        return tuple(self.space.rank_label(row)[0] for row in self.rows[0])
+        # Without a row in any image it is a step, "step-genus", see `targets.UNKNOWN`.
+        return tuple(
+            self.space.rank_label(row)[0] if row else title.removeprefix("step-")
+            for row, title in zip(self.rows.max(0), self.titles, strict=True)
+        )
 
     @functools.cached_property
     def names(self) -> list[list[str]]:
-        """Display names of the target taxa, B lists of K."""
-        return [[self.space.name(row) for row in rows] for rows in self.rows]
+        """Display names of the target taxa, B lists of K; "" for none."""
+        rows = np.where(self.rows == 0, -1, self.rows)
+        return [[self.space.name(row) for row in one] for one in rows]
 
     @functools.cached_property
     def rival_names(self) -> list[list[str]]:

@@ -97,13 +97,20 @@ class Writer:
             for example_id in shard
         ]
 
-    def add(self, example_ids: Sequence[str], explanation, geometry=None) -> None:
+    def add(
+        self,
+        example_ids: Sequence[str],
+        explanation,
+        geometry=None,
+        more: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         """Adds maps, and writes every shard that is complete.
 
         Args:
           example_ids: of the first rows of the explanation; other rows are padding.
           explanation: an `Explanation`, or an object with its attributes.
           geometry: (B, 7), see data/geometry.py; stored as NaN if None.
+          more: further arrays of B rows by name, the same names in every call.
 
         Raises:
           UserError: an id is not in the store, there are more ids than maps, or a shard
@@ -113,7 +120,7 @@ class Writer:
             raise UserError(
                 f"{len(example_ids)} example ids for {len(explanation.cams)} maps"
             )
-        columns = _columns(explanation, geometry)
+        columns = {**_columns(explanation, geometry), **(more or {})}
         self._ranks = self._ranks or tuple(explanation.ranks)
         for i, example_id in enumerate(example_ids):
             row = {name: column[i] for name, column in columns.items()}

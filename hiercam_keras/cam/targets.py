@@ -13,7 +13,8 @@ have the score z_c each, and no steps, paths, marginals or log_probability. The 
 a class of a one-logit head is its log-odds, z for class 1 and -z for class 0.
 
 A taxon is None (the predicted one, selected on the device in the same pass), a label, a
-display name or lineage path, or a sequence of labels or names, one for each image.
+display name or lineage path, or a sequence of labels or names, one for each image. In
+an array of labels for `step`, UNKNOWN marks an image without a taxon at the rank.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
 
 Taxon = None | int | str | Sequence
+UNKNOWN = -1  # as a label: the model has no taxon for the image at this rank
 
 # Selection of the target row.
 GIVEN, BEST, ANCESTOR = 0, 1, 2
@@ -116,7 +118,8 @@ def step(rank: str, taxon: Taxon = None) -> Target:
 
     A step into an only child is 0, and the result marks it as `trivial`. With
     `taxon=None` the child is the ancestor at `rank` of the predicted leaf, so that
-    steps of several ranks form one path.
+    steps of several ranks form one path. For an image with the label UNKNOWN nothing
+    is asked: its target is `trivial` and its label is UNKNOWN.
     """
     return Target("step", rank, taxon)
 
@@ -317,6 +320,11 @@ def _encode_one(target: Target, space: ScoreSpace, batch: int) -> tuple:
     elif is_step and target.against == "leaf":
         leaves = _labels(target.taxon, space.finest, space, batch)
         pick, row = GIVEN, space.ancestors[leaves, space.ranks.index(target.rank)]
+    elif is_step and isinstance(target.taxon, np.ndarray):
+        # The root is its own parent and only child, so its step is trivial.
+        known = target.taxon != UNKNOWN
+        taxa = np.where(known, target.taxon, 0)
+        pick, row = GIVEN, np.where(known, _rows(taxa, target, space, score, batch), 0)
     else:
         pick, row = GIVEN, _rows(target.taxon, target, space, score, batch)
         _check_contrast(target, space, row, against, other)

@@ -48,15 +48,16 @@ def of(
       reduce: whether JPEG files may be decoded at 1/2, 1/4 or 1/8.
     """
     stored = _stored(where.original[indices]).astype(np.int64)
-    resized = where.resized[indices].astype(np.int64)
-    enough = (stored // np.maximum(resized, 1)).min(axis=1)
+    resized = where.resized[indices].astype(np.float64)
+    least = np.maximum(np.ceil(resized), 1).astype(np.int64)
+    enough = (stored // least).min(axis=1)
     scales = np.array(decode.REDUCTIONS)
     fits = scales <= np.maximum(enough, 1)[:, None] if reduce else scales == 1
     branch = np.broadcast_to(fits, (len(stored), len(scales))).argmax(axis=1)
     span = stored / scales[branch][:, None]
     step = span / resized  # decoded pixels from one output pixel to the next
     reach = np.maximum(step, 1.0)  # of the kernel, see `pipeline_window`
-    begin = where.start[indices].astype(np.int64) + first
+    begin = where.start[indices] + first
     low = np.floor((begin + 0.5) * step - reach).astype(np.int64) - _MARGIN
     high = np.ceil((begin + count - 0.5) * step + reach).astype(np.int64) + _MARGIN
     low = np.maximum(low, 0)

@@ -24,6 +24,7 @@ class PrepareReport:
       changed: files with another size or time than in the index.
       removed: files of the index that no longer exist.
       index_dir: folder of the index and the copies; None without an index.
+      left_out: table of the rows and pictures left out, with reasons; or None.
     """
 
     counts: Mapping[str, int]
@@ -34,6 +35,7 @@ class PrepareReport:
     changed: int = 0
     removed: int = 0
     index_dir: Path | None = None
+    left_out: Path | None = None
 
     @property
     def num_files(self) -> int:
@@ -56,6 +58,8 @@ class PrepareReport:
         if self.ignored:
             kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(self.ignored.items()))
             lines.append(f"Passed by: {kinds}.")
+        if self.left_out:
+            lines.append(f"Each row and picture passed by: {self.left_out}")
         if self.converted:
             kinds = Counter(reason for _, reason in self.converted).most_common(_SHOWN)
             lines.append(
@@ -84,6 +88,10 @@ class PrepareReport:
         unreadable = tuple(sorted([*self.unreadable, *more]))
         counts = {**self.counts, "unreadable": len(unreadable)}
         return dataclasses.replace(self, unreadable=unreadable, counts=counts)
+
+    def with_rows(self, left_out: Path | None) -> "PrepareReport":
+        """The report with the table of the rows left out."""
+        return dataclasses.replace(self, left_out=left_out)
 
 
 def of(

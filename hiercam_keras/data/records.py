@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hiercam_keras.exchange.detections import Detection
     from hiercam_keras.taxonomy.lineage import Lineage
 
 Box = tuple[float, float, float, float]
@@ -30,6 +31,10 @@ class Record:
       pixels: digest of all pixels, for images that may have a copy; else empty.
       group: what the image was taken in (deployment, event, observation, specimen,
         burst); images of a group are in one split. None: in no group.
+      crop: (x0, y0, x1, y1) in pixels of the original as displayed: the example is
+        this part of it. Sizes, boxes, masks and geometry are those of the original.
+        None: the whole image.
+      detection: that the crop was made of, see `crops`.
       taken: time by the camera's clock, in ISO form; "" if unknown (`capture`).
       camera: what took it; "" if unknown.
     """
@@ -46,5 +51,7 @@ class Record:
     dhash: str = ""
     pixels: str = ""
     group: str | None = None
+    crop: Box | None = None
+    detection: "Detection | None" = None
     taken: str = ""
     camera: str = ""

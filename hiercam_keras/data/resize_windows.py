@@ -5,6 +5,7 @@ is the model's input; with random crops it is larger and contains all of them, s
 window serves every epoch and can be kept in memory.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,10 +24,14 @@ ROUNDING = 0.5017
 class Windows(NamedTuple):
     """Windows of N images; all arrays are int32 (N, 2) and ordered height, width.
 
+    Of examples that are a crop of their image, only the crop is resized to the usual
+    size: the whole image then has a `resized` that is no whole number. With such
+    examples `resized` and `start` are float64.
+
     Attributes:
       original: size of the original as displayed, pixels.
       resized: size of the whole image after resizing.
-      start: top and left of the window in the resized image.
+      start: top and left of the window in the resized whole image.
       extent: height and width of the window.
       size: side of the model input.
     """
@@ -60,13 +65,28 @@ def plan(
     """
     original = np.array([(r.height, r.width) for r in records], np.int32)
     original = original.reshape(-1, 2)
+    cropped = any(record.crop for record in records)
+    # Top, left, height, width of the part that is resized.
+    parts = np.array([_part(r) for r in records], float if cropped else np.int32)
+    corner, extent = parts.reshape(-1, 2, 2).swapaxes(0, 1)
     resized = np.array(
-        [geometry.resized_shape(w, h, size, layout)[::-1] for h, w in original],
+        [geometry.resized_shape(w, h, size, layout)[::-1] for h, w in extent],
         np.int32,
     ).reshape(-1, 2)
     center = (resized - size) // 2
     reach = np.minimum(np.floor(center * crop_jitter), size).astype(np.int32)
-    return Windows(original, resized, center - reach, size + 2 * reach, size)
+    start = center - reach
+    if cropped:
+        scale = resized / extent
+        resized, start = original * scale, start + corner * scale
+    return Windows(original, resized, start, size + 2 * reach, size)
+
+
+def _part(record: Record) -> tuple[float, float, float, float]:
+    if record.crop is None:
+        return 0, 0, record.height, record.width
+    x0, y0, x1, y1 = record.crop
+    return y0, x0, y1 - y0, x1 - x0
 
 
 def read(
@@ -97,8 +117,8 @@ def read(
     Raises:
       decode.BadImage: with the reason why there are no pixels.
     """
-    height, width = (int(side) for side in windows.resized[index])
-    least = (width, height)
+    height, width = (float(side) for side in windows.resized[index])
+    least = (math.ceil(width), math.ceil(height))
     facts, image = decode.examine(path, least if reduce else None)
     tall, wide = _span(facts, image, least)
     begin = windows.start[index] + first
@@ -106,7 +126,7 @@ def read(
     top, bottom = (float(edge) * tall / height for edge in (begin[0], end[0]))
     left, right = (float(edge) * wide / width for edge in (begin[1], end[1]))
     box = (left, top, min(right, image.width), min(bottom, image.height))
-    size = (int(end[1] - begin[1]), int(end[0] - begin[0]))
+    size = (round(end[1] - begin[1]), round(end[0] - begin[0]))
     image = image.resize(size, Image.Resampling.BILINEAR, box)
     for mirrored, method in zip(flip, _FLIPS, strict=True):
         image = image.transpose(method) if mirrored else image

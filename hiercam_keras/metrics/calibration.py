@@ -4,11 +4,13 @@ Steps between ranks use probabilities, so calibration is measured at every rank,
 temperature can be fitted on the validation split (Guo et al. 2017, arXiv:1706.04599).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import scipy.optimize
 
+from hiercam_keras.metrics.classification import wilson_interval
 from hiercam_keras.taxonomy.scores import log_softmax, softmax
 
 TEMPERATURE_RANGE = (0.05, 20.0)  # limits of the search of `fit_temperature`
@@ -60,6 +62,50 @@ def reliability(
         "count": count,
         "confidence": means[0],
         "accuracy": means[1],
+    }
+
+
+def points(table: Mapping[str, np.ndarray], least: int = 10) -> dict[str, np.ndarray]:
+    """The points of a reliability curve: bins with at least `least` images.
+
+    Neighboring bins are joined, from the low end on; a remainder of fewer images joins
+    the last point.
+
+    Args:
+      table: of `reliability`.
+      least: images of a point.
+
+    Returns:
+      count, confidence and accuracy (means), and low and high (the accuracy's 95 %
+      Wilson interval), each (points,); no points for fewer images in all.
+    """
+    count = table["count"]
+    starts, held = [], least
+    for place, number in enumerate(count):
+        if held >= least:
+            starts.append(place)
+            held = 0
+        held += number
+    if held < least:
+        starts.pop()
+    if not starts:
+        none = np.array([])
+        return dict.fromkeys(("count", "confidence", "accuracy", "low", "high"), none)
+    total = np.add.reduceat(count, starts)
+    confidence, right = (
+        np.add.reduceat(np.where(count > 0, count * table[name], 0.0), starts)
+        for name in ("confidence", "accuracy")
+    )
+    right = np.rint(right)
+    low, high = wilson_interval(right, total)
+    accuracy = right / total
+    return {
+        "count": total,
+        "confidence": confidence / total,
+        "accuracy": accuracy,
+        # Rounding may put an end on the other side of an accuracy of 0 or 1.
+        "low": np.minimum(low, accuracy),
+        "high": np.maximum(high, accuracy),
     }
 
 

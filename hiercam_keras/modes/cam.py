@@ -10,15 +10,14 @@ from absl import logging
 from hiercam_keras import file_names, multihost, runtime, tables, wording, workdir
 from hiercam_keras.cam import map_scale, store, targets
 from hiercam_keras.cam.base_explainer import BaseExplainer
-from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.question import PREDICTED, TRUE
-from hiercam_keras.modes import faithful, overlays, sanity
+from hiercam_keras.modes import detected, faithful, overlays, sanity
 from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.predict import photo_loader
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.report import overlay, photo_figure
+from hiercam_keras.report import overlay, photo_figure, whole
 from hiercam_keras.report.schema import ONLY_CHILD
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
@@ -31,7 +30,7 @@ def run(settings: Settings) -> str:
     (this,) = find_runs(settings, [settings.rank])
     config = config_of(settings, this)
     if settings.image:
-        records = photos.load_photos(settings.image, config.data.get("cache_dir"))
+        records = detected.load_photos(settings, config)
         data = RunData(this, config, this.taxonomy(), None, None)
     else:
         data = open_run(settings, this)
@@ -121,6 +120,9 @@ def _explain_photos(
                     method,
                     asked=None if asked is None else (rank, asked),
                     scale=settings.config.report.scale,
+                    picture=None
+                    if record.crop is None
+                    else detected.whole_picture(record, batch.geometry[number]),
                 )
                 lines.append(text)
     return "\n\n".join(lines)
@@ -135,6 +137,7 @@ def explain_photo(
     method: str,
     asked: tuple[str, int] | None = None,
     scale: str = map_scale.MAP,
+    picture: whole.Picture | None = None,
 ) -> str:
     """Writes the figure of one photo and returns the predicted lineage as text.
 
@@ -148,6 +151,7 @@ def explain_photo(
       method: a CAM method.
       asked: rank and label of a named taxon.
       scale: of the heat of a row of the figure, see `map_scale.show_row`.
+      picture: the whole picture of a crop; None where the image is all of it.
     """
     space = explain.space
     taxonomy = space.taxonomy
@@ -183,6 +187,7 @@ def explain_photo(
         ),
         title=Path(record.example_id).name,
         scales=photo_figure.RowScales(own.top, chosen.top),
+        whole=picture,
     )
     text = tables.format_table(("rank", "predicted", "probability", "true"), rows)
     if asked:
@@ -190,7 +195,11 @@ def explain_photo(
         file = file_names.flat_name(record.example_id, ".png", taxon=name)
         other, place = path.with_name(file), last + 1
         flat = bool(result.degenerate[0, place])
-        drawn = overlay.overlay(image, others[1].heat[0], degenerate=flat)
+        heat = others[1].heat[0]
+        if picture is None:
+            drawn = overlay.overlay(image, heat, degenerate=flat)
+        else:
+            drawn = whole.draw(picture, heat, flat)
         overlay.save_image(other, drawn)
         share = float(result.probabilities[0, place])
         text += f"\nasked for {name} (probability {share:.3f}): {other}"

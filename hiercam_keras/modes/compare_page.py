@@ -10,7 +10,6 @@ import numpy as np
 
 from hiercam_keras import runtime, tables, wording
 from hiercam_keras.cam import map_scale, store
-from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.metrics.coherence import COHERENT, INCOHERENT
 from hiercam_keras.modes import (
@@ -215,7 +214,7 @@ def _pictures(
     position = {example_id: i for i, example_id in enumerate(table.example_ids)}
     of_steps = {record.example_id: i for i, record in enumerate(steps.records)}
     areas, agreement = table.pictures["object_area"], table.pictures["agreement"]
-    credits = read_credits(data.source.root)
+    credits = data.source.credits()
     evidence = data.source.evidence or {}
     scale = settings.config.report.scale
     size = min(32, len(records))

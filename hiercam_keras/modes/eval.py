@@ -9,7 +9,7 @@ import numpy as np
 
 from hiercam_keras import file_names, runtime, tables, wording
 from hiercam_keras.metrics import classification, clusters, hierarchy, resampling
-from hiercam_keras.modes import eval_calibration, eval_hierarchy
+from hiercam_keras.modes import detected, eval_calibration, eval_hierarchy
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.multi_rank import write_paths
 from hiercam_keras.modes.settings import Settings
@@ -66,7 +66,11 @@ def run(settings: Settings) -> str:
     ]
     if trust:
         lines.append(tables.format_table(eval_calibration.HEADER, trust))
-        lines += filter(None, [eval_calibration.limit_sentence(trust)])
+        told = (
+            eval_calibration.few_sentence(trust),
+            eval_calibration.limit_sentence(trust),
+        )
+        lines += filter(None, told)
     else:
         lines.append("no calibration: the labels are independent sigmoids")
     if len(rows) > 1:
@@ -166,7 +170,8 @@ def write_tables(
             _write_rank(folder, rank, truth[known], predicted[known], taxonomy)
     tables.write_csv(folder / "accuracy.csv", HEADER, rows)
     cells = list(zip(*columns.values(), strict=True))
-    tables.write_csv(folder / "predictions.csv", tuple(columns), cells)
+    table = detected.with_boxes(tuple(columns), cells, data.source.records)
+    tables.write_csv(folder / "predictions.csv", *table)
     _write_mistakes(folder / "mistakes.csv", found, taxonomy)
     return rows
 

@@ -1,7 +1,8 @@
 """Calibration of a model's probabilities at every rank, as tables and a figure.
 
 One temperature for each rank is fitted on the validation split, never on the reported
-split. The tables have the measures before and after temperature scaling.
+split, and only on `MIN_IMAGES` or more. The tables have the measures before and after
+temperature scaling.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import file_names, tables, workdir
+from hiercam_keras import file_names, tables, wording, workdir
 from hiercam_keras.metrics import calibration
 from hiercam_keras.report import reliability
 
@@ -26,8 +27,11 @@ HEADER = (
     "ece_scaled",
     "nll_scaled",
     "brier_scaled",
+    "val_images",  # that the temperature was fitted on, or that were too few
 )
 BINS = 15  # of equal width in confidence
+MIN_IMAGES = 10  # of a fitted temperature, and of a point of the curve
+FEW_IMAGES = 30  # up to which a sentence says what a temperature rests on
 
 
 def write(
@@ -53,7 +57,8 @@ def write(
     for rank, scores in logits.items():
         truth = labels[rank]
         temperature = None
-        if val_logits is not None and len(val_labels[rank]):
+        val_images = 0 if val_labels is None else len(val_labels[rank])
+        if val_images >= MIN_IMAGES:
             temperature = calibration.fit_temperature(
                 val_logits[rank], val_labels[rank]
             )
@@ -73,9 +78,21 @@ def write(
                 *(before[name] for name in ("ece", "nll", "brier")),
                 temperature,
                 *(after[name] for name in ("ece", "nll", "brier")),
+                val_images,
             ]
         )
-        panels.append(reliability.Panel(rank, before["ece"], after["ece"], bins))
+        points = {name: calibration.points(bins[name], MIN_IMAGES) for name in bins}
+        panels.append(
+            reliability.Panel(
+                rank,
+                before["ece"],
+                after["ece"],
+                bins,
+                points,
+                len(truth),
+                MIN_IMAGES,
+            )
+        )
         name = file_names.file_name(f"reliability_{rank}", ".csv")
         _write_bins(folder / name, bins)
     tables.write_csv(folder / "calibration.csv", HEADER, rows)
@@ -83,6 +100,25 @@ def write(
     workdir.write_json(folder / "calibration.json", {"bins": BINS, "ranks": about})
     reliability.save_reliability(folder / "reliability.png", panels)
     return rows
+
+
+def sentences(rows: list[list[Any]]) -> tuple[str, str]:
+    """What limits the temperatures, see the functions below; "" for nothing."""
+    return few_sentence(rows), limit_sentence(rows)
+
+
+def few_sentence(rows: list[list[Any]]) -> str:
+    """A sentence on temperatures of few validation images, or none; "" without."""
+    at, val = HEADER.index("temperature"), HEADER.index("val_images")
+    few = [f"{row[val]} ({row[0]})" for row in rows if 0 < row[val] < FEW_IMAGES]
+    if not few:
+        return ""
+    missing = [row[0] for row in rows if row[val] and row[at] is None]
+    text = f"Few validation images to fit a temperature on: {', '.join(few)}."
+    if missing:
+        ranks = wording.listed(missing)
+        text += f" There is none at {ranks}: it takes {MIN_IMAGES} images."
+    return text
 
 
 def limit_sentence(rows: list[list[Any]]) -> str:

@@ -12,7 +12,6 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import runtime, tables, wording, workdir
-from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.question import PREDICTED, TRUE
 from hiercam_keras.metrics.resampling import MIN_GROUPS
@@ -43,13 +42,14 @@ def run(settings: Settings) -> str:
     runtime.start(config.seed, config.model.dtype, devices)
     network = networks.load(data.run, config)
     finest = network.finest
+    _check_steps(network, data)
     ranks = choices(data.taxonomy, finest)
     settings = _with_known_pictures(settings, data, finest)
     evidence = guide_evidence.collect(
         network, data, settings.split, ranks, fields.patch
     )
     planted = data.source.evidence or {}
-    credits = read_credits(data.source.root)
+    credits = data.source.credits()
     scale = settings.config.report.scale
     pages = Pages(evidence, planted, credits, fields, scale)
     chosen = _chosen(settings, pages)
@@ -73,6 +73,16 @@ def run(settings: Settings) -> str:
         _write_check(out / "check.csv", checked)
     lines = [*content.sentences, f"{wording.count(len(chosen), 'page')}: {path}"]
     return "\n".join(lines)
+
+
+def _check_steps(network: networks.Network, data: RunData) -> None:
+    """A UserError if nothing is chosen among siblings."""
+    if network.finest in network.independent:
+        raise UserError(
+            f"--mode=guide shows what chooses a taxon among its siblings, and the "
+            f"labels of {data.run.path} are independent of each other (sigmoids): none "
+            "is chosen. Use --mode=cam for maps of a label, or --mode=compare."
+        )
 
 
 def _with_known_pictures(settings: Settings, data: RunData, rank: str) -> Settings:
@@ -161,12 +171,7 @@ def _sentences(
         f"Made of {wording.count(count, 'picture')} {seen}, which tells a taxon "
         f"from its siblings in: {told}."
     )
-    finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
-    every = data.records(split) if data.may_lack_taxa else evidence.records
-    blind = data.unanswerable(
-        every, [finest], then="are left out at every rank: a guide needs whole lineages"
-    )
-    sentences = [first, *filter(None, [blind])]
+    sentences = [first, *filter(None, [_reach(data, evidence, split)])]
     off = np.stack([evidence.of("off_object", rank) for rank in evidence.ranks])
     known = off[np.isfinite(off)]
     if known.size:
@@ -181,6 +186,27 @@ def _sentences(
     if checked:
         sentences.append(naming_sentence(checked))
     return tuple(sentences)
+
+
+def _reach(data: RunData, evidence: guide_evidence.Evidence, split: str) -> str:
+    """A sentence on pictures that do not count at every rank; "" without."""
+    if not data.may_lack_taxa:
+        finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
+        return data.unanswerable(evidence.records, [finest])
+    every = data.records(split)
+    known = {
+        rank: int((data.labels(every, rank) >= 0).sum()) for rank in evidence.ranks
+    }
+    if all(count == len(every) for count in known.values()):
+        return ""
+    parts = [f"the {rank} of {count}" for rank, count in known.items()]
+    knows = wording.listed(parts)
+    lost = len(every) - known[evidence.ranks[0]]
+    rest = f" {lost} of no known taxon are left out." if lost else ""
+    return (
+        f"Of {wording.count(len(every), 'picture')}, the network knows {knows}: a "
+        f"picture counts down to the finest of its taxa that the network knows.{rest}"
+    )
 
 
 def _share(answers: np.ndarray) -> str:

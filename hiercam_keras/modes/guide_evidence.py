@@ -2,7 +2,8 @@
 
 For each image and each rank: the step map of its true taxon (evidence for this taxon
 among its siblings), the window with the most energy, the probability of the taxon
-within its parent, and the distribution of the energy over the object.
+within its parent, and the distribution of the energy over the object. The steps of an
+image end at the finest rank at which the network knows its taxon.
 """
 
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Evidence:
       taxonomy: of the model.
       maps: the store of the step maps.
       within: (N, labels) by rank: probability of each taxon within the true parent; 0
-        for taxa with another parent.
+        for taxa with another parent, and for images with an unknown taxon.
       parts: names of the measured parts.
       table: measures by step, named by its rank: "window" (5), which is x0, y0, x1, y1
         in 0..1 of the model's input and the share of energy inside; "off_object", 1 if
@@ -49,11 +50,12 @@ class Evidence:
     table: Table
 
     def labels(self, rank: str) -> np.ndarray:
-        """(N,) true labels."""
+        """(N,) true labels; -1 for images without a known taxon at the rank."""
         return self.table.of("true", rank)
 
     def blank(self, rank: str) -> np.ndarray:
-        """bool (N,): the map is degenerate, or the taxon has no siblings."""
+        """bool (N,): the map is degenerate, or there is no step: the taxon is unknown
+        or has no siblings."""
         return self.table.of("degenerate", rank) | self.table.of("trivial", rank)
 
     def of(self, name: str, rank: str) -> np.ndarray:
@@ -61,20 +63,23 @@ class Evidence:
         return np.where(self.blank(rank), np.nan, self.table.of(name, rank))
 
     def sure(self, rank: str) -> np.ndarray:
-        """(N,): probability of the true taxon within its parent."""
-        every = np.arange(len(self.records))
-        return self.within[rank][every, self.labels(rank)]
+        """(N,): probability of the true taxon within its parent; NaN if unknown."""
+        labels = self.labels(rank)
+        chances = self.within[rank][np.arange(len(labels)), labels]
+        return np.where(labels < 0, np.nan, chances)
 
     def chosen(self, rank: str) -> np.ndarray:
-        """bool (N,): the true taxon has siblings."""
+        """bool (N,): the true taxon is known and has siblings."""
+        labels = self.labels(rank)
         alone = [
             self.taxonomy.is_only_child(rank, label)
             for label in range(self.taxonomy.num_labels(rank))
         ]
-        return ~np.array(alone)[self.labels(rank)]
+        return (labels >= 0) & ~np.array(alone)[labels]
 
     def right(self, rank: str) -> np.ndarray:
-        """bool (N,): the true taxon is the most probable among its siblings."""
+        """bool (N,): the true taxon is the most probable among its siblings; False if
+        unknown."""
         return self.within[rank].argmax(1) == self.labels(rank)
 
 
@@ -83,17 +88,23 @@ def collect(
 ) -> Evidence:
     """Computes missing step maps and measures all of them.
 
+    Images of which the network knows no taxon at any rank are left out.
+
     Args:
       network: of the run.
       data: the run's images.
       split: of the images to use.
-      ranks: that the steps lead to.
+      ranks: that the steps lead to, coarse to fine.
       patch: side of the window as a fraction of the image side.
+
+    Raises:
+      UserError: the network knows no taxon of any image.
     """
     finest = network.finest
     records = data.records(split)
-    for rank in ranks:
-        records = known_records(data, records, rank)
+    data.check_known(split, ranks)
+    # A taxon is known only if all taxa above it are.
+    records = known_records(data, records, ranks[0])
     folder, _ = store_maps(
         network,
         data,
@@ -101,7 +112,7 @@ def collect(
         records,
         targets.path(ranks=ranks),
         "path:true:" + "+".join(ranks) + ":steps",
-        lambda batch: targets.path(batch.labels[finest], ranks),
+        lambda batch: [targets.step(rank, batch.labels[rank]) for rank in ranks],
     )
     reader = store.open(folder)
     with data.loader(split) as loader:
@@ -158,11 +169,13 @@ def _off_object(maps: Maps) -> np.ndarray:
 def _within(
     chances: np.ndarray, labels: np.ndarray, taxonomy: Taxonomy, finest: str, rank: str
 ) -> np.ndarray:
-    """Probabilities (N, labels) at a rank, normalized over taxa of the true parent."""
+    """Probabilities (N, labels) at a rank, normalized over taxa of the true parent; 0
+    for images with the label -1."""
     mass = marginal_probabilities(chances, taxonomy, finest, rank)
     depth = taxonomy.ranks.index(rank)
     if depth:
         above = taxonomy.parents(rank, taxonomy.ranks[depth - 1])
         mass = np.where(above[None] == above[labels][:, None], mass, 0.0)
+    mass = np.where(labels[:, None] < 0, 0.0, mass)
     total = mass.sum(1, keepdims=True)
     return np.divide(mass, total, out=np.zeros_like(mass), where=total > 0)

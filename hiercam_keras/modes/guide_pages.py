@@ -46,7 +46,7 @@ class Pages:
         for rank in self.evidence.ranks:
             prefixes = self.taxonomy.prefixes(rank)
             present = np.unique(self.evidence.labels(rank))
-            known += [(prefixes[label], rank, int(label)) for label in present]
+            known += [(prefixes[i], rank, int(i)) for i in present if i >= 0]
         return [(rank, label) for _, rank, label in sorted(known)]
 
     def rows(self, rank: str, label: int) -> np.ndarray:
@@ -193,15 +193,17 @@ class Pages:
         entry = self.evidence.maps.get(record.example_id)
         seen = geometry.Geometry.from_row(entry.geometry)
         image = self._image(row)
-        scale = np.array([image.width / seen.width, image.height / seen.height] * 2)
-        whole = seen.to_original(np.array([0.0, 0.0, seen.size, seen.size])) * scale
+        x0, y0, x1, y1 = record.crop or (0, 0, seen.width, seen.height)
+        corner = np.array([x0, y0] * 2)
+        scale = np.array([image.width / (x1 - x0), image.height / (y1 - y0)] * 2)
+        whole = seen.to_original(np.array([0.0, 0.0, seen.size, seen.size]))
         box = self.evidence.table.of("window", rank)[row, :4]
-        inner = seen.to_original(box * seen.size) * scale
+        inner = seen.to_original(box * seen.size)
         return Patch(
             example_id=record.example_id,
             name=record.lineage.display_name(record.lineage.ranks[-1]),
-            crop=_cut(image, inner),
-            picture=_cut(image, whole),
+            crop=_cut(image, (inner - corner) * scale),
+            picture=_cut(image, (whole - corner) * scale),
             heatmap=heat,
             remark=remark,
             box=tuple(float(value) for value in box),
@@ -210,9 +212,16 @@ class Pages:
         )
 
     def _image(self, row: int) -> Image.Image:
+        """The picture, or the part of it that the record is, at a lower resolution."""
         if row not in self._read:
-            with Image.open(self.evidence.records[row].path) as file:
+            record = self.evidence.records[row]
+            with Image.open(record.path) as file:
                 image = decode.to_rgb(file)
+            if record.crop:
+                # The file may be a smaller copy.
+                across, down = image.width / record.width, image.height / record.height
+                edges = zip(record.crop, (across, down) * 2, strict=True)
+                image = image.crop([round(edge * scale) for edge, scale in edges])
             image.thumbnail((2 * _SIDE, 2 * _SIDE))
             self._read[row] = image
             if len(self._read) > 64:

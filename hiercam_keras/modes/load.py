@@ -15,7 +15,7 @@ from hiercam_keras import multihost, wording
 from hiercam_keras.data import geometry, loader, sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import imported, unseen
+from hiercam_keras.modes import detected, imported, unseen
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs import truth as truths
@@ -34,10 +34,17 @@ def data_name(settings: Settings) -> str | None:
     return settings.config.name if named else None
 
 
-def load_source(config: Any, data_dir: str | None) -> Any:
-    """The images of a config, readable ones only; makes embedded data if missing."""
+def load_source(config: Any, data_dir: str | None, unlabelled: bool = False) -> Any:
+    """The images of a config, readable ones only; makes embedded data if missing.
+
+    With `unlabelled` those without a lineage, too, of packages, archives and exports.
+    With `config.detections` the images are crops of animals, see `data.crops`.
+    """
     with multihost.primary_first("data"):
-        return sources.load(config.data, data_dir or None, name=config.name)
+        source = sources.load(
+            config.data, data_dir or None, name=config.name, unlabelled=unlabelled
+        )
+        return detected.of_source(source, config)
 
 
 def taxonomy_of(source: Any, config: Any) -> Taxonomy:
@@ -300,7 +307,7 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
         split = imported.split_of(settings, config, source.records)
         return RunData(run, config, run.taxonomy(), source, split)
     source = _load_images(settings.data_dir, run, config)
-    split = splits.load(run.path / "split")
+    split = detected.split_of(splits.load(run.path / "split"), source.records)
     new = split.unknown(source.records)
     if new:
         logging.info(

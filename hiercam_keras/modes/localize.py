@@ -6,7 +6,7 @@ the best threshold on the reported split (an oracle). Each combination of rank, 
 and layer has its own folder.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from hiercam_keras import runtime, tables, wording
 from hiercam_keras.cam import heatmaps, profiles, store
 from hiercam_keras.data import decode
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import localize_tables, localize_truth
-from hiercam_keras.modes.load import RunData, find_runs, open_run
+from hiercam_keras.modes import detected, localize_coco, localize_tables, localize_truth
+from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.localize_question import folder_of, in_words, target_name
 from hiercam_keras.modes.localize_scoring import Scored, score_store
 from hiercam_keras.modes.localize_truth import Marked
@@ -28,12 +28,24 @@ from hiercam_keras.report import localization as figures
 from hiercam_keras.runs import network as networks
 from hiercam_keras.taxonomy.tree import Taxonomy
 
+ORACLE = (
+    "oracle: the threshold is the best one for the reported images themselves, so the "
+    "value is an upper bound for new images"
+)
+CONTROL = (
+    "center_gaussian: the same for a Gaussian in the middle of every image, which "
+    "ignores the image"
+)
+# By where the threshold is from.
+_MARKS = {"val": "chosen on val", "oracle": "oracle: best for these images"}
+
 
 def run(settings: Settings) -> str:
     """Scores the maps of a run's split or of localize.maps; returns the report."""
     if settings.config.localize.maps:
         return _score_given(settings)
     (this,) = find_runs(settings, [settings.rank])
+    detected.check_whole(config_of(settings, this))
     data = open_run(settings, this)
     options = data.config.localize
     question = question_of(settings.target, settings.target_rank, data)
@@ -63,6 +75,8 @@ def run(settings: Settings) -> str:
         _taxonomy_of(data, marked, choosing),
         options,
         info,
+        data.in_words(settings.split),
+        data.taxonomy.names(question.rank),
     )
 
 
@@ -93,7 +107,10 @@ def _score_given(settings: Settings) -> str:
     info |= {"method": meta["identity"].get("method", "unknown")}
     info |= {"target": ", ".join(meta["targets"][:1])}
     out = Path(settings.out or folder / "localize")
-    return _report(out, (folder, reported), choosing, taxonomy, options, info)
+    among = f"the {settings.split} split"
+    if len(reported) == len(marked):
+        among = "all images"
+    return _report(out, (folder, reported), choosing, taxonomy, options, info, among)
 
 
 def _of_role(
@@ -163,8 +180,21 @@ def _report(
     taxonomy: Taxonomy,
     options: Any,
     info: Mapping[str, Any],
+    among: str,
+    names: Sequence[str] = (),
 ) -> str:
-    """Scores the maps, writes all files to `out`, and returns the report."""
+    """Scores the maps, writes all files to `out`, and returns the report.
+
+    Args:
+      out: folder.
+      scored_maps: store of the maps, and the truth of their images by example id.
+      choosing: the same of the images that choose the threshold, if any.
+      taxonomy: of the groups.
+      options: the config's `localize`.
+      info: for localization.json.
+      among: the images in words, as in "the test split".
+      names: of the labels that the maps are of; empty if unknown.
+    """
     chosen = _choosing(choosing, taxonomy, options)
     source = chosen or score_store(
         *scored_maps, taxonomy, options, name="find threshold"
@@ -179,20 +209,31 @@ def _report(
     info |= {"profile": options.profile, "size": options.size}
     marked = scored_maps[1]
     localize_tables.write(out, rows, scored, marked, taxonomy, threshold, info)
+    if scored.tally.has_boxes:
+        localize_coco.write(out, scored_maps[0], scored, marked, info, names)
     curves = localize_tables.curves_of(scored)
     if curves:
         title = f"{in_words(info)}, {wording.count(len(scored.example_ids), 'image')}"
         figures.save_threshold_curves(
-            out / "curve.png", scored.tally.thresholds, curves, {rule: threshold}, title
+            out / "curve.png",
+            scored.tally.thresholds,
+            curves,
+            {_MARKS[rule]: threshold},
+            title,
         )
-    _draw(out, scored_maps[0], scored, marked, taxonomy, options)
+    _draw(out, scored_maps[0], scored, marked, taxonomy, options, names)
     ranks = taxonomy.finest
-    return (
-        f"{in_words(info)}: {wording.count(len(scored.example_ids), 'map')} of "
-        f"{info['split']}, "
-        f"{scored.degenerate} of them without a heatmap; 95 % intervals over {ranks}\n"
-        f"{tables.format_table(localize_tables.HEADER, rows)}\n"
-        f"boxes at threshold {threshold:.3f} ({rule}), tables, figures: {out}"
+    notes = [ORACLE] if curves else []
+    return "\n".join(
+        [
+            f"{in_words(info)}: {wording.count(len(scored.example_ids), 'map')} of "
+            f"{among}, {scored.degenerate} of them without a heatmap; 95 % intervals "
+            f"over {ranks}",
+            tables.format_table(localize_tables.HEADER, rows),
+            *notes,
+            CONTROL,
+            f"boxes at threshold {threshold:.3f} ({rule}), tables, figures: {out}",
+        ]
     )
 
 
@@ -206,7 +247,10 @@ def _choosing(
     if choosing is not None:
         chosen = score_store(*choosing, taxonomy, options, name="choose threshold")
     if chosen is None or not chosen.tally.has_boxes:
-        logging.warning("no validation maps with boxes: the threshold is an oracle's")
+        logging.warning(
+            "no validation image has a box, so the threshold is the best one for the "
+            "reported images (an oracle): on new images boxes are right less often"
+        )
         return None
     return chosen
 
@@ -218,6 +262,7 @@ def _draw(
     marked: Mapping[str, Marked],
     taxonomy: Taxonomy,
     options: Any,
+    names: Sequence[str],
 ) -> None:
     """Writes pictures.png: images evenly spaced in order of IoU, best to worst."""
     there = [i for i, one in enumerate(scored.example_ids) if _has_pixels(marked[one])]
@@ -237,7 +282,8 @@ def _draw(
         heat = profiles.postprocess(
             maps.get(one).cam[:1], options.size, options.profile
         )
-        flat = bool(heatmaps.is_degenerate(maps.get(one).cam[:1])[0])
+        entry = maps.get(one)
+        flat = bool(heatmaps.is_degenerate(entry.cam[:1])[0])
         pictures.append(
             figures.BoxPicture(
                 np.asarray(image),
@@ -247,6 +293,7 @@ def _draw(
                 float(iou[i]),
                 taxonomy.names(taxonomy.finest)[scored.tally.rows[i].group],
                 flat,
+                names[int(entry.label[0])] if names else "",
             )
         )
     figures.save_box_sheet(out / "pictures.png", pictures)

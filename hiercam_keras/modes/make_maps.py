@@ -18,6 +18,7 @@ from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError, explain_out_of_memory
 from hiercam_keras.evaluation.question import PREDICTED, TRUE, Question
+from hiercam_keras.modes import detected
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
 from hiercam_keras.runs.network import Network
@@ -142,9 +143,8 @@ def store_maps(
     """
     config = data.config.cam
     explain = network.explainer(layer or config.layer, method or config.method)
-    ids = [record.example_id for record in records]
     weights = store.weights_digest(network.model.weights)
-    writer = _writer(explain, weights, data, split, ids, asked, question, layout)
+    writer = _writer(explain, weights, data, split, records, asked, question, layout)
     made = len(writer.missing(everywhere=True))
     multihost.barrier("maps counted")  # by all, before one of them makes the first
     missing = set(writer.missing())
@@ -162,12 +162,13 @@ def _writer(
     weights: str,
     data: RunData,
     split: str,
-    ids: list[str],
+    records: list[Record],
     asked: targets.Target,
     question: str,
     layout: Layout,
 ) -> store.Writer:
     """The store of the maps, found by all that they depend on."""
+    ids = [record.example_id for record in records]
     identity = store.identity(
         weights=weights,
         example_ids=ids,
@@ -177,6 +178,7 @@ def _writer(
         preprocessing={
             "image_size": data.config.data.image_size,
             "crop": "center" if layout == "classification" else "none",
+            **detected.identity(records),
         },
     )
     # A question that cannot be asked shows here, before there is a folder for it.
@@ -196,6 +198,7 @@ def _writer(
             "run": str(data.run.path),
             "split": split,
             "question": question.rsplit(":", 1)[0],
+            **detected.about(data.config, records),
         },
         part=multihost.part(),
     )
@@ -218,13 +221,15 @@ def _explain(explain, data, records, asks, writer, layout) -> None:
         once=True,
         layout=layout,
     )
+    by_id = {record.example_id: record for record in records}
     with loader, explain_out_of_memory(config.batch_size, "cam.batch_size"):
         batches = progress(
             loader.epoch(0), len(records), "maps", count=lambda batch: batch.mask.sum()
         )
         for batch, result in _overlapped(explain, batches, asks):
             # What fills a batch repeats one of its examples, id and all.
-            writer.add(batch.example_ids, result, batch.geometry)
+            boxes = detected.arrays([by_id[one] for one in batch.example_ids])
+            writer.add(batch.example_ids, result, batch.geometry, boxes)
         for example_id, reason in loader.skipped.items():
             writer.skip(example_id, reason)
 

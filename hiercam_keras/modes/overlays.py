@@ -11,7 +11,7 @@ Existing files are not drawn again; if thresholds change, they are moved.
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,10 +22,11 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.measures import MEASURES
 from hiercam_keras.evaluation.tabulate import HasLabels, stored, tabulate
 from hiercam_keras.metrics import coherence
+from hiercam_keras.modes import detected
 from hiercam_keras.modes.faithful import Rows
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
-from hiercam_keras.report import overlay
+from hiercam_keras.report import overlay, whole
 
 _HEADER = ("example_id", "coherence", "coherence_basis", "excess", "gain")
 
@@ -134,6 +135,7 @@ def _draw(
 ) -> None:
     config, size = data.config.cam, data.config.data.image_size
     batch_size = min(config.batch_size, len(todo))
+    by_id = {record.example_id: record for record in todo}
     loader = make_loader(todo, data.truth, data.config, batch_size=batch_size)
     with loader, ThreadPoolExecutor() as pool:
         for batch in progress(
@@ -146,9 +148,27 @@ def _draw(
             heat = heatmaps.heatmap(np.stack([one.cam[0] for one in entries]), size)
             places = [paths[one.example_id] for one in entries]
             flat = [bool(one.degenerate[0]) for one in entries]
+            seen = [
+                Seen(by_id[batch.example_ids[row]], batch.images[row], row_)
+                for row, row_ in zip(rows, batch.geometry[rows], strict=True)
+            ]
             # The list makes errors of the threads propagate here.
-            list(pool.map(_write, places, batch.images[rows], heat, flat))
+            list(pool.map(_write, places, seen, heat, flat))
 
 
-def _write(path: Path, image: np.ndarray, heat: np.ndarray, degenerate: bool) -> None:
-    overlay.save_image(path, overlay.overlay(image, heat, degenerate=degenerate))
+class Seen(NamedTuple):
+    """An example: its record, the model's input and the geometry."""
+
+    record: Record
+    image: np.ndarray
+    geometry: np.ndarray
+
+
+def _write(path: Path, seen: Seen, heat: np.ndarray, degenerate: bool) -> None:
+    """Writes an overlay; that of a crop is in the whole picture."""
+    if seen.record.crop is None:
+        drawn = overlay.overlay(seen.image, heat, degenerate=degenerate)
+    else:
+        picture = detected.whole_picture(seen.record, seen.geometry)
+        drawn = whole.draw(picture, heat, degenerate)
+    overlay.save_image(path, drawn)

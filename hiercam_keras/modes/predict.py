@@ -1,4 +1,10 @@
-"""--mode=predict: the likeliest taxa at every rank, with probabilities, as a CSV."""
+"""--mode=predict: the likeliest taxa at every rank, with probabilities, as a CSV.
+
+Of a data package, archive or export an imported network is asked about all pictures,
+also those without a lineage. config.predict.format=camtrap_dp writes the answers into
+the observations of the package, see `camtrap_answers`, and megadetector into the file
+of --detections, see `megadetector_answers`.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -6,43 +12,90 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras import runtime, tables, wording
-from hiercam_keras.data import loader
+from hiercam_keras.data import loader, sources
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources import photos
-from hiercam_keras.modes.load import config_of, find_runs, open_run, with_fields
+from hiercam_keras.errors import UserError
+from hiercam_keras.modes import (
+    camtrap_answers,
+    detected,
+    imported,
+    megadetector_answers,
+)
+from hiercam_keras.modes.load import (
+    config_of,
+    find_runs,
+    load_source,
+    open_run,
+    with_fields,
+)
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
+from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.training.predict import Predictions
 
+_ANSWERS = {
+    "camtrap_dp": camtrap_answers.Answers,
+    "megadetector": megadetector_answers.Answers,
+}
+FORMATS = ("csv", *_ANSWERS)
 HEADER = ("example_id", "rank", "place", "taxon", "lineage", "probability")
 
 
 def run(settings: Settings) -> str:
-    """Writes predictions of --image, or of a split, and tells the first of them."""
+    """Writes predictions of --image, or of a split; returns the first of them."""
     (this,) = find_runs(settings, [settings.rank])
     config = config_of(settings, this)
-    if settings.image:
-        records = photos.load_photos(settings.image, config.data.get("cache_dir"))
+    form = config.predict.format
+    if form not in FORMATS:
+        raise UserError(
+            f"config.predict.format is {form!r}: use one of {', '.join(FORMATS)}."
+        )
+    answers = None
+    if form in _ANSWERS:
+        answers = _ANSWERS[form](settings, this, config)
+    records = _of_tables(settings, this, config, form)
+    if records is not None:
+        batches = photo_loader(records, config)
+        default = Path(this.path / "predict" / "all.csv")
+    elif settings.image:
+        records = detected.load_photos(settings, config)
         batches = photo_loader(records, config)
         default = Path(this.path / "predict" / "photos.csv")
     else:
-        batches = open_run(settings, this).loader(settings.split)
+        data = open_run(settings, this)
+        records, batches = data.source.records, data.loader(settings.split)
         default = Path(this.path / "predict" / f"{settings.split}.csv")
     devices = settings.config.distribution.devices
     runtime.start(config.seed, config.model.dtype, devices)
     network = networks.load(this, config)
     with batches:
         found = network.predict(batches, "predict")
+    if answers is not None:
+        return answers.write(found, network, records)
     rows = prediction_rows(found, network, settings.top_k)
     path = Path(settings.out) if settings.out else default
-    tables.write_csv(path, HEADER, rows)
+    tables.write_csv(path, *detected.with_boxes(HEADER, rows, records))
     shown = [row for row in rows if row[0] == found.example_ids[0] and row[2] == 1]
     text = tables.format_table(("rank", "taxon", "probability"), _brief(shown))
     images = wording.count(len(found.example_ids), "image")
     if len(found.example_ids) > 1:
         images += ", the first of them above"
     return f"{found.example_ids[0]}\n{text}\n{images}: {path}"
+
+
+def _of_tables(
+    settings: Settings, run: Run, config: Any, form: str
+) -> list[Record] | None:
+    """All pictures of a package, archive or export; None where others are asked for."""
+    if settings.image or not (run.imported or form == "camtrap_dp"):
+        return None
+    if run.imported:
+        imported.check_images(settings, run)
+    data_dir = settings.data_dir or run.data_dir
+    if sources.kind_of(config.data, data_dir) not in sources.EXCHANGED:
+        return None
+    return list(load_source(config, data_dir, unlabelled=True).records)
 
 
 def photo_loader(records: list[Record], config: Any) -> loader.Loader:

@@ -27,6 +27,8 @@ def run(settings: Settings) -> str:
         f"{images} ({size}) in {source.root}, {boxes} with a box, {masks} with a mask",
         f"taxa: {counts or 'a single one at every rank'}",
     ]
+    if source.cropped:
+        lines.insert(1, source.cropped)
     official = Counter(record.split for record in source.records if record.split)
     if official:
         shown = ", ".join(f"{official[name]} {name}" for name in splits.NAMES)

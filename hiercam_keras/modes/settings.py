@@ -4,6 +4,7 @@ Only cli.py reads flags; every mode takes `Settings`. Imports nothing heavy, so 
 `--help` answers at once.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,16 +14,18 @@ from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import usage
 
+DETECTIONS = "detections.file"
+
 
 @dataclass(frozen=True)
 class Settings:
     """Flags with the resolved config; fields are the flags' names.
 
     `config` holds the flags that have a field there (`method`, `num_overlays`,
-    `overlay_format`): a flag beats `--config.x`, which beats the file. `overrides` are
-    all of these that the command line named, by dotted path. `chosen_config` and
-    `chosen_rank` tell whether --config and --rank were given; `config_file` is --config
-    as it was given.
+    `overlay_format`, `detections`): a flag beats `--config.x`, which beats the file.
+    `overrides` are all of these that the command line named, by dotted path.
+    `chosen_config` and `chosen_rank` are whether --config and --rank were given;
+    `config_file` is --config as it was given.
     """
 
     mode: str
@@ -95,6 +98,11 @@ class Settings:
         for name in ("method", "num_overlays", "overlay_format"):
             if flags[name].value is not None:
                 overrides[f"cam.{name}"] = flags[name].value
+        if flags["detections"].value is not None:
+            overrides[DETECTIONS] = flags["detections"].value
+        if overrides.get(DETECTIONS):  # a run is used from other folders, too
+            path = os.path.expanduser(overrides[DETECTIONS])
+            overrides[DETECTIONS] = os.path.abspath(path)
         usage.check_fields(flags.mode, overrides)
         config = flags.config.copy_and_resolve_references()
         config.update_from_flattened_dict(overrides)
@@ -128,6 +136,9 @@ class Settings:
             # A run that was trained before there was such a field is measured as this
             # command says.
             config[name] = {**self.config[name].to_dict(), **config.get(name, {})}
+        for name, values in _LATER.items():
+            own = {**self.config[name].to_dict(), **values}
+            config[name] = {**own, **config.get(name, {})}
         # Runs of earlier versions lack the field.
         config.data.noun = config.data.get("noun", "object")
         config.data.groups = config.data.get("groups", "")
@@ -182,7 +193,8 @@ def _tuples(value: Any) -> Any:
 
 
 # Sections of the config that say how maps are measured, and nothing of the training.
-_ANALYSIS = ("localize", "faithfulness", "coherence", "sanity")
+_ANALYSIS = ("localize", "faithfulness", "coherence", "sanity", "predict")
+_LATER = {"detections": {"file": ""}}  # sections that runs of earlier versions lack
 _FLAGS = (
     "rank",
     "ranks",

@@ -32,7 +32,11 @@ _RESULTS = ("eval", "cam", "predict", "localize", "guide")
 _EPOCHS = "config.train.epochs"  # may be larger when a run is resumed
 
 # What new fields were before there were any, where that is not today's default.
-_FORMER = {"data": {"untrained_taxa": "keep"}, "train": {"keep_best_images": 0}}
+_FORMER = {
+    "data": {"untrained_taxa": "keep"},
+    "train": {"keep_best_images": 0},
+    "detections": {"file": ""},
+}
 
 # What may change when a run is resumed: it changes no result.
 _FREE = (
@@ -126,6 +130,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     this = _open(folder, settings, name, taxonomy, split, batch_size, weights)
     if multihost.is_primary():
         group_report.save(spread, folder / "split")
+        run_folder.keep_left_out(folder, source.report.left_out)
     train_plan.say_data(config, seen, taxonomy, num_labels, folder)
     multihost.barrier("begun")
     resume = settings.resume

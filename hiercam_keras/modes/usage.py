@@ -77,7 +77,7 @@ def _of_run(
     """A mode that takes a finished run; `batch`: it reads data.batch_size."""
     return Usage(
         flags=_FIND_RUN | {"out", "split"} | set(flags),
-        fields=(*_RUN, *fields),
+        fields=(*_RUN, *(("detections",) if "detections" in flags else ()), *fields),
         but=_TRAINING_ONLY if batch else (*_TRAINING_ONLY, "data.batch_size"),
         takes_run=True,
         after_stop=after_stop,
@@ -88,14 +88,14 @@ _TRAIN_ON = "Continue with --resume and the same flags."
 _EXPERIMENT = Usage(
     flags=frozenset({"data_dir", "out", "split", "method"}),
     fields=("",),
-    but=_FOREIGN,
+    but=(*_FOREIGN, "detections"),  # they measure maps of whole pictures
     after_stop="Finished trainings and maps are kept, and a stopped training "
     "continues: run the same command again.",
 )
 USAGE = {
     "prepare": Usage(
-        flags=frozenset({"data_dir"}),
-        fields=("name", "data"),
+        flags=frozenset({"data_dir", "detections"}),
+        fields=("name", "data", "detections"),
         after_stop="The index keeps what was read: run the same command again.",
     ),
     "pretrain": Usage(
@@ -106,7 +106,10 @@ USAGE = {
     ),
     "train": Usage(
         flags=frozenset(
-            {"rank", "data_dir", "workdir", "resume", "overwrite", "multihost"}
+            {
+                *("rank", "data_dir", "detections", "workdir"),
+                *("resume", "overwrite", "multihost"),
+            }
         ),
         fields=("",),  # the run folder keeps them for later modes
         but=(
@@ -114,6 +117,7 @@ USAGE = {
             *_FOREIGN,
             "compare",
             "guide",
+            "predict",
             "report",
         ),  # which read these from their own command
         after_stop=_TRAIN_ON,
@@ -127,25 +131,36 @@ USAGE = {
         after_stop="Nothing is kept: run the same command again.",
     ),
     "eval": _of_run(
-        {"rank", "multihost"},
+        {"detections", "rank", "multihost"},
         batch=True,
         after_stop="The tables may be incomplete: run the same command again.",
     ),
     "predict": _of_run(
-        {"rank", "image", "top_k", "multihost"},
+        {"detections", "rank", "image", "top_k", "multihost"},
+        ("predict",),
         batch=True,
         after_stop="No prediction is kept: run the same command again.",
     ),
     "cam": _of_run(
-        _ASK | {"rank", "image", "num_overlays", "overlay_format", "multihost"},
+        _ASK
+        | {
+            "detections",
+            "rank",
+            "image",
+            "num_overlays",
+            "overlay_format",
+            "multihost",
+        },
         ("cam", "coherence", "faithfulness", "sanity", "report"),
     ),
     "localize": _of_run(_ASK | {"rank"}, (*_MAPS, "localize")),
     "compare": _of_run(
-        {"ranks", "runs", "method"},
+        {"detections", "ranks", "runs", "method"},
         (*_MAPS, "compare", "faithfulness", "coherence", "report"),
     ),
-    "guide": _of_run(_ASK | {"rank"}, (*_MAPS, "guide", "report"), batch=True),
+    "guide": _of_run(
+        _ASK | {"detections", "rank"}, (*_MAPS, "guide", "report"), batch=True
+    ),
     "study": _EXPERIMENT,
     "curves": _EXPERIMENT,
     "granularity": _EXPERIMENT,

@@ -1,10 +1,12 @@
 """Confusion matrices.
 
-Up to about sixty taxa the whole matrix is drawn, with lines between groups of
+A row is a true taxon with pictures, a column a taxon with pictures or one that was
+predicted. Up to about sixty of these the matrix is drawn, with lines between groups of
 relatives; for more, the most frequent confusions are listed.
 """
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import PowerNorm, to_rgba
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -21,6 +23,7 @@ from hiercam_keras.report import style
 
 MAX_MATRIX = 60
 _MAX_NAME = 28
+_NEVER = to_rgba(style.FAINT)
 
 
 def confusion_png(
@@ -33,12 +36,14 @@ def confusion_png(
 ) -> bytes:
     """Draws a confusion matrix, or its largest entries where there are many taxa.
 
+    Taxa without pictures that were never predicted are left out, and the title says so.
+
     Args:
       matrix: counts (N, N); row = true taxon, column = predicted taxon.
       names: N display names.
       groups: N names of a coarser taxon; relatives are adjacent.
       title: above the figure.
-      limit: most taxa for which the whole matrix is drawn.
+      limit: most columns of a matrix that is drawn.
       top: most confusions listed beyond that.
 
     Returns:
@@ -55,8 +60,9 @@ def confusion_png(
             f"{len(groups)} groups: expected one name and group per row and column"
         )
     with style.drawing():
-        if len(names) <= limit:
-            figure = _matrix_figure(matrix, list(names), groups, title)
+        columns = np.flatnonzero(matrix.any(axis=0) | matrix.any(axis=1))
+        if len(columns) <= limit:
+            figure = _matrix_figure(matrix, list(names), groups, title, columns)
         else:
             figure = _list_figure(matrix, list(names), groups, title, top)
         return style.to_png(figure)
@@ -85,61 +91,100 @@ def top_confusions(matrix: np.ndarray, top: int = 25) -> list[tuple[int, int, in
     return [(i, j, int(counts[i, j])) for i, j in pairs if counts[i, j] > 0]
 
 
-def _matrix_figure(matrix: np.ndarray, names: list, groups: list, title: str):
-    order = sorted(range(len(names)), key=lambda i: (groups[i], i))
-    names, groups = [names[i] for i in order], [groups[i] for i in order]
-    counts = matrix[np.ix_(order, order)].astype(np.float64)
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
-    side = 2.6 + 0.19 * max(len(names), 8)
-    figure = style.new_figure(side + 1.5, side)
+def _matrix_figure(
+    matrix: np.ndarray, names: list, groups: list, title: str, columns: np.ndarray
+):
+    columns = sorted(columns.tolist(), key=lambda i: (groups[i], i))
+    rows = [i for i in columns if matrix[i].any()]
+    title = _title(title, len(rows), len(columns), len(names))
+    width, height = (2.6 + 0.19 * max(len(one), 8) for one in (columns, rows))
+    figure = style.new_figure(width + 1.5, height)
     axes = figure.subplots()
+    axes.set_title(title)
+    axes.grid(False)
+    if not rows:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "no pictures", ha="center", transform=axes.transAxes)
+        return figure
+    counts = matrix[np.ix_(rows, columns)].astype(np.float64)
+    shares = counts / counts.sum(axis=1, keepdims=True)
     # Mistakes are small shares: the power law keeps a 2 % cell visible, and another
     # color map separates them from the diagonal.
     norm = PowerNorm(0.5, 0.0, 1.0)
-    diagonal = np.eye(len(names), dtype=bool)[..., None]
+    diagonal = np.equal.outer(rows, columns)[..., None]
     blue, orange = matplotlib.colormaps["Blues"], matplotlib.colormaps["Oranges"]
     mistakes = np.where(shares[..., None] > 0, orange(norm(shares)), (1, 1, 1, 1))
-    axes.imshow(np.where(diagonal, blue(norm(shares)), mistakes))
-    axes.grid(False)
-    size = 8 if len(names) <= 30 else 6
-    labels = [shorten(name) for name in names]
-    axes.set_xticks(range(len(names)), labels, rotation=90, fontsize=size)
-    axes.set_yticks(range(len(names)), labels, fontsize=size)
+    # Gray on the diagonal: a taxon that was never recognized.
+    right = np.where(shares[..., None] > 0, blue(norm(shares)), _NEVER)
+    axes.imshow(np.where(diagonal, right, mistakes))
+    size = 8 if len(columns) <= 30 else 6
+    labels = {i: shorten(names[i]) for i in columns}
+    axes.set_xticks(
+        range(len(columns)), [labels[i] for i in columns], rotation=90, fontsize=size
+    )
+    axes.set_yticks(range(len(rows)), [labels[i] for i in rows], fontsize=size)
     axes.tick_params(length=0)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    _separate(axes, groups)
-    if len(names) <= 16:
+    _separate(axes, [groups[i] for i in rows], [groups[i] for i in columns])
+    if len(columns) <= 16:
         _write_counts(axes, counts, shares)
     bar = figure.colorbar(
         ScalarMappable(norm, orange), ax=axes, shrink=0.6, ticks=[0.01, 0.1, 0.4, 1.0]
     )
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    bar.set_label("mistakes, as a share of the true taxon's pictures (blue: right)")
+    bar.set_label(
+        "mistakes, as a share of\nthe true taxon's pictures\n"
+        "(diagonal: blue right, gray never right)",
+        fontsize=8,
+    )
     bar.outline.set_visible(False)
-    if title:
-        axes.set_title(title)
     return figure
 
 
-def _separate(axes: Axes, groups: list[str]) -> None:
-    edges = [i - 0.5 for i in range(1, len(groups)) if groups[i] != groups[i - 1]]
-    for edge in edges:
-        axes.axhline(edge, color="#9ca3af", linewidth=0.8)
-        axes.axvline(edge, color="#9ca3af", linewidth=0.8)
-    bounds = [-0.5, *edges, len(groups) - 0.5]
-    if not edges:
+def _title(title: str, rows: int, columns: int, taxa: int) -> str:
+    """The title, with what is not drawn."""
+    if rows == taxa:
+        return title
+    kept = f"{rows} of {taxa} taxa have pictures"
+    if columns > rows:
+        kept += f", {columns - rows} more predicted"
+    return f"{title}\n{kept}" if title else kept
+
+
+def _separate(axes: Axes, rows: list[str], columns: list[str]) -> None:
+    """Lines around groups of several taxa, and their names at the right.
+
+    A matrix with a group for each taxon has no lines.
+    """
+    several = {name for name, count in Counter(columns).items() if count > 1}
+    if len(set(columns)) == 1 or not several:
         return
-    for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+    lines = {"color": "#9ca3af", "linewidth": 0.8}
+    for edge in _edges(rows, several):
+        axes.axhline(edge, **lines)
+    for edge in _edges(columns, several):
+        axes.axvline(edge, **lines)
+    for name in sorted(several & set(rows)):
+        mine = [i for i, group in enumerate(rows) if group == name]
         axes.text(
-            len(groups) - 0.3,
-            (low + high) / 2,
-            shorten(groups[int(low + 0.5)]),
+            len(columns) - 0.3,
+            (mine[0] + mine[-1]) / 2,
+            shorten(name),
             fontsize=7,
             color=style.MUTED,
             va="center",
         )
+
+
+def _edges(groups: list[str], several: set[str]) -> list[float]:
+    """Places between two groups of which one has several taxa."""
+    pairs = zip(groups, groups[1:], strict=False)
+    return [
+        place + 0.5
+        for place, (left, right) in enumerate(pairs)
+        if left != right and (left in several or right in several)
+    ]
 
 
 def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:

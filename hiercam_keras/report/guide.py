@@ -45,12 +45,18 @@ def write_guide(
     """
     out = Path(out_dir)
     images = _Images(out)
-    lines = []
+    lines, before = [], None
     for page in pages:
         _write_page(out, guide, page, images)
-        lines.append(_line(page, images))
+        lines.append(_line(page, before, images))
+        before = page
     text = html.render(
-        "guide_index.html", ("guide_index.js",), _STYLES, guide=guide, lines=lines
+        "guide_index.html",
+        ("guide_index.js",),
+        _STYLES,
+        guide=guide,
+        lines=lines,
+        notes=list(dict.fromkeys(line["why"] for line in lines if line["why"])),
     )
     path = out / "index.html"
     write_text(path, text)
@@ -92,8 +98,14 @@ def _sibling(one: Sibling, rank: str, images: "_Images") -> dict[str, Any]:
     }
 
 
-def _line(page: TaxonPage, images: "_Images") -> dict[str, Any]:
-    """The entry of a taxon in the index."""
+# Why a taxon of the index has no picture.
+_ALONE, _MISSED = "no siblings", "never recognized"
+
+
+def _line(
+    page: TaxonPage, before: TaxonPage | None, images: "_Images"
+) -> dict[str, Any]:
+    """The entry of a taxon in the index, after that of `before`."""
     first = images.place(page.patches[0], page.rank) if page.patches else None
     return {
         "key": page.key,
@@ -101,6 +113,11 @@ def _line(page: TaxonPage, images: "_Images") -> dict[str, Any]:
         "name": page.name,
         "depth": len(page.path),
         "leaf": not page.children,
+        # Leaves share a row with their siblings alone.
+        "breaks": before is not None
+        and not before.children
+        and before.path != page.path,
+        "why": "" if first else _MISSED if page.num_siblings else _ALONE,
         "count": page.count,
         "sure": style.percent(page.sure) if page.num_siblings else "",
         "part": page.parts[0].name if page.parts and page.num_siblings else "",

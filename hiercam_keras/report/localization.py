@@ -17,10 +17,10 @@ from hiercam_keras.workdir import write_bytes
 TRUE_COLOR = (90, 220, 120)
 FOUND_COLOR = (255, 170, 60)
 _CELL = 260
-_TEXT = 44
+_TEXT = 62
 _COLUMNS = 4
 _MARGIN = 16
-_HEAD = 44
+_HEAD = 66
 
 
 class BoxPicture(NamedTuple):
@@ -32,8 +32,9 @@ class BoxPicture(NamedTuple):
       true_boxes: (N, 4) as x0, y0, x1, y1 in pixels of the image.
       box: (4,) predicted, likewise.
       iou: of the two.
-      name: of the taxon.
+      name: of the true taxon.
       degenerate: whether there is no heatmap.
+      shown: the taxon that the map is of; "" if unknown.
     """
 
     image: np.ndarray
@@ -43,6 +44,7 @@ class BoxPicture(NamedTuple):
     iou: float
     name: str
     degenerate: bool
+    shown: str = ""
 
 
 def save_box_sheet(path: str | os.PathLike, pictures: Sequence[BoxPicture]) -> Path:
@@ -58,6 +60,8 @@ def save_box_sheet(path: str | os.PathLike, pictures: Sequence[BoxPicture]) -> P
         draw.rectangle((x, 14, x + 22, 30), outline=color, width=4)
         canvas.write(draw, (x + 30, 13), text, 14, 200)
         x += 150
+    words = "in bold: the true taxon"
+    canvas.write(draw, (_MARGIN, 38), words, 12, size[0], color=style.MUTED)
     for number, picture in enumerate(pictures):
         row, column = divmod(number, _COLUMNS)
         left, top = _MARGIN + column * step_x, _HEAD + row * step_y
@@ -134,7 +138,14 @@ def _draw_picture(sheet, draw, picture: BoxPicture, left: int, top: int) -> None
             x0, y0, x1, y1 = (np.asarray(box) * scale).tolist()
             edges = (x + min(x0, x1), y + min(y0, y1), x + max(x0, x1), y + max(y0, y1))
             draw.rectangle(edges, outline=color, width=3)
-    canvas.write(draw, (left, top + _CELL + 4), picture.name, 13, _CELL, bold=True)
     text = "no box to compare with" if picture.iou != picture.iou else ""
-    text = text or f"IoU {picture.iou:.2f}"
-    canvas.write(draw, (left, top + _CELL + 22), text, 12, _CELL, color=style.MUTED)
+    lines = [(picture.name, True), (text or f"IoU {picture.iou:.2f}", False)]
+    if picture.shown:
+        lines.insert(1, (f"map of {picture.shown}", False))
+    y = top + _CELL + 4
+    for text, bold in lines:
+        face = canvas.font(13 if bold else 12, bold)
+        first, *more = canvas.wrapped(canvas.clean(text), face, _CELL)
+        color = style.INK if bold else style.MUTED
+        draw.text((left, y), f"{first}…" if more else first, color, face)
+        y += 18

@@ -22,6 +22,7 @@ from matplotlib.patches import FancyBboxPatch
 from hiercam_keras.errors import UserError
 from hiercam_keras.report import canvas, style
 from hiercam_keras.report.overlay import color_bar, overlay
+from hiercam_keras.report.whole import Picture, draw, padded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +131,7 @@ def single_png(
     alpha: float = 0.6,
     dpi: int = 144,
     scales: RowScales | None = None,
+    whole: Picture | None = None,
 ) -> bytes:
     """Draws the figure for one photo.
 
@@ -141,6 +143,8 @@ def single_png(
       alpha: strength of the overlays.
       dpi: pixels per inch; the figure is 7.3 inches high.
       scales: of the two rows; None where each map has its own.
+      whole: the whole photo where the image is a part of it: shown in its place, with
+        the finest rank's map in that part.
 
     Returns:
       PNG bytes; about 2:1 with four ranks.
@@ -157,7 +161,7 @@ def single_png(
     with style.drawing():
         figure = style.new_figure(width, _HEIGHT)
         figure.set_layout_engine("none")
-        _draw_photo(figure, image, ranks, contrast, title, alpha)
+        _draw_photo(figure, image, ranks, contrast, title, alpha, whole)
         for column, answer in enumerate(ranks):
             left = _MARGIN + _PHOTO + 0.55 + column * _COLUMN
             if column and answer.nested:
@@ -181,9 +185,10 @@ def save_single(
     title: str = "",
     alpha: float = 0.6,
     scales: RowScales | None = None,
+    whole: Picture | None = None,
 ) -> Path:
     """Writes `single_png` to a file, atomically."""
-    png = single_png(image, ranks, contrast, title, alpha, scales=scales)
+    png = single_png(image, ranks, contrast, title, alpha, scales=scales, whole=whole)
     return style.save_png(path, png)
 
 
@@ -194,9 +199,15 @@ def _draw_photo(
     contrast: Contrast | None,
     title: str,
     alpha: float,
+    whole: Picture | None,
 ) -> None:
     top = _ROW_TOPS[0]
-    _show(figure, image, _MARGIN, top, _PHOTO)
+    if whole is None:
+        _show(figure, image, _MARGIN, top, _PHOTO)
+    else:
+        finest = ranks[-1]
+        drawn = draw(whole, finest.heatmap, finest.degenerate, alpha)
+        _show(figure, padded(drawn), _MARGIN, top, _PHOTO)
     _write_lines(figure, _MARGIN, 0.75, title, _PHOTO, ((9, 1), (7, 2)), style.MUTED)
     best = ranks[-1]
     y = top + _PHOTO + 0.36

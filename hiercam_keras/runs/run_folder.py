@@ -28,10 +28,12 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 SCHEMA_VERSION = 1
 _FINISHED = "finished"
 IMPORTED = "imported"  # in place of seed<k>
+LEFT_OUT = "left_out.csv"  # rows and pictures of the data that were not used
 # What a run folder holds, by whichever mode.
 _FOLDERS = ("checkpoints", "split", "tensorboard", "maps", "eval", "cam", "predict")
 _FOLDERS += ("localize", "guide", "looks")
 _FILES = ("model.keras", "log.csv", "curves.png", "taxonomy.json", "labels.json")
+_FILES += (LEFT_OUT,)
 ALL = "all"  # in place of ranks: a run with heads at as many as there are
 
 
@@ -121,6 +123,12 @@ def clear(path: Path) -> None:
         shutil.rmtree(path / name, ignore_errors=True)
     for name in (*_FILES, "config.json"):
         (path / name).unlink(missing_ok=True)
+
+
+def keep_left_out(folder: Path, table: Path | None) -> None:
+    """Copies the table of what was left out of the data into a run folder."""
+    if table is not None and table.is_file():
+        workdir.write_text(folder / LEFT_OUT, table.read_text(encoding="utf-8"))
 
 
 def data_folder(runs_dir: str, data_name: str) -> Path:

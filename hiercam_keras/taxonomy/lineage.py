@@ -22,6 +22,11 @@ def unnamed_below(taxon: str) -> str:
     return taxon if taxon.endswith(_UNNAMED) else f"{taxon}{_UNNAMED}"
 
 
+def named(taxon: str) -> str:
+    """The taxon that is named: "Corvidae" for "Corvidae sp.", "" for `OTHER`."""
+    return "" if taxon == OTHER else taxon.removesuffix(_UNNAMED)
+
+
 @dataclasses.dataclass(frozen=True)
 class Lineage:
     """The taxa of one class from the coarsest rank to the finest.

@@ -122,6 +122,36 @@ def test_step_into_only_child_is_zero_and_marked(space, logits):
     assert (scored.cotangents[:, 1:3] == 0).all()
 
 
+def test_steps_of_an_image_end_where_its_taxon_is_unknown(space, logits):
+    """Image 0 is known to the species, 1 to the genus g1, 2 to the family, 3 not."""
+    known = {"order": [0, 0, 1, -1], "family": [0, 0, 2, -1],
+             "genus": [0, 0, -1, -1], "species": [1, -1, -1, -1]}  # fmt: skip
+    asked = [targets.step(rank, np.array(one)) for rank, one in known.items()]
+    selected, scored = ask(space, asked, logits)
+    whole, steps = ask(space, targets.path(1), logits)
+    unknown = np.array(list(known.values())).T < 0
+    np.testing.assert_array_equal(selected.row == 0, unknown)
+    assert selected.trivial[unknown].all()
+    assert (scored.scores[unknown] == 0).all()
+    assert (scored.cotangents[unknown] == 0).all()
+    np.testing.assert_array_equal(selected.row[0], whole.row[0])
+    np.testing.assert_array_equal(scored.scores[0], steps.scores[0])
+    np.testing.assert_array_equal(scored.scores[1, :3], steps.scores[1, :3])
+    assert not selected.trivial[2, 0] and selected.trivial[2, 1]  # b is B's only child
+
+
+def test_an_unknown_taxon_is_refused_where_it_is_no_step(space):
+    for asked in (
+        targets.label(np.array([0, -1])),
+        targets.path(np.array([0, -1])),
+        targets.contrast("genus", np.array([0, -1])),
+        targets.step("genus", -1),
+        targets.step("genus", np.array([0, -2])),
+    ):
+        with pytest.raises(UserError, match="label -. is out of range"):
+            targets.encode(targets.expand(asked, space), space, 2)
+
+
 def test_predicted_at_coarser_rank_is_its_own_argmax(space):
     # x of g4 has the largest logit, but the order A has more mass in all.
     z = np.array([[1.0, 1.0, 1.0, 1.0, 1.0, -9.0, 1.5]])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hiercam_keras.metrics import calibration as cal
+from hiercam_keras.metrics.classification import wilson_interval
 from hiercam_keras.taxonomy.scores import softmax
 
 
@@ -114,3 +115,27 @@ def test_a_temperature_at_a_limit_of_the_search_is_recognized():
     assert inner == pytest.approx(9 / np.log(4), rel=1e-5)
     assert cal.temperature_text(inner) == f"{inner:.2f}"
     assert not cal.at_limit(inner)
+
+
+def test_points_of_a_curve_have_enough_images():
+    """Bins of 4, 0, 7, 2, 10 and 3 images: the first three are joined, the next two,
+    and the remainder joins the last point."""
+    count = np.array([4, 0, 7, 2, 10, 3])
+    table = {
+        "count": count,
+        "confidence": np.array([0.1, np.nan, 0.4, 0.6, 0.8, 0.95]),
+        "accuracy": np.array([0.25, np.nan, 3 / 7, 1.0, 0.6, 1.0]),
+    }
+    found = cal.points(table, 10)
+    np.testing.assert_array_equal(found["count"], [11, 15])
+    np.testing.assert_allclose(found["accuracy"], [4 / 11, 11 / 15])
+    np.testing.assert_allclose(
+        found["confidence"], [(0.4 + 2.8) / 11, (1.2 + 8 + 2.85) / 15]
+    )
+    low, high = wilson_interval([4, 11], [11, 15])
+    np.testing.assert_allclose(found["low"], low)
+    np.testing.assert_allclose(found["high"], high)
+    assert len(cal.points(table, 26)["count"]) == 1
+    assert all(len(one) == 0 for one in cal.points(table, 27).values())
+    table["count"] = count * 0
+    assert len(cal.points(table, 1)["count"]) == 0

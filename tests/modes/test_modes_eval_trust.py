@@ -122,6 +122,30 @@ def test_the_temperature_of_val_mends_test(tmp_path):
         assert image.width > 300
 
 
+def test_a_temperature_takes_ten_images_and_says_what_it_rests_on(tmp_path):
+    rng = np.random.default_rng(0)
+    val, val_labels = overconfident(rng, 30, 2.5)
+    images = {"order": 9, "family": 10, "species": 30}
+    everything = {rank: val for rank in images}, {rank: val_labels for rank in images}
+    rows = eval_calibration.write(
+        tmp_path,
+        *everything,
+        {rank: val[:count] for rank, count in images.items()},
+        {rank: val_labels[:count] for rank, count in images.items()},
+    )
+    written = tables.read_csv(tmp_path / "calibration.csv")
+    assert written["val_images"] == ["9", "10", "30"]
+    assert written["temperature"][0] == "" and "" not in written["temperature"][1:]
+    assert eval_calibration.few_sentence(rows) == (
+        "Few validation images to fit a temperature on: 9 (order), 10 (family). There "
+        "is none at order: it takes 10 images."
+    )
+    assert eval_calibration.few_sentence(rows[2:]) == ""
+    assert "There is none" not in eval_calibration.few_sentence(rows[1:2])
+    none = eval_calibration.write(tmp_path, *everything, None, None)
+    assert eval_calibration.few_sentence(none) == ""
+
+
 def test_without_a_validation_split(tmp_path):
     answers = {"order": scores([0, 1, 0, 1], 2), "species": scores([0, 1, 2, 3], 4)}
     rows = eval_calibration.write(tmp_path, answers, TRUE, None, None)

@@ -11,8 +11,11 @@ from hiercam_keras import tables
 from hiercam_keras.cam import heatmaps, profiles, store
 from hiercam_keras.data import geometry, splits
 from hiercam_keras.errors import UserError
+from hiercam_keras.exchange import coco
 from hiercam_keras.metrics.boxes import resize_boxes
 from hiercam_keras.metrics.localization import BoxCounts, PixelCounts
+from hiercam_keras.report import localization as figures
+from hiercam_keras.runs import run_folder
 
 FAST = {"localize.resamples": 50, "localize.size": 64, "localize.num_pictures": 4}
 
@@ -65,6 +68,32 @@ def test_it_writes_and_tells_every_figure(localized):
     assert sum(map(int, taxa["images"])) == 9
 
 
+def test_boxes_are_written_as_coco(localized, trained):
+    """The boxes of boxes.csv, each with the taxon that its map explains."""
+    _, folder = localized
+    found = coco.read(json.loads((folder / "boxes.json").read_text()), folder)
+    assert not found.unread
+    rows = tables.read_csv(folder / "boxes.csv")
+    sides = zip(*(rows[name] for name in ("x0", "y0", "x1", "y1")), strict=True)
+    boxes = dict(zip(rows["example_id"], sides, strict=True))
+    about = json.loads((folder / "localization.json").read_text())
+    maps = store.open(about["maps"])
+    document = json.loads((folder / "boxes.json").read_text())
+    sizes = {
+        one["file_name"]: (one["width"], one["height"]) for one in document["images"]
+    }
+    kept = [one for one in maps.example_ids if not maps.get(one).degenerate[0]]
+    assert sorted(one.file for one in found.detections) == sorted(kept)
+    for one, row in zip(found.detections, document["annotations"], strict=True):
+        expected = [float(edge) for edge in boxes[one.file]]
+        np.testing.assert_allclose(one.box_in(*sizes[one.file]), expected, atol=0.01)
+        entry = maps.get(one.file)
+        assert row["lineage"] == maps.lineage("species", int(entry.label[0]))
+        assert one.confidence == pytest.approx(float(entry.probability[0]))
+        assert one.category.split(" ")[1] == row["lineage"].rpartition("/")[2]
+    assert document["info"]["threshold"] == about["threshold"]
+
+
 def test_the_figures_are_those_of_the_maps(localized, trained, birds):
     """Worked out again, image by image, from the store and the files of the birds."""
     _, folder = localized
@@ -99,6 +128,26 @@ def test_the_figures_are_those_of_the_maps(localized, trained, birds):
     assert float(rows["PxAP"]["value"]) == pytest.approx(pixels.pxap(), abs=1e-5)
     found = float(rows["energy in the box"]["value"])
     assert found == pytest.approx(np.mean(shares), abs=1e-5)
+
+
+def test_the_sheet_names_the_taxon_of_each_map_and_the_true_one(
+    trained, tmp_path, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(
+        figures, "save_box_sheet", lambda path, pictures: drawn.extend(pictures)
+    )
+    fields = {**FAST, "localize.num_pictures": 12}
+    flags = {"rank": ("species",), "out": str(tmp_path)}
+    said = tiny_birds.run("localize", trained.config, fields=fields, **flags)
+    assert "9 maps of the test split" in said
+    about = json.loads((tmp_path / "localization.json").read_text())
+    maps = store.open(about["maps"])
+    names = run_folder.read(trained.path("species")).taxonomy().names("species")
+    answers = sorted(names[entry.label[0]] for entry in maps)
+    assert sorted(picture.shown for picture in drawn) == answers
+    taxa = tables.read_csv(tmp_path / "images.csv")["taxon"]
+    assert sorted(picture.name for picture in drawn) == sorted(taxa) != answers
 
 
 def test_maps_are_of_whole_images_and_have_a_store_of_their_own(localized, trained):

@@ -159,6 +159,21 @@ def test_other_modes_work_with_such_a_run(dropped, mode):
     assert tiny_birds.run(mode, config, **flags)
 
 
+def test_a_guide_counts_a_picture_down_to_its_finest_trained_taxon(dropped, tmp_path):
+    config, run, _ = dropped
+    trained, asked = set(genera(run, "train")), genera(run, "test")
+    known = sum(genus in trained for genus in asked)
+    out = tmp_path / "guide"
+    said = tiny_birds.run("guide", config, rank=("genus",), out=str(out))
+    assert f"the network knows the order of {len(asked)}, " in said
+    assert f"and the genus of {known}: a picture counts down" in said
+    rows = tables.read_csv(out / "taxa.csv")
+    counts = dict.fromkeys(rows["rank"], 0)
+    for rank, number in zip(rows["rank"], rows["pictures"], strict=True):
+        counts[rank] += int(number)
+    assert counts == {"order": len(asked), "family": len(asked), "genus": known}
+
+
 def test_keep_is_what_a_training_was_before(tmp_path, sparse, monkeypatch):
     """Labels of all taxa, in training and validation: the same weights, bit for bit."""
     config, run, _ = experiment(tmp_path, sparse, **{"data.untrained_taxa": "keep"})

@@ -4,10 +4,12 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 from PIL import Image
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.report.confusion import (
+    _matrix_figure,
     confusion_png,
     save_confusion,
     shorten,
@@ -56,11 +58,53 @@ def test_no_confusion_at_all_is_said():
     assert pixels(confusion_png(np.eye(70, dtype=int), ["x"] * 70)).min() < 255
 
 
-def test_taxon_without_pictures_is_drawn_empty():
-    empty = confusion_png(np.zeros((2, 2), int), ["a", "b"], ["x", "y"])
-    full = confusion_png(np.eye(2, dtype=int), ["a", "b"], ["x", "y"])
-    assert pixels(empty).shape == pixels(full).shape
-    assert pixels(empty).mean() > pixels(full).mean()  # no cell is inked
+def axes_of(matrix, groups, title="t"):
+    names = [f"taxon {i}" for i in range(len(matrix))]
+    columns = np.flatnonzero(matrix.any(0) | matrix.any(1))
+    return _matrix_figure(matrix, names, groups, title, columns).axes[0]
+
+
+def test_only_taxa_with_pictures_or_answers_are_drawn():
+    """Of six taxa 1 and 4 have pictures, and 2 was predicted for one of them."""
+    matrix = np.zeros((6, 6), int)
+    matrix[1, 1], matrix[1, 2], matrix[4, 1] = 3, 1, 2
+    axes = axes_of(matrix, [""] * 6)
+    shown = [[one.get_text() for one in ticks] for ticks in
+             (axes.get_yticklabels(), axes.get_xticklabels())]  # fmt: skip
+    assert shown == [["taxon 1", "taxon 4"], ["taxon 1", "taxon 2", "taxon 4"]]
+    title = axes.get_title()
+    assert title == "t\n2 of 6 taxa have pictures, 1 more predicted"
+    cells = axes.images[0].get_array()
+    assert cells.shape[:2] == (2, 3)
+    np.testing.assert_allclose(cells[1, 2], to_rgba("#e5e7eb"))  # never recognized
+    np.testing.assert_allclose(cells[1, 1], 1)  # white: taxon 4 was never called 2
+    assert cells[0, 0, 2] > cells[0, 0, 0] and cells[0, 1, 0] > cells[0, 1, 2]
+    assert axes_of(np.eye(3, dtype=int), [""] * 3).get_title() == "t"
+
+
+def test_many_taxa_of_which_few_have_pictures_are_a_matrix():
+    matrix = np.zeros((80, 80), int)
+    matrix[70, 71] = 1
+    with Image.open(io.BytesIO(confusion_png(matrix, ["x"] * 80))) as image:
+        assert image.height > 500  # the list would have one bar
+    none = confusion_png(np.zeros((3, 3), int), ["a", "b", "c"], ["x", "y", "z"])
+    assert pixels(none).min() < 255  # which says that there are no pictures
+
+
+@pytest.mark.parametrize(
+    ("groups", "lines", "texts"),
+    [
+        ("abcdef", 0, []),
+        ("aaaaaa", 0, []),
+        ("aabcde", 1, ["a"]),
+        ("abbcde", 2, ["b"]),
+        ("aaabbb", 1, ["a", "b"]),
+    ],
+)
+def test_lines_are_around_groups_of_several_taxa(groups, lines, texts):
+    axes = axes_of(np.ones((6, 6), int), list(groups))
+    assert len(axes.lines) == 2 * lines  # across and down
+    assert [t.get_text() for t in axes.texts if t.get_text() != "1"] == texts
 
 
 @pytest.mark.parametrize(

@@ -232,3 +232,24 @@ def test_pictures_on_one_scale_have_a_bar_and_remarks(open_page, tmp_path):
     assert "weak" in screen.text("#credit")
     screen.press("ARROW_RIGHT")  # of a sibling, where each picture has its own scale
     assert bar() is None
+
+
+def test_the_index_says_why_a_taxon_has_no_picture(tmp_path):
+    """One with patches, one never recognized, one without siblings; and a leaf of
+    another parent begins a row of its own."""
+    family, other = (("family-00000", "Picidae"),), (("family-00001", "Tytonidae"),)
+    alone = {"num_siblings": 0, "patches": (), "siblings": (), "parts": ()}
+    pages = [
+        page("genus-00000", "Picus", path=family),
+        page("genus-00001", "Dryocopus", path=family, patches=()),
+        page("genus-00002", "Tyto", path=other, **alone),
+    ]
+    text = report.write_guide(tmp_path, GUIDE, pages).read_text("utf-8")
+    assert text.count("✕</span>") == 2 and text.count("–</span>") == 2  # and the key
+    assert "Never recognized: the model preferred a sibling" in text
+    assert "No siblings: the only taxon in its parent here" in text
+    assert text.count('<li class="break"') == 1
+    assert text.index('<li class="break"') > text.index(">Dryocopus<")
+    plain = report.write_guide(tmp_path / "plain", GUIDE, pages[:1]).read_text("utf-8")
+    assert "Sure: the mean" in plain
+    assert "No siblings" not in plain and "Never recognized" not in plain

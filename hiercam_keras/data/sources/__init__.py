@@ -8,7 +8,7 @@ not.
 import dataclasses
 import hashlib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from hiercam_keras.data import grouping, suffixes
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.prepare_report import PrepareReport
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources import annotations
+from hiercam_keras.data.sources import annotations, occurrences
+from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.data.sources.reading import Request
 from hiercam_keras.errors import UserError
+from hiercam_keras.exchange import camtrap_dp, darwin_core
 from hiercam_keras.taxonomy.ranks import check_rank
 
 # data.source -> its module in this folder.
@@ -34,11 +36,16 @@ MODULES = {
     "inat2021": "inat2021",
     "cub200": "tfds_cub200",
     "tfds_birds": "tfds_inat2021",
+    "camtrap_dp": "camtrap_package",
+    "darwin_core": "occurrences",
+    "inaturalist": "occurrences",
 }
+EXCHANGED = ("camtrap_dp", "darwin_core", "inaturalist")  # tables of observations
 AUTO = "auto"
 NAMES = (*MODULES, AUTO)
 _TABLES = (".csv", ".tsv", ".txt")
-_FOLDERS = ("image_folder", "inat2021", "csv_table")  # they read existing files
+# They read existing files.
+_FOLDERS = ("image_folder", "inat2021", "csv_table", *EXCHANGED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +58,8 @@ class Source:
       records: sorted by example_id.
       evidence: rank -> (part, label in the part images), or None if unknown.
       report: of the scan of the files.
+      stated: author and licence by example_id, as the data set's tables state them.
+      cropped: on crops of detected animals, for a person; "" for whole images.
     """
 
     name: str
@@ -58,6 +67,21 @@ class Source:
     records: tuple[Record, ...]
     evidence: annotations.Evidence | None
     report: PrepareReport
+    stated: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    cropped: str = ""
+
+    def credits(self) -> dict[str, str]:
+        """Author and licence by example_id, also of an attribution.csv."""
+        return {**self.stated, **self._listed()}
+
+    def _listed(self) -> dict[str, str]:
+        """Of the attribution.csv; a crop has that of its picture."""
+        found = read_credits(self.root)
+        for record in self.records if self.cropped else ():
+            picture = record.example_id.rpartition("#")[0]
+            if picture in found:
+                found[record.example_id] = found[picture]
+        return found
 
 
 def load(
@@ -65,6 +89,7 @@ def load(
     data_dir: str | None = None,
     cache_dir: str | Path | None = None,
     name: str | None = None,
+    unlabelled: bool = False,
 ) -> Source:
     """Reads a data set, scanning each new or changed file once (`index`).
 
@@ -74,11 +99,12 @@ def load(
       data_dir: folder of the data, overrides the config's root.
       cache_dir: folder of the indexes; default: the config's, see `cache_folder`.
       name: the config's name, used without `data_dir`, which has its own name.
+      unlabelled: whether images without a lineage are wanted, see `Request`.
 
     Raises:
       UserError: the source is unknown, or its data are missing or invalid.
     """
-    kind = _kind(data_config, data_dir)
+    kind = kind_of(data_config, data_dir)
     if kind not in MODULES:
         raise UserError(
             f"data.source is {data_config.source!r}: use one of {', '.join(NAMES)}."
@@ -92,7 +118,7 @@ def load(
             "Name the folder of the images with --data_dir or --config.data.root."
         )
     module = importlib.import_module(f"{__name__}.{MODULES[kind]}")
-    read = module.read_source(Request(data_config, data_dir or None, cache))
+    read = module.read_source(Request(data_config, data_dir or None, cache, unlabelled))
     if data_dir:
         name = data_name(data_dir)
     report = read.report
@@ -115,16 +141,39 @@ def load(
         grouping.assign(read.records, choice, read.group_columns, str(read.root)),
         read.evidence,
         report,
+        read.credits,
     )
 
 
-def _kind(data_config: Any, data_dir: str | None) -> str:
-    """data.source; what `auto` is: a table where one is named, else class folders."""
+def kind_of(data_config: Any, data_dir: str | None) -> str:
+    """data.source; what `auto` is: a package, archive, export or table by its content
+    where there is one, else class folders."""
     if data_config.source != AUTO:
         return data_config.source
-    place = expanded(data_dir or data_config.get("root", ""))
-    table = place.suffix.lower() in _TABLES and place.is_file()
-    return "csv_table" if table or data_config.get("table", "") else "image_folder"
+    named = data_dir or data_config.get("root", "")
+    place = expanded(named)
+    table = data_config.get("table", "")
+    if table and not place.is_file():
+        return _table_kind(expanded(table))
+    if not named:
+        return "image_folder"
+    if place.suffix.lower() in _TABLES and place.is_file():
+        return _table_kind(place)
+    if camtrap_dp.is_package(place):
+        return "camtrap_dp"
+    if darwin_core.is_archive(place):
+        return "darwin_core"
+    if place.is_dir() and occurrences.is_labelled(place):
+        return "inaturalist"
+    return "image_folder"
+
+
+def _table_kind(table: Path) -> str:
+    """Of a file that data.table or --data_dir names."""
+    if darwin_core.is_archive(table):
+        return "darwin_core"
+    exchanged = table.is_file() and occurrences.is_table(table)
+    return "inaturalist" if exchanged else "csv_table"
 
 
 def check_drawn_ranks(

@@ -3,8 +3,9 @@
     folder,family,genus,species
     ALBATROSS,Diomedeidae,Diomedea,exulans
 
-The key is the name of a class folder, or a label of metadata. A column `class` is a
-rank; it is the key only if it is the first column and there is no other key column.
+The key is the name of a class folder, a label of metadata, or a scientific name
+(`scientific_name`). A column `class` is a rank; it is the key only if it is the first
+column and there is no other key column.
 """
 
 from pathlib import Path
@@ -17,6 +18,7 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.lineage import Lineage, spelled
 
 KEYS = ("folder", "label", "cub_category")
+_NAMES = ("scientific_name", "scientificname")  # keys where there is no other
 _CLASS = "class"
 
 
@@ -86,6 +88,8 @@ def _key(table: Table) -> str:
     found = table.find(KEYS)
     if found:
         return found[0]
+    if names := table.find(_NAMES):
+        return names[0]
     if table.columns[0] == _CLASS and len(table.columns) > 1:
         return _CLASS
     raise UserError(

@@ -74,6 +74,11 @@ def load_photos(
     return records
 
 
+def folder_of(pattern: str | Path) -> Path:
+    """The folder that the example_ids of `load_photos` are relative to."""
+    return _find(os.path.expanduser(str(pattern)))[0]
+
+
 def load_images(
     paths: str | Path | Sequence[str | Path], size: int, workers: int = 0
 ) -> np.ndarray:

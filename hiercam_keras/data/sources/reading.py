@@ -1,5 +1,7 @@
 """The interface of data sources: request, result and module protocol."""
 
+import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -16,11 +18,14 @@ class Request(NamedTuple):
       config: the config's `data`.
       data_dir: value of --data_dir; None if not given.
       cache: folder for indexes, downloads and copies; the source may write here.
+      unlabelled: whether images without a lineage are wanted, too; sources of tables
+        that people exchange have such.
     """
 
     config: Any
     data_dir: str | None
     cache: Path
+    unlabelled: bool = False
 
     @property
     def place(self) -> str:
@@ -47,6 +52,7 @@ class Reading(NamedTuple):
       report: of the scan: counts, converted and unreadable files.
       evidence: rank -> (part, label in the part images), or None if unknown.
       group_columns: columns that `data.groups` can name, see `grouping.Choice`.
+      credits: author and licence by example_id, as far as the data set states them.
     """
 
     root: Path
@@ -54,6 +60,7 @@ class Reading(NamedTuple):
     report: PrepareReport
     evidence: Evidence | None = None
     group_columns: tuple[str, ...] = ()
+    credits: Mapping[str, str] = types.MappingProxyType({})
 
 
 class SourceModule(Protocol):

@@ -1,6 +1,6 @@
 // Finds taxa by any part of their lineage.
 const find = document.getElementById("find");
-const lines = [...document.querySelectorAll("#list li")];
+const lines = [...document.querySelectorAll("#list li[data-text]")];
 
 find.addEventListener("input", () => {
   const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
