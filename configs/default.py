@@ -16,8 +16,8 @@ def get_config() -> ConfigDict:
 
     config.data = data = ConfigDict()
     data.source = "image_folder"  # a name in hiercam_keras/data/sources/__init__.py,
-    # or auto: csv_table where a table is given; camtrap_dp, darwin_core or inaturalist
-    # where there is such a package, archive or export; else image_folder
+    # or auto: csv_table where a table is given; camtrap_dp, darwin_core, inaturalist or
+    # coco where there is such a package, archive, export or file; else image_folder
     data.root = ""  # where the data are; --data_dir beats it
     data.keep_lineage = ""  # "Animalia/Chordata/Aves" leaves out all else; "": nothing
     data.parts = ()  # inat2021: folders to read; (): bird_train|train_mini|train, val
@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     data.table = ""  # csv_table: the CSV file; "": what data.root names or holds
     data.ranks = ()  # rank columns of a table; (): those that names and values tell
     data.lineages = ""  # image_folder: CSV with the column folder and one for each rank
-    # camtrap_dp, darwin_core, inaturalist: with scientific_name in place of folder
+    # camtrap_dp, darwin_core, inaturalist, coco: scientific_name in place of folder
     data.max_unread_share = 0.05  # of a table's rows that may be left out for faults
     data.noun = "object"  # what pictures show, in sentences: "bird", "plant"
     data.homonyms = "error"  # error | keep: one species in two places, two spellings

@@ -151,6 +151,12 @@ def test_a_missing_data_dir(main, tmp_path):
     assert f"--data_dir nowhere (in {tmp_path}) does not exist" in line
 
 
+def test_missing_detections(main, folder):
+    """The path in full, as for images."""
+    line = error_line(main("--mode=prepare", f"--data_dir={folder}", "--detections=no"))
+    assert f"{folder.parent / 'no'} does not exist: expected MegaDetector JSON" in line
+
+
 def test_missing_runs_name_the_folder_that_was_searched(main, tmp_path):
     line = error_line(main("--mode=eval"))
     assert f"under runs (in {tmp_path})" in line

@@ -258,7 +258,6 @@ def _animal(record: Record, one: Detection, margin: float, group: str | None) ->
     boxes = tuple(other for other in record.boxes if _overlap(other, part))
     if not record.boxes and one.confidence is None:
         boxes = (box,)  # drawn by a person
-    place = ",".join(f"{value:g}" for value in part)
     return dataclasses.replace(
         record,
         example_id=f"{record.example_id}#{one.index}",
@@ -266,9 +265,6 @@ def _animal(record: Record, one: Detection, margin: float, group: str | None) ->
         detection=one,
         boxes=boxes,
         group=record.group or group or record.example_id,
-        # Hashes are of whole pictures, which several animals share.
-        dhash="",
-        pixels=f"{record.pixels}:{place}" if record.pixels else "",
     )
 
 

@@ -30,13 +30,18 @@ class Near(NamedTuple):
 
 
 def exact_copies(records: Iterable[Record]) -> list[tuple[Record, ...]]:
-    """Sets of two or more records with the same pixels, sorted by example_id."""
+    """Sets of records of two or more files with the same pixels, sorted by example_id.
+
+    Crops count as their pictures, and those of one picture alone are no copies.
+    """
     by_pixels = defaultdict(list)
     for record in records:
         if record.pixels:
             by_pixels[record.pixels].append(record)
     copies = [
-        tuple(sorted(found, key=_id)) for found in by_pixels.values() if len(found) > 1
+        tuple(sorted(found, key=_id))
+        for found in by_pixels.values()
+        if len({record.path for record in found}) > 1
     ]
     return sorted(copies, key=lambda found: found[0].example_id)
 
@@ -70,10 +75,10 @@ def near_copies(records: Iterable[Record], most: int = NEAR_BITS) -> list[Near]:
         return []
     hashes = np.array([int(one.dhash, 16) for one in records], np.uint64)
     shapes = np.array([one.width / one.height for one in records])
-    names = {one.pixels: number for number, one in enumerate(records) if one.pixels}
-    pixels = np.array(
-        [names.get(one.pixels, -1 - number) for number, one in enumerate(records)]
-    )
+    # Crops of one file, and exact copies, are no near copies.
+    keys = [one.pixels or str(one.path) for one in records]
+    names = {key: number for number, key in enumerate(keys)}
+    pixels = np.array([names[key] for key in keys])
     # (bits, earlier image) as one number: its minimum is the most similar image.
     total = len(records)
     none = (fingerprints.DHASH_BITS + 1) * total

@@ -17,7 +17,7 @@ from hiercam_keras.exchange.detections import Detection, DetectionFile, Fault
 from hiercam_keras.exchange.rows import RowLog, Unread
 
 FORMAT = "COCO JSON"
-_GROUPS = ("seq_id", "location")  # the first that an image has
+GROUPS = ("seq_id", "location")  # the first that an image has
 
 
 class Box(NamedTuple):
@@ -63,23 +63,49 @@ def read(document: Mapping[str, Any], path: Path) -> DetectionFile:
     for name in ("images", "annotations", "categories"):
         if not isinstance(document[name], list):
             raise UserError(f"{path}: {name} is no list, as {FORMAT} has it.")
-    names = {
-        row["id"]: str(row["name"])
-        for row in document["categories"]
-        if isinstance(row, dict) and {"id", "name"} <= set(row)
-    }
+    names = _category_names(document)
     log = RowLog()
     images = {row["id"]: row for row in log.good(_images(document, path), path.name)}
-    groups = {
-        _name(row): str(group)
-        for row in images.values()
-        for group in [next((row[name] for name in _GROUPS if row.get(name)), None)]
-        if group is not None
-    }
+    groups = {}
+    for name in reversed(GROUPS):
+        groups |= _by_file(images.values(), name)
     rows = _annotations(document, path, images, names)
     found = [one for one in log.good(rows, path.name) if one is not None]
     photos = tuple(_name(row) for row in images.values())
     return DetectionFile(path, FORMAT, photos, tuple(found), {}, log, groups)
+
+
+def groups(document: Mapping[str, Any], field: str) -> dict[str, str]:
+    """One of GROUPS by photograph, of those that have it."""
+    return _by_file(_readable(document), field)
+
+
+def labels(document: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Names of the categories of a photograph's annotations, with and without a box."""
+    names = _category_names(document)
+    files = {row["id"]: _name(row) for row in _readable(document)}
+    found: dict[str, dict[str, None]] = {}
+    for row in document["annotations"]:
+        if isinstance(row, dict) and row.get("image_id") in files:
+            name = names.get(row.get("category_id"))
+            if name is not None:
+                found.setdefault(files[row["image_id"]], {})[name] = None
+    return {photo: tuple(several) for photo, several in found.items()}
+
+
+def licences(document: Mapping[str, Any]) -> dict[str, str]:
+    """Rights holder and licence by photograph, as far as they are stated."""
+    known = {
+        row["id"]: " ".join(str(row[name]) for name in ("name", "url") if row.get(name))
+        for row in document.get("licenses") or ()
+        if isinstance(row, dict) and "id" in row
+    }
+    found = {}
+    for row in _readable(document):
+        parts = (row.get("rights_holder"), known.get(row.get("license")))
+        if text := ", ".join(str(part) for part in parts if part):
+            found[_name(row)] = text
+    return found
 
 
 def add_boxes(
@@ -155,6 +181,27 @@ class _Ids:
     def next(self) -> int | str:
         self._last += 1
         return str(self._last) if self._text else self._last
+
+
+def _category_names(document) -> dict[Any, str]:
+    return {
+        row["id"]: str(row["name"])
+        for row in document["categories"]
+        if isinstance(row, dict) and {"id", "name"} <= set(row)
+    }
+
+
+def _readable(document) -> list[dict]:
+    rows = _images(document, Path())
+    return [row for row in rows if not isinstance(row, Unread)]
+
+
+def _by_file(images: Iterable[Mapping[str, Any]], field: str) -> dict[str, str]:
+    return {
+        _name(row): str(row[field])
+        for row in images
+        if row.get(field) not in (None, "")
+    }
 
 
 def _name(image: Mapping[str, Any]) -> str:

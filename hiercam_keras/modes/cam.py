@@ -12,7 +12,7 @@ from hiercam_keras.cam import map_scale, store, targets
 from hiercam_keras.cam.base_explainer import BaseExplainer
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.question import PREDICTED, TRUE
-from hiercam_keras.modes import detected, faithful, overlays, sanity
+from hiercam_keras.modes import detected, faithful, overlays, sanity, whole_pictures
 from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.predict import photo_loader
@@ -122,7 +122,7 @@ def _explain_photos(
                     scale=settings.config.report.scale,
                     picture=None
                     if record.crop is None
-                    else detected.whole_picture(record, batch.geometry[number]),
+                    else whole_pictures.of(record, batch.geometry[number]),
                 )
                 lines.append(text)
     return "\n\n".join(lines)

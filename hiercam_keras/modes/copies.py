@@ -87,7 +87,7 @@ def _taxon(record: Record) -> str:
 
 
 def _there_twice(exact: Sequence[Sequence[Record]]) -> str:
-    files = sum(len(found) for found in exact)
+    files = sum(len({record.path for record in found}) for found in exact)
     return f"{_images(len(exact), 'is', 'are')} there more than once, in {files} files"
 
 

@@ -10,14 +10,11 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from PIL import Image
 
 from hiercam_keras.cache_folder import cache_folder
 from hiercam_keras.data import (
     crops,
-    decode,
     detection_files,
-    geometry,
     grouping,
     splits,
 )
@@ -26,9 +23,6 @@ from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
 from hiercam_keras.exchange.detections import DetectionFile
 from hiercam_keras.modes.settings import DETECTIONS, Settings
-from hiercam_keras.report import whole
-
-_SIDE = 1280  # px, longest side of a whole picture in figures
 
 HEADER = (
     *("x0", "y0", "x1", "y1", "detection_confidence"),
@@ -46,13 +40,17 @@ def read(config: Any) -> DetectionFile | None:
     return detection_files.read(Path(section["file"]), cache, share)
 
 
-def of_source(source: Any, config: Any) -> Any:
-    """A `data.sources.Source` whose records are crops, where the config asks for it.
+def of_source(source: Any, config: Any, found: DetectionFile | None) -> Any:
+    """A `data.sources.Source` whose records are crops; unchanged without detections.
+
+    Args:
+      source: of whole pictures.
+      config: of the run.
+      found: result of `read`.
 
     Raises:
       UserError: see `data.crops.crop`.
     """
-    found = read(config)
     if found is None:
         return source
     records, said = _cropped(source.records, found, config, source.root)
@@ -175,25 +173,6 @@ def arrays(records: Sequence[Record]) -> dict[str, np.ndarray]:
         "box": np.array(boxes, np.float32),
         "crop": np.array([record.crop for record in records], np.float32),
     }
-
-
-def whole_picture(record: Record, row: np.ndarray) -> whole.Picture:
-    """The picture of a crop, and what a network saw of it.
-
-    Args:
-      record: of the crop.
-      row: its geometry, (7,).
-
-    Raises:
-      decode.BadImage: the file cannot be read.
-    """
-    _, image = decode.examine(record.path)
-    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    window = geometry.Geometry.from_row(row)
-    seen = window.to_original(np.array([0.0, 0.0, window.size, window.size]))
-    scale = np.array([image.width / record.width, image.height / record.height] * 2)
-    box = np.array(record.detection.box_in(record.width, record.height))
-    return whole.Picture(np.asarray(image), tuple(seen * scale), tuple(box * scale))
 
 
 def _cropped(

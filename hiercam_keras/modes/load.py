@@ -41,10 +41,11 @@ def load_source(config: Any, data_dir: str | None, unlabelled: bool = False) -> 
     With `config.detections` the images are crops of animals, see `data.crops`.
     """
     with multihost.primary_first("data"):
+        found = detected.read(config)  # before the images, which may take a while
         source = sources.load(
             config.data, data_dir or None, name=config.name, unlabelled=unlabelled
         )
-        return detected.of_source(source, config)
+        return detected.of_source(source, config, found)
 
 
 def taxonomy_of(source: Any, config: Any) -> Taxonomy:

@@ -22,7 +22,7 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.measures import MEASURES
 from hiercam_keras.evaluation.tabulate import HasLabels, stored, tabulate
 from hiercam_keras.metrics import coherence
-from hiercam_keras.modes import detected
+from hiercam_keras.modes import whole_pictures
 from hiercam_keras.modes.faithful import Rows
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
@@ -169,6 +169,6 @@ def _write(path: Path, seen: Seen, heat: np.ndarray, degenerate: bool) -> None:
     if seen.record.crop is None:
         drawn = overlay.overlay(seen.image, heat, degenerate=degenerate)
     else:
-        picture = detected.whole_picture(seen.record, seen.geometry)
+        picture = whole_pictures.of(seen.record, seen.geometry)
         drawn = whole.draw(picture, heat, degenerate)
     overlay.save_image(path, drawn)

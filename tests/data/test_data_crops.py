@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from hiercam_keras.data import crops, geometry, loader
+from hiercam_keras.data import crops, duplicates, geometry, loader
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
@@ -78,6 +78,23 @@ def windows_of(records, size, layout="classification"):
     )
 
 
+def test_whole_pictures_have_the_windows_of_earlier_versions():
+    """In whole numbers, which are part of the key of a cache on disk."""
+    from hiercam_keras.data import resize_windows
+
+    where = resize_windows.plan([record("a.jpg")], 64, "classification", 1.0)
+    for part in (where.resized, where.start, where.extent):
+        assert part.dtype == np.int32
+    # 400 x 200 with the short side at 73, the crop in the middle and room around it.
+    assert where.resized.tolist() == [[73, 146]]
+    assert where.start.tolist() == [[0, 0]] and where.extent.tolist() == [[72, 146]]
+    crop = (0, 0, 400, 200)
+    both = [record("a.jpg"), record("b.jpg", crop=crop)]
+    mixed = resize_windows.plan(both, 64, "classification", 1.0)
+    for part, other in zip(mixed[1:4], where[1:4], strict=True):
+        np.testing.assert_array_equal(part, np.repeat(other, 2, axis=0))
+
+
 def test_animals_become_examples_and_all_else_is_counted():
     found = listing(
         detection("a.jpg", 1, kind="person"),
@@ -118,13 +135,12 @@ def test_ids_do_not_depend_on_the_threshold():
         assert [one.example_id for one in made.records] == ids
 
 
-def test_truth_groups_and_hashes_of_animals():
+def test_truth_and_groups_of_animals():
     near, far = (100.0, 60.0, 190.0, 140.0), (300.0, 0.0, 390.0, 20.0)
-    one = record("a.jpg", boxes=(near, far), dhash="ff", pixels="12", group="burst")
+    one = record("a.jpg", boxes=(near, far), group="burst")
     found = listing(detection("a.jpg", sure=None), groups={"a.jpg": "other"})
     (made,) = crops.crop([one], found, crops.Options(), ROOT).records
     assert made.boxes == (near,) and made.group == "burst"
-    assert made.dhash == "" and made.pixels == "12:90,40,210,160"
     (made,) = crops.crop([record("a.jpg")], found, crops.Options(), ROOT).records
     assert made.group == "other"
 
@@ -300,3 +316,25 @@ def test_a_crop_of_a_very_large_picture_is_cut_from_its_smaller_copy(
         (batch,) = batches.epoch(0)
     cropped, alone = batch.images.astype(int)
     assert np.abs(cropped - alone)[4:-4, 4:-4].mean() < 2
+
+
+def test_animals_of_a_picture_are_no_copies_but_those_of_its_copy_are():
+    look = "00ff00ff00ff00ff"
+    found = listing(
+        *(detection(name, n) for name in ("a.jpg", "b.jpg") for n in (1, 2))
+    )
+    pair = [record(name, dhash=look) for name in ("a.jpg", "b.jpg")]
+    made = crops.crop(pair[:1], found, crops.Options(), ROOT).records
+    assert not duplicates.near_copies(made) and not duplicates.exact_copies(made)
+    # Pictures that look alike: each animal has a near copy in the other picture only.
+    made = crops.crop(pair, found, crops.Options(), ROOT).records
+    near = {
+        (one.record.path.name, one.of.path.name) for one in duplicates.near_copies(made)
+    }
+    assert near == {("b.jpg", "a.jpg")} and not duplicates.exact_copies(made)
+    # The same picture twice: whatever is cropped of it stays together.
+    same = [dataclasses.replace(one, pixels="12") for one in pair]
+    made = crops.crop(same, found, crops.Options(), ROOT).records
+    assert not duplicates.near_copies(made)
+    (copies,) = duplicates.exact_copies(made)
+    assert [one.example_id for one in copies] == [one.example_id for one in made]

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_birds
+from ml_collections import FrozenConfigDict
 from PIL import Image
 
 from hiercam_keras.cam import store
 from hiercam_keras.data import crops, geometry, sources
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import detected
+from hiercam_keras.modes import load, whole_pictures
+from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import whole
 
 SURE = 0.9
@@ -159,10 +161,7 @@ def test_cam_stores_boxes_and_shows_the_whole_picture(
     meta = json.loads((folder / "store.json").read_text())
     assert meta["info"]["margin"] == 0.1 and "square" in meta["info"]["crop"]
     maps = store.open(folder)
-    found = detected.of_source(
-        sources.load(trained.config.data, name="mini"),
-        config_with(trained.config, detections),
-    )
+    found = load.load_source(config_with(trained.config, detections), None)
     animals = {record.example_id: record for record in found.records}
     for name, box, part in zip(
         shard["example_id"], shard["box"], shard["crop"], strict=True
@@ -191,10 +190,7 @@ def config_with(config, path, **more):
 def test_a_map_has_its_maximum_at_the_same_pixel_in_the_whole_picture(
     trained, records, detections
 ):
-    found = detected.of_source(
-        sources.load(trained.config.data, name="mini"),
-        config_with(trained.config, detections),
-    )
+    found = load.load_source(config_with(trained.config, detections), None)
     rng = np.random.default_rng(0)
     from hiercam_keras.data import resize_windows
 
@@ -206,7 +202,7 @@ def test_a_map_has_its_maximum_at_the_same_pixel_in_the_whole_picture(
     for number in range(0, count, 7):
         record, row = found.records[number], rows[number]
         window = geometry.Geometry.from_row(row)
-        picture = detected.whole_picture(record, row)
+        picture = whole_pictures.of(record, row)
         # A picture of the same size as the original, with one warm place in the map.
         assert picture.image.shape == (record.height, record.width, 3)
         y, x = rng.integers(4, size - 4, 2)
@@ -296,3 +292,18 @@ def test_prepare_counts_what_is_left_out(config, detections):
     )
     assert "79 boxes of animals below the threshold 0.2" in said
     assert "1 picture without a box of an animal" in said
+
+
+def test_a_run_of_an_earlier_version_has_whole_pictures(config):
+    """Unless the command line names a file."""
+    before = config.to_dict()
+    del before["detections"]
+    for overrides in ({}, {"detections.file": "/x.json"}):
+        now = config.copy_and_resolve_references()
+        now.update_from_flattened_dict(overrides)
+        settings = Settings(
+            mode="predict", config=FrozenConfigDict(now), overrides=overrides
+        )
+        found = settings.config_of(before)
+        assert found.detections.file == overrides.get("detections.file", "")
+        assert found.detections.margin == 0.1

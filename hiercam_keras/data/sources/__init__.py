@@ -39,11 +39,18 @@ MODULES = {
     "camtrap_dp": "camtrap_package",
     "darwin_core": "occurrences",
     "inaturalist": "occurrences",
+    "coco": "coco_images",
 }
-EXCHANGED = ("camtrap_dp", "darwin_core", "inaturalist")  # tables of observations
+EXCHANGED = (
+    "camtrap_dp",
+    "darwin_core",
+    "inaturalist",
+    "coco",
+)  # tables of observations
 AUTO = "auto"
 NAMES = (*MODULES, AUTO)
 _TABLES = (".csv", ".tsv", ".txt")
+_JSON = ".json"
 # They read existing files.
 _FOLDERS = ("image_folder", "inat2021", "csv_table", *EXCHANGED)
 
@@ -157,10 +164,10 @@ def kind_of(data_config: Any, data_dir: str | None) -> str:
         return _table_kind(expanded(table))
     if not named:
         return "image_folder"
-    if place.suffix.lower() in _TABLES and place.is_file():
-        return _table_kind(place)
     if camtrap_dp.is_package(place):
         return "camtrap_dp"
+    if place.suffix.lower() in (*_TABLES, _JSON) and place.is_file():
+        return _table_kind(place)
     if darwin_core.is_archive(place):
         return "darwin_core"
     if place.is_dir() and occurrences.is_labelled(place):
@@ -170,6 +177,8 @@ def kind_of(data_config: Any, data_dir: str | None) -> str:
 
 def _table_kind(table: Path) -> str:
     """Of a file that data.table or --data_dir names."""
+    if table.suffix.lower() == _JSON:
+        return "coco"
     if darwin_core.is_archive(table):
         return "darwin_core"
     exchanged = table.is_file() and occurrences.is_table(table)
