@@ -28,8 +28,7 @@ def lines(records: Sequence[Record], config: Any) -> list[str]:
       config: the experiment's, whose split is described.
     """
     if not splitting.is_grouped(records, config):
-        ignored = str(config.data.get("groups", "")).strip()
-        return [] if ignored else _bursts(records)
+        return _bursts(records, config)
     groups = splitting.groups_of(records, config)
     if not groups:  # near copies were asked for, and there are none
         return []
@@ -47,6 +46,8 @@ def report(
 ) -> Balance | None:
     """Logs how a training's split keeps groups together; None without groups."""
     if not splitting.is_grouped(records, config):
+        for line in _bursts(records, config):
+            logging.warning("%s", line)
         return None
     groups = splitting.groups_of(records, config)
     spread = balance.of(records, split, groups, config.data.fractions)
@@ -87,8 +88,10 @@ def check(
     )
 
 
-def _bursts(records: Sequence[Record]) -> list[str]:
-    """A hint at pictures that were taken one after another."""
+def _bursts(records: Sequence[Record], config: Any) -> list[str]:
+    """A hint at pictures that were taken one after another, unless groups were set."""
+    if str(config.data.get("groups", "")).strip() or _is_official(records):
+        return []
     count = Counter(grouping.bursts(records, _GAP).values())
     images = sum(size for size in count.values() if size > 1)
     if not images:

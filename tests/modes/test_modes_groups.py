@@ -43,7 +43,7 @@ def own(tmp_path):
     return config, data
 
 
-def test_prepare_reports_groups(own):
+def test_prepare_reports_groups(own, caplog):
     config, _ = own
     said = tiny_birds.run("prepare", config)
     assert "groups: 13, the largest has 12 images (2021-04-01T10:00:00)" in said
@@ -56,10 +56,14 @@ def test_prepare_reports_groups(own):
     config.data.groups = ""
     said = tiny_birds.run("prepare", config)
     assert "groups:" not in said and "in several groups" not in said
-    assert (
+    hint = (
         "48 images were taken at most 60 s before or after another one by the same "
         "camera: --config.data.groups=exif:60s keeps such bursts in one split"
-    ) in said
+    )
+    assert hint in said
+    records = sources.load(config.data).records
+    assert group_report.report(records, make_split(records, config), config) is None
+    assert hint in caplog.text
 
 
 def test_a_training_keeps_bursts_together_and_says_how_far(own, caplog):
