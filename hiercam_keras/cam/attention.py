@@ -68,10 +68,10 @@ def legrad(attention: Matrices, grads: Matrices) -> jax.Array:
 def gradient_x_attention(attention: Matrices, grads: Matrices) -> jax.Array:
     """sum over blocks of the mean over heads and queries of A dy/dA: signed.
 
-    To first order, what the score loses in each block if nothing attends to a token.
-    With the ReLU of dy/dA it is Grad-SAM (Barkan et al. 2021, arXiv:2204.11073), which
-    shows only what speaks for the target. It is not exact over several blocks: the loss
-    in one is counted again in the next.
+    To first order, what the score loses in each block if nothing attends to a token,
+    divided by the numbers of heads and queries. With the ReLU of dy/dA it is Grad-SAM
+    (Barkan et al. 2021, arXiv:2204.11073), which shows only what speaks for the target.
+    It is not exact over several blocks: the loss in one is counted again in the next.
     """
     return sum(
         (jnp.asarray(a) * jnp.asarray(g)).mean((-3, -2))

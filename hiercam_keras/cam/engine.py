@@ -88,8 +88,8 @@ class Explainer(BaseExplainer):
       UserError: another backend, a layer that does not exist or gives no maps of
         several cells (the message names those that do), outputs that are no logits,
         several sigmoids without `activation`, a method that the network cannot be asked
-        by, labels of other outputs than the model
-        has, several inputs that could be the image.
+        by, labels of other outputs than the model has, several inputs that could be the
+        image.
     """
 
     def __init__(
@@ -222,7 +222,9 @@ class Explainer(BaseExplainer):
             layers,
             self._data_format,
             fused,
-            lambda: attention_layers.find(seeing, known, layer_of),
+            lambda: attention_layers.find(
+                seeing, known or tokens.find(seeing), layer_of
+            ),
         )
 
     def _find_calls(

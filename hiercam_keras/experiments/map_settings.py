@@ -14,6 +14,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from hiercam_keras import file_names, runtime
+from hiercam_keras.cam.methods import get_methods
 from hiercam_keras.evaluation import table as tables
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.experiments import measurements
@@ -136,7 +137,8 @@ def _measure(
     found = measurements.measure(explain, data, split, asked, methods)
     by_layer = dict(zip(layers, explain.layers, strict=True))
     for view in views:
-        key = view.method, by_layer[view.layer or usual_layer]
+        (method,) = get_methods(view.method)
+        key = method.name, method.place or by_layer[view.layer or usual_layer]
         tables.save(places[view], found[key])
 
 

@@ -305,6 +305,14 @@ def test_partial_attention_is_an_error_that_names_other_methods(name, reason):
             explain(pictures(name), [0, 1], method)
 
 
+def test_a_fold_of_the_users_own_hides_no_attention():
+    layer = "transformer_block_2:input"
+    explain = cam.Explainer(
+        built("vit"), layer, reshape=lambda x: x[:, 1:].reshape(-1, 4, 6, WIDTH)
+    )
+    assert set(NAMES) <= set(explain.methods)
+
+
 def test_refinecam_of_a_transformer_fuses_depths():
     """Of one grid, the inputs of blocks; of a pyramid, grids that become coarser."""
     found = cam.Explainer(built("vit"))(pictures("vit"), [0, 1], "refinecam")
