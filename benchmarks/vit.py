@@ -1,6 +1,6 @@
 """Benchmarks: Grad-CAM on a ViT-B/16, in forward passes and against pytorch-grad-cam.
 
-    python -m benchmarks.vit                          # batch 16, 224 px, 7 rounds
+    python -m benchmarks.vit                          # batch 16, 224 px, 5 rounds
     python -m benchmarks.vit --vit=tiny --size=32 --batch=2 --rounds=2
 
 keras-hub's ViT and timm's of the same shape, with random weights, are explained at the
@@ -67,7 +67,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--vit", choices=tuple(VITS), default="base")
     add("--size", type=int, default=224)
     add("--batch", type=int, default=16)
-    add("--rounds", type=int, default=7)
+    add("--rounds", type=int, default=5)
     add("--block_seconds", type=float, default=8.0)
     add("--cache", default=str(run.ROOT / ".cache" / "benchmarks"))
     add("--out", default=str(run.ROOT / "benchmarks" / "results"), help="folder")

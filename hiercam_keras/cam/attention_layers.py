@@ -43,19 +43,23 @@ def find(
       layer_of: makes a layer of a call and its fold.
 
     Raises:
-      UserError: there is no such transformer, its tokens do not attend to all tokens,
-        or its layers are not those of the keras-hub that is known here.
+      UserError: there is not exactly one such transformer, its tokens do not attend to
+        all tokens, or its layers are not those of the keras-hub that is known here.
     """
     if known is None:
         raise unavailable("attention", "the network has no transformer of keras-hub")
     if known.name in _PARTIAL:
         raise unavailable("attention", _PARTIAL[known.name])
+    outer = {block.path.rsplit("/", 1)[0] for block in known.blocks}
+    if len(outer) > 1 or len({id(one.layer) for one in known.blocks}) < len(
+        known.blocks
+    ):
+        raise unavailable(
+            "attention", "the network has several transformers, or calls one again"
+        )
     (grid,) = known.grids
     try:
-        turn = _rotation(calls, grid)
-        blocks = tuple(
-            _heads(calls, block, grid, turn, layer_of) for block in known.blocks
-        )
+        blocks = tuple(_heads(calls, block, grid, layer_of) for block in known.blocks)
     except (AttributeError, LookupError) as error:
         raise unavailable(
             "attention",
@@ -69,43 +73,37 @@ def _heads(
     calls: Sequence[graph.Call],
     block: graph.Call,
     grid: Grid,
-    turn: Callable | None,
     layer_of: Callable[[graph.Call, Callable], Layer],
 ) -> Heads:
     inner = graph.inside(calls, block)
-    (attention,) = (one for one in inner if type(one.layer).__name__ in _PROJECTIONS)
-    kind, heads = type(attention.layer).__name__, int(attention.layer.num_heads)
-    found = {one.path.split(":")[0].rsplit("/", 1)[-1]: one for one in inner}
-    *projected, output = (found[name] for name in _PROJECTIONS[kind])
+    found = [one.layer for one in inner if type(one.layer).__name__ in _PROJECTIONS]
+    if len(found) != 1:
+        raise LookupError(f"{block.path} has {len(found)} layers of attention")
+    (attention,) = found
+    heads = int(attention.num_heads)
+    names = {one.path.split(":")[0].rsplit("/", 1)[-1]: one for one in inner}
+    *taken, output = (names[name] for name in _PROJECTIONS[type(attention).__name__])
+    taken.append(graph.input_of(output))
 
     def fold(array: Any) -> Any:
         return array.reshape(*array.shape[:2], heads, -1)
 
-    taken = [*projected, graph.input_of(output)]
     for one in taken:
         if one.shape is None or one.shape[1] != grid.count:
             raise LookupError(f"{one.path} has the shape {one.shape}")
+    rotary = [one for one in calls if type(one.layer).__name__ == _ROTARY]
+    turn = _rotation(rotary[0], attention, grid.special) if rotary else None
     return Heads(*(layer_of(one, fold) for one in taken), turn=turn)
 
 
-def _rotation(calls: Sequence[graph.Call], grid: Grid) -> Callable | None:
-    """Turns queries and keys (B, T, heads, channels) as DINOv3 does."""
-    found = [one for one in calls if type(one.layer).__name__ == _ROTARY]
-    if not found:
-        return None
-    (rotary,) = found
-    (attention, *_) = (
-        one.layer for one in calls if type(one.layer).__name__ == "DINOV3Attention"
-    )
-    apply, shape, dtype = (
-        attention._apply_rotary,
-        rotary.taken.shape,
-        rotary.taken.dtype,
-    )
+def _rotation(rotary: graph.Call, attention: Any, special: int) -> Callable:
+    """Turns queries and keys (B, T, heads, channels) as a layer of DINOv3 does."""
+    apply, taken = attention._apply_rotary, rotary.taken
+    shape, dtype = (1, *taken.shape[1:]), taken.dtype
 
     def turn(query: Any, key: Any) -> tuple[Any, Any]:
         # The positions depend on the size of the images alone.
-        cos, sin = rotary.layer(jnp.zeros((1, *shape[1:]), dtype))
-        return apply(query, key, cos, sin, grid.special)
+        cos, sin = rotary.layer(jnp.zeros(shape, dtype))
+        return apply(query, key, cos, sin, special)
 
     return turn

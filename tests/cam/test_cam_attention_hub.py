@@ -6,6 +6,7 @@ each block's attention: `jax.grad` in it gives dy/dA.
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 import pytest
 
@@ -303,6 +304,16 @@ def test_partial_attention_is_an_error_that_names_other_methods(name, reason):
     for method in NAMES:
         with pytest.raises(UserError, match=f"legrad.*{reason}.*layercam"):
             explain(pictures(name), [0, 1], method)
+
+
+def test_two_passes_through_a_transformer_have_no_one_attention():
+    model = built("vit")
+    image = keras.Input((64, 96, 3))
+    twice = keras.layers.Add()([model(image), model(image[:, :, ::-1])])
+    explain = cam.Explainer(keras.Model(image, twice))
+    assert not set(NAMES) & set(explain.methods)
+    with pytest.raises(UserError, match="calls one again"):
+        explain(pictures("vit"), [0, 1], "rollout")
 
 
 def test_a_fold_of_the_users_own_hides_no_attention():

@@ -172,6 +172,12 @@ def test_what_is_missing_is_named():
         cam.Explainer(transformer((64, 64, 3), Nameless()))
 
 
+def test_blocks_without_a_known_attention_are_named():
+    explain = cam.Explainer(transformer())
+    with pytest.raises(UserError, match="block_0 has 0 layers of attention.*gradcam"):
+        explain(marked(3, 10), [0, 1], "legrad")
+
+
 def test_other_models_are_no_transformers():
     images = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3)(images)
