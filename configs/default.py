@@ -61,14 +61,16 @@ def get_config() -> ConfigDict:
     augment.erasing_area = (0.02, 0.33)  # of the erased rectangle, share of the image
 
     config.model = model = ConfigDict()
-    model.backbone = "efficientnet_b0"  # a name in docs/MODELS.md, or module:function
+    model.backbone = "efficientnet_b0"  # a name in docs/MODELS.md, keras_hub:PRESET
+    # (a folder or a name of keras-hub), or module:function
     model.modules = ()  # of yours, imported before a model with layers of yours is read
     model.preprocessing = "model"  # of --mode=import, what the file computes from RGB
     # of 0..255 itself: model (all) | caffe | tf | torch | unit (put in front of it)
     model.activation = "auto"  # of --mode=import, of the outputs: softmax | sigmoid
     model.output = ""  # of --mode=import, name or place of one output; "": all
     model.other = "leave_out"  # of --mode=import, outputs without lineage: or keep
-    model.weights = "imagenet"  # none | imagenet | synthetic | auto | a file
+    model.weights = "imagenet"  # none | imagenet | synthetic | auto | a file; imagenet
+    # and auto are a preset's own weights
     model.output_stride = 32  # 32 | 16 | 8: image pixels per cell of the map
     model.dropout = 0.2  # before the head, 0..1
     model.drop_connect = 0.2  # of whole residual blocks, at the deepest, 0..1

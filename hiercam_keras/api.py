@@ -14,7 +14,7 @@ from hiercam_keras import config_files
 from hiercam_keras.cam import Explainer
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import photos
-from hiercam_keras.models import files, xla_layers
+from hiercam_keras.models import files, named, xla_layers
 from hiercam_keras.modes import load
 from hiercam_keras.modes import train as train_mode
 from hiercam_keras.modes.load import RunData
@@ -152,14 +152,19 @@ def load_model(path: str | os.PathLike, fast_layers: str = "auto") -> keras.Mode
     """Reads a .keras file of this or another program, in Keras' safe mode.
 
     Args:
-      path: of the file.
+      path: of the file; or the name of a published network, as "keras:ResNet50",
+        "efficientnet_lite0" or "keras_hub:PRESET" (docs/MODELS.md), which then takes
+        RGB images in 0..255.
       fast_layers: layers to replace by equivalent ones that are faster under XLA:
         "auto", "none", or kinds as in "depthwise+swish".
 
     Raises:
-      UserError: the file is missing or damaged, or needs code that is not imported.
+      UserError: the file is missing or damaged, or needs code that is not imported; the
+        network is unknown, or its weights cannot be loaded.
     """
-    return xla_layers.accelerate(files.read_keras(path), fast_layers)
+    name = os.fspath(path)
+    model = named.model(name) if named.is_named(name) else files.read_keras(path)
+    return xla_layers.accelerate(model, fast_layers)
 
 
 def load_config(name: str | os.PathLike) -> ConfigDict:

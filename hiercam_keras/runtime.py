@@ -28,6 +28,7 @@ _RELAUNCHED = "HIERCAM_RELAUNCHED"
 # Names that `versions` reports, and the distributions that provide the package.
 _VERSIONS = {
     "keras": ("keras",),
+    "keras-hub": ("keras-hub",),
     "jax": ("jax",),
     "jaxlib": ("jaxlib",),
     "jax-cuda12-plugin": ("jax-cuda12-plugin",),

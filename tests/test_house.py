@@ -32,6 +32,7 @@ EXTERNAL = {
         "multihost.py",
     ),
     "keras": ("models/", "training/", "cam/", "modes/", "runtime.py", "api.py"),
+    "keras_hub": ("models/hub_presets.py",),
     "cv2": ("metrics/",),
     "absl.flags": ("cli.py",),
     "fcntl": ("locks.py",),

@@ -26,7 +26,7 @@ from hiercam_keras.experiments import (
 from hiercam_keras.experiments.granularity_tables import Cell, Counts
 from hiercam_keras.experiments.localization_counts import Found
 from hiercam_keras.experiments.training_grid import Condition, TrainingSpec
-from hiercam_keras.models import custom
+from hiercam_keras.models import backbones
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.localize import marked_by_run
 from hiercam_keras.modes.settings import Settings
@@ -102,9 +102,7 @@ def _plan(settings: Settings) -> dict[int, tuple[int, ...]]:
 
 
 def _can_be_finer(model: Any) -> bool:
-    name = model.backbone
-    free = not custom.is_function(name) or custom.takes_output_stride(name)
-    return free and model.output_stride > 8
+    return backbones.takes_output_stride(model.backbone) and model.output_stride > 8
 
 
 def _at_stride(settings: Settings, condition: Condition, trained: int) -> Condition:

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import keras
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import architectures, custom, efficientnet_lite
+from hiercam_keras.models import architectures, custom, efficientnet_lite, hub_presets
 from hiercam_keras.models.initializers import numpy_initializers
 from hiercam_keras.models.layers import layer_output
-from hiercam_keras.models.weights import load_backbone_weights
+from hiercam_keras.models.weights import choose, load_backbone_weights
 
 # The layers that `heads.build_model` puts between a backbone and the heads.
 HEAD_POOL, HEAD_DROPOUT = "avg_pool", "head_dropout"
@@ -49,18 +49,22 @@ BACKBONES = {
 
 
 def check_name(name: str) -> None:
-    """Raises UserError unless `name` is in BACKBONES or names a function."""
-    if name in BACKBONES or custom.is_function(name):
+    """Raises UserError unless `name` is in BACKBONES or names a preset or a function.
+
+    Whether keras-hub has the preset is known when it is loaded.
+    """
+    if name in BACKBONES or hub_presets.is_preset(name) or custom.is_function(name):
         return
     hint = ""
     if "vit" in name.lower() or "swin" in name.lower():
         hint = (
-            " Transformers are not among them; such a function can give one, with its "
-            "tokens reshaped to maps (docs/MODELS.md)."
+            f" Transformers are presets of keras-hub, {hub_presets.PREFIX}PRESET "
+            "(docs/MODELS.md)."
         )
     raise UserError(
-        f"backbone {name!r} is not known, expected one of {', '.join(BACKBONES)}, or "
-        f"a function of yours as package.module:function.{hint}"
+        f"backbone {name!r} is not known, expected one of {', '.join(BACKBONES)}, "
+        f"{hub_presets.PREFIX}PRESET, or a function of yours as "
+        f"package.module:function.{hint}"
     )
 
 
@@ -70,20 +74,25 @@ def build_backbone(
     """Builds a backbone without its top: images (B, S, S, 3) to activations.
 
     Args:
-      name: one of BACKBONES, or "package.module:function" (see `custom`).
+      name: one of BACKBONES, "keras_hub:PRESET" (see `hub_presets`), or
+        "package.module:function" (see `custom`).
       image_size: S in pixels; None for any size.
       weights: a spec for `load_backbone_weights`; None for random weights.
 
     Returns:
       A model with one float32 input of RGB images in 0..255 (uint8 images are cast);
       normalization is part of the model. For a name of BACKBONES the input is called
-      "image". The attribute `cam_layer` names the layer that a CAM explains.
+      "image". The attribute `cam_layer` names the layer that a CAM explains; "" is
+      the one that `cam.Explainer` finds.
 
     Raises:
       UserError: the name is unknown, or the weights cannot be loaded.
     """
     check_name(name)
-    if name not in BACKBONES:
+    if hub_presets.is_preset(name):
+        pretrained = choose(weights or "none", name) == hub_presets.WEIGHTS
+        model = hub_presets.backbone(name, image_size, pretrained)
+    elif name not in BACKBONES:
         model = custom.build(name, image_size)
     else:
         # Keras casts inputs to this dtype on the device, so uint8 images are
@@ -109,6 +118,22 @@ def cam_layer(name: str) -> str:
     return BACKBONES[name].cam_layer
 
 
+def takes_output_stride(name: str) -> bool:
+    """Whether the output stride of a backbone can be chosen."""
+    if custom.is_function(name):
+        return custom.takes_output_stride(name)
+    return not hub_presets.is_preset(name)
+
+
+def model_name(name: str) -> str:
+    """Name of the Keras model of a backbone, which has no colon and no slash."""
+    return (
+        hub_presets.short(name)
+        if hub_presets.is_preset(name)
+        else (name.replace(":", "."))
+    )
+
+
 def backbone_of(model: keras.Model, name: str) -> keras.Model:
     """Returns the backbone of a `build_model` model, sharing its layers and weights.
 
@@ -125,4 +150,4 @@ def backbone_of(model: keras.Model, name: str) -> keras.Model:
     features = model.get_layer(HEAD_DROPOUT).input
     if features._keras_history.operation.name == HEAD_POOL:
         features = model.get_layer(HEAD_POOL).input
-    return keras.Model(model.input, features, name=name.replace(":", "."))
+    return keras.Model(model.input, features, name=model_name(name))

@@ -20,7 +20,8 @@ import keras
 from hiercam_keras.errors import UserError
 from hiercam_keras.models.user_code import import_module
 
-_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+# The prefixes of networks by name are reserved.
+_FUNCTION = re.compile(r"(?!keras:|keras_hub:)[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def is_function(name: str) -> bool:

@@ -159,7 +159,12 @@ def read_keras(
     except Exception as error:  # constructors of user layers can raise anything
         unknown = [one for one in needs(path) if not user_code.is_known(one)]
         why = user_code.advice(unknown, metadata.get("modules", ()))
-        if not why:
+        package = user_code.not_installed(_config(path))
+        if not why and package:
+            why = f"it has layers of {package}, which is not installed"
+            if package == "keras_hub":
+                why += "; install it with `make install-keras-hub` (docs/INSTALL.md)"
+        elif not why:
             why = f"{_first_line(error)}"
             if "versions" in metadata:
                 why += f"; it was written with {metadata['versions']}"

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 import keras
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import chained_heads, custom
+from hiercam_keras.models import chained_heads, custom, hub_presets
 from hiercam_keras.models.backbones import (
     BACKBONES,
     HEAD_DROPOUT,
     HEAD_POOL,
     build_backbone,
+    model_name,
+    takes_output_stride,
 )
 from hiercam_keras.models.initializers import numpy_initializers
 from hiercam_keras.models.layers import all_layers
@@ -79,7 +81,7 @@ def build_model(
     """Builds backbone, global average pooling, dropout and a Dense layer for each rank.
 
     Args:
-      backbone_name: one of BACKBONES, or "package.module:function".
+      backbone_name: one of BACKBONES, "keras_hub:PRESET", or "package.module:function".
       image_size: S in pixels.
       num_labels: number of labels by rank, coarse to fine; at least 2 each.
       dropout: rate in 0..1 between the pooling and the heads.
@@ -93,7 +95,7 @@ def build_model(
       A model of RGB images (B, S, S, 3) in 0..255, uint8 or float. With one rank it
       gives logits (B, labels), with several a dict of logits by rank. Pooling, dropout
       and the Dense layers `logits_<rank>` are float32 under any dtype policy. The
-      attribute `cam_layer` names the layer that a CAM explains.
+      attribute `cam_layer` names the layer that a CAM explains, see `build_backbone`.
 
     Raises:
       UserError: the backbone, stride, weights, momentum, drop rate or chain is invalid,
@@ -116,9 +118,8 @@ def build_model(
             features, num_labels, head_features, head_chain
         )
     outputs = next(iter(logits.values())) if len(logits) == 1 else logits
-    name = backbone_name.replace(":", ".")
     try:
-        model = keras.Model(backbone.input, outputs, name=name)
+        model = keras.Model(backbone.input, outputs, name=model_name(backbone_name))
     except ValueError as error:  # layer names that are not unique
         raise UserError(
             f"model.backbone={backbone_name}: {str(error).splitlines()[0]} "
@@ -131,17 +132,20 @@ def build_model(
 
 def check_output_stride(name: str, output_stride: int) -> None:
     """Raises UserError if a backbone, by name or function, has no such stride."""
-    if not custom.is_function(name):
-        if output_stride not in OUTPUT_STRIDES:
-            raise UserError(
-                f"output_stride={output_stride}, expected one of "
-                f"{', '.join(map(str, OUTPUT_STRIDES))}."
-            )
-    elif output_stride != 32 and not custom.takes_output_stride(name):
+    if not takes_output_stride(name):
+        if output_stride == 32:
+            return
+        why = f"the function {name} has no parameter output_stride. Give it one, or"
+        if hub_presets.is_preset(name):
+            why = f"{name} has the stride of its patches;"
         raise UserError(
-            f"model.output_stride={output_stride}: the function {name} has no "
-            "parameter output_stride. Give it one, or use --config.model."
+            f"model.output_stride={output_stride}: {why} use --config.model."
             "output_stride=32, which leaves its model as it is."
+        )
+    if not custom.is_function(name) and output_stride not in OUTPUT_STRIDES:
+        raise UserError(
+            f"output_stride={output_stride}, expected one of "
+            f"{', '.join(map(str, OUTPUT_STRIDES))}."
         )
 
 
@@ -150,14 +154,16 @@ def check_cells(
 ) -> None:
     """Raises UserError if the maps of `model.cam_layer` have a single cell.
 
-    A network can be trained at such a size, but its CAMs cover the whole image.
+    A network can be trained at such a size, but its CAMs cover the whole image. The
+    layer of a preset of keras-hub is not known here.
     """
+    if not model.cam_layer:
+        return
     shape = model.get_layer(model.cam_layer).output.shape
     if len(shape) != 4 or tuple(shape[1:3]) != (1, 1):
         return
     finer = [s for s in OUTPUT_STRIDES if s < output_stride and 2 * s <= image_size]
-    if custom.is_function(backbone_name):
-        finer = finer if custom.takes_output_stride(backbone_name) else []
+    finer = finer if takes_output_stride(backbone_name) else []
     strides = " or ".join(f"--config.model.output_stride={s}" for s in finer)
     raise UserError(
         f"data.image_size={image_size} at model.output_stride={output_stride}: the "
@@ -171,9 +177,9 @@ def _backbone(
     name: str, image_size: int, weights: str | None, output_stride: int
 ) -> keras.Model:
     """Builds a backbone; a user's function gets the output stride directly."""
+    check_output_stride(name, output_stride)
     if not custom.is_function(name):
         return build_backbone(name, image_size, weights)
-    check_output_stride(name, output_stride)
     model = custom.build(name, image_size, output_stride)
     load_backbone_weights(model, weights, name)
     return model

