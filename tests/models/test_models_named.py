@@ -1,18 +1,29 @@
 """Networks by name; no test uses the internet."""
 
+import importlib.util
 import inspect
 import socket
+import sys
 import threading
 import time
 import urllib.error
 import urllib.request
+import zipfile
 
 import keras
 import numpy as np
 import pytest
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import downloads, imagenet, named, preprocessing
+from hiercam_keras.models import (
+    custom,
+    downloads,
+    heads,
+    imagenet,
+    imported,
+    named,
+    preprocessing,
+)
 
 
 def applications():
@@ -168,3 +179,38 @@ def test_files_are_no_names(tmp_path, monkeypatch):
         assert not named.is_named(path), path
     for name in named.names():
         assert named.is_named(name)
+
+
+def test_without_keras_hub_a_preset_names_what_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "keras_hub", None)
+    name = f"keras_hub:{tmp_path}"
+    assert named.is_named(name) and not custom.is_function("keras_hub:vit_base")
+    for call in (
+        lambda: named.load(name),
+        lambda: heads.build_model(name, 32, {"species": 2}),
+        lambda: heads.build_model("keras_hub:vit_base", 32, {"species": 2}),
+    ):
+        with pytest.raises(UserError, match="needs the package keras-hub.*") as error:
+            call()
+        assert "make install-keras-hub" in str(error.value)
+
+
+def test_a_file_with_layers_of_keras_hub_names_what_is_missing(monkeypatch, tmp_path):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda n: None if n == "keras_hub" else find(n)
+    )
+    image = keras.Input((8, 8, 3))
+    path = tmp_path / "model.keras"
+    keras.Model(image, keras.layers.Conv2D(2, 3)(image)).save(path)
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    layer = b'"module": "keras.layers", "class_name": "Conv2D"'
+    assert parts["config.json"].count(layer) == 1
+    theirs = b'"module": "keras_hub.src.models.vit", "class_name": "ViTLayer"'
+    parts["config.json"] = parts["config.json"].replace(layer, theirs)
+    with zipfile.ZipFile(path, "w") as file:
+        for name, data in parts.items():
+            file.writestr(name, data)
+    with pytest.raises(UserError, match="keras_hub, which is not installed; .*make"):
+        imported.read(path)
