@@ -175,7 +175,7 @@ def _built(name: str, load: Callable[..., Any], /, **options: Any) -> Any:
         if not Path(preset).exists():
             advice = (
                 "Expected a preset that keras-hub can download. Without a network, "
-                "download it elsewhere, save it with save_to_preset(FOLDER), and give "
+                "copy its folder from a machine that has it, and give "
                 f"{PREFIX}FOLDER."
             )
         raise UserError(f"{name}: cannot be loaded ({why}). {advice}") from error
@@ -233,12 +233,9 @@ def _rescaling(name: str) -> keras.layers.Rescaling:
 
 
 def _with_own_positions(net: Any) -> Any:
-    """A DINOv2 with position embeddings of its size; any other network as it is.
-
-    keras-hub lets the embeddings and their interpolation share one array where both
-    have the same size, which JAX cannot donate to a training step: they are copied.
-    """
-    if not hasattr(net, "position_embedding_shape"):
+    """A DINOv2 with position embeddings of its size; any other network as it is."""
+    embedded = getattr(net, "position_embedding_shape", None)
+    if embedded is None or tuple(embedded)[:2] == tuple(net.image_shape)[:2]:
         return net
     config = net.get_config() | {"position_embedding_shape": net.image_shape}
     with numpy_initializers():
@@ -246,6 +243,7 @@ def _with_own_positions(net: Any) -> Any:
     for new, old in zip(other.weights, net.weights, strict=True):
         if new is other.embeddings.position_embeddings:
             old = net.embeddings.interpolated_position_embeddings
+        # A copy, because JAX cannot donate one array for two variables.
         new.assign(keras.ops.copy(old.value))
     return other
 
