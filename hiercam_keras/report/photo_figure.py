@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.report import canvas, style
+from hiercam_keras.report import style
+from hiercam_keras.report.inches import axes_at, fitted, show, write, write_lines
 from hiercam_keras.report.overlay import color_bar, overlay
 from hiercam_keras.report.whole import Picture, draw, padded
 
@@ -235,7 +236,7 @@ def single_png(
     width = 2 * _MARGIN + _PHOTO + 0.35 + len(ranks) * _COLUMN + bars
     with style.drawing():
         said = disagreement(ranks)
-        size, lines = _fitted(said, width - 2 * _MARGIN, _SAID, "normal")
+        size, lines = fitted(said, width - 2 * _MARGIN, _SAID, "normal")
         line = 1.2 * size / 72
         below = 0.25 + line * len(lines) if said else 0.0
         figure = style.new_figure(width, _HEIGHT + below)
@@ -248,17 +249,17 @@ def single_png(
         for column, answer in enumerate(ranks):
             left = _MARGIN + _PHOTO + 0.55 + column * _COLUMN
             if column and answer.nested:
-                _write(figure, left - 0.21, 0.75, "›", 13, style.MUTED)
+                write(figure, left - 0.21, 0.75, "›", 13, style.MUTED)
             _draw_rank(figure, image, answer, left, alpha)
         left = _MARGIN + _PHOTO + 0.55 + len(ranks) * _COLUMN
         for row_top, top in zip(_ROW_TOPS, tops, strict=True):
             if top is not None:
                 _draw_scale(figure, left - 0.1, row_top, top, alpha)
         room = left - (_COLUMN - _CELL) - _MARGIN - _PHOTO - 0.55
-        _write_lines(figure, _MARGIN + _PHOTO + 0.55, _HEIGHT - 0.09, scales.note,
+        write_lines(figure, _MARGIN + _PHOTO + 0.55, _HEIGHT - 0.09, scales.note,
                      room, ((7.5, 1), (6.5, 1), (5, 2)), style.MUTED)  # fmt: skip
         for place, text in enumerate(lines if said else ()):
-            _write(figure, _MARGIN, _HEIGHT + 0.22 + line * place, text, size)
+            write(figure, _MARGIN, _HEIGHT + 0.22 + line * place, text, size)
         return style.to_png(figure, dpi)
 
 
@@ -297,12 +298,12 @@ def _draw_photo(
 ) -> None:
     top = _ROW_TOPS[0]
     if whole is None:
-        _show(figure, image, _MARGIN, top, _PHOTO)
+        show(figure, image, _MARGIN, top, _PHOTO)
     else:
         finest = ranks[-1]
         drawn = draw(whole, finest.heatmap, finest.degenerate, alpha)
-        _show(figure, padded(drawn), _MARGIN, top, _PHOTO)
-    _write_lines(figure, _MARGIN, 0.75, title, _PHOTO, ((9, 1), (7, 2)), style.MUTED)
+        show(figure, padded(drawn), _MARGIN, top, _PHOTO)
+    write_lines(figure, _MARGIN, 0.75, title, _PHOTO, ((9, 1), (7, 2)), style.MUTED)
 
 
 def _draw_answer(
@@ -327,9 +328,9 @@ def _draw_answer(
     if contrast is not None:
         heat = overlay(image, contrast.heatmap, alpha, degenerate=contrast.degenerate)
         left = _MARGIN + _PHOTO - _BELOW
-        _show(figure, heat, left, y - 0.2, _BELOW)
+        show(figure, heat, left, y - 0.2, _BELOW)
         below = y + _BELOW
-        _write(figure, left, below - 0.08, "first against second", 7.5, style.MUTED)
+        write(figure, left, below - 0.08, "first against second", 7.5, style.MUTED)
         _write_remark(figure, left, below + 0.03, contrast.remark, _BELOW)
 
 
@@ -347,7 +348,7 @@ def _draw_believed(
     for place, child in enumerate(believed.children):
         left = _MARGIN + width + gap + place * (_BELOW + gap)
         heat = overlay(image, child.heatmap, alpha, degenerate=child.degenerate)
-        _show(figure, heat, left, y - 0.2, _BELOW)
+        show(figure, heat, left, y - 0.2, _BELOW)
         text = f"for {child.name}, {style.percent(child.probability)}"
         _write_remark(figure, left, y + _BELOW - 0.08, text, _BELOW)
 
@@ -358,11 +359,11 @@ def _write_answer(
     """Writes the name of an answer, a note in color, and a muted line."""
     y = _ROW_TOPS[0] + _PHOTO + 0.36
     sizes = ((17, 1), (14, 1), (11, 2), (8, 3))
-    _write_lines(figure, _MARGIN, y, name, width, sizes, weight="bold")
+    write_lines(figure, _MARGIN, y, name, width, sizes, weight="bold")
     sizes = ((11, 1), (9, 1), (7, 2))
-    _write_lines(figure, _MARGIN, y + 0.31, note, width, sizes, color)
+    write_lines(figure, _MARGIN, y + 0.31, note, width, sizes, color)
     if below:
-        _write_lines(figure, _MARGIN, y + 0.62, below, width, sizes, style.MUTED)
+        write_lines(figure, _MARGIN, y + 0.62, below, width, sizes, style.MUTED)
 
 
 def _second(best: RankAnswer, contrast: Contrast | None) -> tuple[str, float] | None:
@@ -378,14 +379,14 @@ def _draw_rank(
     left: float,
     alpha: float,
 ) -> None:
-    _write(figure, left, 0.44, answer.rank, 9, style.MUTED)
+    write(figure, left, 0.44, answer.rank, 9, style.MUTED)
     sizes = ((12, 1), (10, 1), (8, 2), (6, 3))
-    _write_lines(figure, left, 0.75, answer.name, _CELL, sizes, weight="bold")
+    write_lines(figure, left, 0.75, answer.name, _CELL, sizes, weight="bold")
     heat = overlay(image, answer.heatmap, alpha, degenerate=answer.degenerate)
-    _show(figure, heat, left, _ROW_TOPS[0], _CELL)
+    show(figure, heat, left, _ROW_TOPS[0], _CELL)
     below = _ROW_TOPS[0] + _CELL
     if answer.degenerate:
-        _write(figure, left, below + 0.13, _NO_HEATMAP, 8, style.MUTED)
+        write(figure, left, below + 0.13, _NO_HEATMAP, 8, style.MUTED)
     else:
         _write_remark(figure, left, below + 0.12, answer.remark, _CELL)
     step_top = _ROW_TOPS[1]
@@ -393,13 +394,13 @@ def _draw_rank(
     if answer.step is not None:
         degenerate = answer.step_degenerate
         step = overlay(image, answer.step, alpha, degenerate=degenerate)
-        _show(figure, step, left, step_top, _CELL)
+        show(figure, step, left, step_top, _CELL)
         sizes = ((8, 1), (7, 1), (5.5, 1))
-        _write_lines(figure, left, step_top - 0.1, caption, _CELL, sizes, style.MUTED)
+        write_lines(figure, left, step_top - 0.1, caption, _CELL, sizes, style.MUTED)
         _write_remark(figure, left, step_top + _CELL + 0.12, answer.step_remark, _CELL)
     else:
         _empty(figure, left, step_top, caption)
-    axes = _axes(figure, left, _BARS_TOP, _CELL, 1.2)
+    axes = axes_at(figure, left, _BARS_TOP, _CELL, 1.2)
     _draw_bars(axes, answer)
 
 
@@ -408,20 +409,20 @@ def _write_remark(
 ) -> None:
     """Writes a remark below a map, from `top` on downward."""
     if remark:
-        size, lines = _fitted(remark, width, ((7, 1), (6, 1), (5.5, 2)), "normal")
+        size, lines = fitted(remark, width, ((7, 1), (6, 1), (5.5, 2)), "normal")
         for k, line in enumerate(lines):
-            _write(figure, left, top + k * 1.15 * size / 72, line, size, style.MUTED)
+            write(figure, left, top + k * 1.15 * size / 72, line, size, style.MUTED)
 
 
 def _draw_scale(
     figure: Figure, left: float, top: float, value: float, alpha: float
 ) -> None:
     """The color bar of a row of maps, from 0 to `value`."""
-    axes = _axes(figure, left, top, 0.11, _CELL)
+    axes = axes_at(figure, left, top, 0.11, _CELL)
     axes.set_axis_off()
     axes.imshow(color_bar(128, 4, alpha), aspect="auto")
     for at, text in ((top + 0.1, f"{value:.2g}"), (top + _CELL, "0")):
-        _write(figure, left + 0.17, at, text, 7.5, style.MUTED)
+        write(figure, left + 0.17, at, text, 7.5, style.MUTED)
 
 
 def _step_caption(answer: RankAnswer) -> str:
@@ -448,31 +449,15 @@ def _draw_bars(axes: Axes, answer: RankAnswer) -> None:
         axes.barh(row + 0.72, 1.0, height=0.2, color=style.FAINT)
         axes.barh(row + 0.72, share, height=0.2, color=color)
         weight = "bold" if row == 0 else "normal"
-        size, lines = _fitted(name, 0.78 * _CELL, ((8.5, 1), (7, 1), (5.5, 2)), weight)
+        size, lines = fitted(name, 0.78 * _CELL, ((8.5, 1), (7, 1), (5.5, 2)), weight)
         axes.text(0, row + 0.36, "\n".join(lines), fontsize=size, weight=weight,
                   va="center", linespacing=1.0)  # fmt: skip
         axes.text(1, row + 0.36, style.percent(probability), fontsize=8.5, ha="right",
                   va="center", color=style.MUTED)  # fmt: skip
 
 
-def _show(
-    figure: Figure, image: np.ndarray, left: float, top: float, side: float
-) -> None:
-    axes = _axes(figure, left, top, side, side)
-    axes.set_axis_off()
-    shown = axes.imshow(image, interpolation="lanczos", aspect="auto")
-    rounding = 0.06 / side
-    frame = FancyBboxPatch(
-        (rounding, rounding), 1 - 2 * rounding, 1 - 2 * rounding,
-        boxstyle=f"round,pad={rounding}", transform=axes.transAxes, fill=False,
-        edgecolor="none",
-    )  # fmt: skip
-    axes.add_patch(frame)
-    shown.set_clip_path(frame)
-
-
 def _empty(figure: Figure, left: float, top: float, note: str) -> None:
-    axes = _axes(figure, left, top, _CELL, _CELL)
+    axes = axes_at(figure, left, top, _CELL, _CELL)
     axes.set_axis_off()
     rounding = 0.06 / _CELL
     axes.add_patch(
@@ -485,71 +470,6 @@ def _empty(figure: Figure, left: float, top: float, note: str) -> None:
             edgecolor="none",
         )  # fmt: skip
     )
-    size, lines = _fitted(note, 0.9 * _CELL, ((9, 3), (7, 5)), "normal")
+    size, lines = fitted(note, 0.9 * _CELL, ((9, 3), (7, 5)), "normal")
     axes.text(0.5, 0.5, "\n".join(lines), ha="center", va="center", fontsize=size,
               color=style.MUTED)  # fmt: skip
-
-
-def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at a place in inches, `top` counted from the top of the figure."""
-    total_width, total_height = figure.get_size_inches()
-    axes = figure.add_axes(
-        (
-            left / total_width,
-            1 - (top + height) / total_height,
-            width / total_width,
-            height / total_height,
-        )
-    )
-    axes.grid(False)
-    return axes
-
-
-def _write_lines(
-    figure: Figure,
-    left: float,
-    baseline: float,
-    text: str,
-    width: float,
-    sizes: Sequence[tuple[float, int]],
-    color: str = style.INK,
-    weight: str = "normal",
-) -> None:
-    """Writes text within a width in inches, the last line on the baseline.
-
-    Args:
-      sizes: (font size, most lines) in the order in which they are tried; the last is
-        used if none fits, so no text is cut.
-    """
-    size, lines = _fitted(text, width, sizes, weight)
-    for above, line in enumerate(reversed(lines)):
-        at = baseline - above * 1.15 * size / 72
-        _write(figure, left, at, line, size, color, weight)
-
-
-def _fitted(
-    text: str, width: float, sizes: Sequence[tuple[float, int]], weight: str
-) -> tuple[float, list[str]]:
-    scale = 8  # fonts have whole sizes
-    for size, most in sizes:
-        face = canvas.font(round(scale * size), weight == "bold")
-        lines = canvas.wrapped(canvas.clean(text), face, int(scale * 72 * width))
-        if len(lines) <= most:
-            break
-    return size, lines
-
-
-def _write(
-    figure: Figure,
-    left: float,
-    baseline: float,
-    text: str,
-    size: float,
-    color: str = style.INK,
-    weight: str = "normal",
-) -> None:
-    width, height = figure.get_size_inches()
-    figure.text(
-        left / width, 1 - baseline / height, canvas.clean(text), fontsize=size,
-        color=color, weight=weight, va="baseline",
-    )  # fmt: skip

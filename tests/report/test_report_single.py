@@ -182,7 +182,7 @@ def test_the_figure_says_which_colors_compare(scales, words):
 def test_remarks_are_written_below_the_maps(monkeypatch):
     written = []
     monkeypatch.setattr(
-        photo_figure, "_write", lambda figure, left, y, text, *_: written.append(text)
+        photo_figure, "write", lambda figure, left, y, text, *_: written.append(text)
     )
     weak = dataclasses.replace(ANSWER, remark="nearly constant", step_remark="weak")
     single_png(IMAGE, [weak], Contrast("Tyto", 0.1, HEAT, remark="even"))
