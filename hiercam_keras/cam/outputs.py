@@ -30,6 +30,8 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy import label_table
 from hiercam_keras.taxonomy.labels import Labels
 
+_FLAG = "--config.model.activation"  # of --mode=import
+
 if TYPE_CHECKING:
     from hiercam_keras.cam.end_activation import EndActivation
 
@@ -337,8 +339,8 @@ class Outputs:
                 return ""
             return (
                 "the outputs were taken for probabilities of a softmax, and do not add "
-                "up to 1. For independent labels pass activation='sigmoid'; if they "
-                "are logits, leave probabilities=True out"
+                "up to 1. For independent labels pass activation='sigmoid' "
+                f"({_FLAG}=sigmoid); if they are logits, leave probabilities=True out"
             )
         z = z[:, alone]
         if reading.undo and z.max() > 0.01 - np.log(np.finfo(dtype).eps / 2):
@@ -355,13 +357,16 @@ class Outputs:
             less = " or less, as some outputs are left out" if some else ""
             return (
                 f"the outputs look like probabilities (they sum to 1{less}), and are "
-                "taken for logits: pass probabilities=True to explain their logarithm, "
-                "or probabilities=False if they are logits"
+                f"taken for logits. If they are probabilities, import with {_FLAG}="
+                "softmax, or in Python pass probabilities=True, to explain their "
+                "logarithm (probabilities=False if they are logits)"
             )
         return (
             "the outputs look like those of sigmoids (all are within 0 and 1), and are "
-            "taken for logits: pass probabilities=True, for several independent labels "
-            "with activation='sigmoid', or probabilities=False if they are logits"
+            "taken for logits. If they are probabilities, end the network that you "
+            "import with keras.layers.Activation('sigmoid') on its logits, or in "
+            "Python pass probabilities=True, for several independent labels with "
+            "activation='sigmoid' (probabilities=False if they are logits)"
         )
 
 

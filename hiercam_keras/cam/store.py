@@ -22,13 +22,14 @@ To read one without this package, with NumPy and the standard library:
                 print(example_id, lineage, shard["score"][i, k], cam[k].max())
 
 Arrays of a shard of N examples and K targets: example_id (N,) text; rank (K,) text;
-label int32 (N, K) of the target taxon; rival_rank text and rival_label int32 (N, K) of
-the opposing taxon ("" and -1 for none); cam float32 (N, K, h, w); score and probability
-float32 (N, K); degenerate and trivial bool (N, K); geometry float32 (N, 7); skipped_id
-and skipped_reason (S,) text. If examples are crops of detected animals: box and crop
-float32 (N, 4), the detection and what was cropped, as x0, y0, x1, y1 in pixels of the
-whole picture, which `geometry` refers to as well; `info` in store.json has the
-convention of the crop and the file of the detections.
+label int32 (N, K) of the target taxon (-1 for a step that was not asked, as the model
+does not know the image's taxon; its map is trivial); rival_rank text and rival_label
+int32 (N, K) of the opposing taxon ("" and -1 for none); cam float32 (N, K, h, w); score
+and probability float32 (N, K); degenerate and trivial bool (N, K); geometry float32
+(N, 7); skipped_id and skipped_reason (S,) text. If examples are crops of detected
+animals: box and crop float32 (N, 4), the detection and what was cropped, as x0, y0, x1,
+y1 in pixels of the whole picture, which `geometry` refers to as well; `info` in
+store.json has the convention of the crop and the file of the detections.
 """
 
 from hiercam_keras.cam.store_key import SCHEMA_VERSION, identity, key, weights_digest

@@ -69,8 +69,9 @@ class Crops(NamedTuple):
       records: one for each animal, in the order of the pictures.
       pictures: number of pictures with an animal.
       blank: example_ids of pictures without a box of one.
-      boxes_left_out: number of boxes by kind ("human"), and by "faint" for animals
-        below the threshold.
+      boxes_left_out: number of boxes by kind ("human"), by "faint" for animals below
+        the threshold, and by "mixed" for those of pictures with a label whose boxes are
+        of several taxa, as their own label is not known.
       failed: reasons by example_id of pictures that the detector could not read.
       unlisted: example_ids of pictures that the file does not list.
     """
@@ -91,8 +92,12 @@ class Crops(NamedTuple):
         left_out = [
             f"{wording.count(count, 'box')} of kind {kind}"
             for kind, count in sorted(self.boxes_left_out.items())
-            if kind != _FAINT
+            if kind not in (_FAINT, _MIXED)
         ]
+        if mixed := self.boxes_left_out.get(_MIXED):
+            left_out.append(
+                f"{wording.count(mixed, 'box')} in pictures of several taxa"
+            )
         if faint := self.boxes_left_out.get(_FAINT):
             left_out.append(
                 f"{wording.count(faint, 'box')} of animals below the threshold "
@@ -109,7 +114,7 @@ class Crops(NamedTuple):
         return f"{said}; left out: {', '.join(left_out)}" if left_out else said
 
 
-_FAINT = "faint"
+_FAINT, _MIXED = "faint", "mixed"
 
 
 def crop_of(box: Box, width: int, height: int, margin: float) -> Box:
@@ -165,18 +170,21 @@ def crop(
         if photo in found.failures:
             failed[record.example_id] = found.failures[photo]
             continue
-        before = len(animals)
+        kept = []
         for one in boxes[photo]:
             if one.kind != detections.ANIMAL:
                 left_out[one.kind] += 1
             elif one.confidence is not None and one.confidence < options.threshold:
                 left_out[_FAINT] += 1
             else:
-                group = found.groups.get(photo)
-                animals.append(_animal(record, one, options.margin, group))
-        if len(animals) == before:
+                kept.append(one)
+        if not kept:
             blank.append(record.example_id)
+        elif record.lineage is not None and len({one.label for one in kept}) > 1:
+            left_out[_MIXED] += len(kept)
         else:
+            group = found.groups.get(photo)
+            animals += [_animal(record, one, options.margin, group) for one in kept]
             pictures += 1
     made = Crops(
         tuple(animals),

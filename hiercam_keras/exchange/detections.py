@@ -69,6 +69,13 @@ class Detection:
         """One of KINDS; a category that is no other kind is an animal."""
         return kind_of(self.category)
 
+    @property
+    def label(self) -> str:
+        """What people say that it is; of a detector's box its category."""
+        if self.confidence is None and self.classifications:
+            return max(self.classifications, key=lambda one: one[1])[0]
+        return self.category
+
     def box_in(self, width: int, height: int) -> tuple[float, float, float, float]:
         """The box in pixels of a photograph: x0, y0, x1, y1."""
         x0, y0, x1, y1 = self.box

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 
 from hiercam_keras import workdir
@@ -81,6 +82,12 @@ def check(path: str | os.PathLike, modules: Iterable[str] = ()) -> None:
         raise UserError(f"{path}: a folder, such as of a SavedModel; {expected}.")
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; {expected}.")
+    if h5py.is_hdf5(path):
+        raise UserError(
+            f"{path}: an HDF5 file (.h5), which is not read; {expected}. Convert a "
+            "model with keras.models.load_model('net.h5').save('net.keras') in "
+            "Python; for weights alone, build the network and load them first."
+        )
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path}: damaged, or no .keras file; {expected}.")
     try:

@@ -109,6 +109,11 @@ def labels_table() -> pathlib.Path:
     )
 
 
+def labels_of(name: str) -> pathlib.Path | None:
+    """Path of the labels of a network by name, without loading it; None if unknown."""
+    return labels_table() if name in names() else None
+
+
 def _load_lite(name: str) -> Named:
     model = efficientnet_lite.classifier(name)
     weights.load_backbone_weights(model, "imagenet", name)

@@ -7,6 +7,7 @@ nothing is pickled. Files of earlier versions lack the constants of Normalizatio
 layers; for the backbones in BACKBONES they are filled in.
 """
 
+import functools
 import importlib.resources
 import json
 import os
@@ -78,14 +79,21 @@ def choose(spec: str, backbone: str) -> str:
     except UserError as error:
         if backbone != SYNTHETIC_BACKBONE:
             raise
-        logging.warning(
-            "the training starts from our own weights (synthetic), which were learned "
-            "from drawn birds and have seen no photograph: expect much less of them "
-            "than of ImageNet's. Why: %s",
-            error,
-        )
+        _warn_of_fallback(str(error))
         return FALLBACK
     return "imagenet"
+
+
+@functools.cache
+def _warn_of_fallback(error: str) -> None:
+    """Says once in a process which weights replace those of ImageNet."""
+    logging.warning(
+        "%s. The training starts from weights of drawn birds (synthetic), which have "
+        "seen no photograph: for photographs %s has ImageNet's weights without a "
+        "download, from a package (docs/MODELS.md)",
+        error.removesuffix(imagenet.WITHOUT_NETWORK).strip().rstrip("."),
+        "--config.model.backbone=efficientnet_lite0",
+    )
 
 
 def load_backbone_weights(

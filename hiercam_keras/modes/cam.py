@@ -24,6 +24,8 @@ from hiercam_keras.runs.network import Network
 from hiercam_keras.runs.truth import Truth
 from hiercam_keras.taxonomy.tree import Taxonomy
 
+_SHOWN = 3  # photos that a message lists
+
 
 def run(settings: Settings) -> str:
     """Explains --image, or the split of the run."""
@@ -90,12 +92,8 @@ def _explain_photos(
     if question.target not in (PREDICTED, TRUE):
         _, label = data.taxonomy.find(question.target, rank)
     by_id = {record.example_id: record for record in records}
-    nameless = [name for name, record in by_id.items() if record.lineage is None]
-    if settings.target == TRUE and nameless:
-        raise UserError(
-            f"--target=true needs photos whose taxon is known; {nameless[0]} lies in "
-            "no folder in iNat naming."
-        )
+    if settings.target == TRUE:
+        records = _with_true_taxon(records, data, rank)
     workdir.make_dir(out)
     lines = []
     method = data.config.cam.method
@@ -105,12 +103,7 @@ def _explain_photos(
                 record = by_id[batch.example_ids[number]]
                 asked = label
                 if settings.target == TRUE:
-                    asked = data.truth.label(record.lineage, rank)
-                    if asked < 0:
-                        raise UserError(
-                            f"--target=true: the network of {data.run.path} does not "
-                            f"know the {rank} of {record.example_id}."
-                        )
+                    asked = _true_label(record, data.truth, rank)
                 text = explain_photo(
                     explain,
                     batch.images[number],
@@ -126,6 +119,38 @@ def _explain_photos(
                 )
                 lines.append(text)
     return "\n\n".join(lines)
+
+
+def _with_true_taxon(records: list, data: RunData, rank: str) -> list:
+    """The photos of which the network knows the true taxon; others are reported.
+
+    Raises:
+      UserError: there is none.
+    """
+    known, unknown = [], []
+    for record in records:
+        found = _true_label(record, data.truth, rank) is not None
+        (known if found else unknown).append(record)
+    if not unknown:
+        return known
+    nameless = sum(record.lineage is None for record in unknown)
+    reasons = []
+    if nameless:
+        reasons.append(f"{nameless} in no folder in iNat naming")
+    if len(unknown) > nameless:
+        reasons.append(
+            f"{len(unknown) - nameless} of a {rank} that the network does not know"
+        )
+    shown = ", ".join(record.example_id for record in unknown[:_SHOWN])
+    more = ", ..." if len(unknown) > _SHOWN else ""
+    told = (
+        f"--target=true: of {wording.count(len(records), 'photo')}, {len(unknown)} "
+        f"have no known {rank}: {wording.listed(reasons)} ({shown}{more})"
+    )
+    if not known:
+        raise UserError(f"{told}. Leave out --target=true, or name a taxon.")
+    logging.warning("%s. They are left out", told)
+    return known
 
 
 def explain_photo(
@@ -190,6 +215,7 @@ def explain_photo(
         whole=picture,
     )
     text = tables.format_table(("rank", "predicted", "probability", "true"), rows)
+    text = "\n".join(filter(None, (text, photo_figure.disagreement(answers))))
     if asked:
         name = taxonomy.names(asked[0])[asked[1]]
         file = file_names.flat_name(record.example_id, ".png", taxon=name)
@@ -215,7 +241,7 @@ def _answers(
     record: Any,
     truth: Taxonomy | Truth,
 ) -> list[photo_figure.RankAnswer]:
-    """One answer for each map of `own`, and whether it is below the one before."""
+    """One answer for each map of `own`, with its parent if that is another answer."""
     answers = [
         _answer(explain, result, own, steps, record, truth, k)
         for k in range(len(own.heat))
@@ -223,8 +249,9 @@ def _answers(
     for k in range(1, len(answers)):
         coarse, fine = result.labels[0, k - 1], result.labels[0, k]
         parents = explain.space.taxonomy.parents(result.ranks[k], result.ranks[k - 1])
-        nested = bool(parents[fine] == coarse)
-        answers[k] = dataclasses.replace(answers[k], nested=nested)
+        if parents[fine] != coarse:
+            name = explain.space.taxonomy.names(result.ranks[k - 1])[parents[fine]]
+            answers[k] = dataclasses.replace(answers[k], parent=name)
     return answers
 
 
@@ -268,10 +295,16 @@ def _answer(
 
 
 def _true_name(record: Any, truth: Any, rank: str, names: Any) -> str | None:
+    label = _true_label(record, truth, rank)
+    return None if label is None else names[label]
+
+
+def _true_label(record: Any, truth: Any, rank: str) -> int | None:
+    """The label of a photo at a rank; None if the network has none for it."""
     if record.lineage is None:
         return None
     try:
         label = truth.label(record.lineage, rank)
     except UserError:
         return None  # a taxon that the model was not trained on
-    return names[label] if label >= 0 else None
+    return label if label >= 0 else None

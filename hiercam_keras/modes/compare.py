@@ -32,7 +32,8 @@ SHOWN = {
     "model": "model",
     "taxa": "taxa",
     "accuracy": "accuracy",
-    "pictures": "pictures",
+    "pictures": "accuracy over",
+    "maps": "maps",
     "heatmap_area": "heatmap area",
     "energy_on_bird": "energy on {noun}",
     "bird_area": "{noun} area",
@@ -179,7 +180,8 @@ def summary_row(column: Column, compared: measure.Compared) -> dict[str, Any]:
         "method": column.method,
         "run": str(column.data.run.path),
         "imported": column.data.run.imported,
-        "pictures": accuracy.n,
+        "pictures": accuracy.n,  # that the accuracy is over
+        "maps": len(table.example_ids),
         "species": compared.num_species(name),
         "object_pictures": int(np.isfinite(on_object).sum()),
     }

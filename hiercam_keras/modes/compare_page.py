@@ -132,6 +132,7 @@ def _model(row: Mapping[str, Any]) -> schema.Model:
         accuracy_interval=interval if np.isfinite(interval).all() else None,
         chance=row["chance"],
         pictures=row["pictures"],
+        maps=row["maps"],
         pictures_with_object=row["object_pictures"],
         heatmap_area=row["heatmap_area"],
         energy_on_object=row["energy_on_bird"],

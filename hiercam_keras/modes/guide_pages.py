@@ -141,7 +141,8 @@ class Pages:
             patches, top = self._patches(rank, one, self._config.num_sibling_patches)
             linked = key(rank, one) if (rank, one) in self._chosen else ""
             name = self.taxonomy.names(rank)[one]
-            found.append(Sibling(linked, name, float(taken[one]), patches, top))
+            count = len(self.rows(rank, one))
+            found.append(Sibling(linked, name, float(taken[one]), patches, top, count))
         return tuple(found)
 
     def _patches(

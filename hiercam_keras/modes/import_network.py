@@ -54,6 +54,7 @@ def run(settings: Settings) -> str:
     """Writes the run folder; returns what was found in the network."""
     config = settings.config
     _check_options(settings)
+    _check_free_before(settings)
     runtime.start(config.seed)
     with _given(settings.model) as given:
         labels = _labels(settings, given)
@@ -81,6 +82,35 @@ def _check_options(settings: Settings) -> None:
             )
 
 
+def _check_free_before(settings: Settings) -> None:
+    """A UserError if the folder holds a run, before the network is built.
+
+    The default folder has the ranks of the labels in its name; without known labels it
+    is checked later.
+    """
+    given = settings.model
+    labels = settings.labels or named.labels_of(given)
+    if settings.workdir:
+        _check_free(Path(settings.workdir), settings)
+    elif labels and named.is_named(given):
+        name = settings.config.name if "name" in settings.overrides else _short(given)
+        read = _read_labels(settings, labels)
+        _check_free(_default_folder(settings.config, name, read), settings)
+
+
+def _check_free(folder: Path, settings: Settings) -> None:
+    if (folder / "config.json").exists() and not settings.overwrite:
+        raise UserError(
+            f"{folder} holds a run. Replace it with --overwrite, or choose another "
+            "folder with --workdir."
+        )
+
+
+def _short(model: str) -> str:
+    """The name of a network by name, without its prefix."""
+    return model.removeprefix(named.PREFIX)
+
+
 @contextmanager
 def _given(model: str) -> Iterator[Given]:
     """The file of --model; a network by name is saved to a folder that goes again."""
@@ -94,7 +124,7 @@ def _given(model: str) -> Iterator[Given]:
         yield Given(
             path,
             model,
-            model.removeprefix(named.PREFIX),
+            _short(model),
             found.preprocessing,
             found.image_size,
             found.labels,
@@ -110,6 +140,10 @@ def _labels(settings: Settings, given: Given) -> Labels:
             "the network, in its order, and columns with the names of ranks, or one "
             "column label."
         )
+    return _read_labels(settings, path)
+
+
+def _read_labels(settings: Settings, path: str | Path) -> Labels:
     data = settings.config.data
     return read_labels(
         path, settings.config.model.other, tuple(data.ranks), data.homonyms
@@ -125,11 +159,7 @@ def _default_folder(config: Any, name: str, labels: Labels) -> Path:
 def _import(
     settings: Settings, given: Given, labels: Labels, name: str, folder: Path
 ) -> str:
-    if (folder / "config.json").exists() and not settings.overwrite:
-        raise UserError(
-            f"{folder} holds a run. Replace it with --overwrite, or choose another "
-            "folder with --workdir."
-        )
+    _check_free(folder, settings)
     config = ConfigDict(settings.config.to_dict())
     if given.preprocessing and "model.preprocessing" not in settings.overrides:
         config.model.preprocessing = given.preprocessing

@@ -52,7 +52,7 @@ def write_guide(
         before = page
     text = html.render(
         "guide_index.html",
-        ("guide_index.js",),
+        ("sideways.js", "guide_index.js"),
         _STYLES,
         guide=guide,
         lines=lines,
@@ -72,7 +72,7 @@ def _write_page(out: Path, guide: Guide, page: TaxonPage, images: "_Images") -> 
             credits[patch["credit"]] = None
     text = html.render(
         "guide_taxon.html",
-        ("guide.js",),
+        ("sideways.js", "guide.js"),
         _STYLES,
         guide=guide,
         page=page,
@@ -93,6 +93,7 @@ def _sibling(one: Sibling, rank: str, images: "_Images") -> dict[str, Any]:
         "key": one.key,
         "name": one.name,
         "taken": one.taken,
+        "why": "" if one.patches else _without_patches(one),
         "top": _top(one.top),
         "patches": [images.place(patch, rank) for patch in one.patches],
     }
@@ -100,6 +101,14 @@ def _sibling(one: Sibling, rank: str, images: "_Images") -> dict[str, Any]:
 
 # Why a taxon of the index has no picture.
 _ALONE, _MISSED = "no siblings", "never recognized"
+
+
+def _without_patches(sibling: Sibling) -> str:
+    """Why nothing is shown of a sibling."""
+    name = sibling.name.removesuffix(".")  # as of "Corvidae sp."
+    if sibling.count:
+        return f"The model recognized no picture of {name}."
+    return f"There is no picture of {name}."
 
 
 def _line(

@@ -76,6 +76,7 @@ class Sibling:
       taken: mean probability of the sibling on pictures of the page's taxon.
       patches: of the sibling's own step.
       top: value of the hottest color of their maps; None if each has its own scale.
+      count: number of pictures of the sibling.
     """
 
     key: str
@@ -83,6 +84,7 @@ class Sibling:
     taken: float
     patches: tuple[Patch, ...]
     top: float | None = None
+    count: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ from hiercam_keras.workdir import write_bytes, write_text
 MAX_INLINE = 100
 
 _SCRIPTS = (
+    "sideways.js",
     "page_dom.js",
     "page_list.js",
     "page_cards.js",
@@ -80,7 +81,8 @@ def _render(page: Page, data: Mapping[str, Any], hero: Mapping | None) -> str:
 
 
 def _summary(models: Sequence[Model], noun: str) -> dict[str, list]:
-    """Header and rows of the summary table, without columns that are empty."""
+    """Header and rows of the summary table, one column a model; without rows that are
+    empty."""
     columns = {
         "model": [m.name for m in models],
         "rank": [m.rank for m in models],
@@ -90,6 +92,7 @@ def _summary(models: Sequence[Model], noun: str) -> dict[str, list]:
         "accuracy over": [html.cell(m.pictures) for m in models],
         "95 % interval": [_interval(m.accuracy_interval) for m in models],
         "guessing": [_chance(m.chance) for m in models],
+        "maps": [html.cell(m.maps) for m in models],
         "mean heatmap area": [_share(m.heatmap_area) for m in models],
         f"energy on the {noun}": [_share(m.energy_on_object) for m in models],
         f"area of the {noun}": [_share(m.object_area) for m in models],
@@ -102,7 +105,8 @@ def _summary(models: Sequence[Model], noun: str) -> dict[str, list]:
     if columns["model"] == columns["rank"]:
         del columns["model"]
     kept = {k: v for k, v in columns.items() if any(cell != "–" for cell in v)}
-    return {"header": list(kept), "rows": list(zip(*kept.values(), strict=True))}
+    header, *rows = ((label, *cells) for label, cells in kept.items())
+    return {"header": header, "rows": rows}
 
 
 def _hero(chosen: str | None, pictures: Sequence[Mapping]) -> Mapping | None:

@@ -40,7 +40,8 @@ class RankAnswer:
       step_degenerate: there is no heatmap of the step.
       step_note: shown in place of a step that is None (`schema.ONLY_CHILD`).
       step_name: display name of the taxon of the step; "" for `name`.
-      nested: whether the taxon belongs to that of the previous column.
+      parent: display name of its taxon at the rank of the previous column, where that
+        is not the previous column's prediction; "" otherwise.
       true_name: display name of the true taxon, None if unknown.
       remark, step_remark: on the two maps, "" for none (weak, nearly constant).
     """
@@ -55,10 +56,37 @@ class RankAnswer:
     step_degenerate: bool = False
     step_note: str = ""
     step_name: str = ""
-    nested: bool = True
+    parent: str = ""
     true_name: str | None = None
     remark: str = ""
     step_remark: str = ""
+
+    @property
+    def nested(self) -> bool:
+        """Whether the taxon belongs to that of the previous column."""
+        return not self.parent
+
+
+def disagreement(ranks: Sequence[RankAnswer]) -> str:
+    """What is predicted of two ranks that contradict each other; "" for one path.
+
+    Args:
+      ranks: coarse to fine.
+    """
+    parts = [
+        f"the most probable {fine.rank}, {fine.name}, is not of the most probable "
+        f"{coarse.rank}, {coarse.name}, but of {fine.parent}"
+        for coarse, fine in zip(ranks, ranks[1:], strict=False)
+        if not fine.nested
+    ]
+    if not parts:
+        return ""
+    return (
+        # A placeholder such as "Corvidae sp." has the period.
+        f"The ranks disagree: {'; '.join(parts).removesuffix('.')}. Each rank is asked "
+        "by itself, and a taxon may be the most probable one because several below it "
+        "are probable."
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +148,7 @@ _ROW_TOPS = (0.95, 3.4)  # of the two rows of maps, from the top
 _BARS_TOP = 5.78
 _MAX_BARS = 3
 _SCALE = 0.75  # the color bar of a row, with its numbers
+_SAID = ((10, 2), (8, 3))  # of the sentence below: font size, most lines
 _NO_HEATMAP = "no place speaks for it"
 
 
@@ -141,13 +170,13 @@ def single_png(
       contrast: the runner-up and its map, or None.
       title: small text at the top left (such as the file's name).
       alpha: strength of the overlays.
-      dpi: pixels per inch; the figure is 7.3 inches high.
+      dpi: pixels per inch; the figure is 7.3 inches high or more.
       scales: of the two rows; None where each map has its own.
       whole: the whole photo where the image is a part of it: shown in its place, with
         the finest rank's map in that part.
 
     Returns:
-      PNG bytes; about 2:1 with four ranks.
+      PNG bytes; about 2:1 with four ranks, and higher by a sentence if they disagree.
 
     Raises:
       UserError: there is no rank, or an image or map has another shape or dtype.
@@ -159,7 +188,11 @@ def single_png(
     bars = _SCALE if tops != (None, None) else 0.05
     width = 2 * _MARGIN + _PHOTO + 0.35 + len(ranks) * _COLUMN + bars
     with style.drawing():
-        figure = style.new_figure(width, _HEIGHT)
+        said = disagreement(ranks)
+        size, lines = _fitted(said, width - 2 * _MARGIN, _SAID, "normal")
+        line = 1.2 * size / 72
+        below = 0.25 + line * len(lines) if said else 0.0
+        figure = style.new_figure(width, _HEIGHT + below)
         figure.set_layout_engine("none")
         _draw_photo(figure, image, ranks, contrast, title, alpha, whole)
         for column, answer in enumerate(ranks):
@@ -174,6 +207,8 @@ def single_png(
         room = left - (_COLUMN - _CELL) - _MARGIN - _PHOTO - 0.55
         _write_lines(figure, _MARGIN + _PHOTO + 0.55, _HEIGHT - 0.09, scales.note,
                      room, ((7.5, 1), (6.5, 1), (5, 2)), style.MUTED)  # fmt: skip
+        for place, text in enumerate(lines if said else ()):
+            _write(figure, _MARGIN, _HEIGHT + 0.22 + line * place, text, size)
         return style.to_png(figure, dpi)
 
 
@@ -355,8 +390,9 @@ def _empty(figure: Figure, left: float, top: float, note: str) -> None:
             edgecolor="none",
         )  # fmt: skip
     )
-    axes.text(0.5, 0.5, canvas.clean(note), ha="center", va="center", fontsize=9,
-              color=style.MUTED, wrap=True)  # fmt: skip
+    size, lines = _fitted(note, 0.9 * _CELL, ((9, 3), (7, 5)), "normal")
+    axes.text(0.5, 0.5, "\n".join(lines), ha="center", va="center", fontsize=size,
+              color=style.MUTED)  # fmt: skip
 
 
 def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:

@@ -27,8 +27,9 @@ class Model:
       energy_on_object: mean share of the energy on the object, or None without masks.
       object_area: mean share of the picture that the object fills: the chance level.
       numbers: further columns of the summary table, label -> number.
-      pictures: number of pictures that the means are over, or None if unknown.
-      pictures_with_object: number of them with a known object.
+      pictures: number of pictures that the accuracy is over, or None if unknown.
+      pictures_with_object: number of pictures with a known object.
+      maps: number of pictures that the heatmap area is a mean over, or None if unknown.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Model:
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     pictures: int | None = None
     pictures_with_object: int | None = None
+    maps: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ from hiercam_keras.data.sources import photos
 from hiercam_keras.errors import UserError
 from hiercam_keras.exchange.detections import Detection, DetectionFile
 from hiercam_keras.exchange.rows import RowLog
+from hiercam_keras.taxonomy.lineage import Lineage
 
 ROOT = Path("/photos/2026")
 
@@ -338,3 +339,38 @@ def test_animals_of_a_picture_are_no_copies_but_those_of_its_copy_are():
     assert not duplicates.near_copies(made)
     (copies,) = duplicates.exact_copies(made)
     assert [one.example_id for one in copies] == [one.example_id for one in made]
+
+
+def test_animals_of_several_taxa_have_no_label_of_their_picture():
+    """They are kept where no label is asked for."""
+    lineage = Lineage(("Ardeidae", "Ardea"), ("family", "genus"))
+    heron, duck = (
+        Detection("a.jpg", (0, 0, 0.5, 0.5), "animal", None, n, ((name, 1.0),))
+        for n, name in enumerate(("Ardea", "Anas"), 1)
+    )
+    for found, ids in (
+        (listing(heron, duck), []),
+        (listing(heron, dataclasses.replace(heron, index=2)), ["a.jpg#1", "a.jpg#2"]),
+        # A machine's names are no labels.
+        (
+            listing(*(dataclasses.replace(x, confidence=0.9) for x in (heron, duck))),
+            ["a.jpg#1", "a.jpg#2"],
+        ),
+        # COCO has them as categories.
+        (listing(detection("a.jpg", 1, kind="fox"), detection("a.jpg", 2)), []),
+    ):
+        # Another picture, as a file without any animal is an error.
+        whole = dataclasses.replace(found.detections[0], file="z.jpg", index=1)
+        found = listing(*found.detections, whole)
+        records = [
+            dataclasses.replace(record(name), lineage=lineage)
+            for name in ("a.jpg", "z.jpg")
+        ]
+        made = crops.crop(records, found, crops.Options(), ROOT)
+        assert [one.example_id for one in made.records] == [*ids, "z.jpg#1"]
+        assert made.boxes_left_out == ({} if ids else {"mixed": 2})
+        assert ("2 boxes in pictures of several taxa" in made.in_words(0.2)) != bool(
+            ids
+        )
+        nameless = [record("a.jpg"), record("z.jpg")]
+        assert len(crops.crop(nameless, found, crops.Options(), ROOT).records) == 3

@@ -1,4 +1,4 @@
-"""Files of detections are told by their content."""
+"""Files of detections are recognized by their content."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ def written(path, document):
     ("document", "format"), [(MD, "MegaDetector JSON"), (COCO, "COCO JSON")]
 )
 @pytest.mark.parametrize("name", ["x.json", "x.txt", "ä b"])
-def test_json_is_recognized_whatever_its_name(tmp_path, document, format, name):
+def test_json_is_recognized_under_any_name(tmp_path, document, format, name):
     found = detection_files.read(written(tmp_path / name, document), tmp_path)
     assert found.format == format
     # As Windows editors write it.

@@ -265,12 +265,32 @@ def test_photos_of_unknown_taxa_have_no_true_label(trained, birds, tmp_path):
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_bytes(source.read_bytes())
     flags = {"rank": ("family",), "image": str(tmp_path), "out": str(tmp_path / "o")}
-    with pytest.raises(UserError, match="--target=true needs photos.*a.jpg"):
+    words = "--target=true: of 2 photos, 2 have no known family: 2 in no folder.*a.jpg"
+    with pytest.raises(UserError, match=words):
         tiny_birds.run("cam", trained.config, target="true", **flags)
     assert not (tmp_path / "o").exists()
     said = tiny_birds.run("cam", trained.config, **flags)
     assert said.count("figure: ") == 2
     assert {one.name for one in (tmp_path / "o").iterdir()} == {"a.png", "b.png"}
+
+
+def test_photos_without_a_true_taxon_are_counted_before_the_work(
+    trained, birds, tmp_path, caplog
+):
+    """Of three photos one is of a bird that is known, one of another, one of none."""
+    source = next((birds / "images").rglob("*.jpg"))
+    other = "00009_Animalia_Chordata_Aves_Piciformes_Picidae_Picus_viridis"
+    for name in ("a.jpg", f"{source.parent.name}/b.jpg", f"{other}/c.jpg"):
+        (tmp_path / "p" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "p" / name).write_bytes(source.read_bytes())
+    flags = {"rank": ("family",), "image": str(tmp_path / "p")}
+    said = tiny_birds.run(
+        "cam", trained.config, target="true", out=str(tmp_path / "o"), **flags
+    )
+    assert said.count("figure: ") == 1 and "b.jpg" in said
+    (text,) = [one.getMessage() for one in caplog.records if "--target" in one.message]
+    assert "of 3 photos, 2 have no known family" in text and text.endswith("left out")
+    assert "1 in no folder in iNat naming and 1 of a family that the" in text
 
 
 @pytest.mark.parametrize("mode", ["predict", "cam"])

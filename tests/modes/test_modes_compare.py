@@ -108,7 +108,8 @@ def test_the_summary_is_printed_and_written(compared):
         right = np.array(numbers["correct"], float)[mine].mean()
         assert float(rows["accuracy"][row]) == pytest.approx(right, abs=1e-5)
     assert said.splitlines()[-1] == f"report: {out / 'index.html'}"
-    for word in ("model", "taxa", "accuracy", "heatmap area", "energy on bird"):
+    assert rows["maps"] == rows["pictures"] == ["9", "9", "9"]
+    for word in ("model", "accuracy over", "maps", "heatmap area", "energy on bird"):
         assert word in said.splitlines()[0]
 
 

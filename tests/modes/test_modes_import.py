@@ -23,6 +23,7 @@ from tiny_networks import (
 from hiercam_keras import tables
 from hiercam_keras.cam import store
 from hiercam_keras.errors import UserError
+from hiercam_keras.models import named
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.network import Network
@@ -108,6 +109,7 @@ def test_every_mode_runs_on_an_imported_network(config, tmp_path, species, drawn
     assert dict(zip(summary["model"], summary["pictures"], strict=True)) == {
         "species": "80", "family": "60", "species asked for family": "80",
     }  # fmt: skip
+    assert summary["maps"] == ["80", "80", "80"]  # a map needs no known taxon
     page = (out / "index.html").read_text()
     assert "60 pictures of a family that it knows" in page and ">unknown<" in page
     assert "of 80 pictures of all images, in the order" in page
@@ -162,7 +164,7 @@ def test_a_layer_of_the_users_needs_its_module_each_time(
         asked("eval", config, run, drawn)
 
 
-def test_what_is_refused(config, tmp_path, species, drawn):
+def test_what_is_refused(config, tmp_path, species, drawn, monkeypatch):
     folder = tmp_path / "a"
     run = imported(config, folder, network(len(species)), species)
 
@@ -172,6 +174,18 @@ def test_what_is_refused(config, tmp_path, species, drawn):
 
     with pytest.raises(UserError, match="holds a run. Replace it with --overwrite"):
         again()
+    monkeypatch.setattr(named, "load", lambda name: pytest.fail("the network is built"))
+    with pytest.raises(UserError, match="holds a run. Replace it with --overwrite"):
+        tiny_birds.run("import", config, model="efficientnet_lite0", workdir=str(run))
+    default = Path(config.runs_dir) / "efficientnet_lite0" / "species" / "imported"
+    shutil.copytree(run, default)
+    with pytest.raises(UserError, match=f"{default} holds a run"):
+        tiny_birds.run("import", config, model="efficientnet_lite0")
+    (folder / "net.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    with pytest.raises(
+        UserError, match="net.h5: an HDF5 file .*which is not read.*Conv"
+    ):
+        again("net.h5", workdir=str(tmp_path / "b"))
     with pytest.raises(UserError, match="needs --model"):
         tiny_birds.run("import", config, workdir=str(run))
     with pytest.raises(UserError, match="needs --labels: a CSV table with one row"):

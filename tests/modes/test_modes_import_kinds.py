@@ -126,7 +126,7 @@ def test_labels_that_are_partly_outside_the_table(
     # An image that the network knows nothing of is explained all the same.
     photo = sorted(drawn.rglob("*.jpg"))[-1]
     tiny_birds.run("cam", config, workdir=str(run), image=str(photo))
-    with pytest.raises(UserError, match="does not know the species of"):
+    with pytest.raises(UserError, match="1 of a species that the network does not kn"):
         tiny_birds.run(
             "cam", config, workdir=str(run), image=str(photo), target="true",
             target_rank="species",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hiercam_keras.report import page as pages
+from hiercam_keras.report import schema
 
 HOSTILE = (
     "<script>window.hacked = 1</script>",
@@ -32,7 +33,8 @@ def made(tmp_path_factory, make):
     )
     pictures[4] = dataclasses.replace(pictures[4], views=(flat, pictures[4].views[1]))
     log = {"epoch": [0, 1], "loss": [1.0, 0.5], "val_accuracy": [0.5, 0.7]}
-    page = make.page(pictures, curves={"family": log})
+    wide = schema.Table("Wide", ("a", *"bcdefgh"), (("x", *["0.12 (0.1 to 0.2)"] * 7),))
+    page = make.page(pictures, curves={"family": log}, tables=(wide,))
     return pages.write_page(tmp_path_factory.mktemp("page"), page)
 
 
@@ -144,7 +146,7 @@ def test_arrows_move_a_wide_table_and_no_picture(browser, screen):
     size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
-        table = "document.querySelector('.scroll:has(#summary)')"
+        table = "document.querySelector('.scroll[aria-label=Wide]')"
         screen.run(f"{table}.focus()")
         assert screen.run(f"return {table}.scrollWidth > {table}.clientWidth + 40")
         screen.press("ARROW_RIGHT", "ARROW_RIGHT")
@@ -152,6 +154,32 @@ def test_arrows_move_a_wide_table_and_no_picture(browser, screen):
         assert screen.run(f"return document.activeElement === {table}")
         screen.press("/")  # other keys are still the page's
         assert screen.run("return document.activeElement.id") == "search"
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_what_is_wider_than_a_phone_says_so_until_its_end_is_seen(browser, screen):
+    """The summary fits; a wide table and the curves have a hint and a fading edge."""
+    size = {"width": 390, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        boxes = "[...document.querySelectorAll('main .scroll, main .sideways')]"
+        see = (
+            f"return {boxes}.map(b => [b.getAttribute('aria-label'), "
+            "!b.previousElementSibling.hidden, b.classList.contains('cut')])"
+        )
+        screen.until(lambda: screen.run(see)[1][1])
+        assert screen.run(see) == [
+            ["Summary table", False, False],
+            ["Learning curves", True, True],
+            ["Wide", True, True],
+        ]
+        screen.run(f"{boxes}.forEach(b => {{ b.scrollLeft = b.scrollWidth }})")
+        screen.until(lambda: not any(cut for _, _, cut in screen.run(see)))
+        # The names of the rows stay in view.
+        left = "document.querySelector('[aria-label=Wide] tbody th')"
+        assert 0 <= screen.run(f"return {left}.getBoundingClientRect().left") < 40
+        assert screen.run("return document.documentElement.scrollWidth") <= 390
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

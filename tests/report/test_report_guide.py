@@ -253,3 +253,15 @@ def test_the_index_says_why_a_taxon_has_no_picture(tmp_path):
     plain = report.write_guide(tmp_path / "plain", GUIDE, pages[:1]).read_text("utf-8")
     assert "Sure: the mean" in plain
     assert "No siblings" not in plain and "Never recognized" not in plain
+
+
+def test_a_sibling_without_patches_says_why(tmp_path):
+    """It was never recognized, or has no picture; a placeholder ends in a period."""
+    siblings = (
+        Sibling("", "Dryocopus", 0.08, (), count=3),
+        Sibling("", "Picidae sp.", 0.02, ()),
+    )
+    report.write_guide(tmp_path, GUIDE, [page(siblings=siblings)])
+    text = (tmp_path / "taxa" / "genus-00001.html").read_text("utf-8")
+    assert "The model recognized no picture of Dryocopus." in text
+    assert "There is no picture of Picidae sp." in text and "sp.." not in text

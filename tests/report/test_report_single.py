@@ -16,6 +16,7 @@ from hiercam_keras.report.photo_figure import (
     Contrast,
     RankAnswer,
     RowScales,
+    disagreement,
     save_single,
     single_png,
 )
@@ -79,7 +80,9 @@ def test_a_step_to_another_taxon_than_the_column_s_is_named(monkeypatch):
     """The best species need not be of the best family: the step leads to the former."""
     written = _written(monkeypatch)
     other = dataclasses.replace(ANSWER, step_name="Strigidae", degenerate=True)
-    only = dataclasses.replace(other, step=None, step_note="only child", nested=False)
+    only = dataclasses.replace(
+        other, step=None, step_note="only child", parent="Cuculidae"
+    )
     single_png(IMAGE, [ANSWER, dataclasses.replace(other, step_name="Picidae"), other])
     said = " ".join(written)
     assert said.count("step: why this family?") == 2
@@ -90,6 +93,26 @@ def test_a_step_to_another_taxon_than_the_column_s_is_named(monkeypatch):
     single_png(IMAGE, [ANSWER, only])
     assert "›" not in written  # as Picidae would hold Picidae
     assert any("Strigidae" in text and "only child" in text for text in written)
+
+
+def test_ranks_that_disagree_are_said_below_the_figure(monkeypatch):
+    written = _written(monkeypatch)
+    species = dataclasses.replace(
+        ANSWER, rank="species", name="Strix aluco", parent="Strigidae"
+    )
+    said = disagreement([ANSWER, species])
+    assert said.startswith(
+        "The ranks disagree: the most probable species, Strix aluco, is not of the "
+        f"most probable family, {ANSWER.name}, but of Strigidae. "
+    )
+    assert disagreement([ANSWER, dataclasses.replace(species, parent="")]) == ""
+    open_end = dataclasses.replace(species, parent="Corvidae sp.")
+    assert "but of Corvidae sp. Each rank" in disagreement([ANSWER, open_end])
+    plain = pixels([ANSWER, ANSWER])
+    assert "disagree" not in " ".join(written)
+    apart = pixels([ANSWER, species])
+    assert said in " ".join(written)
+    assert apart.shape[0] > plain.shape[0] and apart.shape[1] == plain.shape[1]
 
 
 def _written(monkeypatch) -> list[str]:

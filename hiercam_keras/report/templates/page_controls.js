@@ -133,8 +133,8 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && event.target.id === "search") event.target.blur();
     return;
   }
-  // In a table that is wider than its place the arrows move the table.
-  const sideways = event.target.closest(".scroll");
+  // In a table or figure that is wider than its place the arrows move it.
+  const sideways = event.target.closest(".scroll, .sideways");
   const step = sideways ? 0 : { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   const end = { Home: 0, End: state.list.length - 1 }[event.key];
   if (get("detail").open) {

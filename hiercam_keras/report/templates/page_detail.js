@@ -16,7 +16,7 @@ function table(caption, header, rows) {
   region.tabIndex = 0;
   region.setAttribute("role", "region");
   region.setAttribute("aria-label", caption);
-  return region;
+  return make("div", "", hinted(region), region);
 }
 
 // The finest taxon is shown by its display name: an epithet alone is not a name.
