@@ -111,7 +111,7 @@ def measured(
                 "rule": f"calibrated, {wanted:g}",
                 "kept": f"{kept} of {splits} ({low:.3f} to {high:.3f})",
                 "named": np.mean(named, 0),
-                "accuracy": np.nanmean(np.array(accuracy), 0),
+                "accuracy": _mean_of_known(np.array(accuracy)),
                 "coverage": float(np.mean(said)),
             }
         )
@@ -140,6 +140,12 @@ def shifted(
     depth = belief.believed(found[1], chosen.values)
     name = f"calibrated, {wanted:g}, habitats exchanged"
     return _row(name, found[1], depth, truths[1], taxonomy, finest)
+
+
+def _mean_of_known(values: np.ndarray) -> np.ndarray:
+    """Mean over the first axis without NaN; 0 where all are NaN."""
+    known = np.isfinite(values)
+    return np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1)
 
 
 def _of(paths: belief.Paths, chosen: np.ndarray) -> belief.Paths:
