@@ -50,7 +50,7 @@ def find(
         raise unavailable("attention", "the network has no transformer of keras-hub")
     if known.name in _PARTIAL:
         raise unavailable("attention", _PARTIAL[known.name])
-    outer = {block.path.rsplit("/", 1)[0] for block in known.blocks}
+    outer = {block.path.rpartition("/")[0] for block in known.blocks}
     if len(outer) > 1 or len({id(one.layer) for one in known.blocks}) < len(
         known.blocks
     ):
