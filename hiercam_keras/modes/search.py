@@ -63,7 +63,7 @@ def run(settings: Settings) -> str:
     )
     question = question_of(settings.target, settings.target_rank, data)
     network = networks.load(this, config)
-    # Of this command: a training has no use for them, whatever its record says.
+    # Of this command: the record of a training has defaults that nobody chose.
     options = settings.config.search
     own_layer, candidates = _candidates(network, config.cam.layer, options)
     plan = _plan(question, config, options)
@@ -77,7 +77,7 @@ def run(settings: Settings) -> str:
             f"nothing could be measured on {data.in_words(settings.split)} of "
             f"{this.path}: no image has a box or a mask, and "
             f"--config.search.faithfulness_images={options.faithfulness_images} leaves "
-            "no image for deletion and insertion whose score depends on the picture."
+            "no image with a score that depends on the picture."
         )
     by_name = {one.name: one for one in candidates}
     own = next(

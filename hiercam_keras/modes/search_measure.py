@@ -120,7 +120,7 @@ def measure(
 
     Args:
       network, data: of the run.
-      split: whose pictures are measured; no other ones are read.
+      split: train, val or test; no pictures of another one are read.
       candidates: of `candidates_of`.
       plan: what is measured.
       folder: of the pieces.

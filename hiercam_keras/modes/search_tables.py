@@ -36,7 +36,7 @@ class Searched:
       question: what they were asked; its method is the run's own.
       target: the taxon in words.
       noun: what the images show.
-      finest: the finest rank, whose taxa are resampled.
+      finest: the finest rank; its taxa are resampled.
       seed: of draws.
       insensitive: threshold of the similarity to maps of random weights.
       cam_layer: config.cam.layer, the layer that is explained without a search; "" for

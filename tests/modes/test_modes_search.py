@@ -179,7 +179,7 @@ def test_a_second_call_goes_on_where_the_first_was_stopped(
     assert not seen
 
 
-def test_other_boxes_are_measured_anew(planted, squares, tmp_path):
+def test_other_boxes_are_measured_again(planted, squares, tmp_path):
     """What is kept depends on the boxes too."""
     copy = tmp_path / "images"
     shutil.copytree(squares, copy)
