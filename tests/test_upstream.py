@@ -42,6 +42,10 @@ RELIED_ON = {
     ("hiercam_keras/cam/graph.py", "_flatten_layers"): (
         "tests/cam/test_cam_graph.py::test_what_we_rely_on_in_keras"
     ),
+    ("hiercam_keras/cam/attention_layers.py", "_apply_rotary"): (
+        "tests/cam/test_cam_attention_hub.py"
+        "::test_what_the_heads_give_is_attention_times_values"
+    ),
     ("hiercam_keras/models/layers.py", "_flatten_layers"): _INSIDE,
     ("hiercam_keras/models/layers.py", "_nodes_by_depth"): (
         f"{HERE}::test_nodes_of_a_graph_are_its_calls"

@@ -137,14 +137,14 @@ def rank(
                 found[LIFT],
                 found[FAITHFULNESS],
                 resampling.mean(
-                    table.values[SIMILARITY][:, k], _groups(table), seed=seed
+                    table.values[SIMILARITY][:, k], table.clusters, seed=seed
                 ),
                 difference,
                 excluded[k],
                 not excluded[k] and not significant,
             )
         )
-    groups = len(np.unique(_groups(table)[common]))
+    groups = len(np.unique(table.clusters[common]))
     return Ranking(measure, tuple(entries), int(common.sum()), groups)
 
 
@@ -152,7 +152,7 @@ def measure_of(table: Table) -> str:
     """LIFT or FAITHFULNESS: the first with a value for enough groups, else for any."""
     groups = {
         measure: len(
-            np.unique(_groups(table)[np.isfinite(_values(table, measure)).any(1)])
+            np.unique(table.clusters[np.isfinite(_values(table, measure)).any(1)])
         )
         for measure in (LIFT, FAITHFULNESS)
     }
@@ -186,7 +186,7 @@ def regret(
     for table, mine, names in zip(tables, chosen, among, strict=True):
         rows = _known_of_all(table, measure, names)
         values = _values_of(table, measure, names)[rows]
-        parts.append((_groups(table)[rows], values, _sizes(table, measure)[rows]))
+        parts.append((table.clusters[rows], values, _sizes(table, measure)[rows]))
         blocks.append((start, start + len(names), start + list(names).index(mine)))
         start += len(names) + 1
     groups = np.concatenate([groups for groups, *_ in parts])
@@ -235,20 +235,15 @@ def difference(
         a = np.where(rows, a, np.nan)
     if measure == LIFT:
         area = table.pictures[AREA]
-        return lift_difference(a, b, area, _groups(table), seed)
-    found = resampling.difference(a, b, _groups(table), seed=seed)
-    p = statistics.sign_flip_test(a - b, _groups(table), seed)
+        return lift_difference(a, b, area, table.clusters, seed)
+    found = resampling.difference(a, b, table.clusters, seed=seed)
+    p = statistics.sign_flip_test(a - b, table.clusters, seed)
     return dataclasses.replace(found, p=p)
 
 
 def estimate(table: Table, measure: str, question: str, seed: int = 0) -> Estimate:
     """The measure of one question over all pictures where it is known."""
     return _estimate(table, measure, table.questions.index(question), None, seed)
-
-
-def _groups(table: Table) -> np.ndarray:
-    """(N,) labels of what intervals and tests take as independent."""
-    return table.groups
 
 
 def _values(table: Table, measure: str) -> np.ndarray:
@@ -301,8 +296,8 @@ def _estimate(table, measure, k, rows, seed) -> Estimate:
         values = np.where(rows, values, np.nan)
     if measure == LIFT:
         area = np.where(np.isfinite(values), table.pictures[AREA], np.nan)
-        return resampling.lift(values, area, _groups(table), seed=seed)
-    return resampling.mean(values, _groups(table), seed=seed)
+        return resampling.lift(values, area, table.clusters, seed=seed)
+    return resampling.mean(values, table.clusters, seed=seed)
 
 
 def _differences(table, measure, best, able, common, seed) -> dict[int, Estimate]:

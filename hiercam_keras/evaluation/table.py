@@ -107,12 +107,18 @@ def joined(tables: Sequence[Table]) -> Table:
             name: np.concatenate([part[name] for part in parts]) for name in parts[0]
         }
 
+    pictures = [table.pictures for table in tables]
+    if any("group" in one for one in pictures):  # a table without it has no groups
+        pictures = [
+            {"group": np.full(len(table.example_ids), ""), **table.pictures}
+            for table in tables
+        ]
     return replace(
         tables[0],
         example_ids=np.concatenate([table.example_ids for table in tables]),
         groups=np.concatenate([table.groups for table in tables]),
         values=join([table.values for table in tables]),
-        pictures=join([table.pictures for table in tables]),
+        pictures=join(pictures),
         pairs={
             pair: join([table.pairs[pair] for table in tables])
             for pair in tables[0].pairs

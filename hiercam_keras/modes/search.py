@@ -98,7 +98,7 @@ def run(settings: Settings) -> str:
         question=question,
         target=target_name(question, data),
         noun=config.data.get("noun", "object"),
-        finest=data.taxonomy.finest,
+        resampled="group" if found.resampled == "groups" else data.taxonomy.finest,
         seed=config.seed,
         insensitive=options.insensitive,
         cam_layer=config.cam.layer,

@@ -154,7 +154,7 @@ def drawn(records: Sequence[Record], count: int, seed: int) -> list[Record]:
 
 
 def _key(candidate, plan, data, weights, records, few) -> str:
-    truth = [[r.lineage.taxa, r.boxes, *_stamp(r.mask_path)] for r in records]
+    truth = [[r.lineage.taxa, r.group, r.boxes, *_stamp(r.mask_path)] for r in records]
     return store.key(
         store.identity(
             weights=weights,

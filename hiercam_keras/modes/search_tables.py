@@ -36,7 +36,7 @@ class Searched:
       question: what they were asked; its method is the run's own.
       target: the taxon in words.
       noun: what the images show.
-      finest: the finest rank; its taxa are resampled.
+      resampled: noun of what intervals resample: the finest rank, or "group".
       seed: of draws.
       insensitive: threshold of the similarity to maps of random weights.
       cam_layer: config.cam.layer, the layer that is explained without a search; "" for
@@ -50,7 +50,7 @@ class Searched:
     question: Question
     target: str
     noun: str
-    finest: str
+    resampled: str
     seed: int
     insensitive: float
     cam_layer: str
@@ -215,14 +215,14 @@ def _rule(about: Searched, ranked: Ranking) -> str:
     return (
         f"ranked by {_measure_words(about, ranked)}, {why}, over the same "
         f"{wording.count(ranked.pictures, 'image')} of "
-        f"{_groups(about, ranked.groups)}; 95 % intervals over {about.finest}. Maps "
+        f"{_groups(about, ranked.groups)}; 95 % intervals over {about.resampled}. Maps "
         "with a rank correlation of "
         f"{about.insensitive:g} or more with those of random weights cannot be chosen."
     )
 
 
 def _groups(about: Searched, groups: int) -> str:
-    return wording.count(groups, about.finest)
+    return wording.count(groups, about.resampled)
 
 
 def _shown(ranked: Ranking, short: Mapping[str, str]) -> tuple[list[str], list[list]]:
@@ -264,7 +264,7 @@ def _verdict(
     best, few = short[ranked.best.name], ranked.best_few
     if ranked.too_few:
         return (
-            f"{wording.too_few(ranked.groups, about.finest)} which is best; the "
+            f"{wording.too_few(ranked.groups, about.resampled)} which is best; the "
             f"largest value is that of {best}."
         )
     others = [short[one.name] for one in few[1:]]
