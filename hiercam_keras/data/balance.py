@@ -97,11 +97,13 @@ def of(
 
     Args:
       records: N images of the split.
-      split: of them.
+      split: of them; its calibration part counts as val.
       groups: example_id -> group; any other image is its own group.
       fractions: that were wanted.
     """
     place = {one: at for at, name in enumerate(NAMES) for one in getattr(split, name)}
+    # Of the images that the fractions gave to val, some were kept apart afterwards.
+    place |= dict.fromkeys(split.calibration, NAMES.index("val"))
     by_species = defaultdict(list)
     for record in records:
         by_species[dealing.species(record)].append(record)

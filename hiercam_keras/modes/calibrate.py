@@ -17,6 +17,7 @@ from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics import belief
 from hiercam_keras.modes import belief as rules
+from hiercam_keras.modes import detected
 from hiercam_keras.modes.load import (
     config_of,
     find_runs,
@@ -112,17 +113,24 @@ def _pictures(settings: Settings, run: Run, config: Any) -> tuple[list[Record], 
         records = data.records(settings.split)
         images = wording.count(len(records), "image")
         return records, f"{images} of {data.source.root}"
-    if settings.data_dir:
+    if settings.data_dir and not settings.chosen_split:
         source = load_source(config, settings.data_dir)
-        _check_new(source.records, settings, run)
-        records = [record for record in source.records if record.lineage is not None]
-        images = wording.count(len(records), "image")
-        return records, f"{images} of {source.root}"
-    data = open_run(settings, run)
+        if not _kept_apart(source.records, run):
+            _check_new(source.records, settings, run)
+            records = [one for one in source.records if one.lineage is not None]
+            images = wording.count(len(records), "image")
+            return records, f"{images} of {source.root}"
+    data = open_run(settings, run)  # of images that may have been moved to data_dir
     if data.split.calibration and not settings.chosen_split:
         records = data.records("calibration")
         return records, f"{wording.count(len(records), 'image')} kept apart from val"
-    if settings.split != "test" or not settings.chosen_split:
+    if settings.split != "test":
+        raise UserError(
+            f"the {settings.split} images of {run.path} were used by its training: "
+            "thresholds from them would be too low. Leave --split out, or use the "
+            "test images with --split=test, and other images to evaluate on."
+        )
+    if not settings.chosen_split:
         raise UserError(
             f"{run.path} has no images to calibrate on that its training did not use. "
             "Train with --config.believe.calibration=0.5, which keeps half of val "
@@ -137,9 +145,19 @@ def _pictures(settings: Settings, run: Run, config: Any) -> tuple[list[Record], 
     return records, f"{wording.count(len(records), 'test image')}"
 
 
+def _kept_apart(records: Sequence[Record], run: Run) -> bool:
+    """Whether images of the run's calibration part are among them."""
+    apart = set(_split_of(run, records).calibration)
+    return any(record.example_id in apart for record in records)
+
+
+def _split_of(run: Run, records: Sequence[Record]) -> splits.Split:
+    return detected.split_of(splits.load(run.path / "split"), records)
+
+
 def _check_new(records: Sequence[Record], settings: Settings, run: Run) -> None:
     """A UserError if the images are those of the training."""
-    used = splits.load(run.path / "split")
+    used = _split_of(run, records)
     known = {*used.train, *used.val}
     both = sum(record.example_id in known for record in records)
     if both:

@@ -91,12 +91,12 @@ def split_of(split: splits.Split, records: Sequence[Record]) -> splits.Split:
     for record in records:
         if record.detection is not None:
             animals[picture_of(record)].append(record.example_id)
-    known = {*split.train, *split.val, *split.test}
+    known = {*split.train, *split.val, *split.test, *split.calibration}
     if not animals or any(record.example_id in known for record in records):
         return split
     parts = {
         name: tuple(one for id in getattr(split, name) for one in animals.get(id, ()))
-        for name in splits.NAMES
+        for name in (*splits.NAMES, splits.CALIBRATION)
     }
     return dataclasses.replace(split, **parts)
 

@@ -165,7 +165,8 @@ def _divided(split: splits.Split, groups: Mapping[str, str]) -> str:
 
 def _parts(names: Sequence[str]) -> str:
     count = Counter(names)
-    return ", ".join(f"{count[name]} {name}" for name in splits.NAMES if count[name])
+    parts = (*splits.NAMES, splits.CALIBRATION)
+    return ", ".join(f"{count[name]} {name}" for name in parts if count[name])
 
 
 def _whole(groups: Mapping[str, str], records: Sequence[Record]) -> str:

@@ -73,12 +73,16 @@ def _of_run(
     flags: Collection[str],
     fields: tuple[str, ...] = (),
     batch: bool = False,
+    out: bool = True,
     after_stop: str = "Maps that are on disk are kept: run the same command again for "
     "the others.",
 ) -> Usage:
-    """A mode that takes a finished run; `batch`: it reads data.batch_size."""
+    """A mode that takes a finished run.
+
+    `batch`: it reads data.batch_size. `out`: its results may go to another place.
+    """
     return Usage(
-        flags=_FIND_RUN | {"out", "split"} | set(flags),
+        flags=_FIND_RUN | {"split"} | ({"out"} if out else set()) | set(flags),
         fields=(*_RUN, *(("detections",) if "detections" in flags else ()), *fields),
         but=_TRAINING_ONLY if batch else (*_TRAINING_ONLY, "data.batch_size"),
         takes_run=True,
@@ -146,9 +150,10 @@ USAGE = {
         after_stop="No prediction is kept: run the same command again.",
     ),
     "calibrate": _of_run(
-        _ALLOW,
+        _ALLOW | {"detections"},
         ("believe.accuracy", "believe.confidence_level"),
         batch=True,
+        out=False,  # thresholds are the run's
         after_stop="No thresholds are kept: run the same command again.",
     ),
     "cam": _of_run(

@@ -223,3 +223,15 @@ def test_five_thousand_groups_are_dealt():
     records = make(*[[4] * 50] * 100)
     split = deal(records)
     assert len(split.train) == pytest.approx(0.78 * 20000, abs=4)
+
+
+def test_images_kept_apart_for_a_calibration_count_as_val():
+    records = make(*[[2] * 10] * 4)
+    split = deal(records)
+    apart = splits.calibration_apart(split, 0.5, 0, groups_of(records))
+    assert apart.calibration
+    before, after = (
+        balance.of(records, one, groups_of(records), FRACTIONS)
+        for one in (split, apart)
+    )
+    assert before == after and sum(after.whole.images) == 80

@@ -38,7 +38,24 @@ def set_thresholds(run, **values):
     workdir.write_json(run / "belief.json", about)
 
 
-def test_training_keeps_a_calibration_part_apart(config, tmp_path):
+def boxes_of(birds, folder):
+    """A file of detections with a box in each image."""
+    images = [
+        {
+            "file": path.relative_to(birds / "images").as_posix(),
+            "detections": [
+                {"category": "1", "conf": 0.9, "bbox": [0.2, 0.2, 0.6, 0.6]}
+            ],
+        }
+        for path in sorted((birds / "images").rglob("*.jpg"))
+    ]
+    kinds = {"1": "animal"}
+    content = {"info": {"format_version": "1.4"}, "detection_categories": kinds}
+    workdir.write_json(folder / "md.json", {**content, "images": images})
+    return str(folder / "md.json")
+
+
+def test_training_keeps_a_calibration_part_apart(config, birds, tmp_path):
     said = {"train.epochs": 1, "believe.calibration": 0.5}
     tiny_birds.run("train", config, rank=("species",), fields=said)
     config.update_from_flattened_dict(said)
@@ -50,8 +67,21 @@ def test_training_keeps_a_calibration_part_apart(config, tmp_path):
     assert len(whole_val) == len(apart.val) + len(apart.calibration)
     assert abs(len(apart.val) - len(apart.calibration)) <= 1
     found = tiny_birds.run("calibrate", config, **SPECIES)
-    about = workdir.read_json(folder.parent / "belief.json")
+    run = folder.parent
+    about = workdir.read_json(run / "belief.json")
     assert f"{len(apart.calibration)} images kept apart from val" == about["pictures"]
+    # The same where the images were moved, and of crops of their animals.
+    again = tiny_birds.run(
+        "calibrate", config, data_dir=str(birds / "images"), workdir=str(run), **SPECIES
+    )
+    assert again.splitlines()[0] == about["pictures"]
+    fields = {"detections.file": boxes_of(birds, tmp_path)}
+    crops = tiny_birds.run(
+        "calibrate", config, workdir=str(run), fields=fields, **SPECIES
+    )
+    assert crops.splitlines()[0].startswith(about["pictures"])
+    with pytest.raises(UserError, match="the val images of .* were used by its train"):
+        tiny_birds.run("calibrate", config, split="val", chosen_split=True, **SPECIES)
     # Four pictures cannot promise anything.
     assert {row["threshold"] for row in about["ranks"]} == {None}
     assert "No name is believed, and nothing is promised" in found
@@ -93,6 +123,18 @@ def test_images_of_the_training_are_refused(trained, image_folder):
     with pytest.raises(UserError, match="were used by the training"):
         tiny_birds.run(
             "calibrate", trained.config, data_dir=str(image_folder), **SPECIES
+        )
+
+
+def test_crops_of_images_of_the_training_are_refused(trained, birds, tmp_path):
+    fields = {"detections.file": boxes_of(birds, tmp_path)}
+    with pytest.raises(UserError, match="were used by the training"):
+        tiny_birds.run(
+            "calibrate",
+            trained.config,
+            data_dir=str(birds / "images"),
+            fields=fields,
+            **SPECIES,
         )
 
 
