@@ -1,4 +1,4 @@
-"""What files with a network's answers say, in every format."""
+"""The contents of files with a network's answers, in every format."""
 
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ def classifier_of(run: Run) -> str:
 
 
 def rank_of(settings: Settings, network: Network, known: Collection[str]) -> str:
-    """The rank whose taxa are named: that of --rank if it is known, else the finest."""
+    """The rank of the named taxa: that of --rank if it is known, else the finest."""
     if settings.chosen_rank and settings.rank[0] in known:
         return settings.rank[0]
     return network.finest
