@@ -21,6 +21,8 @@ import pytest
 from hiercam_keras.exchange import megadetector
 from hiercam_keras.exchange.megadetector import Taxon
 
+pytestmark = pytest.mark.slow  # needs environments of their own
+
 HERON = {"class": "Aves", "order": "Pelecaniformes", "family": "Ardeidae"}
 ARDEA = {**HERON, "genus": "Ardea"}
 TAXA = [

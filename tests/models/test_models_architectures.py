@@ -204,7 +204,9 @@ def test_weights_that_a_backbone_does_not_have():
 
 
 def test_transformers_are_told():
-    with pytest.raises(UserError, match="'vit_b16' is not known.*Transformers are presets"):
+    with pytest.raises(
+        UserError, match="'vit_b16' is not known.*Transformers are presets"
+    ):
         backbones.build_backbone("vit_b16", 64)
 
 
