@@ -202,12 +202,16 @@ def _said(about: dict[str, Any]) -> str:
     if all(row["threshold"] is None for row in about["ranks"]):
         lines.append(
             f"No name is believed, and nothing is promised: it takes at least {least} "
-            f"images of known taxon, and names right in {accuracy:.0%} of them."
+            f"images of known taxon, and names right in {_percent(accuracy)} of them."
         )
     else:
         lines.append(
-            f"With {level:.0%} confidence, the names that are believed at each rank "
-            f"are right in {accuracy:.0%} of new images or more, if these are drawn as "
+            f"With {_percent(level)} confidence, the names that are believed at each rank "
+            f"are right in {_percent(accuracy)} of new images or more, if these are drawn as "
             "the images of the calibration were."
         )
     return "\n".join(lines)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"

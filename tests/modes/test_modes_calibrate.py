@@ -156,7 +156,7 @@ def test_images_of_the_user(run, trained, birds, tmp_path):
     about = workdir.read_json(run / "belief.json")
     assert about["accuracy"] == 0.3
     assert [row["pictures"] for row in about["ranks"]] == [len(split.test)] * 4
-    assert "With 50% confidence" in said
+    assert "With 50 % confidence" in said
     # The same answers as eval's, counted at the threshold.
     order = about["ranks"][0]
     assert order["threshold"] is not None and order["right"] >= 0.3 * order["named"]
