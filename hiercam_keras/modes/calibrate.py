@@ -206,9 +206,9 @@ def _said(about: dict[str, Any]) -> str:
         )
     else:
         lines.append(
-            f"With {_percent(level)} confidence, the names that are believed at each rank "
-            f"are right in {_percent(accuracy)} of new images or more, if these are drawn as "
-            "the images of the calibration were."
+            f"With {_percent(level)} confidence, the names that are believed at each "
+            f"rank are right in {_percent(accuracy)} of new images or more, if these "
+            "are drawn as the images of the calibration were."
         )
     return "\n".join(lines)
 
