@@ -19,12 +19,14 @@ class Row:
 
     Attributes:
       taxa: its lineage; () for all images.
+      name: for messages, the binomial of a species.
       groups: number of groups; an image without one counts as a group.
       images: by part, in the order of `NAMES`.
       deviation: largest difference of a part's share from its fraction, 0 .. 1.
     """
 
     taxa: tuple[str, ...]
+    name: str
     groups: int
     images: tuple[int, int, int]
     deviation: float
@@ -65,7 +67,7 @@ class Balance:
     @property
     def single(self) -> list[str]:
         """Names of the species that are in one group each."""
-        return [row.taxa[-1] if row.taxa else "unknown" for row in self._single()]
+        return [row.name for row in self._single()]
 
     def _single(self) -> list[Row]:
         return [row for row in self.species if row.groups == 1]
@@ -73,12 +75,11 @@ class Balance:
     def sentence(self) -> str:
         """What became of the fractions."""
         whole, worst = self.whole, self.worst
-        name = worst.taxa[-1] if worst.taxa else "unknown"
         species = wording.count(len(self.species), self.rank)
         return (
             f"train, val and test have {_shown(whole.shares)} of {whole.counted} "
-            f"(wanted: {_shown(self.fractions)}); of {species} {name} is farthest from "
-            f"that, with {_shown(worst.shares)} of {worst.counted}"
+            f"(wanted: {_shown(self.fractions)}); of {species} {worst.name} is "
+            f"farthest from that, with {_shown(worst.shares)} of {worst.counted}"
         )
 
     def save(self, path: Path) -> None:
@@ -119,7 +120,7 @@ def of(
 
 def _row(
     taxa: tuple[str, ...],
-    records: Iterable[Record],
+    records: Sequence[Record],
     place: Mapping[str, int],
     groups: Mapping[str, str],
     fractions: Sequence[float],
@@ -133,7 +134,9 @@ def _row(
     deviation = max(
         abs(n / total - wanted) for n, wanted in zip(images, fractions, strict=True)
     )
-    return Row(taxa, len(found), images, deviation)
+    lineage = records[0].lineage if taxa else None
+    name = "unknown" if lineage is None else lineage.display_name(lineage.ranks[-1])
+    return Row(taxa, name, len(found), images, deviation)
 
 
 def _shown(shares: Iterable[float]) -> str:

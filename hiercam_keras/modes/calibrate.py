@@ -201,8 +201,11 @@ def _said(about: dict[str, Any]) -> str:
     lines = [tables.format_table(HEADER, rows)]
     if all(row["threshold"] is None for row in about["ranks"]):
         lines.append(
-            f"No name is believed, and nothing is promised: it takes at least {least} "
-            f"images of known taxon, and names right in {_percent(accuracy)} of them."
+            "No name is believed, and nothing is promised: it takes at least "
+            f"{least} images if their names are all right, and more if some "
+            "are wrong; a taxon that the network does not know counts as "
+            "wrong. Calibrate on more images, or ask for less with a lower "
+            f"--config.believe.accuracy (now {accuracy:g})."
         )
     else:
         lines.append(

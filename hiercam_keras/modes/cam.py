@@ -18,15 +18,15 @@ from hiercam_keras.modes import (
     detected,
     faithful,
     overlays,
+    predict,
     sanity,
     search,
     whole_pictures,
 )
 from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.make_maps import make_maps, question_of
-from hiercam_keras.modes.predict import photo_loader
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.report import overlay, photo_figure, whole
+from hiercam_keras.report import overlay, photo_figure, style, whole
 from hiercam_keras.report.schema import ONLY_CHILD
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
@@ -109,7 +109,8 @@ def _explain_photos(
     lines = []
     method = data.config.cam.method
     rule = belief.rule_of(data.run, data.config.believe)
-    with photo_loader(records, data.config) as loader:
+    masked = _masked(network, data, records)
+    with predict.photo_loader(records, data.config) as loader:
         for batch in loader.epoch(0):
             for number in np.flatnonzero(batch.mask):
                 record = by_id[batch.example_ids[number]]
@@ -129,9 +130,36 @@ def _explain_photos(
                     picture=None
                     if record.crop is None
                     else whole_pictures.of(record, batch.geometry[number]),
+                    remark=_masked_remark(masked.get(record.example_id)),
                 )
                 lines.append(text)
     return "\n\n".join(lines)
+
+
+def _masked(network: Network, data: RunData, records: list) -> dict[str, float]:
+    """What the network gave to taxa that are not allowed, of each photo."""
+    if network.restriction is None:
+        return {}
+    with predict.photo_loader(records, data.config) as loader:
+        found = network.predict(loader)
+    if found.masked is None:
+        return {}
+    return dict(zip(found.example_ids, found.masked.tolist(), strict=True))
+
+
+def _masked_remark(share: float | None) -> str:
+    """What the answer for a photo was chosen from, where some taxa are not allowed."""
+    if share is None:
+        return ""
+    remark = (
+        "Probabilities are shares among the allowed taxa; the network gave "
+        f"{style.percent(share)} to others."
+    )
+    if share > predict.MUCH:
+        remark += (
+            " The answer is the best of the allowed ones, and may be far from right."
+        )
+    return remark
 
 
 def _with_true_taxon(records: list, data: RunData, rank: str) -> list:
@@ -177,6 +205,7 @@ def explain_photo(
     scale: str = map_scale.MAP,
     picture: whole.Picture | None = None,
     rule: belief.Rule | None = None,
+    remark: str = "",
 ) -> str:
     """Writes the figure of one photo and returns the predicted lineage as text.
 
@@ -192,6 +221,7 @@ def explain_photo(
       scale: of the heat of a row of the figure, see `map_scale.show_row`.
       picture: the whole picture of a crop; None where the image is all of it.
       rule: how far down an answer is believed; None to show the finest answer.
+      remark: a sentence on the answer, for the figure and the text.
     """
     space = explain.space
     taxonomy = space.taxonomy
@@ -235,9 +265,10 @@ def explain_photo(
         scales=photo_figure.RowScales(own.top, chosen.top),
         whole=picture,
         believed=believed and believed.shown,
+        remark=remark,
     )
     text = tables.format_table(("rank", "predicted", "probability", "true"), rows)
-    text = "\n".join(filter(None, (text, photo_figure.disagreement(answers))))
+    text = "\n".join(filter(None, (text, remark, photo_figure.disagreement(answers))))
     if asked:
         name = taxonomy.names(asked[0])[asked[1]]
         file = file_names.flat_name(record.example_id, ".png", taxon=name)

@@ -42,6 +42,7 @@ _ANSWERS = {
 FORMATS = ("csv", *_ANSWERS)
 HEADER = ("example_id", "rank", "place", "taxon", "lineage", "probability")
 MASKED = "masked_probability"  # of taxa that are not allowed, if some are not
+MUCH = 0.5  # of the probability: where taxa that are not allowed have more, it is said
 
 
 def run(settings: Settings) -> str:
@@ -151,7 +152,7 @@ def masked_sentence(found: Predictions) -> str:
     allowed; "" if there are none."""
     if found.masked is None:
         return ""
-    rather = int((found.masked > 0.5).sum())
+    rather = int((found.masked > MUCH).sum())
     if not rather:
         return ""
     images = wording.count(len(found.masked), "image")

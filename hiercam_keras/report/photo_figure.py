@@ -193,7 +193,7 @@ _BARS_TOP = 5.78
 _MAX_BARS = 3
 _BELOW = 1.15  # side of a map below the photo
 _SCALE = 0.75  # the color bar of a row, with its numbers
-_SAID = ((10, 2), (8, 3))  # of the sentence below: font size, most lines
+_SAID = ((10, 2), (8, 3))  # of the sentences below: font size, most lines
 _NO_HEATMAP = "no place speaks for it"
 
 
@@ -207,6 +207,7 @@ def single_png(
     scales: RowScales | None = None,
     whole: Picture | None = None,
     believed: Believed | None = None,
+    remark: str = "",
 ) -> bytes:
     """Draws the figure for one photo.
 
@@ -221,9 +222,11 @@ def single_png(
       whole: the whole photo where the image is a part of it: shown in its place, with
         the finest rank's map in that part.
       believed: how far down the answer is believed, in place of `contrast`.
+      remark: a sentence below the figure, such as on taxa that were left out.
 
     Returns:
-      PNG bytes; about 2:1 with four ranks, and higher by a sentence if they disagree.
+      PNG bytes; about 2:1 with four ranks, and higher by its remark and by a sentence
+      if the ranks disagree.
 
     Raises:
       UserError: there is no rank, or an image or map has another shape or dtype.
@@ -235,7 +238,7 @@ def single_png(
     bars = _SCALE if tops != (None, None) else 0.05
     width = 2 * _MARGIN + _PHOTO + 0.35 + len(ranks) * _COLUMN + bars
     with style.drawing():
-        said = disagreement(ranks)
+        said = " ".join(filter(None, (remark, disagreement(ranks))))
         size, lines = fitted(said, width - 2 * _MARGIN, _SAID, "normal")
         line = 1.2 * size / 72
         below = 0.25 + line * len(lines) if said else 0.0
@@ -273,6 +276,7 @@ def save_single(
     scales: RowScales | None = None,
     whole: Picture | None = None,
     believed: Believed | None = None,
+    remark: str = "",
 ) -> Path:
     """Writes `single_png` to a file, atomically."""
     png = single_png(
@@ -284,6 +288,7 @@ def save_single(
         scales=scales,
         whole=whole,
         believed=believed,
+        remark=remark,
     )
     return style.save_png(path, png)
 

@@ -7,6 +7,7 @@ import tiny_birds
 from hiercam_keras import tables
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import usage
+from hiercam_keras.report import photo_figure, style
 from hiercam_keras.runs import run_folder
 
 
@@ -70,6 +71,37 @@ def test_a_large_masked_probability_is_said(predicted):
     said = predicted["some"][1]
     assert (f"{rather} had more than half" in said) == (rather > 0)
     assert "masked_probability" not in predicted["all"][0]
+
+
+def test_the_figure_of_a_photo_says_what_the_others_had(
+    trained, birds, predicted, region, tmp_path, monkeypatch
+):
+    """Shares among few taxa look sure: the network may be sure of another one."""
+    columns = predicted["some"][0]
+    shares = dict(
+        zip(columns["example_id"], columns["masked_probability"], strict=True)
+    )
+    drawn = {}
+    monkeypatch.setattr(
+        photo_figure, "save_single", lambda *_, **given: drawn.update(given)
+    )
+    for asked in (region[0], None):
+        for example_id in (max(shares, key=shares.get), min(shares, key=shares.get)):
+            said = tiny_birds.run(
+                "cam",
+                trained.config,
+                rank=("species",),
+                image=str(birds / "images" / example_id),
+                allowed_taxa=asked,
+                out=str(tmp_path),
+            )
+            share = float(shares[example_id])
+            if asked is None:
+                assert drawn["remark"] == "" and "allowed taxa" not in said
+                continue
+            assert drawn["remark"] in said
+            assert f"the network gave {style.percent(share)} to" in drawn["remark"]
+            assert ("far from right" in drawn["remark"]) == (share > 0.5)
 
 
 def test_eval_counts_images_of_allowed_taxa_only(trained, region):

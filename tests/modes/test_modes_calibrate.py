@@ -85,6 +85,7 @@ def test_training_keeps_a_calibration_part_apart(config, birds, tmp_path):
     # Four pictures cannot promise anything.
     assert {row["threshold"] for row in about["ranks"]} == {None}
     assert "No name is believed, and nothing is promised" in found
+    assert "ask for less with a lower --config.believe.accuracy (now 0.9)" in found
     assert {row["pictures"] for row in about["ranks"]} == {len(apart.calibration)}
 
 

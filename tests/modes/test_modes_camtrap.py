@@ -77,7 +77,7 @@ def test_an_imported_network_names_every_picture(own, tmp_path, package):
     """Also those without an animal; the package's rows are kept."""
     run = imported(own, tmp_path / "a", network(4), labels())
     said = asked("predict", own, run, package, fields=FORM)
-    assert "34 observations of a species by 'hiercam_keras 0.1.0: a/mine'" in said
+    assert "34 observations at species by 'hiercam_keras 0.1.0: a/mine'" in said
     old, found = (
         rows_of(package / "observations.csv"),
         rows_of(run / "predict" / "observations.csv"),
@@ -187,7 +187,7 @@ def test_a_package_is_trained_on_and_its_credits_are_in_the_guide(own, package):
     groups = [{events[one] for one in part} for part in parts.values()]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 16
     said = tiny_birds.run("predict", own, fields=FORM, **flags)
-    assert said.startswith("34 observations of a species")
+    assert said.startswith("34 observations at species")
     tiny_birds.run("guide", own, **flags)
     pages = "".join(path.read_text() for path in (run / "guide").rglob("*.html"))
     assert "Trapped birds (CC-BY-4.0)" in pages

@@ -48,8 +48,8 @@ def test_prepare_reports_groups(own, caplog):
     said = tiny_birds.run("prepare", config)
     assert "groups: 13, the largest has 12 images (2021-04-01T10:00:00)" in said
     assert (
-        "3 of 4 species in several groups; s3 is in a single one, so all images of it "
-        "are for training and none for a test, or it is not trained at all"
+        "3 of 4 species in several groups; G3 s3 is in a single one, so all images of "
+        "it are for training and none for a test, or it is not trained at all"
     ) in said
     shares = "train, val and test have 0.750, 0.125, 0.125 of 48 images in 13 groups"
     assert shares in said
@@ -76,7 +76,7 @@ def test_a_training_keeps_bursts_together_and_says_how_far(own, caplog):
     split = splits.load(f"{folder}/split")
     assert split.divided(bursts) == {} and split.val and split.test
     assert "of 48 images in 13 groups (wanted: 0.780, 0.110, 0.110)" in caplog.text
-    assert "s3 is in a single one" in caplog.text
+    assert "G3 s3 is in a single one" in caplog.text
     rows = tables.read_csv(f"{folder}/split/balance.csv")
     assert rows["images"] == ["48", "12", "12", "12", "12"]
     assert rows["groups"] == ["13", "4", "4", "4", "1"]

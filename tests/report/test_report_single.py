@@ -48,6 +48,13 @@ def test_a_column_per_rank():
     np.testing.assert_allclose(np.diff(widths), [115, 230], atol=1)
 
 
+def test_a_remark_is_written_below():
+    plain, longer = pixels([ANSWER] * 2), pixels([ANSWER] * 2, remark="Only owls.")
+    assert longer.shape[0] > plain.shape[0] and longer.shape[1] == plain.shape[1]
+    added = longer[plain.shape[0] :]
+    assert (added < 128).any()
+
+
 def test_bar_is_as_long_as_the_probability():
     accent = (0x34, 0x57, 0xA6)
     whole = count(pixels([dataclasses.replace(ANSWER, probability=1.0)]), accent)
