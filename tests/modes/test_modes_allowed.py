@@ -117,3 +117,25 @@ def test_unknown_names_are_an_error(trained):
 def test_only_modes_that_take_a_run_take_the_flag():
     with pytest.raises(UserError, match="has no effect with --mode=train"):
         usage.check_flags("train", {"allowed_taxa"})
+
+
+def test_one_allowed_label_is_refused_before_the_images_are_read(trained):
+    whole = run_folder.read(trained.path("species")).whole_taxonomy()
+    one = whole.names("species")[0]
+    with pytest.raises(UserError, match="leaves one label of the network"):
+        tiny_birds.run(
+            "predict",
+            trained.config,
+            rank=("species",),
+            allowed_taxa=one,
+            fields={"detections.file": "/no/such/file.json"},
+        )
+
+
+def test_guide_says_that_taxa_were_left_out_by_the_list(trained, region, caplog):
+    order = region[1].names("order")[0]
+    said = tiny_birds.run(
+        "guide", trained.config, rank=("species",), allowed_taxa=order
+    )
+    assert f"with --allowed_taxa={order} the network knows" in said
+    assert "left out: --allowed_taxa leaves out, or the network" in caplog.text
