@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny_birds
 
-from hiercam_keras import tables
+from hiercam_keras import tables, workdir
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import usage
 from hiercam_keras.runs import run_folder
@@ -70,6 +70,31 @@ def test_a_large_masked_probability_is_said(predicted):
     said = predicted["some"][1]
     assert (f"{rather} had more than half" in said) == (rather > 0)
     assert "masked_probability" not in predicted["all"][0]
+
+
+def test_files_of_other_programs_do_not_hide_it(trained, birds, region, tmp_path):
+    box = {"category": "1", "conf": 0.9, "bbox": [0.2, 0.2, 0.6, 0.6]}
+    images = [
+        {"file": path.relative_to(birds / "images").as_posix(), "detections": [box]}
+        for path in sorted((birds / "images").rglob("*.jpg"))
+    ]
+    kinds = {"1": "animal"}
+    about = {"info": {"format_version": "1.4"}, "detection_categories": kinds}
+    workdir.write_json(tmp_path / "md.json", {**about, "images": images})
+    fields = {
+        "detections.file": str(tmp_path / "md.json"),
+        "predict.format": "megadetector",
+    }
+    said = tiny_birds.run(
+        "predict",
+        trained.config,
+        rank=("species",),
+        allowed_taxa=region[1].names("family")[1],
+        out=str(tmp_path / "out.json"),
+        fields=fields,
+    )
+    assert "had more than half of the probability at taxa that are not allowed" in said
+    assert "masked_probability" not in said
 
 
 def test_eval_counts_images_of_allowed_taxa_only(trained, region):
