@@ -195,10 +195,14 @@ def crop(
         tuple(unlisted),
     )
     if not animals:
+        what = (
+            f"Is it of other pictures, or of another detector? {FLAG} names the file."
+        )
+        if left_out[_FAINT]:
+            what = "A lower threshold is set with --config.detections.threshold."
         raise UserError(
             f"{found.path} has no animal in any picture of {root}: "
-            f"{made.in_words(options.threshold)}. A lower threshold is set with "
-            "--config.detections.threshold."
+            f"{made.in_words(options.threshold)}. {what}"
         )
     return made
 

@@ -5,7 +5,7 @@ fitted temperature: those that `believe.calibration` kept apart, or the user's.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from hiercam_keras.modes.load import (
 )
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
+from hiercam_keras.runs.network import Network
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.runs.truth import Truth
 
@@ -59,6 +60,7 @@ def run(settings: Settings) -> str:
     by_id = {record.example_id: record for record in chosen}
     asked = [by_id[example_id] for example_id in found.example_ids]
     labels = rules.true_labels(asked, truth, paths.ranks)
+    _check_known(labels, what, this, network)
     thresholds = belief.calibrate(
         paths, labels, options.accuracy, options.confidence_level
     )
@@ -143,6 +145,22 @@ def _pictures(settings: Settings, run: Run, config: Any) -> tuple[list[Record], 
     )
     records = data.records("test")
     return records, f"{wording.count(len(records), 'test image')}"
+
+
+def _check_known(
+    labels: Mapping[str, np.ndarray], what: str, run: Run, network: Network
+) -> None:
+    """A UserError if the network knows no image at any rank: nothing can be right."""
+    if any((found >= 0).any() for found in labels.values()):
+        return
+    finest, taxonomy = network.finest, network.taxonomy
+    listed = "" if run.allowed_taxa is None else ", with --allowed_taxa,"
+    raise UserError(
+        f"the network of {run.path}{listed} knows the taxon of none of {what}, so no "
+        f"answer can be right. Its ranks are {', '.join(labels)}, and a {finest} is "
+        f"{taxonomy.names(finest)[0]!r}. Calibrate on images of its taxa, or of some "
+        "that it knows and others."
+    )
 
 
 def _kept_apart(records: Sequence[Record], run: Run) -> bool:

@@ -202,9 +202,12 @@ def _reach(data: RunData, evidence: guide_evidence.Evidence, split: str) -> str:
     parts = [f"the {rank} of {count}" for rank, count in known.items()]
     knows = wording.listed(parts)
     lost = len(every) - known[evidence.ranks[0]]
+    who = "the network"
+    if data.run.allowed_taxa is not None:
+        who = f"with --allowed_taxa={data.run.allowed_taxa.source} the network"
     rest = f" {lost} of no known taxon are left out." if lost else ""
     return (
-        f"Of {wording.count(len(every), 'picture')}, the network knows {knows}: a "
+        f"Of {wording.count(len(every), 'picture')}, {who} knows {knows}: a "
         f"picture counts down to the finest of its taxa that the network knows.{rest}"
     )
 

@@ -83,7 +83,9 @@ def allow(settings: Settings, runs: Sequence[Run]) -> list[Run]:
     allowed_taxa = allowed.read(settings.allowed_taxa)
     for run in {run.path: run for run in runs}.values():
         whole = run.whole_taxonomy()
-        some = allowed_taxa.of(whole).taxonomy
+        restriction = allowed_taxa.of(whole)
+        restriction.check(max(run.ranks, key=whole.ranks.index))
+        some = restriction.taxonomy
         logging.info(
             "--allowed_taxa=%s: %d of %s of %s may be answered",
             allowed_taxa.source,
@@ -194,6 +196,13 @@ class RunData:
         return Trained(self.taxonomy) if some else self.taxonomy
 
     @property
+    def why_lacking(self) -> str:
+        """Why the labels lack the taxon of an image, before `of`."""
+        if self.run.allowed_taxa is not None:
+            return truths.NOT_ALLOWED
+        return truths.UNKNOWN if self.run.imported else truths.UNTRAINED
+
+    @property
     def may_lack_taxa(self) -> bool:
         """Whether images may be of taxa that the network does not know."""
         return isinstance(self.truth, Truth)
@@ -223,10 +232,7 @@ class RunData:
         """
         if self.may_lack_taxa:
             lost = self.unknown(records, ranks)
-            reason = truths.UNKNOWN if self.run.imported else truths.UNTRAINED
-            if self.run.allowed_taxa is not None:
-                reason = truths.NOT_ALLOWED
-            return truths.sentence(lost, len(records), what, reason, then)
+            return truths.sentence(lost, len(records), what, self.why_lacking, then)
         train = self.training_records()
         return unseen.of_split(train, records, ranks, self.taxonomy, what)
 

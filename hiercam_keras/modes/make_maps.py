@@ -131,8 +131,9 @@ def known_records(data: RunData, records: list[Record], rank: str) -> list[Recor
         )
     if not known.all():
         logging.warning(
-            "%s left out: the network does not know their %s",
+            "%s left out: %s them at %s",
             wording.count(int((~known).sum()), "image"),
+            data.why_lacking,
             rank,
         )
     return [one for one, mine in zip(records, known, strict=True) if mine]

@@ -75,7 +75,7 @@ def run(settings: Settings) -> str:
     with batches:
         found = network.predict(batches, "predict")
     if answers is not None:
-        return answers.write(found, network, records)
+        return answers.write(found, network, records) + masked_sentence(found, "")
     rows = prediction_rows(found, network, settings.top_k)
     path = Path(settings.out) if settings.out else default
     header: tuple[str, ...] = HEADER
@@ -147,9 +147,9 @@ def _brief(rows: list[list[Any]]) -> list[list[Any]]:
     return [[rank, taxon, share] for _, rank, _, taxon, _, share, *_ in rows]
 
 
-def masked_sentence(found: Predictions) -> str:
+def masked_sentence(found: Predictions, column: str = MASKED) -> str:
     """A sentence, on a line of its own, on images that are rather of taxa that are not
-    allowed; "" if there are none."""
+    allowed; "" if there are none. `column` of the table has it; "" for no column."""
     if found.masked is None:
         return ""
     rather = int((found.masked > MUCH).sum())
@@ -158,6 +158,6 @@ def masked_sentence(found: Predictions) -> str:
     images = wording.count(len(found.masked), "image")
     return (
         f"\nOf {images}, {rather} had more than half of the probability at taxa that "
-        f"are not allowed (column {MASKED}): the answer is the best of the allowed "
-        "ones, and may be far from right."
+        f"are not allowed{f' (column {column})' * bool(column)}: the answer is the "
+        "best of the allowed ones, and may be far from right."
     )

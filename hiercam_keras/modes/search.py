@@ -32,7 +32,7 @@ from hiercam_keras.modes.search_measure import (
     measure,
 )
 from hiercam_keras.modes.search_tables import OnTest, Searched
-from hiercam_keras.modes.settings import Settings
+from hiercam_keras.modes.settings import DETECTIONS, Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
 
@@ -187,7 +187,15 @@ def _flags(settings: Settings) -> tuple[str, ...]:
     """Those of the command that the next one needs too."""
     given = {"data_dir": settings.data_dir, "target_rank": settings.target_rank}
     given["target"] = "" if settings.target == PREDICTED else settings.target
-    return tuple(f"--{name}={value}" for name, value in given.items() if value)
+    given["allowed_taxa"] = settings.allowed_taxa
+    given["detections"] = settings.overrides.get(DETECTIONS)
+    fields = {
+        f"config.{name}": value
+        for name, value in settings.overrides.items()
+        if name.startswith("detections.") and name != DETECTIONS
+    }
+    chosen = [f"--{name}={value}" for name, value in given.items() if value]
+    return (*chosen, *(f"--{name}={value}" for name, value in fields.items()))
 
 
 def _on_test(

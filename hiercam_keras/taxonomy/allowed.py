@@ -5,7 +5,7 @@ those of a network whose head lacks them.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,6 +133,12 @@ def read(asked: "str | os.PathLike | Sequence[str | Lineage] | AllowedTaxa"):
             taxa = dict.fromkeys(lineage for lineage, _ in read_taxa(path))
             return AllowedTaxa(str(asked), tuple(taxa))
         asked = str(asked).split(",")
+    listed = isinstance(asked, Collection)
+    if not listed or not all(isinstance(one, str | Lineage) for one in asked):
+        raise UserError(
+            f"allowed_taxa is {asked!r}, expected names or lineages in a list, names "
+            "with commas between them, or the path of a table."
+        )
     taxa = [one.strip() if isinstance(one, str) else one for one in asked]
     taxa = [one for one in dict.fromkeys(taxa) if one]
     if not taxa:

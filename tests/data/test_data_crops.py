@@ -184,6 +184,12 @@ def test_files_of_other_pictures_or_without_animals_are_errors():
     with pytest.raises(UserError, match="no animal in any picture.*threshold 0.95"):
         options = crops.Options(threshold=0.95)
         crops.crop([record("x.jpg")], listing(detection("x.jpg")), options, ROOT)
+    # A threshold is not what is wrong where there is no faint animal.
+    human = dataclasses.replace(detection("x.jpg"), category="person")
+    with pytest.raises(UserError, match="of kind human") as error:
+        crops.crop([record("x.jpg")], listing(human), crops.Options(), ROOT)
+    assert "threshold" not in str(error.value)
+    assert "--detections names the file" in str(error.value)
 
 
 @pytest.mark.parametrize("field", [{"threshold": 1.2}, {"margin": -0.1}])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny_birds
 
-from hiercam_keras import tables
+from hiercam_keras import tables, workdir
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import usage
 from hiercam_keras.report import photo_figure, style
@@ -104,6 +104,31 @@ def test_the_figure_of_a_photo_says_what_the_others_had(
             assert ("far from right" in drawn["remark"]) == (share > 0.5)
 
 
+def test_files_of_other_programs_do_not_hide_it(trained, birds, region, tmp_path):
+    box = {"category": "1", "conf": 0.9, "bbox": [0.2, 0.2, 0.6, 0.6]}
+    images = [
+        {"file": path.relative_to(birds / "images").as_posix(), "detections": [box]}
+        for path in sorted((birds / "images").rglob("*.jpg"))
+    ]
+    kinds = {"1": "animal"}
+    about = {"info": {"format_version": "1.4"}, "detection_categories": kinds}
+    workdir.write_json(tmp_path / "md.json", {**about, "images": images})
+    fields = {
+        "detections.file": str(tmp_path / "md.json"),
+        "predict.format": "megadetector",
+    }
+    said = tiny_birds.run(
+        "predict",
+        trained.config,
+        rank=("species",),
+        allowed_taxa=region[1].names("family")[1],
+        out=str(tmp_path / "out.json"),
+        fields=fields,
+    )
+    assert "had more than half of the probability at taxa that are not allowed" in said
+    assert "masked_probability" not in said
+
+
 def test_eval_counts_images_of_allowed_taxa_only(trained, region):
     names, taxonomy = region
     said = tiny_birds.run("eval", trained.config, rank=("species",), allowed_taxa=names)
@@ -149,3 +174,25 @@ def test_unknown_names_are_an_error(trained):
 def test_only_modes_that_take_a_run_take_the_flag():
     with pytest.raises(UserError, match="has no effect with --mode=train"):
         usage.check_flags("train", {"allowed_taxa"})
+
+
+def test_one_allowed_label_is_refused_before_the_images_are_read(trained):
+    whole = run_folder.read(trained.path("species")).whole_taxonomy()
+    one = whole.names("species")[0]
+    with pytest.raises(UserError, match="leaves one label of the network"):
+        tiny_birds.run(
+            "predict",
+            trained.config,
+            rank=("species",),
+            allowed_taxa=one,
+            fields={"detections.file": "/no/such/file.json"},
+        )
+
+
+def test_guide_says_that_taxa_were_left_out_by_the_list(trained, region, caplog):
+    order = region[1].names("order")[0]
+    said = tiny_birds.run(
+        "guide", trained.config, rank=("species",), allowed_taxa=order
+    )
+    assert f"with --allowed_taxa={order} the network knows" in said
+    assert "left out: --allowed_taxa leaves out, or the network" in caplog.text

@@ -163,6 +163,26 @@ def test_images_of_the_user(run, trained, birds, tmp_path):
     assert order["threshold"] is not None and order["right"] >= 0.3 * order["named"]
 
 
+def test_images_of_unknown_taxa_alone_are_refused(run, trained, birds, tmp_path):
+    set_thresholds(run, order=0.5)
+    before = (run / "belief.json").read_text()
+    name = "00000_Plantae_Tracheophyta_Rosopsida_Fagales_Fagaceae_Quercus_ilex"
+    folder = tmp_path / name
+    folder.mkdir()
+    photos = sorted((birds / "images").rglob("*.jpg"))[:2]
+    for number, photo in enumerate(photos):
+        shutil.copy(photo, folder / f"new{number}.jpg")
+    with pytest.raises(UserError, match="knows the taxon of none of 2 images of"):
+        tiny_birds.run(
+            "calibrate",
+            trained.config,
+            workdir=str(run),
+            data_dir=str(tmp_path),
+            **SPECIES,
+        )
+    assert (run / "belief.json").read_text() == before
+
+
 def test_eval_writes_believed_names(run, trained):
     set_thresholds(run, order=0.0, family=0.0, genus=0.0, species=None)
     said = tiny_birds.run("eval", trained.config, workdir=str(run), **SPECIES)

@@ -15,6 +15,7 @@ from tiny_networks import imported, lineages
 
 from hiercam_keras import cli, tables
 from hiercam_keras.errors import UserError
+from hiercam_keras.modes import search as modes_search
 from hiercam_keras.modes import search_measure, search_tables
 from hiercam_keras.modes.settings import Settings
 
@@ -267,3 +268,16 @@ def test_the_split_of_a_search_is_val_unless_it_is_given():
     assert settings().split == "test"
     with pytest.raises(UserError, match="--num_overlays has no effect with --search"):
         settings("--search", "--num_overlays=3")
+
+
+def test_the_command_to_use_the_choice_asks_the_same(config):
+    """The layer was chosen on crops, and among the allowed taxa."""
+    fields = {"detections.file": "/md.json", "detections.margin": 0.2}
+    asked = {"allowed_taxa": "Ardea, Pica", "target_rank": "genus", "search": True}
+    settings = Settings(mode="cam", config=config, overrides=fields, **asked)
+    assert modes_search._flags(settings) == (
+        "--target_rank=genus",
+        "--allowed_taxa=Ardea, Pica",
+        "--detections=/md.json",
+        "--config.detections.margin=0.2",
+    )

@@ -83,3 +83,9 @@ def test_lineages_as_a_sequence():
     lineage = Lineage(("Aves", "Ardeidae"), RANKS[:2])
     found = allowed.read([lineage, "Pica pica"]).of(TREE)
     assert names(found) == ("Ardea alba", "Ardea cinerea", "Pica pica")
+
+
+@pytest.mark.parametrize("asked", [5, [3], ["Ardea", None]])
+def test_what_is_no_list_of_taxa_is_refused(asked):
+    with pytest.raises(UserError, match="expected names or lineages in a list"):
+        allowed.read(asked)
