@@ -27,7 +27,7 @@ class Prediction(NamedTuple):
       medium: the file.
       event: eventID of the event that it is part of; "" if there is none.
       name: scientific name; "" for none of the network's taxa that has one.
-      probability: 0..1.
+      probability: 0..1; None where the network's answer is not believed.
       box: of the animal; None for the whole picture.
       index: of the box in its picture, from 1; 0 for the whole picture.
     """
@@ -35,7 +35,7 @@ class Prediction(NamedTuple):
     medium: Medium
     event: str
     name: str
-    probability: float
+    probability: float | None
     box: RelativeBox | None = None
     index: int = 0
 
@@ -108,6 +108,9 @@ def _row(one: Prediction, classifier: str, now: datetime) -> dict[str, str]:
     if one.box is not None:
         x0, y0, x1, y1 = one.box
         box = zip(BOX, _corner(x0, y0, x1, y1), strict=True)
+    share = ""
+    if one.probability is not None:
+        share = f"{min(max(one.probability, 0.0), 1.0):.4f}"
     return {
         "observationID": f"{medium.id}_{digest.hexdigest()[:12]}",
         "deploymentID": medium.deployment,
@@ -122,7 +125,7 @@ def _row(one: Prediction, classifier: str, now: datetime) -> dict[str, str]:
         "classificationMethod": "machine",
         "classifiedBy": classifier,
         "classificationTimestamp": time(now.astimezone(UTC)),
-        "classificationProbability": f"{min(max(one.probability, 0.0), 1.0):.4f}",
+        "classificationProbability": share,
         **dict(box),
     }
 

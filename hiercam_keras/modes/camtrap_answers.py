@@ -82,10 +82,10 @@ class Answers:
 
     def _best(
         self, found: Predictions, network: Network
-    ) -> tuple[str, list[str], list[float]]:
+    ) -> tuple[str, list[str], list[float | None]]:
         """The rank in words, and of each image the name with its probability.
 
-        An image with no believed name has the name "" and the probability 1.
+        An image with no believed name has the name "" and no probability.
         """
         rank, images = answering.named(
             self._settings, self._run, self._config, network, found
@@ -95,5 +95,5 @@ class Answers:
             best = named[0] if named else None
             own = network.taxonomy.names(best.rank)[best.label] if best else ""
             names.append(lineage.named(own) if own else "")
-            probabilities.append(best.probability if best else 1.0)
+            probabilities.append(best.probability if best else None)
         return rank, names, probabilities

@@ -75,6 +75,15 @@ def test_an_animal_without_a_name_is_unknown(tmp_path):
     camtrap_dp_writer.write(tmp_path / "o", package, predictions(package, ""), "", NOW)
     (row,) = rows_of(tmp_path / "o")
     assert (row["observationType"], row["scientificName"]) == ("unknown", "")
+    assert row["classificationProbability"] == "0.9877"
+
+
+def test_an_answer_that_is_not_believed_has_no_probability(tmp_path):
+    package = Package(write(tmp_path / "p", [medium("m1")], []))
+    made = [one._replace(probability=None) for one in predictions(package, "")]
+    camtrap_dp_writer.write(tmp_path / "o", package, made, "", NOW)
+    (row,) = rows_of(tmp_path / "o")
+    assert (row["observationType"], row["classificationProbability"]) == ("unknown", "")
 
 
 def test_times_have_whole_seconds_and_an_offset():
