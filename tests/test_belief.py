@@ -50,6 +50,22 @@ def test_believed_is_the_finest_rank_that_is_sure_with_all_coarser_ones():
     assert depth.tolist() == [2, 1, belief.ROOT, 0]
 
 
+def test_a_picture_at_a_threshold_reaches_it_in_another_batch():
+    threshold = 0.8
+    for share, reaches in (
+        (threshold - 1e-6, True),
+        (threshold - 1e-3, False),
+        (1.0, True),
+        (0.0, False),
+    ):
+        found = belief.Paths(("species",), np.zeros((1, 1), int), np.array([[share]]))
+        assert (belief.believed(found, [threshold])[0] == 0) == reaches
+        assert belief.believed(found, [np.inf])[0] == belief.ROOT
+        assert belief.believed(found, [0.0])[0] == 0
+    sure = belief.Paths(("species",), np.zeros((2, 1), int), np.array([[1.0], [0.999]]))
+    assert belief.believed(sure, [1.0]).tolist() == [0, belief.ROOT]
+
+
 def test_thresholds_are_the_lowest_that_pass_the_exact_test():
     # One rank, 300 pictures, the surest 200 right and the others wrong.
     confidence = np.linspace(0.99, 0.5, 300)

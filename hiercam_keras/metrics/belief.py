@@ -26,6 +26,7 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 ROOT = -1  # believed depth of a picture with no believed name
 UNLABELLED = -2  # true label of a picture that is not identified down to a rank
 _CHAINS = 4  # sequences of tests at each rank
+_ROUNDING = 1e-4  # of the log-odds of one picture in two batches of float32
 
 
 @dataclass(frozen=True)
@@ -155,10 +156,19 @@ def believed(found: Paths, thresholds: Sequence[float] | np.ndarray) -> np.ndarr
     It is the finest rank whose probability reaches its threshold, if those of all
     coarser ranks do. Thresholds that do not decrease from coarse to fine make this
     monotone: more evidence for a descendant of the believed taxon never gives a
-    coarser rank.
+    coarser rank. A picture at a threshold reaches it in another batch, too, where the
+    last digits of its logits may differ.
     """
-    sure = found.probabilities >= np.asarray(thresholds)[None]
+    thresholds = np.asarray(thresholds, np.float64)[None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        near = _log_odds(found.probabilities) >= _log_odds(thresholds) - _ROUNDING
+    # inf is above all: its log-odds are NaN, and no number reaches them.
+    sure = (found.probabilities >= thresholds) | near
     return np.logical_and.accumulate(sure, axis=1).sum(1) - 1
+
+
+def _log_odds(probability: np.ndarray) -> np.ndarray:
+    return np.log(probability) - np.log1p(-probability)
 
 
 def roll_up(

@@ -1,5 +1,6 @@
 """The believed rank of answers: which rule a run has, and what it says of pictures."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from hiercam_keras.runs.network import Network
 from hiercam_keras.runs.run_folder import BELIEF, Run
 from hiercam_keras.runs.truth import Truth
 from hiercam_keras.taxonomy import matching
-from hiercam_keras.taxonomy.lineage import unnamed_below
+from hiercam_keras.taxonomy.lineage import UNNAMED, unnamed_below
 from hiercam_keras.taxonomy.scores import softmax
 from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training.predict import Predictions
@@ -47,11 +48,13 @@ class Rule:
       name: one of RULES.
       source: the rule with its numbers, for tables.
       thresholds: by rank, for CALIBRATED; inf where a rank is never believed.
+      images: digest of the calibration images, see `digest`; "" for none.
     """
 
     name: str
     source: str
     thresholds: Mapping[str, float]
+    images: str = ""
 
 
 FIXED = Rule(ROLL_UP, "rollup: label above 0.8, else sums of 5 above 0.65", {})
@@ -114,7 +117,13 @@ def rule_of(run: Run, options: Any) -> Rule | None:
         for row in about["ranks"]
     }
     wanted = f"accuracy {about['accuracy']:g} at level {about['confidence_level']:g}"
-    return Rule(CALIBRATED, f"calibrated ({wanted})", thresholds)
+    images = about.get("images_sha256", "")
+    return Rule(CALIBRATED, f"calibrated ({wanted})", thresholds, images)
+
+
+def digest(example_ids: Sequence[str]) -> str:
+    """SHA-256 of a set of images, by their names."""
+    return hashlib.sha256("\n".join(sorted(example_ids)).encode()).hexdigest()
 
 
 def answers(rule: Rule, network: Network, found: Predictions) -> Answers | None:
@@ -130,11 +139,22 @@ def judged(rule: Rule, shares: np.ndarray, taxonomy: Taxonomy, finest: str) -> A
     """How far down answers are believed, from probabilities (N, labels) at `finest`."""
     if rule.name == ROLL_UP:
         paths, depth = belief.roll_up(shares, taxonomy, finest)
-        return Answers(paths, depth, shares, finest)
-    paths = belief.paths(shares, taxonomy, finest)
-    # A rank with one allowed taxon is not among the paths' ranks.
-    thresholds = [rule.thresholds.get(rank, np.inf) for rank in paths.ranks]
-    return Answers(paths, belief.believed(paths, thresholds), shares, finest)
+    else:
+        paths = belief.paths(shares, taxonomy, finest)
+        # A rank with one allowed taxon is not among the paths' ranks.
+        thresholds = [rule.thresholds.get(rank, np.inf) for rank in paths.ranks]
+        depth = belief.believed(paths, thresholds)
+    return Answers(paths, _named(paths, depth, taxonomy), shares, finest)
+
+
+def _named(paths: belief.Paths, depth: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+    """The depths, up to the finest taxon with a name: "Anatidae sp." says Anatidae."""
+    depth = depth.copy()
+    for at in reversed(range(len(paths.ranks))):
+        names = taxonomy.names(paths.ranks[at])
+        empty = np.array([name.endswith(UNNAMED) for name in names])
+        depth[(depth == at) & empty[paths.taxa[:, at]]] = at - 1
+    return depth
 
 
 def believed_rows(

@@ -69,6 +69,7 @@ def run(settings: Settings) -> str:
         "accuracy": options.accuracy,
         "confidence_level": options.confidence_level,
         "pictures": what,
+        "images_sha256": rules.digest(found.example_ids),
         "network": network.finest,
         "ranks": [
             {

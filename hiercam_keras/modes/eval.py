@@ -100,7 +100,7 @@ def run(settings: Settings) -> str:
             f"at every rank: {_number(tree['full_path_accuracy'])}{of}"
         )
     if rule is not None:
-        lines += eval_belief.sentences(believed, rule)
+        lines += eval_belief.sentences(believed, rule, found.example_ids)
     lines.append(f"tables: {folder}")
     return "\n".join(lines)
 

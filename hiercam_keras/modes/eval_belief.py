@@ -123,7 +123,15 @@ def _point(
     return float(said[known].mean()), float(1 - right[known].mean())
 
 
-def sentences(rows: Sequence[Sequence[Any]], rule: rules.Rule) -> list[str]:
+def sentences(
+    rows: Sequence[Sequence[Any]], rule: rules.Rule, example_ids: Sequence[str]
+) -> list[str]:
     """The rows of the run's rule as a table, with the rule above it."""
     shown = [row[1:] for row in rows]
-    return [f"believed names, {rule.source}:", tables.format_table(HEADER[1:], shown)]
+    lines = [f"believed names, {rule.source}:", tables.format_table(HEADER[1:], shown)]
+    if rule.images == rules.digest(example_ids):
+        lines.append(
+            "These are the images of the calibration: on others the names are right "
+            "less often."
+        )
+    return lines

@@ -8,7 +8,7 @@ from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS, check_ranks, rank_depth
 
 _FIELDS = ("id", *DEFAULT_RANKS[:-1], "epithet")
 OTHER = "other"  # the taxon at every rank of classes without a lineage
-_UNNAMED = " sp."
+UNNAMED = " sp."  # end of the name of an unknown taxon
 # Columns that hold only the last part of a name; includes Darwin Core terms.
 _EPITHETS = {
     "epithet": "species",
@@ -19,12 +19,12 @@ _EPITHETS = {
 
 def unnamed_below(taxon: str) -> str:
     """Name of an unknown taxon below `taxon`: "Corvidae sp." for "Corvidae"."""
-    return taxon if taxon.endswith(_UNNAMED) else f"{taxon}{_UNNAMED}"
+    return taxon if taxon.endswith(UNNAMED) else f"{taxon}{UNNAMED}"
 
 
 def named(taxon: str) -> str:
     """The taxon that is named: "Corvidae" for "Corvidae sp.", "" for `OTHER`."""
-    return "" if taxon == OTHER else taxon.removesuffix(_UNNAMED)
+    return "" if taxon == OTHER else taxon.removesuffix(UNNAMED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,7 @@ def display_name(prefix: tuple[str, ...], ranks: tuple[str, ...]) -> str:
     sp.", "other").
     """
     own = prefix[-1]
-    if own.endswith(_UNNAMED) or set(prefix) == {OTHER}:
+    if own.endswith(UNNAMED) or set(prefix) == {OTHER}:
         return own
     named = dict(zip(ranks, prefix, strict=False))
     last = ranks[len(prefix) - 1]

@@ -12,6 +12,8 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.modes import belief as rules
 from hiercam_keras.modes import calibrate
 from hiercam_keras.runs import run_folder
+from hiercam_keras.taxonomy.lineage import Lineage
+from hiercam_keras.taxonomy.tree import Taxonomy
 
 SPECIES = {"rank": ("species",)}
 
@@ -202,6 +204,37 @@ def test_eval_writes_believed_names(run, trained):
     assert float(top["accuracy"]) == pytest.approx(float(accuracy["accuracy"][0]))
     assert (folder / "risk_coverage.png").is_file()
     assert "believed names, calibrated (accuracy 0.9 at level 0.9)" in said
+
+
+def test_eval_says_that_its_images_are_those_of_the_calibration(run, trained):
+    asked = {"workdir": str(run), **SPECIES}
+    tiny_birds.run(
+        "calibrate", trained.config, split="test", chosen_split=True, **asked
+    )
+    words = "These are the images of the calibration"
+    assert words in tiny_birds.run("eval", trained.config, split="test", **asked)
+    assert words not in tiny_birds.run("eval", trained.config, split="val", **asked)
+
+
+def test_a_taxon_without_a_name_is_believed_as_the_one_above():
+    tree = Taxonomy(
+        Lineage(taxa, ("order", "family", "species"))
+        for taxa in [
+            ("Anseriformes", "Anatidae", "Anatidae sp."),
+            ("Anseriformes", "Anatidae", "Anas acuta"),
+            ("Anseriformes", "Anhimidae", "Anhimidae sp."),
+            ("Gruiformes", "Gruidae", "Grus grus"),
+        ]
+    )
+    labels = [tree.find(n)[1] for n in ("Anatidae sp.", "Anas acuta", "Anhimidae sp.")]
+    shares = np.full((3, 4), 0.01)
+    shares[np.arange(3), labels] = 0.97
+    found = rules.judged(rules.FIXED, shares, tree, "species")
+    assert [found.paths.ranks[at] for at in found.depth] == [
+        "family",
+        "species",
+        "family",
+    ]
 
 
 def test_predict_says_where_belief_ends(run, trained, tmp_path):
