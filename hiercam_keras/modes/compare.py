@@ -18,7 +18,7 @@ from hiercam_keras.cam import map_scale, methods
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.metrics.coherence import COHERENT, INCOHERENT
-from hiercam_keras.modes import compare_page, faithful, overlays
+from hiercam_keras.modes import belief, compare_page, faithful, overlays
 from hiercam_keras.modes.comparison import differences, measure, questions
 from hiercam_keras.modes.comparison.columns import Column
 from hiercam_keras.modes.load import RunData, allow, find_runs, open_run
@@ -72,6 +72,12 @@ def run(settings: Settings) -> str:
     header = [name for name in summary[0] if name != "imported"]
     rows = [[row[name] for name in header] for row in summary]
     tables.write_csv(out / "summary.csv", header, rows)
+    believed = [
+        [column.name, *row] for column in columns for row in column.believed.values()
+    ]
+    if believed:
+        header = ["model", *belief.HEADER]
+        tables.write_csv(out / "believed.csv", header, believed)
     for column in columns:
         if unknown := _unknown(column, compared):
             logging.warning("%s: %s", column.name, unknown)

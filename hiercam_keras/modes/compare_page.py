@@ -313,9 +313,15 @@ def _view(
         energy_on_object=_known(value["energy_on_object"]),
         numbers=shown,
         coherent=_COHERENT.get(str(value["coherence"])),
-        remark=shown_map.remarks[0],
+        remark=". ".join(filter(None, (_belief(column, entry), *shown_map.remarks))),
         known=known,
     )
+
+
+def _belief(column: Column, entry: Any) -> str:
+    """How far down the answer of a run with a rule is believed; "" for others."""
+    words = column.believed_in_words.get(entry.example_id)
+    return f"believed: {words}" if words else ""
 
 
 def _known_ranks(column: Column, true: Lineage, ranks: Sequence[str]) -> int:

@@ -169,7 +169,7 @@ USAGE = {
     "localize": _of_run(_ASK | _ALLOW, (*_MAPS, "localize")),
     "compare": _of_run(
         {"detections", "ranks", "runs", "method", "allowed_taxa"},
-        (*_MAPS, "compare", "faithfulness", "coherence", "report"),
+        (*_MAPS, "compare", "faithfulness", "coherence", "report", "believe.rule"),
     ),
     "guide": _of_run(
         _ASK | _ALLOW | {"detections"}, (*_MAPS, "guide", "report"), batch=True

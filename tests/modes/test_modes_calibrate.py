@@ -267,6 +267,22 @@ def test_predict_says_where_belief_ends(run, trained, tmp_path):
     assert "believed: " in said and " sp., " in said
 
 
+def test_the_report_has_the_believed_names(run, trained, tmp_path):
+    set_thresholds(run, order=0.0, family=0.0, genus=0.0, species=2.0)
+    flags = {"runs": (str(run), str(trained.path("family"))), "out": str(tmp_path)}
+    tiny_birds.run("compare", trained.config, **flags)
+    rows = tables.read_csv(tmp_path / "believed.csv")
+    assert set(rows["model"]) == {"species"} and len(rows["model"]) == 9
+    assert set(rows["believed_rank"]) == {"genus"}
+    page = (tmp_path / "index.html").read_text()
+    assert "believed: " in page and " sp., " in page
+    (run / "belief.json").unlink()
+    again = tmp_path / "again"
+    tiny_birds.run("compare", trained.config, **{**flags, "out": str(again)})
+    assert not (again / "believed.csv").exists()
+    assert "believed: " not in (again / "index.html").read_text()
+
+
 def test_figure_of_a_photo_says_where_belief_ends(run, trained, birds, tmp_path):
     photo = sorted((birds / "images").rglob("*.jpg"))[0]
     ways = {"workdir": str(run), "image": str(photo), "out": str(tmp_path)}

@@ -1,8 +1,9 @@
 """What is compared: one column for each question put to a model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hiercam_keras.modes.load import RunData
 
@@ -21,6 +22,9 @@ class Column:
       maps: folder of its map store.
       faithfulness: example_id -> name -> value, of some of the pictures.
       has_steps: the labels exclude one another, so each is chosen among siblings.
+      believed: rows of `belief.HEADER` by example_id, of a run with a rule; the words
+        of a picture are `believed_in_words`.
+      believed_in_words: example_id -> "Accipiter sp., 94 %".
     """
 
     name: str
@@ -32,3 +36,5 @@ class Column:
     maps: Path
     faithfulness: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     has_steps: bool = True
+    believed: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    believed_in_words: Mapping[str, str] = field(default_factory=dict)

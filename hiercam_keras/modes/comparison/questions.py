@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from absl import logging
 
 from hiercam_keras.data.records import Record
 from hiercam_keras.evaluation.question import PREDICTED, Question
 from hiercam_keras.metrics.faithfulness.measure import Choices
-from hiercam_keras.modes import faithful
+from hiercam_keras.modes import belief, faithful
 from hiercam_keras.modes.comparison.columns import Column
 from hiercam_keras.modes.load import RunData, drawn
 from hiercam_keras.modes.make_maps import make_maps, question_of
@@ -59,6 +60,9 @@ def ask(
         scores = {}
         if chosen:
             scores = faithful.measured(scorer, data, folder, chosen, choices)
+        rows, words = {}, {}
+        if one == own and method == plain:
+            rows, words = _believed(network, data, settings.split)
         columns.append(
             Column(
                 name=name,
@@ -70,9 +74,29 @@ def ask(
                 maps=folder,
                 faithfulness=scores,
                 has_steps=network.finest not in network.independent,
+                believed=rows,
+                believed_in_words=words,
             )
         )
     return columns
+
+
+def _believed(
+    network: Network, data: RunData, split: str
+) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """Rows and words of the believed answers, by picture; empty without a rule."""
+    rule = belief.rule_of(data.run, data.config.believe)
+    if rule is None or network.finest in network.independent:
+        return {}, {}
+    with data.loader(split) as loader:
+        found = network.predict(loader, "believed names")
+    given, taxonomy = belief.answers(rule, network, found), network.taxonomy
+    rows = belief.believed_rows(found.example_ids, given, rule, taxonomy)
+    words = {
+        example_id: belief.in_words(given, number, taxonomy)
+        for number, example_id in enumerate(found.example_ids)
+    }
+    return {row[0]: row for row in rows}, words
 
 
 def _questions(
