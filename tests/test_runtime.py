@@ -245,6 +245,7 @@ print(json.dumps([jax.config.jax_compilation_cache_dir, hits]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moved", [False, True])
 def test_a_second_process_compiles_nothing_anew(tmp_path, moved):
     """Slow compilations are cached in the user's folder, or where JAX is set to."""

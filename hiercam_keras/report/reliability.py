@@ -76,7 +76,8 @@ def _draw(upper: Axes, lower: Axes, panel: Panel, first: bool) -> None:
         upper.errorbar(
             points["confidence"],
             share,
-            [share - points["low"], points["high"] - share],
+            # Lists: of one point matplotlib 3.10 takes rows of an array for numbers.
+            [(share - points["low"]).tolist(), (points["high"] - share).tolist()],
             color=color,
             marker="o",
             markersize=3.5,

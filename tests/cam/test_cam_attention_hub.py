@@ -197,7 +197,8 @@ def test_maps_are_their_formulas_in_float64(case):
 
 
 def test_what_the_heads_give_is_attention_times_values(case):
-    """Recomputed from the pass of the network, which runs as it is."""
+    """Recomputed from the pass of the network, which runs as it is. That of DINOv3 is
+    turned by its own `_apply_rotary`."""
     name, model, explain = case
     (program,) = explain._programs.values()
     network, attention = program.network, program.network.attention()

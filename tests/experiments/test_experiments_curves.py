@@ -81,6 +81,7 @@ def test_curves_compare_single_rolled_and_multi(curved):
     assert float(gap["share of bits"]) == pytest.approx(shares[0] - shares[1], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_variants_of_the_multi_rank_model_are_rows(studied, tmp_path):
     """With rows for models from other weights, too; a config of several heads also
     makes the single-rank models."""

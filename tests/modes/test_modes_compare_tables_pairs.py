@@ -37,6 +37,7 @@ def test_two_seeds_are_the_noise_floor(trained, tmp_path):
     assert set(numbers["coherence_basis"]) <= {"place", "degenerate"}
 
 
+@pytest.mark.slow
 def test_another_seed_is_the_noise_floor_of_every_question(trained, tmp_path):
     """Species models of two seeds, also where both are asked for the family."""
     config = trained.config.copy_and_resolve_references()

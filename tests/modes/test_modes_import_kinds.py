@@ -44,6 +44,7 @@ def test_a_network_that_ends_in_a_softmax(config, tmp_path, species, drawn):
     assert set(accuracy["chance"]) == {""}  # nobody knows the training
 
 
+@pytest.mark.slow
 def test_an_application_with_its_own_order_of_labels(config, tmp_path, species, drawn):
     """MobileNetV3Small of random weights: the preprocessing is in the file, and the
     rows are in the network's order, which is not that of the taxonomy."""

@@ -79,6 +79,7 @@ def test_other_numbers_give_nearly_the_same_answers_and_maps(
     assert (cosine(rounded.cams, exact.cams) > 0.98).all()
 
 
+@pytest.mark.slow
 def test_networks_with_independent_sigmoids_are_compared(
     config, tmp_path, species, drawn
 ):

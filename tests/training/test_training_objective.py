@@ -120,6 +120,7 @@ def consistent(done):
     return np.mean(PARENTS["family"][best["species"]] == best["family"])
 
 
+@pytest.mark.slow
 def test_paths_are_more_consistent_with_the_consistency_term():
     """Mean over three seeds, on pictures that were not trained on."""
     shares = {
