@@ -117,8 +117,10 @@ def test_a_classifier_is_imported_and_asked(config, folder, tmp_path):
 
 
 def test_without_labels_and_without_a_head(config, presets, tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("species\na\nb\n")
     with pytest.raises(UserError, match="backbone without a head.*--mode=train"):
-        tiny_birds.run("import", config, model=presets["dinov2"], labels="x.csv")
+        tiny_birds.run("import", config, model=presets["dinov2"], labels=str(labels))
     name, _ = hub_presets.save_classifier("vit", tmp_path / "net")
     with pytest.raises(UserError, match="needs --labels"):
         tiny_birds.run("import", config, model=name)
@@ -137,6 +139,7 @@ def test_a_frozen_backbone_keeps_its_bits(frozen, presets):
     assert record["weights"] == "preset" and "keras-hub" in record["versions"]
 
 
+@pytest.mark.slow
 def test_fine_tuning_that_is_resumed_gives_the_same_bits(config, presets, tmp_path):
     name = presets["dinov2"]
     start = backbone_weights(_untrained(config, name))
@@ -181,6 +184,7 @@ def test_every_mode_asks_a_run_and_needs_the_preset_no_more(frozen, config, tmp_
     assert (tmp_path / "out" / "index.html").exists()
 
 
+@pytest.mark.slow
 def test_maps_of_a_trained_run_find_the_planted_patch(config, presets, tmp_path):
     fields = {"train.epochs": 12, "train.learning_rate": 3e-3}
     trained(config, tmp_path / "run", presets["vit"], **fields)
