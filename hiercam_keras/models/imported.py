@@ -82,7 +82,8 @@ def check(path: str | os.PathLike, modules: Iterable[str] = ()) -> None:
         raise UserError(f"{path}: a folder, such as of a SavedModel; {expected}.")
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; {expected}.")
-    if h5py.is_hdf5(path):
+    # HDF5 may begin at 512, 1024, ... bytes: so can the weights within a .keras file.
+    if not zipfile.is_zipfile(path) and h5py.is_hdf5(path):
         raise UserError(
             f"{path}: an HDF5 file (.h5), which is not read; {expected}. Convert a "
             "model with keras.models.load_model('net.h5').save('net.keras') in "

@@ -5,6 +5,7 @@ import os
 import zipfile
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -105,6 +106,22 @@ def test_a_file_that_names_code_runs_none(file, tmp_path, kind):
     said = {"class": "subprocess.Popen", "lambda": "holds a lambda"}
     assert said.get(kind, "'system'") in str(error.value)
     assert "never" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_weights_that_begin_where_hdf5_may(tmp_path):
+    """A .keras file whose weights begin at byte 512 is a .keras file."""
+    small().save(tmp_path / "net.keras")
+    with zipfile.ZipFile(tmp_path / "net.keras") as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    path = tmp_path / "moved.keras"
+    with zipfile.ZipFile(path, "w") as file:
+        name = "model.weights.h5"
+        file.writestr("pad", bytes(512 - 2 * 30 - len("pad") - len(name)))
+        file.writestr(name, members.pop(name))
+        for name, content in members.items():
+            file.writestr(name, content)
+    assert h5py.is_hdf5(path)
+    imported.check(path)
 
 
 def test_a_loss_of_the_users_is_not_needed(tmp_path):
