@@ -60,6 +60,14 @@ def run(settings: Settings) -> str:
     by_id = {record.example_id: record for record in chosen}
     asked = [by_id[example_id] for example_id in found.example_ids]
     labels = rules.true_labels(asked, truth, paths.ranks)
+    if found.masked is not None:
+        share = rules.allowed_share_of(options)
+        paths, labels, left_out = _enough_allowed(found.masked, share, paths, labels)
+        if left_out:
+            what += (
+                f", without {left_out} where the allowed taxa together have less than "
+                f"{_percent(share)}"
+            )
     _check_known(labels, what, this, network)
     thresholds = belief.calibrate(
         paths, labels, options.accuracy, options.confidence_level
@@ -71,6 +79,7 @@ def run(settings: Settings) -> str:
         "pictures": what,
         "images_sha256": rules.digest(found.example_ids),
         "network": network.finest,
+        **({} if found.masked is None else {"allowed_share": options.allowed_share}),
         "ranks": [
             {
                 "rank": rank,
@@ -146,6 +155,17 @@ def _pictures(settings: Settings, run: Run, config: Any) -> tuple[list[Record], 
     )
     records = data.records("test")
     return records, f"{wording.count(len(records), 'test image')}"
+
+
+def _enough_allowed(
+    masked: np.ndarray, share: float, paths: belief.Paths, labels: dict[str, np.ndarray]
+) -> tuple[belief.Paths, dict[str, np.ndarray], int]:
+    """Paths and true labels of the pictures that a name can be believed for, and how
+    many are left out. The promise is on the names that are given."""
+    kept = ~rules.too_little(masked, share)
+    paths = belief.Paths(paths.ranks, paths.taxa[kept], paths.probabilities[kept])
+    labels = {rank: found[kept] for rank, found in labels.items()}
+    return paths, labels, int((~kept).sum())
 
 
 def _check_known(

@@ -130,7 +130,7 @@ def _explain_photos(
                     picture=None
                     if record.crop is None
                     else whole_pictures.of(record, batch.geometry[number]),
-                    remark=_masked_remark(masked.get(record.example_id)),
+                    masked=masked.get(record.example_id),
                 )
                 lines.append(text)
     return "\n\n".join(lines)
@@ -205,7 +205,7 @@ def explain_photo(
     scale: str = map_scale.MAP,
     picture: whole.Picture | None = None,
     rule: belief.Rule | None = None,
-    remark: str = "",
+    masked: float | None = None,
 ) -> str:
     """Writes the figure of one photo and returns the predicted lineage as text.
 
@@ -221,7 +221,7 @@ def explain_photo(
       scale: of the heat of a row of the figure, see `map_scale.show_row`.
       picture: the whole picture of a crop; None where the image is all of it.
       rule: how far down an answer is believed; None to show the finest answer.
-      remark: a sentence on the answer, for the figure and the text.
+      masked: probability of taxa that are not allowed; None if all are.
     """
     space = explain.space
     taxonomy = space.taxonomy
@@ -248,9 +248,10 @@ def explain_photo(
     believed = None
     if rule is not None and steps:
         believed = belief_sheet.sheet(
-            explain, image, result, method, rule, record, truth
+            explain, image, result, method, rule, record, truth, masked
         )
         rows.append(["believed", believed.name, believed.probability, ""])
+    remark = _masked_remark(masked)
     photo_figure.save_single(
         path,
         image,
