@@ -18,13 +18,8 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.metrics import belief
 from hiercam_keras.modes import belief as rules
 from hiercam_keras.modes import detected
-from hiercam_keras.modes.load import (
-    config_of,
-    find_runs,
-    load_source,
-    make_loader,
-    open_run,
-)
+from hiercam_keras.modes.find_runs import find_runs
+from hiercam_keras.modes.load import config_of, load_source, make_loader, open_run
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network

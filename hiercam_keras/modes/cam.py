@@ -23,7 +23,8 @@ from hiercam_keras.modes import (
     search,
     whole_pictures,
 )
-from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
+from hiercam_keras.modes.find_runs import find_runs
+from hiercam_keras.modes.load import RunData, config_of, open_run
 from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import overlay, photo_figure, style, whole

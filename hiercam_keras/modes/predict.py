@@ -22,13 +22,8 @@ from hiercam_keras.modes import (
     imported,
     megadetector_answers,
 )
-from hiercam_keras.modes.load import (
-    config_of,
-    find_runs,
-    load_source,
-    open_run,
-    with_fields,
-)
+from hiercam_keras.modes.find_runs import find_runs
+from hiercam_keras.modes.load import config_of, load_source, open_run, with_fields
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
