@@ -8,7 +8,7 @@ from hiercam_keras.cam import map_scale, targets
 from hiercam_keras.cam.base_explainer import BaseExplainer
 from hiercam_keras.metrics import belief
 from hiercam_keras.modes import belief as rules
-from hiercam_keras.report.photo_figure import Believed, Child
+from hiercam_keras.report.photo_answer import Believed, Child
 from hiercam_keras.report.style import percent
 from hiercam_keras.runs.truth import Truth
 from hiercam_keras.taxonomy.lineage import unnamed_below

@@ -41,7 +41,7 @@ def read(config: Any) -> DetectionFile | None:
 
 
 def of_source(source: Any, config: Any, found: DetectionFile | None) -> Any:
-    """A `data.sources.Source` whose records are crops; unchanged without detections.
+    """A `data.sources.Source` of records of crops; unchanged without detections.
 
     Args:
       source: of whole pictures.

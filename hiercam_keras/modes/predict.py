@@ -114,7 +114,7 @@ def _of_tables(
 
 
 def photo_loader(records: list[Record], config: Any) -> loader.Loader:
-    """Batches of photographs whose lineage need not be known."""
+    """Batches of photographs with lineages that need not be known."""
     size = min(config.data.batch_size, len(records))
     data = with_fields(config.data, batch_size=size, cache_mb=0, disk_cache="")
     return loader.make_loader(records, {}, data, seed=config.seed)

@@ -339,7 +339,7 @@ def test_animals_of_a_picture_are_no_copies_but_those_of_its_copy_are():
         (one.record.path.name, one.of.path.name) for one in duplicates.near_copies(made)
     }
     assert near == {("b.jpg", "a.jpg")} and not duplicates.exact_copies(made)
-    # The same picture twice: whatever is cropped of it stays together.
+    # The same picture twice: all crops of it stay together.
     same = [dataclasses.replace(one, pixels="12") for one in pair]
     made = crops.crop(same, found, crops.Options(), ROOT).records
     assert not duplicates.near_copies(made)

@@ -25,7 +25,7 @@ def load_photos(
     """Records of the photographs that a path or a glob names, sorted by example_id.
 
     A folder is searched with the folders below it. The lineage is known where the
-    photograph lies in a folder in iNat naming. Photographs that are turned, gray, CMYK
+    photograph is in a folder in iNat naming. Photographs that are turned, gray, CMYK
     or huge are converted as `index` does it.
 
     Args:
@@ -88,8 +88,8 @@ def load_images(
     training and evaluation. Photographs are turned upright as their EXIF data say.
 
     Args:
-      paths: a file, a folder or a glob, whose images come sorted by name; or a sequence
-        of files, in its order.
+      paths: a file, a folder or a glob, the images sorted by name; or a sequence of
+        files, in its order.
       size: side of the images, in pixels: that of the network's input.
       workers: threads; 0 for one per core.
 
