@@ -83,7 +83,7 @@ def test_copies_have_the_same_pixels_under_any_name(data_config, folder):
 
 
 def test_copies_of_another_folder_are_found(data_config, folder, tmp_path):
-    """Of those with equal hashes the pixels decide: one pixel differs, or the format."""
+    """Of those with equal hashes the pixels decide: one differs, or the format does."""
     new = tmp_path / "new" / next(folder.iterdir()).name
     new.mkdir(parents=True)
     old = next(folder.rglob("one.jpg"))
