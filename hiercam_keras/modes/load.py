@@ -290,6 +290,7 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
         split = imported.split_of(settings, config, source.records)
         return RunData(run, config, run.taxonomy(), source, split)
     source = _load_images(settings.data_dir, run, config)
+    detected.warn_of_changes(source, config, run.record)
     split = detected.split_of(splits.load(run.path / "split"), source.records)
     new = split.unknown(source.records)
     if new:

@@ -6,6 +6,7 @@ the observations of the package, see `camtrap_answers`, and megadetector into th
 of --detections, see `megadetector_answers`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ def run(settings: Settings) -> str:
         header = (*HEADER, MASKED)
         masked = dict(zip(found.example_ids, found.masked.tolist(), strict=True))
         rows = [[*row, masked[row[0]]] for row in rows]
-    tables.write_csv(path, *detected.with_boxes(header, rows, records))
+    header, rows = detected.with_boxes(header, rows, records)
+    tables.write_csv(path, *_with_groups(header, rows, records))
     rule = belief.rule_of(this, config.believe)
     given = None if rule is None else belief.answers(rule, network, found)
     if given is not None:
@@ -136,6 +138,16 @@ def prediction_rows(
                 rows.append([example_id, rank, place, names[label], lineage, share])
     order = {example_id: i for i, example_id in enumerate(found.example_ids)}
     return sorted(rows, key=lambda row: order[row[0]])
+
+
+def _with_groups(
+    header: tuple[str, ...], rows: list[Any], records: Sequence[Record]
+) -> tuple[tuple[str, ...], list[Any]]:
+    """Header and rows with the group of each image, where any is in one."""
+    groups = {one.example_id: one.group or "" for one in records}
+    if not any(groups.values()):
+        return header, rows
+    return (*header, "group"), [[*row, groups[row[0]]] for row in rows]
 
 
 def _brief(rows: list[list[Any]]) -> list[list[Any]]:
