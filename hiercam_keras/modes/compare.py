@@ -127,7 +127,10 @@ def rank_order(several: Sequence[Sequence[str]]) -> tuple[str, ...]:
 def _find(settings: Settings) -> list[tuple[Run, str]]:
     """(run, rank) of each model that is compared."""
     if settings.runs:
-        runs = allow(settings, [run_folder.read_finished(one) for one in settings.runs])
+        runs = allow(
+            settings.allowed_taxa,
+            [run_folder.read_finished(one) for one in settings.runs],
+        )
         pairs = [(run, rank) for run in runs for rank in run.ranks]
         if len(pairs) < 2:
             raise UserError(

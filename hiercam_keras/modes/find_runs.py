@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from absl import logging
 
@@ -31,14 +32,19 @@ def find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run
     Raises:
       UserError: there is no such run, or that of --workdir knows none so fine a rank.
     """
-    return allow(settings, _find_runs(settings, wanted))
+    return allow(settings.allowed_taxa, _find_runs(settings, wanted))
 
 
-def allow(settings: Settings, runs: Sequence[Run]) -> list[Run]:
-    """The runs, with answers of --allowed_taxa alone where it is given."""
-    if settings.allowed_taxa is None:
+def allow(asked: Any, runs: Sequence[Run]) -> list[Run]:
+    """The runs, with answers of some taxa alone.
+
+    Args:
+      asked: the allowed taxa, see `taxonomy.allowed.read`; None for all.
+      runs: to ask.
+    """
+    if asked is None:
         return list(runs)
-    allowed_taxa = allowed.read(settings.allowed_taxa)
+    allowed_taxa = allowed.read(asked)
     for run in {run.path: run for run in runs}.values():
         whole = run.whole_taxonomy()
         restriction = allowed_taxa.of(whole)
