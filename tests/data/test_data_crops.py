@@ -69,6 +69,37 @@ def test_the_default_margin_keeps_the_whole_box_in_sight():
         assert seen.min() >= -1e-3 and seen.max() <= 224 + 1e-3
 
 
+def test_the_share_of_a_box_that_is_seen():
+    """As the window of the network says; at the edge and of long boxes it is less."""
+    rng = np.random.default_rng(1)
+    shares = []
+    for _ in range(200):
+        x0, y0 = rng.uniform(0, 1000), rng.uniform(0, 700)
+        box = (x0, y0, min(1200, x0 + rng.uniform(5, 900)), min(900, y0 + 200))
+        sides = (1200, 900) * 2
+        found = detection(
+            "x", box=tuple(a / b for a, b in zip(box, sides, strict=True))
+        )
+        part = crops.crop_of(box, 1200, 900, 0.1)
+        one = Record("x", Path("x"), None, 1200, 900, crop=part, detection=found)
+        window = geometry.Geometry.from_row(windows_of([one], 224)[0])
+        x0, y0, x1, y1 = window.to_input(np.array(box))
+        inside = np.clip([x0, y0, x1, y1], 0, 224)
+        area = (inside[2] - inside[0]) * (inside[3] - inside[1])
+        expected = area / ((x1 - x0) * (y1 - y0))
+        shares.append(crops.box_seen(one))
+        assert shares[-1] == pytest.approx(expected, abs=0.01)
+    assert min(shares) < 0.9 and shares.count(1.0) > 50
+
+
+def test_cut_boxes_are_counted():
+    inside, at_edge = detection("a.jpg"), detection("b.jpg", box=(0, 0.25, 0.25, 0.75))
+    found = listing(inside, at_edge)
+    records = [record("a.jpg"), record("b.jpg")]
+    said = crops.crop(records, found, crops.Options(), ROOT).in_words(0.2)
+    assert "2 crops of animals in 2 pictures, 1 of them cut by the edge" in said
+
+
 def windows_of(records, size, layout="classification"):
     from hiercam_keras.data import resize_windows
 
