@@ -44,8 +44,23 @@ def pytest_configure(config):
             os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
 
 
+# Folders of long files first: while the last files run, which are short, no process
+# waits long for another one. "" is this folder.
+_LONG_FIRST = ("experiments", "modes", "training", "faults", "", "cam", "models")
+_SHORT_LAST = ("exchange", "evaluation", "data", "metrics", "taxonomy")
+
+
+def _turn(item):
+    parts = item.path.relative_to(pathlib.Path(__file__).parent).parts
+    folder = parts[0] if len(parts) > 1 else ""
+    if folder in _LONG_FIRST:
+        return _LONG_FIRST.index(folder) - len(_LONG_FIRST)
+    return _SHORT_LAST.index(folder) + 1 if folder in _SHORT_LAST else 0
+
+
 def pytest_collection_modifyitems(config, items):
     """Slow tests run when they are asked for by mark or by name."""
+    items.sort(key=_turn)
     if config.getoption("-m") or any("::" in arg for arg in config.args):
         return
     skip = pytest.mark.skip(reason="slow: run with `make test-slow`")
