@@ -69,7 +69,6 @@ def evaluate(
             loader,
             records,
             functools.partial(_asks, asked),
-            [],
             functools.partial(_numbers, asked),
             bool(parts),
             "evaluate",
@@ -119,8 +118,8 @@ class _Explainers:
             return method.name, layer
         return method.name, method.place or self._paths[layer]
 
-    def explain_many(
-        self, images: Any, asked: Sequence[Target], _: Any
+    def __call__(
+        self, images: Any, asked: list[Target]
     ) -> dict[tuple[str, str], Explanation]:
         """The explanations by `key`; see `BaseExplainer.explain_many`."""
         found = {}
