@@ -95,7 +95,7 @@ $(VENV)/.installed-keras-hub: $(VENV)/.installed-dev requirements-keras-hub.txt
 	@touch $@
 
 test: install-dev
-	$(PYTEST) -n $(JOBS) --dist=loadfile --no-loadscope-reorder -q
+	$(PYTEST) -n $(JOBS) --dist=loadfile -q
 
 test-slow: install-dev
 	$(PYTEST) -m slow -q

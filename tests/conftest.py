@@ -50,6 +50,25 @@ _LONG_FIRST = ("experiments", "modes", "training", "faults", "", "cam", "models"
 _SHORT_LAST = ("exchange", "evaluation", "data", "metrics", "taxonomy")
 
 
+def pytest_xdist_make_scheduler(config, log):
+    """A file is run by one process; so are those that share the study's trainings.
+
+    Files are begun in the order of `_turn`, with pytest-xdist from 3.7 on.
+    """
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            together = "tests/experiments/"
+            return together if file.startswith(together) else file
+
+    return Scheduling(config, log)
+
+
 def _turn(item):
     parts = item.path.relative_to(pathlib.Path(__file__).parent).parts
     folder = parts[0] if len(parts) > 1 else ""
