@@ -50,6 +50,7 @@ _LONG_FIRST = ("experiments", "modes", "training", "faults", "", "cam", "models"
 _SHORT_LAST = ("exchange", "evaluation", "data", "metrics", "taxonomy")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """A file is run by one process; so are those that share the study's trainings.
 
