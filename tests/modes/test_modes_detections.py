@@ -273,7 +273,7 @@ def test_a_network_trained_on_crops_is_asked_about_crops(
     assert all(row["example_id"].endswith("#2") and row["x1"] for row in rows)
     tiny_birds.run("compare", config, out=str(tmp_path / "compare"))
     page = (tmp_path / "compare" / "index.html").read_text()
-    assert page.count('"whole": "data:image/jpeg') == page.count('"agreement":')
+    assert page.count('"whole":"data:image/jpeg') == page.count('"agreement":')
     tiny_birds.run("guide", config, rank=("species",), out=str(tmp_path / "guide"))
     assert (tmp_path / "guide" / "index.html").is_file()
     wholes = list((tmp_path / "guide" / "images").rglob("*_whole.jpg"))
