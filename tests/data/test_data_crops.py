@@ -152,8 +152,8 @@ def test_animals_become_examples_and_all_else_is_counted():
     assert made.in_words(0.2) == (
         "2 crops of animals in 1 picture, 1 of them cut by the edge of the picture (a "
         "network sees less than the whole box); left out: 1 box of kind human, 1 box "
-        "of kind vehicle, 1 box of animals below the threshold 0.2, 2 pictures without a "
-        "box of an animal (b.jpg, c.jpg), 1 picture that the detector could not read "
+        "of kind vehicle, 1 box of animals below the threshold 0.2, 2 pictures without "
+        "a box of an animal (b.jpg, c.jpg), 1 picture that the detector could not read "
         "(d.jpg), 1 picture that the file does not list (e.jpg)"
     )
 
