@@ -85,7 +85,7 @@ function photograph(picture) {
   image.src = picture.whole;
   image.alt = `the whole photograph of ${picture.name}, with the box of the animal`;
   return [make("figure", "", image,
-               make("figcaption", "", "The whole photograph: the box of the animal, and in " +
+               make("figcaption", "note", "The whole photograph: the box of the animal, and in " +
                                       "color what the models see."))];
 }
 
