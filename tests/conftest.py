@@ -1,5 +1,6 @@
 """What all tests share: the backend, the compilation cache, the real data."""
 
+import gc
 import os
 import pathlib
 import signal
@@ -35,8 +36,10 @@ def real_data() -> pathlib.Path:
 def pytest_configure(config):
     """Fast tests compile much and compute little: LLVM need not optimize for them.
 
-    Slow ones compute, and run what a user runs.
+    Slow ones compute, and run what a user runs. Traces of JAX and models of Keras are
+    many objects of which few are garbage: collecting it took a tenth of the time.
     """
+    gc.set_threshold(20_000)
     if not config.getoption("-m"):
         flag = "--xla_backend_optimization_level=0"
         flags = os.environ.get("XLA_FLAGS", "")
