@@ -204,6 +204,9 @@ def get_config() -> ConfigDict:
     believe.accuracy = 0.9  # wanted share of right names at each rank
     believe.confidence_level = 0.9  # of the guarantee
     believe.calibration = 0.0  # share of val that training keeps apart for it
+    # Least probability of the allowed taxa together, before other taxa are left out,
+    # of an answer with a believed name; of calibrated runs it is that of calibrate.
+    believe.allowed_share = 0.5
 
     config.guide = guide = ConfigDict()
     guide.layer = "auto"  # auto: one in the middle, by the backbone; "": the last one

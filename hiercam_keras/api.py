@@ -17,8 +17,9 @@ from hiercam_keras.data.sources import photos
 from hiercam_keras.models import files, named, xla_layers
 from hiercam_keras.modes import load
 from hiercam_keras.modes import train as train_mode
+from hiercam_keras.modes.find_runs import allow
 from hiercam_keras.modes.load import RunData
-from hiercam_keras.modes.settings import Settings
+from hiercam_keras.modes.settings import DETECTIONS, Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.network import Network
@@ -34,10 +35,15 @@ class Run:
       path: the run folder.
       ranks: ranks of the network's heads.
       config: of the training, without the overrides of later commands.
-      taxonomy: of the network's labels.
+      taxonomy: of the answers: the network's labels, or the allowed ones.
     """
 
-    def __init__(self, folder: run_folder.Run, data_dir: str | None = None):
+    def __init__(
+        self,
+        folder: run_folder.Run,
+        data_dir: str | None = None,
+        detections: str | os.PathLike | None = None,
+    ):
         self._folder = folder
         self._data_dir = data_dir
         self._data: dict[str | None, RunData] = {}
@@ -45,9 +51,22 @@ class Run:
         self.ranks = folder.ranks
         # Fields that are newer than the run have their default values.
         defaults = FrozenConfigDict(config_files.load("default"))
-        self._settings = Settings(mode="eval", config=defaults)
+        named = {} if detections is None else {DETECTIONS: os.path.abspath(detections)}
+        if named:
+            defaults = ConfigDict(defaults)
+            defaults.update_from_flattened_dict(named)
+        self._settings = Settings(
+            mode="eval", config=FrozenConfigDict(defaults), overrides=named
+        )
         self.config = load.config_of(self._settings, folder)
         self.taxonomy: Taxonomy = folder.taxonomy()
+        if folder.allowed_taxa is not None:
+            # As in the network: a coarser head with one allowed taxon has no choice.
+            self.ranks = tuple(
+                rank
+                for rank in folder.ranks
+                if rank == self.finest or self.taxonomy.num_labels(rank) > 1
+            )
 
     def __repr__(self) -> str:
         heads = ", ".join(
@@ -127,25 +146,36 @@ class Run:
         """Loads photographs at the network's image size: uint8 (B, S, S, 3).
 
         Args:
-          paths: a file, a folder or a glob; or a sequence of files or records.
+          paths: a file, a folder or a glob; or a sequence of files or records, also
+            of crops.
         """
-        if isinstance(paths, str | os.PathLike):
-            return photos.load_images(paths, self.image_size)
-        files_ = [one.path if isinstance(one, Record) else one for one in paths]
-        return photos.load_images(files_, self.image_size)
+        return photos.load_images(paths, self.image_size)
 
 
-def load_run(path: str | os.PathLike, data_dir: str | None = None) -> Run:
+def load_run(
+    path: str | os.PathLike,
+    data_dir: str | None = None,
+    *,
+    allowed_taxa: Any = None,
+    detections: str | os.PathLike | None = None,
+) -> Run:
     """Opens the folder of a finished run of --mode=train or --mode=import.
 
     Args:
       path: the run folder, as "runs/synthetic_birds/species/seed0".
       data_dir: folder of the images; None for the folder used in the training.
+      allowed_taxa: the only taxa that answers may be of, as for `Explainer`; None for
+        all.
+      detections: file with the boxes of animals, to ask about crops; None for what the
+        run was trained on.
 
     Raises:
-      UserError: there is no run, or its training did not finish.
+      UserError: there is no run, its training did not finish, or it knows none of the
+        allowed taxa.
     """
-    return Run(run_folder.read_finished(path), data_dir)
+    folder = run_folder.read_finished(path)
+    (folder,) = allow(allowed_taxa, [folder])
+    return Run(folder, data_dir, detections)
 
 
 def load_model(path: str | os.PathLike, fast_layers: str = "auto") -> keras.Model:

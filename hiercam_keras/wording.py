@@ -1,6 +1,7 @@
 """Formats numbers in sentences: counts with nouns, values and intervals."""
 
 import math
+import re
 from collections.abc import Iterable
 
 _IRREGULAR = {
@@ -35,6 +36,14 @@ def spaced(name: str) -> str:
 def count(number: int, noun: str) -> str:
     """A number with its noun: `1 image`, `2 images`, `1 species`."""
     return f"{number} {noun if number == 1 else plural(noun)}"
+
+
+def of_kind(number: int, kind: str) -> str:
+    """A number of things of a kind named in the plural: `1 hidden file`, `2 pictures
+    (blank)`."""
+    if number == 1:
+        kind = re.sub(r"\b(file|folder|picture|row|link)s\b", r"\1", kind, count=1)
+    return f"{number} {kind}"
 
 
 def listed(parts: Iterable[str]) -> str:

@@ -49,6 +49,20 @@ def test_no_negative_zero(value, form, text):
     assert wording.number(value, form) == text
 
 
+@pytest.mark.parametrize(
+    ("kind", "one"),
+    [
+        ("pictures (no animal: blank)", "picture (no animal: blank)"),
+        ("rows (it names no files)", "row (it names no files)"),
+        ("hidden files", "hidden file"),
+        ("folders without images", "folder without images"),
+    ],
+)
+def test_kinds(kind, one):
+    assert wording.of_kind(1, kind) == f"1 {one}"
+    assert wording.of_kind(2, kind) == f"2 {kind}"
+
+
 def test_intervals():
     assert wording.interval(-0.001, 0.5, "{:+.2f}") == " (0.00 to +0.50)"
     assert wording.interval(math.nan, 0.5) == ""

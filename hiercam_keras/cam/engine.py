@@ -25,6 +25,7 @@ from hiercam_keras.cam import (
 from hiercam_keras.cam.base_explainer import BaseExplainer
 from hiercam_keras.cam.inputs import Inputs
 from hiercam_keras.cam.keras_network import KerasLayer, KerasNetwork
+from hiercam_keras.cam.meaning import Meaning
 from hiercam_keras.cam.methods import unavailable
 from hiercam_keras.cam.network import CHANNELS_FIRST
 from hiercam_keras.cam.outputs import Outputs
@@ -131,15 +132,17 @@ class Explainer(BaseExplainer):
         self._asked_layers = layer
         self._inputs = Inputs(model, image_input)
         self._outputs = Outputs(
-            taxonomy,
-            rank,
-            output,
-            probabilities,
-            activation,
-            names,
-            labels,
-            order,
-            allowed_taxa,
+            Meaning(
+                taxonomy=taxonomy,
+                names=names,
+                labels=labels,
+                order=order,
+                allowed_taxa=allowed_taxa,
+                rank=rank,
+                output=output,
+                activation=activation,
+                probabilities=probabilities,
+            )
         )
         self._data_format = data_format
         self._reshape = reshape

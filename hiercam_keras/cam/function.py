@@ -20,6 +20,7 @@ from hiercam_keras.cam import arrays
 from hiercam_keras.cam.attention import Attention
 from hiercam_keras.cam.base_explainer import BaseExplainer
 from hiercam_keras.cam.explanation import Explanation
+from hiercam_keras.cam.meaning import Meaning
 from hiercam_keras.cam.methods import unavailable
 from hiercam_keras.cam.network import CHANNELS_LAST, FORMATS, Layer, fold_of
 from hiercam_keras.cam.outputs import Outputs
@@ -96,16 +97,16 @@ class FunctionExplainer(BaseExplainer):
         f(variables, images) and g(variables, activations). Without it they are called
         without weights, and weights that they close over become constants of the
         compiled program: changes to them are not seen.
-      taxonomy, names, labels, order, allowed_taxa, rank, output, activation,
-        probabilities: as for `Explainer`. The end of g is not looked into: where g ends
-        in a softmax or sigmoid, pass probabilities=True, or better, leave that
-        activation out.
       data_format: of images and activations, "channels_last" or "channels_first".
       reshape: turns the activations into (B, h, w, C), for tokens.
       layer: name of the activations in results.
       image_shape: (H, W, C) of images. With it `layers` and `space` are known at once,
         without it from the first images on.
       method, batch_size, options: as for `Explainer`.
+      meaning: taxonomy, names, labels, order, allowed_taxa, rank, output, activation,
+        probabilities, as for `Explainer`. The end of g is not looked into: where g ends
+        in a softmax or sigmoid, pass probabilities=True, or better, leave that
+        activation out.
 
     Raises:
       UserError: an unknown method, activation or data format, weights that are no
@@ -118,15 +119,6 @@ class FunctionExplainer(BaseExplainer):
         g: Callable[..., Any],
         *,
         variables: Any = None,
-        taxonomy=None,
-        names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
-        labels: Any = None,
-        order: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
-        allowed_taxa: Any = None,
-        rank: str | None = None,
-        output: str | int | None = None,
-        activation: str | Mapping[str, str] = "auto",
-        probabilities: bool | None = None,
         data_format: str = CHANNELS_LAST,
         reshape: Callable | None = None,
         layer: str = "activations",
@@ -134,6 +126,7 @@ class FunctionExplainer(BaseExplainer):
         method: str = "gradcam",
         batch_size: int | None = None,
         options: Options | None = None,
+        **meaning: Any,
     ):
         super().__init__(method, batch_size, options)
         for name, function in (("f", f), ("g", g)):
@@ -149,17 +142,7 @@ class FunctionExplainer(BaseExplainer):
         self._variables = _checked(variables)
         self._f = _traced("f", f, variables is None)
         self._g = _traced("g", g, variables is None)
-        self._outputs = Outputs(
-            taxonomy,
-            rank,
-            output,
-            probabilities,
-            activation,
-            names,
-            labels,
-            order,
-            allowed_taxa,
-        )
+        self._outputs = Outputs(Meaning(**meaning))
         self._data_format = data_format
         self._fold = fold_of(data_format, reshape)
         self._tokens = reshape is not None

@@ -1,21 +1,11 @@
 """Reads a model's outputs, of any structure, as one (B, C) array of logits.
 
-An output is read in one of four ways:
-
-* unchanged, if it is logits;
-* as the input of its final softmax or sigmoid, if `end_activation` finds that layer;
-* as the logarithm of the output of a softmax that is not found;
-* as log p - log(1 - p) of the output of a sigmoid that is not found.
-
-The last two lose precision in float32: scores of probabilities that round to 0 or 1 are
-clipped, and their gradients are 0.
-
-Logits are put in the order of the labels (`label_columns`) before any softmax.
+It finds the output of each head, and what each is: logits, or probabilities of a
+softmax or sigmoids, see `reading`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,58 +15,17 @@ import numpy as np
 
 from hiercam_keras import wording
 from hiercam_keras.cam.label_columns import LabelColumns
+from hiercam_keras.cam.meaning import Meaning
+from hiercam_keras.cam.reading import Reading
 from hiercam_keras.cam.score_space import LABEL, SIGMOID, SOFTMAX, Head, ScoreSpace
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy import allowed, label_table
-from hiercam_keras.taxonomy.allowed import Restriction
-from hiercam_keras.taxonomy.labels import Labels
-
-_FLAG = "--config.model.activation"  # of --mode=import
 
 if TYPE_CHECKING:
     from hiercam_keras.cam.end_activation import EndActivation
 
-ACTIVATIONS = ("auto", SOFTMAX, SIGMOID)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Reading:
-    """Conversion of one output to the logits of its head.
-
-    Attributes:
-      path: keys of the output in the model's output structure.
-      head: the head.
-      end: the final activation, if its input is read instead of the output.
-      undo: whether the outputs are probabilities of the head's activation, to convert
-        to logits (softmax: logarithms).
-      columns: map from these logits to labels.
-    """
-
-    path: tuple
-    head: Head
-    end: EndActivation | None
-    undo: bool
-    columns: LabelColumns
-
-    def logits(self, output: jax.Array) -> jax.Array:
-        z = output.astype(jnp.promote_types(output.dtype, jnp.float32))
-        softmax = self.head.activation == SOFTMAX
-        if self.undo and not self.end:
-            info = jnp.finfo(z.dtype)
-            p = jnp.maximum(z, info.tiny)
-            z = jnp.log(p)
-            if not softmax:
-                z -= jnp.log1p(-jnp.minimum(p, 1 - info.eps / 2))
-        if self.head.one_logit:
-            z = jnp.concatenate([jnp.zeros_like(z), z], axis=1)
-        z = self.columns.gather(z, self.head.independent)
-        if self.undo and softmax and (self.end or self.columns.left_out):
-            z = jax.nn.log_softmax(z)
-        return z
-
 
 class Outputs:
-    """Reader of the outputs of one model; see `Explainer` for the arguments.
+    """Reader of the outputs of one model.
 
     Attributes:
       space: the score space; None before `prepare`.
@@ -84,43 +33,12 @@ class Outputs:
       labels: labels of the outputs; None if they are in the order of the taxonomy.
     """
 
-    def __init__(
-        self,
-        taxonomy: Any = None,
-        rank: str | None = None,
-        output: str | int | None = None,
-        probabilities: bool | None = None,
-        activation: str | Mapping[str, str] = "auto",
-        names: Any = None,
-        labels: Any = None,
-        order: Any = None,
-        allowed_taxa: Any = None,
-    ):
-        asked = activation.values() if isinstance(activation, Mapping) else [activation]
-        for one in asked:
-            if one not in ACTIVATIONS:
-                raise UserError(
-                    f"activation is one of {', '.join(ACTIVATIONS)}, or a dict of them "
-                    f"by rank; found {one!r}"
-                )
-        self.labels: Labels | None = _labels(labels, order, taxonomy, rank, names)
-        self._taxonomy = self.labels.taxonomy if self.labels else taxonomy
-        self._allowed: Restriction | None = None
-        if allowed_taxa is not None:
-            if self._taxonomy is None:
-                raise UserError(
-                    "allowed_taxa= needs to know the taxa of the outputs: give "
-                    "taxonomy= or labels="
-                )
-            if not isinstance(allowed_taxa, Restriction):
-                allowed_taxa = allowed.read(allowed_taxa).of(self._taxonomy)
-            self._allowed = allowed_taxa
-        self._rank = rank
-        self._output = output
-        self._probabilities = probabilities
-        self._activation = activation
-        self._names = names
-        self._readings: dict[str, _Reading] = {}
+    def __init__(self, meaning: Meaning):
+        self.labels = meaning.read_labels()
+        self._asked = meaning
+        self._taxonomy = self.labels.taxonomy if self.labels else meaning.taxonomy
+        self._allowed = meaning.restriction(self._taxonomy)
+        self._readings: dict[str, Reading] = {}
         self.space: ScoreSpace | None = None
         self.ends: tuple[EndActivation, ...] = ()
 
@@ -148,14 +66,14 @@ class Outputs:
                 )
             name = self._rank_of(max(array.shape[1], 2)) if rank is None else rank
             shapes[name] = path, array.shape[1]
-            hidden = self._probabilities is False
+            hidden = self._asked.probabilities is False
             ended[name] = None if hidden else _at(ends, path)
         readings = {
             name: self._reading(name, path, width, ended)
             for name, (path, width) in shapes.items()
         }
-        if isinstance(self._activation, Mapping):
-            for rank in self._activation.keys() - readings.keys():
+        if isinstance(self._asked.activation, Mapping):
+            for rank in self._asked.activation.keys() - readings.keys():
                 raise UserError(
                     f"activation= names the output {rank!r}; the model has "
                     f"{', '.join(map(repr, readings))}"
@@ -173,7 +91,7 @@ class Outputs:
             }
             ended = {rank: ended[rank] for rank in readings}
         heads = {rank: reading.head for rank, reading in readings.items()}
-        self.space = ScoreSpace(heads, taxonomy, self._names)
+        self.space = ScoreSpace(heads, taxonomy, self._asked.names)
         self._readings = readings
         self.ends = tuple(dict.fromkeys(filter(None, ended.values())))
 
@@ -183,9 +101,9 @@ class Outputs:
         path: tuple,
         width: int,
         ends: Mapping[str, EndActivation | None],
-    ) -> _Reading:
+    ) -> Reading:
         """The reading of one output; `ends` are the final activations of all."""
-        end, asked = ends[rank], self._activation
+        end, asked = ends[rank], self._asked.activation
         if isinstance(asked, Mapping):
             asked = asked.get(rank, "auto")
         kind = end.kind if end else asked
@@ -220,7 +138,8 @@ class Outputs:
                 "other taxa, or keep the outputs without a lineage as one "
                 "(read_labels(path, other='keep'), --config.model.other=keep)"
             )
-        return _Reading(path, head, end, bool(self._probabilities), columns)
+        given = self._asked.probabilities
+        return Reading(path, head, end, bool(given), given is None, columns)
 
     def _columns(self, rank: str, width: int, one_logit: bool) -> LabelColumns:
         """The map from `width` columns of a head to its labels."""
@@ -277,14 +196,15 @@ class Outputs:
 
     def _path(self, outputs: Any) -> tuple:
         """Path to the selected output, or to the structure with all heads."""
-        if self._output is not None:
+        if self._asked.output is not None:
             try:
-                outputs[self._output]
+                outputs[self._asked.output]
             except (KeyError, IndexError, TypeError):
                 raise UserError(
-                    f"the model has no output {self._output!r}; {_describe(outputs)}"
+                    f"the model has no output {self._asked.output!r}; "
+                    f"{_describe(outputs)}"
                 ) from None
-            return (self._output,)
+            return (self._asked.output,)
         if not isinstance(outputs, (list, tuple)):
             return ()
         if len(outputs) == 1:
@@ -322,9 +242,9 @@ class Outputs:
 
     def _rank_of(self, size: int) -> str:
         if self._taxonomy is None:
-            return self._rank or LABEL
-        if self._rank is not None:
-            return self._rank
+            return self._asked.rank or LABEL
+        if self._asked.rank is not None:
+            return self._asked.rank
         ranks = self._taxonomy.ranks
         fits = [r for r in ranks if self._taxonomy.num_labels(r) == size]
         if not fits:
@@ -364,51 +284,10 @@ class Outputs:
         for rank in self.space.heads:
             reading = self._readings[rank]
             size = reading.head.size
-            z = np.asarray(logits[:, start : start + size], np.float64)
+            text = reading.doubt(logits[:, start : start + size])
             start += size
-            text = self._doubt(reading, z, logits.dtype)
             found += [f"output {rank!r}: {text}"] if text else []
         return found
-
-    def _doubt(self, reading: _Reading, z: np.ndarray, dtype: Any) -> str:
-        columns = reading.columns
-        alone = columns.alone[1:] if reading.head.one_logit else columns.alone
-        if reading.end or not alone.size:
-            return ""
-        if reading.undo and reading.head.activation == SOFTMAX:
-            if np.allclose(np.exp(z).sum(-1), 1, atol=1e-2):
-                return ""
-            return (
-                "the outputs were taken for probabilities of a softmax, and do not add "
-                "up to 1. For independent labels pass activation='sigmoid' "
-                f"({_FLAG}=sigmoid); if they are logits, leave probabilities=True out"
-            )
-        z = z[:, alone]
-        if reading.undo and z.max() > 0.01 - np.log(np.finfo(dtype).eps / 2):
-            return (
-                "the outputs were taken for probabilities of sigmoids, and some are "
-                "above 1. If they are logits, leave probabilities=True out"
-            )
-        if self._probabilities is not None or not ((z >= 0) & (z <= 1)).all():
-            return ""
-        total = z.sum(-1)
-        some = z.shape[1] < len(columns)  # of all outputs
-        sums = (total < 1.001).all() if some else np.allclose(total, 1, atol=1e-3)
-        if z.shape[1] > 1 and sums:
-            less = " or less, as some outputs are left out" if some else ""
-            return (
-                f"the outputs look like probabilities (they sum to 1{less}), and are "
-                f"taken for logits. If they are probabilities, import with {_FLAG}="
-                "softmax, or in Python pass probabilities=True, to explain their "
-                "logarithm (probabilities=False if they are logits)"
-            )
-        return (
-            "the outputs look like those of sigmoids (all are within 0 and 1), and are "
-            "taken for logits. If they are probabilities, end the network that you "
-            "import with keras.layers.Activation('sigmoid') on its logits, or in "
-            "Python pass probabilities=True, for several independent labels with "
-            "activation='sigmoid' (probabilities=False if they are logits)"
-        )
 
 
 def _advised(ends: Mapping[str, EndActivation | None], asked: str) -> str:
@@ -420,27 +299,6 @@ def _advised(ends: Mapping[str, EndActivation | None], asked: str) -> str:
     if len(set(kinds.values())) == 1:
         return repr(next(iter(kinds.values())))
     return repr({rank: SIGMOID for rank, kind in kinds.items() if kind == SIGMOID})
-
-
-def _labels(
-    labels: Any, order: Any, taxonomy: Any, rank: str | None, names: Any
-) -> Labels | None:
-    """Labels from the arguments of the caller; None if there are none.
-
-    Raises UserError for contradictory arguments.
-    """
-    if labels is None and order is None:
-        return None
-    if labels is not None and order is not None:
-        raise UserError("labels= and order= both say what the outputs mean: give one")
-    if names is not None:
-        raise UserError(
-            "names= is for outputs without labels= or order=: leave it out, as these "
-            "name the outputs"
-        )
-    if order is not None:
-        return label_table.from_order(order, taxonomy, rank)
-    return label_table.as_labels(labels, taxonomy, rank)
 
 
 def _at(structure: Any, path: tuple) -> Any:

@@ -6,7 +6,7 @@ gradients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ import numpy as np
 from hiercam_keras.cam import arrays, graph, keras_network, selection, targets
 from hiercam_keras.cam.inputs import Inputs, known_specs
 from hiercam_keras.cam.keras_network import KerasNetwork
+from hiercam_keras.cam.meaning import Meaning
 from hiercam_keras.cam.network import CHANNELS_FIRST, Network
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.score_space import ScoreSpace
@@ -34,8 +35,9 @@ class Scorer:
 
     Args:
       model: as for `Explainer`, with known input shapes.
-      taxonomy, names, labels, order, allowed_taxa, rank, output, activation,
-        probabilities, image_input: as for `Explainer`.
+      image_input: as for `Explainer`.
+      meaning: taxonomy, names, labels, order, allowed_taxa, rank, output, activation,
+        probabilities, as for `Explainer`.
 
     Raises:
       UserError: as for `Explainer`, and if the model's input shapes are unknown.
@@ -45,28 +47,10 @@ class Scorer:
         self,
         model: keras.Model,
         *,
-        taxonomy=None,
-        names: Any = None,
-        labels: Any = None,
-        order: Any = None,
-        allowed_taxa: Any = None,
-        rank: str | None = None,
-        output: str | int | None = None,
-        activation: str | Mapping[str, str] = "auto",
-        probabilities: bool | None = None,
         image_input: str | int | None = None,
+        **meaning: Any,
     ):
-        outputs = Outputs(
-            taxonomy,
-            rank,
-            output,
-            probabilities,
-            activation,
-            names,
-            labels,
-            order,
-            allowed_taxa,
-        )
+        outputs = Outputs(Meaning(**meaning))
         recorded = graph.record(model, known_specs(model, 2))
         keras_network.prepare_outputs(outputs, recorded)
         inputs = Inputs(model, image_input)

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from hiercam_keras import wording
+from hiercam_keras.data import geometry
 from hiercam_keras.data.records import Box, Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.exchange import detections
@@ -84,11 +85,17 @@ class Crops(NamedTuple):
     unlisted: tuple[str, ...]
 
     def in_words(self, threshold: float) -> str:
-        """One line on what was cropped and what was left out."""
+        """One line on what was cropped, how much is cut, and what was left out."""
         said = (
             f"{wording.count(len(self.records), 'crop')} of animals in "
             f"{wording.count(self.pictures, 'picture')}"
         )
+        cut = sum(box_seen(record) < _WHOLE for record in self.records)
+        if cut:
+            said += (
+                f", {cut} of them cut by the edge of the picture (a network sees less "
+                "than the whole box)"
+            )
         left_out = [
             f"{wording.count(count, 'box')} of kind {kind}"
             for kind, count in sorted(self.boxes_left_out.items())
@@ -115,6 +122,25 @@ class Crops(NamedTuple):
 
 
 _FAINT, _MIXED = "faint", "mixed"
+_WHOLE = 0.99  # of a box: less is not rounding
+
+
+def box_seen(record: Record) -> float:
+    """The share, 0 .. 1, of the area of an animal's box that a network sees.
+
+    At the edge of a picture the box is not in the middle of its crop, or the crop is no
+    square, and a network sees the middle square of it.
+
+    Args:
+      record: of a crop.
+    """
+    x0, y0, x1, y1 = record.detection.box_in(record.width, record.height)
+    left, top, right, bottom = record.crop
+    seen = geometry.seen_part(right - left, bottom - top)
+    across = min(x1, left + seen[2]) - max(x0, left + seen[0])
+    down = min(y1, top + seen[3]) - max(y0, top + seen[1])
+    area = (x1 - x0) * (y1 - y0)
+    return min(1.0, max(0.0, across) * max(0.0, down) / area)
 
 
 def crop_of(box: Box, width: int, height: int, margin: float) -> Box:

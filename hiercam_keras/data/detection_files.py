@@ -11,6 +11,7 @@ from hiercam_keras.exchange import camtrap_dp, coco, megadetector
 from hiercam_keras.exchange.detections import Detection, DetectionFile
 
 _KINDS = "MegaDetector JSON, COCO JSON, or a Camtrap DP package"
+_SHOWN = 3  # names in a message
 MAX_UNREAD = 0.05  # share of rows, for configs without data.max_unread_share
 
 
@@ -46,6 +47,15 @@ def document_of(path: Path) -> dict[str, Any]:
     shown = file_names.in_full(path)
     if not path.exists():
         raise UserError(f"{shown} does not exist: expected {_KINDS}.")
+    if path.is_dir():
+        inside = sorted(one.name for one in path.iterdir() if one.suffix == ".json")
+        named = (
+            f" Name one of its files: {', '.join(inside[:_SHOWN])}." if inside else ""
+        )
+        raise UserError(
+            f"{shown} is a folder without {camtrap_dp.DESCRIPTOR}, so no Camtrap DP "
+            f"package: expected {_KINDS}.{named}"
+        )
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:

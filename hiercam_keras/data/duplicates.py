@@ -8,6 +8,7 @@ photographs and pictures of a burst usually are near copies.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -102,6 +103,53 @@ def near_copies(records: Iterable[Record], most: int = NEAR_BITS) -> list[Near]:
         for at, value in enumerate(best.tolist())
         if value < none
     ]
+
+
+def copies_of(
+    records: Iterable[Record], others: Iterable[Record], most: int = NEAR_BITS
+) -> tuple[list[Near], list[Near]]:
+    """Images of one set that are copies of images of another, under any name.
+
+    The two sets may be of two folders. Images with a nearly constant hash are excluded.
+    Pixels are compared of images with equal hashes, which are decoded for it.
+
+    Args:
+      records, others: whole pictures or crops, which count as their pictures.
+      most: bits in which the hashes of near copies may differ, 0 to 63.
+
+    Returns:
+      Exact copies and near copies, in the order of `records`, each with the most
+      similar of the others.
+    """
+    others = sorted((one for one in others if _has_look(one)), key=_id)
+    hashes = np.array([int(one.dhash, 16) for one in others], np.uint64)
+    shapes = np.array([one.width / one.height for one in others])
+    exact, near = [], []
+    digests: dict[Path, str] = {}
+    for record in records if others else ():
+        if not _has_look(record):
+            continue
+        bits = np.bitwise_count(hashes ^ np.uint64(int(record.dhash, 16)))
+        ratio = record.width / record.height / shapes
+        bits = np.where(abs(np.log(ratio)) <= _SHAPE_SLACK, bits, 255)
+        alike = [others[at] for at in np.flatnonzero(bits == 0)]
+        same = [one for one in alike if _same_pixels(record, one, digests)]
+        if same:
+            exact.append(Near(record, same[0], 0))
+        elif bits.min() <= most:
+            at = int(bits.argmin())
+            near.append(Near(record, others[at], int(bits[at])))
+    return exact, near
+
+
+def _same_pixels(one: Record, other: Record, digests: dict[Path, str]) -> bool:
+    """Whether two pictures have the same pixels; `digests` are kept by path."""
+    if (one.width, one.height) != (other.width, other.height):
+        return False
+    for record in (one, other):
+        if record.path not in digests:
+            digests[record.path] = record.pixels or fingerprints.digest_of(record.path)
+    return bool(digests[one.path]) and digests[one.path] == digests[other.path]
 
 
 def _id(record: Record) -> str:

@@ -8,8 +8,11 @@ that share a sketch.
 
 import hashlib
 import zlib
+from pathlib import Path
 
 from PIL import Image
+
+from hiercam_keras.data import decode
 
 DHASH_BITS = 64
 _ACROSS, _DOWN = 9, 8  # cells
@@ -47,6 +50,14 @@ def sketch(image: Image.Image) -> tuple[str, str]:
         for at in range(row, row + _ACROSS - 1):
             bits = 2 * bits + (luma[at] + _MARGIN < luma[at + 1])
     return f"{checksum:08x}", f"{bits:016x}"
+
+
+def digest_of(path: Path) -> str:
+    """`pixels_digest` of a file; "" if it cannot be read."""
+    try:
+        return pixels_digest(decode.examine(path)[1])
+    except decode.BadImage:
+        return ""
 
 
 def pixels_digest(image: Image.Image) -> str:

@@ -92,6 +92,16 @@ def of(width: int, height: int, size: int, layout: Layout) -> Geometry:
     )
 
 
+def seen_part(width: float, height: float) -> tuple[float, float, float, float]:
+    """What a network sees of an image of any size: x0, y0, x1, y1, up to rounding.
+
+    Of the layout "classification": the middle square, 224 / 256 of the shorter side.
+    """
+    side = min(width, height) * 224 / 256
+    left, top = (width - side) / 2, (height - side) / 2
+    return left, top, left + side, top + side
+
+
 def same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
     """Whether two (width, height) have the same aspect ratio up to rounding."""
     if min(*size, *other) < 1:

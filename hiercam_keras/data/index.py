@@ -239,7 +239,8 @@ def _digests(
     ]
     if len(todo) >= _MANY:
         logging.info("Comparing all pixels of %d files that look the same", len(todo))
-    found = _for_each(todo, lambda name: _digest(files[name]), workers)
+    # A file that changed meanwhile has none: the next scan sees it.
+    found = _for_each(todo, lambda name: fingerprints.digest_of(files[name]), workers)
     return ((name, digest) for name, digest in found if digest)
 
 
@@ -255,13 +256,6 @@ def _times(
     if len(todo) >= _MANY:
         logging.info("Reading the times of %d photographs, once", len(todo))
     return _for_each(todo, lambda name: capture.of_file(files[name]), workers)
-
-
-def _digest(path):
-    try:
-        return fingerprints.pixels_digest(decode.examine(path)[1])
-    except decode.BadImage:
-        return ""  # the file changed meanwhile: the next scan sees it
 
 
 def _examine(name, path, stat, folder):

@@ -56,7 +56,9 @@ class PrepareReport:
                 f"{self.removed} gone."
             )
         if self.ignored:
-            kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(self.ignored.items()))
+            kinds = ", ".join(
+                wording.of_kind(n, kind) for kind, n in sorted(self.ignored.items())
+            )
             lines.append(f"Passed by: {kinds}.")
         if self.left_out:
             lines.append(f"Each row and picture passed by: {self.left_out}")

@@ -1,13 +1,13 @@
 """Puts questions to a network about all pictures of a split, in one pass."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hiercam_keras.cam.explanation import Explanation
-from hiercam_keras.cam.methods import get_methods
+from hiercam_keras.cam.methods import Method, get_methods
 from hiercam_keras.cam.targets import Target
 from hiercam_keras.evaluation.question import TRUE, Question, by_name
 from hiercam_keras.evaluation.regions import part_labels
@@ -30,8 +30,9 @@ def evaluate(
 ) -> Table:
     """Makes the maps of all questions about each picture, and measures them.
 
-    The pictures go through the network once for all questions. Maps are measured as
-    they come and not kept.
+    The pictures go through the network once for all questions, and once more for each
+    layer that a method of several layers is asked about: its map is of that layer and
+    the stages before it. Maps are measured as they come and not kept.
 
     Args:
       run: what `load_run` returns.
@@ -57,10 +58,8 @@ def evaluate(
     for one in asked.values():
         check_rank(one.rank, data.taxonomy.ranks)
     records = data.records(split)
-    layers = list(dict.fromkeys(one.layer or run.layer for one in asked.values()))
-    explain = run.explainer(layer=layers)
-    paths = dict(zip(layers, explain.layers, strict=True))
-    places = {name: _place(one, run, paths) for name, one in asked.items()}
+    explain = _Explainers(run, asked.values())
+    places = {name: explain.key(one) for name, one in asked.items()}
     parts = part_labels(data.source.evidence, records)
     ranks = {name: one.rank for name, one in asked.items()}
     tables = []
@@ -70,7 +69,6 @@ def evaluate(
             loader,
             records,
             functools.partial(_asks, asked),
-            list(dict.fromkeys(method for method, _ in places.values())),
             functools.partial(_numbers, asked),
             bool(parts),
             "evaluate",
@@ -85,10 +83,52 @@ def evaluate(
     return joined(tables)
 
 
-def _place(one: Question, run: Any, paths: Mapping[str, str]) -> tuple[str, str]:
-    """(method, layer path) of the maps that answer a question."""
-    (method,) = get_methods(one.method or run.method)
-    return method.name, method.place or paths[one.layer or run.layer]
+class _Explainers:
+    """Explains by the methods and layers of all questions.
+
+    Methods of one layer share an explainer. One of several layers has an explainer for
+    each layer that it is asked about, as it fuses all layers of its explainer.
+    """
+
+    def __init__(self, run: Any, questions: Iterable[Question]):
+        self._run = run
+        fused: dict[str, set[str]] = {}
+        alone: dict[str, set[str]] = {}
+        for one in questions:
+            method, layer = self._asked(one)
+            layers = fused if method.source == "layers" else alone
+            layers.setdefault(layer, set()).add(method.name)
+        self._groups: list[tuple[Any, str | None, list[str]]] = []
+        self._paths: dict[str, str] = {}
+        if alone:
+            explain = run.explainer(layer=list(alone))
+            self._paths = dict(zip(alone, explain.layers, strict=True))
+            self._groups.append((explain, None, sorted(set().union(*alone.values()))))
+        for layer, methods in fused.items():
+            self._groups.append((run.explainer(layer=layer), layer, sorted(methods)))
+
+    def _asked(self, one: Question) -> tuple[Method, str]:
+        (method,) = get_methods(one.method or self._run.method)
+        return method, one.layer or self._run.layer
+
+    def key(self, one: Question) -> tuple[str, str]:
+        """(method, place) of the maps that answer a question."""
+        method, layer = self._asked(one)
+        if method.source == "layers":
+            return method.name, layer
+        return method.name, method.place or self._paths[layer]
+
+    def __call__(
+        self, images: Any, asked: list[Target]
+    ) -> dict[tuple[str, str], Explanation]:
+        """The explanations by `key`; see `BaseExplainer.explain_many`."""
+        found = {}
+        for explain, fused, methods in self._groups:
+            for (method, place), result in explain.explain_many(
+                images, asked, methods
+            ).items():
+                found[method, fused or place] = result
+        return found
 
 
 def _asks(asked: Mapping[str, Question], batch: Any) -> dict[str, Target]:

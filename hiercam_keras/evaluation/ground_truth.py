@@ -12,6 +12,7 @@ from hiercam_keras.data.sources import choe_metadata
 from hiercam_keras.data.sources.annotations import read_labels
 from hiercam_keras.data.sources.choe_metadata_files import Masks, SafeFolder
 from hiercam_keras.errors import UserError
+from hiercam_keras.metrics import clusters
 from hiercam_keras.metrics.boxes import resize_boxes
 from hiercam_keras.metrics.localization import IGNORED
 from hiercam_keras.metrics.localization_accumulator import Truth
@@ -29,6 +30,7 @@ class Marked(NamedTuple):
       ignored: a label image, above 0 in regions that are ignored outside the object; or
         None.
       path: of the image; None if it is not available.
+      group: of the image, see `Record`; "" for none.
     """
 
     lineage: Lineage
@@ -38,6 +40,28 @@ class Marked(NamedTuple):
     masks: tuple[Path, ...] = ()
     ignored: Path | None = None
     path: Path | None = None
+    group: str = ""
+
+
+def resampled(
+    marked: Sequence[Marked], labels: Sequence[int], count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What intervals resample.
+
+    Args:
+      marked: N images.
+      labels: of their finest taxa.
+      count: number of taxa.
+
+    Returns:
+      For each image (N,), see `clusters.independent`; and for each taxon (count,) the
+      smallest label of the taxa that it shares groups with, directly or by others.
+    """
+    labels = np.asarray(labels, np.int64)
+    groups = np.array([one.group for one in marked], object).astype(str)
+    sets = np.arange(count)
+    sets[labels] = clusters.of_taxa(labels, groups)
+    return clusters.independent(labels.astype(str), groups), sets
 
 
 def of_records(records: Sequence[Record]) -> dict[str, Marked]:
@@ -51,6 +75,7 @@ def of_records(records: Sequence[Record]) -> dict[str, Marked]:
             (one.mask_path,) if one.mask_path else (),
             None,
             one.path,
+            one.group or "",
         )
         for one in records
         if one.boxes or one.mask_path

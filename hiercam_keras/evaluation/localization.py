@@ -10,7 +10,12 @@ import numpy as np
 from hiercam_keras import wording
 from hiercam_keras.cam import heatmaps, profiles, store
 from hiercam_keras.errors import UserError
-from hiercam_keras.evaluation.ground_truth import Marked, check_sizes, in_map
+from hiercam_keras.evaluation.ground_truth import (
+    Marked,
+    check_sizes,
+    in_map,
+    resampled,
+)
 from hiercam_keras.metrics.localization_accumulator import Looked, Tally
 from hiercam_keras.progress import progress
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -29,6 +34,8 @@ class Scored:
       without_map, without_truth: numbers of images with ground truth but no map, and of
         maps without ground truth.
       degenerate: number of degenerate maps, which are included in the scores.
+      clusters, sets: what intervals resample, of images (N,) and of taxa, see
+        `ground_truth.resampled`.
     """
 
     tally: Tally
@@ -38,6 +45,8 @@ class Scored:
     without_map: int
     without_truth: int
     degenerate: int
+    clusters: np.ndarray
+    sets: np.ndarray
 
 
 def score_store(
@@ -92,6 +101,9 @@ def score_store(
         size = _size(about, rows[at[one]], options.size)
         boxes[number] = predicted_box(tally, looked, threshold) * np.tile(size, 2)
         degenerate += bool(entry.degenerate[0])
+    clusters, sets = resampled(
+        [marked[one] for one in ids], tally.column("group"), count
+    )
     return Scored(
         tally,
         control,
@@ -100,6 +112,8 @@ def score_store(
         len(marked) - len(ids),
         len(maps) - len(ids),
         degenerate,
+        clusters,
+        sets,
     )
 
 

@@ -81,23 +81,22 @@ Numbers = dict[str, dict[str, np.ndarray]]  # question -> name -> (n,)
 
 
 def streamed(
-    explain: Any,
+    explain: Callable[[Any, list[Target]], Mapping[tuple[str, str], Explanation]],
     loader: Any,
     records: Sequence[Record],
     asks: Callable[[Any], Mapping[str, Target]],
-    methods: Sequence[str],
     numbers: Callable[[Explanation, Any, np.ndarray], Numbers],
     parts: bool = False,
     name: str = "",
 ) -> Iterator[dict[tuple[str, str], Chunk]]:
-    """Answers from one pass of an Explainer over the batches of a loader.
+    """Answers from one pass over the batches of a loader.
 
     Args:
-      explain: an `Explainer`, of one or several layers.
+      explain: images and targets -> (method, layer) -> explanation, such as
+        `BaseExplainer.explain_many` by some methods.
       loader: gives each picture once.
       records: of its pictures.
       asks: batch -> question -> target; the same questions for every batch.
-      methods: CAM methods, which share the forward pass.
       numbers: an explanation, its batch and the n rows that are pictures -> what was
         answered to each question. Methods and layers share the logits, so the first
         explanation answers for all.
@@ -116,7 +115,7 @@ def streamed(
         if not rows.size:
             continue
         asked = asks(batch)
-        found = explain.explain_many(batch.images, list(asked.values()), methods)
+        found = explain(batch.images, list(asked.values()))
         shown = [by_id[batch.example_ids[row]] for row in rows]
         geometry = [batch.geometry[row] for row in rows]
         known = regions.of_pictures(shown, geometry, parts)

@@ -4,6 +4,8 @@ The readers of this folder give `Detection`s. Boxes are relative to the sides of
 photograph as displayed, so that no reader opens a photograph.
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,6 +105,19 @@ class DetectionFile:
     failures: Mapping[str, str]
     rows: RowLog
     groups: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the photographs and boxes, in any format and place.
+
+        Classifications do not count: a network's answers are added to files.
+        """
+        boxes = [
+            (one.file, one.index, one.box, one.category, one.confidence)
+            for one in self.detections
+        ]
+        text = json.dumps([sorted(self.photos), sorted(boxes, key=repr)])
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def unread(self) -> list[Unread]:

@@ -149,7 +149,10 @@ def _counted(
         for split in missing:
             found = localization_counts.count(explain, question, data, split)
             localization_counts.save(places[split], found)
-    found = {split: localization_counts.load(path) for split, path in places.items()}
+    found = {}
+    for split, path in places.items():
+        sets = localization_counts.sets_of(data, ground_truth.of_run(data, split))
+        found[split] = localization_counts.load(path, sets)
     return found.get("val"), found[settings.split]
 
 

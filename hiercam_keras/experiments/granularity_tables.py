@@ -152,9 +152,9 @@ _FIGURES = {
 
 
 def _stack(several: Sequence[Found], what: str) -> tuple[np.ndarray, ...]:
-    """Columns, species and seed numbers of several seeds."""
+    """Columns, sets of species and seed numbers of several seeds."""
     tables = [localization_counts.columns(one, what) for one in several]
-    groups = [np.arange(len(one)) for one in tables]
+    groups = [one.sets for one in several]
     seeds = [np.full(len(one), number) for number, one in enumerate(tables)]
     return tuple(map(np.concatenate, (tables, groups, seeds)))
 

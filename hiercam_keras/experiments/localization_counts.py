@@ -6,6 +6,7 @@ counts are kept: hits by threshold for MaxBoxAccV2 and pixel histograms for PxAP
 each species, so that species can be resampled.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from hiercam_keras import workdir
 from hiercam_keras.evaluation import ground_truth
+from hiercam_keras.evaluation.ground_truth import Marked
 from hiercam_keras.evaluation.localization import look
 from hiercam_keras.evaluation.question import Question
 from hiercam_keras.metrics.localization import IOU_THRESHOLDS, box_columns
@@ -30,6 +32,8 @@ class Found:
       images: int64 (G,), images with a box.
       inside, outside: int64 (G, bins) pixel histograms of the images with a mask.
       masked: int64 (G,), images with a mask.
+      sets: int64 (G,), the species that are resampled together, as they share a group
+        of images: the smallest label of each set.
     """
 
     best: np.ndarray
@@ -37,6 +41,7 @@ class Found:
     inside: np.ndarray
     outside: np.ndarray
     masked: np.ndarray
+    sets: np.ndarray
 
 
 def count(explain: Any, question: Question, data: RunData, split: str) -> Found:
@@ -72,7 +77,16 @@ def count(explain: Any, question: Question, data: RunData, split: str) -> Found:
         pixels.inside,
         pixels.outside,
         np.bincount(groups.astype(int), minlength=len(pixels.inside)),
+        sets_of(data, marked),
     )
+
+
+def sets_of(data: RunData, marked: Mapping[str, Marked]) -> np.ndarray:
+    """`Found.sets` of images with ground truth."""
+    finest = data.taxonomy.ranks[-1]
+    labels = [data.taxonomy.label(one.lineage, finest) for one in marked.values()]
+    count = data.taxonomy.num_labels(finest)
+    return ground_truth.resampled(list(marked.values()), labels, count)[1]
 
 
 def columns(found: Found, what: str) -> np.ndarray:
@@ -102,17 +116,21 @@ def whole_image_box(data: RunData, split: str) -> float:
 
 
 def save(path: Path, found: Found) -> None:
-    """Writes arrays that `numpy.load` reads without pickle, atomically."""
+    """Writes the counts as arrays that `numpy.load` reads without pickle, atomically.
+
+    The sets depend on the groups of today, and are not written.
+    """
     with workdir.atomic_path(path) as temporary:
         np.savez_compressed(
             temporary, **{field.name: getattr(found, field.name) for field in _FIELDS}
         )
 
 
-def load(path: Path) -> Found:
-    """Reads what `save` wrote."""
+def load(path: Path, sets: np.ndarray) -> Found:
+    """Reads what `save` wrote; `sets` are those of `sets_of`."""
     with np.load(path, allow_pickle=False) as file:
-        return Found(**{field.name: file[field.name] for field in _FIELDS})
+        counts = {field.name: file[field.name] for field in _FIELDS}
+    return Found(**counts, sets=sets)
 
 
-_FIELDS = fields(Found)
+_FIELDS = [field for field in fields(Found) if field.name != "sets"]

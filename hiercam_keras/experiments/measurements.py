@@ -98,11 +98,10 @@ def measure(
     specs: dict[tuple[str, str], list[Table]] = {}
     with data.loader(split, data.config.cam.batch_size) as loader:
         for chunks in streamed(
-            explain,
+            functools.partial(explain.explain_many, methods=methods),
             loader,
             records,
             lambda batch: targets,
-            methods,
             functools.partial(_numbers, ranks, data.taxonomy),
             bool(parts),
             "measuring",

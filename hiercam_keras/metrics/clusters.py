@@ -44,6 +44,25 @@ def independent(taxa: Any, groups: Any = None) -> np.ndarray:
     known = groups != ""
     if not known.any():
         return taxa
+    sets = of_taxa(taxa, groups)
+    alone = np.array([f"image {number}" for number in range(len(taxa))])
+    by_group = np.where(known, groups, alone)
+    if len(np.unique(sets)) < MIN_GROUPS <= len(np.unique(by_group)):
+        return by_group
+    return sets
+
+
+def of_taxa(taxa: Any, groups: Any) -> np.ndarray:
+    """The sets of taxa that share no group: (N,), the first taxon by name of each.
+
+    Args:
+      taxa: (N,) finest true taxon of each image.
+      groups: (N,) group of each image, "" for none.
+    """
+    taxa, groups = np.asarray(taxa), np.asarray(groups)
+    known = groups != ""
+    if not known.any():
+        return taxa
     names, taxon = np.unique(taxa, return_inverse=True)
     _, group = np.unique(groups[known], return_inverse=True)
     size = len(names) + group.max() + 1
@@ -51,8 +70,4 @@ def independent(taxa: Any, groups: Any = None) -> np.ndarray:
     _, found = connected_components(coo_matrix(edges, shape=(size, size)), False)
     # names are sorted, so the first index of a set is that of its first name.
     sets, first = np.unique(found[: len(names)], return_index=True)
-    alone = np.array([f"image {number}" for number in range(len(taxa))])
-    by_group = np.where(known, groups, alone)
-    if len(sets) < MIN_GROUPS <= len(np.unique(by_group)):
-        return by_group
     return names[first[np.searchsorted(sets, found[: len(names)])]][taxon]

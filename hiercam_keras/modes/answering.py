@@ -36,6 +36,11 @@ def rank_of(settings: Settings, network: Network, known: Collection[str]) -> str
     return network.finest
 
 
+def unnamed(count: int) -> str:
+    """For the summary of a file: how many answers name no taxon; "" for none."""
+    return f" ({count} of them without a name, unknown)" if count else ""
+
+
 def named(
     settings: Settings,
     run: Run,

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +49,15 @@ class Rule:
       source: the rule with its numbers, for tables.
       thresholds: by rank, for CALIBRATED; inf where a rank is never believed.
       images: digest of the calibration images, see `digest`; "" for none.
+      allowed_share: where the allowed taxa together have less than this probability, no
+        name is believed; 0 .. 1.
     """
 
     name: str
     source: str
     thresholds: Mapping[str, float]
     images: str = ""
+    allowed_share: float = 0.0
 
 
 FIXED = Rule(ROLL_UP, "rollup: label above 0.8, else sums of 5 above 0.65", {})
@@ -62,13 +65,22 @@ FIXED = Rule(ROLL_UP, "rollup: label above 0.8, else sums of 5 above 0.65", {})
 
 @dataclass(frozen=True)
 class Answers:
-    """Paths of N pictures with the depth (N,) down to which each is believed, and the
-    probabilities (N, labels) of the finest rank."""
+    """Answers for N pictures.
+
+    Attributes:
+      paths: their paths.
+      depth: down to which each is believed, (N,).
+      probabilities: of the finest rank, (N, labels).
+      finest: that rank.
+      allowed: probability of the allowed taxa together where it is too low for any
+        name to be believed, NaN elsewhere, (N,).
+    """
 
     paths: belief.Paths
     depth: np.ndarray
     probabilities: np.ndarray
     finest: str
+    allowed: np.ndarray
 
 
 def path_for(run: Run) -> Path:
@@ -93,8 +105,9 @@ def rule_of(run: Run, options: Any) -> Rule | None:
         raise UserError(
             f"believe.rule is {options.rule!r}, expected {' or '.join(RULES)}."
         )
+    allowed_share = allowed_share_of(options)
     if options.rule == ROLL_UP:
-        return FIXED
+        return replace(FIXED, allowed_share=allowed_share)
     path = path_for(run)
     if not path.is_file() and run.allowed_taxa is not None:
         path = run.path / BELIEF
@@ -117,8 +130,34 @@ def rule_of(run: Run, options: Any) -> Rule | None:
         for row in about["ranks"]
     }
     wanted = f"accuracy {about['accuracy']:g} at level {about['confidence_level']:g}"
-    images = about.get("images_sha256", "")
-    return Rule(CALIBRATED, f"calibrated ({wanted})", thresholds, images)
+    return Rule(
+        CALIBRATED,
+        f"calibrated ({wanted})",
+        thresholds,
+        about.get("images_sha256", ""),
+        about.get("allowed_share", allowed_share),
+    )
+
+
+def allowed_share_of(options: Any) -> float:
+    """The checked `allowed_share` of the section `believe` of a config."""
+    share = options.allowed_share
+    if not 0 <= share <= 1:
+        raise UserError(
+            f"believe.allowed_share is {share}, expected a number from 0 to 1 such as "
+            "0.5."
+        )
+    return share
+
+
+def too_little(masked: Any, allowed_share: float) -> np.ndarray:
+    """Whether the allowed taxa together have less than a share of the probability.
+
+    Args:
+      masked: probability (N,) of the other taxa.
+      allowed_share: 0 .. 1.
+    """
+    return 1 - np.asarray(masked, np.float64) < allowed_share
 
 
 def digest(example_ids: Sequence[str]) -> str:
@@ -132,11 +171,25 @@ def answers(rule: Rule, network: Network, found: Predictions) -> Answers | None:
     if finest in network.independent:
         return None
     shares = softmax(found.logits[finest].astype(np.float64))
-    return judged(rule, shares, network.taxonomy, finest)
+    return judged(rule, shares, network.taxonomy, finest, found.masked)
 
 
-def judged(rule: Rule, shares: np.ndarray, taxonomy: Taxonomy, finest: str) -> Answers:
-    """How far down answers are believed, from probabilities (N, labels) at `finest`."""
+def judged(
+    rule: Rule,
+    shares: np.ndarray,
+    taxonomy: Taxonomy,
+    finest: str,
+    masked: Any = None,
+) -> Answers:
+    """How far down answers are believed.
+
+    Args:
+      rule: of the run.
+      shares: probabilities (N, labels) at the rank `finest`, among the allowed taxa.
+      taxonomy: of the labels.
+      finest: rank of the probabilities.
+      masked: probability (N,) of taxa that are not allowed; None if all are.
+    """
     if rule.name == ROLL_UP:
         paths, depth = belief.roll_up(shares, taxonomy, finest)
     else:
@@ -144,7 +197,12 @@ def judged(rule: Rule, shares: np.ndarray, taxonomy: Taxonomy, finest: str) -> A
         # A rank with one allowed taxon is not among the paths' ranks.
         thresholds = [rule.thresholds.get(rank, np.inf) for rank in paths.ranks]
         depth = belief.believed(paths, thresholds)
-    return Answers(paths, _named(paths, depth, taxonomy), shares, finest)
+    allowed = np.full(len(shares), np.nan)
+    if masked is not None:
+        barred = too_little(masked, rule.allowed_share)
+        allowed = np.where(barred, 1 - np.asarray(masked, np.float64), np.nan)
+        depth = np.where(barred, belief.ROOT, depth)
+    return Answers(paths, _named(paths, depth, taxonomy), shares, finest, allowed)
 
 
 def _named(paths: belief.Paths, depth: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
@@ -229,13 +287,21 @@ def in_words(given: Answers, number: int, taxonomy: Taxonomy) -> str:
     """The believed answer as a short sentence: `Accipiter sp., 94 %`."""
     depth = int(given.depth[number])
     if depth == belief.ROOT:
-        return "no name is believed"
+        return "no name is believed" + why_none(given, number)
     paths = given.paths
     rank, label = paths.ranks[depth], int(paths.taxa[number, depth])
     name = taxonomy.names(rank)[label]
     if depth + 1 < len(paths.ranks):
         name = unnamed_below(name)
     return f"{name}, {paths.probabilities[number, depth]:.0%}".replace("%", " %")
+
+
+def why_none(given: Answers, number: int) -> str:
+    """Words for what the allowed taxa have, if it is why no name is believed; or ""."""
+    share = given.allowed[number]
+    if np.isnan(share):
+        return ""
+    return f", the allowed taxa have {share:.0%} together".replace("%", " %")
 
 
 def true_labels(

@@ -8,7 +8,7 @@ from hiercam_keras.cam import map_scale, targets
 from hiercam_keras.cam.base_explainer import BaseExplainer
 from hiercam_keras.metrics import belief
 from hiercam_keras.modes import belief as rules
-from hiercam_keras.report.photo_figure import Believed, Child
+from hiercam_keras.report.photo_answer import Believed, Child
 from hiercam_keras.report.style import percent
 from hiercam_keras.runs.truth import Truth
 from hiercam_keras.taxonomy.lineage import unnamed_below
@@ -31,6 +31,7 @@ def sheet(
     rule: rules.Rule,
     record: Any,
     truth: Taxonomy | Truth,
+    masked: float | None = None,
 ) -> Sheet:
     """Judges the answer for one photo, and explains the step at which belief ends.
 
@@ -42,13 +43,16 @@ def sheet(
       rule: of the run.
       record: of the photo.
       truth: gives the true labels, see `RunData.truth`.
+      masked: probability of taxa that are not allowed; None if all are.
     """
     taxonomy, finest = explain.space.taxonomy, explain.space.finest
     shares = np.asarray(result.rank_probabilities(finest), np.float64)
-    given = rules.judged(rule, shares, taxonomy, finest)
+    hidden = None if masked is None else [masked]
+    given = rules.judged(rule, shares, taxonomy, finest, hidden)
     ranks, depth = given.paths.ranks, int(given.depth[0])
     name, probability, right = "No name is believed", 1.0, None
-    note = "not even the coarsest rank is sure enough"
+    note = rules.why_none(given, 0).removeprefix(", ")
+    note = note or "not even the coarsest rank is sure enough"
     if depth != belief.ROOT:
         rank, label = ranks[depth], int(given.paths.taxa[0, depth])
         name = taxonomy.names(rank)[label]

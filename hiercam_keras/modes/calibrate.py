@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from absl import logging
+from ml_collections import ConfigDict
 
 from hiercam_keras import runtime, tables, wording, workdir
 from hiercam_keras.data import splits
@@ -17,14 +18,9 @@ from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics import belief
 from hiercam_keras.modes import belief as rules
-from hiercam_keras.modes import detected
-from hiercam_keras.modes.load import (
-    config_of,
-    find_runs,
-    load_source,
-    make_loader,
-    open_run,
-)
+from hiercam_keras.modes import copies, detected
+from hiercam_keras.modes.find_runs import find_runs
+from hiercam_keras.modes.load import config_of, load_source, make_loader, open_run
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
@@ -60,6 +56,14 @@ def run(settings: Settings) -> str:
     by_id = {record.example_id: record for record in chosen}
     asked = [by_id[example_id] for example_id in found.example_ids]
     labels = rules.true_labels(asked, truth, paths.ranks)
+    if found.masked is not None:
+        share = rules.allowed_share_of(options)
+        paths, labels, left_out = _enough_allowed(found.masked, share, paths, labels)
+        if left_out:
+            what += (
+                f", without {left_out} where the allowed taxa together have less than "
+                f"{_percent(share)}"
+            )
     _check_known(labels, what, this, network)
     thresholds = belief.calibrate(
         paths, labels, options.accuracy, options.confidence_level
@@ -71,6 +75,7 @@ def run(settings: Settings) -> str:
         "pictures": what,
         "images_sha256": rules.digest(found.example_ids),
         "network": network.finest,
+        **({} if found.masked is None else {"allowed_share": options.allowed_share}),
         "ranks": [
             {
                 "rank": rank,
@@ -121,6 +126,7 @@ def _pictures(settings: Settings, run: Run, config: Any) -> tuple[list[Record], 
         if not _kept_apart(source.records, run):
             _check_new(source.records, settings, run)
             records = [one for one in source.records if one.lineage is not None]
+            records = _without_copies(records, settings, run, config)
             images = wording.count(len(records), "image")
             return records, f"{images} of {source.root}"
     data = open_run(settings, run)  # of images that may have been moved to data_dir
@@ -146,6 +152,17 @@ def _pictures(settings: Settings, run: Run, config: Any) -> tuple[list[Record], 
     )
     records = data.records("test")
     return records, f"{wording.count(len(records), 'test image')}"
+
+
+def _enough_allowed(
+    masked: np.ndarray, share: float, paths: belief.Paths, labels: dict[str, np.ndarray]
+) -> tuple[belief.Paths, dict[str, np.ndarray], int]:
+    """Paths and true labels of the pictures that a name can be believed for, and how
+    many are left out. The promise is on the names that are given."""
+    kept = ~rules.too_little(masked, share)
+    paths = belief.Paths(paths.ranks, paths.taxa[kept], paths.probabilities[kept])
+    labels = {rank: found[kept] for rank, found in labels.items()}
+    return paths, labels, int((~kept).sum())
 
 
 def _check_known(
@@ -185,6 +202,38 @@ def _check_new(records: Sequence[Record], settings: Settings, run: Run) -> None:
             f"were used by the training of {run.path}. Name images that it has not "
             "seen, or leave --data_dir out."
         )
+
+
+def _without_copies(
+    records: list[Record], settings: Settings, run: Run, config: Any
+) -> list[Record]:
+    """The images without exact copies of the training's, which are compared where they
+    still are."""
+    whole = ConfigDict(config.to_dict())
+    if "detections" in whole:
+        whole.detections.file = ""
+    try:
+        source = load_source(whole, run.data_dir)
+    except UserError as error:
+        logging.warning(
+            "copies of the training's images under other names cannot be found: %s",
+            error,
+        )
+        return records
+    split = splits.load(run.path / "split")
+    used = {*split.train, *split.val}
+    used |= {name.rpartition("#")[0] for name in used}  # of a run on crops
+    training = [one for one in source.records if one.example_id in used]
+    kept, said = copies.without_those_of(records, training)
+    if said:
+        logging.warning("%s", said)
+    if not kept:
+        raise UserError(
+            f"all of {wording.count(len(records), 'image')} in {settings.data_dir} are "
+            f"copies of images that the training of {run.path} used. Name images that "
+            "it has not seen, or leave --data_dir out."
+        )
+    return kept
 
 
 def one_of_each_group(records: Sequence[Record], seed: int) -> list[Record]:

@@ -23,10 +23,11 @@ from hiercam_keras.modes import (
     search,
     whole_pictures,
 )
-from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
+from hiercam_keras.modes.find_runs import find_runs
+from hiercam_keras.modes.load import RunData, config_of, open_run
 from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.report import overlay, photo_figure, style, whole
+from hiercam_keras.report import overlay, photo_answer, photo_figure, style, whole
 from hiercam_keras.report.schema import ONLY_CHILD
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
@@ -130,7 +131,7 @@ def _explain_photos(
                     picture=None
                     if record.crop is None
                     else whole_pictures.of(record, batch.geometry[number]),
-                    remark=_masked_remark(masked.get(record.example_id)),
+                    masked=masked.get(record.example_id),
                 )
                 lines.append(text)
     return "\n\n".join(lines)
@@ -205,7 +206,7 @@ def explain_photo(
     scale: str = map_scale.MAP,
     picture: whole.Picture | None = None,
     rule: belief.Rule | None = None,
-    remark: str = "",
+    masked: float | None = None,
 ) -> str:
     """Writes the figure of one photo and returns the predicted lineage as text.
 
@@ -221,7 +222,7 @@ def explain_photo(
       scale: of the heat of a row of the figure, see `map_scale.show_row`.
       picture: the whole picture of a crop; None where the image is all of it.
       rule: how far down an answer is believed; None to show the finest answer.
-      remark: a sentence on the answer, for the figure and the text.
+      masked: probability of taxa that are not allowed; None if all are.
     """
     space = explain.space
     taxonomy = space.taxonomy
@@ -248,27 +249,28 @@ def explain_photo(
     believed = None
     if rule is not None and steps:
         believed = belief_sheet.sheet(
-            explain, image, result, method, rule, record, truth
+            explain, image, result, method, rule, record, truth, masked
         )
         rows.append(["believed", believed.name, believed.probability, ""])
+    remark = _masked_remark(masked)
     photo_figure.save_single(
         path,
         image,
         answers,
-        contrast=photo_figure.Contrast(
+        contrast=photo_answer.Contrast(
             *second,
             others[0].heat[0],
             bool(result.degenerate[0, last]),
             others[0].remarks[0],
         ),
         title=Path(record.example_id).name,
-        scales=photo_figure.RowScales(own.top, chosen.top),
+        scales=photo_answer.RowScales(own.top, chosen.top),
         whole=picture,
         believed=believed and believed.shown,
         remark=remark,
     )
     text = tables.format_table(("rank", "predicted", "probability", "true"), rows)
-    text = "\n".join(filter(None, (text, remark, photo_figure.disagreement(answers))))
+    text = "\n".join(filter(None, (text, remark, photo_answer.disagreement(answers))))
     if asked:
         name = taxonomy.names(asked[0])[asked[1]]
         file = file_names.flat_name(record.example_id, ".png", taxon=name)
@@ -293,7 +295,7 @@ def _answers(
     steps: map_scale.ShownRow,
     record: Any,
     truth: Taxonomy | Truth,
-) -> list[photo_figure.RankAnswer]:
+) -> list[photo_answer.RankAnswer]:
     """One answer for each map of `own`, with its parent if that is another answer."""
     answers = [
         _answer(explain, result, own, steps, record, truth, k)
@@ -316,13 +318,13 @@ def _answer(
     record: Any,
     truth: Taxonomy | Truth,
     k: int,
-) -> photo_figure.RankAnswer:
+) -> photo_answer.RankAnswer:
     """The answer at rank `k`, with its maps; `steps` is empty if there are none."""
     rank, step = result.ranks[k], k + len(own.heat)
     names = explain.space.taxonomy.names(rank)
     probability = result.rank_probabilities(rank)[0]
     order = np.argsort(-probability, kind="stable")
-    found = photo_figure.RankAnswer(
+    found = photo_answer.RankAnswer(
         rank=rank,
         name=names[order[0]],
         probability=float(probability[order[0]]),

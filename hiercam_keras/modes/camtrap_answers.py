@@ -75,8 +75,9 @@ class Answers:
         kept = camtrap_dp_writer.write(
             path, package, predictions, classifier, datetime.now(UTC)
         )
+        unnamed = answering.unnamed(len(names) - sum(map(bool, names)))
         return (
-            f"{wording.count(len(predictions), 'observation')} at {rank} by "
+            f"{wording.count(len(predictions), 'observation')} at {rank}{unnamed} by "
             f"{classifier!r} added to the {kept} of {package.place.path}: {path}"
         )
 

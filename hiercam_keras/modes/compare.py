@@ -21,7 +21,8 @@ from hiercam_keras.metrics.coherence import COHERENT, INCOHERENT
 from hiercam_keras.modes import belief, compare_page, faithful, overlays
 from hiercam_keras.modes.comparison import differences, measure, questions
 from hiercam_keras.modes.comparison.columns import Column
-from hiercam_keras.modes.load import RunData, allow, find_runs, open_run
+from hiercam_keras.modes.find_runs import allow, find_runs
+from hiercam_keras.modes.load import RunData, open_run
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report.schema import NO_HEATMAP
 from hiercam_keras.runs import run_folder
@@ -126,7 +127,10 @@ def rank_order(several: Sequence[Sequence[str]]) -> tuple[str, ...]:
 def _find(settings: Settings) -> list[tuple[Run, str]]:
     """(run, rank) of each model that is compared."""
     if settings.runs:
-        runs = allow(settings, [run_folder.read_finished(one) for one in settings.runs])
+        runs = allow(
+            settings.allowed_taxa,
+            [run_folder.read_finished(one) for one in settings.runs],
+        )
         pairs = [(run, rank) for run in runs for rank in run.ranks]
         if len(pairs) < 2:
             raise UserError(

@@ -18,6 +18,7 @@ from hiercam_keras.modes import (
     compare_lifts,
     compare_steps,
     compare_tables,
+    whole_pictures,
 )
 from hiercam_keras.modes.comparison.columns import Column
 from hiercam_keras.modes.comparison.measure import Compared, right_or_none
@@ -248,6 +249,7 @@ def _pictures(
                 steps=chosen,
                 steps_top=top,
                 credit=credits.get(record.example_id, ""),
+                whole=whole_pictures.located(record, batch.geometry[row]),
             )
 
 

@@ -74,6 +74,39 @@ def warn(records: Sequence[Record], split: splits.Split) -> None:
             logging.warning("%s. --mode=prepare lists all copies", line)
 
 
+def without_those_of(
+    records: Sequence[Record], used: Sequence[Record]
+) -> tuple[list[Record], str]:
+    """Records without exact copies of images that were used, and a sentence on them.
+
+    Near copies, which may be of the same burst or of the same camera, are kept and
+    logged.
+
+    Args:
+      records: of new images.
+      used: of the images of a training.
+    """
+    exact, near = duplicates.copies_of(records, used)
+    if near:
+        logging.warning(
+            "%s like one of the training (near copies), the first is %s like %s. Leave "
+            "out what are the same photographs in another size or quality",
+            _images(len(near), "looks", "look"),
+            near[0].record.example_id,
+            near[0].of.example_id,
+        )
+    if not exact:
+        return list(records), ""
+    left_out = {one.record.example_id for one in exact}
+    first = exact[0]
+    said = (
+        f"{_images(len(exact), 'was', 'were')} left out that have the pixels of images "
+        f"of the training under another name, the first is {first.record.example_id}, "
+        f"a copy of {first.of.example_id}"
+    )
+    return [one for one in records if one.example_id not in left_out], said
+
+
 def _row(kind: str, record: Record, of: Record, bits: int) -> list:
     return [
         *(kind, record.example_id, _taxon(record), record.split or ""),

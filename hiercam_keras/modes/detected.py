@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from hiercam_keras.modes.settings import DETECTIONS, Settings
 HEADER = (
     *("x0", "y0", "x1", "y1", "detection_confidence"),
     *("crop_x0", "crop_y0", "crop_x1", "crop_y1"),
+    "box_seen",  # share of the box that the network sees, see `crops.box_seen`
 )
 
 
@@ -41,7 +42,7 @@ def read(config: Any) -> DetectionFile | None:
 
 
 def of_source(source: Any, config: Any, found: DetectionFile | None) -> Any:
-    """A `data.sources.Source` whose records are crops; unchanged without detections.
+    """A `data.sources.Source` of records of crops; unchanged without detections.
 
     Args:
       source: of whole pictures.
@@ -60,8 +61,32 @@ def of_source(source: Any, config: Any, found: DetectionFile | None) -> Any:
         if (picture := picture_of(record)) in source.stated
     }
     return dataclasses.replace(
-        source, records=tuple(records), stated=credits, cropped=said
+        source,
+        records=tuple(records),
+        stated=credits,
+        cropped=said,
+        detections=found.digest,
     )
+
+
+def warn_of_changes(source: Any, config: Any, record: Mapping[str, Any]) -> None:
+    """Logs where the file of detections is that of the training, with other boxes.
+
+    Args:
+      source: of crops.
+      config: of the run, with what the command line changes.
+      record: of the run.
+    """
+    before = record.get("detections_sha256")
+    trained = (record["config"].get("detections") or {}).get("file", "")
+    if not before or not source.detections or config.detections.file != trained:
+        return
+    if source.detections != before:
+        logging.warning(
+            "%s has other photographs or boxes than at the training, so crops may be "
+            "other ones. Results are of the file as it is now",
+            trained,
+        )
 
 
 def load_photos(settings: Settings, config: Any) -> list[Record]:
@@ -125,12 +150,14 @@ def with_boxes(
 
 
 def _cells(record: Record) -> list[float | None]:
-    """Values of `HEADER`, in pixels of the whole picture; None where it is no crop."""
+    """Values of `HEADER`, None where it is no crop; places are pixels of the whole
+    picture."""
     if record.detection is None:
         return [None] * len(HEADER)
     box = record.detection.box_in(record.width, record.height)
     confidence = record.detection.confidence
-    return [*(round(value, 2) for value in box), confidence, *record.crop]
+    seen = round(crops.box_seen(record), 3)
+    return [*(round(value, 2) for value in box), confidence, *record.crop, seen]
 
 
 def check_whole(config: Any) -> None:

@@ -17,7 +17,8 @@ from hiercam_keras.modes import (
     eval_hierarchy,
     predict,
 )
-from hiercam_keras.modes.load import RunData, find_runs, open_run
+from hiercam_keras.modes.find_runs import find_runs
+from hiercam_keras.modes.load import RunData, open_run
 from hiercam_keras.modes.multi_rank import write_paths
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import confusion

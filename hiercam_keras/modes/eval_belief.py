@@ -4,6 +4,7 @@ The rule of the run is set next to the fixed rule of SpeciesNet and to answers a
 rank for all images.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,13 @@ def write(
     """
     taxonomy, finest = network.taxonomy, network.finest
     given = rules.answers(rule, network, found)
-    fixed = rules.answers(rules.FIXED, network, found)
+    same_share = dataclasses.replace(rules.FIXED, allowed_share=rule.allowed_share)
+    fixed = rules.answers(same_share, network, found)
     paths = belief.paths(given.probabilities, taxonomy, finest)
     top = []
     for at, rank in enumerate(paths.ranks):
         depth = np.full(len(given.depth), at)
-        answers = rules.Answers(paths, depth, given.probabilities, finest)
+        answers = dataclasses.replace(given, paths=paths, depth=depth)
         top.append((f"{TOP_1} {rank}", answers))
     compared = [(rule.name, given), (rules.ROLL_UP, fixed), *top]
     if rule.name == rules.ROLL_UP:

@@ -25,7 +25,7 @@ def lines(records: Sequence[Record], config: Any) -> list[str]:
 
     Args:
       records: of the source.
-      config: the experiment's, whose split is described.
+      config: of the experiment; its split is described.
     """
     if not splitting.is_grouped(records, config):
         return _bursts(records, config)

@@ -17,8 +17,9 @@ from hiercam_keras.evaluation.question import PREDICTED, TRUE
 from hiercam_keras.metrics.resampling import MIN_GROUPS
 from hiercam_keras.modes import guide_evidence, guide_view, part_naming
 from hiercam_keras.modes.compare_steps import choices
+from hiercam_keras.modes.find_runs import find_runs
 from hiercam_keras.modes.guide_pages import Pages
-from hiercam_keras.modes.load import RunData, find_runs, open_run
+from hiercam_keras.modes.load import RunData, open_run
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import guide as report
 from hiercam_keras.report.guide_schema import Guide

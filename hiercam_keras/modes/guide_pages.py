@@ -1,6 +1,7 @@
 """Builds the pages of the field guide from the evidence, one taxon at a time."""
 
 import collections
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from hiercam_keras.cam import map_scale
 from hiercam_keras.data import decode, geometry
 from hiercam_keras.metrics.classification import wilson_interval
-from hiercam_keras.modes import part_naming
+from hiercam_keras.modes import part_naming, whole_pictures
 from hiercam_keras.modes.guide_evidence import Evidence
 from hiercam_keras.report.guide import rank_slug
 from hiercam_keras.report.guide_schema import Part, Patch, Share, Sibling, TaxonPage
@@ -36,6 +37,7 @@ class Pages:
         self._credits = credits
         self._config = config
         self._scale = map_scale.check_scale(scale)
+        self._whole = functools.lru_cache(maxsize=64)(self._located)
         self._read: collections.OrderedDict[int, Image.Image] = (
             collections.OrderedDict()
         )
@@ -210,7 +212,14 @@ class Pages:
             box=tuple(float(value) for value in box),
             sure=float(self.evidence.sure(rank)[row]),
             credit=self._credits.get(record.example_id, ""),
+            whole=self._whole(row),
         )
+
+    def _located(self, row: int) -> np.ndarray | None:
+        """The whole picture of a crop; None where the record is no crop."""
+        record = self.evidence.records[row]
+        entry = self.evidence.maps.get(record.example_id)
+        return whole_pictures.located(record, entry.geometry)
 
     def _image(self, row: int) -> Image.Image:
         """The picture, or the part of it that the record is, at a lower resolution."""

@@ -1,9 +1,9 @@
-"""What several modes begin with: the data of a config, and the runs asked for."""
+"""What several modes begin with: the images of a config, and those of a run."""
 
 import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +19,11 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.modes import detected, imported, unseen
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.progress import progress
-from hiercam_keras.runs import run_folder
 from hiercam_keras.runs import truth as truths
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.runs.truth import Trained, Truth
-from hiercam_keras.taxonomy import allowed, homonyms
-from hiercam_keras.taxonomy.ranks import check_rank
+from hiercam_keras.taxonomy import homonyms
 from hiercam_keras.taxonomy.tree import Taxonomy
-
-
-def data_name(settings: Settings) -> str | None:
-    """Name of the data set that the command line asks for, None if it names none."""
-    if settings.data_dir:
-        return sources.data_name(settings.data_dir)
-    named = settings.chosen_config or "name" in settings.overrides
-    return settings.config.name if named else None
 
 
 def load_source(config: Any, data_dir: str | None, unlabelled: bool = False) -> Any:
@@ -63,94 +53,6 @@ def taxonomy_of(source: Any, config: Any) -> Taxonomy:
     if report:
         logging.warning("%s", report)
     return taxonomy
-
-
-def find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run]:
-    """Finds finished runs; --workdir names one, else they are below config.runs_dir.
-
-    Where no run was trained in --data_dir, the images of a run may have moved there.
-
-    Raises:
-      UserError: there is no such run, or that of --workdir knows none so fine a rank.
-    """
-    return allow(settings, _find_runs(settings, wanted))
-
-
-def allow(settings: Settings, runs: Sequence[Run]) -> list[Run]:
-    """The runs, with answers of --allowed_taxa alone where it is given."""
-    if settings.allowed_taxa is None:
-        return list(runs)
-    allowed_taxa = allowed.read(settings.allowed_taxa)
-    for run in {run.path: run for run in runs}.values():
-        whole = run.whole_taxonomy()
-        restriction = allowed_taxa.of(whole)
-        restriction.check(max(run.ranks, key=whole.ranks.index))
-        some = restriction.taxonomy
-        logging.info(
-            "--allowed_taxa=%s: %d of %s of %s may be answered",
-            allowed_taxa.source,
-            some.num_labels(some.finest),
-            wording.count(whole.num_labels(whole.finest), whole.finest),
-            run.path,
-        )
-    return [replace(run, allowed_taxa=allowed_taxa) for run in runs]
-
-
-def _find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run]:
-    if settings.workdir:
-        run = run_folder.read_finished(settings.workdir)
-        if settings.chosen_rank:
-            ranks = [rank for ranks in wanted for rank in ranks]
-            _check_answers(run, [rank for rank in ranks if rank != run_folder.ALL])
-        return [run for _ in wanted]
-    config = settings.config
-    name = data_name(settings)
-    present = run_folder.list_runs(config.runs_dir)
-    if any(run.imported and run.data_name == config.name for run in present):
-        name = config.name
-    if settings.data_dir and name not in {run.data_name for run in present}:
-        name = None
-    runs = [run for run in present if name in (None, run.data_name)]
-    wanted = _of_one_rank(settings, wanted, runs)
-    return run_folder.find(config.runs_dir, wanted, config.seed, name)
-
-
-def _of_one_rank(
-    settings: Settings, wanted: Sequence[tuple[str, ...]], runs: Sequence[Run]
-) -> Sequence[tuple[str, ...]]:
-    """The runs that are wanted, where the data have ranks; else their only rank.
-
-    Raises:
-      UserError: the data of all runs have one rank, and another one is asked for.
-    """
-    asked = {rank for ranks in wanted for rank in ranks}
-    if not runs or any(asked & set(run.ranks) for run in runs):
-        return wanted
-    known = {run.taxonomy().ranks for run in runs}
-    if len(known) > 1 or len(rank := next(iter(known))) > 1:
-        return wanted
-    if not settings.chosen_rank and list(wanted) == [settings.rank]:
-        logging.info("the data have one rank, which is used: --rank=%s", *rank)
-        return [rank]
-    use = f"Use --rank={rank[0]}"
-    if len(wanted) > 1:
-        use = "Two runs of one rank are compared with --runs=FOLDER,FOLDER"
-    raise UserError(
-        f"the data of {runs[0].path} have one rank, {rank[0]}, and none called "
-        f"{', '.join(sorted(asked))}. {use}; for several ranks train on "
-        "data with lineages (--config.data.lineages=taxa.csv for class folders)."
-    )
-
-
-def _check_answers(run: Run, ranks: Sequence[str]) -> None:
-    known = run.taxonomy().ranks
-    finest = max(known.index(rank) for rank in run.ranks)
-    for rank in ranks:
-        if known.index(check_rank(rank, known)) > finest:
-            raise UserError(
-                f"{run.path} {run.heads} and cannot answer "
-                f"for {rank!r}. It can for {', '.join(known[: finest + 1])}."
-            )
 
 
 @dataclass(frozen=True)
@@ -388,6 +290,7 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
         split = imported.split_of(settings, config, source.records)
         return RunData(run, config, run.taxonomy(), source, split)
     source = _load_images(settings.data_dir, run, config)
+    detected.warn_of_changes(source, config, run.record)
     split = detected.split_of(splits.load(run.path / "split"), source.records)
     new = split.unknown(source.records)
     if new:

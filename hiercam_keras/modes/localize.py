@@ -21,7 +21,8 @@ from hiercam_keras.evaluation import ground_truth
 from hiercam_keras.evaluation.ground_truth import Marked
 from hiercam_keras.evaluation.localization import Scored, score_store
 from hiercam_keras.modes import detected, localize_coco, localize_tables
-from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
+from hiercam_keras.modes.find_runs import find_runs
+from hiercam_keras.modes.load import RunData, config_of, open_run
 from hiercam_keras.modes.localize_question import folder_of, in_words, target_name
 from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.settings import Settings

@@ -37,7 +37,8 @@ SHARES = ("energy_in_box", "box_area", "energy_in_mask", "mask_area")
 def figures(
     scored: Scored, chosen: Scored | None, resamples: int, seed: int
 ) -> list[list[Any]]:
-    """Rows of HEADER, with shares in 0..1 and intervals over resampled taxa.
+    """Rows of HEADER, with shares in 0..1 and intervals over resampled taxa; those that
+    share a group of images are resampled together.
 
     Args:
       scored: of the reported split.
@@ -57,14 +58,14 @@ def figures(
                 given = [picks, _thresholds(source.control, version)]
                 if rule == "oracle":
                     given = [None, None]
-                found = _accuracy(tally.boxes, given[0], version, options)
-                other, _, _ = _accuracy(control.boxes, given[1], version, None)
+                found = _accuracy(tally.boxes, given[0], version, scored.sets, options)
+                other, _, _ = _accuracy(control.boxes, given[1], version, None, None)
                 shown = " ".join(f"{pick:.3f}" for pick in picks)
                 count = int(tally.boxes.images.sum())
                 row = [f"{name} ({rule} threshold)", shown, *found, other, None, count]
                 rows.append(row)
     for kind, name in (("mask", "PxAP"), ("box", "BoxPxAP")):
-        row = _pxap(tally, control, kind, options)
+        row = _pxap(tally, control, kind, scored.sets, options)
         if row:
             rows.append([name, "", *row])
     groups = tally.column("group")
@@ -79,7 +80,7 @@ def figures(
         if not known.any():
             continue
         mean = resampling.share if field == "pointing" else resampling.mean
-        found = mean(values, groups, **options)
+        found = mean(values, scored.clusters, **options)
         other = float(np.nanmean(control.column(field)))
         level = float(np.nanmean(tally.column(chance))) if chance else None
         rows.append(
@@ -198,7 +199,7 @@ def _thresholds(tally: Tally, version: int) -> tuple[float, ...]:
     return tally.boxes.max_box_acc_v2()[1]
 
 
-def _accuracy(boxes, picks, version, options):
+def _accuracy(boxes, picks, version, sets, options):
     """Value and interval of MaxBoxAcc or V2 at thresholds; None: at the best ones,
     which are selected again on each resample, as on the sample."""
     ious = (IOU,) if version == 1 else IOU_THRESHOLDS
@@ -208,12 +209,12 @@ def _accuracy(boxes, picks, version, options):
     table = boxes.columns(version == 2, ious)[kept]
     if options is None:
         return float(figure(table.sum(0)[None])[0]), None, None
-    taxa, images = np.arange(len(table)), boxes.images[kept]
-    found = resampling.of_sums(table, taxa, figure, weights=images, **options)
+    images = boxes.images[kept]
+    found = resampling.of_sums(table, sets[kept], figure, weights=images, **options)
     return found.value, found.low, found.high
 
 
-def _pxap(tally, control, kind, options):
+def _pxap(tally, control, kind, sets, options):
     """Value, interval, control, prevalence and images; None without such truth."""
     counts = tally.pixels[kind]
     if not counts.inside.sum():
@@ -221,7 +222,7 @@ def _pxap(tally, control, kind, options):
     kept = counts.columns().any(axis=1)
     found = resampling.of_sums(
         counts.columns()[kept],
-        np.arange(kept.sum()),
+        sets[kept],
         pxap_of,
         weights=counts.inside[kept].sum(axis=1),
         **options,

@@ -69,9 +69,10 @@ class Answers:
         document = _classified(self._config, place, answers, info)
         path = Path(self._settings.out or self._run.results / "predict/detections.json")
         workdir.write_json(path, document)
+        unnamed = answering.unnamed(sum(not taxon for taxon in answers.values()))
         return (
             f"{wording.count(len(answers), 'detection')} of {place} classified at "
-            f"{rank} by {classifier!r}: {path}"
+            f"{rank}{unnamed} by {classifier!r}: {path}"
         )
 
     def _taxa(self, found: Predictions, network: Network) -> tuple[str, list[Answer]]:

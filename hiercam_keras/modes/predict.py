@@ -6,6 +6,7 @@ the observations of the package, see `camtrap_answers`, and megadetector into th
 of --detections, see `megadetector_answers`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,8 @@ from hiercam_keras.modes import (
     imported,
     megadetector_answers,
 )
-from hiercam_keras.modes.load import (
-    config_of,
-    find_runs,
-    load_source,
-    open_run,
-    with_fields,
-)
+from hiercam_keras.modes.find_runs import find_runs
+from hiercam_keras.modes.load import config_of, load_source, open_run, with_fields
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
@@ -83,7 +79,8 @@ def run(settings: Settings) -> str:
         header = (*HEADER, MASKED)
         masked = dict(zip(found.example_ids, found.masked.tolist(), strict=True))
         rows = [[*row, masked[row[0]]] for row in rows]
-    tables.write_csv(path, *detected.with_boxes(header, rows, records))
+    header, rows = detected.with_boxes(header, rows, records)
+    tables.write_csv(path, *_with_groups(header, rows, records))
     rule = belief.rule_of(this, config.believe)
     given = None if rule is None else belief.answers(rule, network, found)
     if given is not None:
@@ -119,7 +116,7 @@ def _of_tables(
 
 
 def photo_loader(records: list[Record], config: Any) -> loader.Loader:
-    """Batches of photographs whose lineage need not be known."""
+    """Batches of photographs with lineages that need not be known."""
     size = min(config.data.batch_size, len(records))
     data = with_fields(config.data, batch_size=size, cache_mb=0, disk_cache="")
     return loader.make_loader(records, {}, data, seed=config.seed)
@@ -141,6 +138,16 @@ def prediction_rows(
                 rows.append([example_id, rank, place, names[label], lineage, share])
     order = {example_id: i for i, example_id in enumerate(found.example_ids)}
     return sorted(rows, key=lambda row: order[row[0]])
+
+
+def _with_groups(
+    header: tuple[str, ...], rows: list[Any], records: Sequence[Record]
+) -> tuple[tuple[str, ...], list[Any]]:
+    """Header and rows with the group of each image, where any is in one."""
+    groups = {one.example_id: one.group or "" for one in records}
+    if not any(groups.values()):
+        return header, rows
+    return (*header, "group"), [[*row, groups[row[0]]] for row in rows]
 
 
 def _brief(rows: list[list[Any]]) -> list[list[Any]]:

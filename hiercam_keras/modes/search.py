@@ -21,7 +21,8 @@ from hiercam_keras.evaluation import ranking, table
 from hiercam_keras.evaluation.question import PREDICTED, Question
 from hiercam_keras.evaluation.ranking import Ranking
 from hiercam_keras.modes import faithful, sanity, search_tables
-from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
+from hiercam_keras.modes.find_runs import find_runs
+from hiercam_keras.modes.load import RunData, config_of, open_run
 from hiercam_keras.modes.localize_question import target_name
 from hiercam_keras.modes.make_maps import question_of
 from hiercam_keras.modes.search_measure import (

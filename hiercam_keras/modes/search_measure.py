@@ -280,8 +280,8 @@ class _Asked:
         truth, size = self._data.truth, min(config.cam.batch_size, len(records))
         with make_loader(records, truth, config, batch_size=size, once=True) as loader:
             for chunks in streamed(
-                self._explain, loader, records, asks, self._methods, numbers,
-                name="maps",
+                functools.partial(self._explain.explain_many, methods=self._methods),
+                loader, records, asks, numbers, name="maps",
             ):  # fmt: skip
                 for key in chunks.keys() & self._by_key.keys():
                     one, answer = self._by_key[key], chunks[key].answers[_ASKED]

@@ -129,7 +129,9 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     if before and settings.overwrite and multihost.is_primary():
         # Only now, when nothing more can be wrong with the flags.
         run_folder.clear(folder)
-    this = _open(folder, settings, name, taxonomy, split, batch_size, weights)
+    made = {"batch_size": batch_size, "weights": weights}
+    made |= {"detections_sha256": source.detections} if source.detections else {}
+    this = _open(folder, settings, name, taxonomy, split, made)
     if multihost.is_primary():
         group_report.save(spread, folder / "split")
         run_folder.keep_left_out(folder, source.report.left_out)
@@ -325,10 +327,13 @@ def _open(
     name: str,
     taxonomy: Taxonomy,
     split: splits.Split,
-    batch_size: int,
-    weights: str,
+    made: Mapping[str, Any],
 ) -> Run:
-    """A new run folder, or the resumed one."""
+    """A new run folder, or the resumed one.
+
+    `made` is what the training chose: the batch size that the devices make of
+    data.batch_size, the weights of model.weights=auto, the digest of detections.
+    """
     if settings.resume and (folder / "config.json").exists():
         return _go_on(run_folder.read(folder), settings.config.train.epochs)
     split.save(folder / "split")
@@ -337,8 +342,7 @@ def _open(
         "ranks": list(settings.rank),
         "data_name": name,
         "data_dir": data_dir,
-        "batch_size": batch_size,  # what the devices made of data.batch_size
-        "weights": weights,  # what was chosen for model.weights=auto
+        **made,
         "config": of_training(settings.config.to_dict()),
         "overrides": as_json(dict(settings.overrides)),
         "versions": runtime.versions(),

@@ -25,6 +25,7 @@ _RUN = (
     "model.modules",
 )
 _MAPS = ("cam.method", "cam.layer", "cam.batch_size", "cam.score")
+_BELIEF = ("believe.rule", "believe.allowed_share")
 # Fields of `data` that count at the training alone.
 _TRAINING_ONLY = (
     "data.image_size",
@@ -139,19 +140,19 @@ USAGE = {
     ),
     "eval": _of_run(
         _ALLOW | {"detections", "multihost"},
-        ("believe.rule",),
+        _BELIEF,
         batch=True,
         after_stop="The tables may be incomplete: run the same command again.",
     ),
     "predict": _of_run(
         _ALLOW | {"detections", "image", "top_k", "multihost"},
-        ("predict", "believe.rule"),
+        ("predict", *_BELIEF),
         batch=True,
         after_stop="No prediction is kept: run the same command again.",
     ),
     "calibrate": _of_run(
         _ALLOW | {"detections"},
-        ("believe.accuracy", "believe.confidence_level"),
+        ("believe.accuracy", "believe.confidence_level", "believe.allowed_share"),
         batch=True,
         out=False,  # thresholds are the run's
         after_stop="No thresholds are kept: run the same command again.",
@@ -163,13 +164,13 @@ USAGE = {
         | {"multihost"},
         (
             *("cam", "coherence", "faithfulness", "sanity", "report", "search"),
-            "believe.rule",
+            *_BELIEF,
         ),
     ),
     "localize": _of_run(_ASK | _ALLOW, (*_MAPS, "localize")),
     "compare": _of_run(
         {"detections", "ranks", "runs", "method", "allowed_taxa"},
-        (*_MAPS, "compare", "faithfulness", "coherence", "report", "believe.rule"),
+        (*_MAPS, "compare", "faithfulness", "coherence", "report", *_BELIEF),
     ),
     "guide": _of_run(
         _ASK | _ALLOW | {"detections"}, (*_MAPS, "guide", "report"), batch=True

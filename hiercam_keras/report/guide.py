@@ -153,10 +153,16 @@ class _Images:
         if heat not in self._written:
             size = html.fitted(patch.picture.shape[:2], _HEAT_SIDE)
             self._put(heat, encode(heat_layer(patch.heatmap, size), "png"))
+        whole = ""
+        if patch.whole is not None:
+            whole = self._write(
+                f"{name}_whole.jpg", patch.whole, max(patch.whole.shape)
+            )
         x0, y0, x1, y1 = (round(100 * value, 2) for value in patch.box)
         return {
             "crop": crop,
             "picture": picture,
+            "whole": whole,
             "heat": heat,
             "name": patch.name,
             "sure": style.percent(patch.sure),

@@ -36,6 +36,8 @@ class Patch:
       credit: author and licence of the photograph, "" if unknown.
       remark: on the map, "" for none (weak among the patches of the taxon, nearly
         constant).
+      whole: uint8 (H, W, 3), the whole photograph with the place of a crop; None where
+        the picture is no crop.
     """
 
     example_id: str
@@ -47,6 +49,7 @@ class Patch:
     sure: float
     credit: str = ""
     remark: str = ""
+    whole: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -170,6 +170,9 @@ def _picture(
     }
     if picture.credit:
         entry["credit"] = picture.credit
+    if picture.whole is not None:
+        whole = encode(Image.fromarray(picture.whole), "jpg", quality=85)
+        entry["whole"] = place(f"{name}_whole.jpg", whole)
     return entry
 
 

@@ -144,6 +144,8 @@ class Picture:
       steps: of the finest model, coarse to fine; empty if not computed.
       credit: author and licence of the picture.
       steps_top: value of the hottest color of the steps; None if each has its own.
+      whole: uint8 (H, W, 3), the whole photograph with the place of a crop; None where
+        the image is all of it.
     """
 
     example_id: str
@@ -158,6 +160,7 @@ class Picture:
     steps: tuple[Step, ...] = ()
     credit: str = ""
     steps_top: float | None = None
+    whole: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,6 +85,19 @@ def draw(
     return _framed(drawn, picture.box)
 
 
+def located(picture: Picture) -> np.ndarray:
+    """The whole picture with the box as a frame, gray where a network did not see it.
+
+    Returns:
+      uint8 (H, W, 3).
+    """
+    size = picture.image.shape[:2]
+    inside = project(np.ones((1, 1)), picture.window, size)[..., None] > 0
+    gray = desaturate(picture.image, 0.0)
+    drawn = np.where(inside, picture.image, gray).astype(np.uint8)
+    return _framed(drawn, picture.box)
+
+
 def padded(image: np.ndarray) -> np.ndarray:
     """A picture in the middle of a white square: uint8 (S, S, 3)."""
     height, width = image.shape[:2]

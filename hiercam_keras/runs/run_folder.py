@@ -103,7 +103,7 @@ class Run:
         """The folder of results: `path`, or one below it for allowed taxa."""
         if self.allowed_taxa is None:
             return self.path
-        name = file_names.file_name(f"{_ALLOWED}{self.allowed_taxa.source}")
+        name = file_names.file_name(f"{_ALLOWED}{self.allowed_taxa.name}")
         return self.path / name
 
     def taxonomy(self) -> Taxonomy:

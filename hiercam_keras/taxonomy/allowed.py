@@ -4,6 +4,7 @@ Labels outside are left out of the softmax, so marginals, steps, paths and maps 
 those of a network whose head lacks them.
 """
 
+import hashlib
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -30,10 +31,21 @@ class AllowedTaxa:
     Attributes:
       source: name of the list in messages: a path, or the names themselves.
       taxa: names, or lineages down to the rank of the taxon.
+      table: the file that they are from; None for names.
     """
 
     source: str
     taxa: tuple[str | Lineage, ...]
+    table: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """A name for files: the names, or that of the table with a digest of its taxa,
+        which does not depend on the table's place."""
+        if self.table is None:
+            return self.source
+        taxa = "\n".join("/".join(getattr(one, "taxa", [one])) for one in self.taxa)
+        return f"{self.table.stem}-{hashlib.sha256(taxa.encode()).hexdigest()[:6]}"
 
     def of(self, taxonomy: Taxonomy, quiet: bool = False) -> "Restriction":
         """The restriction of a taxonomy.
@@ -129,9 +141,14 @@ def read(asked: "str | os.PathLike | Sequence[str | Lineage] | AllowedTaxa"):
         return asked
     if isinstance(asked, (str, os.PathLike)):
         path = Path(asked)
+        if path.is_dir():
+            raise UserError(
+                f"--allowed_taxa={asked} is a folder. Expected names with commas "
+                "between them, or the path of a table with one taxon a row."
+            )
         if path.suffix.lower() in (".csv", ".tsv", ".txt") or path.is_file():
             taxa = dict.fromkeys(lineage for lineage, _ in read_taxa(path))
-            return AllowedTaxa(str(asked), tuple(taxa))
+            return AllowedTaxa(str(asked), tuple(taxa), path)
         asked = str(asked).split(",")
     listed = isinstance(asked, Collection)
     if not listed or not all(isinstance(one, str | Lineage) for one in asked):

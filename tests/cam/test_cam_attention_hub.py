@@ -196,6 +196,26 @@ def test_maps_are_their_formulas_in_float64(case):
                     np.testing.assert_allclose(ours, expected, atol=2e-4 * scale)
 
 
+def test_allowed_taxa_leave_columns_out():
+    """The contrast of two taxa is that of all taxa, as the third has no part in it."""
+    model, images = built("vit"), pictures("vit", 3)
+    allowed = [TREE.lineages[0], TREE.lineages[2]]
+    methods = ["legrad", "gradient_x_attention", "gradcam"]
+    maps = []
+    for some, against in ((None, 2), (allowed, 1)):
+        explain = cam.Explainer(model, taxonomy=TREE, allowed_taxa=some)
+        asked = [targets.contrast(taxon=0, against=against)]
+        maps.append(explain.explain_many(images, asked, methods))
+    for key, found in maps[1].items():
+        whole = maps[0][key].cams
+        scale = np.abs(whole).max()
+        np.testing.assert_allclose(found.cams, whole, atol=1e-5 * scale)
+    whole, some = (next(iter(found.values())) for found in maps)
+    expected = jax.nn.softmax(whole.logits[:, [0, 2]])
+    shares = some.rank_probabilities("species")
+    np.testing.assert_allclose(shares, expected, atol=1e-6)
+
+
 def test_what_the_heads_give_is_attention_times_values(case):
     """Recomputed from the pass of the network, which runs as it is. That of DINOv3 is
     turned by its own `_apply_rotary`."""

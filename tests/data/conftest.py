@@ -63,3 +63,20 @@ def data_config(tmp_path):
             "max_bad_share": 0.3,
         }
     )
+
+
+@pytest.fixture
+def config(tmp_path):
+    """The data part of a config: records of field work, pictures in a folder."""
+    return ConfigDict(
+        {
+            "source": "auto",
+            "root": "",
+            "workers": 1,
+            "cache_dir": str(tmp_path / "cache"),
+            "lineages": "",
+            "ranks": (),
+            "groups": "",
+            "table": "",
+        }
+    )

@@ -18,21 +18,6 @@ from hiercam_keras.exchange.camtrap_dp import Observation
 from hiercam_keras.modes import splitting
 
 
-@pytest.fixture
-def config(tmp_path):
-    return ConfigDict(
-        {
-            "source": "auto",
-            "root": "",
-            "workers": 1,
-            "cache_dir": str(tmp_path / "cache"),
-            "lineages": "",
-            "ranks": (),
-            "groups": "",
-        }
-    )
-
-
 def draw(folder, pattern, *names):
     """Pictures of different content in media/."""
     for number, name in enumerate(names):

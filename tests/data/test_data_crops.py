@@ -69,6 +69,37 @@ def test_the_default_margin_keeps_the_whole_box_in_sight():
         assert seen.min() >= -1e-3 and seen.max() <= 224 + 1e-3
 
 
+def test_the_share_of_a_box_that_is_seen():
+    """As the window of the network says; at the edge and of long boxes it is less."""
+    rng = np.random.default_rng(1)
+    shares = []
+    for _ in range(200):
+        x0, y0 = rng.uniform(0, 1000), rng.uniform(0, 700)
+        box = (x0, y0, min(1200, x0 + rng.uniform(5, 900)), min(900, y0 + 200))
+        sides = (1200, 900) * 2
+        found = detection(
+            "x", box=tuple(a / b for a, b in zip(box, sides, strict=True))
+        )
+        part = crops.crop_of(box, 1200, 900, 0.1)
+        one = Record("x", Path("x"), None, 1200, 900, crop=part, detection=found)
+        window = geometry.Geometry.from_row(windows_of([one], 224)[0])
+        x0, y0, x1, y1 = window.to_input(np.array(box))
+        inside = np.clip([x0, y0, x1, y1], 0, 224)
+        area = (inside[2] - inside[0]) * (inside[3] - inside[1])
+        expected = area / ((x1 - x0) * (y1 - y0))
+        shares.append(crops.box_seen(one))
+        assert shares[-1] == pytest.approx(expected, abs=0.01)
+    assert min(shares) < 0.9 and shares.count(1.0) > 50
+
+
+def test_cut_boxes_are_counted():
+    inside, at_edge = detection("a.jpg"), detection("b.jpg", box=(0, 0.25, 0.25, 0.75))
+    found = listing(inside, at_edge)
+    records = [record("a.jpg"), record("b.jpg")]
+    said = crops.crop(records, found, crops.Options(), ROOT).in_words(0.2)
+    assert "2 crops of animals in 2 pictures, 1 of them cut by the edge" in said
+
+
 def windows_of(records, size, layout="classification"):
     from hiercam_keras.data import resize_windows
 
@@ -119,9 +150,10 @@ def test_animals_become_examples_and_all_else_is_counted():
     assert made.boxes_left_out == {"human": 1, "faint": 1, "vehicle": 1}
     assert made.failed == {"d.jpg": "cannot be opened"} and made.unlisted == ("e.jpg",)
     assert made.in_words(0.2) == (
-        "2 crops of animals in 1 picture; left out: 1 box of kind human, 1 box of kind "
-        "vehicle, 1 box of animals below the threshold 0.2, 2 pictures without a "
-        "box of an animal (b.jpg, c.jpg), 1 picture that the detector could not read "
+        "2 crops of animals in 1 picture, 1 of them cut by the edge of the picture (a "
+        "network sees less than the whole box); left out: 1 box of kind human, 1 box "
+        "of kind vehicle, 1 box of animals below the threshold 0.2, 2 pictures without "
+        "a box of an animal (b.jpg, c.jpg), 1 picture that the detector could not read "
         "(d.jpg), 1 picture that the file does not list (e.jpg)"
     )
 
@@ -339,7 +371,7 @@ def test_animals_of_a_picture_are_no_copies_but_those_of_its_copy_are():
         (one.record.path.name, one.of.path.name) for one in duplicates.near_copies(made)
     }
     assert near == {("b.jpg", "a.jpg")} and not duplicates.exact_copies(made)
-    # The same picture twice: whatever is cropped of it stays together.
+    # The same picture twice: all crops of it stay together.
     same = [dataclasses.replace(one, pixels="12") for one in pair]
     made = crops.crop(same, found, crops.Options(), ROOT).records
     assert not duplicates.near_copies(made)

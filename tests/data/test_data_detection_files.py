@@ -46,7 +46,7 @@ def test_other_files_are_refused(tmp_path, text, why):
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         detection_files.read(tmp_path / "no.json", tmp_path)
-    with pytest.raises(UserError, match="no JSON file"):
+    with pytest.raises(UserError, match="is a folder without datapackage.json"):
         detection_files.read(tmp_path, tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,30 @@ def test_copies_have_the_same_pixels_under_any_name(data_config, folder):
     assert duplicates.of_several_classes([copies]) == [copies]
     first = min(one.example_id for one in copies)
     assert duplicates.groups([copies]) == {one.example_id: first for one in copies}
+
+
+def test_copies_of_another_folder_are_found(data_config, folder, tmp_path):
+    """Of those with equal hashes the pixels decide: one differs, or the format does."""
+    new = tmp_path / "new" / next(folder.iterdir()).name
+    new.mkdir(parents=True)
+    old = next(folder.rglob("one.jpg"))
+    Image.open(old).save(new / "renamed.png")
+    shutil.copy(old, new / "renamed.jpg")
+    for name in ("pixel.png", "small.jpg"):
+        shutil.copy(next(folder.rglob(name)), new / f"other_{name}")
+    picture(77).save(new / "new.jpg")
+    Image.new("RGB", (120, 90)).save(new / "black.png")
+    records = sources.load(data_config, str(new.parent)).records
+    used = [
+        one
+        for one in sources.load(data_config, str(folder)).records
+        if names([one]) == {"one.jpg"}
+    ]
+    exact, near = duplicates.copies_of(records, used)
+    assert names(one.record for one in exact) == {"renamed.png", "renamed.jpg"}
+    assert names(one.record for one in near) == {"other_pixel.png", "other_small.jpg"}
+    assert {one.of.example_id for one in (*exact, *near)} == {used[0].example_id}
+    assert duplicates.copies_of(records, []) == ([], [])
 
 
 def test_near_copies_are_listed_once_with_the_nearest(data_config, folder):

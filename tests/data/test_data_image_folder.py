@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import time
 
 import numpy as np
@@ -142,6 +143,12 @@ def test_folders_that_cannot_be_used(data_config, tmp_path, make, message):
     with pytest.raises(UserError, match=message) as raised:
         load(data_config, root)
     assert "\n" not in str(raised.value)
+
+
+def test_an_archive_of_class_folders_is_to_be_unpacked(data_config, bird_folder):
+    archive = shutil.make_archive(str(bird_folder), "zip", bird_folder)
+    with pytest.raises(UserError, match=r"birds.zip is an archive .*: unpack it"):
+        load(data_config, archive)
 
 
 def test_folder_too_high_names_the_right_one(data_config, bird_folder):

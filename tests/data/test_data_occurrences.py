@@ -4,29 +4,12 @@ import csv
 import shutil
 
 import pytest
-from ml_collections import ConfigDict
 from PIL import Image
 
 from hiercam_keras.data import sources
 from hiercam_keras.data.sources.occurrences import Files
 from hiercam_keras.errors import UserError
 from hiercam_keras.exchange.occurrences import Media
-
-
-@pytest.fixture
-def config(tmp_path):
-    return ConfigDict(
-        {
-            "source": "auto",
-            "root": "",
-            "workers": 1,
-            "cache_dir": str(tmp_path / "cache"),
-            "lineages": "",
-            "ranks": (),
-            "groups": "",
-            "table": "",
-        }
-    )
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from hiercam_keras import tables
 from hiercam_keras.data.records import Record
+from hiercam_keras.evaluation import ground_truth
 from hiercam_keras.evaluation import table as table_lib
 from hiercam_keras.evaluation.regions import Regions
 from hiercam_keras.evaluation.tabulate import Answer, Chunk, tabulate
@@ -92,3 +93,24 @@ def test_numbers_carry_the_group(tmp_path):
     group = columns["with"].pop("group")
     assert group == [f"v{n // 4}" for n in range(40)]
     assert columns["with"] == columns["without"]
+
+
+def test_localization_resamples_together_what_shares_a_group():
+    """Taxa 1 and 3 share a burst, 3 and 4 another one; 2 has no image."""
+    labels = [0, 1, 1, 3, 3, 4, 5]
+    groups = ["a", "b", "c", "c", "d", "d", ""]
+    marked = [ground_truth.Marked(None, 1, 1, (), group=group) for group in groups]
+    images, sets = ground_truth.resampled(marked, labels, 6)
+    assert sets.tolist() == [0, 1, 2, 1, 1, 5]
+    assert images.tolist() == ["0", "1", "1", "1", "1", "1", "5"]
+    # Few sets and many groups: images by their groups, counts by sets of taxa.
+    labels = [number % 2 for number in range(40)]
+    marked = [
+        ground_truth.Marked(None, 1, 1, (), group=f"g{number // 2}")
+        for number in range(40)
+    ]
+    images, sets = ground_truth.resampled(marked, labels, 2)
+    assert sets.tolist() == [0, 0] and len(set(images)) == 20
+    alone = [ground_truth.Marked(None, 1, 1, ())] * 3
+    images, sets = ground_truth.resampled(alone, [0, 1, 1], 2)
+    assert images.tolist() == ["0", "1", "1"] and sets.tolist() == [0, 1]

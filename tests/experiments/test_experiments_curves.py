@@ -217,7 +217,7 @@ def test_figures_of_sums_by_hand():
     best[0, :, 1] = 2
     best[1, 0] = [2, 1, 0]
     found = localization_counts.Found(
-        best, np.array([2, 2]), *[np.zeros((2, 1))] * 2, np.zeros(2)
+        best, np.array([2, 2]), *[np.zeros((2, 1))] * 2, np.zeros(2), np.arange(2)
     )
     sums = localization_counts.columns(found, "boxes").sum(0, keepdims=True)
     # IoU 0.3: 2, 3, 0 of 4 images; IoU 0.5 and 0.7: 0, 2, 0.

@@ -86,9 +86,9 @@ def test_the_sweep_is_that_of_localize(studied, opened, tmp_path, target):
         path
         for path in (opened[1].run.path / "looks").glob("boxes-test-*.npz")
         if pxap_of(
-            localization_counts.columns(localization_counts.load(path), "pixels").sum(
-                0, keepdims=True
-            )
+            localization_counts.columns(
+                localization_counts.load(path, np.arange(1)), "pixels"
+            ).sum(0, keepdims=True)
         )
         == pytest.approx(float(by_name["PxAP"]), abs=1e-5)
     }
@@ -324,7 +324,7 @@ def test_pixels_by_hand():
     counts.add(np.array([[0.7, 0.2]]), np.array([[1, 0]]), 1)
     nothing = np.zeros((2, 3, 2), int), np.zeros(2, int)
     found = localization_counts.Found(
-        *nothing, counts.inside, counts.outside, np.ones(2, int)
+        *nothing, counts.inside, counts.outside, np.ones(2, int), np.arange(2)
     )
     assert pxap_of(localization_counts.columns(found, "pixels").sum(0, keepdims=True))[
         0

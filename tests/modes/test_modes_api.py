@@ -114,6 +114,19 @@ def test_a_photograph_is_turned_upright_and_cropped(tmp_path):
         hc.load_images([tmp_path / "a.png", tmp_path / "c.png"], 56)
 
 
+def test_a_method_of_several_layers_fuses_those_of_its_own_question(run):
+    fused = [
+        hc.Question("species", method="refinecam"),
+        hc.Question("species", method="refinecam", layer="activation2"),
+    ]
+    found = hc.evaluate(run, [*fused, hc.Question("family", layer="activation1")])
+    areas = [found.of("heatmap_area", one.name) for one in fused]
+    for one, area in zip(fused, areas, strict=True):
+        alone = hc.evaluate(run, [one])
+        np.testing.assert_allclose(area, alone.of("heatmap_area", one.name), rtol=1e-4)
+    assert np.abs(areas[0] - areas[1]).max() > 1e-3
+
+
 def test_a_table_has_what_was_asked(run, table):
     assert table.questions == (
         "species",

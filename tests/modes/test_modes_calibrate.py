@@ -141,10 +141,11 @@ def test_crops_of_images_of_the_training_are_refused(trained, birds, tmp_path):
         )
 
 
-def test_images_of_the_user(run, trained, birds, tmp_path):
-    """Pictures in other folders, which are matched by name."""
+def test_images_of_the_user(run, trained, birds, tmp_path, caplog):
+    """Pictures in other folders, which are matched by name; those of the training are
+    left out under any name."""
     split = splits.load(trained.path("species") / "split")
-    for example_id in split.test:
+    for example_id in (*split.test, *split.train[:2], *split.val[:1]):
         name = example_id.replace("/", "/new_")
         (tmp_path / "new" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(birds / "images" / example_id, tmp_path / "new" / name)
@@ -156,6 +157,7 @@ def test_images_of_the_user(run, trained, birds, tmp_path):
         fields={"believe.accuracy": 0.3, "believe.confidence_level": 0.5},
         **SPECIES,
     )
+    assert "3 images were left out that have the pixels of images of the" in caplog.text
     about = workdir.read_json(run / "belief.json")
     assert about["accuracy"] == 0.3
     assert [row["pictures"] for row in about["ranks"]] == [len(split.test)] * 4
@@ -171,9 +173,9 @@ def test_images_of_unknown_taxa_alone_are_refused(run, trained, birds, tmp_path)
     name = "00000_Plantae_Tracheophyta_Rosopsida_Fagales_Fagaceae_Quercus_ilex"
     folder = tmp_path / name
     folder.mkdir()
-    photos = sorted((birds / "images").rglob("*.jpg"))[:2]
-    for number, photo in enumerate(photos):
-        shutil.copy(photo, folder / f"new{number}.jpg")
+    tested = splits.load(trained.path("species") / "split").test[:2]
+    for number, example_id in enumerate(tested):
+        shutil.copy(birds / "images" / example_id, folder / f"new{number}.jpg")
     with pytest.raises(UserError, match="knows the taxon of none of 2 images of"):
         tiny_birds.run(
             "calibrate",

@@ -75,6 +75,7 @@ def _maps(path, question):
         and reader.meta["identity"]["method"] == "gradcam"
         and reader.meta["identity"]["targets"] == [f"{question}:auto"]
         and reader.meta["identity"]["preprocessing"]["crop"] == "center"
+        and "animals" not in reader.meta["identity"]["preprocessing"]  # whole pictures
     ]
     return maps
 

@@ -12,14 +12,13 @@ from PIL import Image
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.report import photo_figure
-from hiercam_keras.report.photo_figure import (
+from hiercam_keras.report.photo_answer import (
     Contrast,
     RankAnswer,
     RowScales,
     disagreement,
-    save_single,
-    single_png,
 )
+from hiercam_keras.report.photo_figure import save_single, single_png
 
 IMAGE = np.full((64, 64, 3), 120, np.uint8)
 HEAT = np.outer(np.linspace(0, 1, 8), np.linspace(0, 1, 8)).astype(np.float32)

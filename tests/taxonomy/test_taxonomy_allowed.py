@@ -89,3 +89,18 @@ def test_lineages_as_a_sequence():
 def test_what_is_no_list_of_taxa_is_refused(asked):
     with pytest.raises(UserError, match="expected names or lineages in a list"):
         allowed.read(asked)
+
+
+def test_a_folder_is_no_list(tmp_path):
+    with pytest.raises(UserError, match="is a folder. Expected names"):
+        allowed.read(str(tmp_path))
+
+
+def test_the_name_of_a_table_is_of_its_taxa_and_not_of_its_place(tmp_path):
+    paths = [tmp_path / name / "region.csv" for name in ("a", "b", "c")]
+    for path, last in zip(paths, ("alba", "alba", "cinerea"), strict=True):
+        path.parent.mkdir()
+        path.write_text(f"genus,species\nPica,pica\nArdea,{last}\n")
+    one, same, other = (allowed.read(path).name for path in paths)
+    assert one == same != other and one.startswith("region-") and "/" not in one
+    assert allowed.read("Insecta,Ardea").name == "Insecta,Ardea"

@@ -67,6 +67,8 @@ class Source:
       report: of the scan of the files.
       stated: author and licence by example_id, as the data set's tables state them.
       cropped: on crops of detected animals, for a person; "" for whole images.
+      detections: digest of the file of detections, see `DetectionFile.digest`; "" for
+        whole images.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Source:
     report: PrepareReport
     stated: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cropped: str = ""
+    detections: str = ""
 
     def credits(self) -> dict[str, str]:
         """Author and licence by example_id, also of an attribution.csv."""

@@ -22,7 +22,7 @@ from hiercam_keras import file_names, wording
 from hiercam_keras.data import grouping, suffixes
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources import annotations, boxes, folder_names
+from hiercam_keras.data.sources import annotations, archives, boxes, folder_names
 from hiercam_keras.data.sources.reading import Reading, Request
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.lineage import Lineage
@@ -274,6 +274,12 @@ def _images_folder(data_dir):
         raise UserError(
             f"--data_dir {index_lib.printable(str(data_dir))} is a table of images: "
             "use --config.data.source=csv_table, or leave --config out."
+        )
+    if data_dir.name.lower().endswith(archives.KINDS):
+        raise UserError(
+            f"--data_dir {index_lib.printable(str(data_dir))} is an archive without a "
+            "table of a field program (Camtrap DP, Darwin Core). Class folders are "
+            "read unpacked: unpack it, and give the folder that holds them."
         )
     if not data_dir.is_dir():
         raise UserError(

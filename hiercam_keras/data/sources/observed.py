@@ -89,7 +89,9 @@ def read_pictures(
     )
     listed = _write(log, found.folder)
     if listed:
-        counts = ", ".join(f"{number} {kind}" for kind, number in log.counts().items())
+        counts = ", ".join(
+            wording.of_kind(number, kind) for kind, number in log.counts().items()
+        )
         logging.info("%s: left out: %s. All of them: %s", place, counts, listed)
     records, credits = [], {}
     for name, path in files.items():

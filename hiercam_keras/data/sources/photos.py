@@ -25,7 +25,7 @@ def load_photos(
     """Records of the photographs that a path or a glob names, sorted by example_id.
 
     A folder is searched with the folders below it. The lineage is known where the
-    photograph lies in a folder in iNat naming. Photographs that are turned, gray, CMYK
+    photograph is in a folder in iNat naming. Photographs that are turned, gray, CMYK
     or huge are converted as `index` does it.
 
     Args:
@@ -80,7 +80,7 @@ def folder_of(pattern: str | Path) -> Path:
 
 
 def load_images(
-    paths: str | Path | Sequence[str | Path], size: int, workers: int = 0
+    paths: str | Path | Sequence[str | Path | Record], size: int, workers: int = 0
 ) -> np.ndarray:
     """Photographs as a network takes them: uint8 (B, size, size, 3), RGB.
 
@@ -88,8 +88,8 @@ def load_images(
     training and evaluation. Photographs are turned upright as their EXIF data say.
 
     Args:
-      paths: a file, a folder or a glob, whose images come sorted by name; or a sequence
-        of files, in its order.
+      paths: a file, a folder or a glob, the images sorted by name; or a sequence of
+        files and records, in its order. Records may be of crops.
       size: side of the images, in pixels: that of the network's input.
       workers: threads; 0 for one per core.
 
@@ -97,7 +97,11 @@ def load_images(
       UserError: nothing matches, or a file is no image.
     """
     one = isinstance(paths, str | Path)
-    records = [r for path in ([paths] if one else paths) for r in load_photos(path)]
+    records = [
+        record
+        for path in ([paths] if one else paths)
+        for record in ([path] if isinstance(path, Record) else load_photos(path))
+    ]
     config = ConfigDict(
         {
             "image_size": size,

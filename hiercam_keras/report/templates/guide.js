@@ -13,12 +13,16 @@ function show(index) {
   const patch = patches[index];
   if (!patch) return;
   at = index;
-  const { picture, heat, box, name, sure, credit, remark, top: hottest } = patch.dataset;
+  const { picture, whole, heat, box, name, sure, credit, remark, top: hottest } =
+    patch.dataset;
   get("large-title").textContent = name;
   get("picture").src = picture;
   get("picture").alt = `a picture of ${name}`;
   get("heat").src = heat;
   get("heat").alt = "heatmap of the step";
+  get("whole").hidden = !whole;
+  get("place").src = whole || "data:,";
+  get("place").alt = whole ? `the whole photograph of ${name}` : "";
   const [left, top, width, height] = box.split(" ");
   Object.assign(get("frame").style, { left: `${left}%`, top: `${top}%`,
                                       width: `${width}%`, height: `${height}%` });

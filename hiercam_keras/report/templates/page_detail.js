@@ -78,6 +78,17 @@ function steps(picture) {
   return parts;
 }
 
+// Where in its photograph a crop is.
+function photograph(picture) {
+  if (!picture.whole) return [];
+  const image = make("img", "place");
+  image.src = picture.whole;
+  image.alt = `the whole photograph of ${picture.name}, with the box of the animal`;
+  return [make("figure", "", image,
+               make("figcaption", "note", "The whole photograph: the box of the animal, and in " +
+                                      "color what the models see."))];
+}
+
 function open(index) {
   const picture = state.list[index];
   if (!picture) return;
@@ -94,7 +105,7 @@ function open(index) {
   get("detail-body").replaceChildren(
     make("p", "id", `${index + 1} of ${state.list.length} · ${picture.id}`),
     make("p", "note", facts.join(" · ")),
-    strip(picture), ...steps(picture), make("p", "note", data.scales), lineages(picture), numbers(picture));
+    strip(picture), ...photograph(picture), ...steps(picture), make("p", "note", data.scales), lineages(picture), numbers(picture));
   get("previous").disabled = index === 0;
   get("next").disabled = index === state.list.length - 1;
   if (!get("detail").open) {
