@@ -28,6 +28,9 @@ def get_config() -> ConfigDict:
     data.ranks = ()  # rank columns of a table; (): inferred from names and values
     data.lineages = ""  # image_folder: CSV with the column folder and one for each rank
     # camtrap_dp, darwin_core, inaturalist, coco: scientific_name in place of folder
+    data.common_names = "auto"  # auto: a column common_name or vernacularName, or what
+    # an archive has | another column | a CSV of scientific_name and common_name | none
+    data.language = "eng"  # of common names where there are several: eng or en, nld, ..
     data.max_unread_share = 0.05  # of a table's rows that may be left out for faults
     data.noun = "object"  # what pictures show, in sentences: "bird", "plant"
     data.homonyms = "error"  # error | keep: one species in two places, two spellings

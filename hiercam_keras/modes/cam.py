@@ -47,6 +47,7 @@ def run(settings: Settings) -> str:
         data = RunData(this, config, this.taxonomy(), None, None)
     else:
         data = open_run(settings, this)
+        this = data.run
     devices = settings.config.distribution.devices
     runtime.start(config.seed, config.model.dtype, devices, alone=True)
     network = networks.load(this, config)
@@ -243,7 +244,10 @@ def explain_photo(
     chosen = map_scale.show_row(cams[len(ranks) : last], size, scale)
     others = [map_scale.show_row(cam[None], size) for cam in cams[last:]]
     answers = _answers(explain, result, own, chosen, record, truth)
-    rows = [[a.rank, a.name, a.probability, a.true_name or ""] for a in answers]
+    rows = [
+        [a.rank, a.titled(a.name), a.probability, a.titled(a.true_name or "")]
+        for a in answers
+    ]
     second = answers[-1].others[0]
     believed = None
     if rule is not None and steps:
@@ -272,6 +276,7 @@ def explain_photo(
     if asked:
         name = taxonomy.names(asked[0])[asked[1]]
         file = file_names.flat_name(record.example_id, ".png", taxon=name)
+        name = taxonomy.titles(asked[0])[asked[1]]
         other, place = path.with_name(file), last + 1
         flat = bool(result.degenerate[0, place])
         heat = others[1].heat[0]
@@ -319,9 +324,12 @@ def _answer(
 ) -> photo_figure.RankAnswer:
     """The answer at rank `k`, with its maps; `steps` is empty if there are none."""
     rank, step = result.ranks[k], k + len(own.heat)
-    names = explain.space.taxonomy.names(rank)
+    taxonomy = explain.space.taxonomy
+    names = taxonomy.names(rank)
     probability = result.rank_probabilities(rank)[0]
     order = np.argsort(-probability, kind="stable")
+    true = _true_label(record, truth, rank)
+    shown = {*order[:4].tolist(), int(result.labels[0, k])} | ({true} - {None})
     found = photo_figure.RankAnswer(
         rank=rank,
         name=names[order[0]],
@@ -332,7 +340,10 @@ def _answer(
         remark=own.remarks[k],
         step=None,
         step_note="independent labels: no choice among siblings",
-        true_name=_true_name(record, truth, rank, names),
+        true_name=None if true is None else names[true],
+        common_names={
+            names[i]: common for i in shown if (common := taxonomy.common_name(rank, i))
+        },
     )
     if not steps.remarks:
         return found
@@ -345,11 +356,6 @@ def _answer(
         step_name=result.names[0][step],
         step_remark=steps.remarks[k],
     )
-
-
-def _true_name(record: Any, truth: Any, rank: str, names: Any) -> str | None:
-    label = _true_label(record, truth, rank)
-    return None if label is None else names[label]
 
 
 def _true_label(record: Any, truth: Any, rank: str) -> int | None:

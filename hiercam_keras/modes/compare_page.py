@@ -24,6 +24,7 @@ from hiercam_keras.modes.comparison.measure import Compared, right_or_none
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import page, schema, sheets, step_strips
 from hiercam_keras.taxonomy.lineage import Lineage
+from hiercam_keras.taxonomy.tree import Taxonomy
 
 _SHEET_PICTURES = 48  # of a section, on its sheets
 _COHERENT = {COHERENT: True, INCOHERENT: False}  # else undecided
@@ -231,6 +232,7 @@ def _pictures(
                 image=batch.images[row].copy(),
                 true=tuple(record.lineage.prefix(rank)[-1] for rank in ranks),
                 true_name=record.lineage.display_name(record.lineage.ranks[-1]),
+                common=_common(columns, record.lineage, ranks),
                 views=tuple(
                     _view(
                         column,
@@ -239,6 +241,7 @@ def _pictures(
                         number,
                         _lineage(column, compared.table, number, record.lineage, ranks),
                         _known_ranks(column, record.lineage, ranks),
+                        ranks,
                     )
                     for column, reader in zip(columns, readers, strict=True)
                 ),
@@ -280,6 +283,17 @@ def _lineage(
     return tuple(names)
 
 
+def _common(
+    columns: Sequence[Column], true: Lineage, ranks: Sequence[str]
+) -> tuple[str, ...]:
+    """Common names of a true lineage at the page's ranks: those of the images' data,
+    else of the first network that has one."""
+    return tuple(
+        next(filter(None, (one.data.common_name(true, rank) for one in columns)), "")
+        for rank in ranks
+    )
+
+
 def _view(
     column: Column,
     entry: Any,
@@ -287,6 +301,7 @@ def _view(
     number: int,
     predicted: tuple[str, ...],
     known: int,
+    ranks: Sequence[str],
 ) -> schema.View:
     taxonomy, table = column.data.taxonomy, compared.table
     evidence = column.data.source.evidence or {}
@@ -306,6 +321,7 @@ def _view(
         model=column.name,
         predicted=predicted,
         predicted_name=taxonomy.names(column.rank)[label],
+        common=_common_of(taxonomy, column.rank, label, ranks)[: len(predicted)],
         probability=float(value["probability"]),
         correct=right_or_none(value),
         heatmap=shown_map.heat[0],
@@ -316,6 +332,18 @@ def _view(
         remark=". ".join(filter(None, (_belief(column, entry), *shown_map.remarks))),
         known=known,
     )
+
+
+def _common_of(
+    taxonomy: Taxonomy, rank: str, label: int, ranks: Sequence[str]
+) -> tuple[str, ...]:
+    """Common names of a taxon and of those above it, at the page's ranks."""
+    names = []
+    for one in ranks:
+        if one in taxonomy.ranks[: taxonomy.ranks.index(rank) + 1]:
+            above = int(taxonomy.parents(rank, one)[label])
+            names.append(taxonomy.common_name(one, above) if above >= 0 else "")
+    return tuple(names)
 
 
 def _belief(column: Column, entry: Any) -> str:

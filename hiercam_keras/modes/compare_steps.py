@@ -147,6 +147,7 @@ def shown(
             schema.Step(
                 rank=rank,
                 name=steps.taxonomy.names(rank)[int(value["predicted"])],
+                common_name=steps.taxonomy.common_name(rank, int(value["predicted"])),
                 probability=_probability(value["score"]),
                 correct=right_or_none(value),
                 heatmap=None if value["trivial"] else row.heat[k],

@@ -44,7 +44,7 @@ def run(settings: Settings) -> str:
     data = open_run(settings, this)
     devices = settings.config.distribution.devices
     runtime.start(data.config.seed, data.config.model.dtype, devices)
-    network = networks.load(this, data.config)
+    network = networks.load(data.run, data.config)
     lost = data.unknown(data.records(settings.split), _answered(network))
     data.check_known(settings.split, tuple(lost))
     with data.loader(settings.split) as loader:

@@ -51,7 +51,7 @@ def run(settings: Settings) -> str:
     planted = data.source.evidence or {}
     credits = data.source.credits()
     scale = settings.config.report.scale
-    pages = Pages(evidence, planted, credits, fields, scale)
+    pages = Pages(evidence, planted, credits, fields, scale, data.common_name)
     chosen = _chosen(settings, pages)
     named = {place: pages.named(*place) for place in pages.taxa()}
     checked = part_naming.check(named, planted)

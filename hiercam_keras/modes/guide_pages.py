@@ -1,7 +1,7 @@
 """Builds the pages of the field guide from the evidence, one taxon at a time."""
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from PIL import Image
@@ -13,6 +13,7 @@ from hiercam_keras.modes import part_naming
 from hiercam_keras.modes.guide_evidence import Evidence
 from hiercam_keras.report.guide import rank_slug
 from hiercam_keras.report.guide_schema import Part, Patch, Share, Sibling, TaxonPage
+from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.wording import spaced
 
 _SIDE = 512  # pixels, the longest side of a picture that is kept in memory
@@ -25,15 +26,25 @@ class Pages:
       evidence: of all images.
       planted: (part, label) by rank, if the data set has them.
       credits: author of the photograph by example_id.
+      common_name: common name of the finest taxon of a lineage, "" for none.
       config: the config's `guide`.
       scale: color scale of the images of a taxon, see `map_scale.show_row`.
     """
 
-    def __init__(self, evidence: Evidence, planted, credits, config, scale: str):
+    def __init__(
+        self,
+        evidence: Evidence,
+        planted,
+        credits,
+        config,
+        scale: str,
+        common_name: Callable[[Lineage], str] = lambda _: "",
+    ):
         self.evidence = evidence
         self.taxonomy = evidence.taxonomy
         self._planted = planted
         self._credits = credits
+        self._common_name = common_name
         self._config = config
         self._scale = map_scale.check_scale(scale)
         self._read: collections.OrderedDict[int, Image.Image] = (
@@ -77,6 +88,8 @@ class Pages:
             key=key(rank, label),
             rank=rank,
             name=self.taxonomy.names(rank)[label],
+            common_name=self.taxonomy.common_name(rank, label),
+            common_names=self._common_names(prefix),
             path=self._path(rank, label),
             parent=prefix[-2] if len(prefix) > 1 else "the tree",
             lineage=prefix,
@@ -98,7 +111,7 @@ class Pages:
         above = ranks[: ranks.index(rank)]
         places = [(one, int(self.taxonomy.parents(rank, one)[label])) for one in above]
         return tuple(
-            (key(*place), self.taxonomy.names(place[0])[place[1]])
+            (key(*place), self.taxonomy.titles(place[0])[place[1]])
             for place in places
             if place in self._chosen
         )
@@ -108,12 +121,18 @@ class Pages:
         if rank == ranks[-1]:
             return ()
         below = ranks[ranks.index(rank) + 1]
-        names = self.taxonomy.names(below)
+        names = self.taxonomy.titles(below)
         return tuple(
             (key(below, int(one)), names[one])
             for one in self.taxonomy.descendants(rank, label, below)
             if (below, int(one)) in self._chosen
         )
+
+    def _common_names(self, prefix: tuple[str, ...]) -> tuple[str, ...]:
+        """Common names of a taxon and of those above it, of those that have one."""
+        known = self.taxonomy.common_names
+        above = (prefix[:depth] for depth in range(1, len(prefix) + 1))
+        return tuple(known[one] for one in above if one in known)
 
     def _on_object(self, rank: str, rows: np.ndarray) -> tuple[float, float] | None:
         values = self.evidence.of("energy_on_object", rank)[rows]
@@ -142,7 +161,10 @@ class Pages:
             linked = key(rank, one) if (rank, one) in self._chosen else ""
             name = self.taxonomy.names(rank)[one]
             count = len(self.rows(rank, one))
-            found.append(Sibling(linked, name, float(taken[one]), patches, top, count))
+            common = self.taxonomy.common_name(rank, one)
+            found.append(
+                Sibling(linked, name, float(taken[one]), patches, top, count, common)
+            )
         return tuple(found)
 
     def _patches(
@@ -210,6 +232,7 @@ class Pages:
             box=tuple(float(value) for value in box),
             sure=float(self.evidence.sure(rank)[row]),
             credit=self._credits.get(record.example_id, ""),
+            common_name=self._common_name(record.lineage),
         )
 
     def _image(self, row: int) -> Image.Image:

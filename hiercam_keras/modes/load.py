@@ -23,7 +23,8 @@ from hiercam_keras.runs import run_folder
 from hiercam_keras.runs import truth as truths
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.runs.truth import Trained, Truth
-from hiercam_keras.taxonomy import allowed, homonyms
+from hiercam_keras.taxonomy import allowed, common_names, homonyms
+from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.ranks import check_rank
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -58,6 +59,7 @@ def taxonomy_of(source: Any, config: Any) -> Taxonomy:
         `taxonomy.homonyms`.
     """
     taxonomy = Taxonomy(record.lineage for record in source.records)
+    taxonomy = taxonomy.with_common_names(source.common_names)
     choice = config.data.get("homonyms", "error")
     report = homonyms.check(taxonomy, choice, str(source.root))
     if report:
@@ -210,6 +212,23 @@ class RunData:
     def labels(self, records: Sequence[Record], rank: str) -> np.ndarray:
         """True labels at `rank`: int32 (N,), see `truth`."""
         return self.truth.labels([record.lineage for record in records], rank)
+
+    def common_name(self, lineage: Lineage | None, rank: str | None = None) -> str:
+        """Common name of the taxon of an image at `rank`; "" if it has none.
+
+        Args:
+          lineage: of the image.
+          rank: of its lineage; None for the finest.
+        """
+        if lineage is None:
+            return ""
+        names = {} if self.source is None else self.source.common_names
+        rank = rank or lineage.ranks[-1]
+        found = names.get(lineage.prefix(rank), "")
+        if found or rank not in self.truth.ranks:
+            return found
+        label = self.truth.label(lineage, rank)
+        return self.taxonomy.common_name(rank, label) if label >= 0 else ""
 
     def unknown(
         self, records: Sequence[Record], ranks: Sequence[str]
@@ -381,12 +400,12 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
     """
     config = config_of(settings, run)
     if run.imported and like is not None:
-        return RunData(run, config, run.taxonomy(), like.source, like.split)
+        return _run_data(run, config, like.source, like.split)
     if run.imported:
         imported.check_images(settings, run)
         source = load_source(config, settings.data_dir)
         split = imported.split_of(settings, config, source.records)
-        return RunData(run, config, run.taxonomy(), source, split)
+        return _run_data(run, config, source, split)
     source = _load_images(settings.data_dir, run, config)
     split = detected.split_of(splits.load(run.path / "split"), source.records)
     new = split.unknown(source.records)
@@ -397,6 +416,20 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
             run.path,
             new[0],
         )
+    return _run_data(run, config, source, split)
+
+
+def _run_data(run: Run, config: Any, source: Any, split: splits.Split) -> RunData:
+    """A run with images, and with the common names that these have for its taxa."""
+    names = source.common_names
+    if names:
+        taxonomy = run.whole_taxonomy()
+        lineages = (one.lineage for one in source.records if one.lineage is not None)
+        first = next(lineages, None)
+        if first is not None and first.ranks != taxonomy.ranks:
+            named = common_names.by_taxon(names, first.ranks)
+            names = common_names.of_lineages(taxonomy.lineages, named)
+        run = replace(run, common_names=names)
     return RunData(run, config, run.taxonomy(), source, split)
 
 

@@ -56,7 +56,7 @@ def run(settings: Settings) -> str:
         choosing = ground_truth.of_run(data, "val", must=False)
     devices = settings.config.distribution.devices
     runtime.start(data.config.seed, data.config.model.dtype, devices)
-    network = networks.load(this, data.config)
+    network = networks.load(data.run, data.config)
     maps = {
         split: make_maps(network, data, split, question, layout="localization")[0]
         for split in ([settings.split, "val"] if choosing else [settings.split])

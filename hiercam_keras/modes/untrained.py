@@ -46,6 +46,7 @@ def taxonomy_of(
         )
     train, _ = split.select(records, "train")
     trained = Taxonomy(record.lineage for record in train)
+    trained = trained.with_common_names(everything.common_names)
     if choice == "drop":
         taxonomy, truth = trained, Trained(trained)
     else:

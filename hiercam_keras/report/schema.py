@@ -66,6 +66,7 @@ class View:
       remark: on the answer or the map, "" for none ("believed: Accipiter sp., 94 %").
       known: number of the ranks of the true lineage, from the coarsest, at which the
         model has a name for the true taxon; None for all.
+      common: common names of `predicted`, "" for none; () where none is known.
     """
 
     model: str
@@ -80,6 +81,12 @@ class View:
     coherent: bool | None = None
     remark: str = ""
     known: int | None = None
+    common: tuple[str, ...] = ()
+
+    @property
+    def common_name(self) -> str:
+        """Of the prediction; "" for none."""
+        return self.common[-1] if self.common else ""
 
 
 # Which colors of a page can be compared.
@@ -115,6 +122,7 @@ class Step:
       degenerate: the map is zero or constant: there is no heatmap.
       numbers: further numbers, label -> number.
       remark: on the map, "" for none (weak among the steps, nearly constant).
+      common_name: of the taxon; "" for none.
     """
 
     rank: str
@@ -125,6 +133,7 @@ class Step:
     degenerate: bool = False
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     remark: str = ""
+    common_name: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +153,7 @@ class Picture:
       steps: of the finest model, coarse to fine; empty if not computed.
       credit: author and licence of the picture.
       steps_top: value of the hottest color of the steps; None if each has its own.
+      common: common names of `true`, "" for none; () where none is known.
     """
 
     example_id: str
@@ -158,6 +168,12 @@ class Picture:
     steps: tuple[Step, ...] = ()
     credit: str = ""
     steps_top: float | None = None
+    common: tuple[str, ...] = ()
+
+    @property
+    def common_name(self) -> str:
+        """Of the finest true taxon; "" for none."""
+        return self.common[-1] if self.common else ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -260,6 +260,7 @@ def _load_imported(run: Run, config: Any) -> Network:
         )
     path = labels_path(run.path)
     labels = Labels.from_json(workdir.read_json(path), str(path))
+    labels = replace(labels, taxonomy=run.named(labels.taxonomy))
     model = imported.read(run.model_path, about["modules"])
     # The last activation is found again: names of layers in a class of the user's may
     # be other ones in each process.

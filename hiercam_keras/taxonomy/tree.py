@@ -1,5 +1,7 @@
 """The taxonomy: a tree of lineages with integer labels at every rank."""
 
+import copy
+import types
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.common_names import titled
 from hiercam_keras.taxonomy.lineage import Lineage, full_name, spelled
 from hiercam_keras.taxonomy.naming import find_taxon, unique_names
 from hiercam_keras.taxonomy.ranks import check_rank, rank_depth
@@ -25,9 +28,15 @@ class Taxonomy:
     Args:
       lineages: at least one, all with the same ranks.
 
+    Attributes:
+      common_names: common name by lineage prefix, of taxa that have one. They are shown
+        and searched, and do not count for equality. See `with_common_names`.
+
     Raises:
       UserError: there are no lineages, or they have different ranks.
     """
+
+    common_names: Mapping[tuple[str, ...], str] = types.MappingProxyType({})
 
     def __init__(self, lineages: Iterable[Lineage]):
         by_taxa: dict[tuple[str, ...], Lineage] = {}
@@ -90,6 +99,37 @@ class Taxonomy:
             self._names[rank] = unique_names(self._prefixes[rank], self.ranks)
         return self._names[rank]
 
+    def with_common_names(self, names: Mapping[Sequence[str], str]) -> "Taxonomy":
+        """The same tree with other common names.
+
+        Args:
+          names: by lineage prefix; those of prefixes that the tree lacks are left out.
+        """
+        known = {}
+        for prefix, name in names.items():
+            prefix = tuple(unicodedata.normalize("NFC", taxon) for taxon in prefix)
+            depth = len(prefix)
+            if 0 < depth <= len(self.ranks) and name:
+                if prefix in self._labels[self.ranks[depth - 1]]:
+                    known[prefix] = name
+        found = copy.copy(self)
+        found.common_names = dict(sorted(known.items()))
+        return found
+
+    def common_name(self, rank: str, label: int) -> str:
+        """Common name of a taxon; "" if it has none."""
+        return self.common_names.get(self.prefixes(rank)[label], "")
+
+    def titles(self, rank: str) -> tuple[str, ...]:
+        """Display names with common names, "Ardea cinerea (grey heron)", by label."""
+        names = self.names(rank)
+        if not self.common_names:
+            return names
+        return tuple(
+            titled(name, self.common_names.get(prefix, ""))
+            for name, prefix in zip(names, self.prefixes(rank), strict=True)
+        )
+
     def by_name(self, rank: str) -> Mapping[str, tuple[int, ...]]:
         """Labels by full name, normalized by `lineage.spelled`; several for homonyms.
 
@@ -131,9 +171,10 @@ class Taxonomy:
         """(rank, label) of a taxon by its name.
 
         Args:
-          name: a display name ("Accipitridae", "Accipiter nisus", "Morus (Sulidae)")
-            or a lineage from the coarsest rank down, "Animalia/Chordata/Aves". An exact
-            match has priority over one that differs in letter case.
+          name: a display name ("Accipitridae", "Accipiter nisus", "Morus (Sulidae)"),
+            a lineage from the coarsest rank down, "Animalia/Chordata/Aves", or a common
+            name, "grey heron". An exact match has priority over one that differs in
+            letter case, and a scientific name over a common one.
           rank: of the taxon; None for any rank.
 
         Raises:
@@ -251,7 +292,7 @@ class Taxonomy:
 
     def to_json(self) -> dict[str, Any]:
         """The taxonomy as JSON values, with `schema_version`."""
-        return {
+        found: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "ranks": list(self.ranks),
             "lineages": [
@@ -259,6 +300,12 @@ class Taxonomy:
                 for one in self.lineages
             ],
         }
+        if self.common_names:
+            found["common_names"] = [
+                {"taxa": list(prefix), "name": name}
+                for prefix, name in self.common_names.items()
+            ]
+        return found
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Taxonomy":
@@ -275,10 +322,16 @@ class Taxonomy:
             )
         try:
             ranks = tuple(data["ranks"])
-            return cls(
+            found = cls(
                 Lineage(tuple(one["taxa"]), ranks, one.get("class_id"))
                 for one in data["lineages"]
             )
+            names = data.get("common_names", ())
+            if names:
+                found = found.with_common_names(
+                    {tuple(one["taxa"]): str(one["name"]) for one in names}
+                )
+            return found
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"taxonomy is damaged ({error!r}): expected ranks and lineages. "

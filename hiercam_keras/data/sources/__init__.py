@@ -20,7 +20,7 @@ from hiercam_keras.data import grouping, suffixes
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.prepare_report import PrepareReport
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources import annotations, occurrences
+from hiercam_keras.data.sources import annotations, common_names, occurrences
 from hiercam_keras.data.sources.credits import read_credits
 from hiercam_keras.data.sources.reading import Request
 from hiercam_keras.errors import UserError
@@ -67,6 +67,7 @@ class Source:
       report: of the scan of the files.
       stated: author and licence by example_id, as the data set's tables state them.
       cropped: on crops of detected animals, for a person; "" for whole images.
+      common_names: of taxa by lineage prefix, see `common_names`.
     """
 
     name: str
@@ -76,6 +77,9 @@ class Source:
     report: PrepareReport
     stated: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cropped: str = ""
+    common_names: Mapping[tuple[str, ...], str] = dataclasses.field(
+        default_factory=dict
+    )
 
     def credits(self) -> dict[str, str]:
         """Author and licence by example_id, also of an attribution.csv."""
@@ -142,6 +146,7 @@ def load(
     if raw := suffixes.raw_counts(report.ignored):
         logging.warning("passed by: %s", raw)
     choice = grouping.Choice.of(data_config)
+    lineages = (one.lineage for one in read.records if one.lineage is not None)
     return Source(
         name or data_name(read.root),
         read.root,
@@ -149,6 +154,7 @@ def load(
         read.evidence,
         report,
         read.credits,
+        common_names=common_names.of_source(read.common_names, lineages, data_config),
     )
 
 

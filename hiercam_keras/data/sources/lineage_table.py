@@ -8,13 +8,17 @@ The key is the name of a class folder, a label of metadata, or a scientific name
 column and there is no other key column.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from hiercam_keras import csv_files
 from hiercam_keras.csv_files import Table
+from hiercam_keras.data.sources import common_names
 from hiercam_keras.data.sources import table as table_lib
 from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.common_names import Collected, CommonName
 from hiercam_keras.taxonomy.lineage import Lineage, spelled
 
 KEYS = ("folder", "label", "cub_category")
@@ -29,11 +33,13 @@ class Lineages(NamedTuple):
       path: of the table.
       key: name of its key column.
       by_key: lineage of each class.
+      common_names: of its taxa, by lineage prefix.
     """
 
     path: Path
     key: str
     by_key: dict[str, Lineage]
+    common_names: Mapping[tuple[str, ...], str] = MappingProxyType({})
 
     def find(self, *names: str) -> Lineage | None:
         """The lineage of the first of these names that the table has.
@@ -49,12 +55,17 @@ class Lineages(NamedTuple):
         return next((one for one in found if one is not None), None)
 
 
-def read(path: Path, wanted: tuple[str, ...] = ()) -> Lineages:
+def read(
+    path: Path,
+    wanted: tuple[str, ...] = (),
+    names: common_names.Choice = common_names.Choice(),  # noqa: B008 - a frozen value
+) -> Lineages:
     """Reads a lineage table.
 
     Args:
       path: a CSV file (`csv_files`).
       wanted: columns that are ranks; empty: chosen by names and values.
+      names: which column holds the common names.
 
     Raises:
       UserError: there is no key column or no rank, a cell is empty, or a class has two
@@ -63,6 +74,9 @@ def read(path: Path, wanted: tuple[str, ...] = ()) -> Lineages:
     table = csv_files.read(path)
     key = _key(table)
     free = [name for name in table.columns if name != key]
+    common = common_names.columns_of(table, free, wanted, names, classes=True)
+    free = [name for name in free if name not in common.taken]
+    collected: Collected[tuple[str, ...]] = Collected(names.language)
     ranks = table_lib.choose_ranks(table, free, wanted, classes=True).ranks
     by_key: dict[str, Lineage] = {}
     for line, cells in table.rows():
@@ -81,7 +95,9 @@ def read(path: Path, wanted: tuple[str, ...] = ()) -> Lineages:
                 f"{path}, line {line}: {cells[key]!r} has another lineage than in an "
                 "earlier line. One row a class."
             )
-    return Lineages(path, key, by_key)
+        if common.shown:
+            collected.add(lineage.taxa, CommonName(cells[common.shown]))
+    return Lineages(path, key, by_key, collected.chosen(str(path)))
 
 
 def _key(table: Table) -> str:

@@ -53,6 +53,7 @@ class Reading(NamedTuple):
       evidence: rank -> (part, label in the part images), or None if unknown.
       group_columns: columns that `data.groups` can name, see `grouping.Choice`.
       credits: author and licence by example_id, as far as the data set states them.
+      common_names: of taxa by lineage prefix, likewise.
     """
 
     root: Path
@@ -61,6 +62,7 @@ class Reading(NamedTuple):
     evidence: Evidence | None = None
     group_columns: tuple[str, ...] = ()
     credits: Mapping[str, str] = types.MappingProxyType({})
+    common_names: Mapping[tuple[str, ...], str] = types.MappingProxyType({})
 
 
 class SourceModule(Protocol):

@@ -38,7 +38,8 @@ function taxonOptions() {
       if (known) known.count += 1;
       else {
         counts.set(text, { depth, text, count: 1, taxa: picture.taxa,
-                           name: last ? picture.name : picture.taxa[depth] });
+                           name: titled(last ? picture.name : picture.taxa[depth],
+                                        commonOf(picture.true, depth)) });
       }
     }
   }

@@ -20,8 +20,12 @@ for (const picture of data.pictures) {
   for (const view of picture.views) view.taxa = data.lineages[view.predicted];
 }
 
+// Common name of a taxon of a lineage, by the lineage's number; "" for none.
+const commonOf = (number, depth) => (data.common[number] ?? [])[depth] ?? "";
+
 // Text that is searched: true and predicted lineages of a picture, and its id.
-const lineageText = data.lineages.map((taxa) => taxa.join("\n").toLowerCase());
+const lineageText = data.lineages.map((taxa, number) =>
+  [...taxa, ...(data.common[number] ?? [])].join("\n").toLowerCase());
 for (const picture of data.pictures) {
   const words = [lineageText[picture.true], picture.name.toLowerCase(),
                  picture.id.toLowerCase()];
