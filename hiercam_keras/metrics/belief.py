@@ -77,16 +77,55 @@ def paths(probabilities: Any, taxonomy: Taxonomy, finest: str) -> Paths:
     taxa = np.zeros((len(probabilities), len(ranks)), np.int64)
     values = np.zeros(taxa.shape)
     rows = np.arange(len(probabilities))
+    sums = {
+        rank: marginal_probabilities(probabilities, taxonomy, finest, rank)
+        for rank in ranks
+    }
     for depth, rank in enumerate(ranks):
-        of_rank = marginal_probabilities(probabilities, taxonomy, finest, rank)
+        of_rank = sums[rank]
         if depth:
-            parents = taxonomy.parents(rank, ranks[depth - 1])
-            below = parents[None] == taxa[:, depth - 1, None]
+            below = np.ones(of_rank.shape, bool)
+            for above in range(depth):
+                parents = taxonomy.parents(rank, ranks[above])
+                below &= parents[None] == taxa[:, above, None]
             of_rank = np.where(below, of_rank, -1.0)
         taxa[:, depth] = of_rank.argmax(-1)
         values[:, depth] = of_rank[rows, taxa[:, depth]]
+        skipped = _skipped(depth, taxa, values, sums, taxonomy)
+        taxa[skipped, depth] = -1
+        values[skipped, depth] = values[skipped, depth - 1] if depth else 1.0
     # Sums of float values in another order may exceed that of the parent by an ulp.
     return Paths(ranks, taxa, np.minimum.accumulate(values, axis=1))
+
+
+def _skipped(
+    depth: int,
+    taxa: np.ndarray,
+    values: np.ndarray,
+    sums: Mapping[str, np.ndarray],
+    taxonomy: Taxonomy,
+) -> np.ndarray:
+    """bool (N,): the likeliest child of the taxon above is of a finer rank.
+
+    Args:
+      depth: of the rank that may be skipped.
+      taxa, values: (N, R), filled down to `depth`.
+      sums: (N, labels) by rank, coarse to fine.
+      taxonomy: of the labels.
+    """
+    ranks = list(sums)
+    found = np.zeros(len(taxa), bool)
+    for finer in ranks[depth + 1 :]:
+        if not taxonomy.has_gaps(finer, ranks[depth]):
+            continue
+        child = np.ones(sums[finer].shape, bool)
+        for above, rank in enumerate(ranks[: ranks.index(finer)]):
+            parents = taxonomy.parents(finer, rank)
+            path = taxa[:, above, None] if above < depth else -1
+            child &= parents[None] == path
+        best = np.where(child, sums[finer], -1.0).max(-1)
+        found |= best > values[:, depth]
+    return found
 
 
 def calibrate(
@@ -131,7 +170,8 @@ def calibrate(
                 f"truth at {rank} has shape {labels.shape}, expected "
                 f"({len(found.taxa)},)"
             )
-        known = labels != UNLABELLED
+        # At a gap no name is given.
+        known = (labels != UNLABELLED) & (found.taxa[:, depth] >= 0)
         confidence = found.probabilities[known, depth]
         right = found.taxa[known, depth] == labels[known]
         passed = _passed(confidence, right, accuracy, budget)
@@ -164,7 +204,15 @@ def believed(found: Paths, thresholds: Sequence[float] | np.ndarray) -> np.ndarr
         near = _log_odds(found.probabilities) >= _log_odds(thresholds) - _ROUNDING
     # inf is above all: its log-odds are NaN, and no number reaches them.
     sure = (found.probabilities >= thresholds) | near
-    return np.logical_and.accumulate(sure, axis=1).sum(1) - 1
+    return named(found, np.logical_and.accumulate(sure, axis=1).sum(1) - 1)
+
+
+def named(found: Paths, depth: Any) -> np.ndarray:
+    """Depths (N,) up to the finest taxon: a path has no name at a gap."""
+    depth = np.array(depth)
+    for at in reversed(range(len(found.ranks))):
+        depth[(depth == at) & (found.taxa[:, at] < 0)] = at - 1
+    return depth
 
 
 def _log_odds(probability: np.ndarray) -> np.ndarray:
@@ -213,6 +261,7 @@ def roll_up(
             parents = taxonomy.parents(ranks[at], ranks[above])
             taxa[ends, above] = parents[winner[ends]]
     values = np.stack([sums[r][rows, taxa[:, i]] for i, r in enumerate(ranks)], axis=1)
+    values[taxa < 0] = 1.0  # at a gap it is that of the taxon above
     return Paths(ranks, taxa, np.minimum.accumulate(values, axis=1)), depth
 
 
@@ -226,7 +275,8 @@ def coverage(found: Paths, depth: Any, taxonomy: Taxonomy, finest: str) -> np.nd
     said = np.zeros(len(depth))
     total = np.log(taxonomy.num_labels(finest))
     for at, rank in enumerate(found.ranks):
-        sizes = np.bincount(taxonomy.parents(finest, rank))
+        parents = taxonomy.parents(finest, rank)
+        sizes = np.bincount(parents[parents >= 0])
         here = depth == at
         said[here] = 1 - np.log(sizes[found.taxa[here, at]]) / total
     return said

@@ -219,6 +219,8 @@ def children(
     paths = given.paths
     rank = paths.ranks[depth + 1]
     shares = given.probabilities[number] @ taxonomy.rollup(given.finest, rank)
+    while depth != belief.ROOT and paths.taxa[number, depth] < 0:
+        depth -= 1  # a gap: its children are those of the taxon above
     if depth == belief.ROOT:
         below = np.arange(len(shares))
     else:

@@ -10,6 +10,7 @@ from absl import logging
 from hiercam_keras import file_names, multihost, runtime, tables, wording, workdir
 from hiercam_keras.cam import map_scale, store, targets
 from hiercam_keras.cam.base_explainer import BaseExplainer
+from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.question import PREDICTED, TRUE
 from hiercam_keras.modes import (
@@ -27,7 +28,7 @@ from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import overlay, photo_figure, style, whole
-from hiercam_keras.report.schema import ONLY_CHILD
+from hiercam_keras.report.schema import ONLY_CHILD, no_rank
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
 from hiercam_keras.runs.truth import Truth
@@ -306,9 +307,10 @@ def _answers(
     ]
     for k in range(1, len(answers)):
         coarse, fine = result.labels[0, k - 1], result.labels[0, k]
-        parents = explain.space.taxonomy.parents(result.ranks[k], result.ranks[k - 1])
-        if parents[fine] != coarse:
-            name = explain.space.taxonomy.names(result.ranks[k - 1])[parents[fine]]
+        taxonomy, above = explain.space.taxonomy, result.ranks[k - 1]
+        parent = int(taxonomy.parents(result.ranks[k], above)[fine])
+        if parent != coarse:
+            name = taxonomy.names(above)[parent] if parent >= 0 else f"no {above}"
             answers[k] = dataclasses.replace(answers[k], parent=name)
     return answers
 
@@ -337,7 +339,7 @@ def _answer(
         others=tuple((names[i], float(probability[i])) for i in order[1:4]),
         heatmap=own.heat[k],
         degenerate=bool(result.degenerate[0, k]),
-        remark=own.remarks[k],
+        remark=own.remarks[k] or _without(probability, rank, explain.space),
         step=None,
         step_note="independent labels: no choice among siblings",
         true_name=None if true is None else names[true],
@@ -348,14 +350,25 @@ def _answer(
     if not steps.remarks:
         return found
     trivial = bool(result.trivial[0, step])
+    note = ONLY_CHILD if trivial else ""
+    if result.labels[0, step] < 0:
+        note = no_rank(rank)
     return dataclasses.replace(
         found,
         step=None if trivial else steps.heat[k],
         step_degenerate=bool(result.degenerate[0, step]),
-        step_note=ONLY_CHILD if trivial else "",
+        step_note=note,
         step_name=result.names[0][step],
         step_remark=steps.remarks[k],
     )
+
+
+def _without(probability: np.ndarray, rank: str, space: ScoreSpace) -> str:
+    """How much of the probability is at taxa that have no such rank; "" for none."""
+    if not space.taxonomy.has_gaps(space.finest, rank):
+        return ""
+    share = 1 - float(probability.sum())
+    return f"{style.percent(share)} at taxa without a {rank}" if share > 0.005 else ""
 
 
 def _true_label(record: Any, truth: Any, rank: str) -> int | None:

@@ -23,7 +23,7 @@ from hiercam_keras.modes.comparison.columns import Column
 from hiercam_keras.modes.comparison.measure import Compared, right_or_none
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import page, schema, sheets, step_strips
-from hiercam_keras.taxonomy.lineage import Lineage
+from hiercam_keras.taxonomy.lineage import MISSING, Lineage
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 _SHEET_PICTURES = 48  # of a section, on its sheets
@@ -230,8 +230,8 @@ def _pictures(
                 example_id=record.example_id,
                 # A copy: a view would keep the whole batch.
                 image=batch.images[row].copy(),
-                true=tuple(record.lineage.prefix(rank)[-1] for rank in ranks),
-                true_name=record.lineage.display_name(record.lineage.ranks[-1]),
+                true=_true(record.lineage, ranks),
+                true_name=record.lineage.display_name(record.lineage.finest),
                 common=_common(columns, record.lineage, ranks),
                 views=tuple(
                     _view(
@@ -278,9 +278,20 @@ def _lineage(
         if one not in above:
             break
         mine = int(taxonomy.parents(rank, one)[label])
+        if mine < 0:  # the taxon has no such rank
+            names.append(MISSING)
+            continue
         same = column.data.truth.label(true, one) == mine
         names.append(true.prefix(one)[-1] if same else taxonomy.prefixes(one)[mine][-1])
     return tuple(names)
+
+
+def _true(lineage: Lineage, ranks: Sequence[str]) -> tuple[str, ...]:
+    """The true taxa at the page's ranks, down to the finest that is known."""
+    taxa = [lineage.prefix(rank)[-1] for rank in ranks]
+    while taxa and taxa[-1] == MISSING:
+        taxa.pop()
+    return tuple(taxa)
 
 
 def _common(
@@ -290,7 +301,7 @@ def _common(
     else of the first network that has one."""
     return tuple(
         next(filter(None, (one.data.common_name(true, rank) for one in columns)), "")
-        for rank in ranks
+        for rank in ranks[: len(_true(true, ranks))]
     )
 
 
@@ -355,11 +366,14 @@ def _belief(column: Column, entry: Any) -> str:
 def _known_ranks(column: Column, true: Lineage, ranks: Sequence[str]) -> int:
     """How many of the ranks, from the coarsest, have a true taxon that the model knows.
 
-    A rank that the page shows and the model does not have counts as unknown.
+    A rank that the page shows and the model does not have counts as unknown, and one
+    that the true lineage skips does not.
     """
     truth, count = column.data.truth, 0
-    for rank in ranks:
-        if rank not in truth.ranks or truth.label(true, rank) < 0:
+    for rank in ranks[: len(_true(true, ranks))]:
+        if rank not in truth.ranks:
+            break
+        if true.has(rank) and truth.label(true, rank) < 0:
             break
         count += 1
     return count

@@ -57,7 +57,7 @@ def write(
     paths = belief.paths(given.probabilities, taxonomy, finest)
     top = []
     for at, rank in enumerate(paths.ranks):
-        depth = np.full(len(given.depth), at)
+        depth = belief.named(paths, np.full(len(given.depth), at))
         answers = rules.Answers(paths, depth, given.probabilities, finest)
         top.append((f"{TOP_1} {rank}", answers))
     compared = [(rule.name, given), (rules.ROLL_UP, fixed), *top]
@@ -99,7 +99,7 @@ def _by_rank(
     rows = []
     for at, rank in enumerate(given.paths.ranks):
         known = truth[rank] != belief.UNLABELLED
-        named = known & (given.depth >= at)
+        named = known & (given.depth >= at) & (given.paths.taxa[:, at] >= 0)
         right = np.where(named, given.paths.taxa[:, at] == truth[rank], np.nan)
         share = float(named.sum() / known.sum()) if known.any() else None
         if named.any():

@@ -79,10 +79,11 @@ class Pages:
     def _page(self, rank: str, label: int) -> TaxonPage:
         found, rows = self.evidence, self.rows(rank, label)
         siblings = self.taxonomy.siblings(rank, label)
+        others = self.num_siblings(rank, label)
         prefix = self.taxonomy.prefixes(rank)[label]
         sure = found.sure(rank)[rows]
         patches, top = (), None
-        if len(siblings):
+        if others:
             patches, top = self._patches(rank, label, self._config.num_patches)
         return TaxonPage(
             key=key(rank, label),
@@ -91,15 +92,15 @@ class Pages:
             common_name=self.taxonomy.common_name(rank, label),
             common_names=self._common_names(prefix),
             path=self._path(rank, label),
-            parent=prefix[-2] if len(prefix) > 1 else "the tree",
+            parent=self._parent(rank, label),
             lineage=prefix,
-            num_siblings=len(siblings),
+            num_siblings=others,
             count=len(rows),
             sure=float(sure.mean()),
             right=_share(found.right(rank)[rows]),
             off=_share(found.of("off_object", rank)[rows]),
             on_object=self._on_object(rank, rows),
-            parts=self._parts(rank, rows) if len(siblings) else (),
+            parts=self._parts(rank, rows) if others else (),
             patches=patches,
             top=top,
             siblings=self._siblings(rank, label, rows, siblings),
@@ -109,6 +110,7 @@ class Pages:
     def _path(self, rank: str, label: int) -> tuple[tuple[str, str], ...]:
         ranks = self.evidence.ranks
         above = ranks[: ranks.index(rank)]
+        # -1, of a rank that the taxon skips, is no place of a page.
         places = [(one, int(self.taxonomy.parents(rank, one)[label])) for one in above]
         return tuple(
             (key(*place), self.taxonomy.titles(place[0])[place[1]])
@@ -117,16 +119,32 @@ class Pages:
         )
 
     def _children(self, rank: str, label: int) -> tuple[tuple[str, str], ...]:
-        ranks = self.evidence.ranks
-        if rank == ranks[-1]:
-            return ()
-        below = ranks[ranks.index(rank) + 1]
-        names = self.taxonomy.titles(below)
-        return tuple(
-            (key(below, int(one)), names[one])
-            for one in self.taxonomy.descendants(rank, label, below)
-            if (below, int(one)) in self._chosen
+        """The nearest taxa below that have a page."""
+        found = []
+        for place in self.taxonomy.children(rank, label):
+            if place in self._chosen:
+                found.append((key(*place), self.taxonomy.titles(place[0])[place[1]]))
+            elif place[0] not in self.evidence.ranks:
+                found += self._children(*place)
+        return tuple(found)
+
+    def _parent(self, rank: str, label: int) -> str:
+        """Name of the parent, at the next coarser rank that the taxon has."""
+        above = self.taxonomy.parent(rank, label)
+        return (
+            "the tree"
+            if above is None
+            else self.taxonomy.prefixes(above[0])[above[1]][-1]
         )
+
+    def num_siblings(self, rank: str, label: int) -> int:
+        """Number of other children of the parent, of all ranks."""
+        above = self.taxonomy.parent(rank, label)
+        if above is not None:
+            return len(self.taxonomy.children(*above)) - 1
+        ranks = self.taxonomy.ranks
+        roots = [int((self.taxonomy.parent_codes(one) < 0).sum()) for one in ranks]
+        return sum(roots) - 1
 
     def _common_names(self, prefix: tuple[str, ...]) -> tuple[str, ...]:
         """Common names of a taxon and of those above it, of those that have one."""
@@ -224,7 +242,7 @@ class Pages:
         inner = seen.to_original(box * seen.size)
         return Patch(
             example_id=record.example_id,
-            name=record.lineage.display_name(record.lineage.ranks[-1]),
+            name=record.lineage.display_name(record.lineage.finest),
             crop=_cut(image, (inner - corner) * scale),
             picture=_cut(image, (whole - corner) * scale),
             heatmap=heat,

@@ -223,7 +223,7 @@ class RunData:
         if lineage is None:
             return ""
         names = {} if self.source is None else self.source.common_names
-        rank = rank or lineage.ranks[-1]
+        rank = rank or lineage.finest
         found = names.get(lineage.prefix(rank), "")
         if found or rank not in self.truth.ranks:
             return found

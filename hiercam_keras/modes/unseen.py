@@ -15,7 +15,7 @@ def count(
     """How many of the asked images have a taxon at `rank` without a training image."""
     known = taxonomy.labels([record.lineage for record in train], rank)
     truth = taxonomy.labels([record.lineage for record in asked], rank)
-    return int(np.sum(~np.isin(truth, known)))
+    return int(np.sum((truth >= 0) & ~np.isin(truth, known)))
 
 
 def sentence(found: Mapping[str, int], total: int, what: str = "picture") -> str:

@@ -17,7 +17,6 @@ from hiercam_keras.maps import is_degenerate
 from hiercam_keras.report.html import fitted, number
 from hiercam_keras.report.overlay import encode, heat_layer
 from hiercam_keras.report.schema import (
-    ONLY_CHILD,
     OWN_SCALES,
     STEPS_APART,
     STEPS_SHARE,
@@ -212,7 +211,7 @@ def _step(step: Step, name: str, size: tuple[int, int], place: Place) -> dict[st
         "rank": step.rank,
         "name": step.name,
         "common": step.common_name,
-        "note": "" if step.heatmap is not None else ONLY_CHILD,
+        "note": "" if step.heatmap is not None else step.note,
         "remark": step.remark,
     }
     if step.heatmap is None:  # an only child: neither right nor wrong

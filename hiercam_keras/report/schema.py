@@ -105,6 +105,13 @@ STEPS_APART = (
 
 # Shown in place of the step into a taxon without siblings.
 ONLY_CHILD = "only child in this taxonomy: no choice"
+
+
+def no_rank(rank: str) -> str:
+    """Shown in place of the step into a rank that the path skips."""
+    return f"no {rank} on this path"
+
+
 # Shown in place of the numbers of a degenerate map.
 NO_HEATMAP = "no heatmap"
 
@@ -123,6 +130,7 @@ class Step:
       numbers: further numbers, label -> number.
       remark: on the map, "" for none (weak among the steps, nearly constant).
       common_name: of the taxon; "" for none.
+      note: shown in place of the map, where there is none.
     """
 
     rank: str
@@ -134,6 +142,7 @@ class Step:
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     remark: str = ""
     common_name: str = ""
+    note: str = ONLY_CHILD
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw
 from hiercam_keras.report import canvas, style
 from hiercam_keras.report.overlay import DEFAULT_ALPHA, encode, hatched, overlay
 from hiercam_keras.report.schema import (
-    ONLY_CHILD,
     OWN_SCALES,
     STEPS_APART,
     STEPS_SHARE,
@@ -146,7 +145,7 @@ def _cells(picture: Picture, num_steps: int) -> Iterator[_Cell]:
     for step in picture.steps[:num_steps]:
         if step.heatmap is None:
             name = step.common_name
-            yield _Cell(hatched(image), step.name, ONLY_CHILD, common=name)
+            yield _Cell(hatched(image), step.name, step.note, common=name)
             continue
         heat = overlay(image, step.heatmap, DEFAULT_ALPHA, degenerate=step.degenerate)
         note = f"probability {style.percent(step.probability)}"

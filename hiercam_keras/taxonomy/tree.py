@@ -217,6 +217,10 @@ class Taxonomy:
             self._parents[fine, coarse] = parents
         return self._parents[fine, coarse]
 
+    def has_gaps(self, fine: str, coarse: str) -> bool:
+        """Whether a taxon at `fine` has none at `coarse`."""
+        return bool((self.parents(fine, coarse) < 0).any())
+
     def rollup(self, fine: str, coarse: str) -> np.ndarray:
         """Matrix of 0 and 1 that sums fine values: float32 (num_fine, num_coarse).
 
@@ -240,6 +244,31 @@ class Taxonomy:
             if above >= 0:
                 return coarse, above
         return None
+
+    def parent_codes(self, rank: str) -> np.ndarray:
+        """A number for the parent of each label at `rank`: int64 (N,), -1 for the root.
+
+        Taxa of any ranks with the same parent have the same number.
+        """
+        codes = np.full(self.num_labels(rank), -1, np.int64)
+        for depth, coarse in enumerate(self.ranks[: rank_depth(rank, self.ranks) - 1]):
+            above = self.parents(rank, coarse).astype(np.int64)
+            codes = np.where(above >= 0, depth * len(self.lineages) + above, codes)
+        return codes
+
+    def children(self, rank: str, label: int) -> tuple[tuple[str, int], ...]:
+        """(rank, label) of the taxa below, in the order of the tree.
+
+        Below a gap they may be of several ranks.
+        """
+        code = self.ranks.index(check_rank(rank, self.ranks)) * len(self.lineages)
+        code += self._check_label(rank, label)
+        found = [
+            (self.prefixes(below)[one], below, int(one))
+            for below in self.ranks[rank_depth(rank, self.ranks) :]
+            for one in np.flatnonzero(self.parent_codes(below) == code)
+        ]
+        return tuple((below, one) for _, below, one in sorted(found))
 
     def descendants(self, rank: str, label: int, fine: str) -> np.ndarray:
         """Labels at `fine` below the taxon `label` at `rank`: contiguous int32 (K,)."""

@@ -110,7 +110,8 @@ def read_table(
         )
     common = Collected(names.language)
     for row in rows:
-        common.add(row.lineage.taxa, CommonName(row.common_name))
+        taxon = row.lineage.prefix(row.lineage.finest)
+        common.add(taxon, CommonName(row.common_name))
     return Reading(
         root,
         records,

@@ -96,7 +96,8 @@ def read(
                 "earlier line. One row a class."
             )
         if common.shown:
-            collected.add(lineage.taxa, CommonName(cells[common.shown]))
+            taxon = lineage.prefix(lineage.finest)
+            collected.add(taxon, CommonName(cells[common.shown]))
     return Lineages(path, key, by_key, collected.chosen(str(path)))
 
 

@@ -11,7 +11,7 @@ function image(className, source, alt) {
 // Taxa coarse to fine, without the finest one, which is the title of the card.
 function lineage(taxa) {
   const line = make("p", "lineage");
-  taxa.slice(data.skip, -1).forEach((taxon, i) => {
+  taxa.slice(data.skip, -1).filter(Boolean).forEach((taxon, i) => {
     if (i) line.append(" › ");
     line.append(make("span", "", taxon));
   });

@@ -32,6 +32,7 @@ function taxonOptions() {
   const counts = new Map();
   for (const picture of data.pictures) {
     for (let depth = data.skip; depth < picture.taxa.length; depth++) {
+      if (!picture.taxa[depth]) continue; // a rank that the lineage skips
       const text = prefixText(picture.taxa, depth);
       const last = depth === picture.taxa.length - 1;
       const known = counts.get(text);

@@ -29,11 +29,10 @@ function lineages(picture) {
   const rows = data.ranks.map((rank, i) => {
     const depth = data.skip + i;
     const truth = finest(picture.taxa, depth, picture.name);
-    const known = truth === undefined
-      ? "–" : titled(truth, commonOf(picture.true, depth));
+    const known = truth ? titled(truth, commonOf(picture.true, depth)) : "–";
     const cells = picture.views.map((view) => {
       const taxon = finest(view.taxa, depth, view.name);
-      if (taxon === undefined) return make("td", "", "–");
+      if (!taxon) return make("td", "", "–"); // no answer there, or no such rank
       const right = rightAt(view, picture, depth);
       return make("td", verdict(right), sign(right), " ",
                   make("span", "name", titled(taxon, commonOf(view.predicted, depth))));

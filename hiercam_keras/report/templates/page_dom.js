@@ -54,9 +54,9 @@ const state = {
 };
 
 // Whether a model's answer is right down to a depth; null: it ends above it, or the
-// model has no name for the picture's taxon there.
+// picture has no taxon there, or the model no name for it.
 function rightAt(view, picture, depth) {
-  if (view.taxa.length <= depth) return null;
+  if (view.taxa.length <= depth || !picture.taxa[depth]) return null;
   if (view.known !== null && view.known <= depth) return null;
   for (let i = 0; i <= depth; i++) {
     if (view.taxa[i] !== picture.taxa[i]) return false;
