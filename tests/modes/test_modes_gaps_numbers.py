@@ -14,8 +14,11 @@ from hiercam_keras.taxonomy.scores import rank_scores
 RANKS = ("family", "subfamily", "genus", "species")
 TREE = Taxonomy(
     Lineage(tuple(path.split("/")), RANKS)
-    for path in ("A//g2/s3", "A//g2/s4", "A/A1/g1/s1", "A/A1/g1/s2", "B//g3/s5", "B/B1/g4/s6")
-)  # fmt: skip
+    for path in (
+        *("A//g2/s3", "A//g2/s4", "A/A1/g1/s1", "A/A1/g1/s2"),
+        *("B//g3/s5", "B/B1/g4/s6"),
+    )
+)
 # Of s3, s4, s1, s2, s5, s6: the labels are in the order of the tree.
 SKIPS = np.array([0.3, 0.2, 0.1, 0.1, 0.2, 0.1])
 DOES_NOT = np.array([0.1, 0.1, 0.3, 0.2, 0.2, 0.1])
