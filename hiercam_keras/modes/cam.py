@@ -331,7 +331,7 @@ def _answer(
     probability = result.rank_probabilities(rank)[0]
     order = np.argsort(-probability, kind="stable")
     true = _true_label(record, truth, rank)
-    shown = {*order[:4].tolist(), int(result.labels[0, k])} | ({true} - {None})
+    shown = {*order[:4].tolist()} | ({true} - {None})
     found = photo_figure.RankAnswer(
         rank=rank,
         name=names[order[0]],
