@@ -198,6 +198,8 @@ def fork(
     """
     ranks = given.paths.ranks
     for depth in range(int(given.depth[number]), len(ranks) - 1):
+        if depth >= 0 and given.paths.taxa[number, depth] < 0:  # a rank that it skips
+            continue
         pair = children(given, number, taxonomy, depth)[:2]
         if len(pair) == 2:
             return ranks[depth + 1], pair

@@ -302,7 +302,7 @@ def _answers(
     for k in range(1, len(answers)):
         coarse, fine = result.labels[0, k - 1], result.labels[0, k]
         parents = explain.space.taxonomy.parents(result.ranks[k], result.ranks[k - 1])
-        if parents[fine] != coarse:
+        if parents[fine] not in (coarse, -1):
             name = explain.space.taxonomy.names(result.ranks[k - 1])[parents[fine]]
             answers[k] = dataclasses.replace(answers[k], parent=name)
     return answers

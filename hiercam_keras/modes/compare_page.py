@@ -230,7 +230,7 @@ def _pictures(
                 # A copy: a view would keep the whole batch.
                 image=batch.images[row].copy(),
                 true=tuple(record.lineage.prefix(rank)[-1] for rank in ranks),
-                true_name=record.lineage.display_name(record.lineage.ranks[-1]),
+                true_name=record.lineage.display_name(record.lineage.finest),
                 views=tuple(
                     _view(
                         column,
@@ -275,6 +275,9 @@ def _lineage(
         if one not in above:
             break
         mine = int(taxonomy.parents(rank, one)[label])
+        if mine < 0:  # a rank that the answer skips
+            names.append("")
+            continue
         same = column.data.truth.label(true, one) == mine
         names.append(true.prefix(one)[-1] if same else taxonomy.prefixes(one)[mine][-1])
     return tuple(names)
@@ -327,10 +330,15 @@ def _belief(column: Column, entry: Any) -> str:
 def _known_ranks(column: Column, true: Lineage, ranks: Sequence[str]) -> int:
     """How many of the ranks, from the coarsest, have a true taxon that the model knows.
 
-    A rank that the page shows and the model does not have counts as unknown.
+    A rank that the page shows and the model does not have counts as unknown, one that
+    the picture's taxon skips as known.
     """
     truth, count = column.data.truth, 0
+    finest = true.ranks.index(true.finest)
     for rank in ranks:
+        if not true.has(rank) and true.ranks.index(rank) < finest:
+            count += 1
+            continue
         if rank not in truth.ranks or truth.label(true, rank) < 0:
             break
         count += 1

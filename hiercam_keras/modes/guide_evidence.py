@@ -6,6 +6,7 @@ within its parent, and the distribution of the energy over the object. The steps
 image end at the finest rank at which the network knows its taxon.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -164,10 +165,29 @@ def _within(
     """Probabilities (N, labels) at a rank, normalized over taxa of the true parent; 0
     for images with the label -1."""
     mass = marginal_probabilities(chances, taxonomy, finest, rank)
-    depth = taxonomy.ranks.index(rank)
-    if depth:
-        above = taxonomy.parents(rank, taxonomy.ranks[depth - 1])
-        mass = np.where(above[None] == above[labels][:, None], mass, 0.0)
+    family = [taxonomy.parent(rank, n) for n in range(taxonomy.num_labels(rank))]
+    number = {one: i for i, one in enumerate(dict.fromkeys(family))}
+    above = np.array([number[one] for one in family])
+    mass = np.where(above[None] == above[labels][:, None], mass, 0.0)
     mass = np.where(labels[:, None] < 0, 0.0, mass)
     total = mass.sum(1, keepdims=True)
+    if (taxonomy.parents(finest, rank) < 0).any():
+        # Beyond a gap the parent has children of other ranks, too.
+        total = _of_parent(chances, labels, family, taxonomy, finest)
     return np.divide(mass, total, out=np.zeros_like(mass), where=total > 0)
+
+
+def _of_parent(
+    chances: np.ndarray,
+    labels: np.ndarray,
+    family: Sequence[tuple[str, int] | None],
+    taxonomy: Taxonomy,
+    finest: str,
+) -> np.ndarray:
+    """Probabilities (N, 1) of the parents of the true taxa; 1 for the root."""
+    total = np.ones((len(chances), 1))
+    for row, label in enumerate(labels):
+        if label >= 0 and family[label] is not None:
+            leaves = taxonomy.descendants(*family[label], finest)
+            total[row] = chances[row, leaves].sum()
+    return total

@@ -69,6 +69,7 @@ class Pages:
         found, rows = self.evidence, self.rows(rank, label)
         siblings = self.taxonomy.siblings(rank, label)
         prefix = self.taxonomy.prefixes(rank)[label]
+        above = self.taxonomy.parent(rank, label)
         sure = found.sure(rank)[rows]
         patches, top = (), None
         if len(siblings):
@@ -78,7 +79,9 @@ class Pages:
             rank=rank,
             name=self.taxonomy.names(rank)[label],
             path=self._path(rank, label),
-            parent=prefix[-2] if len(prefix) > 1 else "the tree",
+            parent=self.taxonomy.prefixes(above[0])[above[1]][-1]
+            if above
+            else "the tree",
             lineage=prefix,
             num_siblings=len(siblings),
             count=len(rows),
@@ -104,15 +107,14 @@ class Pages:
         )
 
     def _children(self, rank: str, label: int) -> tuple[tuple[str, str], ...]:
-        ranks = self.evidence.ranks
-        if rank == ranks[-1]:
-            return ()
-        below = ranks[ranks.index(rank) + 1]
-        names = self.taxonomy.names(below)
+        finer = self.evidence.ranks[self.evidence.ranks.index(rank) + 1 :]
         return tuple(
-            (key(below, int(one)), names[one])
+            (key(below, int(one)), self.taxonomy.names(below)[one])
+            for place, below in enumerate(finer)
             for one in self.taxonomy.descendants(rank, label, below)
             if (below, int(one)) in self._chosen
+            # At a rank below the next one it is a child if it skips those between.
+            if all(self.taxonomy.parents(below, r)[one] < 0 for r in finer[:place])
         )
 
     def _on_object(self, rank: str, rows: np.ndarray) -> tuple[float, float] | None:
@@ -202,7 +204,7 @@ class Pages:
         inner = seen.to_original(box * seen.size)
         return Patch(
             example_id=record.example_id,
-            name=record.lineage.display_name(record.lineage.ranks[-1]),
+            name=record.lineage.display_name(record.lineage.finest),
             crop=_cut(image, (inner - corner) * scale),
             picture=_cut(image, (whole - corner) * scale),
             heatmap=heat,

@@ -5,7 +5,8 @@
 
 The key is the name of a class folder, a label of metadata, or a scientific name
 (`scientific_name`). A column `class` is a rank; it is the key only if it is the first
-column and there is no other key column.
+column and there is no other key column. A class that is identified only to a coarser
+rank has empty cells at the finer ones, and one that skips a rank has one there.
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ from hiercam_keras import csv_files
 from hiercam_keras.csv_files import Table
 from hiercam_keras.data.sources import table as table_lib
 from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy import partial
 from hiercam_keras.taxonomy.lineage import Lineage, spelled
 
 KEYS = ("folder", "label", "cub_category")
@@ -57,8 +59,8 @@ def read(path: Path, wanted: tuple[str, ...] = ()) -> Lineages:
       wanted: columns that are ranks; empty: chosen by names and values.
 
     Raises:
-      UserError: there is no key column or no rank, a cell is empty, or a class has two
-        lineages.
+      UserError: there is no key column or no rank, a row has no key or no taxon, or a
+        class has two lineages.
     """
     table = csv_files.read(path)
     key = _key(table)
@@ -66,7 +68,8 @@ def read(path: Path, wanted: tuple[str, ...] = ()) -> Lineages:
     ranks = table_lib.choose_ranks(table, free, wanted, classes=True).ranks
     by_key: dict[str, Lineage] = {}
     for line, cells in table.rows():
-        empty = next((name for name in (key, *ranks) if not cells[name]), None)
+        empty = None if any(cells[rank] for rank in ranks) else ranks[-1]
+        empty = empty if cells[key] else key
         if empty is not None:
             raise UserError(
                 f"{path}, line {line}: the column {empty!r} is empty. Fill it in, or "
@@ -81,7 +84,8 @@ def read(path: Path, wanted: tuple[str, ...] = ()) -> Lineages:
                 f"{path}, line {line}: {cells[key]!r} has another lineage than in an "
                 "earlier line. One row a class."
             )
-    return Lineages(path, key, by_key)
+    whole = partial.completed(by_key.values())
+    return Lineages(path, key, {name: whole[one] for name, one in by_key.items()})
 
 
 def _key(table: Table) -> str:

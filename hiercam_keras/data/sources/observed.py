@@ -158,7 +158,7 @@ def _lineages(pictures: Sequence[Picture], request: Request) -> dict:
     ranks = tuple(str(rank).lower() for rank in request.config.get("ranks", ()))
     names = [one.named for one in pictures if one.named is not None]
     known = lineage_table.read(Path(table).expanduser(), ranks) if table else None
-    return name_lineages.find(names, known, ranks)
+    return name_lineages.find(names, known, ranks, request.partial)
 
 
 def _file(picture: Picture, root: Path) -> tuple[str, str]:
