@@ -41,6 +41,7 @@ def get_config() -> ConfigDict:
     data.batch_size = 32  # images
     data.fractions = (0.78, 0.11, 0.11)  # train, val, test; they add up to 1
     data.untrained_taxa = "drop"  # drop | keep: taxa without a training image in heads
+    data.partial = "keep"  # keep | drop: images identified only to a coarser rank
     data.split_seed = -1  # of the split alone; -1: the experiment's seed
     data.groups = ""  # images that stay in one split: "" (the source's own) | a column
     # of it | exif:60s (bursts: one camera, at most 60 s from image to image) | none

@@ -57,7 +57,7 @@ def write(
     paths = belief.paths(given.probabilities, taxonomy, finest)
     top = []
     for at, rank in enumerate(paths.ranks):
-        depth = belief.named(paths, np.full(len(given.depth), at))
+        depth = np.full(len(given.depth), at)
         answers = rules.Answers(paths, depth, given.probabilities, finest)
         top.append((f"{TOP_1} {rank}", answers))
     compared = [(rule.name, given), (rules.ROLL_UP, fixed), *top]

@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.runs.truth import Trained, Truth
 from hiercam_keras.taxonomy import allowed, common_names, homonyms
 from hiercam_keras.taxonomy.lineage import Lineage
+from hiercam_keras.taxonomy.partial import LabelSpace
 from hiercam_keras.taxonomy.ranks import check_rank
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -195,7 +196,13 @@ class RunData:
         if self.run.imported:
             return Truth(self.taxonomy)
         some = self.run.drops_untrained or self.run.allowed_taxa is not None
+        # Those of a coarser taxon may be of one that the network's tree lacks.
+        some |= any(one.lineage and one.lineage.is_partial for one in self._records)
         return Trained(self.taxonomy) if some else self.taxonomy
+
+    @property
+    def _records(self) -> Sequence[Record]:
+        return () if self.source is None else self.source.records
 
     @property
     def why_lacking(self) -> str:
@@ -267,7 +274,7 @@ class RunData:
             f"{wording.count(len(records), 'image')} at any rank. Its ranks are "
             f"{', '.join(self.taxonomy.ranks)}, and a {rank} is "
             f"{self.taxonomy.names(rank)[0]!r}; the images have "
-            f"{', '.join(lineage.ranks)}, and {'/'.join(lineage.taxa)!r}. Modes "
+            f"{', '.join(lineage.ranks)}, and {lineage.path!r}. Modes "
             "predict and cam need no known taxa."
         )
 
@@ -470,15 +477,19 @@ def make_loader(
     once: bool = False,
     layout: geometry.Layout = "classification",
     shard: tuple[int, int] = (0, 1),
+    spaces: Mapping[str, LabelSpace] | None = None,
 ) -> loader.Loader:
     """A loader with the taxonomy's labels at `ranks`, all by default.
 
     With `once` nothing is kept in memory or on disk for a second epoch. `shard` is this
-    process's part of every batch, see `data.loader.make_loader`.
+    process's part of every batch, see `data.loader.make_loader`. With `spaces` labels
+    are those of these ranks and coarser ones.
     """
     lineages = [record.lineage for record in records]
     labels = {
-        rank: np.asarray(taxonomy.labels(lineages, rank), np.int32)
+        rank: spaces[rank].labels(lineages, taxonomy)
+        if spaces
+        else np.asarray(taxonomy.labels(lineages, rank), np.int32)
         for rank in ranks or taxonomy.ranks
     }
     data = config.data
@@ -496,4 +507,5 @@ def make_loader(
         class_weights=config.train.get("class_weights", "none") if training else "none",
         layout=layout,
         shard=shard,
+        spaces=spaces,
     )

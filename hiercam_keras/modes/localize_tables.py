@@ -169,10 +169,13 @@ def taxon_rows(
     groups = parents[tally.column("group").astype(int)]
     place = tally.boxes.nearest(threshold)
     count = taxonomy.num_labels(rank)
-    has = parents >= 0  # not those that have no taxon at this rank
-    largest = tally.boxes.largest[:, IOU_THRESHOLDS.index(IOU), place]
+    has = parents >= 0  # others skip the rank
     images = np.bincount(parents[has], tally.boxes.images[has], count)
-    hits = np.bincount(parents[has], largest[has], count)
+    hits = np.bincount(
+        parents[has],
+        tally.boxes.largest[has, IOU_THRESHOLDS.index(IOU), place],
+        count,
+    )
     known_pixels = tally.pixels["mask"].columns()
     pixels = np.zeros((count, known_pixels.shape[1]))
     np.add.at(pixels, parents[has], known_pixels[has])

@@ -343,7 +343,8 @@ class Taxonomy:
         advice = (
             f"Use one of {possible}."
             if possible
-            else f"All images are of one {self.finest}: add others."
+            else f"All images are of one {self.finest if number else 'taxon'}: add "
+            "others."
         )
         raise UserError(
             f"rank {rank!r} has a single taxon in these data "

@@ -1,6 +1,7 @@
 """Parses names of folders: iNaturalist lineages, plain labels, official splits."""
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from absl import logging
@@ -25,7 +26,9 @@ def lineages(names: Iterable[str], plain: bool = True) -> dict[str, Lineage]:
     """Lineages of class folders by their names alone.
 
     If any name is an iNaturalist name, or looks like a damaged one, all other names are
-    errors. Otherwise each name is a taxon of the single rank `label`.
+    errors, except those of the same kingdoms whose last fields are missing: a class
+    identified only to a coarser rank. Otherwise each name is a taxon of the single rank
+    `label`.
 
     Args:
       names: of the class folders.
@@ -36,7 +39,9 @@ def lineages(names: Iterable[str], plain: bool = True) -> dict[str, Lineage]:
     """
     names = sorted(set(names))
     if not plain or any(map(is_inat, names)) or all(map(_is_meant, names)):
-        return {name: parse_class_name(index_lib.printable(name)) for name in names}
+        whole = [parse_class_name(name) for name in names if is_inat(name)]
+        kingdoms = {lineage.taxa[0] for lineage in whole}
+        return {name: _lineage(index_lib.printable(name), kingdoms) for name in names}
     found = {
         name: Lineage((index_lib.printable(name),), (LABEL,), index_lib.printable(name))
         for name in names
@@ -50,6 +55,17 @@ def lineages(names: Iterable[str], plain: bool = True) -> dict[str, Lineage]:
         LABEL,
     )
     return found
+
+
+def _lineage(name: str, kingdoms: Collection[str]) -> Lineage:
+    try:
+        return parse_class_name(name)
+    except UserError:
+        with contextlib.suppress(UserError):
+            found = parse_class_name(name, partial=True)
+            if found.taxa[0] in kingdoms:
+                return found
+        raise
 
 
 def lineages_from(

@@ -5,7 +5,8 @@
 
 The key is the name of a class folder, a label of metadata, or a scientific name
 (`scientific_name`). A column `class` is a rank; it is the key only if it is the first
-column and there is no other key column.
+column and there is no other key column. A class that is identified only to a coarser
+rank has empty cells at the finer ones, and one that skips a rank has one there.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from hiercam_keras.csv_files import Table
 from hiercam_keras.data.sources import common_names
 from hiercam_keras.data.sources import table as table_lib
 from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy import partial
 from hiercam_keras.taxonomy.common_names import Collected, CommonName
 from hiercam_keras.taxonomy.lineage import Lineage, spelled
 
@@ -68,8 +70,8 @@ def read(
       names: which column holds the common names.
 
     Raises:
-      UserError: there is no key column or no rank, a cell is empty, or a class has two
-        lineages.
+      UserError: there is no key column or no rank, a row has no key or no taxon, or a
+        class has two lineages.
     """
     table = csv_files.read(path)
     key = _key(table)
@@ -77,10 +79,12 @@ def read(
     common = common_names.columns_of(table, free, wanted, names, classes=True)
     free = [name for name in free if name not in common.taken]
     collected: Collected[tuple[str, ...]] = Collected(names.language)
+    named: list[tuple[Lineage, CommonName]] = []
     ranks = table_lib.choose_ranks(table, free, wanted, classes=True).ranks
     by_key: dict[str, Lineage] = {}
     for line, cells in table.rows():
-        empty = next((name for name in (key, *ranks) if not cells[name]), None)
+        empty = None if any(cells[rank] for rank in ranks) else ranks[-1]
+        empty = empty if cells[key] else key
         if empty is not None:
             raise UserError(
                 f"{path}, line {line}: the column {empty!r} is empty. Fill it in, or "
@@ -96,9 +100,16 @@ def read(
                 "earlier line. One row a class."
             )
         if common.shown:
-            taxon = lineage.prefix(lineage.finest)
-            collected.add(taxon, CommonName(cells[common.shown]))
-    return Lineages(path, key, by_key, collected.chosen(str(path)))
+            named.append((lineage, CommonName(cells[common.shown])))
+    whole = partial.completed(by_key.values())
+    for lineage, name in named:
+        collected.add(whole[lineage].prefix(lineage.finest), name)
+    return Lineages(
+        path,
+        key,
+        {name: whole[one] for name, one in by_key.items()},
+        collected.chosen(str(path)),
+    )
 
 
 def _key(table: Table) -> str:

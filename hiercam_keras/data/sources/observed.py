@@ -173,7 +173,7 @@ def _choose(
 ) -> dict[str, tuple[Picture, Lineage | None]]:
     """The pictures that are there and wanted, with their lineages, by example_id."""
     named = [one.named for one in pictures if one.named is not None]
-    lineages = name_lineages.find(named, known, _ranks(request))
+    lineages = name_lineages.find(named, known, _ranks(request), request.partial)
     keep = lineage_prefix(request.config.get("keep_lineage", ""))
     chosen: dict[str, tuple[Picture, Lineage | None]] = {}
     for picture in pictures:

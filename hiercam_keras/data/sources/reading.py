@@ -38,6 +38,11 @@ class Request(NamedTuple):
         return place if not place or "://" in place else str(expanded(place))
 
     @property
+    def partial(self) -> bool:
+        """Whether images that are identified only to a coarser rank are wanted."""
+        return self.config.get("partial", "drop") == "keep"
+
+    @property
     def workers(self) -> int:
         """Threads that scan images; 0 for one per core."""
         return int(self.config.get("workers", 0))

@@ -2,7 +2,8 @@
 
     path,kingdom,...,species[,x0,y0,x1,y1][,mask][,split][,group][,example_id]
 
-The other columns are ranks if their names or values indicate it (`rank_columns`).
+The other columns are ranks if their names or values indicate it (`rank_columns`). A row
+may lack some of its taxa, see `taxonomy.lineage.Lineage`.
 """
 
 import re
@@ -19,7 +20,7 @@ from hiercam_keras.data import grouping
 from hiercam_keras.data.records import Box
 from hiercam_keras.data.sources import boxes, common_names, safe_paths
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy import rank_columns, split_words
+from hiercam_keras.taxonomy import partial, rank_columns, split_words
 from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.ranks import check_ranks
 
@@ -117,6 +118,8 @@ def read_rows(
                 "One row an image."
             )
         rows.append(row)
+    whole = partial.completed(lineages.values())
+    rows = [row._replace(lineage=whole[row.lineage]) for row in rows]
     convention = layout.box.convention if layout.box else "xyxy"
     return Rows(rows, convention, _group_columns(table, layout))
 
@@ -286,7 +289,10 @@ def _row(
     table: Table,
     lineages: dict[tuple[str, ...], Lineage],
 ) -> Row:
-    for name in (layout.path, *layout.ranks):
+    empty = [name for name in layout.ranks if not cells[name]]
+    if len(empty) < len(layout.ranks):  # else the row has no taxon
+        empty = []
+    for name in (layout.path, *empty):
         if not cells[name]:
             raise UserError(
                 f"the column {name!r} is empty. Fill it in, or drop the row."
