@@ -490,15 +490,23 @@ def _draw_bars(axes: Axes, answer: RankAnswer) -> None:
         axes.barh(row + 0.72, share, height=0.2, color=color)
         weight = "bold" if row == 0 else "normal"
         common = answer.common(name)
-        places = [(name, row + 0.22, ((7.5, 1), (6.5, 1), (5, 2)), weight, style.INK),
-                  (common, row + 0.49, ((6, 1), (5, 1), (4, 2)), "normal", style.MUTED)
-                 ] if common else [
-                  (name, row + 0.36, ((8.5, 1), (7, 1), (5.5, 2)), weight, style.INK)
-                 ]  # fmt: skip
-        for text, at, sizes, bold, ink in places:
-            size, lines = fitted(text, 0.78 * _CELL, sizes, bold)
-            axes.text(0, at, "\n".join(lines), fontsize=size, weight=bold, color=ink,
-                      va="center", linespacing=1.0)  # fmt: skip
+        # (text, place, sizes, width, weight, color) of each line
+        lines = [(name, 0.36, ((8.5, 1), (7, 1), (5.5, 2)), 0.78, weight, style.INK)]
+        if common:
+            small = (
+                common,
+                0.46,
+                ((6, 1), (5, 1), (4, 2)),
+                0.72,
+                "normal",
+                style.MUTED,
+            )
+            first = ((7.5, 1), (6.5, 1), (5, 2))
+            lines = [(name, 0.18, first, 0.78, weight, style.INK), small]
+        for text, at, sizes, width, bold, ink in lines:
+            size, shown = fitted(text, width * _CELL, sizes, bold)
+            axes.text(0, row + at, "\n".join(shown), fontsize=size, weight=bold,
+                      color=ink, va="center", linespacing=1.0)  # fmt: skip
         axes.text(1, row + 0.36, style.percent(probability), fontsize=8.5, ha="right",
                   va="center", color=style.MUTED)  # fmt: skip
 
