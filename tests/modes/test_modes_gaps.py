@@ -147,10 +147,11 @@ def test_the_page_of_compare(config, taxonomy, tmp_path):
     known = {p for rank in RANKS for p in taxonomy.prefixes(rank)}
     assert all(tuple(taxa) in known for taxa in data["lineages"])
     assert len(data["pictures"]) == 16
+    assert [one["rank"] for one in data["models"]] == ["species", *["subfamily"] * 2]
     for picture in data["pictures"]:
         true = data["lineages"][picture["true"]]
         assert picture["common"] == SPECIES[tuple(true)]
-        subfamily, species, asked = picture["views"]
+        species, subfamily, asked = picture["views"]
         assert subfamily["known"] == species["known"] == 4
         # Who is in no subfamily is neither right nor wrong there.
         for view in (subfamily, asked):

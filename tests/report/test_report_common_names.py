@@ -51,7 +51,7 @@ def test_the_page_has_the_names_of_all_ranks(make, named, tmp_path):
 
 def test_names_are_shown_and_searched_in_the_browser(make, named, tmp_path, open_page):
     screen = open_page(page.write_page(tmp_path, make.page(named)))
-    assert screen.text(".card .common") == "European green woodpecker"
+    assert screen.text(".card .names .common") == "European green woodpecker"
     screen.choose("#search", "green woodpecker")
     assert screen.ids() == [named[0].example_id]
     screen.choose("#search", "")
