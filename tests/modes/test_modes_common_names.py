@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import tiny_birds
 
-from hiercam_keras.modes import load
+from hiercam_keras.modes import data_names, load
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import run_folder
 from hiercam_keras.taxonomy import Lineage
@@ -65,6 +65,6 @@ def test_names_are_matched_to_a_network_with_other_ranks(trained, names):
         if len(prefix) == len(record.lineage.ranks)
     }
     source = dataclasses.replace(data.source, records=fewer, common_names=names)
-    other = load._run_data(run, data.config, source, data.split)
-    label = other.taxonomy.find("little drawn bird", "species")[1]
-    assert other.taxonomy.names("species")[label] == species
+    taxonomy = data_names.with_names(run, source).taxonomy()
+    label = taxonomy.find("little drawn bird", "species")[1]
+    assert taxonomy.names("species")[label] == species
