@@ -57,13 +57,14 @@ def row_scores(space: ScoreSpace, logits: jax.Array) -> jax.Array:
     parts = []
     for group in space.groups:
         z = logits[:, group.column : group.column + len(group.owner)].T  # (C_g, B)
-        if group.size == len(group.owner):  # every column is its own row
+        has = group.owner >= 0
+        if has.all() and group.size == len(group.owner):  # each column is its own row
             parts.append(z.T)
             continue
-        top = jax.ops.segment_max(z, group.owner, group.size)
-        total = jax.ops.segment_sum(
-            jnp.exp(z - top[group.owner]), group.owner, group.size
-        )
+        owner = group.owner[has]
+        z = z if has.all() else z[np.flatnonzero(has)]
+        top = jax.ops.segment_max(z, owner, group.size)
+        total = jax.ops.segment_sum(jnp.exp(z - top[owner]), owner, group.size)
         parts.append((top + jnp.log(total)).T)
     return jnp.concatenate(parts, axis=1)
 
@@ -134,7 +135,7 @@ def score(space: ScoreSpace, selected: Selected, logits: jax.Array) -> Scored:
     # -1 means no rival, but in `owner` a column of another head.
     theirs &= selected.rival[..., None] >= 0
     theirs &= ~(mine & selected.without[..., None])
-    same_head = _head_columns(space)[group_of[selected.row]]  # (B, K, C)
+    same_head = head_columns(space)[group_of[selected.row]]  # (B, K, C)
     asked = ~selected.trivial
     mine_sum, mine_share = masked_logsumexp(z, mine)
     theirs_sum, theirs_share = masked_logsumexp(z, theirs & asked[..., None])
@@ -182,9 +183,12 @@ def independent(space: ScoreSpace) -> jax.Array:
     return jnp.asarray(groups[space.group_of])
 
 
-def _head_columns(space):
+def head_columns(space):
     """bool (G, C): the columns of the head that a group reads."""
-    return jnp.asarray(space.owner >= 0)
+    columns = np.zeros(space.owner.shape, bool)
+    for index, group in enumerate(space.groups):
+        columns[index, group.column : group.column + len(group.owner)] = True
+    return jnp.asarray(columns)
 
 
 def masked_logsumexp(z, mask):

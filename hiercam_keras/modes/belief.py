@@ -17,6 +17,7 @@ from hiercam_keras.runs.network import Network
 from hiercam_keras.runs.run_folder import BELIEF, Run
 from hiercam_keras.runs.truth import Truth
 from hiercam_keras.taxonomy import matching
+from hiercam_keras.taxonomy.common_names import titled
 from hiercam_keras.taxonomy.lineage import UNNAMED, unnamed_below
 from hiercam_keras.taxonomy.scores import softmax
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -206,12 +207,14 @@ def judged(
 
 
 def _named(paths: belief.Paths, depth: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
-    """The depths, up to the finest taxon with a name: "Anatidae sp." says Anatidae."""
+    """The depths, up to the finest taxon with a name: "Anatidae sp." says Anatidae, and
+    there is none at a gap."""
     depth = depth.copy()
     for at in reversed(range(len(paths.ranks))):
         names = taxonomy.names(paths.ranks[at])
         empty = np.array([name.endswith(UNNAMED) for name in names])
-        depth[(depth == at) & empty[paths.taxa[:, at]]] = at - 1
+        taxa = paths.taxa[:, at]
+        depth[(depth == at) & ((taxa < 0) | empty[taxa])] = at - 1
     return depth
 
 
@@ -274,6 +277,8 @@ def children(
     paths = given.paths
     rank = paths.ranks[depth + 1]
     shares = given.probabilities[number] @ taxonomy.rollup(given.finest, rank)
+    while depth != belief.ROOT and paths.taxa[number, depth] < 0:
+        depth -= 1  # a gap: its children are those of the taxon above
     if depth == belief.ROOT:
         below = np.arange(len(shares))
     else:
@@ -293,6 +298,7 @@ def in_words(given: Answers, number: int, taxonomy: Taxonomy) -> str:
     name = taxonomy.names(rank)[label]
     if depth + 1 < len(paths.ranks):
         name = unnamed_below(name)
+    name = titled(name, taxonomy.common_name(rank, label))
     return f"{name}, {paths.probabilities[number, depth]:.0%}".replace("%", " %")
 
 
@@ -329,4 +335,5 @@ def _identified(taxonomy: Taxonomy, lineage: Any, rank: str) -> bool:
     common = matching.common_ranks(taxonomy, lineage)
     if not common:  # a plain name
         return rank == taxonomy.finest
-    return rank in common and not lineage.display_name(common[rank]).endswith(" sp.")
+    name = lineage.display_name(common[rank]) if rank in common else ""
+    return bool(name) and not name.endswith(UNNAMED)

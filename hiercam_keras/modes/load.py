@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,15 @@ from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import detected, imported, unseen
+from hiercam_keras.modes.data_names import with_names
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.progress import progress
 from hiercam_keras.runs import truth as truths
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.runs.truth import Trained, Truth
 from hiercam_keras.taxonomy import homonyms
+from hiercam_keras.taxonomy.lineage import Lineage
+from hiercam_keras.taxonomy.partial import LabelSpace
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 
@@ -48,6 +51,7 @@ def taxonomy_of(source: Any, config: Any) -> Taxonomy:
         `taxonomy.homonyms`.
     """
     taxonomy = Taxonomy(record.lineage for record in source.records)
+    taxonomy = taxonomy.with_common_names(source.common_names)
     choice = config.data.get("homonyms", "error")
     report = homonyms.check(taxonomy, choice, str(source.root))
     if report:
@@ -95,7 +99,13 @@ class RunData:
         if self.run.imported:
             return Truth(self.taxonomy)
         some = self.run.drops_untrained or self.run.allowed_taxa is not None
+        # Those of a coarser taxon may be of one that the network's tree lacks.
+        some |= any(one.lineage and one.lineage.is_partial for one in self._records)
         return Trained(self.taxonomy) if some else self.taxonomy
+
+    @property
+    def _records(self) -> Sequence[Record]:
+        return () if self.source is None else self.source.records
 
     @property
     def why_lacking(self) -> str:
@@ -112,6 +122,23 @@ class RunData:
     def labels(self, records: Sequence[Record], rank: str) -> np.ndarray:
         """True labels at `rank`: int32 (N,), see `truth`."""
         return self.truth.labels([record.lineage for record in records], rank)
+
+    def common_name(self, lineage: Lineage | None, rank: str | None = None) -> str:
+        """Common name of the taxon of an image at `rank`; "" if it has none.
+
+        Args:
+          lineage: of the image.
+          rank: of its lineage; None for the finest.
+        """
+        if lineage is None:
+            return ""
+        names = {} if self.source is None else self.source.common_names
+        rank = rank or lineage.finest
+        found = names.get(lineage.prefix(rank), "")
+        if found or rank not in self.truth.ranks:
+            return found
+        label = self.truth.label(lineage, rank)
+        return self.taxonomy.common_name(rank, label) if label >= 0 else ""
 
     def unknown(
         self, records: Sequence[Record], ranks: Sequence[str]
@@ -150,7 +177,7 @@ class RunData:
             f"{wording.count(len(records), 'image')} at any rank. Its ranks are "
             f"{', '.join(self.taxonomy.ranks)}, and a {rank} is "
             f"{self.taxonomy.names(rank)[0]!r}; the images have "
-            f"{', '.join(lineage.ranks)}, and {'/'.join(lineage.taxa)!r}. Modes "
+            f"{', '.join(lineage.ranks)}, and {lineage.path!r}. Modes "
             "predict and cam need no known taxa."
         )
 
@@ -283,11 +310,13 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
     """
     config = config_of(settings, run)
     if run.imported and like is not None:
+        run = with_names(run, like.source)
         return RunData(run, config, run.taxonomy(), like.source, like.split)
     if run.imported:
         imported.check_images(settings, run)
         source = load_source(config, settings.data_dir)
         split = imported.split_of(settings, config, source.records)
+        run = with_names(run, source)
         return RunData(run, config, run.taxonomy(), source, split)
     source = _load_images(settings.data_dir, run, config)
     detected.warn_of_changes(source, config, run.record)
@@ -300,6 +329,7 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
             run.path,
             new[0],
         )
+    run = with_names(run, source)
     return RunData(run, config, run.taxonomy(), source, split)
 
 
@@ -340,15 +370,19 @@ def make_loader(
     once: bool = False,
     layout: geometry.Layout = "classification",
     shard: tuple[int, int] = (0, 1),
+    spaces: Mapping[str, LabelSpace] | None = None,
 ) -> loader.Loader:
     """A loader with the taxonomy's labels at `ranks`, all by default.
 
     With `once` nothing is kept in memory or on disk for a second epoch. `shard` is this
-    process's part of every batch, see `data.loader.make_loader`.
+    process's part of every batch, see `data.loader.make_loader`. With `spaces` labels
+    are those of these ranks and coarser ones.
     """
     lineages = [record.lineage for record in records]
     labels = {
-        rank: np.asarray(taxonomy.labels(lineages, rank), np.int32)
+        rank: spaces[rank].labels(lineages, taxonomy)
+        if spaces
+        else np.asarray(taxonomy.labels(lineages, rank), np.int32)
         for rank in ranks or taxonomy.ranks
     }
     data = config.data
@@ -366,4 +400,5 @@ def make_loader(
         class_weights=config.train.get("class_weights", "none") if training else "none",
         layout=layout,
         shard=shard,
+        spaces=spaces,
     )

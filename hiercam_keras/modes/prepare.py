@@ -9,6 +9,7 @@ from hiercam_keras.data.sources import download
 from hiercam_keras.modes import copies, group_report
 from hiercam_keras.modes.load import load_source, taxonomy_of
 from hiercam_keras.modes.settings import Settings
+from hiercam_keras.taxonomy import partial
 
 
 def run(settings: Settings) -> str:
@@ -27,6 +28,7 @@ def run(settings: Settings) -> str:
         f"{images} ({size}) in {source.root}, {boxes} with a box, {masks} with a mask",
         f"taxa: {counts or 'a single one at every rank'}",
     ]
+    lines += partial.sentences(record.lineage for record in source.records)
     if source.cropped:
         lines.insert(1, source.cropped)
     official = Counter(record.split for record in source.records if record.split)

@@ -150,6 +150,7 @@ class Settings:
         # Runs of earlier versions lack the field.
         config.data.noun = config.data.get("noun", "object")
         config.data.groups = config.data.get("groups", "")
+        config.data.partial = config.data.get("partial", "drop")
         trained = config.copy_and_resolve_references()
         for name in recorded_config.EXPERIMENTS:  # which no run records
             if name in self.config and name not in config:

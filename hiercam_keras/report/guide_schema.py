@@ -38,6 +38,7 @@ class Patch:
         constant).
       whole: uint8 (H, W, 3), the whole photograph with the place of a crop; None where
         the picture is no crop.
+      common_name: of the picture's finest taxon; "" for none.
     """
 
     example_id: str
@@ -50,6 +51,12 @@ class Patch:
     credit: str = ""
     remark: str = ""
     whole: np.ndarray | None = None
+    common_name: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name with the common name in brackets."""
+        return _titled(self.name, self.common_name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +87,7 @@ class Sibling:
       patches: of the sibling's own step.
       top: value of the hottest color of their maps; None if each has its own scale.
       count: number of pictures of the sibling.
+      common_name: "" for none.
     """
 
     key: str
@@ -88,6 +96,12 @@ class Sibling:
     patches: tuple[Patch, ...]
     top: float | None = None
     count: int = 0
+    common_name: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name with the common name in brackets."""
+        return _titled(self.name, self.common_name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +111,7 @@ class TaxonPage:
     Attributes:
       key: names the page's file; rank and label, never a name from a folder.
       rank, name: of the taxon.
-      path: (key, name) of the taxa above it that have a page, coarse to fine.
+      path: (key, title) of the taxa above it that have a page, coarse to fine.
       parent: name of the parent taxon.
       lineage: all taxa down to this one.
       num_siblings: number of siblings; 0 for an only child.
@@ -111,9 +125,11 @@ class TaxonPage:
       parts: of the step, the named one first; empty where no parts are known.
       patches: best first.
       siblings: nearest first.
-      children: (key, name) of the taxa below it.
+      children: (key, title) of the taxa below it.
       top: value of the hottest color of the maps of `patches`; None where each has a
         scale of its own.
+      common_name: of the taxon; "" for none.
+      common_names: of all taxa of `lineage` that have one, which are searched.
     """
 
     key: str
@@ -133,6 +149,17 @@ class TaxonPage:
     siblings: tuple[Sibling, ...]
     children: tuple[tuple[str, str], ...]
     top: float | None = None
+    common_name: str = ""
+    common_names: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The name with the common name in brackets."""
+        return _titled(self.name, self.common_name)
+
+
+def _titled(name: str, common: str) -> str:
+    return f"{name} ({common})" if common else name
 
 
 @dataclasses.dataclass(frozen=True)

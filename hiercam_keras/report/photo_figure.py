@@ -174,11 +174,15 @@ def _draw_answer(
     right = known and best.true_name == best.name
     note = f"{style.percent(best.probability)} sure"
     if known:
-        note += ", and right" if right else f", but it is {best.true_name}"
+        true = best.titled(best.true_name)
+        note += ", and right" if right else f", but it is {true}"
     second = _second(best, contrast)
-    text = f"second: {second[0]}, {style.percent(second[1])}" if second else ""
+    text = ""
+    if second:
+        text = f"second: {best.titled(second[0])}, {style.percent(second[1])}"
     color = style.INK if not known else style.RIGHT if right else style.WRONG
-    _write_answer(figure, best.name, note, text, width, color)
+    common = best.common(best.name)
+    _write_answer(figure, best.name, common, note, text, width, color)
     if contrast is not None:
         heat = overlay(image, contrast.heatmap, alpha, degenerate=contrast.degenerate)
         left = _MARGIN + _PHOTO - _BELOW
@@ -198,7 +202,8 @@ def _draw_believed(
     color = style.INK
     if believed.right is not None:
         color = style.RIGHT if believed.right else style.WRONG
-    _write_answer(figure, believed.name, believed.note, believed.question, width, color)
+    texts = (believed.name, believed.common, believed.note, believed.question)
+    _write_answer(figure, *texts, width, color)
     for place, child in enumerate(believed.children):
         left = _MARGIN + width + gap + place * (_BELOW + gap)
         heat = overlay(image, child.heatmap, alpha, degenerate=child.degenerate)
@@ -208,13 +213,23 @@ def _draw_believed(
 
 
 def _write_answer(
-    figure: Figure, name: str, note: str, below: str, width: float, color: str
+    figure: Figure,
+    name: str,
+    common: str,
+    note: str,
+    below: str,
+    width: float,
+    color: str,
 ) -> None:
-    """Writes the name of an answer, a note in color, and a muted line."""
+    """Writes the names of an answer, a note in color, and a muted line."""
     y = _ROW_TOPS[0] + _PHOTO + 0.36
     sizes = ((17, 1), (14, 1), (11, 2), (8, 3))
     write_lines(figure, _MARGIN, y, name, width, sizes, weight="bold")
     sizes = ((11, 1), (9, 1), (7, 2))
+    if common:
+        y += 0.25
+        small = ((11, 1), (9, 1), (7, 1), (5.5, 2))
+        write_lines(figure, _MARGIN, y, common, width, small)
     write_lines(figure, _MARGIN, y + 0.31, note, width, sizes, color)
     if below:
         write_lines(figure, _MARGIN, y + 0.62, below, width, sizes, style.MUTED)
@@ -234,8 +249,15 @@ def _draw_rank(
     alpha: float,
 ) -> None:
     write(figure, left, 0.44, answer.rank, 9, style.MUTED)
-    sizes = ((12, 1), (10, 1), (8, 2), (6, 3))
-    write_lines(figure, left, 0.75, answer.name, _CELL, sizes, weight="bold")
+    common = answer.common(answer.name)
+    if common:
+        sizes = ((12, 1), (10, 1), (8, 1), (6, 2))
+        write_lines(figure, left, 0.66, answer.name, _CELL, sizes, weight="bold")
+        sizes = ((8, 1), (7, 1), (5.5, 2), (4, 3))
+        write_lines(figure, left, 0.85, common, _CELL, sizes)
+    else:
+        sizes = ((12, 1), (10, 1), (8, 2), (6, 3))
+        write_lines(figure, left, 0.75, answer.name, _CELL, sizes, weight="bold")
     heat = overlay(image, answer.heatmap, alpha, degenerate=answer.degenerate)
     show(figure, heat, left, _ROW_TOPS[0], _CELL)
     below = _ROW_TOPS[0] + _CELL
@@ -303,11 +325,32 @@ def _draw_bars(axes: Axes, answer: RankAnswer) -> None:
         axes.barh(row + 0.72, 1.0, height=0.2, color=style.FAINT)
         axes.barh(row + 0.72, share, height=0.2, color=color)
         weight = "bold" if row == 0 else "normal"
-        size, lines = fitted(name, 0.78 * _CELL, ((8.5, 1), (7, 1), (5.5, 2)), weight)
-        axes.text(0, row + 0.36, "\n".join(lines), fontsize=size, weight=weight,
-                  va="center", linespacing=1.0)  # fmt: skip
+        common = answer.common(name)
+        if common:
+            sizes = ((7.5, 1), (6.5, 1), (5, 2))
+            _write_bar(axes, row + 0.18, name, sizes, 0.78, weight)
+            sizes = ((6, 1), (5, 1), (4, 2))
+            _write_bar(axes, row + 0.46, common, sizes, 0.72, color=style.MUTED)
+        else:
+            sizes = ((8.5, 1), (7, 1), (5.5, 2))
+            _write_bar(axes, row + 0.36, name, sizes, 0.78, weight)
         axes.text(1, row + 0.36, style.percent(probability), fontsize=8.5, ha="right",
                   va="center", color=style.MUTED)  # fmt: skip
+
+
+def _write_bar(
+    axes: Axes,
+    at: float,
+    text: str,
+    sizes: Sequence[tuple[float, int]],
+    width: float,
+    weight: str = "normal",
+    color: str = style.INK,
+) -> None:
+    """Writes text above a bar, within a share of its width."""
+    size, lines = fitted(text, width * _CELL, sizes, weight)
+    axes.text(0, at, "\n".join(lines), fontsize=size, weight=weight, color=color,
+              va="center", linespacing=1.0)  # fmt: skip
 
 
 def _empty(figure: Figure, left: float, top: float, note: str) -> None:

@@ -120,8 +120,13 @@ class Network:
         return {rank: logits[rank] for rank in self.taxonomy.ranks if rank in logits}
 
     def probabilities(self, rank: str, scores: np.ndarray) -> np.ndarray:
-        """Of every label of a rank, from its scores (N, labels)."""
+        """Of every label of a rank, from its scores (N, labels).
+
+        They add up to 1, or to less at a rank without a head that not all taxa have.
+        """
         if rank not in self.independent:
+            if rank not in self.ranks and self.taxonomy.has_gaps(self.finest, rank):
+                return np.exp(scores)
             return softmax(scores)
         return (0.5 * (1 + np.tanh(0.5 * scores.astype(np.float64)))).astype(np.float32)
 
@@ -260,6 +265,7 @@ def _load_imported(run: Run, config: Any) -> Network:
         )
     path = labels_path(run.path)
     labels = Labels.from_json(workdir.read_json(path), str(path))
+    labels = replace(labels, taxonomy=run.named(labels.taxonomy))
     model = imported.read(run.model_path, about["modules"])
     # The last activation is found again: names of layers in a class of the user's may
     # be other ones in each process.

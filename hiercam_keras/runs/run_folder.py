@@ -11,9 +11,10 @@ That of a network from elsewhere has the file as it came and labels.json, what i
 outputs mean; it has no split, and is in runs/<name>/<rank[+rank]>/imported.
 """
 
+import dataclasses
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,17 @@ class Run:
       ranks: of its heads.
       record: content of config.json.
       allowed_taxa: the only taxa that answers may be of; None for all.
+      common_names: of the images' data, by lineage prefix, in place of those that the
+        training had for these taxa.
     """
 
     path: Path
     ranks: tuple[str, ...]
     record: dict[str, Any]
     allowed_taxa: AllowedTaxa | None = None
+    common_names: Mapping[tuple[str, ...], str] = dataclasses.field(
+        default_factory=dict
+    )
 
     @property
     def config(self) -> FrozenConfigDict:
@@ -115,7 +121,15 @@ class Run:
 
     def whole_taxonomy(self) -> Taxonomy:
         """The taxonomy of the network's labels."""
-        return Taxonomy.from_json(workdir.read_json(self.path / "taxonomy.json"))
+        found = Taxonomy.from_json(workdir.read_json(self.path / "taxonomy.json"))
+        return self.named(found)
+
+    def named(self, taxonomy: Taxonomy) -> Taxonomy:
+        """A taxonomy with the common names of the images' data."""
+        if not self.common_names:
+            return taxonomy
+        names = {**taxonomy.common_names, **self.common_names}
+        return taxonomy.with_common_names(names)
 
     def finish(self) -> "Run":
         """Records that the training is done."""
