@@ -88,11 +88,12 @@ class Restriction:
 
     def __init__(self, whole: Taxonomy, kept: np.ndarray):
         self.whole = whole
-        self.taxonomy = Taxonomy(
+        allowed = [
             lineage
             for lineage, is_kept in zip(whole.lineages, kept, strict=True)
             if is_kept
-        )
+        ]
+        self.taxonomy = Taxonomy(allowed, whole.source)
 
     def labels(self, rank: str) -> np.ndarray:
         """The new label of each label of the whole at `rank`: int32, -1 outside."""

@@ -10,6 +10,7 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.lineage import Lineage, full_name, spelled
 from hiercam_keras.taxonomy.naming import find_taxon, unique_names
 from hiercam_keras.taxonomy.ranks import check_rank, rank_depth
+from hiercam_keras.taxonomy.source import TaxonomySource
 
 SCHEMA_VERSION = 1
 
@@ -24,12 +25,17 @@ class Taxonomy:
 
     Args:
       lineages: at least one, all with the same ranks.
+      source: the published taxonomy that the lineages are of; None if unknown. Not part
+        of equality.
 
     Raises:
       UserError: there are no lineages, or they have different ranks.
     """
 
-    def __init__(self, lineages: Iterable[Lineage]):
+    def __init__(
+        self, lineages: Iterable[Lineage], source: TaxonomySource | None = None
+    ):
+        self.source = source
         by_taxa: dict[tuple[str, ...], Lineage] = {}
         ranks: tuple[str, ...] | None = None
         for lineage in lineages:
@@ -251,8 +257,10 @@ class Taxonomy:
 
     def to_json(self) -> dict[str, Any]:
         """The taxonomy as JSON values, with `schema_version`."""
+        about = {} if self.source is None else {"source": self.source.to_json()}
         return {
             "schema_version": SCHEMA_VERSION,
+            **about,
             "ranks": list(self.ranks),
             "lineages": [
                 {"taxa": list(one.taxa), "class_id": one.class_id}
@@ -275,10 +283,13 @@ class Taxonomy:
             )
         try:
             ranks = tuple(data["ranks"])
-            return cls(
+            about = data.get("source")
+            source = None if about is None else TaxonomySource.from_json(about)
+            lineages = [
                 Lineage(tuple(one["taxa"]), ranks, one.get("class_id"))
                 for one in data["lineages"]
-            )
+            ]
+            return cls(lineages, source)
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"taxonomy is damaged ({error!r}): expected ranks and lineages. "
