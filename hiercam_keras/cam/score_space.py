@@ -70,7 +70,8 @@ class Group:
         head.
       start, size: the rows are `start .. start + size - 1`.
       column: first column; the columns are `column .. column + len(owner) - 1`.
-      owner: int32, the row of each column, counted from `start`.
+      owner: int32, the row of each column, counted from `start`; -1 for a column whose
+        taxon has none at the rank.
       head: the head of these columns.
     """
 
@@ -105,10 +106,11 @@ class ScoreSpace:
       num_rows, num_columns: M and C.
       owner: int32 (G, C), the row of column c in group g, -1 for none.
       group_of: int32 (M,), the group of a row.
-      parent: int32 (M,), the row one rank up. The root is the parent of itself and of
-        the rows of coarser heads.
+      parent: int32 (M,), the row one rank up, or at the next coarser rank that the
+        taxon has. The root is the parent of itself and of the rows of coarser heads.
       only_child: bool (M,), whether the parent has no other child.
-      ancestors: int32 (N, R), the row of label n of the finest head at each rank.
+      ancestors: int32 (N, R), the row of label n of the finest head at each rank; the
+        root, whose step is trivial, at a rank that it does not have.
     """
 
     def __init__(
@@ -192,12 +194,17 @@ class ScoreSpace:
         self.parent = np.zeros(self.num_rows, np.int32)
         for index, group in enumerate(self.groups):
             columns = slice(group.column, group.column + len(group.owner))
-            self.owner[index, columns] = group.start + group.owner
+            rows = np.where(group.owner < 0, -1, group.start + group.owner)
+            self.owner[index, columns] = rows
             self.group_of[group.start : group.start + group.size] = index
         lineage = self.groups[: len(self.ranks) + 1]
-        for coarse, fine in zip(lineage, lineage[1:], strict=False):
-            # A column's row in one group and in the group above it: child and parent.
-            self.parent[fine.start + fine.owner] = coarse.start + coarse.owner
+        above = np.zeros(len(lineage[0].owner), np.int32)  # each column's row: the root
+        for group in lineage[1:]:
+            # A column's row in a group and its last one above: child and parent.
+            has = group.owner >= 0
+            rows = group.start + group.owner[has]
+            self.parent[rows] = above[has]
+            above[has] = rows
         children = np.bincount(
             self.parent[1 : lineage[-1].start + lineage[-1].size],
             minlength=self.num_rows,
@@ -206,7 +213,11 @@ class ScoreSpace:
         self.only_child[0] = True
         self.only_child[lineage[-1].start + lineage[-1].size :] = False
         self.ancestors = np.stack(
-            [group.start + group.owner for group in lineage[1:]], axis=1
+            [
+                np.where(group.owner < 0, 0, group.start + group.owner)
+                for group in lineage[1:]
+            ],
+            axis=1,
         ).astype(np.int32)
 
     def group(self, rank: str | None, score: str = "own") -> int:

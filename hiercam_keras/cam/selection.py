@@ -57,13 +57,14 @@ def row_scores(space: ScoreSpace, logits: jax.Array) -> jax.Array:
     parts = []
     for group in space.groups:
         z = logits[:, group.column : group.column + len(group.owner)].T  # (C_g, B)
-        if group.size == len(group.owner):  # every column is its own row
+        has = group.owner >= 0
+        if has.all() and group.size == len(group.owner):  # each column is its own row
             parts.append(z.T)
             continue
-        top = jax.ops.segment_max(z, group.owner, group.size)
-        total = jax.ops.segment_sum(
-            jnp.exp(z - top[group.owner]), group.owner, group.size
-        )
+        owner = group.owner[has]
+        z = z if has.all() else z[np.flatnonzero(has)]
+        top = jax.ops.segment_max(z, owner, group.size)
+        total = jax.ops.segment_sum(jnp.exp(z - top[owner]), owner, group.size)
         parts.append((top + jnp.log(total)).T)
     return jnp.concatenate(parts, axis=1)
 
@@ -184,7 +185,10 @@ def independent(space: ScoreSpace) -> jax.Array:
 
 def _head_columns(space):
     """bool (G, C): the columns of the head that a group reads."""
-    return jnp.asarray(space.owner >= 0)
+    columns = np.zeros(space.owner.shape, bool)
+    for index, group in enumerate(space.groups):
+        columns[index, group.column : group.column + len(group.owner)] = True
+    return jnp.asarray(columns)
 
 
 def masked_logsumexp(z, mask):

@@ -101,13 +101,16 @@ def hierarchical_precision_recall(
     both = guessed = true = 0
     for level in counted:
         answers = _answers_at(predictions, taxonomy, level)
-        if len(answers):  # one taxon, plus one for each disagreement
-            changes = np.diff(np.sort(answers, axis=0), axis=0) != 0
-            guessed += answers.shape[1] + int(changes.sum())
+        if len(answers):  # the first taxon, and each that differs from the one before
+            answers = np.sort(answers, axis=0)
+            new = np.diff(answers, axis=0, prepend=-1) != 0
+            guessed += int((new & (answers >= 0)).sum())
         if _reaches(taxonomy, rank, level):
             truth = taxonomy.parents(rank, level)[labels]
-            true += truth.size
-            both += int((answers == truth).any(axis=0).sum()) if len(answers) else 0
+            known = truth >= 0
+            true += int(known.sum())
+            if len(answers):
+                both += int(((answers == truth) & known).any(axis=0).sum())
     precision = both / guessed if guessed else float("nan")
     recall = both / true if true else float("nan")
     total = precision + recall
@@ -118,13 +121,16 @@ def hierarchical_precision_recall(
 def path_consistency(predictions: Mapping[str, Any], taxonomy: Taxonomy) -> np.ndarray:
     """Whether the answers at all ranks are on one path of the tree: bool (N,).
 
+    A rank that the taxon at the finest rank does not have (a gap) is left out.
+
     Args:
       predictions: rank -> (N,) labels, at least one rank.
     """
     finest, answers = _finest(predictions, taxonomy)
     consistent = np.ones(answers.shape, bool)
     for rank, predicted in predictions.items():
-        consistent &= taxonomy.parents(finest, rank)[answers] == np.asarray(predicted)
+        above = taxonomy.parents(finest, rank)[answers]
+        consistent &= (above == np.asarray(predicted)) | (above < 0)
     return consistent
 
 
@@ -133,6 +139,8 @@ def full_path_correct(
 ) -> np.ndarray:
     """Whether the answers at all ranks are right: bool (N,).
 
+    A rank that the true taxon does not have (a gap) is left out.
+
     Args:
       predictions: rank -> (N,) labels, none finer than `rank`.
       labels: (N,) true labels at `rank`.
@@ -140,7 +148,8 @@ def full_path_correct(
     labels = np.asarray(labels)
     right = np.ones(labels.shape, bool)
     for coarse, predicted in predictions.items():
-        right &= taxonomy.parents(rank, coarse)[labels] == np.asarray(predicted)
+        truth = taxonomy.parents(rank, coarse)[labels]
+        right &= (truth == np.asarray(predicted)) | (truth < 0)
     return right
 
 
@@ -160,7 +169,10 @@ def _reaches(taxonomy: Taxonomy, fine: str, coarse: str) -> bool:
 def _answers_at(
     predictions: Mapping[str, Any], taxonomy: Taxonomy, level: str
 ) -> np.ndarray:
-    """What each prediction implies at `level`: (predictions that reach it, N)."""
+    """What each prediction implies at `level`: (predictions that reach it, N).
+
+    -1 is no taxon, at a gap.
+    """
     answers = [
         taxonomy.parents(rank, level)[np.asarray(predicted)]
         for rank, predicted in predictions.items()

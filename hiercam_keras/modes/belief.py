@@ -148,12 +148,14 @@ def judged(rule: Rule, shares: np.ndarray, taxonomy: Taxonomy, finest: str) -> A
 
 
 def _named(paths: belief.Paths, depth: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
-    """The depths, up to the finest taxon with a name: "Anatidae sp." says Anatidae."""
+    """The depths, up to the finest taxon with a name: "Anatidae sp." says Anatidae, and
+    there is none at a gap."""
     depth = depth.copy()
     for at in reversed(range(len(paths.ranks))):
         names = taxonomy.names(paths.ranks[at])
         empty = np.array([name.endswith(UNNAMED) for name in names])
-        depth[(depth == at) & empty[paths.taxa[:, at]]] = at - 1
+        taxa = paths.taxa[:, at]
+        depth[(depth == at) & ((taxa < 0) | empty[taxa])] = at - 1
     return depth
 
 
@@ -263,4 +265,5 @@ def _identified(taxonomy: Taxonomy, lineage: Any, rank: str) -> bool:
     common = matching.common_ranks(taxonomy, lineage)
     if not common:  # a plain name
         return rank == taxonomy.finest
-    return rank in common and not lineage.display_name(common[rank]).endswith(" sp.")
+    name = lineage.display_name(common[rank]) if rank in common else ""
+    return bool(name) and not name.endswith(UNNAMED)

@@ -298,7 +298,8 @@ def _write_rank(
     at = taxonomy.ranks.index(rank)
     if at and taxonomy.num_labels(taxonomy.ranks[at - 1]) > 1:
         coarse = taxonomy.ranks[at - 1]
-        parents = np.array(taxonomy.names(coarse))[taxonomy.parents(rank, coarse)]
+        names_above = np.array([*taxonomy.names(coarse), ""])  # -1: none, at a gap
+        parents = names_above[taxonomy.parents(rank, coarse)]
     confusion.save_confusion(
         folder / file_names.file_name(f"confusion_{rank}", ".png"),
         matrix.dense(),

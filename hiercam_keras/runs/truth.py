@@ -126,5 +126,6 @@ def sentence(
 def _name(lineage: Lineage | None, rank: str) -> str:
     if lineage is None:
         return "unknown"
-    at = rank if rank in lineage.ranks else lineage.ranks[-1]
-    return lineage.display_name(at)
+    if rank in lineage.ranks and lineage.has(rank):
+        return lineage.display_name(rank)
+    return lineage.display_name(lineage.finest)

@@ -7,6 +7,7 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS, check_ranks, rank_depth
 
 _FIELDS = ("id", *DEFAULT_RANKS[:-1], "epithet")
+MISSING = ""  # in place of a taxon
 OTHER = "other"  # the taxon at every rank of classes without a lineage
 UNNAMED = " sp."  # end of the name of an unknown taxon
 # Columns that hold only the last part of a name; includes Darwin Core terms.
@@ -32,16 +33,20 @@ class Lineage:
     """The taxa of one class from the coarsest rank to the finest.
 
     Names are normalized to Unicode NFC, as file systems return different forms, and are
-    otherwise unchanged.
+    otherwise unchanged. A rank may have no taxon (MISSING): between two taxa it is a
+    gap, a rank that this branch of the tree does not have; below the last taxon the
+    object is not identified further.
 
     Attributes:
-      taxa: one name for each rank, coarse to fine; a species is its epithet alone.
+      taxa: one name for each rank, coarse to fine, or MISSING; a species is its epithet
+        alone.
       ranks: names of the ranks, in lower case.
       class_id: id of the class in its source, or None. Never used as a label.
 
     Raises:
-      UserError: the numbers of taxa and ranks differ, a name is empty or has control
-        characters or bytes that are not UTF-8, or a rank occurs twice.
+      UserError: the numbers of taxa and ranks differ, there is no taxon at all, a name
+        is blank or has control characters or bytes that are not UTF-8, or a rank occurs
+        twice.
     """
 
     taxa: tuple[str, ...]
@@ -57,16 +62,44 @@ class Lineage:
                 f"{len(ranks)} ({', '.join(ranks)})."
             )
         for taxon, rank in zip(taxa, ranks, strict=True):
-            _check_name(taxon, rank, taxa)
+            if taxon != MISSING:
+                _check_name(taxon, rank, taxa)
+        if not any(taxa):
+            raise UserError(
+                f"a lineage has no taxon at any of {', '.join(ranks)}: expected one. "
+                "Fill one in, or leave that class out."
+            )
         object.__setattr__(self, "taxa", taxa)
         object.__setattr__(self, "ranks", ranks)
+
+    @property
+    def finest(self) -> str:
+        """The finest rank with a taxon."""
+        known = (
+            rank for rank, taxon in zip(self.ranks, self.taxa, strict=True) if taxon
+        )
+        return list(known)[-1]
+
+    @property
+    def path(self) -> str:
+        """The taxa with slashes, down to the finest one; empty between two at a gap."""
+        return "/".join(self.prefix(self.finest))
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the object is not identified to the finest rank."""
+        return self.taxa[-1] == MISSING
+
+    def has(self, rank: str) -> bool:
+        """Whether there is a taxon at `rank`."""
+        return self.prefix(rank)[-1] != MISSING
 
     def prefix(self, rank: str) -> tuple[str, ...]:
         """The taxa from the coarsest rank to `rank`, which identify a class there."""
         return self.taxa[: rank_depth(rank, self.ranks)]
 
     def display_name(self, rank: str) -> str:
-        """Display name of the taxon at `rank`; binomial for a species."""
+        """Display name of the taxon at `rank`, binomial for a species; "" for none."""
         return display_name(self.prefix(rank), self.ranks)
 
 
@@ -82,12 +115,12 @@ def spelled(name: str) -> str:
 def display_name(prefix: tuple[str, ...], ranks: tuple[str, ...]) -> str:
     """Display name of the last taxon of a lineage prefix; not always unique.
 
-    A species is named by genus and epithet, a subspecies by genus, species and epithet.
-    Names that already contain the genus are unchanged, as are placeholders ("Corvidae
-    sp.", "other").
+    It is "" where the last taxon is missing. A species is named by genus and epithet, a
+    subspecies by genus, species and epithet. Names that already contain the genus are
+    unchanged, as are placeholders ("Corvidae sp.", "other").
     """
     own = prefix[-1]
-    if own.endswith(UNNAMED) or set(prefix) == {OTHER}:
+    if own == MISSING or own.endswith(UNNAMED) or set(prefix) == {OTHER}:
         return own
     named = dict(zip(ranks, prefix, strict=False))
     last = ranks[len(prefix) - 1]
@@ -95,7 +128,7 @@ def display_name(prefix: tuple[str, ...], ranks: tuple[str, ...]) -> str:
         return own
     for above in ("species", "genus") if last == "subspecies" else ("genus",):
         head = named.get(above)
-        if head is not None and not own.startswith(head + " "):
+        if head and not own.startswith(head + " "):
             own = f"{head} {own}"
     return own
 
@@ -154,8 +187,8 @@ def _check_name(taxon: str, rank: str, taxa: tuple[str, ...]) -> None:
     """Raises UserError for names that cannot be written as a line of UTF-8 text."""
     if not taxon.strip():
         raise UserError(
-            f"lineage {'/'.join(taxa)!r} has an empty {rank}: every rank needs a name. "
-            "Fill it in, or leave that class out."
+            f"lineage {'/'.join(taxa)!r} has a blank {rank}: expected a name. Fill it "
+            "in, or leave that class out."
         )
     # Cc: control characters; Cs: surrogates, from bytes that are not UTF-8.
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in taxon):

@@ -7,11 +7,12 @@ family.
 Names are looked up at each rank that both have, starting at the finest. The first taxon
 found determines the match. The taxonomy's own tree gives all labels above it, so the
 labels of an image always form one path. If several taxa have the name, the one with the
-fewest differing ancestors is used. If ancestors of that taxon still differ, the name is
-either a homonym (the genus Morus of birds and of trees) or has another position in the
-other classification (a genus moved to another family). It counts as the same taxon if
-it is the binomial of a species or if at least one ancestor agrees, because a genus name
-is unique within one code of nomenclature.
+fewest differing ancestors is used; a rank that one of the two lacks does not differ. If
+ancestors of that taxon still differ, the name is either a homonym (the genus Morus of
+birds and of trees) or has another position in the other classification (a genus moved
+to another family). It counts as the same taxon if it is the binomial of a species or if
+at least one ancestor agrees, because a genus name is unique within one code of
+nomenclature.
 """
 
 from collections.abc import Mapping
@@ -95,27 +96,31 @@ def _at_rank(
     above = [one for one in common if one != rank and _is_above(taxonomy, one, rank)]
     candidates = []
     for label in taxonomy.by_name(rank).get(spelled(name), ()):
-        differ = []
+        differ, agree = [], 0
         for one in above:
             ours = int(taxonomy.parents(rank, one)[label])
             theirs = spelled(_name(lineage, common[one]))
-            if ours not in taxonomy.by_name(one).get(theirs, ()):
+            if ours < 0 or not theirs:
+                continue
+            if ours in taxonomy.by_name(one).get(theirs, ()):
+                agree += 1
+            else:
                 differ.append(one)
-        candidates.append((len(differ), label, differ))
+        candidates.append((len(differ), label, differ, agree))
     if not candidates:
         return None
     fewest = min(candidates)[0]
     best = [one for one in candidates if one[0] == fewest]
     if len(best) > 1:
-        places = [f"{taxonomy.names(rank)[label]!r}" for _, label, _ in best]
+        places = [f"{taxonomy.names(rank)[one[1]]!r}" for one in best]
         doubts.append(
             f"the {rank} {name!r} may be {' or '.join(places)}: no rank above it says "
             "which, and it counts as unknown"
         )
         return None
-    _, label, differ = best[0]
+    _, label, differ, agree = best[0]
     if differ:
-        same = len(differ) < len(above) or (" " in name and not name.endswith(" sp."))
+        same = agree > 0 or (" " in name and not name.endswith(" sp."))
         at = differ[-1]
         ours = taxonomy.names(at)[int(taxonomy.parents(rank, at)[label])]
         doubts.append(

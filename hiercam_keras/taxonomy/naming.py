@@ -115,7 +115,7 @@ def _qualifiers(prefixes: Sequence[tuple[str, ...]]) -> list[str]:
     depth = len(prefixes[0])
     for level in range(depth - 2, -1, -1):
         labels = [prefix[level] for prefix in prefixes]
-        if len(set(labels)) == len(labels):
+        if all(labels) and len(set(labels)) == len(labels):
             return labels
     return ["/".join(prefix[:-1]) for prefix in prefixes]
 

@@ -18,7 +18,8 @@ def marginal_logits(
 ) -> np.ndarray:
     """Scores at a coarser rank: logsumexp over the descendants of each taxon.
 
-    Computes in float64 on shifted values, so finite logits give finite scores.
+    Computes in float64 on shifted values, so finite logits give finite scores. A taxon
+    without descendants at `fine`, as beyond a gap, has the score -inf.
 
     Args:
       logits: (..., num_fine), of the labels at `fine`.
@@ -32,16 +33,18 @@ def marginal_logits(
       ValueError: the last axis is not num_fine long.
     """
     values, dtype = _as_float64(logits, taxonomy, fine)
-    parents = taxonomy.parents(fine, coarse)
-    if len(parents) == taxonomy.num_labels(coarse):
+    values, parents, present = _having(values, taxonomy, fine, coarse)
+    if len(parents) == taxonomy.num_labels(coarse) == len(present):
         return values.astype(dtype)
     # Labels are sorted prefixes, so the descendants of a taxon are contiguous.
-    starts = np.searchsorted(parents, np.arange(taxonomy.num_labels(coarse)))
+    starts = np.searchsorted(parents, present)
     peak = np.maximum.reduceat(values, starts, axis=-1)
     peak = np.where(np.isfinite(peak), peak, 0.0)  # if all logits are masked (-inf)
-    total = np.add.reduceat(np.exp(values - peak[..., parents]), starts, axis=-1)
+    of_fine = peak[..., np.searchsorted(present, parents)]
+    total = np.add.reduceat(np.exp(values - of_fine), starts, axis=-1)
     with np.errstate(divide="ignore"):  # log(0) = -inf where all were -inf
-        return (np.log(total) + peak).astype(dtype)
+        scores = np.log(total) + peak
+    return _among_all(scores, present, taxonomy.num_labels(coarse), -np.inf, dtype)
 
 
 def marginal_probabilities(
@@ -49,12 +52,13 @@ def marginal_probabilities(
 ) -> np.ndarray:
     """Probabilities at a coarser rank: sums over the descendants of each taxon.
 
-    Arguments, shapes and errors as for `marginal_logits`.
+    Arguments, shapes and errors as for `marginal_logits`. If some taxa have none at
+    `coarse`, the sums lack their probability.
     """
     values, dtype = _as_float64(probabilities, taxonomy, fine)
-    parents = taxonomy.parents(fine, coarse)
-    starts = np.searchsorted(parents, np.arange(taxonomy.num_labels(coarse)))
-    return np.add.reduceat(values, starts, axis=-1).astype(dtype)
+    values, parents, present = _having(values, taxonomy, fine, coarse)
+    sums = np.add.reduceat(values, np.searchsorted(parents, present), axis=-1)
+    return _among_all(sums, present, taxonomy.num_labels(coarse), 0.0, dtype)
 
 
 def rank_scores(
@@ -95,6 +99,28 @@ def softmax(logits: Any, axis: int = -1) -> np.ndarray:
     values, dtype = _float64(logits)
     weights = np.exp(values - values.max(axis=axis, keepdims=True))
     return (weights / weights.sum(axis=axis, keepdims=True)).astype(dtype)
+
+
+def _having(
+    values: np.ndarray, taxonomy: "Taxonomy", fine: str, coarse: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values of the labels that have a taxon at `coarse`, its label (sorted), and the
+    coarse labels with descendants."""
+    parents = taxonomy.parents(fine, coarse)
+    if (parents < 0).any():
+        values, parents = values[..., parents >= 0], parents[parents >= 0]
+    return values, parents, np.unique(parents)
+
+
+def _among_all(
+    values: np.ndarray, present: np.ndarray, count: int, absent: float, dtype: type
+) -> np.ndarray:
+    """The values of the labels `present` at their places among all of a rank."""
+    if len(present) == count:
+        return values.astype(dtype)
+    found = np.full((*values.shape[:-1], count), absent, dtype)
+    found[..., present] = values
+    return found
 
 
 def _float64(values: Any) -> tuple[np.ndarray, type]:

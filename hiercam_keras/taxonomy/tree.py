@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy.lineage import Lineage, full_name, spelled
+from hiercam_keras.taxonomy.lineage import MISSING, Lineage, full_name, spelled
 from hiercam_keras.taxonomy.naming import find_taxon, unique_names
 from hiercam_keras.taxonomy.ranks import check_rank, rank_depth
 from hiercam_keras.taxonomy.source import TaxonomySource
@@ -21,7 +21,10 @@ class Taxonomy:
     A class at a rank is identified by its lineage prefix, not by its name alone. Labels
     0, 1, .. number the sorted prefixes of a rank, so the descendants of a taxon have
     contiguous labels at every finer rank. The order of `lineages` does not matter.
-    Duplicates are merged.
+    Duplicates are merged, and a lineage that is a part of another one adds nothing.
+
+    A taxon may have no taxon at a rank above it (a gap, `lineage.MISSING`): its label
+    there is -1, and its parent is the taxon at the next coarser rank that it has.
 
     Args:
       lineages: at least one, all with the same ranks.
@@ -52,17 +55,19 @@ class Taxonomy:
             raise UserError("no classes found, expected at least one lineage.")
         self.ranks: tuple[str, ...] = ranks
         self.lineages: tuple[Lineage, ...] = tuple(
-            by_taxa[taxa] for taxa in sorted(by_taxa)
+            by_taxa[taxa] for taxa in _without_parts(sorted(by_taxa))
         )
         self._prefixes: dict[str, tuple[tuple[str, ...], ...]] = {}
         self._labels: dict[str, dict[tuple[str, ...], int]] = {}
         for depth, rank in enumerate(self.ranks, start=1):
-            prefixes = tuple(sorted({taxa[:depth] for taxa in by_taxa}))
+            here = {taxa[:depth] for taxa in by_taxa if taxa[depth - 1] != MISSING}
+            prefixes = tuple(sorted(here))
             self._prefixes[rank] = prefixes
             self._labels[rank] = {prefix: i for i, prefix in enumerate(prefixes)}
         self._names: dict[str, tuple[str, ...]] = {}
         self._by_name: dict[str, dict[str, tuple[int, ...]]] = {}
         self._parents: dict[tuple[str, str], np.ndarray] = {}
+        self._sizes: dict[str, np.ndarray] = {}
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{self.num_labels(rank)} {rank}" for rank in self.ranks)
@@ -115,11 +120,15 @@ class Taxonomy:
     def label(self, lineage: Lineage | Sequence[str], rank: str) -> int:
         """Label at `rank` of a lineage, or of a prefix that reaches down to `rank`.
 
+        It is -1 if the lineage has no taxon at `rank`.
+
         Raises:
           UserError: the taxon is not in this tree, or the prefix is too short.
         """
         rank = check_rank(rank, self.ranks)
         prefix = self._prefix_of(lineage, rank)
+        if prefix[-1] == MISSING:
+            return -1
         try:
             return self._labels[rank][prefix]
         except KeyError:
@@ -130,7 +139,7 @@ class Taxonomy:
             ) from None
 
     def labels(self, lineages: Iterable[Lineage | Sequence[str]], rank: str):
-        """Labels at `rank`: int32 (N,)."""
+        """Labels at `rank`: int32 (N,), -1 for lineages without a taxon there."""
         return np.array([self.label(one, rank) for one in lineages], dtype=np.int32)
 
     def find(self, name: str, rank: str | None = None) -> tuple[str, int]:
@@ -148,9 +157,10 @@ class Taxonomy:
         return find_taxon(self, name, rank and check_rank(rank, self.ranks))
 
     def parents(self, fine: str, coarse: str) -> np.ndarray:
-        """The label at `coarse` of every label at `fine`: int32 (num_fine,), sorted.
+        """The label at `coarse` of every label at `fine`: int32 (num_fine,).
 
-        Read-only. `coarse` may equal `fine`.
+        It is -1 where a taxon has none at `coarse`; the others are sorted. Read-only.
+        `coarse` may equal `fine`.
 
         Raises:
           UserError: `coarse` is finer than `fine`.
@@ -165,7 +175,8 @@ class Taxonomy:
                 )
             labels = self._labels[coarse]
             parents = np.array(
-                [labels[prefix[:depth]] for prefix in self._prefixes[fine]], np.int32
+                [labels.get(prefix[:depth], -1) for prefix in self._prefixes[fine]],
+                np.int32,
             )
             parents.flags.writeable = False
             self._parents[fine, coarse] = parents
@@ -174,43 +185,61 @@ class Taxonomy:
     def rollup(self, fine: str, coarse: str) -> np.ndarray:
         """Matrix of 0 and 1 that sums fine values: float32 (num_fine, num_coarse).
 
-        `probabilities @ rollup` gives the coarse probabilities.
+        `probabilities @ rollup` gives the coarse probabilities. The row of a taxon that
+        has none at `coarse` is 0.
         """
         parents = self.parents(fine, coarse)
         matrix = np.zeros((len(parents), self.num_labels(coarse)), np.float32)
-        matrix[np.arange(len(parents)), parents] = 1.0
+        known = np.flatnonzero(parents >= 0)
+        matrix[known, parents[known]] = 1.0
         return matrix
+
+    def parent(self, rank: str, label: int) -> tuple[str, int] | None:
+        """(rank, label) of the taxon above, at the next coarser rank that it has.
+
+        None for a taxon below the root.
+        """
+        label = self._check_label(rank, label)
+        for coarse in reversed(self.ranks[: rank_depth(rank, self.ranks) - 1]):
+            above = int(self.parents(rank, coarse)[label])
+            if above >= 0:
+                return coarse, above
+        return None
 
     def descendants(self, rank: str, label: int, fine: str) -> np.ndarray:
         """Labels at `fine` below the taxon `label` at `rank`: contiguous int32 (K,)."""
         label = self._check_label(rank, label)
-        start, stop = np.searchsorted(self.parents(fine, rank), [label, label + 1])
-        return np.arange(start, stop, dtype=np.int32)
+        return np.flatnonzero(self.parents(fine, rank) == label).astype(np.int32)
 
     def siblings(self, rank: str, label: int) -> np.ndarray:
         """Labels at `rank` with the same parent, without `label` itself: int32 (K,).
 
-        All taxa of the coarsest rank are siblings.
+        Taxa below the root are siblings. Below a gap the parent may have children of
+        other ranks, too, which have no label at `rank`.
         """
         label = self._check_label(rank, label)
         depth = rank_depth(rank, self.ranks)
-        if depth == 1:
-            family = np.arange(self.num_labels(rank), dtype=np.int32)
-        else:
-            above = self.ranks[depth - 2]
-            parent = int(self.parents(rank, above)[label])
-            family = self.descendants(above, parent, rank)
+        above = self.parent(rank, label)
+        first = 0 if above is None else rank_depth(above[0], self.ranks)
+        family = np.arange(self.num_labels(rank), dtype=np.int32)
+        if above is not None:
+            family = self.descendants(*above, rank)
+        for between in self.ranks[first : depth - 1]:  # skipped by this taxon
+            family = family[self.parents(rank, between)[family] < 0]
         return family[family != label]
 
     def is_only_child(self, rank: str, label: int) -> bool:
-        """Whether the taxon has no siblings, so that P(taxon | parent) is 1."""
-        return self.siblings(rank, label).size == 0
+        """Whether the parent has no other child of any rank, so that P(taxon | parent)
+        is 1."""
+        above = self.parent(rank, label)
+        whole = len(self.lineages) if above is None else self._num_lineages(*above)
+        return self._num_lineages(rank, self._check_label(rank, label)) == whole
 
     def lca_height(self, rank: str, a: Any, b: Any) -> np.ndarray:
         """Number of ranks from labels up to their lowest common ancestor.
 
-        0 for equal labels and 1 for siblings. Taxa with different ancestors at the
-        coarsest rank have the root above it as common ancestor.
+        0 for equal labels and 1 for siblings. Ranks that both skip count, too. Taxa
+        without a common ancestor have the root above the coarsest rank.
 
         Args:
           rank: the rank of both labels.
@@ -224,10 +253,12 @@ class Taxonomy:
         """
         rank = check_rank(rank, self.ranks)
         a, b = self._check_labels(rank, a), self._check_labels(rank, b)
-        height = np.zeros(np.broadcast_shapes(a.shape, b.shape), np.int32)
-        for coarse in self.ranks[: rank_depth(rank, self.ranks)]:
+        depth = rank_depth(rank, self.ranks)
+        height = np.full(np.broadcast_shapes(a.shape, b.shape), depth, np.int32)
+        for above, coarse in enumerate(self.ranks[:depth], start=1):
             parents = self.parents(rank, coarse)
-            height += parents[a] != parents[b]
+            same = (parents[a] == parents[b]) & (parents[a] >= 0)
+            height = np.where(same, np.int32(depth - above), height)
         return height
 
     def trainable_ranks(self) -> tuple[str, ...]:
@@ -244,6 +275,7 @@ class Taxonomy:
         if self.num_labels(rank) > 1:
             return rank
         possible = ", ".join(self.trainable_ranks())
+        number = self.num_labels(rank)
         advice = (
             f"Use one of {possible}."
             if possible
@@ -253,6 +285,8 @@ class Taxonomy:
             f"rank {rank!r} has a single taxon in these data "
             f"({self.names(rank)[0]}): the loss would always be 0 and its gradient "
             f"vanish. {advice}"
+            if number
+            else f"no image of these data is identified to the rank {rank!r}. {advice}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -312,6 +346,14 @@ class Taxonomy:
             )
         return tuple(unicodedata.normalize("NFC", taxon) for taxon in lineage[:depth])
 
+    def _num_lineages(self, rank: str, label: int) -> int:
+        """Number of lineages below a taxon, itself included."""
+        if rank not in self._sizes:
+            labels = self.labels(self.lineages, rank)
+            count = self.num_labels(rank)
+            self._sizes[rank] = np.bincount(labels[labels >= 0], minlength=count)
+        return int(self._sizes[rank][label])
+
     def _check_label(self, rank: str, label: int) -> int:
         return int(self._check_labels(rank, label))
 
@@ -326,6 +368,20 @@ class Taxonomy:
                 f"{count - 1} at rank {rank!r}"
             )
         return labels.astype(np.intp)
+
+
+def _without_parts(taxa: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Those of the sorted lineages that are not the beginning of another one."""
+    found = []
+    for i, one in enumerate(taxa):
+        known = one
+        while known[-1] == MISSING:
+            known = known[:-1]
+        # The lineages below a taxon follow it, as MISSING sorts before all names.
+        below = i + 1 < len(taxa) and taxa[i + 1][: len(known)] == known
+        if len(known) == len(one) or not below:
+            found.append(one)
+    return found
 
 
 def _id_order(lineage: Lineage) -> tuple[bool, str]:

@@ -104,7 +104,7 @@ def test_wrong_folder_names_say_what_is_wrong(name, says):
 def test_lineage_refuses_what_does_not_fit():
     with pytest.raises(UserError, match="has 1 taxa, expected 2"):
         Lineage(("a",), ("family", "species"))
-    with pytest.raises(UserError, match="empty species"):
+    with pytest.raises(UserError, match="blank species"):
         Lineage(("a", " "), ("family", "species"))
     with pytest.raises(UserError, match="is twice"):
         Lineage(("a", "b"), ("family", "Family"))
