@@ -28,6 +28,9 @@ def get_config() -> ConfigDict:
     data.ranks = ()  # rank columns of a table; (): inferred from names and values
     data.lineages = ""  # image_folder: CSV with the column folder and one for each rank
     # camtrap_dp, darwin_core, inaturalist, coco: scientific_name in place of folder
+    data.taxonomy = ""  # table of whole names in another taxonomy: avilist2025, a CSV
+    # with name and the ranks, or with taxon,parent,rank; "": lineages as the data have
+    data.taxonomy_ranks = ()  # of that table; (): all that it has
     data.max_unread_share = 0.05  # of a table's rows that may be left out for faults
     data.noun = "object"  # what pictures show, in sentences: "bird", "plant"
     data.homonyms = "error"  # error | keep: one species in two places, two spellings

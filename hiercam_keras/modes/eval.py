@@ -16,6 +16,7 @@ from hiercam_keras.modes import (
     eval_calibration,
     eval_hierarchy,
     predict,
+    taxonomies,
 )
 from hiercam_keras.modes.load import RunData, find_runs, open_run
 from hiercam_keras.modes.multi_rank import write_paths
@@ -74,10 +75,13 @@ def run(settings: Settings) -> str:
         [row[0] for row in rows],
         f"{settings.split} image" if "split" in asked else "image",
     )
+    if this.other_tree is not None:
+        taxonomies.save_changes(folder, this.other_tree.translation)
     if data.may_lack_taxa:
         write_unknown(folder / "unknown.csv", lost)
     lines = [
-        f"{this.path}, {asked.removeprefix('the ')}, 95 % intervals",
+        f"{this.path}, {asked.removeprefix('the ')}, 95 % intervals"
+        f"{taxonomies.remark(network.taxonomy)}",
         tables.format_table(HEADER, [_shown(row) for row in rows]),
         *filter(None, [told, one_answer(found, data.taxonomy, this.imported)]),
         *filter(None, [predict.masked_sentence(found).strip()]),

@@ -21,6 +21,7 @@ from hiercam_keras.modes import (
     detected,
     imported,
     megadetector_answers,
+    taxonomies,
 )
 from hiercam_keras.modes.load import (
     config_of,
@@ -83,6 +84,7 @@ def run(settings: Settings) -> str:
         header = (*HEADER, MASKED)
         masked = dict(zip(found.example_ids, found.masked.tolist(), strict=True))
         rows = [[*row, masked[row[0]]] for row in rows]
+    header, rows = taxonomies.with_source(header, rows, network.taxonomy)
     tables.write_csv(path, *detected.with_boxes(header, rows, records))
     rule = belief.rule_of(this, config.believe)
     given = None if rule is None else belief.answers(rule, network, found)
@@ -95,6 +97,8 @@ def run(settings: Settings) -> str:
     shown = [row for row in rows if row[0] == found.example_ids[0] and row[2] == 1]
     text = tables.format_table(("rank", "taxon", "probability"), _brief(shown))
     text += masked_sentence(found)
+    if network.taxonomy.source is not None:
+        text += f"\ntaxonomy: {network.taxonomy.source}"
     if given is not None:
         said = belief.in_words(given, 0, network.taxonomy)
         text += f"\nbelieved: {said} ({rule.source})"

@@ -45,7 +45,7 @@ def taxonomy_of(
             f"data.untrained_taxa is {choice!r}: use one of {', '.join(CHOICES)}."
         )
     train, _ = split.select(records, "train")
-    trained = Taxonomy(record.lineage for record in train)
+    trained = Taxonomy((record.lineage for record in train), everything.source)
     if choice == "drop":
         taxonomy, truth = trained, Trained(trained)
     else:

@@ -5,14 +5,14 @@
     Astur,Accipitridae,genus
     Astur gentilis,Astur,species
 
-The columns may be those of ColDP (NameUsage: ID, parentID, rank, scientificName, status)
-or of Darwin Core and the backbone of GBIF (taxonID, parentNameUsageID,
+The columns may be those of ColDP (NameUsage: ID, parentID, rank, scientificName,
+status) or of Darwin Core and the backbone of GBIF (taxonID, parentNameUsageID,
 acceptedNameUsageID, taxonRank, canonicalName, scientificName, taxonomicStatus). Without
 a column of ids a parent is given by its name.
 
 A lineage has the taxa of the known ranks (`rank_columns.level`) on the way up to the
-root. Taxa of other ranks (clades, "unranked") are passed over. A synonym has the lineage
-of its accepted taxon.
+root. Taxa of other ranks (clades, "unranked") are passed over. A synonym has the
+lineage of its accepted taxon.
 """
 
 from collections import Counter, defaultdict
@@ -330,7 +330,9 @@ def _refuse_twice(
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line, cells) of the header and of each row."""
     try:
-        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as f:
+        with open(
+            path, newline="", encoding="utf-8-sig", errors="surrogateescape"
+        ) as f:
             first = f.readline()
             f.seek(0)
             delimiter = csv_files.delimiter_of(first)

@@ -26,6 +26,8 @@ from hiercam_keras.data.sources.reading import Request
 from hiercam_keras.errors import UserError
 from hiercam_keras.exchange import camtrap_dp, darwin_core
 from hiercam_keras.taxonomy.ranks import check_rank
+from hiercam_keras.taxonomy.source import TaxonomySource
+from hiercam_keras.taxonomy.translation import Translation
 
 # data.source -> its module in this folder.
 MODULES = {
@@ -67,6 +69,8 @@ class Source:
       report: of the scan of the files.
       stated: author and licence by example_id, as the data set's tables state them.
       cropped: on crops of detected animals, for a person; "" for whole images.
+      translation: of the lineages into another taxonomy; None if they are as the data
+        set has them.
     """
 
     name: str
@@ -76,6 +80,12 @@ class Source:
     report: PrepareReport
     stated: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cropped: str = ""
+    translation: Translation | None = None
+
+    @property
+    def taxonomy(self) -> TaxonomySource | None:
+        """The published taxonomy of the lineages; None if it is not known."""
+        return None if self.translation is None else self.translation.table.about
 
     def credits(self) -> dict[str, str]:
         """Author and licence by example_id, also of an attribution.csv."""
