@@ -15,7 +15,7 @@ from hiercam_keras.cam import Explainer
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import photos
 from hiercam_keras.models import files, named, xla_layers
-from hiercam_keras.modes import load
+from hiercam_keras.modes import load, taxonomies
 from hiercam_keras.modes import train as train_mode
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.settings import Settings
@@ -135,17 +135,26 @@ class Run:
         return photos.load_images(files_, self.image_size)
 
 
-def load_run(path: str | os.PathLike, data_dir: str | None = None) -> Run:
+def load_run(
+    path: str | os.PathLike,
+    data_dir: str | None = None,
+    taxonomy: str | os.PathLike | None = None,
+) -> Run:
     """Opens the folder of a finished run of --mode=train or --mode=import.
 
     Args:
       path: the run folder, as "runs/synthetic_birds/species/seed0".
       data_dir: folder of the images; None for the folder used in the training.
+      taxonomy: table of names in another taxonomy, under which the network is asked
+        (docs/TAXONOMY.md), or "avilist2025"; None for that of the training.
 
     Raises:
-      UserError: there is no run, or its training did not finish.
+      UserError: there is no run, its training did not finish, or the table lacks taxa
+        of the network.
     """
-    return Run(run_folder.read_finished(path), data_dir)
+    run = run_folder.read_finished(path)
+    named = None if taxonomy is None else os.fspath(taxonomy)
+    return Run(taxonomies.asked_under(run, named), data_dir)
 
 
 def load_model(path: str | os.PathLike, fast_layers: str = "auto") -> keras.Model:

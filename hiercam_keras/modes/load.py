@@ -86,7 +86,7 @@ def find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run
 def allow(settings: Settings, runs: Sequence[Run]) -> list[Run]:
     """The runs, with answers under --taxonomy and of --allowed_taxa alone where they
     are given."""
-    asked = {run.path: taxonomies.asked_under(settings, run) for run in runs}
+    asked = {run.path: taxonomies.asked_under(run, settings.taxonomy) for run in runs}
     runs = [asked[run.path] for run in runs]
     if settings.allowed_taxa is None:
         return list(runs)

@@ -14,7 +14,6 @@ from typing import Any
 from hiercam_keras import tables, workdir
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.taxonomy import name_table, translation
@@ -79,17 +78,21 @@ def of_records(records: Sequence[Record], found: Translation) -> list[Record]:
     return kept
 
 
-def asked_under(settings: Settings, run: Run) -> Run:
-    """The run, with answers in the taxonomy of --taxonomy where it is given.
+def asked_under(run: Run, named: str | None) -> Run:
+    """The run, with answers in another taxonomy.
+
+    Args:
+      run: as it is on disk.
+      named: the table of --taxonomy, see `name_table.find`; None for no other taxonomy.
 
     Raises:
       UserError: the table cannot be read, or lacks taxa of the network.
     """
-    if settings.taxonomy is None:
+    if named is None:
         return run
     labels = _labels(run)
     names = [name_table.name_of(one) for one in labels.taxonomy.lineages]
-    table = name_table.read(settings.taxonomy, names)
+    table = name_table.read(named, names)
     tree = translation.other_tree(labels, table)
     tree.translation.log()
     return replace(run, ranks=tuple(tree.heads.values()), other_tree=tree)

@@ -116,7 +116,7 @@ def test_eval_under_another_taxonomy(trained, table, whole):
 def test_maps_under_another_taxonomy(trained, table, whole):
     """A species that is itself keeps its map; a new taxon can be asked for."""
     name = whole.names("species")[5]
-    maps = []
+    folders = []
     for asked in (None, str(table)):
         said = tiny_birds.run(
             "cam",
@@ -126,9 +126,11 @@ def test_maps_under_another_taxonomy(trained, table, whole):
             target=name,
             fields={"cam.num_overlays": 0},
         )
-        maps.append(store.open(said.rsplit(": ", 1)[1]))
-    assert maps[0].folder != maps[1].folder if hasattr(maps[0], "folder") else True
-    one, other = (np.stack([each.cam(i) for i in each.example_ids]) for each in maps)
+        folders.append(said.rsplit(": ", 1)[1])
+    assert folders[0] != folders[1]
+    one, other = (
+        np.stack([entry.cam for entry in store.open(folder)]) for folder in folders
+    )
     np.testing.assert_allclose(one, other, atol=1e-5)
     said = tiny_birds.run(
         "cam",
