@@ -125,6 +125,12 @@ class NameTable:
             return None
         return shortened(next(iter(prefixes)), self.ranks)
 
+    def of_genus(self, genus: str) -> list[Lineage]:
+        """Lineages of the names that begin with a genus."""
+        head = f"{spelled(genus)} "
+        found = self._entries.items()
+        return [entry.lineage for name, entry in found if name.startswith(head)]
+
 
 def name_of(lineage: Lineage) -> str:
     """The whole name of the finest taxon of a lineage; a binomial for a species."""

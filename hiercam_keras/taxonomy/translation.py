@@ -142,9 +142,13 @@ def translate(lineages: Iterable[Lineage], table: NameTable) -> Translation:
     for old in lineages:
         if old in found:
             continue
-        at = old.finest
-        if members := below.get((old.ranks, old.prefix(at))):
-            found[old] = _common(members)
+        at, members = old.finest, []
+        if old.is_partial:
+            members = list(below.get((old.ranks, old.prefix(at)), ()))
+        if level(at) == level("genus"):
+            members += table.of_genus(name_of(old))
+        if members:
+            found[old] = _common(members, at)
         if found.get(old) is None:
             found[old] = table.taxon(name_of(old), at)
         if found[old] is None:
@@ -163,16 +167,25 @@ def translate(lineages: Iterable[Lineage], table: NameTable) -> Translation:
     return Translation(table, ordered, tuple(unmapped), lumped, split)
 
 
-def _common(lineages: Sequence[Lineage]) -> Lineage | None:
-    """The taxon that has all the lineages below it; None for the root."""
+def _common(lineages: Sequence[Lineage], rank: str) -> Lineage | None:
+    """The taxon at a rank, or above, that has all the lineages below it; None for the
+    root."""
     ranks, shared = lineages[0].ranks, []
-    for taxa in zip(*(one.taxa for one in lineages), strict=True):
-        if len(set(taxa)) > 1:
+    for here, *taxa in zip(ranks, *(one.taxa for one in lineages), strict=True):
+        if len(set(taxa)) > 1 or _is_finer(here, rank):
             break
         shared.append(taxa[0])
     while shared and shared[-1] == MISSING:
         shared.pop()
     return shortened(shared, ranks) if shared else None
+
+
+def _is_finer(rank: str, than: str) -> bool:
+    """Whether a rank is finer; ranks without a known place are finer than all."""
+    if rank == than:
+        return False
+    depths = level(rank), level(than)
+    return None in depths or depths[0] > depths[1]
 
 
 def _kept(old: Lineage, ranks: Sequence[str]) -> Lineage | None:

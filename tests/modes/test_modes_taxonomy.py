@@ -2,7 +2,9 @@
 
 import csv
 import shutil
+from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 import tiny_birds
@@ -13,7 +15,11 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.models import files
 from hiercam_keras.modes import usage
 from hiercam_keras.runs import run_folder
+from hiercam_keras.runs.network import Network
+from hiercam_keras.taxonomy import name_table, translation
+from hiercam_keras.taxonomy.lineage import parse_class_name
 from hiercam_keras.taxonomy.tree import Taxonomy
+from hiercam_keras.training import forward
 
 RANKS = ("order", "family", "genus", "species")
 
@@ -281,6 +287,42 @@ def test_other_images_have_the_ranks_of_the_network(config, drawn, whole, tmp_pa
         shutil.copytree(folder, some / folder.name)
     said = tiny_birds.run("eval", config, rank=("species",), data_dir=str(some))
     assert "taxonomy: list" in said
+
+
+def test_a_fresh_network_of_the_birds_of_inat2021(real_data):
+    """1,486 outputs, asked under both: the same species, other orders for 39."""
+    text = (real_data / "inat2021_aves_class_names.txt").read_text()
+    whole = Taxonomy(map(parse_class_name, text.split()))
+    table = name_table.read(name_table.AVILIST)
+    labels = translation.own_labels(whole, ("species",))
+    tree = translation.other_tree(labels, table)
+    image = keras.Input((32, 32, 3))
+    keras.utils.set_random_seed(0)
+    logits = keras.layers.Dense(1486)(keras.layers.Flatten()(image))
+    model = keras.Model(image, logits)
+    plain = Network(model, whole, ("species",), "", 8)
+    asked = replace(plain, taxonomy=tree.labels.taxonomy, labels=tree.labels)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (400, 32, 32, 3)).astype(np.uint8)
+    was = forward.predict_batch(model, images)
+    (now,) = forward.predict_batch(model, images, asked._forward).values()
+    swifts = {old for old, _ in tree.translation.moved("order")}
+    assert len(swifts) == 39
+    answers = np.asarray(was).argmax(-1), np.asarray(now).argmax(-1)
+    assert len(set(answers[0])) > 50
+    moved = 0
+    for old, new in zip(*answers, strict=True):
+        before = whole.lineages[old]
+        lineage = tree.translation.lineages[before]
+        assert asked.taxonomy.lineages[new].taxa == lineage.taxa
+        differ = before.prefix("order")[-1] != lineage.prefix("order")[-1]
+        assert differ == (before in swifts)
+        moved += differ
+    assert moved
+    scores = asked.scores({"species": np.asarray(now)})
+    np.testing.assert_allclose(
+        asked.probabilities("class", scores["order"]).sum(-1), 1, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("mode", ["train", "prepare", "study", "import"])

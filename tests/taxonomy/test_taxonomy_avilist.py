@@ -1,6 +1,6 @@
 """The bird names of iNat2021 in AviList 2025: the table, how it is made, its counts.
 
-With the names of iNat2021, whose orders and families are of 2021.
+With the class names of iNat2021, which have the orders and families of that year.
 """
 
 import collections

@@ -183,6 +183,16 @@ def test_a_genus_that_was_split_is_what_its_parts_have_in_common(old, table):
     assert found[records[1]].taxa == ("Caprimulgiformes", "", "", "")
 
 
+def test_a_genus_is_never_one_of_its_species(old, table):
+    """The only pictured species of a genus says nothing on its other pictures."""
+    apus = Lineage(("Caprimulgiformes", "Apodidae", "Apus", ""), RANKS)
+    hawk = Lineage(("Accipitriformes", "Accipitridae", "Accipiter", ""), RANKS)
+    found = translation.translate([old[2], old[3], apus, hawk], table).lineages
+    assert found[apus].taxa == ("Apodiformes", "Apodidae", "Apus", "")
+    # The table has names of Accipiter that are in other genera now.
+    assert found[hawk].taxa == ("Accipitriformes", "Accipitridae", "", "")
+
+
 def test_a_lineage_of_other_ranks_without_a_row_is_left_out(table):
     plain = Lineage(("Parus_major",), ("label",))
     found = translation.translate([plain], table)
@@ -226,6 +236,19 @@ def test_the_finest_head_cannot_be_divided(old, table):
     error = r"Caprimulgiformes \(Apodiformes, Caprimulgiformes\)"
     with pytest.raises(UserError, match=error):
         translation.other_tree(labels, table)
+
+
+def test_a_network_of_genera(old, table):
+    """A genus of the same name is another one if some of its names left it."""
+    genera = {one.taxa[:3] for one in old}
+    some = [Lineage(taxa, RANKS[:3]) for taxa in genera if taxa[2] != "Accipiter"]
+    labels = translation.own_labels(Taxonomy(some), ("genus",))
+    tree = translation.other_tree(labels, table)
+    names = tree.labels.taxonomy.names("order")
+    assert names == ("Apodiformes", "Caprimulgiformes", "Passeriformes")
+    every = Taxonomy(Lineage(taxa, RANKS[:3]) for taxa in genera)
+    with pytest.raises(UserError, match=r"no single genus in .*: Accipiter"):
+        translation.other_tree(translation.own_labels(every, ("genus",)), table)
 
 
 def test_a_network_of_plain_names_gets_a_tree(table):
