@@ -115,6 +115,13 @@ class Checklist:
     def __len__(self) -> int:
         return len(self._nodes)
 
+    @property
+    def ranks(self) -> tuple[str, ...]:
+        """The known ranks of all taxa, coarse to fine."""
+        found = {node.rank for node in self._nodes.values()}
+        known = (rank for rank in found if level(rank) is not None)
+        return tuple(sorted(known, key=lambda rank: (level(rank), rank)))
+
     def find(self, name: str) -> str | None:
         """The key of the accepted taxon of a name; None if the table has no such name.
 
@@ -214,7 +221,7 @@ class Checklist:
         """
         keys = list(keys)
         counts = Counter(rank for key in keys for rank in self.taxa(key))
-        ranks = tuple(sorted(counts, key=level))
+        ranks = tuple(rank for rank in self.ranks if counts[rank])
         for rank in ranks:
             if lacking := len(keys) - counts[rank]:
                 logging.info(

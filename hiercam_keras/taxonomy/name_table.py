@@ -224,7 +224,7 @@ def _of_checklist(
             f"{path} has {len(taxa)} taxa, and none of the names of the data. Expected "
             "whole names in both, such as Accipiter nisus."
         )
-    used = _chosen(ranks, taxa.ranks_of(keys.values()), path) if keys else tuple(ranks)
+    used = _chosen(ranks, taxa.ranks if ranks else taxa.ranks_of(keys.values()), path)
     found = {name: taxa.lineage(key, used) for name, key in keys.items()}
     entries = {name: Entry(one) for name, one in found.items() if one is not None}
     return NameTable(path, about, used, entries, taxa)

@@ -80,6 +80,9 @@ def test_later_names_have_the_same_ranks(tmp_path):
     found = table(tmp_path, SIMPLE, ("Pandion haliaetus",))
     assert found.ranks == ("class", "order", "family", "genus", "species")
     assert found.find("Astur gentilis").lineage.ranks == found.ranks
+    ranks = ("order", "tribe", "species")  # of a network; these data have no tribe
+    found = table(tmp_path, SIMPLE, ("Pandion haliaetus",), ranks=ranks)
+    assert found.find("Pandion haliaetus").lineage.taxa[1] == ""
 
 
 def test_coldp_with_synonyms(tmp_path):
