@@ -31,6 +31,9 @@ def get_config() -> ConfigDict:
     data.taxonomy = ""  # table of whole names in another taxonomy: avilist2025, a CSV
     # with name and the ranks, or with taxon,parent,rank; "": lineages as the data have
     data.taxonomy_ranks = ()  # of that table; (): all that it has
+    data.common_names = "auto"  # auto: a column common_name or vernacularName, or what
+    # an archive has | another column | a CSV of scientific_name and common_name | none
+    data.language = "eng"  # of common names where there are several: eng or en, nld, ..
     data.max_unread_share = 0.05  # of a table's rows that may be left out for faults
     data.noun = "object"  # what pictures show, in sentences: "bird", "plant"
     data.homonyms = "error"  # error | keep: one species in two places, two spellings
@@ -41,6 +44,7 @@ def get_config() -> ConfigDict:
     data.batch_size = 32  # images
     data.fractions = (0.78, 0.11, 0.11)  # train, val, test; they add up to 1
     data.untrained_taxa = "drop"  # drop | keep: taxa without a training image in heads
+    data.partial = "keep"  # keep | drop: images identified only to a coarser rank
     data.split_seed = -1  # of the split alone; -1: the experiment's seed
     data.groups = ""  # images that stay in one split: "" (the source's own) | a column
     # of it | exif:60s (bursts: one camera, at most 60 s from image to image) | none

@@ -306,6 +306,8 @@ class ScoreSpace:
     ) -> np.ndarray:
         """Probability of every label of a rank: float64 (B, n).
 
+        Marginals at a rank that not all taxa have add up to less than 1.
+
         Args:
           logits: (B, C), as `Explanation.logits`.
           rank, score: as for `group`.
@@ -317,8 +319,9 @@ class ScoreSpace:
             return 0.5 * (1 + np.tanh(0.5 * z))
         shares = np.exp(z - z.max(1, keepdims=True))
         shares /= shares.sum(1, keepdims=True)
+        has = group.owner >= 0  # a column at a gap belongs to none of the rows
         found = np.zeros((len(z), group.size))
-        np.add.at(found, (slice(None), group.owner), shares)
+        np.add.at(found, (slice(None), group.owner[has]), shares[:, has])
         return found
 
 

@@ -143,9 +143,9 @@ class Scorer:
 
     def _log_odds(self, variables, images, others, rows):
         logits = self._read(variables, images, others)
-        owner = jnp.asarray(self.space.owner)[jnp.asarray(self.space.group_of)[rows]]
-        mine = owner == rows[:, None]  # (B, C)
-        rest = (owner >= 0) & ~mine
+        group = jnp.asarray(self.space.group_of)[rows]
+        mine = jnp.asarray(self.space.owner)[group] == rows[:, None]  # (B, C)
+        rest = selection.head_columns(self.space)[group] & ~mine
         odds = selection.masked_logsumexp(logits, mine)[0]
         against = odds - selection.masked_logsumexp(logits, rest)[0]
         against = jnp.where(rest.any(-1), against, jnp.inf)

@@ -135,7 +135,7 @@ def score(space: ScoreSpace, selected: Selected, logits: jax.Array) -> Scored:
     # -1 means no rival, but in `owner` a column of another head.
     theirs &= selected.rival[..., None] >= 0
     theirs &= ~(mine & selected.without[..., None])
-    same_head = _head_columns(space)[group_of[selected.row]]  # (B, K, C)
+    same_head = head_columns(space)[group_of[selected.row]]  # (B, K, C)
     asked = ~selected.trivial
     mine_sum, mine_share = masked_logsumexp(z, mine)
     theirs_sum, theirs_share = masked_logsumexp(z, theirs & asked[..., None])
@@ -183,7 +183,7 @@ def independent(space: ScoreSpace) -> jax.Array:
     return jnp.asarray(groups[space.group_of])
 
 
-def _head_columns(space):
+def head_columns(space):
     """bool (G, C): the columns of the head that a group reads."""
     columns = np.zeros(space.owner.shape, bool)
     for index, group in enumerate(space.groups):

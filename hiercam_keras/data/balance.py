@@ -135,7 +135,7 @@ def _row(
         abs(n / total - wanted) for n, wanted in zip(images, fractions, strict=True)
     )
     lineage = records[0].lineage if taxa else None
-    name = "unknown" if lineage is None else lineage.display_name(lineage.ranks[-1])
+    name = "unknown" if lineage is None else lineage.display_name(lineage.finest)
     return Row(taxa, name, len(found), images, deviation)
 
 

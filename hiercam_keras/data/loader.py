@@ -12,6 +12,7 @@ from hiercam_keras.data.batch_plan import Job, Planner, Reader, Shard
 from hiercam_keras.data.batches import Batch, Loader
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.partial import LabelSpace
 
 __all__ = ["Batch", "Loader", "PIPELINES", "make_loader"]
 PIPELINES = ("auto", "tfdata", "arrays")
@@ -27,6 +28,7 @@ def make_loader(
     layout: geometry.Layout = "classification",
     shard: tuple[int, int] = (0, 1),
     class_weights: str = "none",
+    spaces: Mapping[str, LabelSpace] | None = None,
 ) -> Loader:
     """Makes a loader of batches.
 
@@ -43,6 +45,7 @@ def make_loader(
         and each reads its rows of every batch. Together they read every example once.
       class_weights: the config's `train.class_weights`: weights of the losses at each
         rank, see `sampling.example_weights`.
+      spaces: of the labels by rank, if some are of coarser ranks.
 
     Raises:
       UserError: a training batch is larger than the data, a field has a wrong value,
@@ -77,7 +80,7 @@ def make_loader(
         seed,
         training,
         part,
-        _balance(labels, data_config) if training else None,
+        _balance(labels, data_config, spaces or {}) if training else None,
     )
     return Loader(
         records,
@@ -86,7 +89,7 @@ def make_loader(
         job,
         planner,
         float(data_config.get("max_bad_share", 0.05)),
-        _loss_weights(labels, class_weights),
+        _loss_weights(labels, class_weights, spaces or {}),
     )
 
 
@@ -108,25 +111,26 @@ def _check(batch_size, size, labels, images, training):
             raise ValueError(f"{len(values)} labels at {rank} for {images} records.")
 
 
-def _loss_weights(labels, kind):
+def _loss_weights(labels, kind, spaces):
     """Weights of the examples, rank -> float32 (N,); None for equal weights."""
     if kind == "none":
         return None
     return {
-        rank: sampling.example_weights(values, kind, "train.class_weights").astype(
-            np.float32
-        )
+        rank: sampling.example_weights(
+            values, kind, "train.class_weights", spaces.get(rank)
+        ).astype(np.float32)
         for rank, values in labels.items()
     }
 
 
-def _balance(labels, data_config):
+def _balance(labels, data_config, spaces):
     kind = data_config.get("sampling", "none")
     if kind == "none":
         return None
-    at_rank = sampling.rank_of(labels, data_config.get("sampling_rank", ""))
-    at_rank = np.asarray(at_rank)
-    return at_rank, sampling.example_weights(at_rank, kind, "data.sampling")
+    rank = sampling.rank_of(labels, data_config.get("sampling_rank", ""))
+    at_rank, space = np.asarray(labels[rank]), spaces.get(rank)
+    weights = sampling.example_weights(at_rank, kind, "data.sampling", space)
+    return at_rank, weights
 
 
 def _make_reader(job: Job, pipeline: str) -> Reader:

@@ -11,17 +11,25 @@ import numpy as np
 
 from hiercam_keras.data import augment
 from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.partial import LabelSpace
 
 KINDS = ("none", "balanced", "sqrt")
 
 
-def example_weights(labels: np.ndarray, kind: str, field: str) -> np.ndarray:
+def example_weights(
+    labels: np.ndarray, kind: str, field: str, space: LabelSpace | None = None
+) -> np.ndarray:
     """Weights of examples by the size of their class.
+
+    An example that is identified only to a coarser rank counts in equal parts for the
+    classes below its taxon, and its weight is the mean of theirs. So "balanced" gives
+    every class the same share with such examples, too.
 
     Args:
       labels: int (N,) at one rank.
       kind: one of `KINDS`.
       field: name of the config's field, for the error.
+      space: of the labels, if some are of coarser ranks; -1 has the weight 1.
 
     Returns:
       float64 (N,), of mean 1: N / (K n_c) if balanced, for a class of n_c of the N
@@ -35,25 +43,54 @@ def example_weights(labels: np.ndarray, kind: str, field: str) -> np.ndarray:
     labels = np.asarray(labels)
     if kind == "none":
         return np.ones(len(labels))
+    if space is not None:
+        return _partial_weights(labels, kind, space)
     sizes = np.bincount(labels)[labels].astype(np.float64)
     weights = 1 / (sizes if kind == "balanced" else np.sqrt(sizes))
     return weights / weights.mean()
 
 
-def rank_of(labels: Mapping[str, np.ndarray], rank: str) -> np.ndarray:
-    """The labels at the rank of the balanced classes; "" is the finest, the last.
+def _partial_weights(labels: np.ndarray, kind: str, space: LabelSpace) -> np.ndarray:
+    counts = np.bincount(labels[labels >= 0], minlength=space.size)
+    sizes = counts[: space.num_taxa].astype(np.float64)
+    above = []  # per coarser rank: its first label, owners of the classes, their number
+    for offset, parents, size in zip(
+        space.offsets, space.parents, space.sizes, strict=False
+    ):
+        has = parents >= 0
+        below = np.bincount(parents[has], minlength=size)
+        share = counts[offset : offset + size] / np.maximum(below, 1)
+        sizes[has] += share[parents[has]]
+        above.append((offset, parents, below))
+    with np.errstate(divide="ignore"):
+        own = 1 / (sizes if kind == "balanced" else np.sqrt(sizes))
+    own[sizes == 0] = 0.0
+    weights = np.zeros(space.size + 1)  # the last is that of the label -1
+    weights[: space.num_taxa] = own
+    for offset, parents, below in above:
+        has = parents >= 0
+        total = np.bincount(parents[has], own[has], minlength=len(below))
+        weights[offset : offset + len(below)] = total / np.maximum(below, 1)
+    found = weights[labels]
+    found[labels >= 0] /= found[labels >= 0].mean()
+    found[labels < 0] = 1.0
+    return found
+
+
+def rank_of(labels: Mapping[str, np.ndarray], rank: str) -> str:
+    """The rank of the balanced classes; "" is the finest, the last of the labels.
 
     Raises:
       UserError: no head is trained at the rank.
     """
     if not rank:
-        return labels[list(labels)[-1]]
+        return list(labels)[-1]
     if rank not in labels:
         raise UserError(
             f"data.sampling_rank is {rank!r}, but the run trains {', '.join(labels)}: "
             'use one of them, or "" for the finest.'
         )
-    return labels[rank]
+    return rank
 
 
 def order(

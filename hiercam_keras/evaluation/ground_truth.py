@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
+from hiercam_keras import wording
 from hiercam_keras.data import geometry
 from hiercam_keras.data.records import Box, Record
 from hiercam_keras.data.sources import choe_metadata
@@ -41,7 +43,18 @@ class Marked(NamedTuple):
 
 
 def of_records(records: Sequence[Record]) -> dict[str, Marked]:
-    """Ground truth by example id for the records with a box or a mask."""
+    """Ground truth by example id for the records with a box or a mask.
+
+    Those identified only to a coarser rank than others are left out: scores are of the
+    finest taxa.
+    """
+    marked = [one for one in records if one.boxes or one.mask_path]
+    known = [one for one in marked if not (one.lineage and one.lineage.is_partial)]
+    if len(known) < len(marked):
+        logging.info(
+            "%s left out: identified only to a coarser rank",
+            wording.count(len(marked) - len(known), "image"),
+        )
     return {
         one.example_id: Marked(
             one.lineage,
@@ -52,8 +65,7 @@ def of_records(records: Sequence[Record]) -> dict[str, Marked]:
             None,
             one.path,
         )
-        for one in records
-        if one.boxes or one.mask_path
+        for one in known
     }
 
 

@@ -1,5 +1,6 @@
 """Scores the maps of a store with boxes and masks, shard by shard."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.ground_truth import Marked, check_sizes, in_map
 from hiercam_keras.metrics.localization_accumulator import Looked, Tally
 from hiercam_keras.progress import progress
+from hiercam_keras.taxonomy.lineage import Lineage, unnamed_below
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 
@@ -82,7 +84,7 @@ def score_store(
     for number, one in enumerate(progress(ids, len(ids), name, unit="map")):
         entry, about = maps.get(one), marked[one]
         truth = in_map(about, options.size)
-        group = taxonomy.label(about.lineage, taxonomy.finest)
+        group = taxonomy.label(whole(about.lineage), taxonomy.finest)
         looked = look(tally, entry.cam[0], options)
         tally.add(looked, truth, group, threshold)
         shape = entry.cam[0].shape
@@ -101,6 +103,15 @@ def score_store(
         len(maps) - len(ids),
         degenerate,
     )
+
+
+def whole(lineage: Lineage) -> Lineage:
+    """A lineage down to the finest rank: "Ardea sp." where no species is known."""
+    if not lineage.is_partial:
+        return lineage
+    known = lineage.prefix(lineage.finest)
+    below = (unnamed_below(known[-1]),) * (len(lineage.ranks) - len(known))
+    return dataclasses.replace(lineage, taxa=(*known, *below))
 
 
 def predicted_box(tally: Tally, looked: Looked, threshold: float) -> np.ndarray:

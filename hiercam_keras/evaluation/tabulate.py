@@ -230,7 +230,7 @@ def _of_chunk(chunk, taxonomies, ranks, parts, measured, pairs) -> Table:
     }
     return Table(
         np.array([record.example_id for record in chunk.records]),
-        np.array(["/".join(lineage.taxa) for lineage in lineages]),
+        np.array([lineage.path for lineage in lineages]),
         tuple(ranks),
         tuple(ranks.values()),
         values,

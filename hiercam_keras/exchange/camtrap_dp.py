@@ -26,6 +26,7 @@ from hiercam_keras.exchange import camtrap_dp_cells as cell
 from hiercam_keras.exchange.detections import RelativeBox
 from hiercam_keras.exchange.places import Place, fitting
 from hiercam_keras.exchange.rows import Unread
+from hiercam_keras.taxonomy.common_names import CommonName, Taxon
 
 DESCRIPTOR = "datapackage.json"
 MISSING = frozenset({"", "NA", "NaN", "nan"})
@@ -245,6 +246,24 @@ class Package:
             if isinstance(entry, dict) and entry.get("scientificName"):
                 texts = {k: v for k, v in entry.items() if isinstance(v, str) and v}
                 found[entry["scientificName"]] = texts
+        return found
+
+    def common_names(self) -> dict[Taxon, tuple[CommonName, ...]]:
+        """The vernacular names of the descriptor's taxonomic block."""
+        found = {}
+        for entry in self.descriptor.get("taxonomic") or ():
+            if not isinstance(entry, dict) or not entry.get("scientificName"):
+                continue
+            names = entry.get("vernacularNames")
+            if isinstance(names, dict):
+                taxon = Taxon(
+                    str(entry["scientificName"]), str(entry.get("taxonRank") or "")
+                )
+                found[taxon] = tuple(
+                    CommonName(name, str(language))
+                    for language, name in names.items()
+                    if isinstance(name, str)
+                )
         return found
 
     def credit(self) -> str:

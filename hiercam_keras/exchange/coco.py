@@ -15,6 +15,7 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.exchange import detections
 from hiercam_keras.exchange.detections import Detection, DetectionFile, Fault
 from hiercam_keras.exchange.rows import RowLog, Unread
+from hiercam_keras.taxonomy.common_names import CommonName, Taxon
 
 FORMAT = "COCO JSON"
 GROUPS = ("seq_id", "location")  # the first that an image has
@@ -78,6 +79,16 @@ def read(document: Mapping[str, Any], path: Path) -> DetectionFile:
 def groups(document: Mapping[str, Any], field: str) -> dict[str, str]:
     """One of GROUPS by photograph, of those that have it."""
     return _by_file(_readable(document), field)
+
+
+def common_names(document: Mapping[str, Any]) -> dict[Taxon, tuple[CommonName, ...]]:
+    """Field `common_name` of the categories, as in the files of iNat2021."""
+    found = {}
+    for row in document["categories"]:
+        common = row.get("common_name") if isinstance(row, dict) else None
+        if isinstance(common, str) and isinstance(row.get("name"), str):
+            found[Taxon(row["name"].replace("_", " "))] = (CommonName(common),)
+    return found
 
 
 def labels(document: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

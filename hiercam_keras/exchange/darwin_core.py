@@ -3,6 +3,7 @@
     meta.xml         what the columns of the other files mean
     occurrence.txt   the core: one occurrence a row
     multimedia.txt   an extension: pictures of occurrences; also Audubon Core
+    vernacular.txt   an extension: common names, also of the taxa of a checklist
 
 Source: Darwin Core text guide (http://rs.tdwg.org/dwc/terms/guides/text/). A default of
 a field holds where it has no column, and where the cell is empty. A row that cannot be
@@ -13,25 +14,31 @@ compare with. A table without meta.xml has the terms as its header.
 import re
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
 
 from hiercam_keras import csv_files
 from hiercam_keras.errors import UserError
 from hiercam_keras.exchange.occurrences import RANKS, Media, Occurrence, coarser
 from hiercam_keras.exchange.places import Place, fitting
 from hiercam_keras.exchange.rows import Unread
+from hiercam_keras.taxonomy.common_names import CommonName, Taxon
 
 META = "meta.xml"
 _NAMESPACE = "http://rs.tdwg.org/dwc/text/"
 MISSING = frozenset({"", "NA", "\\N"})  # \N: of database exports
 _OCCURRENCE = "occurrence"
+_TAXON = "taxon"
 _MEDIA = ("multimedia", "image")
+_VERNACULAR = "vernacularname"
 _IDS = ("id", "occurrenceID", "gbifID", "catalogNumber")
 _ESCAPES = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\\\": "\\"}
 _ESCAPED = re.compile(r"\\[tnr\\]")
 _STILL = ("stillimage", "image", "photograph", "")
+_NO_NAMES: Mapping[str, tuple[CommonName, ...]] = MappingProxyType({})
+Item = TypeVar("Item")
 
 
 class _File(NamedTuple):
@@ -57,15 +64,18 @@ class Archive:
 
     Args:
       path: of a folder or zip archive with meta.xml, or of a table.
+      core: "occurrence", or "taxon" of a checklist.
 
     Raises:
-      UserError: it is none, or its core are no occurrences.
+      UserError: it is none, or its core is another one.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, core: str = _OCCURRENCE):
         self.path = Path(path)
+        self._kind = core
         if self.path.name == META:
             self.path = self.path.parent
+        self._vernacular: list[_File] = []
         if self.path.is_file() and self.path.suffix.lower() != ".zip":
             self._place = Place(self.path.parent, self.path.name)
             self._core, self._media = _bare(self._place, self.path.name), []
@@ -91,13 +101,35 @@ class Archive:
                 elif _is_picture(cells):
                     yield key, Media(address, *_rights(cells))
 
+    def common_names(self) -> Iterator[tuple[str, CommonName] | Unread]:
+        """(id of the row of the core, common name) of the vernacular extension."""
+        for file in self._vernacular:
+            for number, key, cells, fault in self._rows(file):
+                if not fault and not cells.get("vernacularName"):
+                    fault = Unread(number, "vernacularName is empty", file.paths[0])
+                yield fault or (key, _common_name(cells))
+
+    def taxa(self) -> Iterator[tuple[str, Taxon, CommonName] | Unread]:
+        """(id, taxon, its common name or an empty one) of the rows of a taxon core."""
+        for number, key, cells, fault in self._rows(self._core):
+            if not fault and not cells.get("scientificName"):
+                fault = Unread(number, "scientificName is empty", self.table)
+            if fault:
+                yield fault
+            else:
+                taxon = Taxon(_without_author(cells), cells.get("taxonRank", ""))
+                yield key, taxon, _common_name(cells)
+
     def occurrences(
-        self, media: Mapping[str, tuple[Media, ...]]
+        self,
+        media: Mapping[str, tuple[Media, ...]],
+        common_names: Mapping[str, tuple[CommonName, ...]] = _NO_NAMES,
     ) -> Iterator[Occurrence | Unread]:
         """The occurrences with their pictures.
 
         Args:
-          media: pictures by the id of the occurrence, see `media_by_id`.
+          media: pictures by the id of the occurrence, see `by_id`.
+          common_names: likewise.
         """
         seen: set[str] = set()
         for number, key, cells, fault in self._rows(self._core):
@@ -111,7 +143,8 @@ class Archive:
                 yield fault
                 continue
             seen.add(key)
-            yield _occurrence(number, key, cells, media.get(key, ()))
+            names = common_names.get(key, ())
+            yield _occurrence(number, key, cells, media.get(key, ()), names)
 
     def _rows(
         self, file: _File
@@ -151,16 +184,22 @@ class Archive:
                 core = self._file(element, "id")
             elif tag == "extension":
                 extensions.append(self._file(element, "coreid"))
-        if core is None or core.kind != _OCCURRENCE:
+        if core is None or core.kind != self._kind:
             found = "none" if core is None else core.kind
             raise UserError(
                 f"{self.path}: the core of the archive is {found}, expected "
-                "occurrence: export the occurrences with their multimedia."
+                f"{self._kind}"
+                + (
+                    ": export the occurrences with their multimedia."
+                    if self._kind == _OCCURRENCE
+                    else ", with the extension of vernacular names."
+                )
             )
         if core.key is None:
             raise UserError(f"{self.path}: {META} gives the core no id.")
-        media = [one for one in extensions if one.kind in _MEDIA]
-        return core, [one for one in media if one.key is not None]
+        extensions = [one for one in extensions if one.key is not None]
+        self._vernacular = [one for one in extensions if one.kind == _VERNACULAR]
+        return core, [one for one in extensions if one.kind in _MEDIA]
 
     def _file(self, element: ET.Element, key: str) -> _File:
         columns: dict[str, int] = {}
@@ -202,14 +241,12 @@ class Archive:
         return int(text)
 
 
-def media_by_id(
-    pictures: Iterator[tuple[str, Media]],
-) -> dict[str, tuple[Media, ...]]:
-    """Pictures by the id of their occurrence, in the order of the table."""
-    found: dict[str, list[Media]] = defaultdict(list)
-    for key, media in pictures:
-        found[key].append(media)
-    return {key: tuple(media) for key, media in found.items()}
+def by_id(rows: Iterable[tuple[str, Item]]) -> dict[str, tuple[Item, ...]]:
+    """The rows of an extension by the id of their core row, in order."""
+    found: dict[str, list[Item]] = defaultdict(list)
+    for key, one in rows:
+        found[key].append(one)
+    return {key: tuple(items) for key, items in found.items()}
 
 
 def is_archive(path: Path) -> bool:
@@ -253,11 +290,12 @@ def _bare(place: Place, name: str) -> _File:
 
 
 def _occurrence(
-    number: int, key: str, cells: Mapping[str, str], media: tuple[Media, ...]
+    number: int,
+    key: str,
+    cells: Mapping[str, str],
+    media: tuple[Media, ...],
+    common_names: tuple[CommonName, ...],
 ) -> Occurrence:
-    name, author = cells["scientificName"], cells.get("scientificNameAuthorship", "")
-    if author and name.endswith(author):
-        name = name.removesuffix(author).strip()
     owner = Media("", *_rights(cells))
     if not media:
         listed = cells.get("associatedMedia", "").split("|")
@@ -266,7 +304,7 @@ def _occurrence(
     return Occurrence(
         number,
         key,
-        name,
+        _without_author(cells),
         cells.get("taxonRank", "").lower(),
         coarser(cells, {rank: rank for rank in RANKS}),
         cells.get("eventID", ""),
@@ -274,6 +312,20 @@ def _occurrence(
         owner,
         cells.get("occurrenceStatus", "").lower() == "absent",
         tuple(sorted(others - {"", key})),
+        (*common_names, CommonName(cells.get("vernacularName", ""))),
+    )
+
+
+def _without_author(cells: Mapping[str, str]) -> str:
+    name, author = cells["scientificName"], cells.get("scientificNameAuthorship", "")
+    return name.removesuffix(author).strip() if author else name
+
+
+def _common_name(cells: Mapping[str, str]) -> CommonName:
+    return CommonName(
+        cells.get("vernacularName", ""),
+        cells.get("language", ""),
+        cells.get("isPreferredName", "").lower() in ("true", "1", "yes"),
     )
 
 

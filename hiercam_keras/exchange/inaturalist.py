@@ -13,6 +13,7 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.exchange.occurrences import RANKS, Media, Occurrence, coarser
 from hiercam_keras.exchange.places import Place, fitting
 from hiercam_keras.exchange.rows import Unread
+from hiercam_keras.taxonomy.common_names import CommonName
 
 _TAXA = {rank: f"taxon_{rank}_name" for rank in RANKS}
 _NEEDED = ("id", "scientific_name")
@@ -98,4 +99,5 @@ def _occurrence(number: int, cells: dict[str, str]) -> Occurrence:
         "",
         (owner._replace(file=url),) if url else (),
         owner,
+        common_names=(CommonName(cells.get("common_name", "")),),
     )

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from hiercam_keras.taxonomy.common_names import CommonName
+
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus")
 
 
@@ -41,6 +43,7 @@ class Occurrence(NamedTuple):
       owner: Media without a file: creator and licence of the occurrence.
       absent: whether it says that the taxon was not there.
       other_ids: further ids that files may be named by.
+      common_names: of the taxon.
     """
 
     number: int
@@ -53,6 +56,7 @@ class Occurrence(NamedTuple):
     owner: Media
     absent: bool = False
     other_ids: tuple[str, ...] = ()
+    common_names: tuple[CommonName, ...] = ()
 
 
 def coarser(cells: Mapping[str, str], names: Mapping[str, str]) -> tuple:

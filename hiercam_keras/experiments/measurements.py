@@ -127,8 +127,9 @@ def _numbers(
     rolled = rank_scores({finest: heads[finest]}, taxonomy)
     numbers = {}
     for rank in dict.fromkeys(ranks.values()):
-        true = batch.labels[rank][rows, None]
-        chosen = np.take_along_axis(log_softmax(own[rank]), true, axis=1)[:, 0]
+        true = batch.labels[rank][rows]
+        chosen = log_softmax(own[rank])[np.arange(len(true)), true]
+        chosen = np.where(true < 0, np.nan, chosen)  # without a taxon at the rank
         numbers[rank] = {
             "predicted": own[rank].argmax(-1),
             "rolled": rolled[rank].argmax(-1),

@@ -35,7 +35,8 @@ class Paths:
 
     Attributes:
       ranks: those with several taxa, coarse to fine: R of them.
-      taxa: int (N, R), labels at each rank; each is a child of the one before.
+      taxa: int (N, R), labels at each rank; each is a child of the one before. -1 at a
+        rank that the path skips (a gap of the tree).
       probabilities: float64 (N, R), not increasing along a row.
     """
 
@@ -77,16 +78,43 @@ def paths(probabilities: Any, taxonomy: Taxonomy, finest: str) -> Paths:
     taxa = np.zeros((len(probabilities), len(ranks)), np.int64)
     values = np.zeros(taxa.shape)
     rows = np.arange(len(probabilities))
-    for depth, rank in enumerate(ranks):
-        of_rank = marginal_probabilities(probabilities, taxonomy, finest, rank)
-        if depth:
-            parents = taxonomy.parents(rank, ranks[depth - 1])
-            below = parents[None] == taxa[:, depth - 1, None]
+    above = None  # the node of each leaf, and the chosen one of each picture
+    for depth, nodes in enumerate(_nodes(taxonomy, finest, ranks)):
+        starts = np.flatnonzero(np.diff(nodes, prepend=-1))
+        of_rank = np.add.reduceat(probabilities, starts, axis=-1)
+        if above is not None:
+            below = above[0][starts][None] == above[1][:, None]
             of_rank = np.where(below, of_rank, -1.0)
-        taxa[:, depth] = of_rank.argmax(-1)
-        values[:, depth] = of_rank[rows, taxa[:, depth]]
+        chosen = of_rank.argmax(-1)
+        above = nodes, chosen
+        taxa[:, depth] = taxonomy.parents(finest, ranks[depth])[starts][chosen]
+        values[:, depth] = np.where(taxa[:, depth] < 0, 1.0, of_rank[rows, chosen])
     # Sums of float values in another order may exceed that of the parent by an ulp.
     return Paths(ranks, taxa, np.minimum.accumulate(values, axis=1))
+
+
+def _nodes(taxonomy: Taxonomy, finest: str, ranks: Sequence[str]) -> list[np.ndarray]:
+    """For each rank the number of each leaf's taxon there, in the order of the leaves.
+
+    A leaf that skips the rank has its taxon at the next finer rank as a node of its
+    own. Without gaps the numbers are the labels.
+    """
+    found: list[np.ndarray] = []
+    finer = np.arange(taxonomy.num_labels(finest))
+    for rank in reversed(ranks):
+        labels = taxonomy.parents(finest, rank)
+        key = np.where(labels >= 0, labels, taxonomy.num_labels(rank) + finer)
+        finer = np.cumsum(np.diff(key, prepend=key[:1]) != 0)
+        found.append(finer)
+    return found[::-1]
+
+
+def _existing(found: Paths, depth: Any) -> np.ndarray:
+    """The depths, up to the next rank that the path does not skip."""
+    depth = np.array(depth)
+    for at in reversed(range(len(found.ranks))):
+        depth[(depth == at) & (found.taxa[:, at] < 0)] = at - 1
+    return depth
 
 
 def calibrate(
@@ -131,7 +159,8 @@ def calibrate(
                 f"truth at {rank} has shape {labels.shape}, expected "
                 f"({len(found.taxa)},)"
             )
-        known = labels != UNLABELLED
+        # At a gap no name is given.
+        known = (labels != UNLABELLED) & (found.taxa[:, depth] >= 0)
         confidence = found.probabilities[known, depth]
         right = found.taxa[known, depth] == labels[known]
         passed = _passed(confidence, right, accuracy, budget)
@@ -213,6 +242,7 @@ def roll_up(
             parents = taxonomy.parents(ranks[at], ranks[above])
             taxa[ends, above] = parents[winner[ends]]
     values = np.stack([sums[r][rows, taxa[:, i]] for i, r in enumerate(ranks)], axis=1)
+    values = np.where(taxa < 0, 1.0, values)
     return Paths(ranks, taxa, np.minimum.accumulate(values, axis=1)), depth
 
 
@@ -222,11 +252,12 @@ def coverage(found: Paths, depth: Any, taxonomy: Taxonomy, finest: str) -> np.nd
     1 - log(labels below the taxon) / log(all labels): the hierarchical coverage of
     Goren et al. 2024 (arXiv:2405.11533) for equally frequent labels.
     """
-    depth = np.asarray(depth)
+    depth = _existing(found, depth)
     said = np.zeros(len(depth))
     total = np.log(taxonomy.num_labels(finest))
     for at, rank in enumerate(found.ranks):
-        sizes = np.bincount(taxonomy.parents(finest, rank))
+        parents = taxonomy.parents(finest, rank)
+        sizes = np.bincount(parents[parents >= 0])
         here = depth == at
         said[here] = 1 - np.log(sizes[found.taxa[here, at]]) / total
     return said
@@ -237,7 +268,7 @@ def correct(found: Paths, depth: Any, truth: Mapping[str, Any]) -> np.ndarray:
 
     The root, which says nothing, is right.
     """
-    depth = np.asarray(depth)
+    depth = _existing(found, depth)
     right = np.ones(len(depth))
     for at, rank in enumerate(found.ranks):
         labels, here = np.asarray(truth[rank]), depth == at

@@ -17,6 +17,7 @@ from hiercam_keras.runs.network import Network
 from hiercam_keras.runs.run_folder import BELIEF, Run
 from hiercam_keras.runs.truth import Truth
 from hiercam_keras.taxonomy import matching
+from hiercam_keras.taxonomy.common_names import titled
 from hiercam_keras.taxonomy.lineage import UNNAMED, unnamed_below
 from hiercam_keras.taxonomy.scores import softmax
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -218,6 +219,8 @@ def children(
     paths = given.paths
     rank = paths.ranks[depth + 1]
     shares = given.probabilities[number] @ taxonomy.rollup(given.finest, rank)
+    while depth != belief.ROOT and paths.taxa[number, depth] < 0:
+        depth -= 1  # a gap: its children are those of the taxon above
     if depth == belief.ROOT:
         below = np.arange(len(shares))
     else:
@@ -237,6 +240,7 @@ def in_words(given: Answers, number: int, taxonomy: Taxonomy) -> str:
     name = taxonomy.names(rank)[label]
     if depth + 1 < len(paths.ranks):
         name = unnamed_below(name)
+    name = titled(name, taxonomy.common_name(rank, label))
     return f"{name}, {paths.probabilities[number, depth]:.0%}".replace("%", " %")
 
 

@@ -11,6 +11,7 @@ from hiercam_keras.modes import belief as rules
 from hiercam_keras.report.photo_figure import Believed, Child
 from hiercam_keras.report.style import percent
 from hiercam_keras.runs.truth import Truth
+from hiercam_keras.taxonomy.common_names import titled
 from hiercam_keras.taxonomy.lineage import unnamed_below
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -47,11 +48,11 @@ def sheet(
     shares = np.asarray(result.rank_probabilities(finest), np.float64)
     given = rules.judged(rule, shares, taxonomy, finest)
     ranks, depth = given.paths.ranks, int(given.depth[0])
-    name, probability, right = "No name is believed", 1.0, None
+    name, common, probability, right = "No name is believed", "", 1.0, None
     note = "not even the coarsest rank is sure enough"
     if depth != belief.ROOT:
         rank, label = ranks[depth], int(given.paths.taxa[0, depth])
-        name = taxonomy.names(rank)[label]
+        name, common = taxonomy.names(rank)[label], taxonomy.common_name(rank, label)
         probability = float(given.paths.probabilities[0, depth])
         note = f"{percent(probability)}, believed down to the {rank}"
         if depth + 1 < len(ranks):
@@ -62,7 +63,8 @@ def sheet(
     children: tuple[Child, ...] = ()
     if fork is not None:
         children = _children(explain, image, method, *fork)
-    return Sheet(name, probability, Believed(name, note, children, right))
+    shown = Believed(name, note, children, right, common)
+    return Sheet(titled(name, common), probability, shown)
 
 
 def _children(

@@ -10,6 +10,7 @@ from absl import logging
 from hiercam_keras import file_names, multihost, runtime, tables, wording, workdir
 from hiercam_keras.cam import map_scale, store, targets
 from hiercam_keras.cam.base_explainer import BaseExplainer
+from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.question import PREDICTED, TRUE
 from hiercam_keras.modes import (
@@ -28,7 +29,7 @@ from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.make_maps import make_maps, question_of
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import overlay, photo_figure, style, whole
-from hiercam_keras.report.schema import ONLY_CHILD
+from hiercam_keras.report.schema import ONLY_CHILD, no_rank
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
 from hiercam_keras.runs.truth import Truth
@@ -49,6 +50,7 @@ def run(settings: Settings) -> str:
         data = RunData(this, config, this.taxonomy(), None, None)
     else:
         data = open_run(settings, this)
+        this = data.run
     devices = settings.config.distribution.devices
     runtime.start(config.seed, config.model.dtype, devices, alone=True)
     network = networks.load(this, config)
@@ -245,7 +247,10 @@ def explain_photo(
     chosen = map_scale.show_row(cams[len(ranks) : last], size, scale)
     others = [map_scale.show_row(cam[None], size) for cam in cams[last:]]
     answers = _answers(explain, result, own, chosen, record, truth)
-    rows = [[a.rank, a.name, a.probability, a.true_name or ""] for a in answers]
+    rows = [
+        [a.rank, a.titled(a.name), a.probability, a.titled(a.true_name or "")]
+        for a in answers
+    ]
     second = answers[-1].others[0]
     believed = None
     if rule is not None and steps:
@@ -274,6 +279,7 @@ def explain_photo(
     if asked:
         name = taxonomy.names(asked[0])[asked[1]]
         file = file_names.flat_name(record.example_id, ".png", taxon=name)
+        name = taxonomy.titles(asked[0])[asked[1]]
         other, place = path.with_name(file), last + 1
         flat = bool(result.degenerate[0, place])
         heat = others[1].heat[0]
@@ -303,9 +309,10 @@ def _answers(
     ]
     for k in range(1, len(answers)):
         coarse, fine = result.labels[0, k - 1], result.labels[0, k]
-        parents = explain.space.taxonomy.parents(result.ranks[k], result.ranks[k - 1])
-        if parents[fine] != coarse:
-            name = explain.space.taxonomy.names(result.ranks[k - 1])[parents[fine]]
+        taxonomy, above = explain.space.taxonomy, result.ranks[k - 1]
+        parent = int(taxonomy.parents(result.ranks[k], above)[fine])
+        if parent != coarse:
+            name = taxonomy.names(above)[parent] if parent >= 0 else f"no {above}"
             answers[k] = dataclasses.replace(answers[k], parent=name)
     return answers
 
@@ -321,9 +328,12 @@ def _answer(
 ) -> photo_figure.RankAnswer:
     """The answer at rank `k`, with its maps; `steps` is empty if there are none."""
     rank, step = result.ranks[k], k + len(own.heat)
-    names = explain.space.taxonomy.names(rank)
+    taxonomy = explain.space.taxonomy
+    names = taxonomy.names(rank)
     probability = result.rank_probabilities(rank)[0]
     order = np.argsort(-probability, kind="stable")
+    true = _true_label(record, truth, rank)
+    shown = {*order[:4].tolist()} | ({true} - {None})
     found = photo_figure.RankAnswer(
         rank=rank,
         name=names[order[0]],
@@ -331,27 +341,36 @@ def _answer(
         others=tuple((names[i], float(probability[i])) for i in order[1:4]),
         heatmap=own.heat[k],
         degenerate=bool(result.degenerate[0, k]),
-        remark=own.remarks[k],
+        remark=own.remarks[k] or _without(probability, rank, explain.space),
         step=None,
         step_note="independent labels: no choice among siblings",
-        true_name=_true_name(record, truth, rank, names),
+        true_name=None if true is None else names[true],
+        common_names={
+            names[i]: common for i in shown if (common := taxonomy.common_name(rank, i))
+        },
     )
     if not steps.remarks:
         return found
     trivial = bool(result.trivial[0, step])
+    note = ONLY_CHILD if trivial else ""
+    if result.labels[0, step] < 0:
+        note = no_rank(rank)
     return dataclasses.replace(
         found,
         step=None if trivial else steps.heat[k],
         step_degenerate=bool(result.degenerate[0, step]),
-        step_note=ONLY_CHILD if trivial else "",
+        step_note=note,
         step_name=result.names[0][step],
         step_remark=steps.remarks[k],
     )
 
 
-def _true_name(record: Any, truth: Any, rank: str, names: Any) -> str | None:
-    label = _true_label(record, truth, rank)
-    return None if label is None else names[label]
+def _without(probability: np.ndarray, rank: str, space: ScoreSpace) -> str:
+    """How much of the probability is at taxa that have no such rank; "" for none."""
+    if not space.taxonomy.has_gaps(space.finest, rank):
+        return ""
+    share = 1 - float(probability.sum())
+    return f"{style.percent(share)} at taxa without a {rank}" if share > 0.005 else ""
 
 
 def _true_label(record: Any, truth: Any, rank: str) -> int | None:

@@ -24,7 +24,8 @@ from hiercam_keras.modes.comparison.columns import Column
 from hiercam_keras.modes.comparison.measure import Compared, right_or_none
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import page, schema, sheets, step_strips
-from hiercam_keras.taxonomy.lineage import Lineage
+from hiercam_keras.taxonomy.lineage import MISSING, Lineage
+from hiercam_keras.taxonomy.tree import Taxonomy
 
 _SHEET_PICTURES = 48  # of a section, on its sheets
 _COHERENT = {COHERENT: True, INCOHERENT: False}  # else undecided
@@ -230,8 +231,9 @@ def _pictures(
                 example_id=record.example_id,
                 # A copy: a view would keep the whole batch.
                 image=batch.images[row].copy(),
-                true=tuple(record.lineage.prefix(rank)[-1] for rank in ranks),
-                true_name=record.lineage.display_name(record.lineage.ranks[-1]),
+                true=_true(record.lineage, ranks),
+                true_name=record.lineage.display_name(record.lineage.finest),
+                common=_common(columns, record.lineage, ranks),
                 views=tuple(
                     _view(
                         column,
@@ -240,6 +242,7 @@ def _pictures(
                         number,
                         _lineage(column, compared.table, number, record.lineage, ranks),
                         _known_ranks(column, record.lineage, ranks),
+                        ranks,
                     )
                     for column, reader in zip(columns, readers, strict=True)
                 ),
@@ -276,9 +279,31 @@ def _lineage(
         if one not in above:
             break
         mine = int(taxonomy.parents(rank, one)[label])
+        if mine < 0:  # the taxon has no such rank
+            names.append(MISSING)
+            continue
         same = column.data.truth.label(true, one) == mine
         names.append(true.prefix(one)[-1] if same else taxonomy.prefixes(one)[mine][-1])
     return tuple(names)
+
+
+def _true(lineage: Lineage, ranks: Sequence[str]) -> tuple[str, ...]:
+    """The true taxa at the page's ranks, down to the finest that is known."""
+    taxa = [lineage.prefix(rank)[-1] for rank in ranks]
+    while taxa and taxa[-1] == MISSING:
+        taxa.pop()
+    return tuple(taxa)
+
+
+def _common(
+    columns: Sequence[Column], true: Lineage, ranks: Sequence[str]
+) -> tuple[str, ...]:
+    """Common names of a true lineage at the page's ranks: those of the images' data,
+    else of the first network that has one."""
+    return tuple(
+        next(filter(None, (one.data.common_name(true, rank) for one in columns)), "")
+        for rank in ranks[: len(_true(true, ranks))]
+    )
 
 
 def _view(
@@ -288,6 +313,7 @@ def _view(
     number: int,
     predicted: tuple[str, ...],
     known: int,
+    ranks: Sequence[str],
 ) -> schema.View:
     taxonomy, table = column.data.taxonomy, compared.table
     evidence = column.data.source.evidence or {}
@@ -307,6 +333,7 @@ def _view(
         model=column.name,
         predicted=predicted,
         predicted_name=taxonomy.names(column.rank)[label],
+        common=_common_of(taxonomy, column.rank, label, ranks)[: len(predicted)],
         probability=float(value["probability"]),
         correct=right_or_none(value),
         heatmap=shown_map.heat[0],
@@ -319,6 +346,18 @@ def _view(
     )
 
 
+def _common_of(
+    taxonomy: Taxonomy, rank: str, label: int, ranks: Sequence[str]
+) -> tuple[str, ...]:
+    """Common names of a taxon and of those above it, at the page's ranks."""
+    names = []
+    for one in ranks:
+        if one in taxonomy.ranks[: taxonomy.ranks.index(rank) + 1]:
+            above = int(taxonomy.parents(rank, one)[label])
+            names.append(taxonomy.common_name(one, above) if above >= 0 else "")
+    return tuple(names)
+
+
 def _belief(column: Column, entry: Any) -> str:
     """How far down the answer of a run with a rule is believed; "" for others."""
     words = column.believed_in_words.get(entry.example_id)
@@ -328,11 +367,14 @@ def _belief(column: Column, entry: Any) -> str:
 def _known_ranks(column: Column, true: Lineage, ranks: Sequence[str]) -> int:
     """How many of the ranks, from the coarsest, have a true taxon that the model knows.
 
-    A rank that the page shows and the model does not have counts as unknown.
+    A rank that the page shows and the model does not have counts as unknown, and one
+    that the true lineage skips does not.
     """
     truth, count = column.data.truth, 0
-    for rank in ranks:
-        if rank not in truth.ranks or truth.label(true, rank) < 0:
+    for rank in ranks[: len(_true(true, ranks))]:
+        if rank not in truth.ranks:
+            break
+        if true.has(rank) and truth.label(true, rank) < 0:
             break
         count += 1
     return count

@@ -109,7 +109,7 @@ def write_table(path: Path, steps: Steps) -> None:
             _probability(value["score"]),
             right_or_none(value),
             bool(value["degenerate"]),
-            bool(value["trivial"]),
+            bool(value["trivial"] and value["predicted"] >= 0),
             *(float(value[part]) for part in steps.parts),
         )
         for n, example_id in enumerate(table.example_ids)
@@ -139,6 +139,11 @@ def shown(
     found = []
     for k, rank in enumerate(steps.ranks):
         value = {name: array[number, k] for name, array in steps.table.values.items()}
+        label = int(value["predicted"])
+        if label < 0:  # the predicted taxon has no such rank
+            note = schema.no_rank(rank)
+            found.append(schema.Step(rank, "", 1.0, None, None, True, note=note))
+            continue
         words = {
             part: spaced(evidence[part.removeprefix("part_")][0])
             for part in steps.parts
@@ -146,7 +151,8 @@ def shown(
         found.append(
             schema.Step(
                 rank=rank,
-                name=steps.taxonomy.names(rank)[int(value["predicted"])],
+                name=steps.taxonomy.names(rank)[label],
+                common_name=steps.taxonomy.common_name(rank, label),
                 probability=_probability(value["score"]),
                 correct=right_or_none(value),
                 heatmap=None if value["trivial"] else row.heat[k],

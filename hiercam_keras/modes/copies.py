@@ -83,7 +83,7 @@ def _row(kind: str, record: Record, of: Record, bits: int) -> list:
 
 
 def _taxon(record: Record) -> str:
-    return "/".join(record.lineage.taxa) if record.lineage else ""
+    return record.lineage.path if record.lineage else ""
 
 
 def _there_twice(exact: Sequence[Sequence[Record]]) -> str:

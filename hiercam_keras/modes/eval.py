@@ -24,6 +24,7 @@ from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import confusion
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
+from hiercam_keras.taxonomy import partial
 from hiercam_keras.training.predict import Predictions
 
 HEADER = (
@@ -45,7 +46,7 @@ def run(settings: Settings) -> str:
     data = open_run(settings, this)
     devices = settings.config.distribution.devices
     runtime.start(data.config.seed, data.config.model.dtype, devices)
-    network = networks.load(this, data.config)
+    network = networks.load(data.run, data.config)
     lost = data.unknown(data.records(settings.split), _answered(network))
     data.check_known(settings.split, tuple(lost))
     with data.loader(settings.split) as loader:
@@ -83,6 +84,7 @@ def run(settings: Settings) -> str:
         f"{this.path}, {asked.removeprefix('the ')}, 95 % intervals"
         f"{taxonomies.remark(network.taxonomy)}",
         tables.format_table(HEADER, [_shown(row) for row in rows]),
+        *partial.sentences(one.lineage for one in data.records(settings.split)),
         *filter(None, [told, one_answer(found, data.taxonomy, this.imported)]),
         *filter(None, [predict.masked_sentence(found).strip()]),
         "",
@@ -205,8 +207,8 @@ def write_tables(
 
 def _groups(data: RunData, found: Predictions) -> np.ndarray:
     """(N,): what intervals resample, see `clusters.independent`."""
-    taxa = {one.example_id: one.lineage.taxa for one in data.source.records}
-    names = np.array(["/".join(taxa[example_id]) for example_id in found.example_ids])
+    taxa = {one.example_id: one.lineage.path for one in data.source.records}
+    names = np.array([taxa[example_id] for example_id in found.example_ids])
     groups = np.array(group_names(data, found.example_ids))
     return clusters.independent(names, groups)
 

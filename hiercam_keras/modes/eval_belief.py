@@ -99,7 +99,7 @@ def _by_rank(
     rows = []
     for at, rank in enumerate(given.paths.ranks):
         known = truth[rank] != belief.UNLABELLED
-        named = known & (given.depth >= at)
+        named = known & (given.depth >= at) & (given.paths.taxa[:, at] >= 0)
         right = np.where(named, given.paths.taxa[:, at] == truth[rank], np.nan)
         share = float(named.sum() / known.sum()) if known.any() else None
         if named.any():

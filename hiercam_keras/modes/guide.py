@@ -51,7 +51,7 @@ def run(settings: Settings) -> str:
     planted = data.source.evidence or {}
     credits = data.source.credits()
     scale = settings.config.report.scale
-    pages = Pages(evidence, planted, credits, fields, scale)
+    pages = Pages(evidence, planted, credits, fields, scale, data.common_name)
     chosen = _chosen(settings, pages)
     named = {place: pages.named(*place) for place in pages.taxa()}
     checked = part_naming.check(named, planted)
@@ -194,14 +194,13 @@ def _reach(data: RunData, evidence: guide_evidence.Evidence, split: str) -> str:
         finest = max(data.run.ranks, key=data.taxonomy.ranks.index)
         return data.unanswerable(evidence.records, [finest])
     every = data.records(split)
-    known = {
-        rank: int((data.labels(every, rank) >= 0).sum()) for rank in evidence.ranks
-    }
+    labels = {rank: data.labels(every, rank) >= 0 for rank in evidence.ranks}
+    known = {rank: int(has.sum()) for rank, has in labels.items()}
     if all(count == len(every) for count in known.values()):
         return ""
     parts = [f"the {rank} of {count}" for rank, count in known.items()]
     knows = wording.listed(parts)
-    lost = len(every) - known[evidence.ranks[0]]
+    lost = len(every) - int(np.any(list(labels.values()), axis=0).sum())
     who = "the network"
     if data.run.allowed_taxa is not None:
         who = f"with --allowed_taxa={data.run.allowed_taxa.source} the network"
@@ -287,7 +286,7 @@ def _write_table(path: Path, pages: Pages, named: dict, planted: dict) -> None:
                 "rank": rank,
                 "taxon": "/".join(pages.taxonomy.prefixes(rank)[label]),
                 "pictures": len(mine),
-                "siblings": len(pages.taxonomy.siblings(rank, label)),
+                "siblings": pages.num_siblings(rank, label),
                 "sure": float(evidence.sure(rank)[mine].mean()),
                 "right": float(evidence.right(rank)[mine].mean()),
                 "off_object": float(np.nanmean(off)) if np.isfinite(off).any() else "",

@@ -6,7 +6,7 @@ within its parent, and the distribution of the energy over the object. The steps
 image end at the finest rank at which the network knows its taxon.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from hiercam_keras.modes.make_maps import known_records, make_steps
 from hiercam_keras.runs.network import Network
 from hiercam_keras.taxonomy.scores import marginal_probabilities, softmax
 from hiercam_keras.taxonomy.tree import Taxonomy
+
+_NO_PARENT = -2  # in place of a code of `Taxonomy.parent_codes`
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Evidence:
         in 0..1 of the model's input and the share of energy inside; "off_object", 1 if
         the hottest cell is off the object; "energy_on_object"; and the share of energy
         on each part.
+      rival: (N,) by rank: largest probability within the true parent of a child of
+        another rank, as of a subfamily next to a genus that is in none; 0 without.
     """
 
     records: list[Record]
@@ -49,6 +53,7 @@ class Evidence:
     within: dict[str, np.ndarray]
     parts: tuple[str, ...]
     table: Table
+    rival: dict[str, np.ndarray] = field(default_factory=dict)
 
     def labels(self, rank: str) -> np.ndarray:
         """(N,) true labels; -1 for images without a known taxon at the rank."""
@@ -81,7 +86,8 @@ class Evidence:
     def right(self, rank: str) -> np.ndarray:
         """bool (N,): the true taxon is the most probable among its siblings; False if
         unknown."""
-        return self.within[rank].argmax(1) == self.labels(rank)
+        best = self.within[rank].argmax(1) == self.labels(rank)
+        return best & (self.within[rank].max(1) >= self.rival.get(rank, 0.0))
 
 
 def collect(
@@ -104,8 +110,7 @@ def collect(
     finest = network.finest
     records = data.records(split)
     data.check_known(split, ranks)
-    # A taxon is known only if all taxa above it are.
-    records = known_records(data, records, ranks[0])
+    records = known_records(data, records, *ranks)
     reader = make_steps(network, data, split, records, ranks, TRUE)
     with data.loader(split) as loader:
         said = network.predict(loader, "answers")
@@ -130,15 +135,17 @@ def collect(
             "energy_on_object": MEASURES["energy_on_object"].compute,
         },
     )
+    within = {
+        rank: _within(chances, table.of("true", rank), data.taxonomy, finest, rank)
+        for rank in ranks
+    }
     return Evidence(
         records=kept,
         ranks=ranks,
         taxonomy=data.taxonomy,
         maps=reader,
-        within={
-            rank: _within(chances, table.of("true", rank), data.taxonomy, finest, rank)
-            for rank in ranks
-        },
+        within={rank: own for rank, (own, _) in within.items()},
+        rival={rank: rival for rank, (_, rival) in within.items()},
         parts=tuple(part for part in parts if np.isfinite(table.values[part]).any()),
         table=table,
     )
@@ -160,14 +167,24 @@ def _off_object(maps: Maps) -> np.ndarray:
 
 def _within(
     chances: np.ndarray, labels: np.ndarray, taxonomy: Taxonomy, finest: str, rank: str
-) -> np.ndarray:
-    """Probabilities (N, labels) at a rank, normalized over taxa of the true parent; 0
-    for images with the label -1."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (N, labels) at a rank, normalized over the children of the true
+    parent; 0 for images with the label -1. And the largest (N,) of a child of another
+    rank."""
+    own = taxonomy.parent_codes(rank)
+    of_image = np.where(labels < 0, _NO_PARENT, own[labels])
     mass = marginal_probabilities(chances, taxonomy, finest, rank)
-    depth = taxonomy.ranks.index(rank)
-    if depth:
-        above = taxonomy.parents(rank, taxonomy.ranks[depth - 1])
-        mass = np.where(above[None] == above[labels][:, None], mass, 0.0)
-    mass = np.where(labels[:, None] < 0, 0.0, mass)
-    total = mass.sum(1, keepdims=True)
-    return np.divide(mass, total, out=np.zeros_like(mass), where=total > 0)
+    mass = np.where(own[None] == of_image[:, None], mass, 0.0)
+    total, rival = mass.sum(1), np.zeros(len(mass))
+    for other in taxonomy.ranks[: taxonomy.ranks.index(finest) + 1]:
+        codes = taxonomy.parent_codes(other)
+        if other == rank or not np.isin(own, codes).any():
+            continue
+        others = marginal_probabilities(chances, taxonomy, finest, other)
+        others = np.where(codes[None] == of_image[:, None], others, 0.0)
+        total, rival = total + others.sum(1), np.maximum(rival, others.max(1))
+    scale = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
+    within = np.divide(
+        mass, total[:, None], out=np.zeros_like(mass), where=total[:, None] > 0
+    )
+    return within, rival * scale

@@ -1,7 +1,7 @@
 """Builds the pages of the field guide from the evidence, one taxon at a time."""
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from PIL import Image
@@ -13,6 +13,7 @@ from hiercam_keras.modes import part_naming
 from hiercam_keras.modes.guide_evidence import Evidence
 from hiercam_keras.report.guide import rank_slug
 from hiercam_keras.report.guide_schema import Part, Patch, Share, Sibling, TaxonPage
+from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.wording import spaced
 
 _SIDE = 512  # pixels, the longest side of a picture that is kept in memory
@@ -25,15 +26,25 @@ class Pages:
       evidence: of all images.
       planted: (part, label) by rank, if the data set has them.
       credits: author of the photograph by example_id.
+      common_name: common name of the finest taxon of a lineage, "" for none.
       config: the config's `guide`.
       scale: color scale of the images of a taxon, see `map_scale.show_row`.
     """
 
-    def __init__(self, evidence: Evidence, planted, credits, config, scale: str):
+    def __init__(
+        self,
+        evidence: Evidence,
+        planted,
+        credits,
+        config,
+        scale: str,
+        common_name: Callable[[Lineage], str] = lambda _: "",
+    ):
         self.evidence = evidence
         self.taxonomy = evidence.taxonomy
         self._planted = planted
         self._credits = credits
+        self._common_name = common_name
         self._config = config
         self._scale = map_scale.check_scale(scale)
         self._read: collections.OrderedDict[int, Image.Image] = (
@@ -68,25 +79,28 @@ class Pages:
     def _page(self, rank: str, label: int) -> TaxonPage:
         found, rows = self.evidence, self.rows(rank, label)
         siblings = self.taxonomy.siblings(rank, label)
+        others = self.num_siblings(rank, label)
         prefix = self.taxonomy.prefixes(rank)[label]
         sure = found.sure(rank)[rows]
         patches, top = (), None
-        if len(siblings):
+        if others:
             patches, top = self._patches(rank, label, self._config.num_patches)
         return TaxonPage(
             key=key(rank, label),
             rank=rank,
             name=self.taxonomy.names(rank)[label],
+            common_name=self.taxonomy.common_name(rank, label),
+            common_names=self._common_names(prefix),
             path=self._path(rank, label),
-            parent=prefix[-2] if len(prefix) > 1 else "the tree",
+            parent=self._parent(rank, label),
             lineage=prefix,
-            num_siblings=len(siblings),
+            num_siblings=others,
             count=len(rows),
             sure=float(sure.mean()),
             right=_share(found.right(rank)[rows]),
             off=_share(found.of("off_object", rank)[rows]),
             on_object=self._on_object(rank, rows),
-            parts=self._parts(rank, rows) if len(siblings) else (),
+            parts=self._parts(rank, rows) if others else (),
             patches=patches,
             top=top,
             siblings=self._siblings(rank, label, rows, siblings),
@@ -96,24 +110,47 @@ class Pages:
     def _path(self, rank: str, label: int) -> tuple[tuple[str, str], ...]:
         ranks = self.evidence.ranks
         above = ranks[: ranks.index(rank)]
+        # -1, of a rank that the taxon skips, is no place of a page.
         places = [(one, int(self.taxonomy.parents(rank, one)[label])) for one in above]
         return tuple(
-            (key(*place), self.taxonomy.names(place[0])[place[1]])
+            (key(*place), self.taxonomy.titles(place[0])[place[1]])
             for place in places
             if place in self._chosen
         )
 
     def _children(self, rank: str, label: int) -> tuple[tuple[str, str], ...]:
-        ranks = self.evidence.ranks
-        if rank == ranks[-1]:
-            return ()
-        below = ranks[ranks.index(rank) + 1]
-        names = self.taxonomy.names(below)
-        return tuple(
-            (key(below, int(one)), names[one])
-            for one in self.taxonomy.descendants(rank, label, below)
-            if (below, int(one)) in self._chosen
+        """The nearest taxa below that have a page."""
+        found = []
+        for place in self.taxonomy.children(rank, label):
+            if place in self._chosen:
+                found.append((key(*place), self.taxonomy.titles(place[0])[place[1]]))
+            elif place[0] not in self.evidence.ranks:
+                found += self._children(*place)
+        return tuple(found)
+
+    def _parent(self, rank: str, label: int) -> str:
+        """Name of the parent, at the next coarser rank that the taxon has."""
+        above = self.taxonomy.parent(rank, label)
+        return (
+            "the tree"
+            if above is None
+            else self.taxonomy.prefixes(above[0])[above[1]][-1]
         )
+
+    def num_siblings(self, rank: str, label: int) -> int:
+        """Number of other children of the parent, of all ranks."""
+        above = self.taxonomy.parent(rank, label)
+        if above is not None:
+            return len(self.taxonomy.children(*above)) - 1
+        ranks = self.taxonomy.ranks
+        roots = [int((self.taxonomy.parent_codes(one) < 0).sum()) for one in ranks]
+        return sum(roots) - 1
+
+    def _common_names(self, prefix: tuple[str, ...]) -> tuple[str, ...]:
+        """Common names of a taxon and of those above it, of those that have one."""
+        known = self.taxonomy.common_names
+        above = (prefix[:depth] for depth in range(1, len(prefix) + 1))
+        return tuple(known[one] for one in above if one in known)
 
     def _on_object(self, rank: str, rows: np.ndarray) -> tuple[float, float] | None:
         values = self.evidence.of("energy_on_object", rank)[rows]
@@ -142,7 +179,10 @@ class Pages:
             linked = key(rank, one) if (rank, one) in self._chosen else ""
             name = self.taxonomy.names(rank)[one]
             count = len(self.rows(rank, one))
-            found.append(Sibling(linked, name, float(taken[one]), patches, top, count))
+            common = self.taxonomy.common_name(rank, one)
+            found.append(
+                Sibling(linked, name, float(taken[one]), patches, top, count, common)
+            )
         return tuple(found)
 
     def _patches(
@@ -202,7 +242,7 @@ class Pages:
         inner = seen.to_original(box * seen.size)
         return Patch(
             example_id=record.example_id,
-            name=record.lineage.display_name(record.lineage.ranks[-1]),
+            name=record.lineage.display_name(record.lineage.finest),
             crop=_cut(image, (inner - corner) * scale),
             picture=_cut(image, (whole - corner) * scale),
             heatmap=heat,
@@ -210,6 +250,7 @@ class Pages:
             box=tuple(float(value) for value in box),
             sure=float(self.evidence.sure(rank)[row]),
             credit=self._credits.get(record.example_id, ""),
+            common_name=self._common_name(record.lineage),
         )
 
     def _image(self, row: int) -> Image.Image:

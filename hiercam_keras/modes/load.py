@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ from hiercam_keras.runs import run_folder
 from hiercam_keras.runs import truth as truths
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.runs.truth import Trained, Truth
-from hiercam_keras.taxonomy import allowed, homonyms
+from hiercam_keras.taxonomy import allowed, common_names, homonyms
+from hiercam_keras.taxonomy.lineage import Lineage
+from hiercam_keras.taxonomy.partial import LabelSpace
 from hiercam_keras.taxonomy.ranks import check_rank
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -65,6 +67,7 @@ def taxonomy_of(source: Any, config: Any) -> Taxonomy:
         `taxonomy.homonyms`.
     """
     taxonomy = Taxonomy((one.lineage for one in source.records), source.taxonomy)
+    taxonomy = taxonomy.with_common_names(source.common_names)
     choice = config.data.get("homonyms", "error")
     report = homonyms.check(taxonomy, choice, str(source.root))
     if report:
@@ -204,7 +207,13 @@ class RunData:
             return Truth(self.taxonomy)
         asked = self.run.allowed_taxa is not None or self.run.other_tree is not None
         some = self.run.drops_untrained or asked
+        # Those of a coarser taxon may be of one that the network's tree lacks.
+        some |= any(one.lineage and one.lineage.is_partial for one in self._records)
         return Trained(self.taxonomy) if some else self.taxonomy
+
+    @property
+    def _records(self) -> Sequence[Record]:
+        return () if self.source is None else self.source.records
 
     @property
     def why_lacking(self) -> str:
@@ -221,6 +230,23 @@ class RunData:
     def labels(self, records: Sequence[Record], rank: str) -> np.ndarray:
         """True labels at `rank`: int32 (N,), see `truth`."""
         return self.truth.labels([record.lineage for record in records], rank)
+
+    def common_name(self, lineage: Lineage | None, rank: str | None = None) -> str:
+        """Common name of the taxon of an image at `rank`; "" if it has none.
+
+        Args:
+          lineage: of the image.
+          rank: of its lineage; None for the finest.
+        """
+        if lineage is None:
+            return ""
+        names = {} if self.source is None else self.source.common_names
+        rank = rank or lineage.finest
+        found = names.get(lineage.prefix(rank), "")
+        if found or rank not in self.truth.ranks:
+            return found
+        label = self.truth.label(lineage, rank)
+        return self.taxonomy.common_name(rank, label) if label >= 0 else ""
 
     def unknown(
         self, records: Sequence[Record], ranks: Sequence[str]
@@ -259,7 +285,7 @@ class RunData:
             f"{wording.count(len(records), 'image')} at any rank. Its ranks are "
             f"{', '.join(self.taxonomy.ranks)}, and a {rank} is "
             f"{self.taxonomy.names(rank)[0]!r}; the images have "
-            f"{', '.join(lineage.ranks)}, and {'/'.join(lineage.taxa)!r}. Modes "
+            f"{', '.join(lineage.ranks)}, and {lineage.path!r}. Modes "
             "predict and cam need no known taxa."
         )
 
@@ -392,12 +418,12 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
     """
     config = config_of(settings, run)
     if run.imported and like is not None:
-        return RunData(run, config, run.taxonomy(), like.source, like.split)
+        return _run_data(run, config, like.source, like.split)
     if run.imported:
         imported.check_images(settings, run)
         source = taxonomies.of_run(load_source(config, settings.data_dir), run)
         split = imported.split_of(settings, config, source.records)
-        return RunData(run, config, run.taxonomy(), source, split)
+        return _run_data(run, config, source, split)
     source = taxonomies.of_run(_load_images(settings.data_dir, run, config), run)
     split = detected.split_of(splits.load(run.path / "split"), source.records)
     new = split.unknown(source.records)
@@ -408,6 +434,20 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
             run.path,
             new[0],
         )
+    return _run_data(run, config, source, split)
+
+
+def _run_data(run: Run, config: Any, source: Any, split: splits.Split) -> RunData:
+    """A run with images, and with the common names that these have for its taxa."""
+    names = source.common_names
+    if names:
+        taxonomy = run.whole_taxonomy()
+        lineages = (one.lineage for one in source.records if one.lineage is not None)
+        first = next(lineages, None)
+        if first is not None and first.ranks != taxonomy.ranks:
+            named = common_names.by_taxon(names, first.ranks)
+            names = common_names.of_lineages(taxonomy.lineages, named)
+        run = replace(run, common_names=names)
     return RunData(run, config, run.taxonomy(), source, split)
 
 
@@ -449,15 +489,19 @@ def make_loader(
     once: bool = False,
     layout: geometry.Layout = "classification",
     shard: tuple[int, int] = (0, 1),
+    spaces: Mapping[str, LabelSpace] | None = None,
 ) -> loader.Loader:
     """A loader with the taxonomy's labels at `ranks`, all by default.
 
     With `once` nothing is kept in memory or on disk for a second epoch. `shard` is this
-    process's part of every batch, see `data.loader.make_loader`.
+    process's part of every batch, see `data.loader.make_loader`. With `spaces` labels
+    are those of these ranks and coarser ones.
     """
     lineages = [record.lineage for record in records]
     labels = {
-        rank: np.asarray(taxonomy.labels(lineages, rank), np.int32)
+        rank: spaces[rank].labels(lineages, taxonomy)
+        if spaces
+        else np.asarray(taxonomy.labels(lineages, rank), np.int32)
         for rank in ranks or taxonomy.ranks
     }
     data = config.data
@@ -475,4 +519,5 @@ def make_loader(
         class_weights=config.train.get("class_weights", "none") if training else "none",
         layout=layout,
         shard=shard,
+        spaces=spaces,
     )

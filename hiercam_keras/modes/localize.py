@@ -19,7 +19,7 @@ from hiercam_keras.data import decode
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation import ground_truth
 from hiercam_keras.evaluation.ground_truth import Marked
-from hiercam_keras.evaluation.localization import Scored, score_store
+from hiercam_keras.evaluation.localization import Scored, score_store, whole
 from hiercam_keras.modes import detected, localize_coco, localize_tables
 from hiercam_keras.modes.load import RunData, config_of, find_runs, open_run
 from hiercam_keras.modes.localize_question import folder_of, in_words, target_name
@@ -56,7 +56,7 @@ def run(settings: Settings) -> str:
         choosing = ground_truth.of_run(data, "val", must=False)
     devices = settings.config.distribution.devices
     runtime.start(data.config.seed, data.config.model.dtype, devices)
-    network = networks.load(this, data.config)
+    network = networks.load(data.run, data.config)
     maps = {
         split: make_maps(network, data, split, question, layout="localization")[0]
         for split in ([settings.split, "val"] if choosing else [settings.split])
@@ -83,9 +83,11 @@ def run(settings: Settings) -> str:
 
 def _taxonomy_of(data: RunData, *marked: Mapping[str, Marked]) -> Taxonomy:
     """The taxonomy for groups: that of the data, or of the images for unknown taxa."""
-    if not data.may_lack_taxa:
+    lineages = [one.lineage for several in marked for one in several.values()]
+    if not data.may_lack_taxa and not any(one.is_partial for one in lineages):
         return data.taxonomy
-    return Taxonomy(one.lineage for several in marked for one in several.values())
+    found = Taxonomy(map(whole, lineages))
+    return found.with_common_names(data.source.common_names)
 
 
 def _score_given(settings: Settings) -> str:
@@ -97,7 +99,7 @@ def _score_given(settings: Settings) -> str:
             "image_sizes.txt and localization.txt of those images."
         )
     marked, roles = ground_truth.of_metadata(options)
-    taxonomy = Taxonomy(one.lineage for one in marked.values())
+    taxonomy = Taxonomy(whole(one.lineage) for one in marked.values())
     choosing = None
     if options.val_maps:
         choosing = Path(options.val_maps), _of_role(marked, roles, "val")
@@ -248,7 +250,7 @@ def _draw(
                 np.reshape(about.boxes, (-1, 4)) * scale,
                 scored.boxes[i] * scale,
                 float(iou[i]),
-                taxonomy.names(taxonomy.finest)[scored.tally.rows[i].group],
+                taxonomy.titles(taxonomy.finest)[scored.tally.rows[i].group],
                 flat,
                 names[int(entry.label[0])] if names else "",
             )

@@ -169,13 +169,16 @@ def taxon_rows(
     groups = parents[tally.column("group").astype(int)]
     place = tally.boxes.nearest(threshold)
     count = taxonomy.num_labels(rank)
-    images = np.bincount(parents, tally.boxes.images, count)
+    has = parents >= 0  # others skip the rank
+    images = np.bincount(parents[has], tally.boxes.images[has], count)
     hits = np.bincount(
-        parents, tally.boxes.largest[:, IOU_THRESHOLDS.index(IOU), place], count
+        parents[has],
+        tally.boxes.largest[has, IOU_THRESHOLDS.index(IOU), place],
+        count,
     )
     known_pixels = tally.pixels["mask"].columns()
     pixels = np.zeros((count, known_pixels.shape[1]))
-    np.add.at(pixels, parents, known_pixels)
+    np.add.at(pixels, parents[has], known_pixels[has])
     px = pxap_of(pixels)
     columns = {name: tally.column(name) for name in ("pointing", *SHARES)}
     known = {"images_with_box": "box_area", "images_with_mask": "mask_area"}

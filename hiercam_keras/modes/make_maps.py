@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from hiercam_keras import locks, multihost, wording
@@ -116,13 +117,14 @@ def make_steps(
     return store.open(folder)
 
 
-def known_records(data: RunData, records: list[Record], rank: str) -> list[Record]:
-    """The records with a taxon that the network has at `rank`.
+def known_records(data: RunData, records: list[Record], *ranks: str) -> list[Record]:
+    """The records with a taxon that the network has at one of the ranks.
 
     Raises:
       UserError: there is none.
     """
-    known = data.labels(records, rank) >= 0
+    rank = ranks[0]
+    known = np.any([data.labels(records, one) >= 0 for one in ranks], axis=0)
     if not known.any():
         raise UserError(
             f"the network of {data.run.path} knows the {rank} of none of "

@@ -34,6 +34,8 @@ from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
 from hiercam_keras.runs.run_folder import Run
+from hiercam_keras.taxonomy.common_names import titled
+from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training.predict import Predictions
 
 _ANSWERS = {
@@ -43,6 +45,7 @@ _ANSWERS = {
 FORMATS = ("csv", *_ANSWERS)
 HEADER = ("example_id", "rank", "place", "taxon", "lineage", "probability")
 MASKED = "masked_probability"  # of taxa that are not allowed, if some are not
+COMMON = "common_name"  # of the taxon, if the network knows common names
 MUCH = 0.5  # of the probability: where taxa that are not allowed have more, it is said
 
 
@@ -68,6 +71,7 @@ def run(settings: Settings) -> str:
         default = Path(this.results / "predict" / "photos.csv")
     else:
         data = open_run(settings, this)
+        this = data.run
         records, batches = data.source.records, data.loader(settings.split)
         default = Path(this.results / "predict" / f"{settings.split}.csv")
     devices = settings.config.distribution.devices
@@ -84,6 +88,10 @@ def run(settings: Settings) -> str:
         header = (*HEADER, MASKED)
         masked = dict(zip(found.example_ids, found.masked.tolist(), strict=True))
         rows = [[*row, masked[row[0]]] for row in rows]
+    names = _common_names(network.taxonomy)
+    if names:
+        header = (*header, COMMON)
+        rows = [[*row, names.get((row[1], row[4]), "")] for row in rows]
     header, rows = taxonomies.with_source(header, rows, network.taxonomy)
     tables.write_csv(path, *detected.with_boxes(header, rows, records))
     rule = belief.rule_of(this, config.believe)
@@ -93,9 +101,17 @@ def run(settings: Settings) -> str:
             found.example_ids, given, rule, network.taxonomy
         )
         name = path.with_name(f"{path.stem}_believed.csv")
-        tables.write_csv(name, *detected.with_boxes(belief.HEADER, believed, records))
+        head: tuple[str, ...] = belief.HEADER
+        if names:
+            head = (*head, COMMON)
+            believed = [[*row, names.get((row[1], row[3]), "")] for row in believed]
+        tables.write_csv(name, *detected.with_boxes(head, believed, records))
     shown = [row for row in rows if row[0] == found.example_ids[0] and row[2] == 1]
-    text = tables.format_table(("rank", "taxon", "probability"), _brief(shown))
+    brief = [
+        [rank, titled(taxon, names.get((rank, lineage), "")), share]
+        for _, rank, _, taxon, lineage, share, *_ in shown
+    ]
+    text = tables.format_table(("rank", "taxon", "probability"), brief)
     text += masked_sentence(found)
     if network.taxonomy.source is not None:
         text += f"\ntaxonomy: {network.taxonomy.source}"
@@ -147,8 +163,12 @@ def prediction_rows(
     return sorted(rows, key=lambda row: order[row[0]])
 
 
-def _brief(rows: list[list[Any]]) -> list[list[Any]]:
-    return [[rank, taxon, share] for _, rank, _, taxon, _, share, *_ in rows]
+def _common_names(taxonomy: Taxonomy) -> dict[tuple[str, str], str]:
+    """Common names by the cells `rank` and `lineage` of a row."""
+    return {
+        (taxonomy.ranks[len(prefix) - 1], "/".join(prefix)): name
+        for prefix, name in taxonomy.common_names.items()
+    }
 
 
 def masked_sentence(found: Predictions, column: str = MASKED) -> str:

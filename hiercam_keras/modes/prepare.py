@@ -9,6 +9,7 @@ from hiercam_keras.data.sources import download
 from hiercam_keras.modes import copies, group_report
 from hiercam_keras.modes.load import load_source, taxonomy_of
 from hiercam_keras.modes.settings import Settings
+from hiercam_keras.taxonomy import partial
 
 
 def run(settings: Settings) -> str:
@@ -30,6 +31,7 @@ def run(settings: Settings) -> str:
     if source.translation is not None:
         said = (source.translation.sentence(), source.translation.warning())
         lines += filter(None, said)
+    lines += partial.sentences(record.lineage for record in source.records)
     if source.cropped:
         lines.insert(1, source.cropped)
     official = Counter(record.split for record in source.records if record.split)

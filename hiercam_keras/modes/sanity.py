@@ -66,7 +66,7 @@ def check(
     entries = [maps.get(example_id) for example_id in ids]
     by_id = {record.example_id: record for record in chosen}
     shown = [by_id[example_id] for example_id in ids]
-    taxa = np.array(["/".join(record.lineage.taxa) for record in shown])
+    taxa = np.array([record.lineage.path for record in shown])
     groups = np.array([record.group or "" for record in shown])
     rows = sanity_table(
         np.stack([entry.cam[0] for entry in entries]),

@@ -62,7 +62,7 @@ def run(settings: Settings) -> str:
         config.seed, config.model.dtype, config.distribution.devices, alone=True
     )
     question = question_of(settings.target, settings.target_rank, data)
-    network = networks.load(this, config)
+    network = networks.load(data.run, config)
     # Of this command: the record of a training has defaults that nobody chose.
     options = settings.config.search
     own_layer, candidates = _candidates(network, config.cam.layer, options)

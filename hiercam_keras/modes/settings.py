@@ -157,6 +157,7 @@ class Settings:
         config.data.groups = config.data.get("groups", "")
         config.data.taxonomy = config.data.get("taxonomy", "")
         config.data.taxonomy_ranks = config.data.get("taxonomy_ranks", ())
+        config.data.partial = config.data.get("partial", "drop")
         trained = config.copy_and_resolve_references()
         for name in recorded_config.EXPERIMENTS:  # which no run records
             if name in self.config and name not in config:

@@ -60,7 +60,12 @@ def translated(source: Any, found: Translation) -> Any:
         raise UserError(
             f"{found.table.path} names no taxon of {source.root}. {found.warning()}"
         )
-    return dataclasses.replace(source, records=tuple(records), translation=found)
+    return dataclasses.replace(
+        source,
+        records=tuple(records),
+        translation=found,
+        common_names=found.common_names(source.common_names),
+    )
 
 
 def of_records(records: Sequence[Record], found: Translation) -> list[Record]:

@@ -14,7 +14,14 @@ from hiercam_keras.data import sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files, heads, user_code, xla_layers
-from hiercam_keras.modes import copies, group_report, taxonomies, train_plan, untrained
+from hiercam_keras.modes import (
+    coarser,
+    copies,
+    group_report,
+    taxonomies,
+    train_plan,
+    untrained,
+)
 from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
@@ -96,16 +103,18 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
         untrained.check_trainable(taxonomy, everything, rank)
     runtime.start(config.seed, config.model.dtype, config.distribution.devices)
     seen, _ = split.select(source.records, "train")
+    seen, spaces = coarser.of_training(seen, taxonomy, settings.rank)
     batch_size = _batch_size(folder, settings, len(seen))
-    plain = plain_batches(seen, taxonomy, config, batch_size)  # made when asked for
+    plain = plain_batches(seen, truth, config, batch_size)  # made when asked for
     training = make_loader(
         seen,
-        taxonomy,
+        truth,
         config,
         training=True,
         batch_size=batch_size,
         ranks=settings.rank,
         shard=multihost.part(),
+        spaces=spaces,
     )
     validation = None
     records, _ = split.select(source.records, "val")
@@ -124,7 +133,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     modules = _try_to_load(model, config)
     parents = tree_arrays(taxonomy, settings.rank)
     steps = training.num_batches
-    fit.compile_model(model, num_labels, config.train, steps, parents)
+    fit.compile_model(model, num_labels, config.train, steps, parents, spaces)
     multihost.barrier("checked")  # by all, before one of them writes
     if before and settings.overwrite and multihost.is_primary():
         # Only now, when nothing more can be wrong with the flags.
@@ -138,7 +147,9 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     multihost.barrier("begun")
     resume = settings.resume
     rows = fit.train(
-        model, training, validation, num_labels, config, folder, resume, plain, begun
+        *(model, training, validation, num_labels, config, folder, resume, plain),
+        begun_epochs=begun,
+        spaces=spaces,
     )
     for loader in filter(None, (training, validation)):
         loader.close()

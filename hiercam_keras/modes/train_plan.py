@@ -11,6 +11,7 @@ from hiercam_keras import multihost, wording
 from hiercam_keras.data.records import Record
 from hiercam_keras.models import weights
 from hiercam_keras.runs import run_folder
+from hiercam_keras.runs.truth import Trained
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 
@@ -71,7 +72,8 @@ def say_data(
 
 def _images_each(records: Sequence[Record], taxonomy: Taxonomy, rank: str) -> str:
     """`3 to 41 images of each, median 12`."""
-    labels = taxonomy.labels([record.lineage for record in records], rank)
+    labels = Trained(taxonomy).labels([record.lineage for record in records], rank)
+    labels = labels[labels >= 0]
     counts = np.bincount(labels, minlength=taxonomy.num_labels(rank))
     least, most = int(counts.min()), int(counts.max())
     if least == most:

@@ -9,11 +9,12 @@ from hiercam_keras import multihost
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.modes.load import make_loader
+from hiercam_keras.runs.truth import Truth
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 
 def plain_batches(
-    records: Sequence[Record], taxonomy: Taxonomy, config: Any, batch_size: int
+    records: Sequence[Record], truth: Taxonomy | Truth, config: Any, batch_size: int
 ) -> Iterator[Batch]:
     """`train.reestimate_batches` whole batches of training images, drawn by the seed.
 
@@ -27,7 +28,7 @@ def plain_batches(
     order = np.random.default_rng([config.seed, 7]).permutation(len(records))
     loader = make_loader(
         [records[place] for place in order[: count * batch_size]],
-        taxonomy,
+        truth,
         config,
         batch_size=batch_size,
         once=True,

@@ -6,6 +6,7 @@ import numpy as np
 
 from hiercam_keras import wording
 from hiercam_keras.data.records import Record
+from hiercam_keras.runs.truth import Trained
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 
@@ -13,9 +14,10 @@ def count(
     train: Sequence[Record], asked: Sequence[Record], rank: str, taxonomy: Taxonomy
 ) -> int:
     """How many of the asked images have a taxon at `rank` without a training image."""
-    known = taxonomy.labels([record.lineage for record in train], rank)
-    truth = taxonomy.labels([record.lineage for record in asked], rank)
-    return int(np.sum(~np.isin(truth, known)))
+    labels = Trained(taxonomy)
+    known = labels.labels([record.lineage for record in train], rank)
+    truth = labels.labels([record.lineage for record in asked], rank)
+    return int(np.sum(~np.isin(truth[truth >= 0], known)))
 
 
 def sentence(found: Mapping[str, int], total: int, what: str = "picture") -> str:

@@ -11,6 +11,8 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.modes import unseen
 from hiercam_keras.runs import truth as truths
 from hiercam_keras.runs.truth import Trained
+from hiercam_keras.taxonomy import partial
+from hiercam_keras.taxonomy.ranks import rank_depth
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 CHOICES = ("drop", "keep")
@@ -23,8 +25,11 @@ def taxonomy_of(
     everything: Taxonomy,
     ranks: Sequence[str],
     choice: str,
-) -> tuple[Taxonomy, Taxonomy | Trained]:
+) -> tuple[Taxonomy, Trained]:
     """The taxa of the heads; logs those that are left out, and their images.
+
+    They are of the tree of the images that are identified to the finest head's rank.
+    Others have the labels of the taxa of this tree, as far down as it has theirs.
 
     Args:
       records: of all splits.
@@ -45,11 +50,14 @@ def taxonomy_of(
             f"data.untrained_taxa is {choice!r}: use one of {', '.join(CHOICES)}."
         )
     train, _ = split.select(records, "train")
-    trained = Taxonomy((record.lineage for record in train), everything.source)
-    if choice == "drop":
-        taxonomy, truth = trained, Trained(trained)
-    else:
-        taxonomy = truth = everything
+    finest = max(ranks, key=lambda rank: rank_depth(rank, everything.ranks))
+    names, source = everything.common_names, everything.source
+    trained = partial.tree_of((record.lineage for record in train), finest, source)
+    trained = trained.with_common_names(names)
+    everything = partial.tree_of(everything.lineages, finest, source)
+    everything = everything.with_common_names(names)
+    taxonomy = trained if choice == "drop" else everything
+    truth = Trained(taxonomy)
     _name_untrained(everything, trained, ranks, choice)
     for name in ("val", "test"):
         asked, _ = split.select(records, name)
@@ -84,7 +92,7 @@ def check_trainable(taxonomy: Taxonomy, everything: Taxonomy, rank: str) -> None
 
 
 def known(
-    records: Sequence[Record], truth: Taxonomy | Trained, ranks: Sequence[str]
+    records: Sequence[Record], truth: Trained, ranks: Sequence[str]
 ) -> list[Record]:
     """Those of the records that have a label at one of the ranks."""
     return [

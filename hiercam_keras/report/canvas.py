@@ -29,7 +29,7 @@ def lineage(
     Args:
       draw: of the picture that is drawn on.
       spot: left and top of the text, in px.
-      taxa: of a lineage, coarse to fine.
+      taxa: of a lineage, coarse to fine; "" at a rank that it skips.
       truth: the true lineage; empty for none.
       width: of a line, in px.
       known: number of taxa of `truth` that the model has; finer ones are neither right
@@ -41,19 +41,22 @@ def lineage(
     left, y = spot
     x, face = left, font(12)
     right = True
+    last = max((i for i, taxon in enumerate(taxa) if taxon), default=0)
     for i, taxon in enumerate(taxa):
         if truth and (known is None or i < known):
             right = right and i < len(truth) and truth[i] == taxon
+        if not taxon:  # a rank that the lineage skips
+            continue
         color = style.MUTED if right else style.WRONG
-        text = clean(taxon) + (" ›" if i + 1 < len(taxa) else "")
+        text = clean(taxon) + (" ›" if i < last else "")
         if x > left and x + face.getlength(text) > left + width:
             x, y = left, y + 16
-        *full, last = wrapped(text, face, width)
+        *full, rest = wrapped(text, face, width)
         for line in full:
             draw.text((x, y), line, color, face)
             x, y = left, y + 16
-        draw.text((x, y), last, color, face)
-        x += face.getlength(last) + 5
+        draw.text((x, y), rest, color, face)
+        x += face.getlength(rest) + 5
     return y + 16 if taxa else y
 
 

@@ -92,6 +92,7 @@ def _sibling(one: Sibling, rank: str, images: "_Images") -> dict[str, Any]:
     return {
         "key": one.key,
         "name": one.name,
+        "title": one.title,
         "taken": one.taken,
         "why": "" if one.patches else _without_patches(one),
         "top": _top(one.top),
@@ -120,6 +121,7 @@ def _line(
         "key": page.key,
         "rank": page.rank,
         "name": page.name,
+        "common": page.common_name,
         "depth": len(page.path),
         "leaf": not page.children,
         # Leaves share a row with their siblings alone.
@@ -131,7 +133,7 @@ def _line(
         "sure": style.percent(page.sure) if page.num_siblings else "",
         "part": page.parts[0].name if page.parts and page.num_siblings else "",
         "image": first["crop"] if first else "",
-        "text": " ".join((*page.lineage, page.name)).lower(),
+        "text": " ".join((*page.lineage, page.name, *page.common_names)).lower(),
     }
 
 
@@ -159,6 +161,8 @@ class _Images:
             "picture": picture,
             "heat": heat,
             "name": patch.name,
+            "common": patch.common_name,
+            "title": patch.title,
             "sure": style.percent(patch.sure),
             "remark": patch.remark,
             "credit": patch.credit,

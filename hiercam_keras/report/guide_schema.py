@@ -36,6 +36,7 @@ class Patch:
       credit: author and licence of the photograph, "" if unknown.
       remark: on the map, "" for none (weak among the patches of the taxon, nearly
         constant).
+      common_name: of the picture's finest taxon; "" for none.
     """
 
     example_id: str
@@ -47,6 +48,12 @@ class Patch:
     sure: float
     credit: str = ""
     remark: str = ""
+    common_name: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name with the common name in brackets."""
+        return _titled(self.name, self.common_name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +84,7 @@ class Sibling:
       patches: of the sibling's own step.
       top: value of the hottest color of their maps; None if each has its own scale.
       count: number of pictures of the sibling.
+      common_name: "" for none.
     """
 
     key: str
@@ -85,6 +93,12 @@ class Sibling:
     patches: tuple[Patch, ...]
     top: float | None = None
     count: int = 0
+    common_name: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name with the common name in brackets."""
+        return _titled(self.name, self.common_name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +108,7 @@ class TaxonPage:
     Attributes:
       key: names the page's file; rank and label, never a name from a folder.
       rank, name: of the taxon.
-      path: (key, name) of the taxa above it that have a page, coarse to fine.
+      path: (key, title) of the taxa above it that have a page, coarse to fine.
       parent: name of the parent taxon.
       lineage: all taxa down to this one.
       num_siblings: number of siblings; 0 for an only child.
@@ -108,9 +122,11 @@ class TaxonPage:
       parts: of the step, the named one first; empty where no parts are known.
       patches: best first.
       siblings: nearest first.
-      children: (key, name) of the taxa below it.
+      children: (key, title) of the taxa below it.
       top: value of the hottest color of the maps of `patches`; None where each has a
         scale of its own.
+      common_name: of the taxon; "" for none.
+      common_names: of all taxa of `lineage` that have one, which are searched.
     """
 
     key: str
@@ -130,6 +146,17 @@ class TaxonPage:
     siblings: tuple[Sibling, ...]
     children: tuple[tuple[str, str], ...]
     top: float | None = None
+    common_name: str = ""
+    common_names: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The name with the common name in brackets."""
+        return _titled(self.name, self.common_name)
+
+
+def _titled(name: str, common: str) -> str:
+    return f"{name} ({common})" if common else name
 
 
 @dataclasses.dataclass(frozen=True)

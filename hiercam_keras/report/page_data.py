@@ -17,7 +17,6 @@ from hiercam_keras.maps import is_degenerate
 from hiercam_keras.report.html import fitted, number
 from hiercam_keras.report.overlay import encode, heat_layer
 from hiercam_keras.report.schema import (
-    ONLY_CHILD,
     OWN_SCALES,
     STEPS_APART,
     STEPS_SHARE,
@@ -88,6 +87,8 @@ def page_data(page: Page, place: Place) -> dict[str, Any]:
             for section in page.sections
         ],
         "lineages": lineages.taxa,
+        # Empty where no taxon has a common name, so that no card has a line for it.
+        "common": lineages.common if any(map(any, lineages.common)) else [],
         "pictures": pictures,
     }
 
@@ -110,18 +111,24 @@ def _check_ids(page: Page, number_of: Mapping[str, int]) -> None:
 
 
 class _Lineages:
-    """Assigns a number to each lineage; `taxa` holds the lineages in that order."""
+    """Assigns a number to each lineage; `taxa` holds the lineages in that order, and
+    `common` the common names of their taxa, "" where none is known."""
 
     def __init__(self):
         self.taxa: list[list[str]] = []
+        self.common: list[list[str]] = []
         self._known: dict[tuple[str, ...], int] = {}
 
-    def number(self, taxa: Sequence[str]) -> int:
+    def number(self, taxa: Sequence[str], common: Sequence[str] = ()) -> int:
         taxa = tuple(taxa)
         if taxa not in self._known:
             self._known[taxa] = len(self.taxa)
             self.taxa.append(list(taxa))
-        return self._known[taxa]
+            self.common.append([""] * len(taxa))
+        number = self._known[taxa]
+        for depth, name in enumerate(common[: len(taxa)]):
+            self.common[number][depth] = self.common[number][depth] or name
+        return number
 
 
 def _values(
@@ -152,7 +159,8 @@ def _picture(
         "id": picture.example_id,
         "split": picture.split,
         "name": picture.true_name,
-        "true": lineages.number(picture.true),
+        "common": picture.common_name,
+        "true": lineages.number(picture.true, picture.common),
         "image": place(f"{name}.jpg", encode(image, "jpg", quality=85)),
         "agreement": number(picture.agreement),
         "objectArea": number(picture.object_area),
@@ -181,8 +189,9 @@ def _view(
     lineages: _Lineages,
 ) -> dict[str, Any]:
     return {
-        "predicted": lineages.number(view.predicted),
+        "predicted": lineages.number(view.predicted, view.common),
         "name": view.predicted_name,
+        "common": view.common_name,
         "p": number(view.probability),
         "right": _verdict(view.correct),
         "energy": number(view.energy_on_object),
@@ -201,7 +210,8 @@ def _step(step: Step, name: str, size: tuple[int, int], place: Place) -> dict[st
     entry = {
         "rank": step.rank,
         "name": step.name,
-        "note": "" if step.heatmap is not None else ONLY_CHILD,
+        "common": step.common_name,
+        "note": "" if step.heatmap is not None else step.note,
         "remark": step.remark,
     }
     if step.heatmap is None:  # an only child: neither right nor wrong

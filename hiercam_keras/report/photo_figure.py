@@ -11,7 +11,7 @@ family than the most probable family. The figure then names the step's taxon.
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,7 @@ class RankAnswer:
         is not the previous column's prediction; "" otherwise.
       true_name: display name of the true taxon, None if unknown.
       remark, step_remark: on the two maps, "" for none (weak, nearly constant).
+      common_names: of the taxa of this rank that are named here, by display name.
     """
 
     rank: str
@@ -61,6 +62,16 @@ class RankAnswer:
     true_name: str | None = None
     remark: str = ""
     step_remark: str = ""
+    common_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def common(self, name: str) -> str:
+        """Common name of a taxon of this rank; "" if it has none."""
+        return self.common_names.get(name, "")
+
+    def titled(self, name: str) -> str:
+        """Display name with the common name in brackets."""
+        common = self.common(name)
+        return f"{name} ({common})" if common else name
 
     @property
     def nested(self) -> bool:
@@ -136,12 +147,14 @@ class Believed:
       note: its probability, and where belief ends.
       children: the two nearest below it, or none.
       right: whether the name is right; None if that is not known.
+      common: common name of the believed taxon; "" if it has none.
     """
 
     name: str
     note: str
     children: tuple[Child, ...] = ()
     right: bool | None = None
+    common: str = ""
 
     @property
     def question(self) -> str:
@@ -325,11 +338,15 @@ def _draw_answer(
     right = known and best.true_name == best.name
     note = f"{style.percent(best.probability)} sure"
     if known:
-        note += ", and right" if right else f", but it is {best.true_name}"
+        true = best.titled(best.true_name)
+        note += ", and right" if right else f", but it is {true}"
     second = _second(best, contrast)
-    text = f"second: {second[0]}, {style.percent(second[1])}" if second else ""
+    text = ""
+    if second:
+        text = f"second: {best.titled(second[0])}, {style.percent(second[1])}"
     color = style.INK if not known else style.RIGHT if right else style.WRONG
-    _write_answer(figure, best.name, note, text, width, color)
+    common = best.common(best.name)
+    _write_answer(figure, best.name, common, note, text, width, color)
     if contrast is not None:
         heat = overlay(image, contrast.heatmap, alpha, degenerate=contrast.degenerate)
         left = _MARGIN + _PHOTO - _BELOW
@@ -349,7 +366,8 @@ def _draw_believed(
     color = style.INK
     if believed.right is not None:
         color = style.RIGHT if believed.right else style.WRONG
-    _write_answer(figure, believed.name, believed.note, believed.question, width, color)
+    texts = (believed.name, believed.common, believed.note, believed.question)
+    _write_answer(figure, *texts, width, color)
     for place, child in enumerate(believed.children):
         left = _MARGIN + width + gap + place * (_BELOW + gap)
         heat = overlay(image, child.heatmap, alpha, degenerate=child.degenerate)
@@ -359,13 +377,23 @@ def _draw_believed(
 
 
 def _write_answer(
-    figure: Figure, name: str, note: str, below: str, width: float, color: str
+    figure: Figure,
+    name: str,
+    common: str,
+    note: str,
+    below: str,
+    width: float,
+    color: str,
 ) -> None:
-    """Writes the name of an answer, a note in color, and a muted line."""
+    """Writes the names of an answer, a note in color, and a muted line."""
     y = _ROW_TOPS[0] + _PHOTO + 0.36
     sizes = ((17, 1), (14, 1), (11, 2), (8, 3))
     write_lines(figure, _MARGIN, y, name, width, sizes, weight="bold")
     sizes = ((11, 1), (9, 1), (7, 2))
+    if common:
+        y += 0.25
+        small = ((11, 1), (9, 1), (7, 1), (5.5, 2))
+        write_lines(figure, _MARGIN, y, common, width, small)
     write_lines(figure, _MARGIN, y + 0.31, note, width, sizes, color)
     if below:
         write_lines(figure, _MARGIN, y + 0.62, below, width, sizes, style.MUTED)
@@ -385,8 +413,15 @@ def _draw_rank(
     alpha: float,
 ) -> None:
     write(figure, left, 0.44, answer.rank, 9, style.MUTED)
-    sizes = ((12, 1), (10, 1), (8, 2), (6, 3))
-    write_lines(figure, left, 0.75, answer.name, _CELL, sizes, weight="bold")
+    common = answer.common(answer.name)
+    if common:
+        sizes = ((12, 1), (10, 1), (8, 1), (6, 2))
+        write_lines(figure, left, 0.66, answer.name, _CELL, sizes, weight="bold")
+        sizes = ((8, 1), (7, 1), (5.5, 2), (4, 3))
+        write_lines(figure, left, 0.85, common, _CELL, sizes)
+    else:
+        sizes = ((12, 1), (10, 1), (8, 2), (6, 3))
+        write_lines(figure, left, 0.75, answer.name, _CELL, sizes, weight="bold")
     heat = overlay(image, answer.heatmap, alpha, degenerate=answer.degenerate)
     show(figure, heat, left, _ROW_TOPS[0], _CELL)
     below = _ROW_TOPS[0] + _CELL
@@ -454,9 +489,16 @@ def _draw_bars(axes: Axes, answer: RankAnswer) -> None:
         axes.barh(row + 0.72, 1.0, height=0.2, color=style.FAINT)
         axes.barh(row + 0.72, share, height=0.2, color=color)
         weight = "bold" if row == 0 else "normal"
-        size, lines = fitted(name, 0.78 * _CELL, ((8.5, 1), (7, 1), (5.5, 2)), weight)
-        axes.text(0, row + 0.36, "\n".join(lines), fontsize=size, weight=weight,
-                  va="center", linespacing=1.0)  # fmt: skip
+        common = answer.common(name)
+        places = [(name, row + 0.22, ((7.5, 1), (6.5, 1), (5, 2)), weight, style.INK),
+                  (common, row + 0.49, ((6, 1), (5, 1), (4, 2)), "normal", style.MUTED)
+                 ] if common else [
+                  (name, row + 0.36, ((8.5, 1), (7, 1), (5.5, 2)), weight, style.INK)
+                 ]  # fmt: skip
+        for text, at, sizes, bold, ink in places:
+            size, lines = fitted(text, 0.78 * _CELL, sizes, bold)
+            axes.text(0, at, "\n".join(lines), fontsize=size, weight=bold, color=ink,
+                      va="center", linespacing=1.0)  # fmt: skip
         axes.text(1, row + 0.36, style.percent(probability), fontsize=8.5, ha="right",
                   va="center", color=style.MUTED)  # fmt: skip
 

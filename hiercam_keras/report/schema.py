@@ -66,6 +66,7 @@ class View:
       remark: on the answer or the map, "" for none ("believed: Accipiter sp., 94 %").
       known: number of the ranks of the true lineage, from the coarsest, at which the
         model has a name for the true taxon; None for all.
+      common: common names of `predicted`, "" for none; () where none is known.
     """
 
     model: str
@@ -80,6 +81,12 @@ class View:
     coherent: bool | None = None
     remark: str = ""
     known: int | None = None
+    common: tuple[str, ...] = ()
+
+    @property
+    def common_name(self) -> str:
+        """Of the prediction; "" for none."""
+        return self.common[-1] if self.common else ""
 
 
 # Which colors of a page can be compared.
@@ -98,6 +105,13 @@ STEPS_APART = (
 
 # Shown in place of the step into a taxon without siblings.
 ONLY_CHILD = "only child in this taxonomy: no choice"
+
+
+def no_rank(rank: str) -> str:
+    """Shown in place of the step into a rank that the path skips."""
+    return f"no {rank} on this path"
+
+
 # Shown in place of the numbers of a degenerate map.
 NO_HEATMAP = "no heatmap"
 
@@ -115,6 +129,8 @@ class Step:
       degenerate: the map is zero or constant: there is no heatmap.
       numbers: further numbers, label -> number.
       remark: on the map, "" for none (weak among the steps, nearly constant).
+      common_name: of the taxon; "" for none.
+      note: shown in place of the map, where there is none.
     """
 
     rank: str
@@ -125,6 +141,8 @@ class Step:
     degenerate: bool = False
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     remark: str = ""
+    common_name: str = ""
+    note: str = ONLY_CHILD
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +162,7 @@ class Picture:
       steps: of the finest model, coarse to fine; empty if not computed.
       credit: author and licence of the picture.
       steps_top: value of the hottest color of the steps; None if each has its own.
+      common: common names of `true`, "" for none; () where none is known.
     """
 
     example_id: str
@@ -158,6 +177,12 @@ class Picture:
     steps: tuple[Step, ...] = ()
     credit: str = ""
     steps_top: float | None = None
+    common: tuple[str, ...] = ()
+
+    @property
+    def common_name(self) -> str:
+        """Of the finest true taxon; "" for none."""
+        return self.common[-1] if self.common else ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -203,6 +203,8 @@ def _write_row(
     y = canvas.write(
         draw, (left, top + 4), picture.true_name, 14, layout.text, bold=True
     )
+    if picture.common_name:
+        y = canvas.write(draw, (left, y), picture.common_name, 13, layout.text)
     y = canvas.lineage(draw, (left, y + 4), picture.true[skip:-1], (), layout.text)
     lines = []
     if picture.agreement is not None:
@@ -235,6 +237,8 @@ def _draw_view(
         draw, (left + 22, y), view.predicted_name, 14, width - 22, bold=True,
         color=color,
     )  # fmt: skip
+    if view.common_name:
+        y = canvas.write(draw, (left + 22, y), view.common_name, 13, width - 22)
     y = canvas.lineage(
         draw,
         (left, y + 4),

@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw
 from hiercam_keras.report import canvas, style
 from hiercam_keras.report.overlay import DEFAULT_ALPHA, encode, hatched, overlay
 from hiercam_keras.report.schema import (
-    ONLY_CHILD,
     OWN_SCALES,
     STEPS_APART,
     STEPS_SHARE,
@@ -100,12 +99,14 @@ class _Cell(NamedTuple):
       name: predicted name, or true name for the picture itself.
       note: below the name.
       right: whether the prediction is right; None without one.
+      common: common name; "" for none.
     """
 
     image: np.ndarray
     name: str
     note: str = ""
     right: bool | None = None
+    common: str = ""
 
 
 def _write_head(draw: ImageDraw.ImageDraw, left: int, head: tuple[str, str]) -> int:
@@ -134,20 +135,22 @@ def _heads(
 
 def _cells(picture: Picture, num_steps: int) -> Iterator[_Cell]:
     image = canvas.fit(picture.image, _CELL)
-    yield _Cell(image, picture.true_name)
+    yield _Cell(image, picture.true_name, common=picture.common_name)
     for view in picture.views:
         heat = overlay(image, view.heatmap, DEFAULT_ALPHA, degenerate=view.degenerate)
         note = f"probability {style.percent(view.probability)}"
         note += f"; {view.remark}" if view.remark else ""
-        yield _Cell(heat, view.predicted_name, note, view.correct)
+        name = view.common_name
+        yield _Cell(heat, view.predicted_name, note, view.correct, name)
     for step in picture.steps[:num_steps]:
         if step.heatmap is None:
-            yield _Cell(hatched(image), step.name, ONLY_CHILD)
+            name = step.common_name
+            yield _Cell(hatched(image), step.name, step.note, common=name)
             continue
         heat = overlay(image, step.heatmap, DEFAULT_ALPHA, degenerate=step.degenerate)
         note = f"probability {style.percent(step.probability)}"
         note += f"; {step.remark}" if step.remark else ""
-        yield _Cell(heat, step.name, note, step.correct)
+        yield _Cell(heat, step.name, note, step.correct, step.common_name)
 
 
 def _write_caption(
@@ -162,6 +165,8 @@ def _write_caption(
         left, width = left + 21, _CELL - 21
     bold = cell.right is None
     y = canvas.write(draw, (left, y), cell.name, 13, width, bold=bold, color=color)
+    if cell.common:
+        y = canvas.write(draw, (left, y), cell.common, 12, width)
     if cell.note:
         y = canvas.write(draw, (left, y), cell.note, 12, width, color=style.MUTED)
     return y

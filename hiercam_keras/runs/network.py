@@ -120,8 +120,13 @@ class Network:
         return {rank: logits[rank] for rank in self.taxonomy.ranks if rank in logits}
 
     def probabilities(self, rank: str, scores: np.ndarray) -> np.ndarray:
-        """Of every label of a rank, from its scores (N, labels)."""
+        """Of every label of a rank, from its scores (N, labels).
+
+        They add up to 1, or to less at a rank without a head that not all taxa have.
+        """
         if rank not in self.independent:
+            if rank not in self.ranks and self.taxonomy.has_gaps(self.finest, rank):
+                return np.exp(scores)
             return softmax(scores)
         return (0.5 * (1 + np.tanh(0.5 * scores.astype(np.float64)))).astype(np.float32)
 
@@ -185,14 +190,14 @@ def load(run: Run, config: Any) -> Network:
 
 def of_model(model: Any, run: Run, config: Any, layer: str) -> Network:
     """The network of a run with another model in its place, of the same heads."""
-    tree = run.other_tree
+    tree, taxonomy = run.other_tree, run.whole_taxonomy()
     network = Network(
         model,
-        run.whole_taxonomy(),
+        taxonomy,
         run.ranks,
         layer,
         config.cam.batch_size,
-        labels=None if tree is None else tree.labels,
+        labels=None if tree is None else replace(tree.labels, taxonomy=taxonomy),
     )
     return _restricted(network, run)
 
@@ -269,6 +274,7 @@ def _load_imported(run: Run, config: Any) -> Network:
     labels = Labels.from_json(workdir.read_json(path), str(path))
     if run.other_tree is not None:
         labels = run.other_tree.labels
+    labels = replace(labels, taxonomy=run.named(labels.taxonomy))
     model = imported.read(run.model_path, about["modules"])
     # The last activation is found again: names of layers in a class of the user's may
     # be other ones in each process.

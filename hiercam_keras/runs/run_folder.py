@@ -11,9 +11,10 @@ That of a network from elsewhere has the file as it came and labels.json, what i
 outputs mean; it has no split, and is in runs/<name>/<rank[+rank]>/imported.
 """
 
+import dataclasses
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ class Run:
       allowed_taxa: the only taxa that answers may be of; None for all.
       other_tree: the labels in another taxonomy, under which the network is asked; None
         for that of the training.
+      common_names: of the images' data, by lineage prefix, in place of those that the
+        training had for these taxa.
     """
 
     path: Path
@@ -60,6 +63,9 @@ class Run:
     record: dict[str, Any]
     allowed_taxa: AllowedTaxa | None = None
     other_tree: OtherTree | None = None
+    common_names: Mapping[tuple[str, ...], str] = dataclasses.field(
+        default_factory=dict
+    )
 
     @property
     def config(self) -> FrozenConfigDict:
@@ -124,12 +130,19 @@ class Run:
     def whole_taxonomy(self) -> Taxonomy:
         """The taxonomy of the network's labels, as it is asked."""
         if self.other_tree is not None:
-            return self.other_tree.labels.taxonomy
-        return self.trained_taxonomy()
+            return self.named(self.other_tree.labels.taxonomy)
+        return self.named(self.trained_taxonomy())
 
     def trained_taxonomy(self) -> Taxonomy:
         """The taxonomy of the network's labels, as it was trained."""
         return Taxonomy.from_json(workdir.read_json(self.path / "taxonomy.json"))
+
+    def named(self, taxonomy: Taxonomy) -> Taxonomy:
+        """A taxonomy with the common names of the images' data."""
+        if not self.common_names:
+            return taxonomy
+        names = {**taxonomy.common_names, **self.common_names}
+        return taxonomy.with_common_names(names)
 
     def finish(self) -> "Run":
         """Records that the training is done."""

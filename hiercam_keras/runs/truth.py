@@ -63,7 +63,8 @@ class Truth:
     ) -> dict[str, Counter[str]]:
         """rank -> name of the images' taxon -> images, of taxa that are not known.
 
-        An image without the rank in its lineage counts by its finest taxon.
+        An image whose source has no such rank counts by its finest taxon; one that is
+        not identified down to the rank, or skips it, does not count.
         """
         found = {}
         for rank in ranks:
@@ -71,7 +72,7 @@ class Truth:
             found[rank] = Counter(
                 _name(record.lineage, rank)
                 for record, label in zip(records, labels, strict=True)
-                if label < 0
+                if label < 0 and not _lacks(record.lineage, rank)
             )
         return found
 
@@ -121,6 +122,12 @@ def sentence(
     if not parts:
         return ""
     return f"Of {wording.count(total, what)}, {reason} {'; '.join(parts)}. They {then}."
+
+
+def _lacks(lineage: Lineage | None, rank: str) -> bool:
+    """Whether the source has the rank, but no taxon for the image there."""
+    known = lineage is not None and rank in lineage.ranks
+    return known and not lineage.has(rank)
 
 
 def _name(lineage: Lineage | None, rank: str) -> str:

@@ -93,7 +93,8 @@ class Restriction:
             for lineage, is_kept in zip(whole.lineages, kept, strict=True)
             if is_kept
         ]
-        self.taxonomy = Taxonomy(allowed, whole.source)
+        found = Taxonomy(allowed, whole.source)
+        self.taxonomy = found.with_common_names(whole.common_names)
 
     def labels(self, rank: str) -> np.ndarray:
         """The new label of each label of the whole at `rank`: int32, -1 outside."""
@@ -163,6 +164,11 @@ def _find(taxonomy: Taxonomy, taxon: str | Lineage) -> tuple[str, int]:
         except UnknownTaxonError:
             raise _Unknown(_with_hint(taxonomy, taxon)) from None
     labels, doubts = matching.find(taxonomy, taxon)
+    if max(labels.values()) < 0 and not doubts and len(taxon.taxa) == 1:
+        try:  # a table of common names
+            return taxonomy.find(taxon.taxa[0])
+        except UnknownTaxonError:
+            pass
     for doubt in doubts:
         logging.warning("--allowed_taxa: %s", doubt)
     known = [rank for rank, label in labels.items() if label >= 0]

@@ -10,9 +10,11 @@ The table has one row for each output unit, in the network's order or with the n
 the unit (from 0) in a column `index`. Columns with the name of a rank are ranks, in any
 order. Instead of ranks a table may have one column `label` with plain names or
 iNaturalist folder names. For a network with several outputs the column `output` names
-the output of each row. Other columns are ignored as notes.
+the output of each row. A column `common_name` next to ranks has the common name of the
+row's taxon. Other columns are ignored as notes.
 """
 
+import dataclasses
 import json
 import os
 from collections import Counter, defaultdict
@@ -27,6 +29,7 @@ from hiercam_keras import csv_files
 from hiercam_keras.csv_files import Table
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy import rank_columns
+from hiercam_keras.taxonomy.common_names import Collected, CommonName
 from hiercam_keras.taxonomy.labels import HeadLabels, Labels, Named, build
 from hiercam_keras.taxonomy.lineage import Lineage, is_inat, parse_class_name
 from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS, check_rank
@@ -36,6 +39,7 @@ __all__ = ["HeadLabels", "Labels", "as_labels", "from_order", "read_labels"]
 
 LABEL = "label"  # name of the only rank of plain names
 _NAMES = ("label", "labels", "folder", "taxon", "class name", "common name", "name")
+_COMMON = ("common name", "vernacular name", "vernacularname")
 _INDEX, _OUTPUT = "index", "output"
 _Given = Sequence[Lineage | str | None]
 
@@ -68,7 +72,23 @@ def read_labels(
     if path.suffix.lower() == ".json":
         return _read_json(path)
     table = csv_files.read(path)
-    return build(*_named(table, ranks), other, homonyms, str(path))
+    ranks, outputs = _named(table, ranks)
+    labels = build(ranks, outputs, other, homonyms, str(path))
+    return _with_common_names(labels, table, ranks)
+
+
+def _with_common_names(labels: Labels, table: Table, ranks: Sequence[str]) -> Labels:
+    """The labels, with the common names of the table if it has a column of them."""
+    column = next(iter(table.find(_COMMON)), None)
+    if column is None or column in ranks or not set(ranks) <= set(table.columns):
+        return labels
+    names: Collected[tuple[str, ...]] = Collected("")
+    for _, cells in table.rows():
+        taxa = _taxa(cells, ranks, str(table.path))
+        if taxa:
+            names.add(taxa, CommonName(cells[column]))
+    found = labels.taxonomy.with_common_names(names.chosen(str(table.path)))
+    return dataclasses.replace(labels, taxonomy=found)
 
 
 def read_taxa(path: str | os.PathLike) -> list[tuple[Lineage, str]]:

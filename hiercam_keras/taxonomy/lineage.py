@@ -75,10 +75,8 @@ class Lineage:
     @property
     def finest(self) -> str:
         """The finest rank with a taxon."""
-        known = (
-            rank for rank, taxon in zip(self.ranks, self.taxa, strict=True) if taxon
-        )
-        return list(known)[-1]
+        taxa = zip(self.ranks, self.taxa, strict=True)
+        return [rank for rank, taxon in taxa if taxon != MISSING][-1]
 
     @property
     def path(self) -> str:
@@ -153,23 +151,29 @@ def is_inat(name: str) -> bool:
     return True
 
 
-def parse_class_name(name: str) -> Lineage:
+def parse_class_name(name: str, partial: bool = False) -> Lineage:
     """Parses the lineage of an iNaturalist folder name.
 
     Args:
       name: "{id}_{Kingdom}_{Phylum}_{Class}_{Order}_{Family}_{Genus}_{epithet}".
+      partial: whether the last fields may be missing or empty.
 
     Raises:
       UserError: the name does not have 8 fields, or has an empty field or no id.
     """
     fields = name.split("_")
+    num_taxa = len(fields) - 1
+    if partial and 0 < num_taxa < len(_FIELDS):
+        while num_taxa > 1 and not fields[num_taxa].strip():
+            num_taxa -= 1
+        fields = fields[: num_taxa + 1] + [MISSING] * (len(DEFAULT_RANKS) - num_taxa)
     expected = f"expected {len(_FIELDS)} ({', '.join(_FIELDS)})"
     remedy = "Rename it, or point --data_dir at the folder above."
     if len(fields) != len(_FIELDS):
         count = f"{len(fields)} field{'' if len(fields) == 1 else 's'}"
         raise UserError(f"folder {name!r} has {count}, {expected}. {remedy}")
     for field, label in zip(fields, _FIELDS, strict=True):
-        if not field.strip():
+        if not field.strip() and not (partial and label in _FIELDS[num_taxa + 1 :]):
             raise UserError(f"folder {name!r} has no {label}, {expected}. {remedy}")
     # A subspecies without an id also has 8 fields; its ranks would be off by one.
     if not any(char.isdigit() for char in fields[0]):

@@ -15,7 +15,7 @@ read, too.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +31,7 @@ from hiercam_keras.taxonomy.source import TaxonomySource
 AVILIST = "avilist2025"  # the table that comes with the package
 _OWN = {AVILIST: "inat2021_birds_avilist2025.csv"}
 _NAMES = ("name", "scientific name", "scientificname")
+_COMMON = ("common name", "vernacular name", "vernacularname")
 _RANK_NAMES = ("scientific name", "scientificname")  # `level` has them as species
 BROAD = " s.l."  # ends the name of a taxon that was split
 
@@ -56,9 +57,10 @@ class NameTable:
       ranks: of the lineages, coarse to fine.
       entries: by name.
       checklist: of a parent-child table, which knows more names than `entries`.
+      common_names: by lineage prefix; not of taxa that were split.
 
     Attributes:
-      path, about, ranks: as given.
+      path, about, ranks, common_names: as given.
       digest: SHA-256 of the file, the first 16 hexadecimal digits.
     """
 
@@ -69,8 +71,10 @@ class NameTable:
         ranks: Sequence[str],
         entries: dict[str, Entry],
         checklist: checklist.Checklist | None = None,
+        common_names: Mapping[tuple[str, ...], str] | None = None,
     ):
         self.path = path
+        self.common_names = dict(common_names or {})
         self.about = about
         self.ranks = tuple(ranks)
         self.digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
@@ -192,6 +196,8 @@ def read(named: str, names: Iterable[str] = (), ranks: Sequence[str] = ()) -> Na
             "name,order,family,genus,species; or taxon,parent,rank."
         )
     used = _chosen(ranks, sorted(known, key=level), path)
+    common = next(iter(table.find(_COMMON)), None)
+    common_names: dict[tuple[str, ...], str] = {}
     rows: dict[str, list[Lineage]] = {}
     spellings: dict[str, str] = {}
     for line, cells in table.rows():
@@ -208,10 +214,12 @@ def read(named: str, names: Iterable[str] = (), ranks: Sequence[str] = ()) -> Na
         found = rows.setdefault(name, [])
         if lineage not in found:
             found.append(lineage)
+        if common is not None and cells[common]:
+            common_names.setdefault(lineage.prefix(lineage.finest), cells[common])
     if not rows:
         raise UserError(f"{path} has a header, but no rows: one row a name.")
     entries = {name: _entry(name, lineages) for name, lineages in rows.items()}
-    return NameTable(path, about, used, entries)
+    return NameTable(path, about, used, entries, common_names=common_names)
 
 
 def _of_checklist(

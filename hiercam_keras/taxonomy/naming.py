@@ -2,12 +2,14 @@
 
 import collections
 import difflib
+import itertools
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy.lineage import display_name
+from hiercam_keras.taxonomy.common_names import titled
+from hiercam_keras.taxonomy.lineage import display_name, spelled
 
 if TYPE_CHECKING:
     from hiercam_keras.taxonomy.tree import Taxonomy
@@ -54,7 +56,7 @@ def find_taxon(taxonomy: "Taxonomy", name: str, rank: str | None) -> tuple[str, 
     ranks = taxonomy.ranks if rank is None else (rank,)
     same: tuple[Callable[[str], str], ...] = (str, str.casefold)
     for spelling in same:
-        for candidates in (_own_names, _plain_names, _paths):
+        for candidates in (_own_names, _plain_names, _paths, _titles):
             hits = [
                 (at, label)
                 for at in ranks
@@ -65,6 +67,11 @@ def find_taxon(taxonomy: "Taxonomy", name: str, rank: str | None) -> tuple[str, 
                 return hits[0]
             if hits:
                 raise UserError(_ambiguous(taxonomy, name, hits))
+    hits = list(_of_common_name(taxonomy, ranks, wanted))
+    if len(hits) == 1:
+        return hits[0]
+    if hits:
+        raise UserError(_ambiguous(taxonomy, name, hits))
     raise UnknownTaxonError(_unknown(taxonomy, name, wanted, ranks))
 
 
@@ -73,6 +80,11 @@ def suggestions(
 ) -> list[str]:
     """Names of the taxonomy that an unknown name may have been meant for."""
     ranks = ranks or taxonomy.ranks
+    # "robin" alone is no common name, but a part of several.
+    hits = _of_common_name(taxonomy, ranks, name, part=True)
+    hints = [_title(taxonomy, *hit) for hit in itertools.islice(hits, _SHOWN)]
+    if hints:
+        return hints
     # An epithet alone does not name a species, but suggests candidates.
     hints = [
         own
@@ -83,8 +95,14 @@ def suggestions(
         if prefix[-1].casefold() == name.casefold()
     ]
     if not hints:
-        known = [own for rank in ranks for own in taxonomy.names(rank)]
-        by_key = {own.casefold(): own for own in known}
+        by_key = {}
+        for rank in ranks:
+            titles, prefixes = taxonomy.titles(rank), taxonomy.prefixes(rank)
+            for own, title, prefix in zip(
+                taxonomy.names(rank), titles, prefixes, strict=True
+            ):
+                by_key[taxonomy.common_names.get(prefix, own).casefold()] = title
+                by_key[own.casefold()] = own
         close = difflib.get_close_matches(name.casefold(), list(by_key), n=3)
         hints = [by_key[key] for key in close]
     return hints[:_SHOWN]
@@ -100,6 +118,34 @@ def _plain_names(taxonomy: "Taxonomy", rank: str) -> Iterable[str]:
 
 def _paths(taxonomy: "Taxonomy", rank: str) -> Iterable[str]:
     return ("/".join(prefix) for prefix in taxonomy.prefixes(rank))
+
+
+def _titles(taxonomy: "Taxonomy", rank: str) -> Iterable[str]:
+    return taxonomy.titles(rank)
+
+
+def _of_common_name(
+    taxonomy: "Taxonomy", ranks: Iterable[str], name: str, part: bool = False
+) -> Iterator[tuple[str, int]]:
+    """(rank, label) of the taxa with a common name; with `part`, of those that have
+    all words of `name` in theirs. Blanks and hyphens are equal."""
+    wanted = _words(name)
+    if not wanted or not taxonomy.common_names:
+        return
+    for rank in ranks:
+        for label, prefix in enumerate(taxonomy.prefixes(rank)):
+            words = _words(taxonomy.common_names.get(prefix, ""))
+            if words == wanted or (part and set(wanted) <= set(words)):
+                yield rank, label
+
+
+def _words(name: str) -> list[str]:
+    name = name.replace("-", " ").replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    return spelled(name).split()
+
+
+def _title(taxonomy: "Taxonomy", rank: str, label: int) -> str:
+    return titled(taxonomy.names(rank)[label], taxonomy.common_name(rank, label))
 
 
 def _repeated(names: Sequence[str]) -> list[list[int]]:
@@ -121,7 +167,11 @@ def _qualifiers(prefixes: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _ambiguous(taxonomy: "Taxonomy", name: str, hits: list[tuple[str, int]]) -> str:
-    shown = [f"{taxonomy.names(rank)[label]!r} ({rank})" for rank, label in hits]
+    shown = []
+    for rank, label in hits:
+        common = taxonomy.common_name(rank, label)
+        which = f"{rank}, {common}" if common else rank
+        shown.append(f"{taxonomy.names(rank)[label]!r} ({which})")
     more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
     several_ranks = len({rank for rank, _ in hits}) > 1
     way = "give its rank with --target_rank" if several_ranks else "use one of these"
@@ -133,11 +183,12 @@ def _ambiguous(taxonomy: "Taxonomy", name: str, hits: list[tuple[str, int]]) -> 
 
 def _unknown(taxonomy: "Taxonomy", name: str, wanted: str, ranks: Sequence[str]) -> str:
     known = sum(taxonomy.num_labels(rank) for rank in ranks)
+    common = " or common names" if taxonomy.common_names else ""
     hints = suggestions(taxonomy, wanted, ranks)
     hint = f" Did you mean {' or '.join(map(repr, hints))}?" if hints else ""
     at = f" at rank {ranks[0]!r}" if len(ranks) == 1 else ""
     return (
-        f"unknown taxon {name!r}{at}: none of the {known} names has it.{hint} "
+        f"unknown taxon {name!r}{at}: none of the {known} names{common} has it.{hint} "
         "Expected a name such as 'Accipiter nisus', or a lineage with slashes from "
         f"{taxonomy.ranks[0]} down."
     )

@@ -67,7 +67,8 @@ def rank_scores(
     """Scores at every rank that a model can predict, coarse to fine.
 
     A rank with its own head uses the logits of that head. Other ranks above the finest
-    head use its marginal logits. Ranks with a single taxon are excluded.
+    head use its marginal logits. Ranks with a single taxon are excluded. At a rank that
+    not all taxa have, marginal logits are logarithms of probabilities.
 
     Args:
       logits: (N, labels) by rank of the head.
@@ -77,10 +78,15 @@ def rank_scores(
       (N, labels) by rank.
     """
     finest = max(logits, key=taxonomy.ranks.index)
+
+    def marginal(rank: str) -> np.ndarray:
+        values = logits[finest]
+        if taxonomy.has_gaps(finest, rank):
+            values = log_softmax(values)
+        return marginal_logits(values, taxonomy, finest, rank)
+
     return {
-        rank: logits[rank]
-        if rank in logits
-        else marginal_logits(logits[finest], taxonomy, finest, rank)
+        rank: logits[rank] if rank in logits else marginal(rank)
         for rank in taxonomy.ranks[: taxonomy.ranks.index(finest) + 1]
         if taxonomy.num_labels(rank) > 1
     }

@@ -7,7 +7,7 @@ keeps its own lineage where that has the ranks of the table.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +81,30 @@ class Translation:
             f"{wording.count(len(self.lineages), 'taxon')}: {_listed(self.unmapped)}. "
             f"They {then}."
         )
+
+    def common_names(
+        self, old: Mapping[tuple[str, ...], str]
+    ) -> dict[tuple[str, ...], str]:
+        """Common names by new lineage prefix: those of the table, else the old ones.
+
+        An old name of a genus or a coarser taxon is kept if the taxon has its name and
+        rank in the new lineage, too.
+
+        Args:
+          old: by old lineage prefix.
+        """
+        found: dict[tuple[str, ...], str] = {}
+        for before, now in self.lineages.items():
+            for rank in before.ranks if now is not None else ():
+                prefix = before.prefix(rank)
+                name = old.get(prefix)
+                if not name:
+                    continue
+                if rank == before.finest:
+                    found.setdefault(now.prefix(now.finest), name)
+                elif rank in now.ranks and now.prefix(rank)[-1] == prefix[-1]:
+                    found.setdefault(now.prefix(rank), name)
+        return {**found, **self.table.common_names}
 
     def log(self) -> None:
         """Logs what changed, and warns of what could not be mapped."""
@@ -268,6 +292,8 @@ def other_tree(labels: Labels, table: NameTable) -> OtherTree:
         )
     new = [translation.lineages[old] for old in whole.lineages]
     taxonomy = Taxonomy(new, table.about)
+    names = translation.common_names(whole.common_names)
+    taxonomy = taxonomy.with_common_names(names)
     ranks = sorted((head.rank for head in labels.heads.values()), key=whole.ranks.index)
     heads, dropped, renamed = {}, [], {}
     for output, head in labels.heads.items():

@@ -1,5 +1,7 @@
 """The taxonomy: a tree of lineages with integer labels at every rank."""
 
+import copy
+import types
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.common_names import titled
 from hiercam_keras.taxonomy.lineage import MISSING, Lineage, full_name, spelled
 from hiercam_keras.taxonomy.naming import find_taxon, unique_names
 from hiercam_keras.taxonomy.ranks import check_rank, rank_depth
@@ -31,9 +34,15 @@ class Taxonomy:
       source: the published taxonomy that the lineages are of; None if unknown. Not part
         of equality.
 
+    Attributes:
+      common_names: common name by lineage prefix, of taxa that have one. They are shown
+        and searched, and do not count for equality. See `with_common_names`.
+
     Raises:
       UserError: there are no lineages, or they have different ranks.
     """
+
+    common_names: Mapping[tuple[str, ...], str] = types.MappingProxyType({})
 
     def __init__(
         self, lineages: Iterable[Lineage], source: TaxonomySource | None = None
@@ -101,6 +110,37 @@ class Taxonomy:
             self._names[rank] = unique_names(self._prefixes[rank], self.ranks)
         return self._names[rank]
 
+    def with_common_names(self, names: Mapping[Sequence[str], str]) -> "Taxonomy":
+        """The same tree with other common names.
+
+        Args:
+          names: by lineage prefix; those of prefixes that the tree lacks are left out.
+        """
+        known = {}
+        for prefix, name in names.items():
+            prefix = tuple(unicodedata.normalize("NFC", taxon) for taxon in prefix)
+            depth = len(prefix)
+            if 0 < depth <= len(self.ranks) and name:
+                if prefix in self._labels[self.ranks[depth - 1]]:
+                    known[prefix] = name
+        found = copy.copy(self)
+        found.common_names = dict(sorted(known.items()))
+        return found
+
+    def common_name(self, rank: str, label: int) -> str:
+        """Common name of a taxon; "" if it has none."""
+        return self.common_names.get(self.prefixes(rank)[label], "")
+
+    def titles(self, rank: str) -> tuple[str, ...]:
+        """Display names with common names, "Ardea cinerea (grey heron)", by label."""
+        names = self.names(rank)
+        if not self.common_names:
+            return names
+        return tuple(
+            titled(name, self.common_names.get(prefix, ""))
+            for name, prefix in zip(names, self.prefixes(rank), strict=True)
+        )
+
     def by_name(self, rank: str) -> Mapping[str, tuple[int, ...]]:
         """Labels by full name, normalized by `lineage.spelled`; several for homonyms.
 
@@ -146,9 +186,10 @@ class Taxonomy:
         """(rank, label) of a taxon by its name.
 
         Args:
-          name: a display name ("Accipitridae", "Accipiter nisus", "Morus (Sulidae)")
-            or a lineage from the coarsest rank down, "Animalia/Chordata/Aves". An exact
-            match has priority over one that differs in letter case.
+          name: a display name ("Accipitridae", "Accipiter nisus", "Morus (Sulidae)"),
+            a lineage from the coarsest rank down, "Animalia/Chordata/Aves", or a common
+            name, "grey heron". An exact match has priority over one that differs in
+            letter case, and a scientific name over a common one.
           rank: of the taxon; None for any rank.
 
         Raises:
@@ -182,6 +223,10 @@ class Taxonomy:
             self._parents[fine, coarse] = parents
         return self._parents[fine, coarse]
 
+    def has_gaps(self, fine: str, coarse: str) -> bool:
+        """Whether a taxon at `fine` has none at `coarse`."""
+        return bool((self.parents(fine, coarse) < 0).any())
+
     def rollup(self, fine: str, coarse: str) -> np.ndarray:
         """Matrix of 0 and 1 that sums fine values: float32 (num_fine, num_coarse).
 
@@ -205,6 +250,31 @@ class Taxonomy:
             if above >= 0:
                 return coarse, above
         return None
+
+    def parent_codes(self, rank: str) -> np.ndarray:
+        """A number for the parent of each label at `rank`: int64 (N,), -1 for the root.
+
+        Taxa of any ranks with the same parent have the same number.
+        """
+        codes = np.full(self.num_labels(rank), -1, np.int64)
+        for depth, coarse in enumerate(self.ranks[: rank_depth(rank, self.ranks) - 1]):
+            above = self.parents(rank, coarse).astype(np.int64)
+            codes = np.where(above >= 0, depth * len(self.lineages) + above, codes)
+        return codes
+
+    def children(self, rank: str, label: int) -> tuple[tuple[str, int], ...]:
+        """(rank, label) of the taxa below, in the order of the tree.
+
+        Below a gap they may be of several ranks.
+        """
+        code = self.ranks.index(check_rank(rank, self.ranks)) * len(self.lineages)
+        code += self._check_label(rank, label)
+        found = [
+            (self.prefixes(below)[one], below, int(one))
+            for below in self.ranks[rank_depth(rank, self.ranks) :]
+            for one in np.flatnonzero(self.parent_codes(below) == code)
+        ]
+        return tuple((below, one) for _, below, one in sorted(found))
 
     def descendants(self, rank: str, label: int, fine: str) -> np.ndarray:
         """Labels at `fine` below the taxon `label` at `rank`: contiguous int32 (K,)."""
@@ -279,7 +349,8 @@ class Taxonomy:
         advice = (
             f"Use one of {possible}."
             if possible
-            else f"All images are of one {self.finest}: add others."
+            else f"All images are of one {self.finest if number else 'taxon'}: add "
+            "others."
         )
         raise UserError(
             f"rank {rank!r} has a single taxon in these data "
@@ -292,7 +363,7 @@ class Taxonomy:
     def to_json(self) -> dict[str, Any]:
         """The taxonomy as JSON values, with `schema_version`."""
         about = {} if self.source is None else {"source": self.source.to_json()}
-        return {
+        found: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             **about,
             "ranks": list(self.ranks),
@@ -301,6 +372,12 @@ class Taxonomy:
                 for one in self.lineages
             ],
         }
+        if self.common_names:
+            found["common_names"] = [
+                {"taxa": list(prefix), "name": name}
+                for prefix, name in self.common_names.items()
+            ]
+        return found
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Taxonomy":
@@ -323,7 +400,13 @@ class Taxonomy:
                 Lineage(tuple(one["taxa"]), ranks, one.get("class_id"))
                 for one in data["lineages"]
             ]
-            return cls(lineages, source)
+            found = cls(lineages, source)
+            names = data.get("common_names", ())
+            if names:
+                found = found.with_common_names(
+                    {tuple(one["taxa"]): str(one["name"]) for one in names}
+                )
+            return found
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"taxonomy is damaged ({error!r}): expected ranks and lineages. "

@@ -19,6 +19,7 @@ def compile_model(
     options: Any,
     steps_per_epoch: int,
     parents: Mapping[str, np.ndarray] | None = None,
+    spaces: Mapping[str, Any] | None = None,
 ) -> None:
     """Freezes layers and compiles the model.
 
@@ -30,6 +31,7 @@ def compile_model(
       steps_per_epoch: batches in an epoch.
       parents: for hierarchical losses: the label of each of the finest head's leaves,
         int (L,), at every rank down to its own, coarse to fine.
+      spaces: labels by rank of the head, if they are also of coarser ranks.
 
     Raises:
       UserError: a field of the config has an invalid value.
@@ -48,15 +50,15 @@ def compile_model(
         rates.scale(optimizer, own, frozen_steps)
     if options.ema_momentum:
         rates.keep_averages_apart(optimizer)
-    losses = objective.head_losses(options, num_labels, parents)
+    losses = objective.head_losses(options, num_labels, parents, spaces)
     weights = dict(zip(num_labels, options.loss_weights, strict=False)) or None
-    metrics = {rank: ["accuracy"] for rank in num_labels}
+    metrics = objective.accuracies(num_labels, spaces)
     if len(num_labels) == 1:
         (rank,) = num_labels
         losses, metrics = losses[rank], metrics[rank]
         weights = weights and weights[rank]
     model.compile(optimizer, loss=losses, loss_weights=weights, metrics=metrics)
-    objective.add_terms(model, options, num_labels, parents)
+    objective.add_terms(model, options, num_labels, parents, bool(spaces))
     with numpy_initializers():
         model.optimizer.build(model.trainable_variables)
 
@@ -86,7 +88,8 @@ def training_batch(
 
     Args:
       batch: a `data.loader.Batch`, which may have labels of further ranks.
-      num_labels: number of labels by rank, one for each head.
+      num_labels: number of labels by rank, one for each head; with labels of coarser
+        ranks all of them.
       options: `config.train`.
       epoch: number of the epoch, from 0.
 

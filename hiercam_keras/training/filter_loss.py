@@ -56,8 +56,8 @@ def filter_loss(maps: Any, labels: Any = None, num_labels: int = 0) -> Any:
 
     Args:
       maps: (B, n, n, C) activations; negative values count as 0.
-      labels: int (B,), or distributions (B, N), of which the most probable label
-        counts.
+      labels: int (B,), -1 for an image of unknown category, which has no target; or
+        distributions (B, N), of which the most probable label counts.
       num_labels: N.
 
     Raises:
@@ -98,6 +98,7 @@ def _wanted(x, fit, labels, num_labels):
     best = ops.argmax(fit[:-1], axis=0)
     last = fit.shape[0] - 1
     chosen = ops.where(own, ops.cast(best, "int32"), last)
+    chosen = ops.where(labels[:, None] < 0, -1, chosen)  # one-hot: zeros
     return ops.one_hot(chosen, last + 1, axis=0, dtype="float32")
 
 

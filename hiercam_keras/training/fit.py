@@ -1,7 +1,7 @@
 """Trains a model with one or several heads, resumable at every step."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def train(
     resume: bool = False,
     statistics: Iterable[Any] = (),
     begun_epochs: int = 0,
+    spaces: Mapping[str, Any] | None = None,
 ) -> list[dict[str, float]]:
     """Trains `model` in place and writes log.csv and checkpoints below `folder`.
 
@@ -46,6 +47,8 @@ def train(
         (`batchnorm.reestimate`); none: those of the training.
       begun_epochs: planned epochs of a resumed training, if its checkpoints lack them;
         0: those of the config.
+      spaces: labels of the training by rank, if they are also of coarser ranks than the
+        heads'.
 
     Returns:
       One row per epoch: epoch, loss, accuracy, val_loss, val_accuracy and, with several
@@ -57,6 +60,9 @@ def train(
         exhausted.
     """
     options, ranks = config.train, tuple(num_labels)
+    label_counts = dict(num_labels)
+    if spaces:
+        label_counts = {rank: spaces[rank].size for rank in num_labels}
     with (
         StopSignals() as signals,  # until the last checkpoint is on disk
         Checkpoints(folder / "checkpoints", options.checkpoint_keep) as checkpoints,
@@ -74,7 +80,9 @@ def train(
         try:
             with explain_out_of_memory(train_loader.batch_size, "data.batch_size"):
                 while saving.epoch < options.epochs:
-                    _fit_epoch(model, train_loader, num_labels, options, saving, every)
+                    _fit_epoch(
+                        model, train_loader, label_counts, options, saving, every
+                    )
             checkpoints.wait()
             if keeps_best(options, val_loader):
                 _load_best(checkpoints, model)
@@ -178,7 +186,7 @@ def _log_resumed(
 def _fit_epoch(
     model: keras.Model,
     loader: Any,
-    num_labels: dict[str, int],
+    label_counts: dict[str, int],
     options: Any,
     saving: Saving,
     every: list[keras.callbacks.Callback],
@@ -194,7 +202,7 @@ def _fit_epoch(
         ends.on_epoch_end(epoch, dict(saving.figures))
         return
     model.fit(
-        _training_batches(loader, num_labels, epoch, options, first),
+        _training_batches(loader, label_counts, epoch, options, first),
         epochs=epoch + 1,
         initial_epoch=epoch,
         steps_per_epoch=loader.num_batches - first,

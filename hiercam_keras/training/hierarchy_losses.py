@@ -15,9 +15,13 @@ from keras import ops
 
 def lca_heights(parents: Sequence[np.ndarray], num_leaves: int) -> np.ndarray:
     """Height of the lowest common ancestor of each pair of leaves, in ranks: int (L,
-    L)."""
+    L). A leaf that has no taxon at a rank (-1) shares none there."""
     levels = [*parents, np.arange(num_leaves)]
-    return sum(np.not_equal.outer(level, level).astype(int) for level in levels)
+    heights = np.full((num_leaves, num_leaves), len(levels))
+    for depth, level in enumerate(map(np.asarray, levels), start=1):
+        same = np.equal.outer(level, level) & (level >= 0)
+        heights = np.where(same, len(levels) - depth, heights)
+    return heights
 
 
 def soft_labels(
@@ -37,9 +41,13 @@ def soft_labels(
 def marginal_log_probabilities(log_p: Any, parents: np.ndarray) -> Any:
     """Log-probabilities (B, N) of the taxa of a coarser rank, from the leaves' (B, L).
 
-    The logsumexp over the leaves of each taxon; stable.
+    The logsumexp over the leaves of each taxon; stable. Leaves without a taxon there
+    (-1) are left out; each of the N taxa needs a leaf.
     """
     parents = np.asarray(parents, np.int32)
+    if (parents < 0).any():
+        log_p = ops.take(log_p, np.flatnonzero(parents >= 0), axis=1)
+        parents = parents[parents >= 0]
     count = int(parents.max()) + 1
     by_leaf = ops.transpose(log_p)
     peak = ops.stop_gradient(ops.segment_max(by_leaf, parents, count))
@@ -132,7 +140,8 @@ class SoftLabelCrossEntropy(_TreeLoss):
 def disagreement(coarse_logits: Any, fine_logits: Any, parents: np.ndarray) -> Any:
     """Jensen-Shannon divergence of a coarse head and the finer one's marginal, (B,).
 
-    0 .. log 2 nats, 0 if the heads agree; symmetric, with gradients for both heads.
+    0 .. log 2 nats, 0 if the heads agree; symmetric, with gradients for both heads. The
+    marginal is that of the leaves that have a taxon at the coarser rank.
 
     Args:
       coarse_logits: (B, N).
@@ -142,6 +151,8 @@ def disagreement(coarse_logits: Any, fine_logits: Any, parents: np.ndarray) -> A
     log_p = ops.log_softmax(ops.cast(coarse_logits, "float32"), axis=-1)
     fine = ops.log_softmax(ops.cast(fine_logits, "float32"), axis=-1)
     log_q = marginal_log_probabilities(fine, parents)
+    if (np.asarray(parents) < 0).any():
+        log_q = ops.log_softmax(log_q, axis=-1)
     log_m = ops.logaddexp(log_p, log_q) - np.log(2.0)
     kl_p = ops.sum(ops.exp(log_p) * (log_p - log_m), axis=-1)
     kl_q = ops.sum(ops.exp(log_q) * (log_q - log_m), axis=-1)

@@ -25,8 +25,10 @@ def check(options: Any) -> None:
 
 
 def one_hot(labels: np.ndarray, count: int) -> np.ndarray:
-    """Integer labels (B,) as float32 (B, count)."""
-    return np.eye(count, dtype=np.float32)[labels]
+    """Integer labels (B,) as float32 (B, count); 0 for -1, an image without a label."""
+    found = np.eye(count, dtype=np.float32)[labels]
+    found[labels < 0] = 0
+    return found
 
 
 def mix(

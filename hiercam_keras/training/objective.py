@@ -1,7 +1,9 @@
 """The training objective: a loss for each head, and terms between heads or on maps.
 
 The tree is given as `parents`: it maps every rank down to the finest head's to the
-label of each of its leaves at that rank, int (L,), coarse to fine.
+label of each of its leaves at that rank, int (L,), coarse to fine. If some images are
+identified only to a coarser rank than a head's, `spaces` has the labels of each head, a
+`taxonomy.partial.LabelSpace` by rank.
 """
 
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ from keras import ops
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.models.layers import layer_output
-from hiercam_keras.training import filter_loss, hierarchy_losses
+from hiercam_keras.training import filter_loss, hierarchy_losses, marginal_losses
 
 HIERARCHICAL = ("none", "hxe", "soft_labels")
 FILTER_TARGETS = ("all", "category")
@@ -61,7 +63,10 @@ def check(options: Any, num_labels: Mapping[str, int], parents: Any) -> None:
 
 
 def head_losses(
-    options: Any, num_labels: Mapping[str, int], parents: Mapping[str, np.ndarray]
+    options: Any,
+    num_labels: Mapping[str, int],
+    parents: Mapping[str, np.ndarray],
+    spaces: Mapping[str, Any] | None = None,
 ) -> dict[str, keras.losses.Loss]:
     """The loss of each head by rank.
 
@@ -69,7 +74,10 @@ def head_losses(
       options: `config.train`; `hierarchical` is the loss of the finest rank.
       num_labels: number of labels by rank, one for each head.
       parents: see the module; used by hierarchical losses only.
+      spaces: labels of the heads if they are also of coarser ranks.
     """
+    if spaces:
+        return _marginal_losses(options, num_labels, spaces)
     losses = {rank: _plain(options) for rank in num_labels}
     if options.hierarchical != "none":
         finest = finest_rank(num_labels, parents)
@@ -86,6 +94,42 @@ def head_losses(
             )
         )
     return losses
+
+
+def _marginal_losses(options, num_labels, spaces):
+    losses = {}
+    finest = max(num_labels, key=lambda rank: len(spaces[rank].ranks))
+    for rank in num_labels:
+        space = spaces[rank]
+        tree = {"parents": space.parents, "sizes": space.sizes}
+        tree["label_smoothing"] = options.label_smoothing
+        kind = options.hierarchical if rank == finest else "none"
+        if kind == "hxe":
+            losses[rank] = marginal_losses.MarginalHierarchicalCrossEntropy(
+                **tree, alpha=options.hxe_alpha
+            )
+        elif kind == "soft_labels":
+            losses[rank] = marginal_losses.MarginalSoftLabels(
+                **tree, beta=options.soft_labels_beta
+            )
+        else:
+            losses[rank] = marginal_losses.MarginalCrossEntropy(**tree)
+    return losses
+
+
+def accuracies(
+    num_labels: Mapping[str, int], spaces: Mapping[str, Any] | None = None
+) -> dict[str, list]:
+    """The metric `accuracy` of each head by rank.
+
+    With `spaces` an image without a label at a head's rank does not count there.
+    """
+    if not spaces:
+        return {rank: ["accuracy"] for rank in num_labels}
+    return {
+        rank: [marginal_losses.KnownAccuracy(count)]
+        for rank, count in num_labels.items()
+    }
 
 
 def _plain(options):
@@ -112,6 +156,7 @@ def add_terms(
     options: Any,
     num_labels: Mapping[str, int],
     parents: Mapping[str, np.ndarray],
+    partial: bool = False,
 ) -> None:
     """Adds the terms between heads and on the maps to the training loss.
 
@@ -119,7 +164,8 @@ def add_terms(
     heads, of `hierarchy_losses.disagreement`; `config.train.filter_loss` weights
     `filter_loss.filter_loss` of the layer `model.cam_layer`, with the labels of the
     first rank if `filter_targets` is "category". Each is logged under its name, without
-    its weight. The model's class and its saved file do not change.
+    its weight. The model's class and its saved file do not change. With `partial`
+    labels may be of coarser ranks than a head's.
 
     Raises:
       UserError: the model has no such layer, or its output is not a map.
@@ -129,7 +175,7 @@ def add_terms(
         terms["consistency"] = options.consistency, _consistency(num_labels, parents)
     if options.filter_loss:
         category = options.filter_targets == "category"
-        term = _filters(model, num_labels, category)
+        term = _filters(model, num_labels, category, partial)
         terms["filter_loss"] = options.filter_loss, term
     if not terms:
         return
@@ -164,7 +210,7 @@ def _consistency(num_labels, parents):
     return term
 
 
-def _filters(model, num_labels, category):
+def _filters(model, num_labels, category, partial):
     name = getattr(model, "cam_layer", None)
     maps = None if name is None else layer_output(model, name)
     if maps is None or len(maps.shape) != 4:
@@ -180,6 +226,8 @@ def _filters(model, num_labels, category):
         if not category:
             return filter_loss.filter_loss(maps)
         labels = y[first] if isinstance(y, Mapping) else y
+        if partial:
+            labels = marginal_losses.known_labels(labels, num_labels[first])
         return filter_loss.filter_loss(maps, labels, num_labels[first])
 
     return term

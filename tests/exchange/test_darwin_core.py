@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.exchange.darwin_core import Archive, is_archive, media_by_id
+from hiercam_keras.exchange.darwin_core import Archive, by_id, is_archive
 from hiercam_keras.exchange.occurrences import Media
 from hiercam_keras.exchange.rows import RowLog
 
@@ -59,7 +59,7 @@ def write(folder: Path, occurrences: str, media: str = "", **of_meta) -> Path:
 def read(path, log=None):
     log = log or RowLog()
     archive = Archive(path)
-    media = media_by_id(log.good(archive.media(), "multimedia.txt"))
+    media = by_id(log.good(archive.media(), "multimedia.txt"))
     return list(log.good(archive.occurrences(media), archive.table))
 
 

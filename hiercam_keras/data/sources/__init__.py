@@ -20,11 +20,12 @@ from hiercam_keras.data import grouping, suffixes
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.prepare_report import PrepareReport
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources import annotations, occurrences
+from hiercam_keras.data.sources import annotations, common_names, occurrences
 from hiercam_keras.data.sources.credits import read_credits
-from hiercam_keras.data.sources.reading import Request
+from hiercam_keras.data.sources.reading import Reading, Request
 from hiercam_keras.errors import UserError
 from hiercam_keras.exchange import camtrap_dp, darwin_core
+from hiercam_keras.taxonomy import partial
 from hiercam_keras.taxonomy.ranks import check_rank
 from hiercam_keras.taxonomy.source import TaxonomySource
 from hiercam_keras.taxonomy.translation import Translation
@@ -51,6 +52,7 @@ EXCHANGED = (
 )  # tables of observations
 AUTO = "auto"
 NAMES = (*MODULES, AUTO)
+PARTIAL = ("keep", "drop")  # values of data.partial
 _TABLES = (".csv", ".tsv", ".txt")
 _JSON = ".json"
 # They read existing files.
@@ -71,6 +73,7 @@ class Source:
       cropped: on crops of detected animals, for a person; "" for whole images.
       translation: of the lineages into another taxonomy; None if they are as the data
         set has them.
+      common_names: of taxa by lineage prefix, see `common_names`.
     """
 
     name: str
@@ -80,6 +83,9 @@ class Source:
     report: PrepareReport
     stated: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cropped: str = ""
+    common_names: Mapping[tuple[str, ...], str] = dataclasses.field(
+        default_factory=dict
+    )
     translation: Translation | None = None
 
     @property
@@ -126,6 +132,10 @@ def load(
         raise UserError(
             f"data.source is {data_config.source!r}: use one of {', '.join(NAMES)}."
         )
+    if data_config.get("partial", "drop") not in PARTIAL:
+        raise UserError(
+            f"data.partial is {data_config.partial!r}: use one of {', '.join(PARTIAL)}."
+        )
     cache = cache_folder(cache_dir or data_config.get("cache_dir"))
     root = data_config.get("root", "")
     given = data_dir or not root or kind not in _FOLDERS
@@ -135,7 +145,8 @@ def load(
             "Name the folder of the images with --data_dir or --config.data.root."
         )
     module = importlib.import_module(f"{__name__}.{MODULES[kind]}")
-    read = module.read_source(Request(data_config, data_dir or None, cache, unlabelled))
+    request = Request(data_config, data_dir or None, cache, unlabelled)
+    read = _whole(module.read_source(request), request)
     if data_dir:
         name = data_name(data_dir)
     report = read.report
@@ -149,9 +160,12 @@ def load(
             reason,
             ", ..." if report.counts["unreadable"] > 1 else "",
         )
+    for line in partial.sentences(one.lineage for one in read.records):
+        logging.info("%s: %s", read.root, line)
     if raw := suffixes.raw_counts(report.ignored):
         logging.warning("passed by: %s", raw)
     choice = grouping.Choice.of(data_config)
+    lineages = (one.lineage for one in read.records if one.lineage is not None)
     return Source(
         name or data_name(read.root),
         read.root,
@@ -159,7 +173,31 @@ def load(
         read.evidence,
         report,
         read.credits,
+        common_names=common_names.of_source(read.common_names, lineages, data_config),
     )
+
+
+def _whole(read: Reading, request: Request) -> Reading:
+    """What was read, without images identified to a coarser rank if data.partial drops
+    them.
+
+    Raises:
+      UserError: no image is left.
+    """
+    kept = [one for one in read.records if not (one.lineage and one.lineage.is_partial)]
+    if request.partial or len(kept) == len(read.records):
+        return read
+    if not kept:
+        raise UserError(
+            f"no image of {read.root} is identified to the finest rank, "
+            f"{read.records[0].lineage.ranks[-1]}, and data.partial is 'drop': use "
+            "--config.data.partial=keep, or name the ranks with --config.data.ranks."
+        )
+    what = "images identified only to a coarser rank"
+    ignored = {**read.report.ignored, what: len(read.records) - len(kept)}
+    report = dataclasses.replace(read.report, ignored=ignored)
+    logging.info("%s: left out: %d %s", read.root, ignored[what], what)
+    return read._replace(records=kept, report=report)
 
 
 def kind_of(data_config: Any, data_dir: str | None) -> str:

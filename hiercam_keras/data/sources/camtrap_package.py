@@ -181,6 +181,7 @@ def read_source(request: Request) -> Reading:
         opened.log,
         place,
         _GROUPS,
+        opened.package.common_names(),
     )
 
 

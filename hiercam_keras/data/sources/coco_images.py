@@ -61,7 +61,14 @@ def read_source(request: Request) -> Reading:
         for number, photo in enumerate(found.photos, 1)
     ]
     return observed.read_pictures(
-        pictures, root, table.name, request, found.rows, table, GROUPS
+        pictures,
+        root,
+        table.name,
+        request,
+        found.rows,
+        table,
+        GROUPS,
+        coco.common_names(document),
     )
 
 

@@ -14,12 +14,13 @@ from hiercam_keras.data import decode, grouping
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.index import Entry
 from hiercam_keras.data.records import Box, Record
-from hiercam_keras.data.sources import annotations, boxes
+from hiercam_keras.data.sources import annotations, boxes, common_names
 from hiercam_keras.data.sources.choe_metadata_files import SafeFolder
 from hiercam_keras.data.sources.image_folder import lineage_prefix
 from hiercam_keras.data.sources.reading import Reading, Request
 from hiercam_keras.data.sources.table import Row, read_rows
 from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.common_names import Collected, CommonName
 
 _BLURRED = (".jpg", ".jpeg")
 _CHECKED = 50  # masks with a size check at reading; the others are checked at use
@@ -36,8 +37,9 @@ def read_source(request: Request) -> Reading:
     keep = lineage_prefix(request.config.get("keep_lineage", ""))
     options = boxes.Options.of(request.config)
     choice = grouping.Choice.of(request.config)
+    names = common_names.Choice.of(request.config)
     return read_table(
-        table, root, request.cache, request.workers, ranks, keep, options, choice
+        table, root, request.cache, request.workers, ranks, keep, options, choice, names
     )
 
 
@@ -50,6 +52,7 @@ def read_table(
     keep: tuple[str, ...] = (),
     options: boxes.Options = boxes.AUTO,
     choice: grouping.Choice = grouping.Choice(),  # noqa: B008 - a frozen value
+    names: common_names.Choice = common_names.Choice(),  # noqa: B008
 ) -> Reading:
     """Records of a table's readable images, sorted by example_id.
 
@@ -62,12 +65,13 @@ def read_table(
       keep: coarsest taxa of the lineages that are kept; () keeps all rows.
       options: convention and units of the boxes.
       choice: of the groups.
+      names: which common names are shown.
 
     Raises:
       UserError: a line of the table is invalid, no row is kept, or no image can be
         read.
     """
-    rows, convention, columns = read_rows(table, ranks, choice)
+    rows, convention, columns = read_rows(table, ranks, choice, names)
     rows, ignored = _select(rows, keep, table)
     rows.sort(key=lambda row: row.example_id)
     safe = SafeFolder(root)
@@ -104,7 +108,17 @@ def read_table(
             f"{files[name]}: {why}.{_like(files[name])} Its paths are relative to "
             f"{root}; data.root or --data_dir changes that."
         )
-    return Reading(root, records, found.report, group_columns=columns)
+    common = Collected(names.language)
+    for row in rows:
+        taxon = row.lineage.prefix(row.lineage.finest)
+        common.add(taxon, CommonName(row.common_name))
+    return Reading(
+        root,
+        records,
+        found.report,
+        group_columns=columns,
+        common_names=common.chosen(str(table)),
+    )
 
 
 def _select(

@@ -1,12 +1,13 @@
 """Parses names of folders: iNaturalist lineages, plain labels, official splits."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from absl import logging
 
 from hiercam_keras.data import index as index_lib
-from hiercam_keras.data.sources import lineage_table
+from hiercam_keras.data.sources import common_names, lineage_table
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy import split_words
 from hiercam_keras.taxonomy.lineage import Lineage, is_inat, parse_class_name
@@ -25,7 +26,9 @@ def lineages(names: Iterable[str], plain: bool = True) -> dict[str, Lineage]:
     """Lineages of class folders by their names alone.
 
     If any name is an iNaturalist name, or looks like a damaged one, all other names are
-    errors. Otherwise each name is a taxon of the single rank `label`.
+    errors, except those of the same kingdoms whose last fields are missing: a class
+    identified only to a coarser rank. Otherwise each name is a taxon of the single rank
+    `label`.
 
     Args:
       names: of the class folders.
@@ -36,7 +39,9 @@ def lineages(names: Iterable[str], plain: bool = True) -> dict[str, Lineage]:
     """
     names = sorted(set(names))
     if not plain or any(map(is_inat, names)) or all(map(_is_meant, names)):
-        return {name: parse_class_name(index_lib.printable(name)) for name in names}
+        whole = [parse_class_name(name) for name in names if is_inat(name)]
+        kingdoms = {lineage.taxa[0] for lineage in whole}
+        return {name: _lineage(index_lib.printable(name), kingdoms) for name in names}
     found = {
         name: Lineage((index_lib.printable(name),), (LABEL,), index_lib.printable(name))
         for name in names
@@ -52,16 +57,32 @@ def lineages(names: Iterable[str], plain: bool = True) -> dict[str, Lineage]:
     return found
 
 
+def _lineage(name: str, kingdoms: Collection[str]) -> Lineage:
+    try:
+        return parse_class_name(name)
+    except UserError:
+        with contextlib.suppress(UserError):
+            found = parse_class_name(name, partial=True)
+            if found.taxa[0] in kingdoms:
+                return found
+        raise
+
+
 def lineages_from(
-    path: str, data_dir: Path, names: Iterable[str], ranks: tuple[str, ...] = ()
-) -> dict[str, Lineage]:
-    """Lineages of class folders by a lineage table.
+    path: str,
+    data_dir: Path,
+    names: Iterable[str],
+    ranks: tuple[str, ...] = (),
+    common: common_names.Choice = common_names.Choice(),  # noqa: B008
+) -> tuple[dict[str, Lineage], Mapping[tuple[str, ...], str]]:
+    """Lineages of class folders by a lineage table, and common names by prefix.
 
     Args:
       path: data.lineages; relative to the working directory, else to `data_dir`.
       data_dir: the folder that is read.
       names: of the class folders.
       ranks: data.ranks.
+      common: which common names are shown.
 
     Raises:
       UserError: the table is missing or invalid, or lacks a folder.
@@ -74,7 +95,7 @@ def lineages_from(
             f"data.lineages names {path}, which is neither in the working directory "
             f"nor in {data_dir}. Give its path: --config.data.lineages=/path/taxa.csv."
         )
-    known = lineage_table.read(table, ranks)
+    known = lineage_table.read(table, ranks, common)
     names = sorted(set(names))
     found = {name: known.find(name) for name in names}
     missing = [index_lib.printable(name) for name in names if found[name] is None]
@@ -86,7 +107,7 @@ def lineages_from(
             f"column {known.key} has {', '.join(list(known.by_key)[:_SHOWN])}, ...: "
             f"add rows{also}."
         )
-    return found
+    return found, known.common_names
 
 
 def _is_meant(name: str) -> bool:

@@ -22,7 +22,12 @@ from hiercam_keras import file_names, wording
 from hiercam_keras.data import grouping, suffixes
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.records import Record
-from hiercam_keras.data.sources import annotations, boxes, folder_names
+from hiercam_keras.data.sources import (
+    annotations,
+    boxes,
+    common_names,
+    folder_names,
+)
 from hiercam_keras.data.sources.reading import Reading, Request
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.lineage import Lineage
@@ -40,6 +45,7 @@ class Listing(NamedTuple):
       bad_names: escaped example_ids that cannot be written into a list.
       ignored: counts of skipped entries by kind.
       splits: "train", "val" or "test" by example_id, for official splits.
+      common_names: of taxa by lineage prefix, of the table of lineages.
     """
 
     images: Path
@@ -48,6 +54,7 @@ class Listing(NamedTuple):
     bad_names: list[str]
     ignored: Counter
     splits: Mapping[str, str] = types.MappingProxyType({})
+    common_names: Mapping[tuple[str, ...], str] = types.MappingProxyType({})
 
 
 def read_source(request: Request) -> Reading:
@@ -66,7 +73,8 @@ def read_source(request: Request) -> Reading:
     keep = lineage_prefix(request.config.get("keep_lineage", ""))
     table = request.config.get("lineages", "")
     ranks = tuple(request.config.get("ranks", ()))
-    listing = list_files(root, keep, lineages=table, ranks=ranks)
+    names = common_names.Choice.of(request.config)
+    listing = list_files(root, keep, lineages=table, ranks=ranks, common=names)
     return read_listing(listing, root, request)
 
 
@@ -121,7 +129,14 @@ def read_listing(listing: Listing, root: Path, request: Request) -> Reading:
     if not records:
         raise UserError(_none_left(listing.images, report))
     evidence = annotations.read_evidence(annotated)
-    return Reading(root, records, report, evidence, offered)
+    return Reading(
+        root,
+        records,
+        report,
+        evidence,
+        offered,
+        common_names=listing.common_names,
+    )
 
 
 def lineage_prefix(text: str) -> tuple[str, ...]:
@@ -136,6 +151,7 @@ def list_files(
     plain: bool = True,
     lineages: str = "",
     ranks: tuple[str, ...] = (),
+    common: common_names.Choice = common_names.Choice(),  # noqa: B008
 ) -> Listing:
     """Lists the image files under `data_dir`, without opening them.
 
@@ -149,6 +165,7 @@ def list_files(
       plain: whether folders may have plain names, and split folders above them.
       lineages: data.lineages; "": lineages come from the folders' names.
       ranks: data.ranks, rank columns of that table.
+      common: which of its common names are shown.
 
     Raises:
       UserError: the folder is missing, empty or has another layout, or names are mixed.
@@ -163,10 +180,13 @@ def list_files(
     for part in parts or ("",):
         folders |= _class_folders(images, part, early, ignored)
     names = {os.path.basename(one) for one in folders}
+    by_prefix: Mapping[tuple[str, ...], str] = {}
     if not folders:
         by_name = {}
     elif lineages:
-        by_name = folder_names.lineages_from(lineages, data_dir, names, ranks)
+        by_name, by_prefix = folder_names.lineages_from(
+            lineages, data_dir, names, ranks, common
+        )
     else:
         by_name = folder_names.lineages(names, plain)
     known, files, splits, bad_names = {}, {}, {}, []
@@ -199,6 +219,7 @@ def list_files(
         sorted(bad_names),
         +ignored,
         splits,
+        by_prefix,
     )
 
 

@@ -1,10 +1,12 @@
 """Lineages of scientific names: from the columns next to them, or a lineage table.
 
-Without a table a name needs the coarser taxa that most others have; a name that is not
-one of a species, and has no rank of data.ranks below it, has no lineage.
+Without a table a name needs the coarser taxa that most others have. A name that is not
+one of a species, and has no rank of data.ranks below it, has a partial lineage down to
+its rank if those are wanted, else none. What its columns do not say of the coarser taxa
+comes from the other names with the same taxon.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,9 +15,10 @@ from absl import logging
 from hiercam_keras.data.sources.lineage_table import Lineages
 from hiercam_keras.exchange import taxon_names
 from hiercam_keras.taxonomy import rank_columns
-from hiercam_keras.taxonomy.lineage import Lineage
+from hiercam_keras.taxonomy.lineage import MISSING, Lineage
 from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS
 
+_UNSTATED = "genus or above"  # the rank of one word, see `taxon_names.parse`
 _ABOVE = DEFAULT_RANKS[: DEFAULT_RANKS.index("genus")]
 
 
@@ -34,7 +37,10 @@ class Named(NamedTuple):
 
 
 def find(
-    names: Iterable[Named], table: Lineages | None = None, wanted: Sequence[str] = ()
+    names: Iterable[Named],
+    table: Lineages | None = None,
+    wanted: Sequence[str] = (),
+    partial: bool = False,
 ) -> dict[Named, Lineage | str]:
     """The lineage of each name, or the reason why it has none.
 
@@ -42,8 +48,26 @@ def find(
       names: of the data set.
       table: of lineages by scientific name.
       wanted: data.ranks; empty: those that most names of species have.
+      partial: whether a name of a coarser taxon has a partial lineage.
     """
     names = list(dict.fromkeys(names))
+    found = _find(names, table, wanted)
+    if not partial:
+        return found
+    whole = [one for one in found.values() if not isinstance(one, str)]
+    whole += [] if table is None else table.by_key.values()
+    if not whole:
+        return found
+    known = _Known(whole)
+    for one, why in found.items():
+        if isinstance(why, str):
+            found[one] = known.part(one) or why
+    return found
+
+
+def _find(
+    names: Sequence[Named], table: Lineages | None, wanted: Sequence[str]
+) -> dict[Named, Lineage | str]:
     if table is not None:
         return {one: _listed(one, table) for one in names}
     taxa = {one: _taxa(one) for one in names}
@@ -112,3 +136,51 @@ def _reached(parts: taxon_names.Name | None) -> str:
     if parts.rank == "hybrid":
         return "a hybrid, "
     return f"identified only to {parts.rank}, "
+
+
+class _Known:
+    """The taxa of whole lineages, by which names of coarser taxa are completed."""
+
+    def __init__(self, lineages: Sequence[Lineage]):
+        self._ranks = lineages[0].ranks
+        self._paths: dict[tuple[str, str], set[tuple[str, ...]]] = defaultdict(set)
+        for lineage in lineages:
+            for depth, (rank, taxon) in enumerate(
+                zip(self._ranks, lineage.taxa, strict=True), start=1
+            ):
+                if taxon != MISSING:
+                    self._paths[rank, taxon].add(lineage.taxa[:depth])
+
+    def part(self, one: Named) -> Lineage | None:
+        """The partial lineage of a name that is of a coarser rank than a species.
+
+        None if the name is of no such taxon, of several, or of one above all ranks.
+        """
+        parts = taxon_names.parse(one.name, one.rank)
+        if parts is None or parts.rank in ("species", "hybrid"):
+            return None
+        taxa = _taxa(one)
+        if parts.rank == _UNSTATED:
+            taxa |= self._ranks_of(one.name)
+        taxa = {rank: taxa[rank] for rank in self._ranks[:-1] if taxa.get(rank)}
+        if not taxa:
+            return None
+        finest = list(taxa)[-1]
+        depth = self._ranks.index(finest) + 1
+        own = tuple(taxa.get(rank, MISSING) for rank in self._ranks[:depth])
+        if MISSING in own:
+            fuller = [
+                path
+                for path in self._paths[finest, taxa[finest]]
+                if all(a in (MISSING, b) for a, b in zip(own, path, strict=True))
+            ]
+            if len(fuller) != 1:
+                return None
+            (own,) = fuller
+        below = (MISSING,) * (len(self._ranks) - depth)
+        return Lineage((*own, *below), self._ranks)
+
+    def _ranks_of(self, name: str) -> dict[str, str]:
+        """The rank of a name that is a taxon of a single rank here, with the name."""
+        ranks = [rank for rank in self._ranks[:-1] if (rank, name) in self._paths]
+        return {ranks[0]: name} if len(ranks) == 1 else {}

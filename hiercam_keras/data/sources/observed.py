@@ -2,8 +2,9 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from absl import logging
@@ -13,13 +14,24 @@ from hiercam_keras.data import grouping, suffixes
 from hiercam_keras.data import index as index_lib
 from hiercam_keras.data.prepare_report import PrepareReport
 from hiercam_keras.data.records import Box, Record
-from hiercam_keras.data.sources import lineage_table, name_lineages, safe_paths
+from hiercam_keras.data.sources import (
+    common_names,
+    lineage_table,
+    name_lineages,
+    safe_paths,
+)
 from hiercam_keras.data.sources.image_folder import lineage_prefix
 from hiercam_keras.data.sources.name_lineages import Named
 from hiercam_keras.data.sources.reading import Reading, Request
 from hiercam_keras.errors import UserError
 from hiercam_keras.exchange import rows
 from hiercam_keras.exchange.detections import RelativeBox
+from hiercam_keras.taxonomy.common_names import (
+    Collected,
+    CommonName,
+    Taxon,
+    of_lineages,
+)
 from hiercam_keras.taxonomy.lineage import Lineage
 
 SHARE = 0.05  # of unread rows, for configs of earlier versions
@@ -62,6 +74,7 @@ def read_pictures(
     log: rows.RowLog,
     place: Path,
     group_columns: tuple[str, ...],
+    names: Mapping[Taxon, Sequence[CommonName]] = MappingProxyType({}),
 ) -> Reading:
     """Records of the pictures that are there and have a lineage.
 
@@ -76,12 +89,14 @@ def read_pictures(
       log: of the rows that were read.
       place: of the data set, for messages.
       group_columns: that data.groups can name.
+      names: common names of the data set by scientific name.
 
     Raises:
       UserError: too many rows cannot be read, or no picture is left.
     """
     log.check(float(request.config.get("max_unread_share", SHARE)), str(place))
-    chosen = _choose(pictures, root, table, request, log)
+    known = _table(request)
+    chosen = _choose(pictures, root, table, request, log, known)
     files = {name: root / name for name in sorted(chosen)}
     times = grouping.Choice.of(request.config).gap is not None
     found = index_lib.scan(
@@ -114,7 +129,38 @@ def read_pictures(
     report = found.report.with_rows(listed)
     if not records:
         raise UserError(_none(pictures, log, report, place, root))
-    return Reading(root, records, report, None, group_columns, credits)
+    common = _common_names(records, names, known, request, place)
+    return Reading(root, records, report, None, group_columns, credits, common)
+
+
+def _table(request: Request) -> lineage_table.Lineages | None:
+    """The table of data.lineages; None where there is none."""
+    table = request.config.get("lineages", "")
+    if not table:
+        return None
+    names = common_names.Choice.of(request.config)
+    return lineage_table.read(Path(table).expanduser(), _ranks(request), names)
+
+
+def _ranks(request: Request) -> tuple[str, ...]:
+    return tuple(str(rank).lower() for rank in request.config.get("ranks", ()))
+
+
+def _common_names(
+    records: Sequence[Record],
+    names: Mapping[Taxon, Sequence[CommonName]],
+    known: lineage_table.Lineages | None,
+    request: Request,
+    place: Path,
+) -> dict[tuple[str, ...], str]:
+    """Common names by lineage prefix; those of the table of lineages have priority."""
+    choice = common_names.Choice.of(request.config)
+    collected: Collected[Taxon] = Collected(choice.language)
+    for taxon, several in names.items():
+        collected.add(taxon, *several)
+    lineages = [one.lineage for one in records if one.lineage is not None]
+    found = of_lineages(lineages, collected.chosen(str(place)))
+    return found if known is None else {**found, **known.common_names}
 
 
 def _choose(
@@ -123,9 +169,11 @@ def _choose(
     table: str,
     request: Request,
     log: rows.RowLog,
+    known: lineage_table.Lineages | None,
 ) -> dict[str, tuple[Picture, Lineage | None]]:
     """The pictures that are there and wanted, with their lineages, by example_id."""
-    lineages = _lineages(pictures, request)
+    named = [one.named for one in pictures if one.named is not None]
+    lineages = name_lineages.find(named, known, _ranks(request), request.partial)
     keep = lineage_prefix(request.config.get("keep_lineage", ""))
     chosen: dict[str, tuple[Picture, Lineage | None]] = {}
     for picture in pictures:
@@ -151,14 +199,6 @@ def _in_pixels(box: RelativeBox, entry: index_lib.Entry) -> Box:
     x0, y0, x1, y1 = box
     width, height = entry.width, entry.height
     return x0 * width, y0 * height, x1 * width, y1 * height
-
-
-def _lineages(pictures: Sequence[Picture], request: Request) -> dict:
-    table = request.config.get("lineages", "")
-    ranks = tuple(str(rank).lower() for rank in request.config.get("ranks", ()))
-    names = [one.named for one in pictures if one.named is not None]
-    known = lineage_table.read(Path(table).expanduser(), ranks) if table else None
-    return name_lineages.find(names, known, ranks)
 
 
 def _file(picture: Picture, root: Path) -> tuple[str, str]:

@@ -11,7 +11,7 @@ The group of a picture is its event, else its occurrence (data.groups: occurrenc
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -22,11 +22,13 @@ from hiercam_keras.data.sources.name_lineages import Named
 from hiercam_keras.data.sources.observed import Picture
 from hiercam_keras.data.sources.reading import Reading, Request
 from hiercam_keras.errors import UserError
-from hiercam_keras.exchange import darwin_core, inaturalist, rows
+from hiercam_keras.exchange import darwin_core, inaturalist, rows, taxon_names
 from hiercam_keras.exchange.occurrences import Media, Occurrence
+from hiercam_keras.taxonomy.common_names import CommonName, Taxon
 
 _PHOTO = re.compile(r"/photos/(\d+)/[^/]*$")
 _PARTS = re.compile(r"[_ .-]")
+_EPITHET = re.compile(r"[a-zß-ÿ-]+")
 _GROUPS = ("eventID", "occurrenceID")  # that data.groups can name
 TABLES = (".csv", ".tsv", ".txt")
 
@@ -42,17 +44,51 @@ def read_source(request: Request) -> Reading:
     log = rows.RowLog()
     if darwin_core.is_archive(table) or not inaturalist.is_export(_header(table)):
         source = darwin_core.Archive(table)
-        media = darwin_core.media_by_id(log.good(source.media(), "multimedia"))
-        found = source.occurrences(media)
+        media = darwin_core.by_id(log.good(source.media(), "multimedia"))
+        names = darwin_core.by_id(log.good(source.common_names(), "vernacular names"))
+        found = source.occurrences(media, names)
     else:
         source = inaturalist.Export(table)
         found = source.occurrences()
     choice = grouping.Choice.of(request.config)
     by = choice.column_of(_GROUPS, _GROUPS, str(table))
-    pictures = list(_pictures(log.good(found, source.table), Files(root), by))
+    occurrences = list(log.good(found, source.table))
+    pictures = list(_pictures(occurrences, Files(root), by))
     return observed.read_pictures(
-        pictures, root, source.table, request, log, table, _GROUPS
+        pictures,
+        root,
+        source.table,
+        request,
+        log,
+        table,
+        _GROUPS,
+        _common_names(occurrences),
     )
+
+
+def _common_names(
+    occurrences: Iterable[Occurrence],
+) -> dict[Taxon, list[CommonName]]:
+    """The common names that the occurrences state, one for each of them."""
+    found: dict[Taxon, list[CommonName]] = defaultdict(list)
+    for one in occurrences:
+        names = [name for name in one.common_names if name.name]
+        if names:
+            found[_taxon(one)] += names
+    return found
+
+
+def _taxon(one: Occurrence) -> Taxon:
+    """The taxon of an occurrence as a tree of lineages has it: a binomial without
+    author, or a coarser taxon."""
+    parts = taxon_names.parse(one.name, one.rank)
+    if parts is not None and parts.rank == "species":
+        words = one.name.split()
+        # A subspecies has a name of its own, which its species does not have.
+        is_finer = len(words) > 2 and _EPITHET.fullmatch(words[2])
+        name = one.name if is_finer else f"{parts.genus} {parts.epithet}"
+        return Taxon(name, "species")
+    return Taxon(one.name, one.rank)
 
 
 def find(request: Request) -> tuple[Path, Path]:
@@ -185,9 +221,8 @@ def _last(url: str) -> str:
 
 
 def _pictures(
-    occurrences: Iterable[Occurrence], files: Files, by: str | None
+    occurrences: Sequence[Occurrence], files: Files, by: str | None
 ) -> Iterable[Picture]:
-    occurrences = list(occurrences)
     urls = {media.file for one in occurrences for media in one.media}
     names = Counter(map(_last, urls))
     shared = {name for name, number in names.items() if number > 1}

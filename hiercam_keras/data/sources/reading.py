@@ -38,6 +38,11 @@ class Request(NamedTuple):
         return place if not place or "://" in place else str(expanded(place))
 
     @property
+    def partial(self) -> bool:
+        """Whether images that are identified only to a coarser rank are wanted."""
+        return self.config.get("partial", "drop") == "keep"
+
+    @property
     def workers(self) -> int:
         """Threads that scan images; 0 for one per core."""
         return int(self.config.get("workers", 0))
@@ -53,6 +58,7 @@ class Reading(NamedTuple):
       evidence: rank -> (part, label in the part images), or None if unknown.
       group_columns: columns that `data.groups` can name, see `grouping.Choice`.
       credits: author and licence by example_id, as far as the data set states them.
+      common_names: of taxa by lineage prefix, likewise.
     """
 
     root: Path
@@ -61,6 +67,7 @@ class Reading(NamedTuple):
     evidence: Evidence | None = None
     group_columns: tuple[str, ...] = ()
     credits: Mapping[str, str] = types.MappingProxyType({})
+    common_names: Mapping[tuple[str, ...], str] = types.MappingProxyType({})
 
 
 class SourceModule(Protocol):

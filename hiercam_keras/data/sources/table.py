@@ -2,7 +2,8 @@
 
     path,kingdom,...,species[,x0,y0,x1,y1][,mask][,split][,group][,example_id]
 
-The other columns are ranks if their names or values indicate it (`rank_columns`).
+The other columns are ranks if their names or values indicate it (`rank_columns`). A row
+may lack some of its taxa, see `taxonomy.lineage.Lineage`.
 """
 
 import re
@@ -17,9 +18,9 @@ from hiercam_keras import csv_files
 from hiercam_keras.csv_files import Table
 from hiercam_keras.data import grouping
 from hiercam_keras.data.records import Box
-from hiercam_keras.data.sources import boxes, safe_paths
+from hiercam_keras.data.sources import boxes, common_names, safe_paths
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy import rank_columns, split_words
+from hiercam_keras.taxonomy import partial, rank_columns, split_words
 from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.ranks import check_ranks
 
@@ -44,6 +45,7 @@ class Row(NamedTuple):
       mask: relative like the path; "" for none.
       split: train, val or test; None without a split column.
       group: cell of the column of groups; None without one, or if it is empty.
+      common_name: of the finest taxon; "" if the table has none.
     """
 
     line: int
@@ -54,6 +56,7 @@ class Row(NamedTuple):
     mask: str
     split: str | None
     group: str | None = None
+    common_name: str = ""
 
 
 class Rows(NamedTuple):
@@ -75,12 +78,14 @@ class _Layout(NamedTuple):
     example_id: str | None
     split: str | None
     group: str | None
+    common_name: str | None = None
 
 
 def read_rows(
     path: Path,
     ranks: Sequence[str] = (),
     groups: grouping.Choice = grouping.Choice(),  # noqa: B008 - a frozen value
+    names: common_names.Choice = common_names.Choice(),  # noqa: B008
 ) -> Rows:
     """Reads a table of images.
 
@@ -89,13 +94,14 @@ def read_rows(
       ranks: columns that are ranks; empty: chosen by names and values.
       groups: which column holds the groups; by default one called `group`, unless it
         is a rank.
+      names: which column holds the common names.
 
     Raises:
       UserError: a line is invalid; the message has the file, the line and the reason.
     """
     table = csv_files.read(path)
     wanted = [str(rank).strip().lower() for rank in ranks]
-    layout = _layout(table, wanted, groups)
+    layout = _layout(table, wanted, groups, names)
     rows: list[Row] = []
     lines: dict[str, int] = {}
     lineages: dict[tuple[str, ...], Lineage] = {}  # equal lineages share an object
@@ -112,6 +118,8 @@ def read_rows(
                 "One row an image."
             )
         rows.append(row)
+    whole = partial.completed(lineages.values())
+    rows = [row._replace(lineage=whole[row.lineage]) for row in rows]
     convention = layout.box.convention if layout.box else "xyxy"
     return Rows(rows, convention, _group_columns(table, layout))
 
@@ -215,7 +223,12 @@ def _with_lines(table: Table, left_out: Mapping[str, str]) -> dict[str, str]:
     return reasons
 
 
-def _layout(table: Table, wanted: Sequence[str], groups: grouping.Choice) -> _Layout:
+def _layout(
+    table: Table,
+    wanted: Sequence[str],
+    groups: grouping.Choice,
+    names: common_names.Choice,
+) -> _Layout:
     paths = table.find(_PATHS) or table.find(_OTHER_PATHS)
     if len(paths) != 1:
         raise UserError(
@@ -230,6 +243,8 @@ def _layout(table: Table, wanted: Sequence[str], groups: grouping.Choice) -> _La
     named = groups.column and groups.column_of(free, (), str(table.path))
     usual = _usual_group_column(table, free, wanted)
     free = [name for name in free if name not in (named, usual)]
+    common = common_names.columns_of(table, free, wanted, names)
+    free = [name for name in free if name not in common.taken]
     choice = choose_ranks(table, free, wanted)
     ranks = check_ranks(choice.ranks)
     return _Layout(
@@ -240,6 +255,7 @@ def _layout(table: Table, wanted: Sequence[str], groups: grouping.Choice) -> _La
         example_id,
         choice.split,
         (named or usual) if groups.of_source else None,
+        common.shown,
     )
 
 
@@ -273,7 +289,10 @@ def _row(
     table: Table,
     lineages: dict[tuple[str, ...], Lineage],
 ) -> Row:
-    for name in (layout.path, *layout.ranks):
+    empty = [name for name in layout.ranks if not cells[name]]
+    if len(empty) < len(layout.ranks):  # else the row has no taxon
+        empty = []
+    for name in (layout.path, *empty):
         if not cells[name]:
             raise UserError(
                 f"the column {name!r} is empty. Fill it in, or drop the row."
@@ -301,4 +320,5 @@ def _row(
         safe_paths.relative(mask) if mask else "",
         split,
         (layout.group and cells[layout.group]) or None,
+        cells[layout.common_name] if layout.common_name else "",
     )

@@ -18,8 +18,10 @@ from PIL import Image
 
 from hiercam_keras import csv_files, workdir
 from hiercam_keras.data.sources import csv_table, download, image_folder, tfds_prepared
+from hiercam_keras.data.sources.common_names import Choice
 from hiercam_keras.data.sources.reading import Reading, Request
 from hiercam_keras.errors import UserError
+from hiercam_keras.taxonomy.common_names import Collected, CommonName
 from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS
 
@@ -55,6 +57,11 @@ def read_unpacked(folder: Path, request: Request) -> Reading:
     read = csv_table.read_table(
         folder / "table.csv", folder, request.cache, request.workers, keep=keep
     )
+    names: Collected[tuple[str, ...]] = Collected(Choice.of(request.config).language)
+    for record in read.records:
+        bird = record.example_id.split("/")[0].partition(".")[2]  # of 001.Laysan_Alb..
+        names.add(record.lineage.taxa, CommonName(bird.replace("_", " "), "eng"))
+    read = read._replace(common_names=names.chosen(str(folder)))
     unknown = workdir.read_json(folder / "source.json")["without_lineage"]
     if not unknown:
         return read

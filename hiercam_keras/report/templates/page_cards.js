@@ -11,7 +11,7 @@ function image(className, source, alt) {
 // Taxa coarse to fine, without the finest one, which is the title of the card.
 function lineage(taxa) {
   const line = make("p", "lineage");
-  taxa.slice(data.skip, -1).forEach((taxon, i) => {
+  taxa.slice(data.skip, -1).filter(Boolean).forEach((taxon, i) => {
     if (i) line.append(" › ");
     line.append(make("span", "", taxon));
   });
@@ -43,6 +43,14 @@ function answer(right, name) {
                     make("span", "name", name));
   line.title = name;
   return line;
+}
+
+// A line for a common name, where any taxon of the page has one: on a card it is cut.
+function commonLine(name) {
+  if (!data.common.length) return [];
+  const line = make("span", "line common name", name || "\u00a0");
+  if (name) line.title = name;
+  return [line];
 }
 
 // A long name is shortened, its probability never.
@@ -83,13 +91,13 @@ function overlay(picture, view, k) {
   note.title = last;
   return make("figure", "", stack(picture, view.heat, view.degenerate, alt),
               make("figcaption", "", head, answer(view.right, view.name),
-                   bar(view.p, view.right), note));
+                   ...commonLine(view.common), bar(view.p, view.right), note));
 }
 
 function stepFigure(picture, step) {
   if (step.note) { // a taxon without siblings
     const words = [make("b", "line", `→ ${step.rank}`),
-                   make("span", "line name", step.name),
+                   make("span", "line name", step.name), ...commonLine(step.common),
                    make("span", "line", step.note)];
     const alt = `no step to the ${step.rank} ${step.name}: it has no siblings`;
     return make("figure", "", stack(picture, null, true, alt),
@@ -105,7 +113,7 @@ function stepFigure(picture, step) {
   else if (step.remark) last = step.remark;
   return make("figure", "", stack(picture, step.heat, step.degenerate, alt),
               make("figcaption", "", head, answer(step.right, step.name),
-                   bar(step.p, step.right), make("span", "line", last)));
+                   ...commonLine(step.common), bar(step.p, step.right), make("span", "line", last)));
 }
 
 // The color bar of maps that share one scale; nothing where each has its own.
@@ -129,7 +137,8 @@ function card(picture, index) {
   title.title = picture.name;
   title.dataset.index = index;
   title.addEventListener("click", () => open(index));
-  const names = make("div", "names", make("h3", "", title), lineage(picture.taxa));
+  const names = make("div", "names", make("h3", "", title),
+                     ...commonLine(picture.common), lineage(picture.taxa));
   const header = make("header", "", names);
   if (picture.agreement !== null) {
     const badge = make("div", "badge", make("b", "", fixed(picture.agreement, 2)),

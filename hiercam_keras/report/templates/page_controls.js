@@ -32,13 +32,15 @@ function taxonOptions() {
   const counts = new Map();
   for (const picture of data.pictures) {
     for (let depth = data.skip; depth < picture.taxa.length; depth++) {
+      if (!picture.taxa[depth]) continue; // a rank that the lineage skips
       const text = prefixText(picture.taxa, depth);
       const last = depth === picture.taxa.length - 1;
       const known = counts.get(text);
       if (known) known.count += 1;
       else {
         counts.set(text, { depth, text, count: 1, taxa: picture.taxa,
-                           name: last ? picture.name : picture.taxa[depth] });
+                           name: titled(last ? picture.name : picture.taxa[depth],
+                                        commonOf(picture.true, depth)) });
       }
     }
   }

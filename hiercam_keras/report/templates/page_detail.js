@@ -21,20 +21,23 @@ function table(caption, header, rows) {
 
 // The finest taxon is shown by its display name: an epithet alone is not a name.
 const finest = (taxa, depth, name) => (depth === taxa.length - 1 ? name : taxa[depth]);
+// A name with the common name in brackets.
+const titled = (name, common) => (common ? `${name} (${common})` : name);
 
 function lineages(picture) {
   const header = ["rank", "true", ...data.models.map((m) => m.name)];
   const rows = data.ranks.map((rank, i) => {
     const depth = data.skip + i;
-    const truth = finest(picture.taxa, depth, picture.name) ?? "–";
+    const truth = finest(picture.taxa, depth, picture.name);
+    const known = truth ? titled(truth, commonOf(picture.true, depth)) : "–";
     const cells = picture.views.map((view) => {
       const taxon = finest(view.taxa, depth, view.name);
-      if (taxon === undefined) return make("td", "", "–");
+      if (!taxon) return make("td", "", "–"); // no answer there, or no such rank
       const right = rightAt(view, picture, depth);
       return make("td", verdict(right), sign(right), " ",
-                  make("span", "name", taxon));
+                  make("span", "name", titled(taxon, commonOf(view.predicted, depth))));
     });
-    return [rank, make("td", "name", truth), ...cells];
+    return [rank, make("td", "name", known), ...cells];
   });
   return table("The answers at every rank", header, rows);
 }
@@ -90,7 +93,7 @@ function open(index) {
     if (picture.numbers[i] !== null) facts.push(`${label} ${short(picture.numbers[i])}`);
   });
   if (picture.credit) facts.push(picture.credit);
-  get("detail-title").textContent = picture.name;
+  get("detail-title").textContent = titled(picture.name, picture.common);
   get("detail-body").replaceChildren(
     make("p", "id", `${index + 1} of ${state.list.length} · ${picture.id}`),
     make("p", "note", facts.join(" · ")),

@@ -20,8 +20,12 @@ for (const picture of data.pictures) {
   for (const view of picture.views) view.taxa = data.lineages[view.predicted];
 }
 
+// Common name of a taxon of a lineage, by the lineage's number; "" for none.
+const commonOf = (number, depth) => (data.common[number] ?? [])[depth] ?? "";
+
 // Text that is searched: true and predicted lineages of a picture, and its id.
-const lineageText = data.lineages.map((taxa) => taxa.join("\n").toLowerCase());
+const lineageText = data.lineages.map((taxa, number) =>
+  [...taxa, ...(data.common[number] ?? [])].join("\n").toLowerCase());
 for (const picture of data.pictures) {
   const words = [lineageText[picture.true], picture.name.toLowerCase(),
                  picture.id.toLowerCase()];
@@ -50,9 +54,9 @@ const state = {
 };
 
 // Whether a model's answer is right down to a depth; null: it ends above it, or the
-// model has no name for the picture's taxon there.
+// picture has no taxon there, or the model no name for it.
 function rightAt(view, picture, depth) {
-  if (view.taxa.length <= depth) return null;
+  if (view.taxa.length <= depth || !picture.taxa[depth]) return null;
   if (view.known !== null && view.known <= depth) return null;
   for (let i = 0; i <= depth; i++) {
     if (view.taxa[i] !== picture.taxa[i]) return false;
