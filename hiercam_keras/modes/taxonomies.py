@@ -11,12 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from hiercam_keras import tables, workdir
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.run_folder import Run
-from hiercam_keras.taxonomy import name_table, translation
+from hiercam_keras.taxonomy import name_table, partial, translation
 from hiercam_keras.taxonomy.labels import Labels
 from hiercam_keras.taxonomy.translation import Translation
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -46,7 +48,25 @@ def of_source(source: Any, config: Any, ranks: Sequence[str] = ()) -> Any:
     table = name_table.read(named, names, ranks)
     found = translation.translate(lineages, table)
     found.log()
-    return translated(source, found)
+    source = translated(source, found)
+    for line in partial.sentences(one.lineage for one in source.records):
+        logging.info("%s: %s", table.path, line)
+    if config.data.get("partial", "drop") == "keep":
+        return source
+    kept = [one for one in source.records if not _partial(one)]
+    if not kept:
+        raise UserError(
+            f"{table.path} gives no image of {source.root} a taxon at "
+            f"{table.ranks[-1]}, and data.partial is 'drop': use --config.data.partial=keep, or name the "
+            "ranks with --config.data.taxonomy_ranks."
+        )
+    if lost := len(source.records) - len(kept):
+        logging.info("left out: %d images identified only to a coarser rank", lost)
+    return dataclasses.replace(source, records=tuple(kept))
+
+
+def _partial(record: Record) -> bool:
+    return record.lineage is not None and record.lineage.is_partial
 
 
 def translated(source: Any, found: Translation) -> Any:

@@ -8,16 +8,19 @@ import keras
 import numpy as np
 import pytest
 import tiny_birds
+from ml_collections import ConfigDict
 
 from hiercam_keras import tables, workdir
 from hiercam_keras.cam import store
+from hiercam_keras.data import sources
+from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files
-from hiercam_keras.modes import usage
+from hiercam_keras.modes import taxonomies, usage
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.network import Network
 from hiercam_keras.taxonomy import name_table, translation
-from hiercam_keras.taxonomy.lineage import parse_class_name
+from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
 from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training import forward
 
@@ -276,7 +279,29 @@ def test_plain_folders_and_a_checklist_with_a_gap(config, drawn, whole, tmp_path
         shutil.copytree(path, some / path.name)
     place |= {"data_dir": str(some), "workdir": str(run.path)}
     said = tiny_birds.run("eval", config, **place)
-    assert "taxonomy: checklist2031" in said and "subfamily" not in said
+    assert "taxonomy: checklist2031" in said and "4 have no subfamily" in said
+
+
+def test_names_that_are_coarser_in_the_table(tmp_path, caplog):
+    """A row that ends at a genus: the images are kept, or left out by data.partial."""
+    path = tmp_path / "table.csv"
+    path.write_text("name,genus,species\nAus bus,Aus,bus\nAus cus,Aus,\n")
+    lineages = [Lineage((name,), ("label",)) for name in ("Aus bus", "Aus cus", "Dus")]
+    records = tuple(
+        Record(f"{i}.jpg", tmp_path / f"{i}.jpg", one) for i, one in enumerate(lineages)
+    )
+    source = sources.Source("x", tmp_path, records, None, None)
+    kept = {}
+    for choice in ("keep", "drop"):
+        config = ConfigDict({"data": {"taxonomy": str(path), "partial": choice}})
+        found = taxonomies.of_source(source, config)
+        kept[choice] = [(one.example_id, one.lineage.path) for one in found.records]
+    assert kept["keep"] == [("0.jpg", "Aus/bus"), ("1.jpg", "Aus")]
+    assert kept["drop"] == [("0.jpg", "Aus/bus")]
+    assert "does not have 1 of 3 taxa: Dus" in caplog.text
+    path.write_text("name,genus,species\nAus bus,Aus,\n")
+    with pytest.raises(UserError, match="no image of .* a taxon at species"):
+        taxonomies.of_source(source, config)
 
 
 def test_a_fresh_network_of_the_birds_of_inat2021(real_data):

@@ -193,6 +193,34 @@ def test_a_genus_is_never_one_of_its_species(old, table):
     assert found[hawk].taxa == ("Accipitriformes", "Accipitridae", "", "")
 
 
+def test_common_names_are_those_of_the_table(tmp_path, old):
+    lines = TABLE.splitlines()
+    names = ["common_name", "Shikra", "A", "B", "Sparrowhawk", "", "Nightjar", "", ""]
+    text = "\n".join(f"{a},{b}" for a, b in zip(lines, names, strict=False))
+    table = read(tmp_path, text)
+    whole = Taxonomy(old).with_common_names(
+        {
+            OLD[0]: "little hawk",
+            OLD[1]: "goshawk",
+            OLD[3]: "swift",
+            OLD[0][:2]: "hawks",
+            OLD[3][:1]: "nightjars and swifts",
+        }
+    )
+    tree = translation.other_tree(translation.own_labels(whole, ("species",)), table)
+    new = tree.labels.taxonomy
+    found = {prefix[-1]: name for prefix, name in new.common_names.items()}
+    assert found == {
+        "Accipitridae": "hawks",
+        "badia": "Shikra",
+        "Astur gentilis s.l.": "goshawk",  # neither part is called so alone
+        "nisus": "Sparrowhawk",
+        "apus": "swift",
+        "europaeus": "Nightjar",
+        "Caprimulgiformes": "nightjars and swifts",
+    }
+
+
 def test_a_lineage_of_other_ranks_without_a_row_is_left_out(table):
     plain = Lineage(("Parus_major",), ("label",))
     found = translation.translate([plain], table)
