@@ -57,8 +57,9 @@ def of_source(source: Any, config: Any, ranks: Sequence[str] = ()) -> Any:
     if not kept:
         raise UserError(
             f"{table.path} gives no image of {source.root} a taxon at "
-            f"{table.ranks[-1]}, and data.partial is 'drop': use --config.data.partial=keep, or name the "
-            "ranks with --config.data.taxonomy_ranks."
+            f"{table.ranks[-1]}, and data.partial is 'drop': use "
+            "--config.data.partial=keep, or name the ranks with "
+            "--config.data.taxonomy_ranks."
         )
     if lost := len(source.records) - len(kept):
         logging.info("left out: %d images identified only to a coarser rank", lost)
