@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def rule_of(run: Run, options: Any) -> Rule | None:
         return FIXED
     path = path_for(run)
     if not path.is_file() and run.allowed_taxa is not None:
-        path = run.path / BELIEF
+        path = replace(run, allowed_taxa=None).results / BELIEF
         if path.is_file():
             logging.warning(
                 "the thresholds of %s are of all taxa: for the allowed ones their "
