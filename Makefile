@@ -84,7 +84,7 @@ install-parity: $(VENV)/.installed-parity
 
 $(VENV)/.installed-parity: $(VENV)/.installed-dev requirements-parity.txt
 	$(INSTALL) -r requirements-parity.txt
-	$(INSTALL) --no-deps grad-cam==1.5.7 efficientnet_lite_pytorch==0.1.0
+	$(INSTALL) --no-deps grad-cam==1.5.7 efficientnet_lite_pytorch==0.1.0 birdnames==0.1.3
 	@touch $@
 
 # Transformers of keras-hub, without TensorFlow Text: see the file.

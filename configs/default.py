@@ -28,6 +28,9 @@ def get_config() -> ConfigDict:
     data.ranks = ()  # rank columns of a table; (): inferred from names and values
     data.lineages = ""  # image_folder: CSV with the column folder and one for each rank
     # camtrap_dp, darwin_core, inaturalist, coco: scientific_name in place of folder
+    data.taxonomy = ""  # table of whole names in another taxonomy: avilist2025, a CSV
+    # with name and the ranks, or with taxon,parent,rank; "": lineages as the data have
+    data.taxonomy_ranks = ()  # of that table; (): all that it has
     data.common_names = "auto"  # auto: a column common_name or vernacularName, or what
     # an archive has | another column | a CSV of scientific_name and common_name | none
     data.language = "eng"  # of common names where there are several: eng or en, nld, ..

@@ -155,6 +155,7 @@ class Run:
 def load_run(
     path: str | os.PathLike,
     data_dir: str | None = None,
+    taxonomy: str | os.PathLike | None = None,
     *,
     allowed_taxa: Any = None,
     detections: str | os.PathLike | None = None,
@@ -164,17 +165,19 @@ def load_run(
     Args:
       path: the run folder, as "runs/synthetic_birds/species/seed0".
       data_dir: folder of the images; None for the folder used in the training.
+      taxonomy: table of names in another taxonomy, under which the network is asked
+        (docs/TAXONOMY.md), or "avilist2025"; None for that of the training.
       allowed_taxa: the only taxa that answers may be of, as for `Explainer`; None for
         all.
       detections: file with the boxes of animals, to ask about crops; None for what the
         run was trained on.
 
     Raises:
-      UserError: there is no run, its training did not finish, or it knows none of the
-        allowed taxa.
+      UserError: there is no run, its training did not finish, the table lacks taxa of
+        the network, or the network knows none of the allowed taxa.
     """
-    folder = run_folder.read_finished(path)
-    (folder,) = allow(allowed_taxa, [folder])
+    named = None if taxonomy is None else os.fspath(taxonomy)
+    (folder,) = allow(allowed_taxa, [run_folder.read_finished(path)], named)
     return Run(folder, data_dir, detections)
 
 

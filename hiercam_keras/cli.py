@@ -68,6 +68,12 @@ flags.DEFINE_string(
     "The only taxa that answers may be of, with all below them: names with commas "
     "between them, or a table.",
 )
+flags.DEFINE_string(
+    "taxonomy",
+    None,
+    "Taxonomy under which a finished network is asked: a table of whole names, or "
+    "avilist2025.",
+)
 flags.DEFINE_string("workdir", None, "Run folder; default runs/<data>/<rank>/seed<k>.")
 flags.DEFINE_list("runs", [], "Run folders that compare uses instead of --ranks.")
 flags.DEFINE_string("out", None, "Where results are written; has a default.")

@@ -152,6 +152,23 @@ def stream(
             yield _checked(line, cells)
 
 
+def read_header(path: str | os.PathLike) -> list[str]:
+    """Column names of a table of any length, as its first line has them.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
+            first = file.readline().rstrip("\r\n")
+    except OSError as error:
+        raise UserError(
+            f"cannot read the table {file_names.in_full(path)}: "
+            f"{error.strerror or error}."
+        ) from error
+    return [name.strip().strip('"') for name in first.split(delimiter_of(first))]
+
+
 def delimiter_of(header: str) -> str:
     """The delimiter that divides the line of a header into the most cells."""
     return max(DELIMITERS, key=header.count)

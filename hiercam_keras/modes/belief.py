@@ -111,7 +111,7 @@ def rule_of(run: Run, options: Any) -> Rule | None:
         return replace(FIXED, allowed_share=allowed_share)
     path = path_for(run)
     if not path.is_file() and run.allowed_taxa is not None:
-        path = run.path / BELIEF
+        path = replace(run, allowed_taxa=None).results / BELIEF
         if path.is_file():
             logging.warning(
                 "the thresholds of %s are of all taxa: for the allowed ones their "

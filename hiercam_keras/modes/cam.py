@@ -22,6 +22,7 @@ from hiercam_keras.modes import (
     predict,
     sanity,
     search,
+    taxonomies,
     whole_pictures,
 )
 from hiercam_keras.modes.find_runs import find_runs
@@ -46,6 +47,7 @@ def run(settings: Settings) -> str:
     config = config_of(settings, this)
     if settings.image:
         records = detected.load_photos(settings, config)
+        records = taxonomies.photos(records, this, config)
         data = RunData(this, config, this.taxonomy(), None, None)
     else:
         data = open_run(settings, this)

@@ -130,6 +130,7 @@ def _find(settings: Settings) -> list[tuple[Run, str]]:
         runs = allow(
             settings.allowed_taxa,
             [run_folder.read_finished(one) for one in settings.runs],
+            settings.taxonomy,
         )
         pairs = [(run, rank) for run in runs for rank in run.ranks]
         if len(pairs) < 2:
@@ -214,6 +215,7 @@ def _default_out(runs: Sequence[tuple[Run, str]], first: RunData) -> Path:
     ranks = tuple(dict.fromkeys(rank for _, rank in runs))
     folder = run_folder.data_folder(first.config.runs_dir, first.run.data_name)
     name = f"compare-{file_names.joined_name(ranks, '-')}"
-    if first.run.allowed_taxa is not None:
-        name = file_names.file_name(f"{name}-{first.run.results.name}")
+    # Below the run folder for allowed taxa, or under another taxonomy.
+    for part in first.run.results.relative_to(first.run.path).parts:
+        name = file_names.file_name(f"{name}-{part}")
     return folder / name

@@ -18,6 +18,7 @@ from hiercam_keras.modes import (
     compare_lifts,
     compare_steps,
     compare_tables,
+    taxonomies,
     whole_pictures,
 )
 from hiercam_keras.modes.comparison.columns import Column
@@ -404,6 +405,7 @@ def _facts(columns: list[Column], settings: Settings) -> dict[str, str]:
         "method": f"{config.cam.method} of the predicted taxon at "
         f"{config.cam.layer or 'the last activation'}",
         "seed": str(settings.config.seed),
+        **taxonomies.fact(columns[0].data.taxonomy),
         "versions": ", ".join(f"{n} {versions[n]}" for n in packages if n in versions),
         "command": "python " + " ".join(map(shlex.quote, sys.argv)),
     }

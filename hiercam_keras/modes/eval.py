@@ -16,6 +16,7 @@ from hiercam_keras.modes import (
     eval_calibration,
     eval_hierarchy,
     predict,
+    taxonomies,
 )
 from hiercam_keras.modes.find_runs import find_runs
 from hiercam_keras.modes.load import RunData, open_run
@@ -76,10 +77,13 @@ def run(settings: Settings) -> str:
         [row[0] for row in rows],
         f"{settings.split} image" if "split" in asked else "image",
     )
+    if this.other_tree is not None:
+        taxonomies.save_changes(folder, this.other_tree.translation)
     if data.may_lack_taxa:
         write_unknown(folder / "unknown.csv", lost)
     lines = [
-        f"{this.path}, {asked.removeprefix('the ')}, 95 % intervals",
+        f"{this.path}, {asked.removeprefix('the ')}, 95 % intervals"
+        f"{taxonomies.remark(network.taxonomy)}",
         tables.format_table(HEADER, [_shown(row) for row in rows]),
         *partial.sentences(one.lineage for one in data.records(settings.split)),
         *filter(None, [told, one_answer(found, data.taxonomy, this.imported)]),

@@ -65,7 +65,9 @@ def write(
     of_known = {rank: answers[known] for rank, answers in predictions.items()}
     right = hierarchy.full_path_correct(of_known, leaves, finest, taxonomy)
     union = hierarchy.hierarchical_precision_recall(leaves, finest, of_known, taxonomy)
+    source = taxonomy.source
     about = {
+        **({} if source is None else {"taxonomy": source.to_json()}),
         "ranks": [tables.json_row(dict(zip(HEADER, row, strict=True))) for row in rows],
         "path_consistency": float(consistent.mean()),
         "full_path_accuracy": float(right.mean()) if len(right) else None,

@@ -9,6 +9,7 @@ from absl import logging
 from hiercam_keras import wording
 from hiercam_keras.data import sources
 from hiercam_keras.errors import UserError
+from hiercam_keras.modes import taxonomies
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
@@ -32,16 +33,20 @@ def find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run
     Raises:
       UserError: there is no such run, or that of --workdir knows none so fine a rank.
     """
-    return allow(settings.allowed_taxa, _find_runs(settings, wanted))
+    runs = _find_runs(settings, wanted)
+    return allow(settings.allowed_taxa, runs, settings.taxonomy)
 
 
-def allow(asked: Any, runs: Sequence[Run]) -> list[Run]:
-    """The runs, with answers of some taxa alone.
+def allow(asked: Any, runs: Sequence[Run], taxonomy: str | None = None) -> list[Run]:
+    """The runs, with answers of some taxa alone, or under another taxonomy.
 
     Args:
       asked: the allowed taxa, see `taxonomy.allowed.read`; None for all.
       runs: to ask.
+      taxonomy: table of names under which they are asked; None for their own.
     """
+    under = {run.path: taxonomies.asked_under(run, taxonomy) for run in runs}
+    runs = [under[run.path] for run in runs]
     if asked is None:
         return list(runs)
     allowed_taxa = allowed.read(asked)

@@ -15,7 +15,7 @@ from hiercam_keras import runtime, tables, wording, workdir
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.question import PREDICTED, TRUE
 from hiercam_keras.metrics.resampling import MIN_GROUPS
-from hiercam_keras.modes import guide_evidence, guide_view, part_naming
+from hiercam_keras.modes import guide_evidence, guide_view, part_naming, taxonomies
 from hiercam_keras.modes.compare_steps import choices
 from hiercam_keras.modes.find_runs import find_runs
 from hiercam_keras.modes.guide_pages import Pages
@@ -320,5 +320,6 @@ def _facts(data: RunData, settings: Settings) -> dict[str, str]:
         "maps": f"{data.config.cam.method} of the steps into each true taxon, at "
         f"{data.config.cam.layer or 'the last activation'}",
         **unknown,
+        **taxonomies.fact(data.taxonomy),
         "versions": ", ".join(f"{n} {versions[n]}" for n in packages if n in versions),
     }

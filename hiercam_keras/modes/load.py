@@ -16,7 +16,7 @@ from hiercam_keras.data import geometry, loader, sources, splits
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import detected, imported, unseen
+from hiercam_keras.modes import detected, imported, taxonomies, unseen
 from hiercam_keras.modes.data_names import with_names
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.progress import progress
@@ -29,9 +29,15 @@ from hiercam_keras.taxonomy.partial import LabelSpace
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 
-def load_source(config: Any, data_dir: str | None, unlabelled: bool = False) -> Any:
+def load_source(
+    config: Any,
+    data_dir: str | None,
+    unlabelled: bool = False,
+    ranks: Sequence[str] = (),
+) -> Any:
     """The images of a config, readable ones only; makes embedded data if missing.
 
+    With `config.data.taxonomy` they have lineages of that table, at `ranks` if given.
     With `unlabelled` those without a lineage, too, of packages, archives and exports.
     With `config.detections` the images are crops of animals, see `data.crops`.
     """
@@ -40,6 +46,7 @@ def load_source(config: Any, data_dir: str | None, unlabelled: bool = False) -> 
         source = sources.load(
             config.data, data_dir or None, name=config.name, unlabelled=unlabelled
         )
+        source = taxonomies.of_source(source, config, ranks)
         return detected.of_source(source, config, found)
 
 
@@ -50,7 +57,7 @@ def taxonomy_of(source: Any, config: Any) -> Taxonomy:
       UserError: a name is in two places of the tree that can only be an error; see
         `taxonomy.homonyms`.
     """
-    taxonomy = Taxonomy(record.lineage for record in source.records)
+    taxonomy = Taxonomy((one.lineage for one in source.records), source.taxonomy)
     taxonomy = taxonomy.with_common_names(source.common_names)
     choice = config.data.get("homonyms", "error")
     report = homonyms.check(taxonomy, choice, str(source.root))
@@ -98,7 +105,8 @@ class RunData:
         the images, else a Truth, with -1 where the network does not know a taxon."""
         if self.run.imported:
             return Truth(self.taxonomy)
-        some = self.run.drops_untrained or self.run.allowed_taxa is not None
+        asked = self.run.allowed_taxa is not None or self.run.other_tree is not None
+        some = self.run.drops_untrained or asked
         # Those of a coarser taxon may be of one that the network's tree lacks.
         some |= any(one.lineage and one.lineage.is_partial for one in self._records)
         return Trained(self.taxonomy) if some else self.taxonomy
@@ -314,11 +322,11 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
         return RunData(run, config, run.taxonomy(), like.source, like.split)
     if run.imported:
         imported.check_images(settings, run)
-        source = load_source(config, settings.data_dir)
+        source = taxonomies.of_run(load_source(config, settings.data_dir), run)
         split = imported.split_of(settings, config, source.records)
         run = with_names(run, source)
         return RunData(run, config, run.taxonomy(), source, split)
-    source = _load_images(settings.data_dir, run, config)
+    source = taxonomies.of_run(_load_images(settings.data_dir, run, config), run)
     detected.warn_of_changes(source, config, run.record)
     split = detected.split_of(splits.load(run.path / "split"), source.records)
     new = split.unknown(source.records)
@@ -340,10 +348,11 @@ def _load_images(data_dir: str | None, run: Run, config: Any) -> Any:
       UserError: they cannot be read; if their folder is gone, the message says so, as
         it is not of this command line.
     """
+    ranks = run.trained_taxonomy().ranks
     if data_dir:
-        return load_source(config, data_dir)
+        return load_source(config, data_dir, ranks=ranks)
     try:
-        return load_source(config, run.data_dir)
+        return load_source(config, run.data_dir, ranks=ranks)
     except UserError as error:
         place = run.data_dir or config.data.get("root", "")
         if not place or "://" in place or Path(place).expanduser().exists():

@@ -210,6 +210,7 @@ def _writer(
             **detected.identity(records),
         },
         **_allowed(data),
+        **_other_tree(data),
     )
     # A question that cannot be asked shows here, before there is a folder for it.
     expanded = targets.expand(asked, explain.space)
@@ -228,6 +229,7 @@ def _writer(
             "run": str(data.run.path),
             "split": split,
             "question": question.rsplit(":", 1)[0],
+            **_about(data),
             **detected.about(data.config, records),
         },
         part=multihost.part(),
@@ -239,6 +241,19 @@ def _allowed(data: RunData) -> dict[str, Any]:
     if data.run.allowed_taxa is None:
         return {}
     return {"allowed": ["/".join(one.taxa) for one in data.taxonomy.lineages]}
+
+
+def _other_tree(data: RunData) -> dict[str, Any]:
+    """The taxonomy under which the network is asked; other stores keep their key."""
+    if data.run.other_tree is None:
+        return {}
+    return {"taxonomy": data.run.other_tree.identity()}
+
+
+def _about(data: RunData) -> dict[str, Any]:
+    """The published taxonomy of the answers, where it is known."""
+    about = data.taxonomy.source
+    return {} if about is None else {"taxonomy": about.to_json()}
 
 
 def _alone(folder: Path) -> contextlib.AbstractContextManager:

@@ -22,6 +22,7 @@ from hiercam_keras.modes import (
     detected,
     imported,
     megadetector_answers,
+    taxonomies,
 )
 from hiercam_keras.modes.find_runs import find_runs
 from hiercam_keras.modes.load import config_of, load_source, open_run, with_fields
@@ -87,6 +88,7 @@ def run(settings: Settings) -> str:
     if names:
         header = (*header, COMMON)
         rows = [[*row, names.get((row[1], row[4]), "")] for row in rows]
+    header, rows = taxonomies.with_source(header, rows, network.taxonomy)
     header, rows = detected.with_boxes(header, rows, records)
     tables.write_csv(path, *_with_groups(header, rows, records))
     rule = belief.rule_of(this, config.believe)
@@ -108,6 +110,8 @@ def run(settings: Settings) -> str:
     ]
     text = tables.format_table(("rank", "taxon", "probability"), brief)
     text += masked_sentence(found)
+    if network.taxonomy.source is not None:
+        text += f"\ntaxonomy: {network.taxonomy.source}"
     if given is not None:
         said = belief.in_words(given, 0, network.taxonomy)
         text += f"\nbelieved: {said} ({rule.source})"

@@ -28,6 +28,9 @@ def run(settings: Settings) -> str:
         f"{images} ({size}) in {source.root}, {boxes} with a box, {masks} with a mask",
         f"taxa: {counts or 'a single one at every rank'}",
     ]
+    if source.translation is not None:
+        said = (source.translation.sentence(), source.translation.warning())
+        lines += filter(None, said)
     lines += partial.sentences(record.lineage for record in source.records)
     if source.cropped:
         lines.insert(1, source.cropped)

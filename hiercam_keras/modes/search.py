@@ -189,6 +189,7 @@ def _flags(settings: Settings) -> tuple[str, ...]:
     given = {"data_dir": settings.data_dir, "target_rank": settings.target_rank}
     given["target"] = "" if settings.target == PREDICTED else settings.target
     given["allowed_taxa"] = settings.allowed_taxa
+    given["taxonomy"] = settings.taxonomy
     given["detections"] = settings.overrides.get(DETECTIONS)
     fields = {
         f"config.{name}": value

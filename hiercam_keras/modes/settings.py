@@ -16,6 +16,7 @@ from hiercam_keras.modes import usage
 from hiercam_keras.runs import recorded_config
 
 DETECTIONS = "detections.file"
+TAXONOMY = "data.taxonomy"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Settings:
     model: str | None = None
     labels: str | None = None
     allowed_taxa: str | None = None
+    taxonomy: str | None = None
     workdir: str | None = None
     runs: tuple[str, ...] = ()
     out: str | None = None
@@ -108,6 +110,9 @@ class Settings:
         if overrides.get(DETECTIONS):  # a run is used from other folders, too
             path = os.path.expanduser(overrides[DETECTIONS])
             overrides[DETECTIONS] = os.path.abspath(path)
+        table = os.path.expanduser(overrides.get(TAXONOMY, ""))
+        if os.path.isfile(table):  # else the name of one that comes with the program
+            overrides[TAXONOMY] = os.path.abspath(table)
         usage.check_fields(flags.mode, overrides)
         config = flags.config.copy_and_resolve_references()
         config.update_from_flattened_dict(overrides)
@@ -150,6 +155,8 @@ class Settings:
         # Runs of earlier versions lack the field.
         config.data.noun = config.data.get("noun", "object")
         config.data.groups = config.data.get("groups", "")
+        config.data.taxonomy = config.data.get("taxonomy", "")
+        config.data.taxonomy_ranks = config.data.get("taxonomy_ranks", ())
         config.data.partial = config.data.get("partial", "drop")
         trained = config.copy_and_resolve_references()
         for name in recorded_config.EXPERIMENTS:  # which no run records
@@ -226,6 +233,7 @@ _FLAGS = (
     "model",
     "labels",
     "allowed_taxa",
+    "taxonomy",
     "workdir",
     "runs",
     "out",

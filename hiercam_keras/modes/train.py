@@ -14,7 +14,14 @@ from hiercam_keras.data import sources, splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files, heads, user_code, xla_layers
-from hiercam_keras.modes import coarser, copies, group_report, train_plan, untrained
+from hiercam_keras.modes import (
+    coarser,
+    copies,
+    group_report,
+    taxonomies,
+    train_plan,
+    untrained,
+)
 from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
@@ -137,6 +144,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     if multihost.is_primary():
         group_report.save(spread, folder / "split")
         run_folder.keep_left_out(folder, source.report.left_out)
+        taxonomies.save_changes(folder, source.translation)
     train_plan.say_data(config, seen, taxonomy, num_labels, folder)
     multihost.barrier("begun")
     resume = settings.resume

@@ -51,10 +51,11 @@ def taxonomy_of(
         )
     train, _ = split.select(records, "train")
     finest = max(ranks, key=lambda rank: rank_depth(rank, everything.ranks))
-    names = everything.common_names
-    trained = partial.tree_of((record.lineage for record in train), finest)
+    names, source = everything.common_names, everything.source
+    trained = partial.tree_of((record.lineage for record in train), finest, source)
     trained = trained.with_common_names(names)
-    everything = partial.tree_of(everything.lineages, finest).with_common_names(names)
+    everything = partial.tree_of(everything.lineages, finest, source)
+    everything = everything.with_common_names(names)
     taxonomy = trained if choice == "drop" else everything
     truth = Trained(taxonomy)
     _name_untrained(everything, trained, ranks, choice)

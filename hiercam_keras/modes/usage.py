@@ -13,7 +13,7 @@ from hiercam_keras.runs.recorded_config import EXPERIMENTS as _SECTIONS
 _FIND_RUN = frozenset({"data_dir", "workdir"})  # of modes that take a finished run
 # What is asked of it, and how.
 _ASK = frozenset({"target", "target_rank", "method"})
-_ALLOW = frozenset({"rank", "allowed_taxa"})
+_ALLOW = frozenset({"rank", "allowed_taxa", "taxonomy"})
 # Fields that choose the run, and those that say how its images are read.
 _RUN = (
     "name",
@@ -169,7 +169,7 @@ USAGE = {
     ),
     "localize": _of_run(_ASK | _ALLOW, (*_MAPS, "localize")),
     "compare": _of_run(
-        {"detections", "ranks", "runs", "method", "allowed_taxa"},
+        {"detections", "ranks", "runs", "method", "allowed_taxa", "taxonomy"},
         (*_MAPS, "compare", "faithfulness", "coherence", "report", *_BELIEF),
     ),
     "guide": _of_run(

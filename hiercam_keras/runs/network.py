@@ -190,8 +190,15 @@ def load(run: Run, config: Any) -> Network:
 
 def of_model(model: Any, run: Run, config: Any, layer: str) -> Network:
     """The network of a run with another model in its place, of the same heads."""
-    taxonomy = run.whole_taxonomy()
-    network = Network(model, taxonomy, run.ranks, layer, config.cam.batch_size)
+    tree, taxonomy = run.other_tree, run.whole_taxonomy()
+    network = Network(
+        model,
+        taxonomy,
+        run.ranks,
+        layer,
+        config.cam.batch_size,
+        labels=None if tree is None else replace(tree.labels, taxonomy=taxonomy),
+    )
     return _restricted(network, run)
 
 
@@ -265,6 +272,8 @@ def _load_imported(run: Run, config: Any) -> Network:
         )
     path = labels_path(run.path)
     labels = Labels.from_json(workdir.read_json(path), str(path))
+    if run.other_tree is not None:
+        labels = run.other_tree.labels
     labels = replace(labels, taxonomy=run.named(labels.taxonomy))
     model = imported.read(run.model_path, about["modules"])
     # The last activation is found again: names of layers in a class of the user's may

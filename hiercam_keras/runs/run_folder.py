@@ -25,6 +25,7 @@ from ml_collections import FrozenConfigDict
 from hiercam_keras import file_names, workdir
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.allowed import AllowedTaxa
+from hiercam_keras.taxonomy.translation import OtherTree
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 SCHEMA_VERSION = 1
@@ -36,8 +37,9 @@ _FOLDERS = ("checkpoints", "split", "tensorboard", "maps", "eval", "cam", "predi
 _FOLDERS += ("localize", "guide", "looks", "search")
 _FILES = ("model.keras", "log.csv", "curves.png", "taxonomy.json", "labels.json")
 BELIEF = "belief.json"  # of --mode=calibrate
-_FILES += (LEFT_OUT, BELIEF)
+_FILES += (LEFT_OUT, BELIEF, "taxonomy_changes.csv")
 _ALLOWED = "allowed-"  # begins the name of a folder of results for some taxa
+_OTHER_TREE = "taxonomy-"  # likewise, under another taxonomy
 ALL = "all"  # in place of ranks: a run with heads at as many as there are
 
 
@@ -50,6 +52,8 @@ class Run:
       ranks: of its heads.
       record: content of config.json.
       allowed_taxa: the only taxa that answers may be of; None for all.
+      other_tree: the labels in another taxonomy, under which the network is asked; None
+        for that of the training.
       common_names: of the images' data, by lineage prefix, in place of those that the
         training had for these taxa.
     """
@@ -58,6 +62,7 @@ class Run:
     ranks: tuple[str, ...]
     record: dict[str, Any]
     allowed_taxa: AllowedTaxa | None = None
+    other_tree: OtherTree | None = None
     common_names: Mapping[tuple[str, ...], str] = dataclasses.field(
         default_factory=dict
     )
@@ -106,11 +111,14 @@ class Run:
 
     @property
     def results(self) -> Path:
-        """The folder of results: `path`, or one below it for allowed taxa."""
-        if self.allowed_taxa is None:
-            return self.path
-        name = file_names.file_name(f"{_ALLOWED}{self.allowed_taxa.name}")
-        return self.path / name
+        """The folder of results: `path`, or one below it for another taxonomy, for
+        allowed taxa."""
+        path = self.path
+        if self.other_tree is not None:
+            path /= file_names.file_name(f"{_OTHER_TREE}{self.other_tree.table.name}")
+        if self.allowed_taxa is not None:
+            path /= file_names.file_name(f"{_ALLOWED}{self.allowed_taxa.name}")
+        return path
 
     def taxonomy(self) -> Taxonomy:
         """The taxonomy of the answers: that of the training, or its allowed part."""
@@ -120,9 +128,14 @@ class Run:
         return self.allowed_taxa.of(whole, quiet=True).taxonomy
 
     def whole_taxonomy(self) -> Taxonomy:
-        """The taxonomy of the network's labels."""
-        found = Taxonomy.from_json(workdir.read_json(self.path / "taxonomy.json"))
-        return self.named(found)
+        """The taxonomy of the network's labels, as it is asked."""
+        if self.other_tree is not None:
+            return self.named(self.other_tree.labels.taxonomy)
+        return self.named(self.trained_taxonomy())
+
+    def trained_taxonomy(self) -> Taxonomy:
+        """The taxonomy of the network's labels, as it was trained."""
+        return Taxonomy.from_json(workdir.read_json(self.path / "taxonomy.json"))
 
     def named(self, taxonomy: Taxonomy) -> Taxonomy:
         """A taxonomy with the common names of the images' data."""
@@ -155,7 +168,7 @@ def extend(run: Run, epochs: int) -> Run:
     }
     workdir.write_json(run.path / "config.json", record)
     # Thresholds of the former weights would promise what the new ones may not keep.
-    for path in (run.path, *run.path.glob(f"{_ALLOWED}*")):
+    for path in (run.path, *_special(run.path)):
         (path / BELIEF).unlink(missing_ok=True)
     return replace(run, record=record)
 
@@ -164,10 +177,16 @@ def clear(path: Path) -> None:
     """Removes the files of a run; other files in its folder are kept."""
     for name in _FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
-    for folder in path.glob(f"{_ALLOWED}*"):
+    for folder in _special(path):
         shutil.rmtree(folder, ignore_errors=True)
     for name in (*_FILES, "config.json"):
         (path / name).unlink(missing_ok=True)
+
+
+def _special(path: Path) -> list[Path]:
+    """Folders of results for some taxa, or under another taxonomy."""
+    found = [*path.glob(f"{_OTHER_TREE}*"), *path.glob(f"{_OTHER_TREE}*/{_ALLOWED}*")]
+    return [one for one in (*path.glob(f"{_ALLOWED}*"), *found) if one.is_dir()]
 
 
 def keep_left_out(folder: Path, table: Path | None) -> None:

@@ -100,11 +100,13 @@ class Restriction:
 
     def __init__(self, whole: Taxonomy, kept: np.ndarray):
         self.whole = whole
-        self.taxonomy = Taxonomy(
+        allowed = [
             lineage
             for lineage, is_kept in zip(whole.lineages, kept, strict=True)
             if is_kept
-        ).with_common_names(whole.common_names)
+        ]
+        found = Taxonomy(allowed, whole.source)
+        self.taxonomy = found.with_common_names(whole.common_names)
 
     def labels(self, rank: str) -> np.ndarray:
         """The new label of each label of the whole at `rank`: int32, -1 outside."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy.lineage import MISSING, Lineage
+from hiercam_keras.taxonomy.source import TaxonomySource
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 
@@ -23,8 +24,10 @@ class Truth(Protocol):
         """Labels at `rank`: int32 (N,), -1 for none."""
 
 
-def tree_of(lineages: Iterable[Lineage | None], rank: str) -> Taxonomy:
-    """The tree of the lineages that have a taxon at `rank`.
+def tree_of(
+    lineages: Iterable[Lineage | None], rank: str, source: TaxonomySource | None = None
+) -> Taxonomy:
+    """The tree of the lineages that have a taxon at `rank`, with its source.
 
     Raises:
       UserError: there are none.
@@ -35,7 +38,7 @@ def tree_of(lineages: Iterable[Lineage | None], rank: str) -> Taxonomy:
             f"no image is identified to the rank {rank!r}: name a coarser one with "
             "--rank."
         )
-    return Taxonomy(reaching)
+    return Taxonomy(reaching, source)
 
 
 def counts(lineages: Iterable[Lineage | None]) -> dict[str, int]:

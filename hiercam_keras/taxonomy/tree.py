@@ -13,6 +13,7 @@ from hiercam_keras.taxonomy.common_names import titled
 from hiercam_keras.taxonomy.lineage import MISSING, Lineage, full_name, spelled
 from hiercam_keras.taxonomy.naming import find_taxon, unique_names
 from hiercam_keras.taxonomy.ranks import check_rank, rank_depth
+from hiercam_keras.taxonomy.source import TaxonomySource
 
 SCHEMA_VERSION = 1
 
@@ -30,6 +31,8 @@ class Taxonomy:
 
     Args:
       lineages: at least one, all with the same ranks.
+      source: the published taxonomy that the lineages are of; None if unknown. Not part
+        of equality.
 
     Attributes:
       common_names: common name by lineage prefix, of taxa that have one. They are shown
@@ -41,7 +44,10 @@ class Taxonomy:
 
     common_names: Mapping[tuple[str, ...], str] = types.MappingProxyType({})
 
-    def __init__(self, lineages: Iterable[Lineage]):
+    def __init__(
+        self, lineages: Iterable[Lineage], source: TaxonomySource | None = None
+    ):
+        self.source = source
         by_taxa: dict[tuple[str, ...], Lineage] = {}
         ranks: tuple[str, ...] | None = None
         for lineage in lineages:
@@ -356,8 +362,10 @@ class Taxonomy:
 
     def to_json(self) -> dict[str, Any]:
         """The taxonomy as JSON values, with `schema_version`."""
+        about = {} if self.source is None else {"source": self.source.to_json()}
         found: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
+            **about,
             "ranks": list(self.ranks),
             "lineages": [
                 {"taxa": list(one.taxa), "class_id": one.class_id}
@@ -386,10 +394,13 @@ class Taxonomy:
             )
         try:
             ranks = tuple(data["ranks"])
-            found = cls(
+            about = data.get("source")
+            source = None if about is None else TaxonomySource.from_json(about)
+            lineages = [
                 Lineage(tuple(one["taxa"]), ranks, one.get("class_id"))
                 for one in data["lineages"]
-            )
+            ]
+            found = cls(lineages, source)
             names = data.get("common_names", ())
             if names:
                 found = found.with_common_names(

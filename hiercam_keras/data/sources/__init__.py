@@ -27,6 +27,8 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.exchange import camtrap_dp, darwin_core
 from hiercam_keras.taxonomy import partial
 from hiercam_keras.taxonomy.ranks import check_rank
+from hiercam_keras.taxonomy.source import TaxonomySource
+from hiercam_keras.taxonomy.translation import Translation
 
 # data.source -> its module in this folder.
 MODULES = {
@@ -71,6 +73,8 @@ class Source:
       cropped: on crops of detected animals, for a person; "" for whole images.
       detections: digest of the file of detections, see `DetectionFile.digest`; "" for
         whole images.
+      translation: of the lineages into another taxonomy; None if they are as the data
+        set has them.
       common_names: of taxa by lineage prefix, see `common_names`.
     """
 
@@ -85,6 +89,12 @@ class Source:
     common_names: Mapping[tuple[str, ...], str] = dataclasses.field(
         default_factory=dict
     )
+    translation: Translation | None = None
+
+    @property
+    def taxonomy(self) -> TaxonomySource | None:
+        """The published taxonomy of the lineages; None if it is not known."""
+        return None if self.translation is None else self.translation.table.about
 
     def credits(self) -> dict[str, str]:
         """Author and licence by example_id, also of an attribution.csv."""
