@@ -2,12 +2,13 @@
 
 import base64
 import contextlib
+import fcntl
 import functools
 import http.server
 import json
 import os
 import shutil
-import subprocess
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -46,13 +47,7 @@ class Chrome:
         take, self._send = os.pipe()
         self._take, give = os.pipe()
         command = [executable(), *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
-        script = f'exec "$@" 3<&{take} 4>&{give}'
-        self._process = subprocess.Popen(
-            ["/bin/sh", "-c", script, "sh", *command],
-            pass_fds=(take, give),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        self._process = _started(command, take, give)
         os.close(take)
         os.close(give)
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -64,11 +59,7 @@ class Chrome:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError, RuntimeError):
             self.call("Browser.close")
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        _ended(self._process)
         os.close(self._send)
 
     def call(self, method: str, session: str | None = None, **params: Any) -> Any:
@@ -156,6 +147,31 @@ class Chrome:
     def errors(self) -> list[str]:
         """Errors of the console since then, also those of the security policy."""
         return list(self._errors)
+
+
+def _started(command: list[str], take: int, give: int) -> int:
+    """Starts a program that reads commands at descriptor 3 and answers at 4."""
+    # Out of the way of 3 and 4, which are replaced.
+    high = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 10) for one in (take, give)]
+    actions = [(os.POSIX_SPAWN_DUP2, one, to) for to, one in enumerate(high, 3)]
+    for stream in (1, 2):
+        actions.append((os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_WRONLY, 0))
+    try:
+        return os.posix_spawn(command[0], command, os.environ, file_actions=actions)
+    finally:
+        for one in high:
+            os.close(one)
+
+
+def _ended(process: int, timeout_s: float = 10.0) -> None:
+    """Waits for a process, and kills it after a while."""
+    end = time.monotonic() + timeout_s
+    while os.waitpid(process, os.WNOHANG)[0] == 0:
+        if time.monotonic() > end:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+            return
+        time.sleep(0.02)
 
 
 class Page:

@@ -25,7 +25,7 @@ from hiercam_keras import load_run, wording  # noqa: E402
 from hiercam_keras.cam import targets  # noqa: E402
 
 PLACES = ("disk", "served", "isolated")
-READY = "document.documentElement.dataset.ready === 'yes'"
+READY = "document.documentElement?.dataset.ready"
 SETTLED = "hiercam.photos.every(({state}) => state === 'done' || state === 'failed')"
 # Arrays as base64, which are ten times shorter than their JSON.
 OUTPUTS = """
@@ -70,7 +70,8 @@ def ask_page(browser: Any, address: str, files: list[Path]) -> dict[str, Any]:
     """What the page answers, one photograph after the other, with times in seconds."""
     started = time.perf_counter()
     tab = browser.open(address)
-    tab.wait(READY)
+    if tab.wait(READY) != "yes":
+        raise RuntimeError(tab.text("#problem"))
     ready = time.perf_counter() - started
     answers, times = [], []
     for number, path in enumerate(files):

@@ -85,7 +85,6 @@ def _model():
         "masks": masks,
         "parents": parents,
         "one": np.array([1], np.int64),
-        "first": np.array([1], np.int64),
         "flat": np.array([0, 3, cells], np.int64),
         "features": np.array([0, 3], np.int64),
         "area": np.float32(cells),

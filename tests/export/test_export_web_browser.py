@@ -22,7 +22,7 @@ from hiercam_keras.export.web import page, runtime
 pytestmark = pytest.mark.slow
 HOSTILE = '</script><script>window.hacked=1</script><img src=x onerror="hacked=1">'
 PLACES = ("disk", "served", "isolated")
-READY = "document.documentElement.dataset.ready === 'yes'"
+READY = "document.documentElement?.dataset.ready"
 DONE = (
     "hiercam.photos.length && hiercam.photos.every((p) => /done|failed/.test(p.state))"
 )
@@ -65,7 +65,7 @@ def opened(browser, site):
             address = server.__enter__()
             servers.append(server)
         tab = browser.open(address, **screen)
-        tab.wait(READY)
+        assert tab.wait(READY) == "yes", tab.text("#problem")
         tab.address = address
         return tab
 

@@ -58,7 +58,7 @@ async function download(asset, progress) {
 class Engine {
   constructor(source) {
     const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-    this.worker = new Worker(address, { type: "module" });
+    this.worker = new Worker(address);
     this.waiting = new Map();
     this.count = 0;
     this.worker.onmessage = ({ data }) => this.settle(data);

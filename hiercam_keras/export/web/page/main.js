@@ -29,7 +29,6 @@ async function start() {
   get("progress-text").textContent = "Starting the network …";
   get("progress").removeAttribute("value");
   engine = new Engine(loaded.worker);
-  const runtime = URL.createObjectURL(new Blob([loaded.runtime], { type: "text/javascript" }));
   const facts = {
     image: about.image,
     batch: typeof about.batch === "number" ? about.batch : 1,
@@ -37,8 +36,8 @@ async function start() {
     leaves: Math.max(...about.taxa[taxonomy.ranks[0]].map((taxon) => taxon.first_leaf + taxon.leaves)),
     nothing: [0, 1],
   };
-  const { wasm, model } = loaded;
-  await engine.call("start", { runtime, wasm, model, facts }, [wasm, model]);
+  const { runtime, wasm, model } = loaded;
+  await engine.call("start", { runtime, wasm, model, facts }, [runtime, wasm, model]);
   get("loading").hidden = true;
   document.documentElement.dataset.ready = "yes";
   say("The network is ready.");

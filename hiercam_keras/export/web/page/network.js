@@ -1,13 +1,15 @@
 // The network in ONNX Runtime Web: pixels to logits, probabilities, path and maps.
 
-// Starts the runtime and the network. `runtime` is the address of its module, `wasm` and
-// `model` are bytes, and `batch` is the number of photos of the file's input.
+// Starts the runtime and the network. `runtime` (a module), `wasm` and `model` are bytes,
+// and `batch` is the number of photos of the file's input. The module's address is made
+// here: a page that is opened from disk cannot give one to its worker.
 async function startNetwork({ runtime, wasm, model, batch }) {
-  const ort = await import(runtime);
+  const ort = await import(URL.createObjectURL(new Blob([runtime], { type: "text/javascript" })));
   ort.env.logLevel = "error"; // a warning about a single thread helps nobody here
   ort.env.wasm.wasmBinary = wasm;
   const session = await ort.InferenceSession.create(new Uint8Array(model), {
     executionProviders: ["wasm"],
+    logSeverityLevel: 3, // errors
   });
   return new Network(ort, session, batch);
 }
