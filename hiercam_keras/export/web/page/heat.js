@@ -85,7 +85,7 @@ function hatch() {
 
 // Where the heat is, in words, for who does not see it.
 function inWords(heat) {
-  if (!heat) return "the map is constant: no place counts more than another";
+  if (!heat) return "nowhere positive, or constant: no place raises the score more than another";
   const side = Math.sqrt(heat.length);
   const peak = heat.indexOf(1) < 0 ? heat.indexOf(Math.max(...heat)) : heat.indexOf(1);
   const third = (at) => Math.min(2, Math.floor((3 * at) / side));

@@ -157,8 +157,8 @@ function showMap() {
   const question = kind === "step" ? get("kind-step-text").textContent : "";
   view.title = `Map of the ${line.rank} ${line.taxon.name} ${question}`.trim();
   get("map-title").textContent = view.title;
-  showHeat(view.layer, `${current.name}. ${view.title}: ${inWords(view.layer.heat)}.`);
-  get("map-words").textContent = `The map is ${inWords(view.layer.heat).replace("the map is ", "")}.`;
+  showHeat(view.layer, `${current.name}. ${view.title}, ${inWords(view.layer.heat)}.`);
+  get("map-words").textContent = `The map is ${inWords(view.layer.heat)}.`;
   showScale(map, view.layer.heat);
   if (about.input?.taxa) askSiblings(current, line);
 }

@@ -14,7 +14,7 @@ function showPhotos(photos, current, choose) {
       type: "button", class: "photo", onclick: () => choose(photo),
       "aria-current": photo === current ? "true" : "false",
     }, picture, element("span", { class: "what" },
-      element("span", { class: "file" }, photo.name), element("span", { class: "about" }, about)));
+      element("span", { class: "file" }, photo.name), element("span", { class: "said" }, about)));
     return element("li", {}, button);
   });
   const focused = [...get("strip").querySelectorAll("button")].indexOf(document.activeElement);

@@ -77,6 +77,9 @@ async function answer({ id, task, ...message }) {
 
 function readable(error) {
   if (error instanceof BadPhoto) return error.message;
+  if (error?.name === "NotReadableError" || error?.name === "NotFoundError") {
+    return "The file cannot be read: it was moved, changed or locked meanwhile. Choose it again.";
+  }
   const text = String(error?.message || error);
   if (error instanceof RangeError || /memory|allocation/i.test(text)) {
     return "The memory that this page may use is not enough. Close other tabs, or choose a smaller photo.";
