@@ -20,8 +20,8 @@ from hiercam_keras.data import crops, geometry, loader
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.exchange import detections
-from hiercam_keras.export import graph as graphs
 from hiercam_keras.export import convert, precision, readme, taxonomy_file
+from hiercam_keras.export import graph as graphs
 from hiercam_keras.export.function import probabilities_name
 from hiercam_keras.export.parity import FLOAT32_BOUND
 from hiercam_keras.export.session import Session
@@ -189,9 +189,9 @@ def _parity(network: Network, path: Path, pictures: Pictures) -> dict[str, Any]:
     logging.info("%s", found)
     if not found.within(FLOAT32_BOUND):
         raise UserError(
-            f"the file does not answer as the program does, so it was not kept: {found} "
-            f"(bound {FLOAT32_BOUND:g}). Maps of another layer (--config.cam.layer) may "
-            "pass; docs/EXPORT.md lists what is known not to."
+            "the file does not answer as the program does, so it was not kept: "
+            f"{found} (bound {FLOAT32_BOUND:g}). Maps of another layer "
+            "(--config.cam.layer) may pass; docs/EXPORT.md lists what is known not to."
         )
     return {"bound": FLOAT32_BOUND, **found.to_json()}
 
@@ -344,7 +344,7 @@ def _said(card: Mapping[str, Any], folder: Path) -> str:
             f"{wording.count(changed['pictures'], 'picture')}:"
         )
         lines.append(
-            tables.format_table(("rank", "same answer", "map correlation"), rows)
+            tables.format_table(("rank", "same answer", "map correlation"), rows, 5)
         )
     if card["accuracy"] is not None:
         rows = [[row[name] for name in HEADER] for row in card["accuracy"]["ranks"]]
