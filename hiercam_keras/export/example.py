@@ -22,6 +22,7 @@ COLORS = [(87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)]  # cold 
 
 
 def main() -> None:
+    """Names each picture, and saves a map where one is asked for."""
     about = json.loads((HERE / "taxonomy.json").read_text(encoding="utf-8"))
     options = parse(about)
     network = open_network()
@@ -42,6 +43,7 @@ def main() -> None:
 
 
 def parse(about: dict) -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -59,6 +61,7 @@ def parse(about: dict) -> argparse.Namespace:
 
 
 def open_network():
+    """The network, on the processor."""
     import onnxruntime
 
     return onnxruntime.InferenceSession(
@@ -76,6 +79,7 @@ def ask(network, pixels: np.ndarray, about: dict) -> dict[str, np.ndarray]:
 
 
 def name(label: int, rank: str, about: dict) -> str:
+    """The name of a taxon."""
     return about["taxa"][rank][label]["name"]
 
 
@@ -178,6 +182,7 @@ def crop_of(bbox: list, width: int, height: int, animals: dict) -> tuple:
 
 
 def span_of(middle: float, side: int, length: int) -> tuple[int, int]:
+    """The crop along one axis: first pixel, and the one after the last."""
     side = min(side, length)
     low = min(max(0, round(middle - side / 2)), length - side)
     return low, low + side

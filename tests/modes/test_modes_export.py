@@ -3,6 +3,8 @@
 import hashlib
 import json
 import runpy
+import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -173,6 +175,39 @@ def test_photographs_without_labels(trained, image_folder, tmp_path):
     assert card["accuracy"] is None and card["parity"]["pictures"] == 3
     assert "intervals" not in said and "3 pictures" in said
     assert "Not measured" in (out / "README.md").read_text()
+
+
+@pytest.mark.slow  # installs three packages
+def test_the_example_in_an_environment_of_its_own(folder, trained, tmp_path):
+    """Of a photograph, and of the boxes of a detector."""
+    shutil.copytree(folder, tmp_path / "export")
+    records = sources.load(trained.config.data, name="mini").records[:2]
+    rows = [{"category": "1", "conf": 0.9, "bbox": [0.2, 0.1, 0.5, 0.6]}]
+    images = [{"file": one.example_id, "detections": rows} for one in records]
+    detections = tmp_path / "md.json"
+    detections.write_text(
+        json.dumps({"detection_categories": {"1": "animal"}, "images": images})
+    )
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    install = [python, "-m", "pip", "install", "--quiet", "onnxruntime", "numpy"]
+    subprocess.run([*install, "pillow"], check=True)
+    photos = f"--folder={str(records[0].path).removesuffix(records[0].example_id)}"
+    for flags in (
+        [records[0].path, "--step=family"],
+        [f"--detections={detections}", photos, "--rank=order"],
+    ):
+        done = subprocess.run(
+            [python, tmp_path / "export" / "example.py", *flags],
+            cwd=tmp_path,
+            env={},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        assert done.stdout.count("believed:") == done.stdout.count(".png: ") > 0
+    assert f"{records[1].path}#1 (" in done.stdout
+    assert len(list(tmp_path.glob("*.png"))) == 3
 
 
 def maps(*values):
