@@ -89,6 +89,16 @@ def _accuracy(card: Mapping[str, Any]) -> str:
         f"Of `model.onnx` on {found['pictures']}, with 95 % intervals over "
         f"{found['resampled']}. They hold for pictures like these.\n\n"
         + _table(found["ranks"])
+        + _believed(card)
+    )
+
+
+def _believed(card: Mapping[str, Any]) -> str:
+    if card["believed"] is None:
+        return ""
+    return (
+        "\n\n`example.py` also names the taxon down to which an answer is believed: "
+        f"{card['believed']}."
     )
 
 

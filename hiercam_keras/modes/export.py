@@ -145,8 +145,9 @@ def _export(
     if changed is not None:
         card["precision"] = changed
     card["accuracy"] = _accuracy(Session(folder / MODEL), ranks, pictures)
-    thresholds = _thresholds(run, network)
-    card["limits"] = _limits(graph, card, thresholds)
+    rule = _rule(run, network)
+    card["believed"] = None if rule is None else rule.source
+    card["limits"] = _limits(graph, card)
     card["files"] = {MODEL: _digest(folder / MODEL)}
     about = {
         "image": _image(config),
@@ -157,7 +158,7 @@ def _export(
         "batch": graph.batch or "dynamic",
     }
     document = taxonomy_file.document(
-        network.taxonomy, graph.ranks, graph.heads, about, thresholds
+        network.taxonomy, graph.ranks, graph.heads, about, _thresholds(rule)
     )
     workdir.write_json(folder / TAXONOMY, document)
     example = importlib.resources.files("hiercam_keras.export") / EXAMPLE
@@ -266,10 +267,14 @@ def _predicted(
     return {rank: outputs[probabilities_name(rank)].argmax(-1) for rank in ranks}
 
 
-def _thresholds(run: Run, network: Network) -> dict[str, float | None] | None:
-    """Least probability of a believed name by rank; None if it was not calibrated."""
-    rule = belief.calibrated(run)
-    if rule is None or network.finest in network.independent:
+def _rule(run: Run, network: Network) -> belief.Rule | None:
+    """The thresholds of the run; None if it was not calibrated."""
+    return None if network.finest in network.independent else belief.calibrated(run)
+
+
+def _thresholds(rule: belief.Rule | None) -> dict[str, float | None] | None:
+    """Least probability of a believed name by rank, None where it is never believed."""
+    if rule is None:
         return None
     return {
         rank: float(least) if np.isfinite(least) else None
@@ -293,11 +298,7 @@ def _image(config: Any) -> dict[str, Any]:
     return taxonomy_file.image(size, short_side, cropping)
 
 
-def _limits(
-    graph: graphs.ExportedGraph,
-    card: Mapping[str, Any],
-    thresholds: Mapping[str, Any] | None,
-) -> list[str]:
+def _limits(graph: graphs.ExportedGraph, card: Mapping[str, Any]) -> list[str]:
     """What a reader of the card should know."""
     limits = [f"Not in the file: {sentence}." for sentence in graph.left_out]
     limits.append(
@@ -308,7 +309,7 @@ def _limits(
         limits.append(
             "Maps show where evidence was found for an answer, not why it is evidence."
         )
-    if thresholds is None:
+    if card["believed"] is None:
         limits.append(
             "The run was not calibrated: how far down an answer can be believed is not "
             "known (--mode=calibrate, then export again)."
