@@ -126,25 +126,17 @@ def _export(
     for sentence in graph.left_out:
         logging.warning("not in the file: %s", sentence)
     graphs.write_onnx(graph, folder / MODEL)
-    parity = _parity(network, folder / MODEL, pictures)
-    ranks = _answered(network, graph)
-    narrow, changed = settings.weights_dtype, None
+    card["parity"] = _parity(network, folder / MODEL, pictures)
+    ranks, narrow = _answered(network, graph), settings.weights_dtype
     if narrow != "float32":
-        files = folder / "whole.onnx", folder / MODEL
-        files[1].rename(files[0])
-        graphs.write_onnx(graph, folder / MODEL, narrow)
-        changed = _compared(files, ranks, graph.ranks, pictures, narrow)
-        files[0].unlink()
+        card["precision"] = _narrowed(graph, ranks, pictures, folder, narrow)
+    card["accuracy"] = _accuracy(Session(folder / MODEL), ranks, pictures)
     card["network"] |= {
         "image_size": config.data.image_size,
         "layer": graph.layer,
         "weights_dtype": narrow,
     }
     card["preprocessing"] = _image(config)["in_words"]
-    card["parity"] = parity
-    if changed is not None:
-        card["precision"] = changed
-    card["accuracy"] = _accuracy(Session(folder / MODEL), ranks, pictures)
     rule = _rule(run, network)
     card["believed"] = None if rule is None else rule.source
     card["limits"] = _limits(graph, card)
@@ -197,27 +189,22 @@ def _parity(network: Network, path: Path, pictures: Pictures) -> dict[str, Any]:
     return {"bound": FLOAT32_BOUND, **found.to_json()}
 
 
-def _compared(
-    files: Sequence[Path],
+def _narrowed(
+    graph: graphs.ExportedGraph,
     ranks: Sequence[str],
-    path: Sequence[str],
     pictures: Pictures,
+    folder: Path,
     dtype: str,
 ) -> dict[str, Any]:
-    """What narrower weights change, on the pictures or as many of them.
-
-    Args:
-      files: with float32 weights, and with narrower ones.
-      ranks: that are compared.
-      path: ranks of the path in the files.
-      pictures: to compare them on.
-      dtype: of the narrower weights.
+    """Writes the file with narrower weights; returns what that changes.
 
     Raises:
-      UserError: more than their bounds allow.
+      UserError: more than the bounds of `precision` allow.
     """
+    whole = (folder / MODEL).rename(folder / "whole.onnx")
+    graphs.write_onnx(graph, folder / MODEL, dtype)
+    sessions = Session(whole), Session(folder / MODEL)
     chosen = drawn(pictures.records, MOST_PICTURES, pictures.config.seed)
-    sessions = [Session(file) for file in files]
     ids: list[str] = []
     before: dict[str, list[np.ndarray]] = {rank: [] for rank in ranks}
 
@@ -229,7 +216,8 @@ def _compared(
                 before[rank].append(labels)
             yield pair
 
-    found = precision.change(outputs(), ranks, path)
+    found = precision.change(outputs(), ranks, graph.ranks)
+    whole.unlink()
     if faults := found.faults():
         raise UserError(
             f"{dtype} weights change too much, so the file was not kept: "
