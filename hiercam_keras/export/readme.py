@@ -121,8 +121,10 @@ def _precision(card: Mapping[str, Any]) -> list[str]:
     found = card.get("precision")
     if found is None:
         return []
-    before = {row["rank"]: row for row in (found["accuracy_before"] or ())}
-    after = {row["rank"]: row for row in (card["accuracy"] or {}).get("ranks", ())}
+    before, after = (
+        {row["rank"]: row for row in found[name] or ()}
+        for name in ("accuracy_before", "accuracy_after")
+    )
     lines = [
         f"Weights in {card['network']['weights_dtype']} instead of float32, on "
         f"{wording.count(found['pictures'], 'picture')}:",

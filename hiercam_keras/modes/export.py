@@ -206,14 +206,16 @@ def _narrowed(
     sessions = Session(whole), Session(folder / MODEL)
     chosen = drawn(pictures.records, MOST_PICTURES, pictures.config.seed)
     ids: list[str] = []
-    before: dict[str, list[np.ndarray]] = {rank: [] for rank in ranks}
+    answers: list[dict[str, list[np.ndarray]]]
+    answers = [{rank: [] for rank in ranks} for _ in sessions]
 
     def outputs() -> Iterator[tuple[Mapping[str, np.ndarray], ...]]:
         for names, pixels in pictures.batches(chosen, dtype):
             ids.extend(names)
             pair = tuple(session(pixels) for session in sessions)
-            for rank, labels in _predicted(pair[0], ranks).items():
-                before[rank].append(labels)
+            for found, parts in zip(pair, answers, strict=True):
+                for rank, labels in _predicted(found, ranks).items():
+                    parts[rank].append(labels)
             yield pair
 
     found = precision.change(outputs(), ranks, graph.ranks)
@@ -223,11 +225,9 @@ def _narrowed(
             f"{dtype} weights change too much, so the file was not kept: "
             f"{'; '.join(faults)}. Export with --weights_dtype=float32."
         )
-    rows = None
-    if pictures.data is not None:
-        labels = {rank: np.concatenate(parts) for rank, parts in before.items()}
-        rows = export_card.accuracy_rows(pictures.data, ids, labels)
-    return {**found.to_json(), "accuracy_before": rows}
+    rows = [_accuracy_rows(pictures, ids, parts) for parts in answers]
+    before = {"accuracy_before": rows[0], "accuracy_after": rows[1]}
+    return {**found.to_json(), **before}
 
 
 def _accuracy(
@@ -242,10 +242,19 @@ def _accuracy(
         ids.extend(shown)
         for rank, labels in _predicted(session(pixels), ranks).items():
             found[rank].append(labels)
-    labels = {rank: np.concatenate(parts) for rank, parts in found.items()}
-    rows = export_card.accuracy_rows(pictures.data, ids, labels)
+    rows = _accuracy_rows(pictures, ids, found)
     resampled = "taxa of the finest rank, or groups of pictures"
     return {"pictures": pictures.in_words, "resampled": resampled, "ranks": rows}
+
+
+def _accuracy_rows(
+    pictures: Pictures, ids: list[str], found: Mapping[str, list[np.ndarray]]
+) -> list[dict[str, Any]] | None:
+    """Accuracy by rank from the labels of batches; None of pictures without labels."""
+    if pictures.data is None:
+        return None
+    labels = {rank: np.concatenate(parts) for rank, parts in found.items()}
+    return export_card.accuracy_rows(pictures.data, ids, labels)
 
 
 def _predicted(
