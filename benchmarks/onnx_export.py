@@ -172,9 +172,7 @@ def main(flags: argparse.Namespace) -> dict[str, Any]:
         seconds = {}
         for batch in map(int, flags.batches.split(",")):
             photos = rng.uniform(0, 255, (batch, *shape)).astype(np.float32)
-            seconds[batch] = measured(
-                found, photos, flags.rounds, flags.block_seconds
-            )
+            seconds[batch] = measured(found, photos, flags.rounds, flags.block_seconds)
     packages = ("jax", "keras", "jax2onnx", "onnx", "onnxruntime")
     result = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
