@@ -254,10 +254,11 @@ class _Targets:
         group = space.groups[0]
         self.columns = slice(group.column, group.column + len(group.owner))
         self._size = len(group.owner)
-        rows = space.ancestors
+        missing = space.ancestors == 0  # the root, where a leaf has no taxon
+        rows = np.where(missing, -1, space.ancestors)
         starts = np.array([one.start for one in space.groups])
-        labels = np.where(rows < 0, -1, rows - starts[space.group_of[rows]])
-        parents = np.where(rows < 0, -1, space.parent[rows])
+        labels = np.where(missing, -1, rows - starts[space.group_of[rows]])
+        parents = np.where(missing, -1, space.parent[rows])
         ranges = _ranges(rows, space.num_rows)
         tables = [labels, *ranges[:, rows], *ranges[:, parents]]
         self._tables = np.stack(tables, 1).astype(np.float32)

@@ -181,9 +181,11 @@ def _some_taxa(space) -> list[tuple[str, int, np.ndarray]]:
 def _maps(explain, images, labels, taxa) -> dict[str, np.ndarray]:
     """The explainer's maps of a path, (N, R, h, w), by the names of the outputs."""
     space = explain.space
+    known = labels >= 0
+    some = np.maximum(labels, 0)  # whose map is set to 0 below
     asked = {
         function.MAPS: [
-            targets.label(labels[:, place], rank)
+            targets.label(some[:, place], rank)
             for place, rank in enumerate(space.ranks)
         ]
     }
@@ -201,6 +203,7 @@ def _maps(explain, images, labels, taxa) -> dict[str, np.ndarray]:
     for name, several in asked.items():
         maps[name] = found.cams[:, start : start + len(several)]
         start += len(several)
+    maps[function.MAPS] = np.where(known[..., None, None], maps[function.MAPS], 0)
     return maps
 
 
