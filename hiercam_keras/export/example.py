@@ -10,6 +10,7 @@
 """
 
 import argparse
+import io
 import json
 import math
 from pathlib import Path
@@ -115,7 +116,7 @@ def believed(logits: np.ndarray, about: dict) -> str:
 
 def open_photo(path: Path) -> Image.Image:
     """An upright RGB picture, white where it is transparent."""
-    photo = Image.open(path)
+    photo = Image.open(io.BytesIO(path.read_bytes()))
     turned = photo.getexif().get(0x0112, 1) in range(2, 9)  # EXIF's orientation
     if photo.format == "JPEG" and photo.mode == "RGB" and not turned:
         return photo  # decoded by `square`, which knows the resolution that it needs

@@ -256,14 +256,14 @@ def test_an_overlay_is_hot_where_the_map_is(taxonomy, tmp_path):
     pixels, box = example.square(example.open_photo(path), None, IMAGE)
     cells = np.full((3, 4, 4), -1, np.float32)
     cells[1, 0, 3] = 2  # of the family, in the upper right corner
-    answer = {"maps": cells, "steps": -cells, "path": np.array([1, 0, 0])}
+    answer = {"maps": cells, "steps": -cells, "path": np.array([1, 1, 1])}
     options = argparse.Namespace(rank="family", step=None, out=tmp_path)
     said = example.save_overlay(options, path, 0, box, answer, document(taxonomy))
     assert said == f"{tmp_path / 'x-family.png'}: Corvidae"
     shown = np.asarray(Image.open(tmp_path / "x-family.png"), int)
-    assert shown.shape[:2] == (87, 87)  # 48 of 55 pixels of the shorter side
+    assert shown.shape[:2] == (88, 88)  # 3 to 51 of 55, of 100
     change = np.abs(shown - 90).sum(-1)
-    assert change[:20, -20:].min() > 100 and change[40:, :40].max() == 0
+    assert change[:11, -11:].min() > 250 and change[40:, :40].max() == 0
     options = argparse.Namespace(rank=None, step="family", out=tmp_path)
     said = example.save_overlay(options, path, 2, box, answer, document(taxonomy))
     assert said == f"{tmp_path / 'x-2-step-family.png'}: step to Corvidae"
