@@ -82,7 +82,12 @@ flags.DEFINE_bool("search", False, "Which layer and method cam should use, by va
 flags.DEFINE_integer("top_k", 5, "Taxa per rank that predict lists.", lower_bound=1)
 flags.DEFINE_integer("num_overlays", None, "Overlays that cam writes; -1: all.")
 flags.DEFINE_enum("overlay_format", None, ["jpg", "png"], "Format of the overlays.")
-flags.DEFINE_enum("format", "onnx", ["onnx"], "What export writes.")
+flags.DEFINE_enum(
+    "format", "onnx", ["onnx", "web"], "What export writes: a file, or a page with it."
+)
+flags.DEFINE_string(
+    "runtime", None, "ONNX Runtime Web for --format=web; default: fetched with npm."
+)
 flags.DEFINE_enum(
     "weights_dtype", "float32", ["float32", "float16"], "Of an exported network."
 )

@@ -98,7 +98,7 @@ def atomic_dir(
       UserError: the folder holds another file, or cannot be written.
     """
     path = Path(path).resolve()
-    _check_replaceable(path, names, flag)
+    check_replaceable(path, names, flag)
     with (
         made_dir(path.parent),
         locks.wait(path.with_name(f".{_stem(path.name)}.lock"), f"{path}", flag),
@@ -113,7 +113,7 @@ def atomic_dir(
             for file in sorted(temporary.iterdir()):
                 sync(file)
             sync(temporary)
-            _check_replaceable(path, names, flag)
+            check_replaceable(path, names, flag)
             with signals.postponed():  # between the two renames there is no folder
                 _replace_dir(temporary, path)
         except OSError as error:
@@ -125,7 +125,8 @@ def atomic_dir(
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _check_replaceable(path: Path, names: Collection[str], flag: str) -> None:
+def check_replaceable(path: Path, names: Collection[str], flag: str = "--out") -> None:
+    """Raises UserError for a file, or a folder with others than the named files."""
     if not path.is_dir():
         if path.exists():
             raise UserError(

@@ -35,7 +35,7 @@ def write(folder: Path, thresholds: dict | None = None, hostile: str = "") -> Pa
         "ranks": list(RANKS),
         "heads": ["species"],
         "image": {"height": SIDE, "width": SIDE, "short_side": 64},
-        "input": {name: {"shape": shape} for name, shape in shapes.items()},
+        "input": shapes,
         "layer": "last",
         "weights_dtype": "float32",
         "batch": "dynamic",

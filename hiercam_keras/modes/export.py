@@ -2,7 +2,8 @@
 
 The folder has model.onnx, taxonomy.json (what inputs and outputs mean), the model card
 (card.json and README.md) and example.py. It appears whole or not at all, and only after
-the file has answered as the program does on some pictures.
+the file has answered as the program does on some pictures. With --format=web it is the
+folder of a page that runs the network in the browser, next to the page in one file.
 """
 
 import hashlib
@@ -25,6 +26,8 @@ from hiercam_keras.export import graph as graphs
 from hiercam_keras.export.function import probabilities_name
 from hiercam_keras.export.parity import FLOAT32_BOUND
 from hiercam_keras.export.session import Session
+from hiercam_keras.export.web import page
+from hiercam_keras.export.web import runtime as web_runtime
 from hiercam_keras.modes import belief, detected, export_card
 from hiercam_keras.modes.load import (
     RunData,
@@ -44,6 +47,8 @@ from hiercam_keras.runs.run_folder import Run
 MODEL, TAXONOMY, CARD = "model.onnx", "taxonomy.json", "card.json"
 README, EXAMPLE = "README.md", "example.py"
 FILES = (MODEL, TAXONOMY, CARD, README, EXAMPLE)
+WEB, SITE = "web", "site"  # a format; a folder of it
+WEB_FILES = (page.INDEX, SITE, README)
 PARITY_PICTURES = 32
 MOST_PICTURES = 2000  # that float16 weights are compared on
 HEADER = ("rank", "taxa", "pictures", "accuracy", "low", "high")
@@ -90,16 +95,27 @@ class Pictures:
 def run(settings: Settings) -> str:
     """Writes the folder; returns what was measured."""
     convert.need()
+    web = settings.format == WEB
+    if settings.runtime and not web:
+        raise UserError("--runtime has no effect without --format=web. Leave it out.")
+    vendored = web_runtime.find(settings.runtime) if web else None
     (this,) = find_runs(settings, [settings.rank])
     config = config_of(settings, this)
     folder = Path(settings.out or this.results / "export" / settings.format)
-    with workdir.atomic_dir(folder, FILES) as staged:
+    if web:
+        workdir.check_replaceable(folder / SITE, (*FILES, *page.FILES))
+    with workdir.atomic_dir(folder, WEB_FILES if web else FILES) as staged:
         pictures = _pictures(settings, this, config)
         devices = settings.config.distribution.devices
         runtime.start(config.seed, config.model.dtype, devices)
         network = networks.load(this, config)
-        card = _export(settings, this, network, pictures, staged)
-    return _said(card, folder)
+        place = workdir.make_dir(staged / SITE) if web else staged
+        card = _export(settings, this, network, pictures, place)
+        if vendored is not None:
+            page.write_site(place, staged / page.INDEX, vendored)
+            workdir.write_text(staged / README, page.readme(card["title"]))
+    found = folder / page.INDEX if web else f"python {folder / EXAMPLE} PHOTO"
+    return f"{_said(card, folder)}\ntry it: {found}"
 
 
 def _pictures(settings: Settings, run: Run, config: Any) -> Pictures:
@@ -348,5 +364,4 @@ def _said(card: Mapping[str, Any], folder: Path) -> str:
         rows = [[row[name] for name in HEADER] for row in card["accuracy"]["ranks"]]
         lines.append(f"{card['accuracy']['pictures']}, 95 % intervals")
         lines.append(tables.format_table(HEADER, rows))
-    lines.append(f"try it: python {folder / EXAMPLE} PHOTO")
     return "\n".join(lines)

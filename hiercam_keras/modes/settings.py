@@ -54,6 +54,7 @@ class Settings:
     search: bool = False
     format: str = "onnx"
     weights_dtype: str = "float32"
+    runtime: str | None = None
     resume: bool = False
     overwrite: bool = False
 
@@ -238,6 +239,7 @@ _FLAGS = (
     "search",
     "format",
     "weights_dtype",
+    "runtime",
     "resume",
     "overwrite",
 )

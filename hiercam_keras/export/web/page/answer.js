@@ -14,7 +14,7 @@ function answerOf(outputs, taxonomy) {
   ranks.forEach((rank, depth) => {
     const label = outputs.path.data[depth];
     if (label < 0) return; // the lineage has no such rank
-    const shares = outputs[`probabilities_${rank}`].data;
+    const shares = sharesOf(rank, outputs);
     const order = Array.from(shares.keys()).sort((a, b) => shares[b] - shares[a] || a - b);
     lines.push({
       rank, depth, label,
@@ -26,6 +26,11 @@ function answerOf(outputs, taxonomy) {
     });
   });
   return { lines, known, believed: deepest };
+}
+
+// Probabilities at a rank; a rank with a single taxon has no output.
+function sharesOf(rank, outputs) {
+  return outputs[`probabilities_${rank}`]?.data || Float32Array.of(1);
 }
 
 // Whether a taxon is another one or above it.
@@ -43,7 +48,7 @@ function mapAt(output, depth) {
 
 // The two siblings that the network thinks likeliest.
 function nearestSiblings(line, outputs, taxonomy) {
-  const shares = outputs[`probabilities_${line.rank}`].data;
+  const shares = sharesOf(line.rank, outputs);
   return taxonomy.siblings(line.rank, line.label)
     .sort((a, b) => shares[b] - shares[a] || a - b)
     .slice(0, 2);

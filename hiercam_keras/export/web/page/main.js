@@ -46,7 +46,7 @@ async function start() {
 
 // How many taxa the file takes at once; 0 for any number.
 function fixedTaxa() {
-  const shape = about.input?.taxa?.shape || about.input?.taxa || [];
+  const shape = about.input.taxa || [];
   return typeof shape[0] === "number" ? shape[0] : 0;
 }
 
@@ -160,7 +160,7 @@ function showMap() {
   showHeat(view.layer, `${current.name}. ${view.title}, ${inWords(view.layer.heat)}.`);
   get("map-words").textContent = `The map is ${inWords(view.layer.heat)}.`;
   showScale(map, view.layer.heat);
-  if (about.input?.taxa) askSiblings(current, line);
+  if (about.input.taxa) askSiblings(current, line);
 }
 
 async function askSiblings(photo, line) {

@@ -13,7 +13,7 @@ async function differencesOf(photo, line, taxonomy, engine) {
       const [, height, width] = photo.seen.outputs.maps.dims;
       return others.map((label, i) => ({
         sibling: taxonomy.taxon(line.rank, label),
-        share: photo.seen.outputs[`probabilities_${line.rank}`].data[label],
+        share: sharesOf(line.rank, photo.seen.outputs)[label],
         map: { data: maps[0].map((value, cell) => value - maps[i + 1][cell]), height, width },
       }));
     }));
