@@ -41,10 +41,12 @@ function showVerdict({ lines, known, believed: deepest }) {
       " At no rank does the probability reach the threshold of this network: " +
       "the photo may show something that it does not know.");
   } else {
-    const finer = lines.findIndex(({ rank }) => rank === deepest.rank) < lines.length - 1;
+    const more = lines.some((line) => line.sure)
+      ? " Finer names are the likeliest ones, but not sure enough to be believed."
+      : ` The likeliest ${last.rank} is of another ${deepest.rank}.`;
     fill(verdict, "Believed: ", element("b", {}, withCommon(deepest.taxon)),
       ` (${deepest.rank}, ${percent(deepest.share)}).`,
-      finer ? " Finer names are the likeliest ones, but not sure enough to be believed." : "");
+      last.sure ? "" : more);
   }
 }
 
