@@ -22,10 +22,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend import core as jax_core
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.export import pooling
+from hiercam_keras.export import pooling, replay
 from hiercam_keras.export.function import PHOTOS, TAXA, Function
 
 OPSET = 21
@@ -62,7 +61,7 @@ def convert(function: Function, specs: Sequence[Any]) -> Any:
     traced = jax.make_jaxpr(function.call)(*specs)
     with _quiet():
         model = jax2onnx.to_onnx(
-            jax_core.jaxpr_as_fun(traced),
+            replay.replayed(traced),
             inputs=list(specs),
             input_names=[PHOTOS, TAXA][: len(specs)],
             output_names=list(function.outputs),
