@@ -74,8 +74,11 @@ def ask(network, pixels: np.ndarray, about: dict) -> dict[str, np.ndarray]:
     """The outputs for one picture, by name."""
     count = 1 if about["batch"] == "dynamic" else about["batch"]
     photos = np.repeat(pixels[None].astype(np.float32), count, axis=0)
+    given = {"photos": photos}
+    if "taxa" in about["input"]:  # leaves of taxa whose maps are asked for: of none
+        given["taxa"] = np.zeros((1, about["input"]["taxa"][1]), np.float32)
     names = [output.name for output in network.get_outputs()]
-    values = network.run(names, {"photos": photos})
+    values = network.run(names, given)
     return {name: value[0] for name, value in zip(names, values, strict=True)}
 
 

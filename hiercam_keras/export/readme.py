@@ -62,6 +62,7 @@ def _summary(card: Mapping[str, Any]) -> str:
     counted = wording.listed(
         f"{wording.count(count, 'taxon')} at {rank}"
         for rank, count in card["taxa"].items()
+        if count > 1
     )
     maps = f"maps of the layer `{network['layer']}`" if network["layer"] else "no maps"
     return (

@@ -94,10 +94,8 @@ def _data(run: Run, config: Any, data: RunData | None, pictures: str) -> dict[st
     return {
         **found,
         "split": parts,
-        "training": "The network was trained on the part train; the best epoch was "
-        "chosen on val, and test was used for neither."
-        if parts.get("val")
-        else "The network was trained on the part train.",
+        "training": "The network was trained on the part train"
+        + (", and val could choose the epoch." if parts.get("val") else "."),
     }
 
 
