@@ -240,7 +240,7 @@ def test_siblings_are_differences_of_maps_on_one_scale(opened, site, photos):
     tab.wait("hiercam.photos[0].differences?.size")
     found = tab.run(
         "hiercam.photos[0].differences.get('species').then((all) => all.map("
-        "({ sibling, map }) => [sibling.first_leaf, Array.from(map.data)]))"
+        "({ other, map }) => [other.first_leaf, Array.from(map.data)]))"
     )
     (one,) = _outputs(tab)
     shares, own = one["outputs"]["probabilities_species"], one["outputs"]["path"][2]

@@ -46,10 +46,12 @@ function mapAt(output, depth) {
   return { data: output.data.subarray(depth * cells, (depth + 1) * cells), height, width };
 }
 
-// The two siblings that the network thinks likeliest.
-function nearestSiblings(line, outputs, taxonomy) {
+// The two likeliest siblings; of an only child the two likeliest other taxa of the rank.
+function nearestOthers(line, outputs, taxonomy) {
   const shares = sharesOf(line.rank, outputs);
-  return taxonomy.siblings(line.rank, line.label)
+  const all = Array.from(shares.keys()).filter((label) => label !== line.label);
+  const siblings = taxonomy.siblings(line.rank, line.label);
+  return (siblings.length ? siblings : all)
     .sort((a, b) => shares[b] - shares[a] || a - b)
     .slice(0, 2);
 }

@@ -9,7 +9,7 @@ function showPhotos(photos, current, choose) {
     const picture = photo.seen ? smallPicture(photo) : element("span", { class: "none", "aria-hidden": "true" },
       photo.state === "failed" ? "!" : "…");
     const line = photo.answer?.lines.at(-1);
-    const about = line ? `${line.taxon.name}, ${percent(line.share)}` : STATES[photo.state];
+    const about = line ? `${percent(line.share)} ${line.taxon.name}` : STATES[photo.state];
     const button = element("button", {
       type: "button", class: "photo", onclick: () => choose(photo),
       "aria-current": photo === current ? "true" : "false",

@@ -15,7 +15,7 @@ function showRanks(photo, view) {
       choice,
       element("span", { class: "rank" }, line.rank),
       element("span", { class: "taxon" },
-        element("span", { class: isItalic(line.rank) ? "name latin" : "name" }, line.taxon.name),
+        element("span", { class: isItalic(line.rank, line.taxon) ? "name latin" : "name" }, line.taxon.name),
         common && common !== line.taxon.name ? element("span", { class: "common" }, common) : null),
       element("span", { class: "marks" }, mark, doubt),
       element("span", { class: "share" }, percent(line.share)),
@@ -25,8 +25,8 @@ function showRanks(photo, view) {
   showVerdict(photo.answer);
 }
 
-function isItalic(rank) {
-  return ["genus", "species", "subspecies", "epithet"].includes(rank);
+function isItalic(rank, { name }) {
+  return !name.endsWith(" sp.") && ["genus", "species", "subspecies", "epithet"].includes(rank);
 }
 
 function showVerdict({ lines, known, believed: deepest }) {
@@ -56,7 +56,7 @@ function showBest(line, taxonomy) {
   fill(get("best"), ...line.best.map(({ label, share }) => {
     const taxon = taxonomy.taxon(line.rank, label);
     return element("li", { class: label === line.label ? "own" : "" },
-      element("span", { class: isItalic(line.rank) ? "name latin" : "name" }, taxon.name),
+      element("span", { class: isItalic(line.rank, taxon) ? "name latin" : "name" }, taxon.name),
       taxon.common_name ? element("span", { class: "common" }, taxon.common_name) : null,
       element("span", { class: "share" }, percent(share)),
       bar(share));
