@@ -107,7 +107,8 @@ def test_the_example_runs(folder, trained, tmp_path, monkeypatch, capsys):
     assert said[5] == "  believed:  unknown, as the run was not calibrated"
     (saved,) = tmp_path.glob("*-family.png")
     assert said[6].startswith(f"  {saved}: ")
-    assert Image.open(saved).mode == "RGB"
+    with Image.open(saved) as shown:
+        assert shown.mode == "RGB"
 
 
 def test_float16_weights(trained, tmp_path):
