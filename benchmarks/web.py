@@ -19,6 +19,7 @@ from hiercam_keras import runtime
 runtime.prepare_process()
 
 import numpy as np  # noqa: E402 - the backend is chosen above
+from PIL import Image  # noqa: E402
 
 from benchmarks import chrome  # noqa: E402
 from hiercam_keras import load_run, wording  # noqa: E402
@@ -88,7 +89,7 @@ def ask_page(browser: Any, address: str, files: list[Path]) -> dict[str, Any]:
         "first": ready + times[0],
         "next": float(np.median(times[1:])),
         "network": float(np.median([one["took"] for one in answers[1:]]) / 1000),
-        "threads": tab.run("self.crossOriginIsolated"),
+        "threads": tab.run("Number(document.documentElement.dataset.threads)"),
         "outside": outside,
         "errors": browser.errors,
     }
@@ -157,20 +158,48 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def enlarged(files: list[Path], times: int, folder: Path) -> list[Path]:
+    """Larger copies of photographs; every other one is stored turned."""
+    copies = []
+    for number, path in enumerate(files):
+        with Image.open(path) as image:
+            size = (image.width * times, image.height * times)
+            large = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        exif = Image.Exif()
+        if number % 2:
+            exif[0x0112] = 6
+            large = large.transpose(Image.Transpose.ROTATE_90)
+        copies.append(folder / f"{number:03d}.jpg")
+        large.save(copies[-1], quality=92, exif=exif)
+    return copies
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--page", type=Path, required=True)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--count", type=int, default=30)
+    parser.add_argument(
+        "--larger", type=int, default=1, help="times; every other one turned by EXIF"
+    )
+    parser.add_argument("--places", nargs="+", choices=PLACES, default=PLACES)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     files = sorted(options.photos.rglob("*.jpg"))
     step = max(1, len(files) // options.count)
     files = files[::step][: options.count]
+    with tempfile.TemporaryDirectory() as folder:
+        if options.larger > 1:
+            files = enlarged(files, options.larger, Path(folder))
+        measure(files, options)
+
+
+def measure(files: list[Path], options: argparse.Namespace) -> None:
+    """Prints and writes what the page and the program answer for the photographs."""
     program = ask_program(load_run(options.run), files)
     found = {}
-    for place in PLACES:
+    for place in options.places:
         with (
             tempfile.TemporaryDirectory() as profile,
             chrome.Chrome(Path(profile)) as b,
@@ -184,10 +213,11 @@ def main() -> None:
                     found[place] = ask_page(b, address, files)
         known = {k: v for k, v in found[place].items() if k != "answers"}
         print(place, json.dumps(known))
-    rows = compared(program, found["disk"])
+    page = next(iter(found.values()))
+    rows = compared(program, page)
     print(f"{wording.count(len(files), 'photograph')}, {options.run}")
     print(table(rows))
-    print("pixels", json.dumps(pixels(program, found["disk"])))
+    print("pixels", json.dumps(pixels(program, page)))
     sizes = {
         name: sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
         for name, place in (

@@ -37,9 +37,9 @@ async function start() {
     nothing: [0, 1],
   };
   const { runtime, wasm, model } = loaded;
-  await engine.call("start", { runtime, wasm, model, facts }, [runtime, wasm, model]);
+  const { threads } = await engine.call("start", { runtime, wasm, model, facts }, [runtime, wasm, model]);
   get("loading").hidden = true;
-  document.documentElement.dataset.ready = "yes";
+  Object.assign(document.documentElement.dataset, { ready: "yes", threads });
   say("The network is ready.");
   work();
 }

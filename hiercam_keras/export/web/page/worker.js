@@ -9,7 +9,7 @@ const TASKS = {
   async start(message) {
     facts = message.facts;
     network = await startNetwork({ ...message, batch: facts.batch });
-    return { threads: self.crossOriginIsolated };
+    return { threads: network.ort.env.wasm.numThreads };
   },
 
   async look({ photo, file }) {
