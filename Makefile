@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 # Two processes keep two cores busy; each would otherwise wait for its own compilations.
 JOBS ?= 2
 
-.PHONY: photo photo-given real bench study study-small curves granularity demo test test-slow lint pictures pretrain install install-dev install-lite0 install-parity install-keras-hub clean
+.PHONY: photo photo-given real bench study study-small curves granularity demo test test-slow lint pictures pretrain install install-dev install-lite0 install-parity install-keras-hub install-export clean
 
 install: $(VENV)/.installed
 
@@ -92,6 +92,14 @@ install-keras-hub: $(VENV)/.installed-keras-hub
 
 $(VENV)/.installed-keras-hub: $(VENV)/.installed-dev requirements-keras-hub.txt
 	$(INSTALL) --no-deps -r requirements-keras-hub.txt
+	@touch $@
+
+# The converter to ONNX, without the old Orbax that it requires: see the file.
+install-export: $(VENV)/.installed-export
+
+$(VENV)/.installed-export: $(VENV)/.installed-dev requirements-export.txt
+	$(INSTALL) -r requirements-export.txt
+	$(INSTALL) --no-deps jax2onnx==0.17.1
 	@touch $@
 
 test: install-dev

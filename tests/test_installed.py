@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,16 @@ PARTS = ("hiercam_keras", "configs", "pyproject.toml", "setup.py", "README.md")
 CLASSES = (
     "00001_Animalia_Chordata_Aves_Anseriformes_Anatidae_Cygnus_olor",
     "00042_Animalia_Chordata_Aves_Piciformes_Picidae_Picus_viridis",
+)
+
+NETWORK = (
+    "import keras\n"
+    "def tiny(image_size):\n"
+    "    x = i = keras.Input((image_size, image_size, 3))\n"
+    "    x = keras.layers.Rescaling(1 / 255)(x)\n"
+    "    for k in (8, 8):\n"
+    "        x = keras.layers.Conv2D(k, 3, 2, activation='relu')(x)\n"
+    "    return keras.Model(i, x)\n"
 )
 
 
@@ -142,15 +154,7 @@ def test_each_program_starts_over_and_keeps_its_arguments(
 def test_a_training_and_its_answers_from_an_empty_folder(programs, birds, tmp_path):
     """With an experiment by name, and a network of the user's."""
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "network.py").write_text(
-        "import keras\n"
-        "def tiny(image_size):\n"
-        "    x = i = keras.Input((image_size, image_size, 3))\n"
-        "    x = keras.layers.Rescaling(1 / 255)(x)\n"
-        "    for k in (8, 8):\n"
-        "        x = keras.layers.Conv2D(k, 3, 2, activation='relu')(x)\n"
-        "    return keras.Model(i, x)\n"
-    )
+    (tmp_path / "mine" / "network.py").write_text(NETWORK)
     home = {
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         "PYTHONPATH": str(tmp_path / "mine"),
@@ -187,3 +191,56 @@ def test_a_training_and_its_answers_from_an_empty_folder(programs, birds, tmp_pa
     said = run(*module, *ask, cwd=work, **home)
     (table,) = (work / "runs").rglob("predict/*.csv")
     assert str(table.relative_to(work)) in said and "Anseriformes" in table.read_text()
+
+
+EXPORT = """
+import sys
+import numpy as np
+import hiercam_keras as hc
+from hiercam_keras.export import graph
+network = hc.load_run(sys.argv[1]).network
+path = graph.write_onnx(graph.build(network), sys.argv[2])
+photos = np.random.default_rng(0).integers(0, 255, (3, 48, 48, 3)).astype("uint8")
+parity = graph.compare(network, path, photos)
+print(parity, parity.within())
+"""
+
+
+@pytest.mark.slow
+def test_an_export_next_to_a_training_that_is_resumed(wheel, birds, tmp_path):
+    """What docs/INSTALL.md says for ONNX files, in an environment of its own: the
+    converter and the checkpoints want different releases of Orbax."""
+    page = (ROOT / "docs" / "INSTALL.md").read_text()
+    (row,) = (one for one in page.splitlines() if one.startswith("| ONNX files"))
+    commands = re.findall(r"`pip (install [^`]+)`", row)
+    assert len(commands) == 2 and "--no-deps" in commands[1]
+    python = tmp_path / "venv" / "bin" / "python"
+    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    for command in commands:
+        parts = shlex.split(command.replace('".[export]"', f"'{wheel}[export]'"))
+        run(python, "-m", "pip", "--quiet", *parts)
+    (tmp_path / "network.py").write_text(NETWORK)
+    home = {
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "PYTHONPATH": str(tmp_path),
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+    }
+    fields = {
+        "model.backbone": "network:tiny",
+        "model.weights": "none",
+        "data.image_size": 48,
+        "data.batch_size": 8,
+        "data.source": "image_folder",
+        "data.pipeline": "arrays",
+    }
+    train = [python, "-m", "hiercam_keras", "--config=inat2021_birds", "--mode=train"]
+    train += [f"--data_dir={birds}", "--rank=order", f"--workdir={tmp_path / 'run'}"]
+    train += [f"--config.{name}={value}" for name, value in fields.items()]
+    run(*train, "--config.train.epochs=1", cwd=tmp_path, **home)
+    said = run(*train, "--config.train.epochs=2", "--resume", cwd=tmp_path, **home)
+    assert "of 2 epochs was kept" in said
+    file = tmp_path / "model.onnx"
+    export = [python, "-c", EXPORT, tmp_path / "run", file]
+    assert run(*export, cwd=tmp_path, **home).strip().endswith("True")
+    assert file.stat().st_size > 0

@@ -308,6 +308,21 @@ class Explainer(BaseExplainer):
         """Paths of the layers that are explained."""
         return self._paths
 
+    def network(self) -> KerasNetwork:
+        """The model as a pure function, with the layers that are explained.
+
+        Raises:
+          UserError: the model has not seen an image yet and does not say the shapes of
+            its inputs.
+        """
+        program = next(iter(self._programs.values()), None)
+        if program is None:
+            raise UserError(
+                "the model does not say the shapes of its inputs: explain some images "
+                "first"
+            )
+        return program.network
+
     def scorer(self) -> Scorer:
         """What asks the model about changed images, reading it as the maps are made.
 

@@ -110,12 +110,24 @@ class KerasNetwork:
         deltas: Sequence[jax.Array] = (),
     ) -> tuple[jax.Array, list[jax.Array]]:
         """See `network.Network`; `variables` are those of `graph.variables_of`."""
+        columns, activations = self.columns(variables, images, others, taps, deltas)
+        return self.outputs.labelled(columns), activations
+
+    def columns(
+        self,
+        variables: tuple[list, list],
+        images: jax.Array,
+        others: tuple,
+        taps: Sequence[KerasLayer] = (),
+        deltas: Sequence[jax.Array] = (),
+    ) -> tuple[list[jax.Array], list[jax.Array]]:
+        """As a call, with `Outputs.columns` in place of the logits."""
         given = self.inputs.pack(images, others)
         with end_activation.logits_of(self.outputs.ends) as before:
             found, activations = graph.apply_with_deltas(
                 self.model, variables, given, [tap.call for tap in taps], deltas
             )
-        return self.outputs.logits(found, before), activations
+        return self.outputs.columns(found, before), activations
 
 
 def prepare_outputs(outputs: Outputs, recorded: graph.Pass) -> None:

@@ -262,13 +262,28 @@ class Outputs:
           outputs: of a pass of the network.
           before: the inputs of `ends` in that pass.
         """
-        heads = []
+        return self.labelled(self.columns(outputs, before))
+
+    def columns(
+        self, outputs: Any, before: Sequence[jax.Array] = ()
+    ) -> list[jax.Array]:
+        """What is read of each head as it comes, (B, n), in the order of `space.heads`.
+
+        Arguments as `logits`; `labelled` turns the result into logits.
+        """
+        found = []
         for rank in self.space.heads:
             reading = self._readings[rank]
-            output = _at(outputs, reading.path)
             if reading.end:
-                output = before[self.ends.index(reading.end)]
-            heads.append(reading.logits(output))
+                found.append(before[self.ends.index(reading.end)])
+            else:
+                found.append(_at(outputs, reading.path))
+        return found
+
+    def labelled(self, columns: Sequence[jax.Array]) -> jax.Array:
+        """Logits (B, C), float32 or wider, of what `columns` gives."""
+        readings = [self._readings[rank] for rank in self.space.heads]
+        heads = [one.logits(z) for one, z in zip(readings, columns, strict=True)]
         return jnp.concatenate(heads, axis=1)
 
     def doubts(self, logits: np.ndarray) -> list[str]:

@@ -109,6 +109,19 @@ def rule_of(run: Run, options: Any) -> Rule | None:
     allowed_share = allowed_share_of(options)
     if options.rule == ROLL_UP:
         return replace(FIXED, allowed_share=allowed_share)
+    return calibrated(run, allowed_share)
+
+
+def calibrated(run: Run, allowed_share: float = 0.0) -> Rule | None:
+    """The rule of a run's thresholds; None if it was not calibrated.
+
+    Args:
+      run: whose answers are judged.
+      allowed_share: see `Rule`, where the thresholds come with none.
+
+    Raises:
+      UserError: the run's file is damaged.
+    """
     path = path_for(run)
     if not path.is_file() and run.allowed_taxa is not None:
         path = replace(run, allowed_taxa=None).results / BELIEF

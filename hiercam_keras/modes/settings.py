@@ -54,6 +54,9 @@ class Settings:
     target_rank: str | None = None
     top_k: int = 5
     search: bool = False
+    format: str = "onnx"
+    weights_dtype: str = "float32"
+    runtime: str | None = None
     resume: bool = False
     overwrite: bool = False
 
@@ -243,6 +246,9 @@ _FLAGS = (
     "target_rank",
     "top_k",
     "search",
+    "format",
+    "weights_dtype",
+    "runtime",
     "resume",
     "overwrite",
 )

@@ -168,6 +168,13 @@ USAGE = {
         ),
     ),
     "localize": _of_run(_ASK | _ALLOW, (*_MAPS, "localize")),
+    "export": _of_run(
+        {"rank", "detections", "image", "format", "weights_dtype", "runtime"},
+        ("cam.layer",),
+        batch=True,
+        after_stop="No file is kept, and a former export stays: run the same command "
+        "again.",
+    ),
     "compare": _of_run(
         {"detections", "ranks", "runs", "method", "allowed_taxa", "taxonomy"},
         (*_MAPS, "compare", "faithfulness", "coherence", "report", *_BELIEF),

@@ -1,0 +1,1 @@
+"""A page that names photos in the browser, with an exported network inside."""

@@ -1,0 +1,79 @@
+// The answer at every rank, as radio buttons: the chosen one is the one with the map.
+
+function showRanks(photo, view) {
+  const { lines, known, believed: deepest } = photo.answer;
+  const rows = lines.map((line) => {
+    const choice = element("input", {
+      type: "radio", name: "rank", value: line.rank, checked: line.rank === view.rank,
+    });
+    const unsure = known && !line.sure;
+    const last = line.sure && line.rank === deepest.rank;
+    const mark = last ? element("span", { class: "badge" }, "believed") : null;
+    const doubt = unsure ? element("span", { class: "doubt" }, "not believed") : null;
+    const common = line.taxon.common_name;
+    return element("label", { class: `row${unsure ? " unsure" : ""}` },
+      choice,
+      element("span", { class: "rank" }, line.rank),
+      element("span", { class: "taxon" },
+        element("span", { class: isItalic(line.rank, line.taxon) ? "name latin" : "name" }, line.taxon.name),
+        common && common !== line.taxon.name ? element("span", { class: "common" }, common) : null),
+      element("span", { class: "marks" }, mark, doubt),
+      element("span", { class: "share" }, percent(line.share)),
+      bar(line.share));
+  });
+  fill(get("ranks"), ...rows);
+  showVerdict(photo.answer);
+}
+
+function isItalic(rank, { name }) {
+  return !name.endsWith(" sp.") && ["genus", "species", "subspecies", "epithet"].includes(rank);
+}
+
+function showVerdict({ lines, known, believed: deepest }) {
+  const verdict = get("verdict");
+  const last = lines[lines.length - 1];
+  if (!known) {
+    fill(verdict, element("b", {}, withCommon(last.taxon)),
+      ` is the likeliest ${last.rank}, at ${percent(last.share)}. This network was not calibrated: ` +
+      "down to which rank the answer can be believed is not known.");
+  } else if (!deepest) {
+    fill(verdict, element("b", {}, "No name is believed."),
+      " At no rank does the probability reach the threshold of this network: " +
+      "the photo may show something that it does not know.");
+  } else {
+    const more = lines.some((line) => line.sure)
+      ? " Finer names are the likeliest ones, but not sure enough to be believed."
+      : ` The likeliest ${last.rank} is of another ${deepest.rank}.`;
+    fill(verdict, "Believed: ", element("b", {}, withCommon(deepest.taxon)),
+      ` (${deepest.rank}, ${percent(deepest.share)}).`,
+      last.sure ? "" : more);
+  }
+}
+
+// The likeliest taxa of a rank.
+function showBest(line, taxonomy) {
+  get("best-title").textContent = `Likeliest ${plural(line.rank)}`;
+  fill(get("best"), ...line.best.map(({ label, share }) => {
+    const taxon = taxonomy.taxon(line.rank, label);
+    return element("li", { class: label === line.label ? "own" : "" },
+      element("span", { class: isItalic(line.rank, taxon) ? "name latin" : "name" }, taxon.name),
+      taxon.common_name ? element("span", { class: "common" }, taxon.common_name) : null,
+      element("span", { class: "share" }, percent(share)),
+      bar(share));
+  }));
+}
+
+// The two questions that a map answers; gives the one that is shown.
+function showKinds(line, taxonomy, view, withSteps) {
+  const parent = taxonomy.parent(line.rank, line.label);
+  const among = parent ? `in ${parent.taxon.name}` : "of this network";
+  get("kind-taxon-text").textContent = line.taxon.name;
+  get("kind-step-text").textContent = line.alone
+    ? `the only ${line.rank} ${among}`
+    : `among the ${plural(line.rank)} ${among}`;
+  get("kind-step").disabled = line.alone || !withSteps;
+  const kind = get("kind-step").disabled ? "taxon" : view.kind;
+  get("kind-taxon").checked = kind === "taxon";
+  get("kind-step").checked = kind === "step";
+  return kind;
+}

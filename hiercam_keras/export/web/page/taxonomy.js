@@ -1,0 +1,53 @@
+// Names and relatives of the network's taxa, from taxonomy.json.
+
+const PLURALS = {
+  species: "species", subspecies: "subspecies", genus: "genera", class: "classes", phylum: "phyla",
+};
+
+function plural(rank) {
+  return PLURALS[rank] || (rank.endsWith("y") ? `${rank.slice(0, -1)}ies` : `${rank}s`);
+}
+
+class Taxonomy {
+  constructor(about) {
+    this.about = about;
+    this.ranks = about.ranks;
+    this.heads = about.heads;
+    this.finest = about.ranks.findLast((rank) => about.heads.includes(rank));
+  }
+
+  count(rank) {
+    return this.about.taxa[rank].length;
+  }
+
+  taxon(rank, label) {
+    return this.about.taxa[rank][label];
+  }
+
+  // [first leaf, leaves]: the taxon's labels at the finest head.
+  leaves(rank, label) {
+    const { first_leaf: first, leaves } = this.taxon(rank, label);
+    return [first, leaves];
+  }
+
+  // The nearest taxon above, {rank, taxon}; null for the root. A lineage may lack ranks.
+  parent(rank, label) {
+    const own = this.taxon(rank, label).lineage;
+    for (let at = this.ranks.indexOf(rank) - 1; at >= 0; at -= 1) {
+      const above = this.about.taxa[this.ranks[at]];
+      const found = above.find(({ lineage }) =>
+        lineage.length < own.length && lineage.every((name, i) => name === own[i]));
+      if (found) return { rank: this.ranks[at], taxon: found };
+    }
+    return null;
+  }
+
+  // Labels at the rank with the same parent, without the taxon itself.
+  siblings(rank, label) {
+    const above = this.taxon(rank, label).lineage.slice(0, -1);
+    return this.about.taxa[rank].flatMap(({ lineage }, other) =>
+      other !== label && lineage.length === above.length + 1 && above.every((name, i) => lineage[i] === name)
+        ? [other]
+        : []);
+  }
+}

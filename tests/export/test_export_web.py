@@ -1,0 +1,271 @@
+"""The parts of the page: pixels as Pillow's, the policy, the runtime, hostile names."""
+
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+
+import numpy as np
+import pytest
+import tiny_onnx
+from PIL import Image
+
+from hiercam_keras.data import geometry
+from hiercam_keras.errors import UserError
+from hiercam_keras.export.web import page, runtime
+
+HOSTILE = '</script><script>window.hacked=1</script><b a="{{policy}}">'
+
+
+@pytest.fixture
+def node():
+    """Runs an expression in Node.js after some of the page's files; gives its value."""
+    program = shutil.which("node")
+    if program is None:
+        pytest.skip("Node.js is not installed")
+
+    def run(files, expression, *arrays):
+        source = "\n".join(page._read(name) for name in files)
+        data = base64.b64encode(b"".join(a.tobytes() for a in arrays)).decode()
+        script = (
+            f"{source}\nconst bytes = Uint8Array.from(Buffer.from('{data}', 'base64'));"
+            f"\nconst value = (() => {expression})();"
+            "\nprocess.stdout.write(JSON.stringify(value));"
+        )
+        done = subprocess.run(
+            [program, "-"], input=script, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """A runtime of a few bytes, with its own digests."""
+    files = {runtime.MODULE: b"export default 1;", runtime.WASM: b"\0asm"}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    monkeypatch.setattr(runtime, "SHA256", digests)
+    return files
+
+
+@pytest.mark.parametrize("kernel", ["bilinear", "lanczos"])
+def test_resizes_as_pillow_to_the_bit(node, kernel):
+    """Smaller and larger, whole and cut, with boxes that are no whole numbers."""
+    rng = np.random.default_rng(3)
+    photo = rng.integers(0, 256, (61, 83, 3), np.uint8)
+    photo[20:40, 20:60] = np.where(np.indices((20, 40)).sum(0)[..., None] % 2, 255, 0)
+    cases = [
+        (32, 24, (0, 0, 83, 61)),
+        (100, 90, (0, 0, 83, 61)),
+        (17, 19, (3.3, 7.7, 71.25, 60.9)),
+        (83, 61, (0, 0, 83, 61)),
+        (40, 40, (11.1, 0.1, 40.3, 29.3)),
+    ]
+    found = node(
+        ["resample.js"],
+        f"{json.dumps(cases)}.map(([w, h, box]) => Array.from("
+        "resize(sourceOf({data: bytes, width: 83, height: 61}), w, h, box, "
+        f"'{kernel}').data))",
+        photo,
+    )
+    method = Image.Resampling[kernel.upper()]
+    for values, (width, height, box) in zip(found, cases, strict=True):
+        expected = Image.fromarray(photo).resize((width, height), method, box)
+        np.testing.assert_array_equal(
+            np.array(values).reshape(height, width, 3), np.asarray(expected)
+        )
+
+
+def test_a_large_photo_in_strips_gives_the_same(node):
+    """The strip is a detail of memory."""
+    photo = np.random.default_rng(4).integers(0, 256, (70, 50, 3), np.uint8)
+    expression = (
+        "{ const whole = sourceOf({data: bytes, width: 50, height: 70});"
+        "  const strips = {...whole, strip: 9};"
+        "  return [whole, strips].map((s) => Array.from(resize(reduced(s, 2), 11, 13, "
+        "[0, 0, 25, 35], 'bilinear').data)); }"
+    )
+    whole, strips = node(["resample.js"], expression, photo)
+    assert whole == strips
+    small = Image.fromarray(photo).reduce(2)
+    expected = np.asarray(small.resize((11, 13), Image.Resampling.BILINEAR))
+    difference = np.abs(np.array(whole).reshape(13, 11, 3) - expected.astype(int))
+    assert difference.max() <= 1
+
+
+@pytest.mark.parametrize("side", [56, 128, 224, 380])
+def test_the_window_is_that_of_the_program(node, side):
+    shapes = [(500, 375), (375, 500), (640, 640), (4000, 401), (1023, 767), (97, 64)]
+    short = geometry.resized_shape(side, side, side, "classification")[0]
+    image = json.dumps({"height": side, "width": side, "short_side": short})
+    found = node(
+        ["header.js", "resample.js", "pixels.js"],
+        f"{json.dumps(shapes)}.map(([w, h]) => windowOf(w, h, {image}))",
+    )
+    for (width, height), got in zip(shapes, found, strict=True):
+        seen = geometry.of(width, height, side, "classification")
+        assert tuple(got["resized"]) == geometry.resized_shape(
+            width, height, side, "classification"
+        )
+        box = seen.to_original(np.array([0, 0, side, side]))
+        np.testing.assert_allclose(got["window"], box, atol=1e-9)
+
+
+def _encoded(size, form, orientation=None, **options):
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+        options["exif"] = exif
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 100, 0)).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def test_headers_are_read(node):
+    """Size and orientation are known before anything is decoded."""
+    files = {
+        "JPEG": _encoded((37, 21), "JPEG"),
+        "turned": _encoded((37, 21), "JPEG", orientation=6),
+        "PNG": _encoded((70000, 3), "PNG"),
+        "GIF": _encoded((37, 21), "GIF"),
+        "BMP": _encoded((37, 21), "BMP"),
+        "WEBP": _encoded((37, 21), "WEBP"),
+        "lossless": _encoded((37, 21), "WEBP", lossless=True),
+        "TIFF": _encoded((37, 21), "TIFF"),
+        "text": b"these are no pixels at all, but words",
+        "cut": _encoded((37, 21), "JPEG")[:-40],
+        "short": _encoded((37, 21), "PNG")[:20],
+    }
+    sizes = [len(data) for data in files.values()]
+    found = node(
+        ["header.js"],
+        f"{{ let at = 0; return {sizes}.map("
+        "(n) => readHeader(bytes.slice(at, at += n))); }",
+        np.frombuffer(b"".join(files.values()), np.uint8),
+    )
+    got = dict(zip(files, found, strict=True))
+    size = {"width": 37, "height": 21}
+    jpeg = {"format": "JPEG", "components": 3, **size}
+    assert got["JPEG"] == {**jpeg, "orientation": 1}
+    assert got["turned"] == {**jpeg, "orientation": 6}
+    assert got["PNG"] == {"format": "PNG", "width": 70000, "height": 3}
+    assert got["GIF"] == {"format": "GIF", **size}
+    assert got["BMP"] == {"format": "BMP", **size}
+    assert got["WEBP"] == got["lossless"] == {"format": "WebP", **size}
+    assert got["TIFF"] == {"format": "TIFF"}
+    assert got["text"] is None
+    assert got["cut"] == got["short"] == {"format": "cut"}
+
+
+@pytest.fixture
+def site(tmp_path, fake):
+    """The folder and the single file, with hostile names in them."""
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    folder = tiny_onnx.write(tmp_path / "site", {"family": 0.5}, HOSTILE)
+    made = runtime.Runtime(fake[runtime.MODULE], fake[runtime.WASM])
+    page.write_site(folder, tmp_path / "index.html", made)
+    return tmp_path
+
+
+def test_nothing_is_named_that_is_elsewhere(site):
+    """No address of another place in any file of the page."""
+    for path in [*(site / "site").iterdir(), site / "index.html"]:
+        if path.suffix in (".html", ".css", ".js"):
+            text = path.read_text()
+            assert not re.findall(r"(?:https?:)?//[a-z][\w.-]*\.[a-z]{2,}", text), path
+            assert not re.search(r"\bstyle=|\son\w+=|\beval\(|innerHTML", text), path
+
+
+def test_the_policy_allows_the_own_script_and_style_alone(site):
+    text = (site / "index.html").read_text()
+    assert text.count("Content-Security-Policy") == 1
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
+    parts = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    assert parts["default-src"] == parts["connect-src"] == "'none'"
+    script = re.findall(r"<script>(.*?)</script>", text, re.S)
+    style = re.findall(r"<style>(.*?)</style>", text, re.S)
+    assert len(script) == len(style) == 1
+    for kind, body in (("script-src", script[0]), ("style-src", style[0])):
+        digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in parts[kind]
+        assert "unsafe-inline" not in parts[kind]
+    served = (site / "site" / "index.html").read_text()
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', served)[1]
+    assert "connect-src 'self'" in policy and "unsafe-inline" not in policy
+
+
+def test_a_hostile_name_ends_no_element(site):
+    """A name of a folder may be a piece of a page."""
+    for path in (site / "index.html", site / "site" / "index.html"):
+        text = path.read_text()
+        assert "<script>window.hacked" not in text
+        found = re.search(r'id="taxonomy">(.*?)</script>', text, re.S)[1]
+        names = [taxon["name"] for taxon in json.loads(found)["taxa"]["species"]]
+        assert names[0] == f"Parus major{HOSTILE}"
+
+
+def _packed(path, files):
+    with tarfile.open(path, "w:gz") as packed:
+        for name, data in files.items():
+            member = tarfile.TarInfo(f"package/dist/{name}")
+            member.size = len(data)
+            packed.addfile(member, io.BytesIO(data))
+    return path
+
+
+def test_the_runtime_is_found_in_folders_and_archives(tmp_path, fake):
+    dist = tmp_path / "project" / "node_modules" / "onnxruntime-web" / "dist"
+    dist.mkdir(parents=True)
+    for name, data in fake.items():
+        (dist / name).write_bytes(data)
+    packed = _packed(tmp_path / "package.tgz", fake)
+    for place in (dist, dist.parent, tmp_path / "project", packed):
+        assert runtime.find(str(place)).wasm == fake[runtime.WASM]
+
+
+@pytest.mark.parametrize("change", ["another version", "a missing file", "no archive"])
+def test_another_runtime_is_refused(tmp_path, fake, change):
+    path = tmp_path / "package.tgz"
+    if change == "another version":
+        _packed(path, fake | {runtime.WASM: b"\0asm2"})
+    elif change == "a missing file":
+        _packed(path, {runtime.MODULE: fake[runtime.MODULE]})
+    else:
+        path.write_text("no archive")
+    with pytest.raises(UserError, match=f"--runtime=.*npm pack.*{runtime.VERSION}"):
+        runtime.find(str(path))
+
+
+def _npm(folder, script):
+    folder.mkdir()
+    (folder / "npm").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "npm").chmod(0o755)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script plays npm")
+def test_npm_fetches_the_runtime_once(tmp_path, fake, monkeypatch):
+    packed = _packed(tmp_path / "onnxruntime.tgz", fake)
+    _npm(tmp_path / "bin", f"cp {packed} . && echo once >> {tmp_path}/calls")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert runtime.find() == runtime.find()
+    assert (tmp_path / "calls").read_text() == "once\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script plays npm")
+def test_without_npm_or_network_both_ways_are_named(tmp_path, fake, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    with pytest.raises(UserError, match="npm.*--runtime="):
+        runtime.find()
+    _npm(tmp_path / "bin", "echo 'ENOTFOUND registry' >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin{os.pathsep}/bin{os.pathsep}/usr/bin")
+    with pytest.raises(UserError, match="ENOTFOUND.*--runtime="):
+        runtime.find()
