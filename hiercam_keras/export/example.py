@@ -97,21 +97,36 @@ def believed(logits: np.ndarray, about: dict) -> str:
         return "unknown, as the run was not calibrated"
     shares = np.exp(logits.astype(np.float64) - logits.max())
     shares /= shares.sum()
-    first, end, answer = 0, len(shares), "no name"
-    for rank, least in about["believed"].items():
-        below = [
-            (shares[taxon["first_leaf"] :][: taxon["leaves"]].sum(), taxon)
-            for taxon in about["taxa"][rank]
-            if first <= taxon["first_leaf"] < end
-        ]
-        share, taxon = max(below, key=lambda pair: pair[0])
+    start, end, answer = 0, len(shares), "no name"
+    for rank, nodes in choices(about):
+        below = [node for node in nodes if start <= node[0] < end]
+        sums = [shares[first:last].sum() for first, last, _ in below]
+        share, (start, end, taxon) = sums[np.argmax(sums)], below[np.argmax(sums)]
+        if taxon is None:
+            continue  # the likeliest one skips this rank
+        least = about["believed"][rank]
         # The odds may be 1e-4 below: last digits differ between computers.
         if least is None or share * (1 - least) * 1.0001 < least * (1 - share):
             break
-        first, end = taxon["first_leaf"], taxon["first_leaf"] + taxon["leaves"]
         if not taxon["name"].endswith(" sp."):
             answer = f"{taxon['name']} ({rank}, {share:.1%})"
     return answer
+
+
+def choices(about: dict) -> list[tuple[str, list]]:
+    """The taxa of each rank: their leaves from .. to, and None for a taxon of a finer
+    rank that skips this one."""
+    found, finer = [], []
+    for rank in reversed([one for one in about["ranks"] if one in about["believed"]]):
+        nodes = [
+            (taxon["first_leaf"], taxon["first_leaf"] + taxon["leaves"], taxon)
+            for taxon in about["taxa"][rank]
+        ]
+        here = {leaf for first, last, _ in nodes for leaf in range(first, last)}
+        nodes += [(*node[:2], None) for node in finer if node[0] not in here]
+        finer = sorted(nodes, key=lambda node: node[0])
+        found.append((rank, finer))
+    return found[::-1]
 
 
 # Photographs: the same pixels as in training.
@@ -197,9 +212,13 @@ def span_of(middle: float, side: int, length: int) -> tuple[int, int]:
 
 def save_overlay(options, path: Path, number: int, box, answer: dict, about: dict):
     """Lays the map of a rank or step over its part of the photo; says what it shows."""
-    rank = options.rank or options.step
+    rank, output = options.rank or options.step, "maps" if options.rank else "steps"
     at = about["ranks"].index(rank)
-    cells = np.maximum(answer["maps" if options.rank else "steps"][at], 0)
+    if output not in answer:
+        return f"no map: the network's file has no {output}"
+    if answer["path"][at] < 0:
+        return f"no map: the likeliest lineage has no {rank}"
+    cells = np.maximum(answer[output][at], 0)
     left, top, right, bottom = (round(edge) for edge in box)
     heat = Image.fromarray(cells).resize((right - left, bottom - top), Image.BILINEAR)
     heat = np.asarray(heat) - np.min(heat)

@@ -166,7 +166,7 @@ def _export(
         "batch": graph.batch or "dynamic",
     }
     document = taxonomy_file.document(
-        network.taxonomy, graph.ranks, graph.heads, about, _thresholds(rule)
+        network.taxonomy, graph.ranks, graph.heads, about, _thresholds(rule, network)
     )
     workdir.write_json(folder / TAXONOMY, document)
     example = importlib.resources.files("hiercam_keras.export") / EXAMPLE
@@ -285,13 +285,16 @@ def _rule(run: Run, network: Network) -> belief.Rule | None:
     return None if network.finest in network.independent else belief.calibrated(run)
 
 
-def _thresholds(rule: belief.Rule | None) -> dict[str, float | None] | None:
+def _thresholds(
+    rule: belief.Rule | None, network: Network
+) -> dict[str, float | None] | None:
     """Least probability of a believed name by rank, None where it is never believed."""
     if rule is None:
         return None
+    limits = belief.limits(rule, network.taxonomy, network.finest)
     return {
         rank: float(least) if np.isfinite(least) else None
-        for rank, least in rule.thresholds.items()
+        for rank, least in limits.items()
     }
 
 
