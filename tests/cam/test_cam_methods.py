@@ -68,7 +68,7 @@ def test_method_against_float64_loops(name, shape):
 @pytest.mark.parametrize("name", [*LAYER, "center_gaussian"])
 @pytest.mark.parametrize("shape", [(3, 4, 20), (5, 4, 6)])
 def test_leading_axes_are_images_and_targets(name, shape):
-    """NumPy arrays, including integers, give float32: compiled, and of one shape not."""
+    """NumPy arrays, also integers, give float32: compiled, and of one shape not."""
     rng = np.random.default_rng(2)
     a = rng.integers(-3, 9, (2, 1, *shape))
     g = rng.normal(size=(2, 3, *shape))
