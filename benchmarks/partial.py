@@ -6,7 +6,7 @@ Draws birds, cuts the labels of half of the training images to the genus or the 
 and trains a network of species three times for each seed: on all images (partial ones
 with the loss of their marginal score), without the partial ones, and on the whole
 labels. All three take the same number of steps. Accuracy at each rank is of the same
-test images, whose labels are whole. The result is written after each training, so that
+test images, with whole labels. The result is written after each training, so that
 the benchmark can be stopped and goes on where it was.
 """
 
