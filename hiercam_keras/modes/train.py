@@ -86,6 +86,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     everything = taxonomy_of(source, config)
     _check_single(everything, settings.rank)
     group_report.check(source.records, config, everything, settings.rank)
+    everything = untrained.reaching(everything.lineages, settings.rank)
     split = _split_of(folder, settings, source.records)
     if split.note:
         logging.info("%s", split.note)
