@@ -118,7 +118,11 @@ def asked_under(run: Run, named: str | None) -> Run:
         return run
     labels = _labels(run)
     names = [name_table.name_of(one) for one in labels.taxonomy.lineages]
-    table = name_table.read(named, names)
+    table, known = name_table.read(named, names), labels.taxonomy
+    common = tuple(rank for rank in table.ranks if rank in known.ranks)
+    if known.finest in common and not all(map(table.find, names)):
+        # Names that the table lacks can keep their lineages at the ranks of both.
+        table = name_table.read(named, names, common)
     tree = translation.other_tree(labels, table)
     tree.translation.log()
     return replace(run, ranks=tuple(tree.heads.values()), other_tree=tree)
