@@ -17,13 +17,14 @@ from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import detected, imported, taxonomies, unseen
+from hiercam_keras.modes.data_names import with_names
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.progress import progress
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs import truth as truths
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.runs.truth import Trained, Truth
-from hiercam_keras.taxonomy import allowed, common_names, homonyms
+from hiercam_keras.taxonomy import allowed, homonyms
 from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.partial import LabelSpace
 from hiercam_keras.taxonomy.ranks import check_rank
@@ -418,12 +419,14 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
     """
     config = config_of(settings, run)
     if run.imported and like is not None:
-        return _run_data(run, config, like.source, like.split)
+        run = with_names(run, like.source)
+        return RunData(run, config, run.taxonomy(), like.source, like.split)
     if run.imported:
         imported.check_images(settings, run)
         source = taxonomies.of_run(load_source(config, settings.data_dir), run)
         split = imported.split_of(settings, config, source.records)
-        return _run_data(run, config, source, split)
+        run = with_names(run, source)
+        return RunData(run, config, run.taxonomy(), source, split)
     source = taxonomies.of_run(_load_images(settings.data_dir, run, config), run)
     split = detected.split_of(splits.load(run.path / "split"), source.records)
     new = split.unknown(source.records)
@@ -434,20 +437,7 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
             run.path,
             new[0],
         )
-    return _run_data(run, config, source, split)
-
-
-def _run_data(run: Run, config: Any, source: Any, split: splits.Split) -> RunData:
-    """A run with images, and with the common names that these have for its taxa."""
-    names = source.common_names
-    if names:
-        taxonomy = run.whole_taxonomy()
-        lineages = (one.lineage for one in source.records if one.lineage is not None)
-        first = next(lineages, None)
-        if first is not None and first.ranks != taxonomy.ranks:
-            named = common_names.by_taxon(names, first.ranks)
-            names = common_names.of_lineages(taxonomy.lineages, named)
-        run = replace(run, common_names=names)
+    run = with_names(run, source)
     return RunData(run, config, run.taxonomy(), source, split)
 
 

@@ -88,7 +88,8 @@ class Answers:
 
         def taxon(one: answering.Named) -> Taxon:
             prefix = taxonomy.prefixes(one.rank)[one.label]
-            lineage = dict(zip(taxonomy.ranks, prefix, strict=False))
+            pairs = zip(taxonomy.ranks, prefix, strict=False)
+            lineage = {rank: name for rank, name in pairs if name}  # it may skip ranks
             return Taxon(taxonomy.names(one.rank)[one.label], lineage)
 
         answers = [[(taxon(one), one.probability) for one in named] for named in images]

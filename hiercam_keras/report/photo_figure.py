@@ -490,17 +490,31 @@ def _draw_bars(axes: Axes, answer: RankAnswer) -> None:
         axes.barh(row + 0.72, share, height=0.2, color=color)
         weight = "bold" if row == 0 else "normal"
         common = answer.common(name)
-        places = [(name, row + 0.22, ((7.5, 1), (6.5, 1), (5, 2)), weight, style.INK),
-                  (common, row + 0.49, ((6, 1), (5, 1), (4, 2)), "normal", style.MUTED)
-                 ] if common else [
-                  (name, row + 0.36, ((8.5, 1), (7, 1), (5.5, 2)), weight, style.INK)
-                 ]  # fmt: skip
-        for text, at, sizes, bold, ink in places:
-            size, lines = fitted(text, 0.78 * _CELL, sizes, bold)
-            axes.text(0, at, "\n".join(lines), fontsize=size, weight=bold, color=ink,
-                      va="center", linespacing=1.0)  # fmt: skip
+        if common:
+            sizes = ((7.5, 1), (6.5, 1), (5, 2))
+            _write_bar(axes, row + 0.18, name, sizes, 0.78, weight)
+            sizes = ((6, 1), (5, 1), (4, 2))
+            _write_bar(axes, row + 0.46, common, sizes, 0.72, color=style.MUTED)
+        else:
+            sizes = ((8.5, 1), (7, 1), (5.5, 2))
+            _write_bar(axes, row + 0.36, name, sizes, 0.78, weight)
         axes.text(1, row + 0.36, style.percent(probability), fontsize=8.5, ha="right",
                   va="center", color=style.MUTED)  # fmt: skip
+
+
+def _write_bar(
+    axes: Axes,
+    at: float,
+    text: str,
+    sizes: Sequence[tuple[float, int]],
+    width: float,
+    weight: str = "normal",
+    color: str = style.INK,
+) -> None:
+    """Writes text above a bar, within a share of its width."""
+    size, lines = fitted(text, width * _CELL, sizes, weight)
+    axes.text(0, at, "\n".join(lines), fontsize=size, weight=weight, color=color,
+              va="center", linespacing=1.0)  # fmt: skip
 
 
 def _empty(figure: Figure, left: float, top: float, note: str) -> None:

@@ -32,11 +32,12 @@ def data_of(path):
 
 @pytest.fixture
 def named(make):
-    return [with_names(make.picture(0)), make.picture(1), make.picture(2)]
+    return [with_names(make.picture(0, {})), make.picture(1, {}), make.picture(2, {})]
 
 
 def test_the_page_has_the_names_of_all_ranks(make, named, tmp_path):
-    path = page.write_page(tmp_path, make.page(named))
+    hero = named[0].example_id
+    path = page.write_page(tmp_path, make.page(named, hero=hero))
     data = data_of(path)
     first = data["pictures"][0]
     assert first["common"] == "European green woodpecker"
@@ -44,13 +45,13 @@ def test_the_page_has_the_names_of_all_ranks(make, named, tmp_path):
     assert first["views"][0]["common"] == "true woodpeckers"
     assert "European green woodpecker" in path.read_text().split("<script")[0]
     # Without any common name the page is as it was.
-    plain = page.write_page(tmp_path / "plain", make.page([make.picture(0)]))
+    plain = page.write_page(tmp_path / "plain", make.page([make.picture(0, {})]))
     assert data_of(plain)["common"] == []
 
 
 def test_names_are_shown_and_searched_in_the_browser(make, named, tmp_path, open_page):
     screen = open_page(page.write_page(tmp_path, make.page(named)))
-    assert screen.text(".card .common") == "European green woodpecker"
+    assert screen.text(".card .names .common") == "European green woodpecker"
     screen.choose("#search", "green woodpecker")
     assert screen.ids() == [named[0].example_id]
     screen.choose("#search", "")
@@ -65,7 +66,7 @@ def test_names_are_shown_and_searched_in_the_browser(make, named, tmp_path, open
 @pytest.mark.parametrize("width", [390, 1300])
 def test_long_names_do_not_widen_the_page(make, tmp_path, open_page, width):
     pictures = [
-        with_names(make.picture(n), name)
+        with_names(make.picture(n, {}), name)
         for n, name in enumerate((LONG, LONG.replace(" ", ""), "short", ""))
     ]
     screen = open_page(page.write_page(tmp_path, make.page(pictures)))
@@ -81,7 +82,8 @@ def test_long_names_do_not_widen_the_page(make, tmp_path, open_page, width):
         )
         assert len(heights) == 4 and max(heights) - min(heights) <= 1
         screen.run("document.querySelector('.card h3 button').click()")
-        over = "const d = get('detail'); return d.scrollWidth - d.clientWidth"
+        over = "const d = document.getElementById('detail');"
+        over += "return d.scrollWidth - d.clientWidth"
         assert screen.run(over) <= 0
     finally:
         screen.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -143,11 +145,11 @@ def texts_of(figure_of, monkeypatch):
     to_png = photo_figure.style.to_png
 
     def look(figure, dpi):
-        png = to_png(figure, dpi)
+        figure.canvas.draw()
         every = [*figure.texts, *(t for axes in figure.axes for t in axes.texts)]
         kept.extend((t.get_text(), t.get_window_extent()) for t in every)
-        kept.append(figure.bbox)
-        return png
+        kept.append(figure.bbox.frozen())
+        return to_png(figure, dpi)
 
     monkeypatch.setattr(photo_figure.style, "to_png", look)
     figure_of()
@@ -182,7 +184,7 @@ def test_the_photo_figure_has_room_for_common_names(common, monkeypatch):
 def test_sheets_and_strips_have_the_names(make, named, tmp_path):
     """They are drawn: the rows are higher than without."""
     models = make.models()
-    plain = [make.picture(0)]
+    plain = [make.picture(0, {})]
     heights = []
     for name, pictures in (("plain", plain), ("named", named[:1])):
         (path,) = sheets.write_sheets(tmp_path / name, pictures, models, "title")

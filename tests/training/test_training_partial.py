@@ -7,9 +7,11 @@ import keras
 import numpy as np
 import pytest
 from array_loader import ArrayLoader, make_images
+from interrupted import Killed, kill, same, stop_before
 from scipy.special import log_softmax, logsumexp, softmax
 
 from hiercam_keras.data import sampling
+from hiercam_keras.runs.truth import Trained
 from hiercam_keras.taxonomy import Lineage, Taxonomy
 from hiercam_keras.taxonomy.partial import LabelSpace
 from hiercam_keras.training import (
@@ -19,6 +21,7 @@ from hiercam_keras.training import (
     marginal_losses,
     mixing,
 )
+from hiercam_keras.training.saving import Saving
 
 RANKS = ("order", "family", "genus", "species")
 # Five species: P/A/a (2), P/A/b (1), P/B/c (1), and O/-/d (1) without a family.
@@ -64,8 +67,6 @@ def test_the_labels_of_a_head_by_hand():
         Lineage(("Q", "", "", ""), RANKS),
         None,
     ]
-    from hiercam_keras.runs.truth import Trained
-
     truth = Trained(TREE)
     assert SPACE.labels(lineages, truth).tolist() == [2, 10, 7, 6, 7, -1, -1]
     families = LabelSpace.of(TREE, "family")
@@ -303,25 +304,26 @@ def train_partial(make_model, config, tmp_path):
 @pytest.mark.parametrize(
     "ranks, fields",
     [
-        (("species",), {}),
-        (("family", "species"), {"hierarchical": "hxe", "consistency": 0.1}),
+        pytest.param(("species",), {}, marks=pytest.mark.slow),
+        pytest.param(
+            ("family", "species"),
+            {"hierarchical": "hxe", "consistency": 0.1},
+            marks=pytest.mark.slow,
+        ),
         (
             ("family", "species"),
             {"hierarchical": "soft_labels", "label_smoothing": 0.1, "mixup": 0.4},
         ),
-        (
+        pytest.param(
             ("species",),
             {"cutmix": 1.0, "filter_loss": 0.1, "filter_targets": "category"},
+            marks=pytest.mark.slow,
         ),
     ],
 )
 def test_a_training_stopped_and_resumed_ends_the_same(
     train_partial, tmp_path, monkeypatch, ranks, fields
 ):
-    from test_training_resume import Killed, kill, same, stop_before
-
-    from hiercam_keras.training.saving import Saving
-
     fields = {"epochs": 2, "checkpoint_steps": 1, **fields}
     whole = train_partial(ranks, folder=tmp_path / "whole", **fields)
     assert np.isfinite([row["loss"] for row in whole.rows]).all()

@@ -108,17 +108,21 @@ def read_table(
             f"{files[name]}: {why}.{_like(files[name])} Its paths are relative to "
             f"{root}; data.root or --data_dir changes that."
         )
-    common = Collected(names.language)
+    common = _common_names(rows, names.language, table)
+    return Reading(
+        root, records, found.report, group_columns=columns, common_names=common
+    )
+
+
+def _common_names(
+    rows: Sequence[Row], language: str, table: Path
+) -> dict[tuple[str, ...], str]:
+    """Common names of the rows' finest taxa, by lineage prefix."""
+    found: Collected[tuple[str, ...]] = Collected(language)
     for row in rows:
         taxon = row.lineage.prefix(row.lineage.finest)
-        common.add(taxon, CommonName(row.common_name))
-    return Reading(
-        root,
-        records,
-        found.report,
-        group_columns=columns,
-        common_names=common.chosen(str(table)),
-    )
+        found.add(taxon, CommonName(row.common_name))
+    return found.chosen(str(table))
 
 
 def _select(

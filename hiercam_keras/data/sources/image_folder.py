@@ -180,14 +180,12 @@ def list_files(
     for part in parts or ("",):
         folders |= _class_folders(images, part, early, ignored)
     names = {os.path.basename(one) for one in folders}
-    by_prefix: Mapping[tuple[str, ...], str] = {}
-    if not folders:
-        by_name = {}
-    elif lineages:
+    by_name, by_prefix = {}, {}
+    if names and lineages:
         by_name, by_prefix = folder_names.lineages_from(
             lineages, data_dir, names, ranks, common
         )
-    else:
+    elif names:
         by_name = folder_names.lineages(names, plain)
     known, files, splits, bad_names = {}, {}, {}, []
     outside = f"class folders outside {'/'.join(keep)}"

@@ -38,10 +38,11 @@ function sign(right) {
   return element;
 }
 
-function answer(right, name) {
+function answer(right, name, common) {
   const line = make("span", `line said ${verdict(right)}`, sign(right), " ",
                     make("span", "name", name));
-  line.title = name;
+  if (common) line.append(make("br"), make("span", "name common", common));
+  line.title = common ? `${name} (${common})` : name;
   return line;
 }
 
@@ -90,8 +91,8 @@ function overlay(picture, view, k) {
   const note = make("span", "line about", last);
   note.title = last;
   return make("figure", "", stack(picture, view.heat, view.degenerate, alt),
-              make("figcaption", "", head, answer(view.right, view.name),
-                   ...commonLine(view.common), bar(view.p, view.right), note));
+              make("figcaption", "", head, answer(view.right, view.name, view.common),
+                   bar(view.p, view.right), note));
 }
 
 function stepFigure(picture, step) {
@@ -112,8 +113,8 @@ function stepFigure(picture, step) {
   if (step.degenerate) last = NO_HEATMAP;
   else if (step.remark) last = step.remark;
   return make("figure", "", stack(picture, step.heat, step.degenerate, alt),
-              make("figcaption", "", head, answer(step.right, step.name),
-                   ...commonLine(step.common), bar(step.p, step.right), make("span", "line", last)));
+              make("figcaption", "", head, answer(step.right, step.name, step.common),
+                   bar(step.p, step.right), make("span", "line", last)));
 }
 
 // The color bar of maps that share one scale; nothing where each has its own.
