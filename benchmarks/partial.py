@@ -6,7 +6,7 @@ Draws birds, cuts the labels of half of the training images to the genus or the 
 and trains a network of species three times for each seed: on all images (partial ones
 with the loss of their marginal score), without the partial ones, and on the whole
 labels. All three take the same number of steps. Accuracy at each rank is of the same
-test images, whose labels are whole. The result is written after each training, so that
+test images, with whole labels. The result is written after each training, so that
 the benchmark can be stopped and goes on where it was.
 """
 
@@ -74,6 +74,7 @@ def config_of(flags: argparse.Namespace) -> Any:
 
     config = synthetic_birds.get_config()
     config.data.root = str(flags.folder / "birds")
+    config.data.synthetic.orders = 2  # 24 species in 8 genera
     config.data.synthetic.images_per_species = flags.images
     config.data.synthetic.image_size = (80, 100)
     config.data.image_size = flags.size
@@ -164,12 +165,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(".cache/partial"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=28, help="of each species")
-    parser.add_argument("--train", type=int, default=16, help="of each, for training")
-    parser.add_argument("--epochs", type=int, default=5, help="on all images")
+    parser.add_argument("--images", type=int, default=60, help="of each species")
+    parser.add_argument("--train", type=int, default=40, help="of each, for training")
+    parser.add_argument("--epochs", type=int, default=12, help="on all images")
     parser.add_argument("--size", type=int, default=64, help="px")
-    parser.add_argument("--backbone", default="efficientnet_b0")
-    parser.add_argument("--weights", default="synthetic")
+    parser.add_argument("--backbone", default="benchmarks.search_network:build")
+    parser.add_argument("--weights", default="none")
     flags = parser.parse_args()
     flags.folder = flags.folder.resolve()
     flags.folder.mkdir(parents=True, exist_ok=True)
