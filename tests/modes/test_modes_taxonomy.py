@@ -317,6 +317,9 @@ def test_names_that_are_coarser_in_the_table(tmp_path, caplog):
     assert kept["keep"] == [("0.jpg", "Aus/bus"), ("1.jpg", "Aus")]
     assert kept["drop"] == [("0.jpg", "Aus/bus")]
     assert "does not have 1 of 3 taxa: Dus" in caplog.text
+    # A photograph is shown, whether its name can be translated or not.
+    lacking = taxonomies.of_records(records, found.translation)[2]
+    assert lacking.example_id == "2.jpg" and lacking.lineage is None
     path.write_text("name,genus,species\nAus bus,Aus,\n")
     with pytest.raises(UserError, match="no image of .* a taxon at species"):
         taxonomies.of_source(source, config)
