@@ -140,6 +140,8 @@ def of_run(source: Any, run: Run) -> Any:
     if run.other_tree is None:
         return source
     found = translation.translate(_lineages(source.records), run.other_tree.table)
+    if warning := found.warning():
+        logging.warning("%s", warning)
     return translated(source, found)
 
 
