@@ -1,6 +1,7 @@
 """Ctrl-C at random moments: does each mode stop in order, and is anything lost?
 
     python -m benchmarks.interrupts --count=200
+    python -m benchmarks.interrupts --export --count=40
 
 main.py trains, evaluates, explains, compares and writes a guide on eighty drawn birds
 with a network of three convolutions; eval reads the images with tf.data, the others
@@ -11,11 +12,16 @@ same command is then started again, and interrupted again, until one start comes
 end before its signal; what it leaves is compared with an undisturbed run: log, weights
 and maps bit by bit, tables byte by byte.
 
+With --export it is `--mode=export` alone, stopped by SIGINT and SIGKILL in turn, with
+weights of float32 and of float16 in turn in one folder. After each stop the folder has
+to be there as a whole, with the file that its model card names, or not at all.
+
 The time until main.py has taken over the signals is measured from outside: the bits of
 /proc/<pid>/status that say which signals a process blocks and handles. Linux only.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -38,6 +44,7 @@ from benchmarks import soak
 
 ROOT = Path(__file__).parent.parent
 MODES = ("train", "eval", "cam", "compare", "guide")
+EXPORTED = ("model.onnx", "taxonomy.json", "card.json", "README.md", "example.py")
 _TIMEOUT = 300  # seconds until a process that does not stop counts as hanging
 _RESULTS = {".csv", ".npz", ".keras", ".txt"}
 _TRAINING = {
@@ -112,8 +119,13 @@ class Found:
     stopping: list[float] = field(default_factory=list)
 
 
-def start(command: list[str], delay: float | None, env: dict[str, str]) -> Ended:
-    """Runs main.py, with one SIGINT `delay` seconds after it guards itself."""
+def start(
+    command: list[str],
+    delay: float | None,
+    env: dict[str, str],
+    number: signal.Signals = signal.SIGINT,
+) -> Ended:
+    """Runs main.py, with one signal `delay` seconds after it guards itself."""
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as told:
         began = time.monotonic()
         process = subprocess.Popen(
@@ -127,7 +139,7 @@ def start(command: list[str], delay: float | None, env: dict[str, str]) -> Ended
             process.wait(_TIMEOUT if delay is None else delay)
         except subprocess.TimeoutExpired:
             sent = time.monotonic()
-            os.killpg(process.pid, signal.SIGINT)
+            os.killpg(process.pid, number)
         try:
             process.wait(_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -360,10 +372,99 @@ def interrupts(
     return this.report()
 
 
+def exported(folder: Path) -> str | None:
+    """The dtype of the weights of a whole export; None if the folder is not there.
+
+    Raises:
+      AssertionError: the folder is there and not whole.
+    """
+    if not folder.exists():
+        return None
+    names = {path.name for path in folder.iterdir()}
+    assert names == set(EXPORTED), f"found {sorted(names)}"
+    card = json.loads((folder / "card.json").read_text())
+    about = json.loads((folder / "taxonomy.json").read_text())
+    data = (folder / "model.onnx").read_bytes()
+    assert card["files"]["model.onnx"]["sha256"] == hashlib.sha256(data).hexdigest()
+    assert card["network"]["weights_dtype"] == about["weights_dtype"]
+    assert (folder / "README.md").read_text().startswith("# ")
+    return about["weights_dtype"]
+
+
+def export_interrupts(
+    count: int, seed: int, run: Path, out: Path, seconds: float | None = None
+) -> dict[str, Any]:
+    """Stops --mode=export so many times, by SIGINT and SIGKILL in turn.
+
+    Args:
+      count: of stops.
+      seed: of the moments.
+      run: folder of a finished run.
+      out: folder of the export; need not exist.
+      seconds: within which the signals come; None for those of a whole export, which
+        then comes first.
+
+    Returns:
+      Counts: `stopped`, `ended` (before the signal), `wrong_status`, `noise`, `half`
+      (folders that are not whole), `left` (hidden folders after an export that ended).
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # not to be inherited
+    moments = random.Random(seed)
+    names = ("stopped", "ended", "wrong_status", "noise", "half", "left")
+    found, starts = dict.fromkeys(names, 0), 0
+
+    def command(dtype: str) -> list[str]:
+        flags = {"workdir": run, "out": out, "weights_dtype": dtype}
+        options = [f"--{name}={value}" for name, value in flags.items()]
+        return [sys.executable, str(ROOT / "main.py"), "--mode=export", *options]
+
+    if seconds is None:
+        began = time.monotonic()
+        whole = start(command("float16"), None, {**os.environ})
+        seconds = time.monotonic() - began
+        if whole.status:
+            raise SystemExit(f"the undisturbed export failed\n{whole.told}")
+    while found["stopped"] < count:
+        number = (signal.SIGINT, signal.SIGKILL)[starts % 2]
+        dtype = ("float32", "float16")[starts // 2 % 2]
+        starts += 1
+        moment = moments.uniform(0, seconds)
+        ended = start(command(dtype), moment, {**os.environ}, number)
+        stopped = ended.stopping is not None and ended.status != 0
+        found["stopped" if stopped else "ended"] += 1
+        wanted = 0 if not stopped else 130 if number == signal.SIGINT else -number
+        noisy = wanted == 130 and ended.is_noisy()
+        found["wrong_status"] += ended.status != wanted
+        found["noise"] += noisy
+        if ended.status != wanted or noisy:
+            _tell("export", ended)
+        try:
+            now = exported(out)
+            assert stopped or now == dtype, f"{dtype} weights ended as {now}"
+        except (AssertionError, KeyError, OSError, ValueError) as error:
+            sys.stderr.write(f"--- export after {number.name}: {error!r}\n")
+            found["half"] += 1
+        if not stopped:
+            left = [path for path in out.parent.iterdir() if path.suffix == ".tmp"]
+            found["left"] += len(left)
+    return found
+
+
+def _only_export(count: int, seed: int, folder: Path) -> dict[str, Any]:
+    """`export_interrupts` of a network that is trained before, in an empty folder."""
+    this = Interrupts(folder, seed)
+    trained = start(this.command("train", folder / "whole"), None, this.env)
+    if trained.status:
+        raise SystemExit(f"the training failed\n{trained.told}")
+    run, out = folder / "whole" / "family", folder / "onnx"
+    return export_interrupts(count, seed, run, out)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--export", action="store_true", help="--mode=export alone")
     parser.add_argument(
         "--report", type=Path, help="file that holds the figures so far"
     )
@@ -373,6 +474,12 @@ if __name__ == "__main__":
         if options.report:
             options.report.write_text(json.dumps(report, indent=2))
 
+    if options.export:
+        with tempfile.TemporaryDirectory() as place:
+            found = _only_export(options.count, options.seed, Path(place))
+        print(json.dumps(found, indent=2))
+        bad = ("wrong_status", "noise", "half", "left")
+        sys.exit(any(found[name] for name in bad))
     with tempfile.TemporaryDirectory() as place:
         found = interrupts(options.count, options.seed, Path(place), note)
     print(json.dumps(found, indent=2))

@@ -71,7 +71,7 @@ flags.DEFINE_string(
 flags.DEFINE_string("workdir", None, "Run folder; default runs/<data>/<rank>/seed<k>.")
 flags.DEFINE_list("runs", [], "Run folders that compare uses instead of --ranks.")
 flags.DEFINE_string("out", None, "Where results are written; has a default.")
-flags.DEFINE_string("image", None, "Photo, folder or glob, for cam and predict.")
+flags.DEFINE_string("image", None, "Photo, folder or glob: cam, predict, export.")
 flags.DEFINE_enum("split", "test", ["train", "val", "test"], "Images of the data set.")
 flags.DEFINE_string(
     "target", "predicted", "What a CAM explains: predicted, true, or a taxon's name."
@@ -82,6 +82,10 @@ flags.DEFINE_bool("search", False, "Which layer and method cam should use, by va
 flags.DEFINE_integer("top_k", 5, "Taxa per rank that predict lists.", lower_bound=1)
 flags.DEFINE_integer("num_overlays", None, "Overlays that cam writes; -1: all.")
 flags.DEFINE_enum("overlay_format", None, ["jpg", "png"], "Format of the overlays.")
+flags.DEFINE_enum("format", "onnx", ["onnx"], "What export writes.")
+flags.DEFINE_enum(
+    "weights_dtype", "float32", ["float32", "float16"], "Of an exported network."
+)
 flags.DEFINE_bool("resume", False, "Go on with a training that was stopped.")
 flags.DEFINE_bool("multihost", False, "This process is one of several; see SCALING.md.")
 flags.DEFINE_bool("overwrite", False, "Replace the run that the run folder holds.")

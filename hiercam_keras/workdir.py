@@ -1,20 +1,23 @@
-"""Atomic writes of files.
+"""Atomic writes of files, and of folders whose files belong together.
 
 All files that a later run reads are written with `atomic_path`: the content is written
 under a temporary name in the same folder, synced to disk, and then renamed. A killed
-run therefore leaves no partial files.
+run therefore leaves no partial files. `atomic_dir` does the same with a whole folder.
 """
 
 import contextlib
 import errno
 import json
 import os
+import re
+import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from hiercam_keras import locks, signals
 from hiercam_keras.errors import UserError
 
 _TEMPORARY_STEM = 64  # bytes of the final name that a temporary name contains
@@ -75,15 +78,102 @@ def atomic_path(
             temporary.unlink()
 
 
+@contextlib.contextmanager
+def atomic_dir(
+    path: str | os.PathLike, names: Collection[str], flag: str = "--out"
+) -> Iterator[Path]:
+    """Yields a temporary folder next to `path`; renames it to `path` on success.
+
+    A former folder of that name is replaced at the end; until then it stays whole. One
+    process at a time writes a folder, others wait. What a killed process left under a
+    temporary name is removed by the next one.
+
+    Args:
+      path: of the final folder.
+      names: of all files that the folder may hold. A former folder with any other file
+        is not replaced, as that file is not ours to delete.
+      flag: flag that selects the folder, for messages.
+
+    Raises:
+      UserError: the folder holds another file, or cannot be written.
+    """
+    path = Path(path).resolve()
+    _check_replaceable(path, names, flag)
+    with (
+        made_dir(path.parent),
+        locks.wait(path.with_name(f".{_stem(path.name)}.lock"), f"{path}", flag),
+    ):
+        for left in path.parent.iterdir():
+            if _is_staged(left.name, path):
+                shutil.rmtree(left, ignore_errors=True)
+        temporary = _staged(path)
+        try:
+            temporary.mkdir()
+            yield temporary
+            for file in sorted(temporary.iterdir()):
+                sync(file)
+            sync(temporary)
+            _check_replaceable(path, names, flag)
+            with signals.postponed():  # between the two renames there is no folder
+                _replace_dir(temporary, path)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {path}: {error.strerror or error}. Free some space, or "
+                f"choose another folder with {flag}."
+            ) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_replaceable(path: Path, names: Collection[str], flag: str) -> None:
+    if not path.is_dir():
+        if path.exists():
+            raise UserError(
+                f"{path} is a file, expected a folder or none. Choose another place "
+                f"with {flag}."
+            )
+        return
+    others = sorted({file.name for file in path.iterdir()} - {*names, "__pycache__"})
+    if others:
+        raise UserError(
+            f"{path} holds {others[0]}, which would be deleted with the former "
+            f"content of the folder. Move it, or choose another folder with {flag}."
+        )
+
+
+def _replace_dir(new: Path, path: Path) -> None:
+    """Renames a folder over another one, which goes."""
+    old = _staged(path)
+    if path.exists():
+        os.replace(path, old)
+    os.replace(new, path)
+    sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _staged(path: Path) -> Path:
+    """A unique hidden folder next to `path`."""
+    return path.with_name(f".{_stem(path.name)}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _is_staged(name: str, path: Path) -> bool:
+    stem = re.escape(_stem(path.name))
+    return re.fullmatch(rf"\.{stem}\.[0-9a-f]{{8}}\.tmp", name) is not None
+
+
 def _temporary_name(path: Path) -> str:
     """A unique hidden name.
 
     The stem is truncated, so that a file system that accepts the name of `path` accepts
     this one as well.
     """
-    stem = os.fsencode(path.stem)[:_TEMPORARY_STEM].decode(errors="ignore")
+    stem = _stem(path.stem)
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= _MAX_SUFFIX else ""
     return f".{stem}.{uuid.uuid4().hex[:8]}.tmp{suffix}"
+
+
+def _stem(name: str) -> str:
+    return os.fsencode(name)[:_TEMPORARY_STEM].decode(errors="ignore")
 
 
 def sync(path: str | os.PathLike) -> None:

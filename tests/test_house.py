@@ -101,6 +101,7 @@ ROOMS = {
         "birds",
         "evaluation",
         "exchange",
+        "export",
         "taxonomy",
         "data",
         "models",
@@ -109,7 +110,6 @@ ROOMS = {
         "metrics",
         "report",
         "runs",
-        "export",
         "multihost",
         "runtime",
     },
@@ -199,11 +199,11 @@ def test_walls_are_seen_when_they_are_broken(tmp_path):
 
 
 def test_no_print_in_the_package():
-    """But in the program, for what it was asked to say."""
+    """But in the program, for what it was asked to say, and in that of an export."""
     calls = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in FILES
-        if path.name != "cli.py"
+        if path.name not in ("cli.py", "example.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
     ]

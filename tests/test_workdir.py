@@ -212,3 +212,73 @@ def test_damaged_json_is_named(tmp_path, content):
 def test_missing_json_is_named(tmp_path):
     with pytest.raises(UserError, match=r"config\.json is missing"):
         workdir.read_json(tmp_path / "config.json")
+
+
+def fill(staged, text):
+    for name in ("a", "b"):
+        (staged / name).write_text(text)
+
+
+def content(path):
+    return {one.name: one.read_text() for one in path.iterdir()}
+
+
+def test_a_folder_appears_whole_and_replaces_the_former_one(tmp_path):
+    path = tmp_path / "new" / "v1.2"
+    with workdir.atomic_dir(path, ("a", "b")) as staged:
+        fill(staged, "old")
+        assert not path.exists()
+        assert staged.parent == path.parent and staged.name.startswith(".v1.2.")
+    assert content(path) == {"a": "old", "b": "old"}
+    with workdir.atomic_dir(path, ("a", "b")) as staged:
+        fill(staged, "new")
+        assert content(path) == {"a": "old", "b": "old"}
+    assert content(path) == {"a": "new", "b": "new"}
+    assert [one.name for one in path.parent.iterdir()] == ["v1.2"]
+
+
+def test_an_error_leaves_the_former_folder_and_nothing_else(tmp_path):
+    path = tmp_path / "x"
+    with workdir.atomic_dir(path, ("a", "b")) as staged:
+        fill(staged, "old")
+    with pytest.raises(ZeroDivisionError):
+        with workdir.atomic_dir(path, ("a", "b")) as staged:
+            fill(staged, "new")
+            raise ZeroDivisionError
+    with pytest.raises(UserError, match="cannot write .*x: No space left.*--out"):
+        with workdir.atomic_dir(path, ("a", "b")) as staged:
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert content(path) == {"a": "old", "b": "old"}
+    with pytest.raises(ZeroDivisionError):
+        with workdir.atomic_dir(tmp_path / "y" / "z", ()):
+            raise ZeroDivisionError
+    assert [one.name for one in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_folder_with_a_file_of_somebody_else_is_not_replaced(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "thesis.txt").write_text("mine")
+    (tmp_path / "f").write_text("mine")
+    for name, words in (("x", "holds thesis.txt, which"), ("f", "is a file, expected")):
+        with pytest.raises(UserError, match=words):
+            with workdir.atomic_dir(tmp_path / name, ("a", "b")):
+                pytest.fail("it is refused before anything is computed")
+    with pytest.raises(UserError, match="holds late.txt"):
+        with workdir.atomic_dir(tmp_path / "y", ("a", "b")) as staged:
+            fill(staged, "new")
+            (tmp_path / "y").mkdir()
+            (tmp_path / "y" / "late.txt").write_text("mine")
+    assert content(tmp_path / "x") == {"thesis.txt": "mine"}
+    assert content(tmp_path / "y") == {"late.txt": "mine"}
+    assert (tmp_path / "f").read_text() == "mine"
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    """And nothing of another name."""
+    for name in (".x.0a1b2c3d.tmp", ".x.y.0a1b2c3d.tmp", ".x.tmp", ".x.0a1b2c3d.tmp.o"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text("half")
+    with workdir.atomic_dir(tmp_path / "x", ("a", "b")) as staged:
+        fill(staged, "new")
+    names = {one.name for one in tmp_path.iterdir()}
+    assert names == {"x", ".x.y.0a1b2c3d.tmp", ".x.tmp", ".x.0a1b2c3d.tmp.o"}

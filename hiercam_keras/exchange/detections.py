@@ -124,6 +124,11 @@ def kind_of(category: str) -> str:
     return next((kind for kind, words in _WORDS.items() if word in words), ANIMAL)
 
 
+def words_of(kind: str) -> frozenset[str]:
+    """Categories of a kind, in lower case; none of ANIMAL, which all others are."""
+    return frozenset(_WORDS.get(kind, ()))
+
+
 def box_from_corner(numbers: Sequence[object]) -> RelativeBox:
     """x0, y0, x1, y1 of relative x, y, width, height, cut at the photograph's edge.
 

@@ -79,7 +79,7 @@ def _quiet() -> Iterator[None]:
     """Without the converter's account of itself, which goes to the root logger."""
     root = python_logging.getLogger()
     before = root.level
-    root.setLevel(python_logging.WARNING)
+    root.setLevel(python_logging.ERROR)
     try:
         yield
     finally:

@@ -57,6 +57,7 @@ class Session:
         self.batch = size if isinstance(size, int) else None
         self.image_shape = tuple(shape)
         self.taxa = TAXA in inputs
+        self._leaves = inputs[TAXA][1] if self.taxa else 0
         self.outputs = {one.name: one.shape for one in self._session.get_outputs()}
 
     def __call__(self, photos: Any, taxa: Any = None) -> dict[str, np.ndarray]:
@@ -68,6 +69,8 @@ class Session:
         """
         photos = np.asarray(photos, np.float32)
         feeds = {}
+        if taxa is None and self.taxa:
+            taxa = np.zeros((1, self._leaves))
         if taxa is not None:
             feeds[TAXA] = np.asarray(taxa, np.float32)
         size = self.batch or min(_PIECE, len(photos))

@@ -93,8 +93,15 @@ def rule_of(run: Run, options: Any) -> Rule | None:
         raise UserError(
             f"believe.rule is {options.rule!r}, expected {' or '.join(RULES)}."
         )
-    if options.rule == ROLL_UP:
-        return FIXED
+    return FIXED if options.rule == ROLL_UP else calibrated(run)
+
+
+def calibrated(run: Run) -> Rule | None:
+    """The rule of a run's thresholds; None if it was not calibrated.
+
+    Raises:
+      UserError: the run's file is damaged.
+    """
     path = path_for(run)
     if not path.is_file() and run.allowed_taxa is not None:
         path = run.path / BELIEF

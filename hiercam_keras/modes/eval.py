@@ -66,7 +66,7 @@ def run(settings: Settings) -> str:
         shown = [records[example_id] for example_id in found.example_ids]
         truth = belief.true_labels(shown, data.truth, [row[0] for row in rows])
         believed = eval_belief.write(
-            folder, rule, network, found, truth, _groups(data, found)
+            folder, rule, network, found, truth, resampled(data, found.example_ids)
         )
     asked = data.in_words(settings.split)
     told = data.unanswerable(
@@ -173,7 +173,7 @@ def write_tables(
       Rows of `HEADER`, one for each rank that the model predicts, coarse to fine.
     """
     taxonomy, rows = data.taxonomy, []
-    groups = _groups(data, found)
+    groups = resampled(data, found.example_ids)
     columns = {"example_id": found.example_ids}
     if any(of_group := group_names(data, found.example_ids)):
         columns["group"] = of_group
@@ -199,11 +199,11 @@ def write_tables(
     return rows
 
 
-def _groups(data: RunData, found: Predictions) -> np.ndarray:
-    """(N,): what intervals resample, see `clusters.independent`."""
+def resampled(data: RunData, example_ids: Sequence[str]) -> np.ndarray:
+    """(N,): what intervals of these images resample, see `clusters.independent`."""
     taxa = {one.example_id: one.lineage.taxa for one in data.source.records}
-    names = np.array(["/".join(taxa[example_id]) for example_id in found.example_ids])
-    groups = np.array(group_names(data, found.example_ids))
+    names = np.array(["/".join(taxa[example_id]) for example_id in example_ids])
+    groups = np.array(group_names(data, example_ids))
     return clusters.independent(names, groups)
 
 

@@ -52,6 +52,8 @@ class Settings:
     target_rank: str | None = None
     top_k: int = 5
     search: bool = False
+    format: str = "onnx"
+    weights_dtype: str = "float32"
     resume: bool = False
     overwrite: bool = False
 
@@ -234,6 +236,8 @@ _FLAGS = (
     "target_rank",
     "top_k",
     "search",
+    "format",
+    "weights_dtype",
     "resume",
     "overwrite",
 )

@@ -167,6 +167,13 @@ USAGE = {
         ),
     ),
     "localize": _of_run(_ASK | _ALLOW, (*_MAPS, "localize")),
+    "export": _of_run(
+        {"rank", "detections", "image", "format", "weights_dtype"},
+        ("cam.layer",),
+        batch=True,
+        after_stop="No file is kept, and a former export stays: run the same command "
+        "again.",
+    ),
     "compare": _of_run(
         {"detections", "ranks", "runs", "method", "allowed_taxa"},
         (*_MAPS, "compare", "faithfulness", "coherence", "report", "believe.rule"),

@@ -1,5 +1,7 @@
 """Ctrl-C at random moments, as benchmarks/interrupts.py sends it."""
 
+import hashlib
+import json
 import os
 import random
 
@@ -32,6 +34,55 @@ def test_ctrl_c_at_a_random_moment(mode, birds, tmp_path):
     kept = {"train": "Continue with --resume", "cam": "Maps that are on disk are kept"}
     assert kept[mode] in ended.told
     assert not list(tmp_path.rglob("run.lock"))
+
+
+@pytest.fixture
+def run(birds, tmp_path):
+    """A finished run of benchmarks.interrupts.network, trained in this process."""
+    for name in ("jax2onnx", "onnxruntime"):
+        pytest.importorskip(name, reason="requirements-export.txt")
+    config = tiny_birds.make_config(tmp_path, birds)
+    config.model.backbone = "benchmarks.interrupts:network"
+    config.train.epochs = 1
+    folder = tmp_path / "run"
+    tiny_birds.run("train", config, rank=("family",), workdir=str(folder))
+    return folder
+
+
+def test_a_stopped_export_leaves_a_whole_folder_or_none(run, tmp_path):
+    """SIGINT, then SIGKILL; 40 of them are below."""
+    found = interrupts.export_interrupts(2, 1, run, tmp_path / "onnx", 6.0)
+    assert found["stopped"] == 2
+    assert not any(found[name] for name in ("wrong_status", "noise", "half", "left"))
+
+
+@pytest.mark.slow  # minutes of processes
+def test_no_stopped_export_leaves_half_a_folder(run, tmp_path):
+    out = tmp_path / "onnx"
+    found = interrupts.export_interrupts(40, 5, run, out)
+    assert found["stopped"] == 40
+    assert not any(found[name] for name in ("wrong_status", "noise", "half", "left"))
+
+
+def test_half_an_export_is_seen(tmp_path):
+    folder = tmp_path / "onnx"
+    assert interrupts.exported(folder) is None
+    folder.mkdir()
+    for name in interrupts.EXPORTED[:-1]:
+        (folder / name).write_text("# ")
+    with pytest.raises(AssertionError, match="found"):
+        interrupts.exported(folder)
+    (folder / "example.py").write_text("")
+    card = {
+        "files": {"model.onnx": {"sha256": hashlib.sha256(b"# ").hexdigest()}},
+        "network": {"weights_dtype": "float32"},
+    }
+    (folder / "card.json").write_text(json.dumps(card))
+    (folder / "taxonomy.json").write_text('{"weights_dtype": "float32"}')
+    assert interrupts.exported(folder) == "float32"
+    (folder / "model.onnx").write_text("#")
+    with pytest.raises(AssertionError):
+        interrupts.exported(folder)
 
 
 @pytest.mark.slow  # minutes of processes

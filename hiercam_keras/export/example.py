@@ -1,0 +1,243 @@
+"""Names photographs with the network in this folder, and shows where it looks.
+
+    pip install onnxruntime numpy pillow
+    python example.py photo.jpg                  # the answer at every rank
+    python example.py photo.jpg --rank=family    # and a map of the family, as a PNG
+    python example.py photo.jpg --step=genus     # why this genus among its siblings
+    python example.py --detections=md.json       # animals in MegaDetector's boxes
+
+`model.onnx` is the network, `taxonomy.json` says what its inputs and outputs mean.
+"""
+
+import argparse
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+HERE = Path(__file__).resolve().parent
+COLORS = [(87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)]  # cold to hot
+
+
+def main() -> None:
+    """Names each picture, and saves a map where one is asked for."""
+    about = json.loads((HERE / "taxonomy.json").read_text(encoding="utf-8"))
+    options = parse(about)
+    network = open_network()
+    for path, number, crop in pictures(options, about["image"]):
+        pixels, box = square(open_photo(path), crop, about["image"])
+        answer = ask(network, pixels, about)
+        print(path if crop is None else f"{path}#{number} {crop}")
+        for rank in about["ranks"]:
+            shares = answer[f"probabilities_{rank}"]
+            if len(shares) == 1:
+                continue  # no other answer was possible
+            print(
+                f"  {rank:10} {shares.max():6.1%}  {name(shares.argmax(), rank, about)}"
+            )
+        print(f"  believed:  {believed(answer['logits'], about)}")
+        if options.rank or options.step:
+            print(f"  {save_overlay(options, path, number, box, answer, about)}")
+
+
+def parse(about: dict) -> argparse.Namespace:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("photos", nargs="*", type=Path)
+    parser.add_argument("--rank", choices=about["ranks"], help="map of its taxon")
+    parser.add_argument("--step", choices=about["ranks"], help="map of the choice")
+    parser.add_argument("--detections", type=Path, help="JSON file of MegaDetector")
+    parser.add_argument("--folder", type=Path, help="of its photos, if elsewhere")
+    parser.add_argument("--threshold", type=float, help="least confidence of a box")
+    parser.add_argument("--out", type=Path, default=Path(), help="folder of the PNGs")
+    options = parser.parse_args()
+    if not options.photos and not options.detections:
+        parser.error("name a photo, or a file with --detections")
+    return options
+
+
+def open_network():
+    """The network, on the processor."""
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(
+        str(HERE / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
+
+
+def ask(network, pixels: np.ndarray, about: dict) -> dict[str, np.ndarray]:
+    """The outputs for one picture, by name."""
+    count = 1 if about["batch"] == "dynamic" else about["batch"]
+    photos = np.repeat(pixels[None].astype(np.float32), count, axis=0)
+    given = {"photos": photos}
+    if "taxa" in about["input"]:  # leaves of taxa whose maps are asked for: of none
+        given["taxa"] = np.zeros((1, about["input"]["taxa"][1]), np.float32)
+    names = [output.name for output in network.get_outputs()]
+    values = network.run(names, given)
+    return {name: value[0] for name, value in zip(names, values, strict=True)}
+
+
+def name(label: int, rank: str, about: dict) -> str:
+    """The name of a taxon."""
+    return about["taxa"][rank][label]["name"]
+
+
+def believed(logits: np.ndarray, about: dict) -> str:
+    """The finest taxon that the run's thresholds allow to be named.
+
+    From the coarsest rank down the likeliest child of the taxon above is taken, as long
+    as its probability reaches the threshold of its rank.
+    """
+    if "believed" not in about:
+        return "unknown, as the run was not calibrated"
+    shares = np.exp(logits.astype(np.float64) - logits.max())
+    shares /= shares.sum()
+    ranks = list(about["believed"])
+    first, end, answer = 0, len(shares), "no name"
+    for at, rank in enumerate(ranks):
+        share, own, taxon = max(
+            (
+                (shares[one["first_leaf"] :][: one["leaves"]].sum(), own, one)
+                for own, one in children(first, end, ranks[at:], about)
+            ),
+            key=lambda child: child[0],
+        )
+        first, end = taxon["first_leaf"], taxon["first_leaf"] + taxon["leaves"]
+        if own != rank:
+            continue  # the likeliest taxon skips this rank
+        least = about["believed"][rank]
+        # The odds may be 1e-4 below: last digits differ between computers.
+        if least is None or share * (1 - least) * 1.0001 < least * (1 - share):
+            break
+        if not taxon["name"].endswith(" sp."):
+            answer = f"{taxon['name']} ({rank}, {share:.1%})"
+    return answer
+
+
+def children(first: int, end: int, ranks: list[str], about: dict):
+    """Rank and taxon of each part of the leaves `first` .. `end` - 1.
+
+    They are of the first of `ranks`, or of the next finer one where there is no taxon.
+    """
+    while first < end:
+        rank, taxon = next(
+            (rank, taxon)
+            for rank in ranks
+            for taxon in about["taxa"][rank]
+            if taxon["first_leaf"] == first
+        )
+        yield rank, taxon
+        first += taxon["leaves"]
+
+
+# Photographs: the same pixels as in training.
+
+
+def open_photo(path: Path) -> Image.Image:
+    """An upright RGB picture, white where it is transparent."""
+    photo = Image.open(io.BytesIO(path.read_bytes()))
+    turned = photo.getexif().get(0x0112, 1) in range(2, 9)  # EXIF's orientation
+    if photo.format == "JPEG" and photo.mode == "RGB" and not turned:
+        return photo  # decoded by `square`, which knows the resolution that it needs
+    photo = ImageOps.exif_transpose(photo)
+    if photo.has_transparency_data:
+        photo = photo.convert("RGBA")
+        photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo)
+    return photo.convert("RGB")
+
+
+def square(photo: Image.Image, crop: tuple | None, image: dict):
+    """Resizes the short side of a photo, or of a crop of it, and takes the middle.
+
+    Returns:
+      The pixels (size, size, 3), and where they are in the photo: x0, y0, x1, y1.
+    """
+    size, short = image["height"], image["short_side"]
+    full = np.array(photo.size)
+    corner, end = np.array(crop or (0, 0, *full)).reshape(2, 2)
+    extent = end - corner
+    resized = np.maximum(short, np.rint(extent * (short / extent.min())))
+    scale = resized / extent
+    start = (resized - size) // 2 + corner * scale
+    whole = full * scale if crop else resized
+    # A large JPEG file is decoded at 1/2, 1/4 or 1/8 of its size where that suffices.
+    photo.draft(None, tuple(int(side) for side in np.ceil(whole)))
+    span = full / round(full[0] / photo.size[0])
+    low, high = (edge * span / whole for edge in (start, start + size))
+    box = (*low, *np.minimum(high, photo.size))
+    pixels = photo.resize((size, size), Image.Resampling.BILINEAR, box)
+    return np.asarray(pixels), (*(start / scale), *((start + size) / scale))
+
+
+# Crops of animals, from MegaDetector's JSON file.
+
+
+def pictures(options: argparse.Namespace, image: dict):
+    """Path, number and crop of each picture; a whole photo has no crop."""
+    yield from ((photo, 0, None) for photo in options.photos)
+    if not options.detections:
+        return
+    folder = options.folder or options.detections.resolve().parent
+    document = json.loads(options.detections.read_text(encoding="utf-8-sig"))
+    kinds, animals = document["detection_categories"], image["detections"]
+    least = animals["threshold"] if options.threshold is None else options.threshold
+    for listed in document["images"]:
+        path = folder / listed["file"].replace("\\", "/")
+        for number, found in enumerate(listed.get("detections") or (), 1):
+            kind = " ".join(kinds[found["category"]].replace("_", " ").lower().split())
+            if found["conf"] >= least and kind not in animals["not_animals"]:
+                width, height = open_photo(path).size
+                yield path, number, crop_of(found["bbox"], width, height, animals)
+
+
+def crop_of(bbox: list, width: int, height: int, animals: dict) -> tuple:
+    """A square around a box with a margin, moved into the photo: x0, y0, x1, y1."""
+    x, y, wide, high = bbox  # shares of the photo's sides
+    x0, x1 = (min(1.0, max(0.0, edge)) * width for edge in (x, x + wide))
+    y0, y1 = (min(1.0, max(0.0, edge)) * height for edge in (y, y + high))
+    side = math.ceil(max(x1 - x0, y1 - y0) * (1 + 2 * animals["margin"]))
+    left, right = span_of((x0 + x1) / 2, side, width)
+    top, bottom = span_of((y0 + y1) / 2, side, height)
+    return left, top, right, bottom
+
+
+def span_of(middle: float, side: int, length: int) -> tuple[int, int]:
+    """The crop along one axis: first pixel, and the one after the last."""
+    side = min(side, length)
+    low = min(max(0, round(middle - side / 2)), length - side)
+    return low, low + side
+
+
+# Maps.
+
+
+def save_overlay(options, path: Path, number: int, box, answer: dict, about: dict):
+    """Lays the map of a rank or step over its part of the photo; says what it shows."""
+    rank = options.rank or options.step
+    at = about["ranks"].index(rank)
+    if answer["path"][at] < 0:
+        return f"no map: the answer has no {rank}"
+    cells = np.maximum(answer["maps" if options.rank else "steps"][at], 0)
+    left, top, right, bottom = (round(edge) for edge in box)
+    heat = Image.fromarray(cells).resize((right - left, bottom - top), Image.BILINEAR)
+    heat = np.asarray(heat) - np.min(heat)
+    heat /= max(heat.max(), 1e-12)
+    ramp = np.linspace(0, 1, len(COLORS))
+    color = np.stack([np.interp(heat, ramp, part) for part in np.transpose(COLORS)], -1)
+    alpha = 0.75 * heat[..., None] ** 0.8
+    photo = np.asarray(open_photo(path).crop((left, top, right, bottom)))
+    picture = photo * (1 - alpha) + color * alpha
+    kind = rank if options.rank else f"step-{rank}"
+    out = options.out / f"{path.stem}{f'-{number}' if number else ''}-{kind}.png"
+    Image.fromarray(picture.round().astype(np.uint8)).save(out)
+    step = "" if options.rank else "step to "
+    return f"{out}: {step}{name(answer['path'][at], rank, about)}"
+
+
+if __name__ == "__main__":
+    main()

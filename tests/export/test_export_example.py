@@ -1,0 +1,312 @@
+"""example.py sees the pixels, crops and believed names of the program."""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ml_collections import ConfigDict
+from PIL import Image
+
+from hiercam_keras.data import crops, detection_files, loader
+from hiercam_keras.data.records import Record
+from hiercam_keras.data.sources import photos
+from hiercam_keras.exchange import detections
+from hiercam_keras.export import example, taxonomy_file
+from hiercam_keras.modes import belief
+from hiercam_keras.taxonomy.lineage import Lineage
+from hiercam_keras.taxonomy.tree import Taxonomy
+
+SIZE = 48
+SHORT = 55  # round(48 * 256 / 224)
+OTHERS = [word for kind in detections.KINDS for word in detections.words_of(kind)]
+CROPPING = {"threshold": 0.2, "margin": 0.1, "not_animals": OTHERS}
+IMAGE = taxonomy_file.image(SIZE, SHORT, CROPPING)
+RANKS = ("order", "family", "species")
+
+
+def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A picture with detail at every scale."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (6, 8, 3), np.uint8)
+    smooth = Image.fromarray(coarse).resize((width, height), Image.BICUBIC)
+    noise = rng.integers(-40, 40, (height, width, 3))
+    return Image.fromarray((np.asarray(smooth) + noise).clip(0, 255).astype(np.uint8))
+
+
+def seen_by_the_program(records: list[Record]) -> np.ndarray:
+    config = ConfigDict(
+        {
+            "image_size": SIZE,
+            "batch_size": len(records),
+            "pipeline": "arrays",
+            "workers": 1,
+            "cache_mb": 0,
+            "max_bad_share": 0.0,
+        }
+    )
+    with loader.make_loader(records, {}, config) as batches:
+        (batch,) = batches.epoch(0)
+    return batch.images
+
+
+def seen_by_the_example(path: Path, crop=None) -> np.ndarray:
+    return example.square(example.open_photo(path), crop, IMAGE)[0]
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_the_pixels_are_those_of_the_program(tmp_path, cache):
+    """JPEG files at every reduced scale, PNG, transparency, gray and palettes."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    sizes = [(64, 48), (37, 91), (113, 56), (230, 225), (449, 301), (1001, 640)]
+    for number, (width, height) in enumerate(sizes):
+        drawn = picture(width, height, number)
+        drawn.save(folder / f"{number}.jpg", quality=90)
+        drawn.save(folder / f"{number}.png")
+    drawn = picture(140, 99)
+    clear = np.linspace(0, 255, 140 * 99).reshape(99, 140).astype(np.uint8)
+    drawn.putalpha(Image.fromarray(clear))
+    drawn.save(folder / "clear.png")
+    picture(99, 140).convert("P").save(folder / "palette.png")
+    picture(99, 140).convert("L").save(folder / "gray.png")
+    records = photos.load_photos(folder)
+    assert len(records) == 15
+    wanted = seen_by_the_program(records)
+    for record, pixels in zip(records, wanted, strict=True):
+        found = seen_by_the_example(folder / record.example_id)
+        np.testing.assert_array_equal(found, pixels, record.example_id)
+
+
+def test_a_turned_photograph_differs_by_the_copy_of_the_program(tmp_path, cache):
+    """The program keeps an upright JPEG copy of quality 95; the example needs none."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for turn in (3, 6, 8):
+        drawn = picture(480, 320, turn)
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        drawn.save(folder / f"{turn}.jpg", quality=92, exif=exif)
+    records = photos.load_photos(folder)
+    wanted = seen_by_the_program(records).astype(int)
+    for record, pixels in zip(records, wanted, strict=True):
+        found = seen_by_the_example(folder / record.example_id)
+        off = np.abs(found - pixels)
+        assert off.mean() < 1 and off.max() <= 12
+        other = seen_by_the_example(folder / records[0].example_id)
+        assert record is records[0] or np.abs(other - pixels).mean() > 10
+
+
+@given(
+    st.tuples(*[st.integers(60, 900)] * 2),
+    st.tuples(*[st.floats(0, 0.9)] * 2),
+    st.tuples(*[st.floats(0.01, 1)] * 2),
+    st.floats(0, 0.5),
+)
+def test_the_crops_are_those_of_the_program(size, corner, sides, margin):
+    shares = [*corner, *(min(a, 1 - b) for a, b in zip(sides, corner, strict=True))]
+    box = detections.Detection("x", detections.box_from_corner(shares), "a", 1, 1)
+    wanted = crops.crop_of(box.box_in(*size), *size, margin)
+    assert example.crop_of(shares, *size, {"margin": margin}) == wanted
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6))
+def test_the_pixels_of_crops_are_those_of_the_program(tmp_path_factory, seed):
+    rng = np.random.default_rng(seed)
+    width, height = (int(side) for side in rng.integers(60, 900, 2))
+    path = tmp_path_factory.mktemp("crop") / "x.jpg"
+    picture(width, height, seed).save(path)
+    x0, y0 = rng.uniform(0, 0.8, 2)
+    box = (x0 * width, y0 * height, (x0 + 0.15) * width, (y0 + 0.19) * height)
+    part = crops.crop_of(box, width, height, 0.1)
+    one = Record("x", path, None, width, height, crop=part)
+    (wanted,) = seen_by_the_program([one])
+    np.testing.assert_array_equal(seen_by_the_example(path, part), wanted)
+
+
+def test_animals_of_a_megadetector_file_are_those_of_the_program(tmp_path, cache):
+    for name in ("a/1.jpg", "a/2.jpg", "3.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture(200, 150).save(tmp_path / name)
+    (tmp_path / "4.jpg").write_bytes(b"")
+    rows = [
+        {"category": "1", "conf": 0.9, "bbox": [0.1, 0.2, 0.3, 0.4]},
+        {"category": "2", "conf": 0.9, "bbox": [0.1, 0.2, 0.3, 0.4]},
+        {"category": "1", "conf": 0.19, "bbox": [0.1, 0.2, 0.3, 0.4]},
+        {"category": "3", "conf": 0.2, "bbox": [0.6, 0.5, 0.4, 0.5]},
+    ]
+    images = [
+        {"file": "a\\1.jpg", "detections": rows},
+        {"file": "a/2.jpg", "detections": []},
+        {"file": "3.jpg", "detections": rows[3:]},
+        {"file": "4.jpg", "detections": None, "failure": "unreadable"},
+    ]
+    kinds = {"1": "animal", "2": "Person", "3": "roe_deer"}
+    path = tmp_path / "md.json"
+    path.write_text(json.dumps({"detection_categories": kinds, "images": images}))
+    names = {name: tmp_path / name for name in ("a/1.jpg", "a/2.jpg", "3.jpg")}
+    records = [Record(name, at, None, 200, 150) for name, at in names.items()]
+    found = detection_files.read(path, tmp_path / "cache")
+    wanted = crops.crop(records, found, crops.Options(), tmp_path).records
+    options = argparse.Namespace(
+        photos=[], detections=path, folder=None, threshold=None
+    )
+    seen = [
+        (f"{at.relative_to(tmp_path).as_posix()}#{number}", part)
+        for at, number, part in example.pictures(options, IMAGE)
+    ]
+    assert seen == [(record.example_id, record.crop) for record in wanted]
+    assert len(seen) == 3
+
+
+def document(taxonomy: Taxonomy, thresholds=None) -> dict:
+    outputs = {"image": IMAGE, "batch": "dynamic"}
+    return taxonomy_file.document(taxonomy, RANKS, ("species",), outputs, thresholds)
+
+
+@pytest.fixture(scope="module")
+def taxonomy() -> Taxonomy:
+    taxa = [
+        ("Galliformes", "Phasianidae", "Gallus gallus"),
+        ("Passeriformes", "Corvidae", "Corvus corax"),
+        ("Passeriformes", "Corvidae", "Corvus corone"),
+        ("Passeriformes", "Corvidae sp.", "Corvidae sp."),
+        ("Passeriformes", "Paridae", "Parus major"),
+    ]
+    return Taxonomy(Lineage(one, RANKS) for one in taxa)
+
+
+def test_taxa_have_their_leaves(taxonomy):
+    about = document(taxonomy)
+    assert about["taxa"]["order"] == [
+        {
+            "name": "Galliformes",
+            "lineage": ["Galliformes"],
+            "first_leaf": 0,
+            "leaves": 1,
+        },
+        {
+            "name": "Passeriformes",
+            "lineage": ["Passeriformes"],
+            "first_leaf": 1,
+            "leaves": 4,
+        },
+    ]
+    for rank in RANKS:
+        for label, taxon in enumerate(about["taxa"][rank]):
+            below = taxonomy.descendants(rank, label, "species")
+            first = taxon["first_leaf"]
+            assert list(below) == list(range(first, first + taxon["leaves"]))
+    json.dumps(about)
+
+
+@given(st.integers(0, 10**6))
+def test_the_believed_name_is_that_of_the_program(taxonomy, seed):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (1, 5)).astype(np.float32)
+    values = np.sort(rng.uniform(0.2, 1.1, 3))
+    limits = {rank: float(value) for rank, value in zip(RANKS, values, strict=True)}
+    thresholds = {rank: None if v > 1 else v for rank, v in limits.items()}
+    rule = belief.Rule(
+        belief.CALIBRATED, "", {r: np.inf if v > 1 else v for r, v in limits.items()}
+    )
+    shares = np.exp(logits.astype(float))
+    shares /= shares.sum()
+    given_ = belief.judged(rule, shares, taxonomy, "species")
+    said = example.believed(logits[0], document(taxonomy, thresholds))
+    depth = int(given_.depth[0])
+    if depth < 0:
+        assert said == "no name"
+        return
+    rank = given_.paths.ranks[depth]
+    name = taxonomy.names(rank)[given_.paths.taxa[0, depth]]
+    assert said.startswith(f"{name} ({rank}, ")
+
+
+def test_a_picture_at_its_threshold_is_believed_in_the_next_computer_too(taxonomy):
+    logits = np.array([0.0, 4.0, 1.0, 0.0, 0.0])
+    shares = np.exp(logits) / np.exp(logits).sum()
+    at = {"order": 0.0, "family": 0.0, "species": float(shares[1])}
+    about = document(taxonomy, at)
+    for change in (-1e-5, 0, 1e-5):
+        near = logits + np.array([0, change, 0, 0, 0])
+        assert example.believed(near, about).startswith("Corvus corax (species, ")
+    off = logits - np.array([0, 1e-3, 0, 0, 0])
+    assert example.believed(off, about).startswith("Corvidae (family, ")
+
+
+def test_a_taxon_that_skips_a_rank_is_asked_no_threshold_there():
+    """Of one order: a family with two species, and a species without a family."""
+    taxa = {
+        "order": [("A", 0, 3), ("B", 3, 1)],
+        "family": [("Fa", 1, 2), ("Fb", 3, 1)],
+        "species": [("a", 0, 1), ("b", 1, 1), ("c", 2, 1), ("d", 3, 1)],
+    }
+    about = {
+        "believed": {"order": 0.5, "family": 0.95, "species": 0.6},
+        "taxa": {
+            rank: [{"name": n, "first_leaf": i, "leaves": k} for n, i, k in rows]
+            for rank, rows in taxa.items()
+        },
+    }
+
+    def said(*shares):
+        return example.believed(np.log(np.array(shares)), about).split(",")[0]
+
+    assert said(0.65, 0.15, 0.15, 0.05) == "a (species"
+    assert said(0.50, 0.20, 0.20, 0.10) == "A (order"
+    assert said(0.02, 0.61, 0.36, 0.01) == "b (species"
+    assert said(0.10, 0.62, 0.26, 0.02) == "A (order"
+    assert said(0.20, 0.20, 0.00001, 0.59) == "B (order"
+
+
+def test_a_run_without_thresholds_says_so(taxonomy):
+    said = example.believed(np.zeros(5, np.float32), document(taxonomy))
+    assert said == "unknown, as the run was not calibrated"
+
+
+def test_an_overlay_is_hot_where_the_map_is(taxonomy, tmp_path):
+    path = tmp_path / "x.png"
+    Image.new("RGB", (200, 100), (90, 90, 90)).save(path)
+    pixels, box = example.square(example.open_photo(path), None, IMAGE)
+    cells = np.full((3, 4, 4), -1, np.float32)
+    cells[1, 0, 3] = 2  # of the family, in the upper right corner
+    answer = {"maps": cells, "steps": -cells, "path": np.array([1, 1, 1])}
+    options = argparse.Namespace(rank="family", step=None, out=tmp_path)
+    said = example.save_overlay(options, path, 0, box, answer, document(taxonomy))
+    assert said == f"{tmp_path / 'x-family.png'}: Corvidae"
+    shown = np.asarray(Image.open(tmp_path / "x-family.png"), int)
+    assert shown.shape[:2] == (88, 88)  # 3 to 51 of 55, of 100
+    change = np.abs(shown - 90).sum(-1)
+    assert change[:11, -11:].min() > 250 and change[40:, :40].max() == 0
+    options = argparse.Namespace(rank=None, step="family", out=tmp_path)
+    said = example.save_overlay(options, path, 2, box, answer, document(taxonomy))
+    assert said == f"{tmp_path / 'x-2-step-family.png'}: step to Corvidae"
+    answer["path"] = np.array([1, -1, 1])
+    said = example.save_overlay(options, path, 3, box, answer, document(taxonomy))
+    assert said == "no map: the answer has no family"
+    assert len(list(tmp_path.glob("*-*.png"))) == 2
+
+
+def test_it_starts_with_three_packages_alone():
+    """Nothing of this program, and no onnxruntime for its help."""
+    code = (
+        "import runpy, sys; sys.argv = ['example.py', '-h']\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name.split('.')[0] in ('hiercam_keras', 'keras', 'jax', 'scipy'):\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        f"runpy.run_path({example.__file__!r})\n"
+    )
+    subprocess.run([sys.executable, "-I", "-c", code], check=True)
