@@ -332,6 +332,18 @@ def test_pooling_between_convolutions_runs(tree, photos, tmp_path, pool):
 
 
 @pytest.mark.slow
+def test_a_network_of_mixed_precision_is_exported_in_float32(tree, photos, tmp_path):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        network = flat(tree, photos)
+    finally:
+        keras.config.set_dtype_policy(before)
+    agrees(network, photos, tmp_path)
+    assert network.model.get_layer("second").compute_dtype == "bfloat16"
+
+
+@pytest.mark.slow
 def test_a_flattened_linear_head_needs_no_gradient(tree, photos, tmp_path):
     image, x = trunk(photos.shape[1:3], L.Flatten)
     model = randomized(keras.Model(image, L.Dense(7)(x)))
