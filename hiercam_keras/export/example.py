@@ -97,21 +97,42 @@ def believed(logits: np.ndarray, about: dict) -> str:
         return "unknown, as the run was not calibrated"
     shares = np.exp(logits.astype(np.float64) - logits.max())
     shares /= shares.sum()
+    ranks = list(about["believed"])
     first, end, answer = 0, len(shares), "no name"
-    for rank, least in about["believed"].items():
-        below = [
-            (shares[taxon["first_leaf"] :][: taxon["leaves"]].sum(), taxon)
-            for taxon in about["taxa"][rank]
-            if first <= taxon["first_leaf"] < end
-        ]
-        share, taxon = max(below, key=lambda pair: pair[0])
+    for at, rank in enumerate(ranks):
+        share, own, taxon = max(
+            (
+                (shares[one["first_leaf"] :][: one["leaves"]].sum(), own, one)
+                for own, one in children(first, end, ranks[at:], about)
+            ),
+            key=lambda child: child[0],
+        )
+        first, end = taxon["first_leaf"], taxon["first_leaf"] + taxon["leaves"]
+        if own != rank:
+            continue  # the likeliest taxon skips this rank
+        least = about["believed"][rank]
         # The odds may be 1e-4 below: last digits differ between computers.
         if least is None or share * (1 - least) * 1.0001 < least * (1 - share):
             break
-        first, end = taxon["first_leaf"], taxon["first_leaf"] + taxon["leaves"]
         if not taxon["name"].endswith(" sp."):
             answer = f"{taxon['name']} ({rank}, {share:.1%})"
     return answer
+
+
+def children(first: int, end: int, ranks: list[str], about: dict):
+    """Rank and taxon of each part of the leaves `first` .. `end` - 1.
+
+    They are of the first of `ranks`, or of the next finer one where there is no taxon.
+    """
+    while first < end:
+        rank, taxon = next(
+            (rank, taxon)
+            for rank in ranks
+            for taxon in about["taxa"][rank]
+            if taxon["first_leaf"] == first
+        )
+        yield rank, taxon
+        first += taxon["leaves"]
 
 
 # Photographs: the same pixels as in training.
@@ -199,6 +220,8 @@ def save_overlay(options, path: Path, number: int, box, answer: dict, about: dic
     """Lays the map of a rank or step over its part of the photo; says what it shows."""
     rank = options.rank or options.step
     at = about["ranks"].index(rank)
+    if answer["path"][at] < 0:
+        return f"no map: the answer has no {rank}"
     cells = np.maximum(answer["maps" if options.rank else "steps"][at], 0)
     left, top, right, bottom = (round(edge) for edge in box)
     heat = Image.fromarray(cells).resize((right - left, bottom - top), Image.BILINEAR)
