@@ -29,11 +29,11 @@ from hiercam_keras.export.session import Session
 from hiercam_keras.export.web import page
 from hiercam_keras.export.web import runtime as web_runtime
 from hiercam_keras.modes import belief, detected, export_card
+from hiercam_keras.modes.find_runs import find_runs
 from hiercam_keras.modes.load import (
     RunData,
     config_of,
     drawn,
-    find_runs,
     make_loader,
     open_run,
 )
