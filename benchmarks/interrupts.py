@@ -45,7 +45,6 @@ from benchmarks import soak
 ROOT = Path(__file__).parent.parent
 MODES = ("train", "eval", "cam", "compare", "guide")
 EXPORTED = ("model.onnx", "taxonomy.json", "card.json", "README.md", "example.py")
-SECONDS = 20.0  # of a whole export of the network below, on 2 cores
 _TIMEOUT = 300  # seconds until a process that does not stop counts as hanging
 _RESULTS = {".csv", ".npz", ".keras", ".txt"}
 _TRAINING = {
@@ -393,7 +392,7 @@ def exported(folder: Path) -> str | None:
 
 
 def export_interrupts(
-    count: int, seed: int, run: Path, out: Path, seconds: float
+    count: int, seed: int, run: Path, out: Path, seconds: float | None = None
 ) -> dict[str, Any]:
     """Stops --mode=export so many times, by SIGINT and SIGKILL in turn.
 
@@ -402,7 +401,8 @@ def export_interrupts(
       seed: of the moments.
       run: folder of a finished run.
       out: folder of the export; need not exist.
-      seconds: within which the signals come.
+      seconds: within which the signals come; None for those of a whole export, which
+        then comes first.
 
     Returns:
       Counts: `stopped`, `ended` (before the signal), `wrong_status`, `noise`, `half`
@@ -412,14 +412,24 @@ def export_interrupts(
     moments = random.Random(seed)
     names = ("stopped", "ended", "wrong_status", "noise", "half", "left")
     found, starts = dict.fromkeys(names, 0), 0
+
+    def command(dtype: str) -> list[str]:
+        flags = {"workdir": run, "out": out, "weights_dtype": dtype}
+        options = [f"--{name}={value}" for name, value in flags.items()]
+        return [sys.executable, str(ROOT / "main.py"), "--mode=export", *options]
+
+    if seconds is None:
+        began = time.monotonic()
+        whole = start(command("float16"), None, {**os.environ})
+        seconds = time.monotonic() - began
+        if whole.status:
+            raise SystemExit(f"the undisturbed export failed\n{whole.told}")
     while found["stopped"] < count:
         number = (signal.SIGINT, signal.SIGKILL)[starts % 2]
         dtype = ("float32", "float16")[starts // 2 % 2]
         starts += 1
-        flags = {"workdir": run, "out": out, "weights_dtype": dtype}
-        command = [sys.executable, str(ROOT / "main.py"), "--mode=export"]
-        command += [f"--{name}={value}" for name, value in flags.items()]
-        ended = start(command, moments.uniform(0, seconds), {**os.environ}, number)
+        moment = moments.uniform(0, seconds)
+        ended = start(command(dtype), moment, {**os.environ}, number)
         stopped = ended.stopping is not None and ended.status != 0
         found["stopped" if stopped else "ended"] += 1
         wanted = 0 if not stopped else 130 if number == signal.SIGINT else -number
@@ -447,7 +457,7 @@ def _only_export(count: int, seed: int, folder: Path) -> dict[str, Any]:
     if trained.status:
         raise SystemExit(f"the training failed\n{trained.told}")
     run, out = folder / "whole" / "family", folder / "onnx"
-    return export_interrupts(count, seed, run, out, SECONDS)
+    return export_interrupts(count, seed, run, out)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def write(folder: Path, thresholds: dict | None = None, hostile: str = "") -> Pa
         "layer": "last",
         "weights_dtype": "float32",
         "batch": "dynamic",
-        "taxa": {rank: _taxa(depth, hostile) for depth, rank in enumerate(RANKS, 1)},
+        "taxa": {rank: rows(depth, hostile) for depth, rank in enumerate(RANKS, 1)},
     }
     if thresholds is not None:
         about["believed"] = thresholds
@@ -55,7 +55,8 @@ def write(folder: Path, thresholds: dict | None = None, hostile: str = "") -> Pa
     return folder
 
 
-def _taxa(depth: int, hostile: str) -> list[dict]:
+def rows(depth: int, hostile: str) -> list[dict]:
+    """The taxa of a rank, as taxonomy.json has them."""
     prefixes = sorted({taxa[:depth] for taxa in TAXA})
     found = []
     for prefix in prefixes:

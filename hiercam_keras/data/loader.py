@@ -58,21 +58,7 @@ def make_loader(
     part.rows(batch_size)
     jitter = augment_config.get("crop_jitter", 0.0) if augment_config else 0.0
     where = resize_windows.plan(records, size, layout, jitter)
-    cache_bytes = int(data_config.get("cache_mb", 512)) * 2**20
-    job = Job(
-        paths=[str(record.path) for record in records],
-        windows=where,
-        recolor=augment.changes_color(augment_config),
-        workers=int(data_config.get("workers", 0)),
-        cache_bytes=cache_bytes,
-        reduce=bool(data_config.get("reduced_decode", True)),
-        disk=disk_cache.folder_of(
-            data_config.get("disk_cache", ""),
-            data_config.get("cache_dir", ""),
-            where.num_bytes,
-            cache_bytes,
-        ),
-    )
+    job = _job(records, where, data_config, augment.changes_color(augment_config))
     planner = Planner(
         where,
         augment_config,
@@ -90,6 +76,24 @@ def make_loader(
         planner,
         float(data_config.get("max_bad_share", 0.05)),
         _loss_weights(labels, class_weights, spaces or {}),
+    )
+
+
+def _job(records, where, data_config, recolor) -> Job:
+    cache_bytes = int(data_config.get("cache_mb", 512)) * 2**20
+    return Job(
+        paths=[str(record.path) for record in records],
+        windows=where,
+        recolor=recolor,
+        workers=int(data_config.get("workers", 0)),
+        cache_bytes=cache_bytes,
+        reduce=bool(data_config.get("reduced_decode", True)),
+        disk=disk_cache.folder_of(
+            data_config.get("disk_cache", ""),
+            data_config.get("cache_dir", ""),
+            where.num_bytes,
+            cache_bytes,
+        ),
     )
 
 

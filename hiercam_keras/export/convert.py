@@ -2,8 +2,9 @@
 
 jax2onnx converts a function that was traced before it: it replaces functions of
 jax.numpy by its own while it traces, and refuses some that plain JAX operations are
-enough for. Three things are mended in the graph that it gives:
+enough for. Four things are mended in the graph that it gives:
 
+* shapes with a size that may vary are computed node by node (`shapes`);
 * a max or average pooling is written for all four axes, which ONNX Runtime does not
   run: it is put over the two axes of the picture;
 * batch normalization is arithmetic on constants: ONNX Runtime's basic optimization,
@@ -24,7 +25,7 @@ import jax
 import numpy as np
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.export import pooling, replay
+from hiercam_keras.export import pooling, replay, shapes
 from hiercam_keras.export.function import PHOTOS, TAXA, Function
 
 OPSET = 21
@@ -68,6 +69,7 @@ def convert(function: Function, specs: Sequence[Any]) -> Any:
             model_name="hiercam_keras",
             opset=OPSET,
         )
+    shapes.settle(model)
     pooling.over_the_picture(model)
     return _optimized(model)
 

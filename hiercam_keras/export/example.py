@@ -97,13 +97,19 @@ def believed(logits: np.ndarray, about: dict) -> str:
         return "unknown, as the run was not calibrated"
     shares = np.exp(logits.astype(np.float64) - logits.max())
     shares /= shares.sum()
-    start, end, answer = 0, len(shares), "no name"
-    for rank, nodes in choices(about):
-        below = [node for node in nodes if start <= node[0] < end]
-        sums = [shares[first:last].sum() for first, last, _ in below]
-        share, (start, end, taxon) = sums[np.argmax(sums)], below[np.argmax(sums)]
-        if taxon is None:
-            continue  # the likeliest one skips this rank
+    ranks = list(about["believed"])
+    first, end, answer = 0, len(shares), "no name"
+    for at, rank in enumerate(ranks):
+        share, own, taxon = max(
+            (
+                (shares[one["first_leaf"] :][: one["leaves"]].sum(), own, one)
+                for own, one in children(first, end, ranks[at:], about)
+            ),
+            key=lambda child: child[0],
+        )
+        first, end = taxon["first_leaf"], taxon["first_leaf"] + taxon["leaves"]
+        if own != rank:
+            continue  # the likeliest taxon skips this rank
         least = about["believed"][rank]
         # The odds may be 1e-4 below: last digits differ between computers.
         if least is None or share * (1 - least) * 1.0001 < least * (1 - share):
@@ -113,20 +119,20 @@ def believed(logits: np.ndarray, about: dict) -> str:
     return answer
 
 
-def choices(about: dict) -> list[tuple[str, list]]:
-    """The taxa of each rank: their leaves from .. to, and None for a taxon of a finer
-    rank that skips this one."""
-    found, finer = [], []
-    for rank in reversed([one for one in about["ranks"] if one in about["believed"]]):
-        nodes = [
-            (taxon["first_leaf"], taxon["first_leaf"] + taxon["leaves"], taxon)
+def children(first: int, end: int, ranks: list[str], about: dict):
+    """Rank and taxon of each part of the leaves `first` .. `end` - 1.
+
+    They are of the first of `ranks`, or of the next finer one where there is no taxon.
+    """
+    while first < end:
+        rank, taxon = next(
+            (rank, taxon)
+            for rank in ranks
             for taxon in about["taxa"][rank]
-        ]
-        here = {leaf for first, last, _ in nodes for leaf in range(first, last)}
-        nodes += [(*node[:2], None) for node in finer if node[0] not in here]
-        finer = sorted(nodes, key=lambda node: node[0])
-        found.append((rank, finer))
-    return found[::-1]
+            if taxon["first_leaf"] == first
+        )
+        yield rank, taxon
+        first += taxon["leaves"]
 
 
 # Photographs: the same pixels as in training.
@@ -213,11 +219,11 @@ def span_of(middle: float, side: int, length: int) -> tuple[int, int]:
 def save_overlay(options, path: Path, number: int, box, answer: dict, about: dict):
     """Lays the map of a rank or step over its part of the photo; says what it shows."""
     rank, output = options.rank or options.step, "maps" if options.rank else "steps"
-    at = about["ranks"].index(rank)
     if output not in answer:
         return f"no map: the network's file has no {output}"
+    at = about["ranks"].index(rank)
     if answer["path"][at] < 0:
-        return f"no map: the likeliest lineage has no {rank}"
+        return f"no map: the answer has no {rank}"
     cells = np.maximum(answer[output][at], 0)
     left, top, right, bottom = (round(edge) for edge in box)
     heat = Image.fromarray(cells).resize((right - left, bottom - top), Image.BILINEAR)

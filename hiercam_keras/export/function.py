@@ -27,7 +27,7 @@ from jax.interpreters import partial_eval
 
 from hiercam_keras.cam.keras_network import KerasNetwork
 from hiercam_keras.cam.network import CHANNELS_FIRST
-from hiercam_keras.cam.score_space import Group, ScoreSpace
+from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.cam.selection import masked_logsumexp
 
 PHOTOS, TAXA = "photos", "taxa"
@@ -89,24 +89,21 @@ def make(
             logits, activations, slopes = _differentiated(network, variables, images)
         else:
             logits, activations, slopes = _linear(network, variables, images, matrix)
-        found = _answers(space, logits)
-        fine = logits[:, targets.columns]
-        leaf = jax.lax.top_k(fine, 1)[1]  # (N, 1)
+        heads = _heads(space, logits)
+        found = _answers(space, heads)
+        leaf = jax.lax.top_k(heads[space.finest], 1)[1]  # (N, 1)
         asked = targets.of_leaf(leaf)
         found[PATH] = asked.labels.astype(jnp.int32)
         if not maps:
             return tuple(found.values())
-        wanted = {MAPS: targets.scores(logits, asked)}
+        wanted = {MAPS: targets.scores(heads, asked)}
         if exclusive:
-            wanted[STEPS] = targets.steps(logits, asked)
-        if taxa:
-            wanted[MAPS_OF_TAXA] = targets.marginals(logits, leaves)
-        drawn = _maps(slopes(jnp.concatenate(list(wanted.values()), 1)), activations)
-        start = 0
+            wanted[STEPS] = targets.steps(heads, asked)
         for name, weights in wanted.items():
-            stop = start + weights.shape[1]
-            found[name] = drawn[:, start:stop]
-            start = stop
+            found[name] = _maps(slopes(weights), activations)
+        if taxa:
+            weights = targets.marginals(heads, leaves)
+            found[MAPS_OF_TAXA] = _maps(slopes(weights), activations)
         return tuple(found.values())
 
     names = [logits_name(rank, space) for rank in reversed(space.heads)]
@@ -209,23 +206,29 @@ def _answered(space: ScoreSpace) -> tuple[str, ...]:
     return tuple(rank for rank in space.taxonomy.ranks if rank in ranks)
 
 
-def _answers(space: ScoreSpace, logits: jax.Array) -> dict[str, jax.Array]:
+def _heads(space: ScoreSpace, logits: jax.Array) -> dict[str, jax.Array]:
+    """Logits by rank of the head."""
+    sizes = [space.num_labels[rank] for rank in space.heads]
+    parts = jnp.split(logits, np.cumsum(sizes)[:-1].tolist(), 1)
+    return dict(zip(space.heads, parts, strict=True))
+
+
+def _answers(space: ScoreSpace, heads: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """Logits of the heads, the finest first, and probabilities of the ranks."""
-    found, start = {}, 0
-    for rank in space.heads:
-        stop = start + space.num_labels[rank]
-        found[rank] = logits[:, start:stop]
-        start = stop
-    answers = {logits_name(rank, space): found[rank] for rank in reversed(found)}
+    answers = {logits_name(rank, space): heads[rank] for rank in reversed(heads)}
+    shares = {}
+    for rank, z in heads.items():
+        z = z.astype(jnp.float32)
+        alone = space.head_of[rank].independent
+        shares[rank] = jax.nn.sigmoid(z) if alone else jax.nn.softmax(z)
     for rank in _answered(space):
         group = space.groups[space.group(rank)]
-        columns = slice(group.column, group.column + len(group.owner))
-        z = logits[:, columns].astype(jnp.float32)
-        shares = jax.nn.sigmoid(z) if group.head.independent else jax.nn.softmax(z)
-        if not group.own:
-            rollup = group.owner[:, None] == np.arange(group.size)
-            shares = shares @ rollup.astype(np.float32)
-        answers[probabilities_name(rank)] = shares
+        if rank in heads:
+            answers[probabilities_name(rank)] = shares[rank]
+            continue
+        rollup = group.owner[:, None] == np.arange(group.size)
+        found = shares[space.finest] @ rollup.astype(np.float32)
+        answers[probabilities_name(rank)] = found
     return answers
 
 
@@ -251,9 +254,7 @@ class _Targets:
 
     def __init__(self, space: ScoreSpace):
         self._space = space
-        group = space.groups[0]
-        self.columns = slice(group.column, group.column + len(group.owner))
-        self._size = len(group.owner)
+        self._size = space.num_labels[space.finest]
         missing = space.ancestors == 0  # the root, where a leaf has no taxon
         rows = np.where(missing, -1, space.ancestors)
         starts = np.array([one.start for one in space.groups])
@@ -267,60 +268,67 @@ class _Targets:
         """The path to a leaf (N, 1)."""
         hot = (leaf == np.arange(self._size)).astype(jnp.float32)
         found = hot @ self._tables.reshape(self._size, -1)
-        count = len(self._tables[0][0])
-        parts = [found[:, i * count : (i + 1) * count] for i in range(5)]
-        return _Asked(*parts)
+        return _Asked(*jnp.split(found, 5, 1))
 
-    def scores(self, logits: jax.Array, asked: _Asked) -> jax.Array:
+    def scores(self, heads: dict[str, jax.Array], asked: _Asked) -> jax.Array:
         """Of the score of the path's taxon at each rank: that of its own head, else the
         marginal."""
         space = self._space
+        mine = self._between(asked.first, asked.last)
+        if not set(space.ranks) & set(space.heads[:-1]):
+            return self._shares(heads, mine, space.finest)
+        marginals = jnp.split(mine, len(space.ranks), 1)
+        labels = jnp.split(asked.labels[..., None], len(space.ranks), 1)
         found = []
-        for place, rank in enumerate(space.ranks):
-            group = space.groups[space.group(rank)]
-            if group.own:
-                size = group.size
-                mine = asked.labels[:, place, None, None] == np.arange(size)
-            else:
-                mine = self._between(asked.first, asked.last)[:, place : place + 1]
-            found.append(self._shares(logits, mine, group))
+        for rank, below, label in zip(space.ranks, marginals, labels, strict=True):
+            own = rank in space.heads[:-1]
+            taxa = np.arange(space.num_labels[rank]) if own else None
+            head, row = (rank, label == taxa) if own else (space.finest, below)
+            found.append(self._shares(heads, row, head))
         return jnp.concatenate(found, 1)
 
-    def steps(self, logits: jax.Array, asked: _Asked) -> jax.Array:
+    def steps(self, heads: dict[str, jax.Array], asked: _Asked) -> jax.Array:
         """Of log P(child | parent) along the path."""
-        group = self._space.groups[0]
+        finest = self._space.finest
+        z = heads[finest][:, None]
         mine = self._between(asked.first, asked.last)
         theirs = self._between(asked.parent_first, asked.parent_last)
-        step = self._share(logits, mine, group) - self._share(logits, theirs, group)
-        return self._placed(step, group)
+        return self._placed(_share(z, mine) - _share(z, theirs), finest)
 
-    def marginals(self, logits: jax.Array, leaves: jax.Array) -> jax.Array:
+    def marginals(self, heads: dict[str, jax.Array], leaves: jax.Array) -> jax.Array:
         """Of the marginal scores of the taxa with the leaves (T, C)."""
-        return self._shares(logits, (leaves > 0.5)[None], self._space.groups[0])
+        return self._shares(heads, (leaves > 0.5)[None], self._space.finest)
 
     def _between(self, first: jax.Array, last: jax.Array) -> jax.Array:
         """bool (N, R, leaves)."""
         leaves = np.arange(self._size, dtype=np.float32)
         return (leaves >= first[..., None]) & (leaves < last[..., None])
 
-    def _shares(self, logits: jax.Array, mine: jax.Array, group: Group) -> jax.Array:
-        """P(c | mine); under one logit, which is the log-odds of two classes, less
-        those of the other class."""
-        found = self._share(logits, mine, group)
-        if group.head.one_logit:
-            others = self._share(logits, ~mine, group)
+    def _shares(
+        self, heads: dict[str, jax.Array], mine: jax.Array, rank: str
+    ) -> jax.Array:
+        """P(c | mine) under a head; under one logit, which is the log-odds of two
+        classes, less that of the other class."""
+        z = heads[rank][:, None]
+        found = _share(z, mine)
+        if self._space.head_of[rank].one_logit:
             both = mine.any(-1, keepdims=True) & (~mine).any(-1, keepdims=True)
-            found = jnp.where(both, found - others, 0.0)
-        return self._placed(found, group)
+            found = jnp.where(both, found - _share(z, ~mine), 0.0)
+        return self._placed(found, rank)
 
-    def _share(self, logits: jax.Array, mine: jax.Array, group: Group) -> jax.Array:
-        columns = slice(group.column, group.column + len(group.owner))
-        return masked_logsumexp(logits[:, None, columns], mine)[1]
+    def _placed(self, weights: jax.Array, head: str) -> jax.Array:
+        """Of one head's columns, among those of all heads."""
+        parts = [
+            weights
+            if rank == head
+            else jnp.zeros((*weights.shape[:2], self._space.num_labels[rank]))
+            for rank in self._space.heads
+        ]
+        return jnp.concatenate(parts, -1)
 
-    def _placed(self, weights: jax.Array, group: Group) -> jax.Array:
-        """Among the columns of all heads."""
-        after = self._space.num_columns - group.column - len(group.owner)
-        return jnp.pad(weights, ((0, 0), (0, 0), (group.column, after)))
+
+def _share(z: jax.Array, mine: jax.Array) -> jax.Array:
+    return masked_logsumexp(z, mine)[1]
 
 
 def _ranges(rows: np.ndarray, count: int) -> np.ndarray:

@@ -26,10 +26,9 @@ from hiercam_keras import __version__, workdir
 from hiercam_keras.cam import graph as cam_graph
 from hiercam_keras.cam.keras_network import KerasNetwork
 from hiercam_keras.errors import UserError
-from hiercam_keras.export import convert, function
+from hiercam_keras.export import convert, function, layers
 from hiercam_keras.export.parity import Parity, compare
 from hiercam_keras.export.session import Session
-from hiercam_keras.models import xla_layers
 from hiercam_keras.runs.network import Network
 
 __all__ = ["ExportedGraph", "Parity", "WEIGHTS", "build", "compare", "write_onnx"]
@@ -76,7 +75,8 @@ def build(
 ) -> ExportedGraph:
     """Converts the network of a run.
 
-    The fast layers of the program are replaced by Keras' own while it is traced. Each
+    The fast layers of the program are replaced by Keras' own while it is traced, and
+    layers that compute in 16 bits compute in float32. Each
     attempt is run in ONNX Runtime on noise and compared with the same function in JAX;
     the first that agrees is taken: with maps and any number of pictures, with maps and
     `batch` pictures, and both without maps.
@@ -92,8 +92,14 @@ def build(
       UserError: a package is missing, or no attempt agrees.
     """
     convert.need()
-    explainer = network.explainer()
-    traced = explainer.network()
+    with layers.stock(network.model), layers.in_float32(network.model):
+        return _build(network, maps, taxa, batch)
+
+
+def _build(
+    network: Network, maps: bool, taxa: bool, batch: int | None
+) -> ExportedGraph:
+    traced = network.explainer().network()
     space = traced.outputs.space
     _check(traced)
     left_out: list[str] = []
@@ -103,16 +109,8 @@ def build(
             "and have no marginal scores"
         )
     variables = cam_graph.variables_of(network.model)
-    kinds = [
-        kind for kind, n in xla_layers.accelerated_layers(network.model).items() if n
-    ]
-    xla_layers.stock(network.model)
-    try:
-        attempts = _attempts(maps, batch)
-        made, (with_maps, size) = _first(traced, variables, taxa, attempts, left_out)
-    finally:
-        xla_layers.accelerate(network.model, tuple(kinds))
-    model, called = made
+    attempts = _attempts(maps, batch)
+    model, (with_maps, size) = _first(traced, variables, taxa, attempts, left_out)
     _describe(model, traced, with_maps)
     return ExportedGraph(
         model,
@@ -177,7 +175,7 @@ def _attempts(maps: bool, batch: int | None) -> list[tuple[bool, int | None]]:
 
 
 def _first(network, variables, taxa, attempts, left_out):
-    """The first attempt that agrees with JAX: its graph and function, and which it is.
+    """The first attempt that agrees with JAX: its graph, and which it is.
 
     What those before it failed of is added to `left_out`.
     """
@@ -212,12 +210,12 @@ def _first_line(error: Exception) -> str:
 
 
 def _made(network, variables, maps: bool, taxa: bool, size: int | None):
-    """A graph that agrees with its function on noise, and the function."""
+    """A graph that agrees with its function on noise."""
     called = function.make(network, variables, maps=maps, taxa=taxa)
     specs = function.specs(network, *_sizes(size, called.taxa))
     model = convert.convert(called, specs)
     _verify(model, called, network, size)
-    return model, called
+    return model
 
 
 def _sizes(size: int | None, taxa: bool) -> Sequence[Any]:

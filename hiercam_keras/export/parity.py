@@ -2,7 +2,8 @@
 
 The program's side is what its modes write: logits of the network as it is loaded,
 probabilities in float64 of `Network.probabilities`, and Grad-CAM of the explainer. The
-file's side is ONNX Runtime on the CPU.
+file's side is ONNX Runtime on the CPU. Files compute in float32, and so does the
+program here, also where its layers are of a mixed policy.
 
 Logits are compared relative to the largest of the pictures' logits where that is above
 1, maps relative to the largest value of the same output, as maps have no unit. Maps of
@@ -19,7 +20,7 @@ import numpy as np
 
 from hiercam_keras.cam import targets
 from hiercam_keras.cam.explanation import Explanation
-from hiercam_keras.export import function
+from hiercam_keras.export import function, layers
 from hiercam_keras.export.session import Session
 from hiercam_keras.runs.network import Network
 
@@ -110,8 +111,11 @@ def compare(network: Network, path: str | os.PathLike, images: Any) -> Parity:
     Raises:
       UserError: ONNX Runtime cannot read the file, or it is of another network.
     """
-    images = np.asarray(images)
-    session = Session(path)
+    with layers.in_float32(network.model):
+        return _compared(network, Session(path), np.asarray(images))
+
+
+def _compared(network: Network, session: Session, images: np.ndarray) -> Parity:
     explain = network.explainer()
     space = explain.space
     first = explain(images, targets.path() if _exclusive(space) else None)

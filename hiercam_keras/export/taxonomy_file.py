@@ -41,7 +41,8 @@ def document(
     source = getattr(taxonomy, "source", None)
     if source is not None:
         found["taxonomy_source"] = source.to_json()
-    found["taxa"] = {rank: _taxa(taxonomy, rank, finest) for rank in ranks}
+    named = [rank for rank in taxonomy.ranks if rank in {*ranks, *heads}]
+    found["taxa"] = {rank: _taxa(taxonomy, rank, finest) for rank in named}
     return found
 
 
@@ -57,7 +58,7 @@ def _taxa(taxonomy: Taxonomy, rank: str, finest: str) -> list[dict[str, Any]]:
             row["common_name"] = common[prefix]
         row |= {
             "lineage": list(prefix),
-            "first_leaf": int(leaves[0]),
+            "first_leaf": int(leaves[0]) if len(leaves) else 0,
             "leaves": len(leaves),
         }
         taxa.append(row)

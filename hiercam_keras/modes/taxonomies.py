@@ -20,6 +20,7 @@ from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.taxonomy import name_table, partial, translation
 from hiercam_keras.taxonomy.labels import Labels
+from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.translation import Translation
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -76,7 +77,13 @@ def translated(source: Any, found: Translation) -> Any:
     Raises:
       UserError: no image is left.
     """
-    records = of_records(source.records, found)
+    records = [
+        after
+        for before, after in zip(
+            source.records, of_records(source.records, found), strict=True
+        )
+        if before.lineage is None or after.lineage is not None
+    ]
     if not records:
         raise UserError(
             f"{found.table.path} names no taxon of {source.root}. {found.warning()}"
@@ -90,18 +97,18 @@ def translated(source: Any, found: Translation) -> Any:
 
 
 def of_records(records: Sequence[Record], found: Translation) -> list[Record]:
-    """Records with translated lineages.
+    """Records with translated lineages, None for those that cannot be translated."""
+    return [
+        record
+        if record.lineage is None
+        else replace(record, lineage=_of_record(record.lineage, found))
+        for record in records
+    ]
 
-    Those without a lineage stay; those with one that cannot be translated do not.
-    """
-    kept = []
-    for record in records:
-        if record.lineage is None:
-            kept.append(record)
-        elif (lineage := found.lineages[record.lineage]) is not None:
-            lineage = replace(lineage, class_id=record.lineage.class_id)
-            kept.append(replace(record, lineage=lineage))
-    return kept
+
+def _of_record(old: Lineage, found: Translation) -> Lineage | None:
+    new = found.lineages[old]
+    return None if new is None else replace(new, class_id=old.class_id)
 
 
 def asked_under(run: Run, named: str | None) -> Run:
@@ -118,7 +125,11 @@ def asked_under(run: Run, named: str | None) -> Run:
         return run
     labels = _labels(run)
     names = [name_table.name_of(one) for one in labels.taxonomy.lineages]
-    table = name_table.read(named, names)
+    table, known = name_table.read(named, names), labels.taxonomy
+    common = tuple(rank for rank in table.ranks if rank in known.ranks)
+    if known.finest in common and not all(map(table.find, names)):
+        # Names that the table lacks can keep their lineages at the ranks of both.
+        table = name_table.read(named, names, common)
     tree = translation.other_tree(labels, table)
     tree.translation.log()
     return replace(run, ranks=tuple(tree.heads.values()), other_tree=tree)
@@ -129,11 +140,14 @@ def of_run(source: Any, run: Run) -> Any:
     if run.other_tree is None:
         return source
     found = translation.translate(_lineages(source.records), run.other_tree.table)
+    if warning := found.warning():
+        logging.warning("%s", warning)
     return translated(source, found)
 
 
 def photos(records: list[Record], run: Run, config: Any) -> list[Record]:
-    """Photographs by name, with the lineages that the network of a run knows."""
+    """Photographs by name, with lineages in the taxonomy of a run; None for those that
+    cannot be translated."""
     named = config.data.get("taxonomy", "")
     lineages = _lineages(records)
     if named and lineages:
@@ -182,6 +196,6 @@ def _labels(run: Run) -> Labels:
     return translation.own_labels(run.trained_taxonomy(), run.ranks)
 
 
-def _lineages(records: Sequence[Record]) -> list:
+def _lineages(records: Sequence[Record]) -> list[Lineage]:
     found = (record.lineage for record in records if record.lineage is not None)
     return list(dict.fromkeys(found))

@@ -11,6 +11,7 @@ from absl import logging
 
 from hiercam_keras import locks, multihost, runtime, tables, wording, workdir
 from hiercam_keras.data import sources, splits
+from hiercam_keras.data.loader import Loader
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files, heads, user_code, xla_layers
@@ -31,6 +32,7 @@ from hiercam_keras.report import curves
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.recorded_config import as_json, differences, of_training
 from hiercam_keras.runs.run_folder import Run
+from hiercam_keras.runs.truth import Trained
 from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training import fit, trial
 
@@ -91,6 +93,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     everything = taxonomy_of(source, config)
     _check_single(everything, settings.rank)
     group_report.check(source.records, config, everything, settings.rank)
+    everything = untrained.reaching(everything, settings.rank)
     split = _split_of(folder, settings, source.records)
     if split.note:
         logging.info("%s", split.note)
@@ -116,17 +119,8 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
         shard=multihost.part(),
         spaces=spaces,
     )
-    validation = None
     records, _ = split.select(source.records, "val")
-    if records := untrained.known(records, truth, settings.rank):
-        validation = make_loader(
-            records,
-            truth,
-            config,
-            batch_size=batch_size,
-            ranks=settings.rank,
-            shard=multihost.part(),
-        )
+    validation = _validation(records, truth, settings, batch_size)
     num_labels = {rank: taxonomy.num_labels(rank) for rank in settings.rank}
     coarse_to_fine = [rank for rank in taxonomy.ranks if rank in num_labels]
     model = _build(config, {rank: num_labels[rank] for rank in coarse_to_fine}, weights)
@@ -164,6 +158,23 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     chosen = fit.keeps_best(config.train, validation)
     kept = _kept(rows, chosen, bool(split.val))
     return this.finish(), f"wrote {this.model_path}\n{kept}"
+
+
+def _validation(
+    records: Sequence[Record], truth: Trained, settings: Settings, batch_size: int
+) -> Loader | None:
+    """A loader of the val images with a label at one of the ranks; None without any."""
+    known = untrained.known(records, truth, settings.rank)
+    if not known:
+        return None
+    return make_loader(
+        known,
+        truth,
+        settings.config,
+        batch_size=batch_size,
+        ranks=settings.rank,
+        shard=multihost.part(),
+    )
 
 
 def _check_single(taxonomy: Taxonomy, ranks: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """Taxa without a training image, which are excluded from the heads and logged."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from absl import logging
 
@@ -12,6 +12,7 @@ from hiercam_keras.modes import unseen
 from hiercam_keras.runs import truth as truths
 from hiercam_keras.runs.truth import Trained
 from hiercam_keras.taxonomy import partial
+from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.ranks import rank_depth
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -34,7 +35,8 @@ def taxonomy_of(
     Args:
       records: of all splits.
       split: of the records.
-      everything: the taxonomy of all records.
+      everything: the taxonomy of all records that are identified to the finest head's
+        rank.
       ranks: that are trained.
       choice: data.untrained_taxa.
 
@@ -50,12 +52,7 @@ def taxonomy_of(
             f"data.untrained_taxa is {choice!r}: use one of {', '.join(CHOICES)}."
         )
     train, _ = split.select(records, "train")
-    finest = max(ranks, key=lambda rank: rank_depth(rank, everything.ranks))
-    names, source = everything.common_names, everything.source
-    trained = partial.tree_of((record.lineage for record in train), finest, source)
-    trained = trained.with_common_names(names)
-    everything = partial.tree_of(everything.lineages, finest, source)
-    everything = everything.with_common_names(names)
+    trained = reaching(everything, ranks, (record.lineage for record in train))
     taxonomy = trained if choice == "drop" else everything
     truth = Trained(taxonomy)
     _name_untrained(everything, trained, ranks, choice)
@@ -70,6 +67,27 @@ def taxonomy_of(
         if said:
             logging.warning("%s", said)
     return taxonomy, truth
+
+
+def reaching(
+    everything: Taxonomy,
+    ranks: Sequence[str],
+    lineages: Iterable[Lineage | None] | None = None,
+) -> Taxonomy:
+    """The tree of the lineages that are identified to the finest of the ranks.
+
+    Args:
+      everything: the taxonomy with the common names and the source.
+      ranks: that are trained.
+      lineages: of the tree; None for all of `everything`.
+
+    Raises:
+      UserError: there are none, or no such rank.
+    """
+    finest = max(ranks, key=lambda one: rank_depth(one, everything.ranks))
+    lineages = everything.lineages if lineages is None else lineages
+    tree = partial.tree_of(lineages, finest, everything.source)
+    return tree.with_common_names(everything.common_names)
 
 
 def check_trainable(taxonomy: Taxonomy, everything: Taxonomy, rank: str) -> None:

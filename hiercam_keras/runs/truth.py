@@ -63,7 +63,7 @@ class Truth:
     ) -> dict[str, Counter[str]]:
         """rank -> name of the images' taxon -> images, of taxa that are not known.
 
-        An image whose source has no such rank counts by its finest taxon; one that is
+        An image of a source without the rank counts by its finest taxon; one that is
         not identified down to the rank, or skips it, does not count.
         """
         found = {}

@@ -60,9 +60,7 @@ def train(
         exhausted.
     """
     options, ranks = config.train, tuple(num_labels)
-    label_counts = dict(num_labels)
-    if spaces:
-        label_counts = {rank: spaces[rank].size for rank in num_labels}
+    label_counts = {rank: spaces[rank].size for rank in ranks} if spaces else num_labels
     with (
         StopSignals() as signals,  # until the last checkpoint is on disk
         Checkpoints(folder / "checkpoints", options.checkpoint_keep) as checkpoints,

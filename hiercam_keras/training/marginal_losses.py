@@ -26,7 +26,7 @@ from hiercam_keras.training.hierarchy_losses import (
 
 
 class _MarginalLoss(keras.losses.Loss):
-    """Base class; y_true is labels (B,) or distributions over the labels (B, size).
+    """Base class of the losses.
 
     Args:
       parents: for each rank above the head's, coarse to fine, the label of each leaf
@@ -41,18 +41,19 @@ class _MarginalLoss(keras.losses.Loss):
         self.sizes = [int(size) for size in sizes]
         self.label_smoothing = label_smoothing
 
-    def call(self, y_true, y_pred):
-        """Loss of each image, (B,), in nats; y_pred are logits (B, L)."""
+    def by_rank(self, y_true, y_pred) -> tuple[list, list]:
+        """Smoothed labels and log-probabilities (B, N) by rank, coarse to fine.
+
+        Args:
+          y_true: labels (B,) or distributions over the labels (B, size).
+          y_pred: logits (B, L).
+        """
         log_p = ops.log_softmax(_as_float(y_pred), axis=-1)
-        by_rank = [
+        above = [
             _marginals(log_p, level, size)
             for level, size in zip(self.parents, self.sizes, strict=False)
         ]
-        return self._combine(self._truth(y_true, log_p.dtype), [*by_rank, log_p])
-
-    def _combine(self, truth, log_p):
-        """Loss (B,) from labels and log-probabilities by rank, coarse to fine."""
-        raise NotImplementedError
+        return self._truth(y_true, log_p.dtype), [*above, log_p]
 
     def _truth(self, y_true, dtype) -> list:
         """Smoothed distributions (B, N) over the taxa of each rank, coarse to fine."""
@@ -95,8 +96,9 @@ class MarginalCrossEntropy(_MarginalLoss):
     def __init__(self, parents, sizes, name="marginal", **kwargs):
         super().__init__(parents, sizes, name=name, **kwargs)
 
-    def _combine(self, truth, log_p):
-        pairs = zip(truth, log_p, strict=True)
+    def call(self, y_true, y_pred):
+        """Loss of each image, (B,), in nats; see `by_rank`."""
+        pairs = zip(*self.by_rank(y_true, y_pred), strict=True)
         return -sum(ops.sum(y * own, axis=-1) for y, own in pairs)
 
 
@@ -111,7 +113,9 @@ class MarginalHierarchicalCrossEntropy(_MarginalLoss):
         super().__init__(parents, sizes, name=name, **kwargs)
         self.alpha = alpha
 
-    def _combine(self, truth, log_p):
+    def call(self, y_true, y_pred):
+        """Loss of each image, (B,), in nats; see `by_rank`."""
+        truth, log_p = self.by_rank(y_true, y_pred)
         # Columns: the root, then the taxa of each rank, coarse to fine.
         reached = costs = ops.zeros_like(log_p[0][:, :1])
         starts = np.cumsum([1, *self.sizes])
@@ -146,7 +150,9 @@ class MarginalSoftLabels(_MarginalLoss):
             for rank, size in enumerate(self.sizes)
         ]
 
-    def _combine(self, truth, log_p):
+    def call(self, y_true, y_pred):
+        """Loss of each image, (B,), in nats; see `by_rank`."""
+        truth, log_p = self.by_rank(y_true, y_pred)
         return -sum(
             ops.sum(ops.matmul(y, ops.cast(rows, y.dtype)) * own, axis=-1)
             for y, rows, own in zip(truth, self.rows, log_p, strict=True)

@@ -127,7 +127,7 @@ def test_class_is_a_key_where_nothing_else_can_be_meant(data_config, tmp_path):
         ("family,species\nA,b\n", "expected a key column folder"),
         ("folder,family\nALBATROSS,x\n", "no row for 2 of 3 .*: Barn owl, crow_hooded"),
         ("folder\nALBATROSS\n", "no column for a rank"),
-        ("folder,family,species\nALBATROSS,,x\n", "line 2: the column 'family' is emp"),
+        ("folder,family,species\nALBATROSS,,\n", "line 2: the column 'species' is emp"),
         (None, "taxa.csv, which is neither in the working directory nor in"),
     ],
 )

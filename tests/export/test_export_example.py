@@ -300,6 +300,31 @@ def test_a_picture_at_its_threshold_is_believed_in_the_next_computer_too(taxonom
     assert example.believed(off, about).startswith("Corvidae (family, ")
 
 
+def test_a_taxon_that_skips_a_rank_is_asked_no_threshold_there():
+    """Of one order: a family with two species, and a species without a family."""
+    taxa = {
+        "order": [("A", 0, 3), ("B", 3, 1)],
+        "family": [("Fa", 1, 2), ("Fb", 3, 1)],
+        "species": [("a", 0, 1), ("b", 1, 1), ("c", 2, 1), ("d", 3, 1)],
+    }
+    about = {
+        "believed": {"order": 0.5, "family": 0.95, "species": 0.6},
+        "taxa": {
+            rank: [{"name": n, "first_leaf": i, "leaves": k} for n, i, k in rows]
+            for rank, rows in taxa.items()
+        },
+    }
+
+    def said(*shares):
+        return example.believed(np.log(np.array(shares)), about).split(",")[0]
+
+    assert said(0.65, 0.15, 0.15, 0.05) == "a (species"
+    assert said(0.50, 0.20, 0.20, 0.10) == "A (order"
+    assert said(0.02, 0.61, 0.36, 0.01) == "b (species"
+    assert said(0.10, 0.62, 0.26, 0.02) == "A (order"
+    assert said(0.20, 0.20, 0.00001, 0.59) == "B (order"
+
+
 def test_a_run_without_thresholds_says_so(taxonomy):
     said = example.believed(np.zeros(5, np.float32), document(taxonomy))
     assert said == "unknown, as the run was not calibrated"
@@ -322,6 +347,10 @@ def test_an_overlay_is_hot_where_the_map_is(taxonomy, tmp_path):
     options = argparse.Namespace(rank=None, step="family", out=tmp_path)
     said = example.save_overlay(options, path, 2, box, answer, document(taxonomy))
     assert said == f"{tmp_path / 'x-2-step-family.png'}: step to Corvidae"
+    answer["path"] = np.array([1, -1, 1])
+    said = example.save_overlay(options, path, 3, box, answer, document(taxonomy))
+    assert said == "no map: the answer has no family"
+    assert len(list(tmp_path.glob("*-*.png"))) == 2
 
 
 def test_there_is_no_map_of_a_rank_that_the_lineage_skips(gaps, tmp_path):
@@ -332,7 +361,7 @@ def test_there_is_no_map_of_a_rank_that_the_lineage_skips(gaps, tmp_path):
     about = document(gaps)
     options = argparse.Namespace(rank="family", step=None, out=tmp_path)
     said = example.save_overlay(options, path, 0, box, answer, about)
-    assert said == "no map: the likeliest lineage has no family"
+    assert said == "no map: the answer has no family"
     del answer["steps"]  # of independent labels
     options = argparse.Namespace(rank=None, step="order", out=tmp_path)
     said = example.save_overlay(options, path, 0, box, answer, about)

@@ -72,9 +72,11 @@ def file(built, tmp_path_factory):
     return graph.write_onnx(built, tmp_path_factory.mktemp("onnx") / "model.onnx")
 
 
-def agrees(network, photos, tmp_path, **options):
-    """The graph and the parity of a network's file."""
+def agrees(network, photos, tmp_path, left_out=0, **options):
+    """The graph and the parity of a network's file, which has everything."""
     made = graph.build(network, **options)
+    assert len(made.left_out) == left_out, made.left_out
+    assert made.has_maps and made.batch == options.get("batch")
     path = graph.write_onnx(made, tmp_path / "network.onnx")
     parity = graph.compare(network, path, photos)
     assert parity.within(), parity
@@ -159,6 +161,7 @@ def test_any_number_of_pictures_and_taxa(file, photos):
     np.testing.assert_allclose(own, whole["maps"][:, 0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_step_into_an_only_child_is_zero(network, tree, photos, tmp_path):
     """With a bias that puts every picture into the order B with its only family."""
     _, bias = network.model.get_layer("logits").weights
@@ -190,6 +193,7 @@ def test_one_file_with_ordinary_permissions_never_appended(built, file, tmp_path
     assert [one.name for one in tmp_path.iterdir()] == ["model.onnx"]
 
 
+@pytest.mark.slow
 def test_a_wrong_file_does_not_pass(network, tree, photos, tmp_path):
     other = flat(tree, photos)
     kernel, _ = other.model.get_layer("logits").weights
@@ -199,6 +203,7 @@ def test_a_wrong_file_does_not_pass(network, tree, photos, tmp_path):
     assert not parity.within(1e-3) and parity.largest > 1e-3
 
 
+@pytest.mark.slow
 def test_float16_weights_take_half_the_room(tree, photos, tmp_path):
     image, x = trunk(photos.shape[1:3])
     x = L.Dense(2000, name="wide")(x)
@@ -227,8 +232,8 @@ def test_tables_of_whole_numbers_are_not_halved():
 @pytest.mark.parametrize(
     "settings, linear",
     [
-        ({}, True),
-        ({"head_chain": "on"}, True),
+        pytest.param({}, True, marks=pytest.mark.slow),
+        pytest.param({"head_chain": "on"}, True, marks=pytest.mark.slow),
         ({"head_chain": "on", "head_features": 6}, False),
     ],
 )
@@ -258,7 +263,7 @@ def labelled(tree, columns, source="a table"):
     )
 
 
-@pytest.mark.parametrize("end", [None, "softmax"])
+@pytest.mark.parametrize("end", [pytest.param(None, marks=pytest.mark.slow), "softmax"])
 def test_merged_reordered_and_left_out_outputs(tree, photos, tmp_path, end):
     image, x = trunk(photos.shape[1:3])
     # Label 3 has no output, label 1 has three, and two outputs are left out.
@@ -273,6 +278,7 @@ def test_merged_reordered_and_left_out_outputs(tree, photos, tmp_path, end):
     assert (found["probabilities_species"][:, 3] == 0).all()
 
 
+@pytest.mark.slow
 def test_one_logit_is_two_classes(photos, tmp_path):
     from hiercam_keras.taxonomy.lineage import Lineage
     from hiercam_keras.taxonomy.tree import Taxonomy
@@ -301,14 +307,19 @@ def test_independent_labels_have_maps_and_no_steps(tree, photos, tmp_path):
         labelled(tree, range(7)),
         "sigmoid",
     )
-    made, _, _ = agrees(network, photos, tmp_path)
+    made, _, _ = agrees(network, photos, tmp_path, left_out=1)
     assert set(made.inputs) == {"photos"} and "steps" not in made.outputs
     assert made.ranks == ("species",)
     assert "independent of one another" in made.left_out[0]
 
 
 @pytest.mark.parametrize(
-    "pool", [L.MaxPooling2D(3, 2, "same"), L.AveragePooling2D(2), L.MaxPooling2D(2)]
+    "pool",
+    [
+        L.MaxPooling2D(3, 2, "same"),
+        pytest.param(L.AveragePooling2D(2), marks=pytest.mark.slow),
+        pytest.param(L.AveragePooling2D(3, 1, "same"), marks=pytest.mark.slow),
+    ],
 )
 def test_pooling_between_convolutions_runs(tree, photos, tmp_path, pool):
     image = keras.Input((*photos.shape[1:3], 3))
@@ -320,6 +331,19 @@ def test_pooling_between_convolutions_runs(tree, photos, tmp_path, pool):
     agrees(network, photos, tmp_path)
 
 
+@pytest.mark.slow
+def test_a_network_of_mixed_precision_is_exported_in_float32(tree, photos, tmp_path):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        network = flat(tree, photos)
+    finally:
+        keras.config.set_dtype_policy(before)
+    agrees(network, photos, tmp_path)
+    assert network.model.get_layer("second").compute_dtype == "bfloat16"
+
+
+@pytest.mark.slow
 def test_a_flattened_linear_head_needs_no_gradient(tree, photos, tmp_path):
     image, x = trunk(photos.shape[1:3], L.Flatten)
     model = randomized(keras.Model(image, L.Dense(7)(x)))
@@ -348,6 +372,20 @@ def test_maps_that_cannot_be_exported_are_named_and_the_rest_is_written(
     }
 
 
+@pytest.mark.slow
+def test_openvino_reads_the_file(built, file, photos):
+    """With the hint: else it computes in bfloat16 where the processor can."""
+    openvino = pytest.importorskip("openvino", reason="openvino is not installed")
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    read = openvino.Core().compile_model(str(file), "CPU", settings)
+    taxa = np.eye(7, dtype=np.float32)[:2]
+    found = read({"photos": photos.astype(np.float32), "taxa": taxa})
+    for name, expected in Session(file)(photos, taxa).items():
+        largest = max(np.abs(expected).max(), 1)
+        np.testing.assert_allclose(found[name], expected, atol=1e-5 * largest)
+
+
+@pytest.mark.slow
 def test_a_stated_number_of_pictures(network, photos, tmp_path):
     made, _, session = agrees(network, photos, tmp_path, batch=2, taxa=False)
     assert made.batch == session.batch == 2

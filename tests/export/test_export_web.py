@@ -15,9 +15,14 @@ import pytest
 import tiny_onnx
 from PIL import Image
 
+from hiercam_keras.cam import heatmaps
 from hiercam_keras.data import geometry
 from hiercam_keras.errors import UserError
 from hiercam_keras.export.web import page, runtime
+from hiercam_keras.metrics import belief
+from hiercam_keras.taxonomy.lineage import Lineage
+from hiercam_keras.taxonomy.scores import softmax
+from hiercam_keras.taxonomy.tree import Taxonomy
 
 HOSTILE = '</script><script>window.hacked=1</script><b a="{{policy}}">'
 
@@ -116,6 +121,56 @@ def test_the_window_is_that_of_the_program(node, side):
         )
         box = seen.to_original(np.array([0, 0, side, side]))
         np.testing.assert_allclose(got["window"], box, atol=1e-9)
+
+
+def test_names_are_believed_as_in_python(node):
+    """Down to each depth, and not at all; thresholds that are reached to the digit."""
+    rng = np.random.default_rng(5)
+    lineages = [Lineage(taxa, tiny_onnx.RANKS) for taxa in tiny_onnx.TAXA]
+    taxonomy = Taxonomy(lineages)
+    logits = rng.normal(0, 2.5, (300, len(lineages))).astype(np.float32)
+    found = belief.paths(softmax(logits.astype(float)), taxonomy, "species")
+    least = [0.6, 0.7, float(found.probabilities[0, 2]) or 0.8]
+    depth = belief.believed(found, least)
+    assert {-1, 0, 1, 2} <= set(depth.tolist())
+    about = {
+        "ranks": tiny_onnx.RANKS,
+        "heads": ["species"],
+        "taxa": {r: tiny_onnx.rows(d, "") for d, r in enumerate(tiny_onnx.RANKS, 1)},
+        "believed": dict(zip(tiny_onnx.RANKS, least, strict=True)),
+    }
+    files = ["taxonomy.js", "belief.js"]
+    got = node(
+        files,
+        "{ const all = new Float32Array(bytes.buffer);"
+        f"const taxonomy = new Taxonomy({json.dumps(about)});"
+        "return Array.from({ length: 300 }, (_, i) => believed(all.subarray(6 * i, "
+        "6 * i + 6), taxonomy)); }",
+        logits,
+    )
+    for one, at, taxa, shares in zip(
+        got, depth, found.taxa, found.probabilities, strict=True
+    ):
+        assert (one is None) == (at < 0)
+        if one is not None:
+            assert one["rank"] == tiny_onnx.RANKS[at] and one["label"] == taxa[at]
+            assert one["share"] == pytest.approx(shares[at])
+
+
+def test_heat_is_that_of_the_program(node):
+    rng = np.random.default_rng(6)
+    maps = [rng.normal(0, 1, (7, 7)), rng.normal(-9, 1, (7, 7)), np.full((7, 7), 3.0)]
+    maps = np.float32(maps)
+    got = node(
+        ["answer.js", "heat.js"],
+        "{ const all = new Float32Array(bytes.buffer);"
+        "return [0, 1, 2].map((i) => heatOf({ data: all.subarray(49 * i, 49 * i + 49),"
+        " height: 7, width: 7 }, 96)).map((heat) => heat && Array.from(heat)); }",
+        maps,
+    )
+    assert got[1] is None and got[2] is None
+    expected = heatmaps.heatmap(maps[0], 96)
+    np.testing.assert_allclose(np.reshape(got[0], (96, 96)), expected, atol=1e-6)
 
 
 def _encoded(size, form, orientation=None, **options):

@@ -51,7 +51,7 @@ def run(birds, tmp_path):
 
 def test_a_stopped_export_leaves_a_whole_folder_or_none(run, tmp_path):
     """SIGINT, then SIGKILL; 40 of them are below."""
-    found = interrupts.export_interrupts(2, 4, run, tmp_path / "onnx", 6.0)
+    found = interrupts.export_interrupts(2, 1, run, tmp_path / "onnx", 6.0)
     assert found["stopped"] == 2
     assert not any(found[name] for name in ("wrong_status", "noise", "half", "left"))
 
@@ -59,7 +59,7 @@ def test_a_stopped_export_leaves_a_whole_folder_or_none(run, tmp_path):
 @pytest.mark.slow  # minutes of processes
 def test_no_stopped_export_leaves_half_a_folder(run, tmp_path):
     out = tmp_path / "onnx"
-    found = interrupts.export_interrupts(40, 5, run, out, interrupts.SECONDS)
+    found = interrupts.export_interrupts(40, 5, run, out)
     assert found["stopped"] == 40
     assert not any(found[name] for name in ("wrong_status", "noise", "half", "left"))
 

@@ -107,7 +107,8 @@ def test_layer_equals_keras_in_float64(shape, channels, momentum, epsilon, seed)
 
         trainable = [v.value for v in layer.trainable_variables]
         state = [v.value for v in layer.non_trainable_variables]
-        return jax.tree.leaves(jax.grad(loss, (0, 1), has_aux=True)(trainable, x))
+        step = jax.jit(jax.grad(loss, (0, 1), has_aux=True))
+        return jax.tree.leaves(step(trainable, x))
 
     with jax.enable_x64(True):
         layers = []

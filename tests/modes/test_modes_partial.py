@@ -126,3 +126,25 @@ def _paths(config):
 
     root = Path(config.data.root)
     return sorted(str(one.relative_to(root)) for one in root.glob("*/*"))[::10]
+
+
+@pytest.mark.slow
+def test_a_tree_with_gaps_goes_through_the_modes(own, tmp_path):
+    """Overlays, maps of true taxa, the guide, compare and belief, with partial ones."""
+    own.cam.num_overlays = 2
+    for rank in ("species", "family"):
+        tiny_birds.run("train", own, rank=(rank,))
+    species = {"rank": ("species",), "chosen_rank": True}
+    said = tiny_birds.run("cam", own, **species)
+    assert "overlay" in said
+    tiny_birds.run("cam", own, target="true", target_rank="genus", **species)
+    out = tmp_path / "guide"
+    tiny_birds.run("guide", own, out=str(out), **species)
+    rows = rows_of(out / "taxa.csv")
+    skipped = [row for row in rows if row["taxon"].count("//")]
+    assert {row["rank"] for row in skipped} == {"genus", "species"}
+    text = "".join(one.read_text("utf-8") for one in (out / "taxa").glob("*.html"))
+    assert "//" in text
+    tiny_birds.run("compare", own, ranks=("species", "family"))
+    said = tiny_birds.run("eval", own, fields={"believe.rule": "rollup"}, **species)
+    assert "believed names" in said

@@ -208,6 +208,24 @@ def test_guide_names_the_taxonomy(trained, table):
     assert any("List v3 (2030)" in text for text in texts)
 
 
+def test_names_that_the_table_lacks_keep_their_lineages(
+    trained, table, whole, tmp_path, caplog
+):
+    lines = table.read_text().splitlines()
+    text = "\n".join(line for line in lines if whole.names("species")[5] not in line)
+    path = tmp_path / "some.csv"
+    lines = [line.split(",") for line in text.splitlines()]
+    rows = [[one[0], "x", *one[1:]] for one in lines]
+    rows[0][1] = "superorder"  # a rank that the network does not have
+    path.write_text("\n".join(map(",".join, rows)))
+    run = run_folder.read(trained.path("species"))
+    tree = taxonomies.asked_under(run, str(path)).other_tree
+    assert tree.table.ranks == RANKS
+    assert f"does not have 1 of 8 taxa: {whole.names('species')[5]}" in caplog.text
+    kept = tree.labels.taxonomy.lineages[tree.labels.heads[None].columns[5]]
+    assert kept.taxa == whole.lineages[5].taxa[3:]
+
+
 def test_a_finest_head_that_is_divided_is_refused(trained, table, tmp_path):
     text = table.read_text().splitlines()
     first, family = text[1].split(","), text[1].split(",")[2]
@@ -299,6 +317,9 @@ def test_names_that_are_coarser_in_the_table(tmp_path, caplog):
     assert kept["keep"] == [("0.jpg", "Aus/bus"), ("1.jpg", "Aus")]
     assert kept["drop"] == [("0.jpg", "Aus/bus")]
     assert "does not have 1 of 3 taxa: Dus" in caplog.text
+    # A photograph is shown, whether its name can be translated or not.
+    lacking = taxonomies.of_records(records, found.translation)[2]
+    assert lacking.example_id == "2.jpg" and lacking.lineage is None
     path.write_text("name,genus,species\nAus bus,Aus,\n")
     with pytest.raises(UserError, match="no image of .* a taxon at species"):
         taxonomies.of_source(source, config)

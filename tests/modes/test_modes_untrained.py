@@ -74,7 +74,7 @@ def test_heads_know_what_was_trained(dealt, caplog):
 
 def test_all_taxa_can_be_kept(dealt, caplog):
     taxonomy, truth = choose(dealt, "keep")
-    assert truth is taxonomy
+    assert truth.taxonomy is taxonomy
     assert taxonomy == Taxonomy(record.lineage for record in dealt[0])
     assert "They stay in the head" in caplog.text
     assert "1 at order and 1 at species cannot be answered right" in caplog.text

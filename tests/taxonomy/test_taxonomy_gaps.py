@@ -5,7 +5,7 @@ import pytest
 
 from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
-from hiercam_keras.metrics import hierarchy
+from hiercam_keras.metrics import belief, hierarchy
 from hiercam_keras.taxonomy import Lineage, Taxonomy, matching
 from hiercam_keras.taxonomy.scores import (
     marginal_logits,
@@ -188,6 +188,31 @@ def test_measures_of_a_tree_with_gaps_by_hand(tree):
     )
     # Pica: 3 of 3. Corvus corone for Corvus corax: family, subfamily, genus of 4.
     assert found["precision"] == found["recall"] == 6 / 7
+
+
+def test_a_path_skips_a_rank_and_is_believed_down_to_a_taxon(tree):
+    """The likeliest child of each taxon: of Corvidae, Pica (0.4) or Corvinae (0.35)."""
+    shares = np.array(
+        [[0.1, 0.15, 0.4, 0.2, 0.1, 0.05], [0.05, 0.05, 0.1, 0.3, 0.4, 0.1]]
+    )
+    found = belief.paths(shares, tree, "species")
+    assert found.ranks == ("family", "genus", "species")  # one subfamily alone
+    more = Taxonomy([*tree.lineages, lineage("Ardeidae", "Ardeinae", "Egretta", "x")])
+    shares = np.insert(shares, 2, 0.0, axis=1)
+    found = belief.paths(shares, more, "species")
+    assert found.ranks == RANKS
+    assert found.taxa.tolist() == [[1, -1, 2, 3], [1, 1, 3, 5]]
+    np.testing.assert_allclose(
+        found.probabilities, [[0.75, 0.75, 0.4, 0.4], [0.9, 0.8, 0.7, 0.4]]
+    )
+    said = belief.coverage(found, [1, 1], more, "species")
+    np.testing.assert_allclose(said, 1 - np.log([4, 3]) / np.log(7))
+    truth = {rank: [1, 1] for rank in RANKS}
+    truth["subfamily"] = [belief.UNLABELLED, 1]
+    assert belief.correct(found, [1, 1], truth).tolist() == [1, 1]
+    paths, depth = belief.roll_up(shares, more, "species", best=6)
+    assert paths.taxa[0].tolist() == [1, -1, 2, 3]
+    assert depth.tolist() == [0, 2]
 
 
 def test_matching_by_name_does_not_count_a_missing_rank(tree):

@@ -26,7 +26,7 @@ def lineages(names: Iterable[str], plain: bool = True) -> dict[str, Lineage]:
     """Lineages of class folders by their names alone.
 
     If any name is an iNaturalist name, or looks like a damaged one, all other names are
-    errors, except those of the same kingdoms whose last fields are missing: a class
+    errors, except those of the same kingdoms without their last fields: a class
     identified only to a coarser rank. Otherwise each name is a taxon of the single rank
     `label`.
 

@@ -3,9 +3,10 @@
 const SHOWN = 5; // likeliest taxa that are listed of a rank
 
 // Gives {lines, known, believed}: of each rank of the most probable lineage {rank, depth,
-// label, taxon, share, alone, siblings, best, sure}. `alone` means that its parent has no
-// other child, `siblings` are its labels of the same rank, `best` are the likeliest taxa of
-// the rank, [{label, share}], and `sure` that it is believed.
+// label, taxon, share, single, alone, siblings, best, sure}. `single` means that the network
+// knows one taxon of the rank, `alone` that the parent has no other child of any rank;
+// `siblings` are its labels of the same rank, `best` are the likeliest taxa of the rank,
+// [{label, share}], and `sure` means that it is believed.
 // `known` is whether the network has thresholds.
 function answerOf(outputs, taxonomy) {
   const { ranks } = taxonomy;
@@ -22,6 +23,7 @@ function answerOf(outputs, taxonomy) {
       taxon: taxonomy.taxon(rank, label),
       sure: deepest !== null && covers(taxonomy.taxon(rank, label), deepest.taxon),
       share: shares[label],
+      single: taxonomy.count(rank) === 1,
       alone: taxonomy.isOnlyChild(rank, label),
       siblings: taxonomy.siblings(rank, label),
       best: order.slice(0, SHOWN).map((other) => ({ label: other, share: shares[other] })),

@@ -18,7 +18,7 @@ function words(name) {
 
 function shown(value) {
   if (value === null || value === undefined || value === "") return "not stated";
-  if (typeof value === "number") return String(Number.isInteger(value) ? value : Number(value.toPrecision(4)));
+  if (typeof value === "number") return inDigits(value);
   if (typeof value !== "object") return String(value);
   if (Array.isArray(value)) {
     if (!value.length) return "none";
@@ -29,6 +29,11 @@ function shown(value) {
   return element("dl", {}, ...Object.entries(value).flatMap(([name, inner]) => [
     element("dt", {}, words(name)), element("dd", {}, shown(inner)),
   ]));
+}
+
+function inDigits(value) {
+  if (Number.isInteger(value)) return String(value);
+  return Math.abs(value) < 1e-3 ? value.toExponential(1) : String(Number(value.toPrecision(4)));
 }
 
 function tableFrom(records) {

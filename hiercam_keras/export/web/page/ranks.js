@@ -6,7 +6,7 @@ function showRanks(photo, view) {
     const choice = element("input", {
       type: "radio", name: "rank", value: line.rank, checked: line.rank === view.rank,
     });
-    const unsure = known && !line.sure;
+    const unsure = known && !line.sure && !line.single;
     const last = line.sure && line.rank === deepest.rank;
     const mark = last ? element("span", { class: "badge" }, "believed") : null;
     const doubt = unsure ? element("span", { class: "doubt" }, "not believed") : null;
@@ -18,8 +18,9 @@ function showRanks(photo, view) {
         element("span", { class: isItalic(line.rank, line.taxon) ? "name latin" : "name" }, line.taxon.name),
         common && common !== line.taxon.name ? element("span", { class: "common" }, common) : null),
       element("span", { class: "marks" }, mark, doubt),
-      element("span", { class: "share" }, percent(line.share)),
-      bar(line.share));
+      element("span", { class: line.single ? "share single" : "share" },
+        line.single ? "the only one" : percent(line.share)),
+      line.single ? null : bar(line.share));
   });
   fill(get("ranks"), ...rows);
   showVerdict(photo.answer);
@@ -41,7 +42,7 @@ function showVerdict({ lines, known, believed: deepest }) {
       " At no rank does the probability reach the threshold of this network: " +
       "the photo may show something that it does not know.");
   } else {
-    const more = lines.some((line) => line.sure)
+    const more = lines.some((line) => line.rank === deepest.rank && line.sure)
       ? " Finer names are the likeliest ones, but not sure enough to be believed."
       : ` The likeliest ${last.rank} is of another ${deepest.rank}.`;
     fill(verdict, "Believed: ", element("b", {}, withCommon(deepest.taxon)),

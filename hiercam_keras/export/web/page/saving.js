@@ -11,8 +11,11 @@ function tableOf(photos, taxonomy) {
       line.best.forEach(({ label, share }, i) => {
         const taxon = taxonomy.taxon(line.rank, label);
         const own = label === line.label;
-        rows.push([name, line.rank, i + 1, taxon.name, taxon.common_name || "", taxon.lineage.join("/"), share,
-          own ? 1 : 0, answer.known ? Number(own && line.sure) : ""]);
+        rows.push([
+          name, line.rank, i + 1, taxon.name, taxon.common_name || "", taxon.lineage.join("/"),
+          Number(Math.min(1, share).toFixed(6)), Number(own),
+          answer.known ? Number(own && line.sure) : "",
+        ]);
       });
     }
   }
@@ -29,10 +32,11 @@ function pictureOf(photo, view, card) {
   const { preview } = photo.seen;
   const scale = Math.min(1, 1200 / Math.max(preview.width, preview.height));
   const [width, height] = [Math.max(640, Math.round(preview.width * scale)), Math.round(preview.height * scale)];
-  const sure = ({ rank }) => (photo.answer.believed?.rank === rank ? " (believed)" : "");
+  const deepest = photo.answer.believed?.rank;
+  const sure = (line) => (line.sure && line.rank === deepest ? " (believed)" : "");
   const lines = [
     view.title,
-    ...photo.answer.lines.map((line) =>
+    ...photo.answer.lines.filter(({ single }) => !single).map((line) =>
       `${line.rank}: ${withCommon(line.taxon)}, ${percent(line.share)}${sure(line)}`),
     "A map shows where the score comes from, not why.",
     card.title,
@@ -51,7 +55,7 @@ function pictureOf(photo, view, card) {
   context.lineWidth = 2;
   context.strokeRect(left + x0 + 1, y0 + 1, x1 - x0 - 2, y1 - y0 - 2);
   lines.forEach((line, i) => {
-    const small = i > photo.answer.lines.length;
+    const small = i >= lines.length - 2;
     context.fillStyle = small ? "#5f6673" : "#1f2430";
     context.font = `${i === 0 ? "600 " : ""}${small ? 14 : 17}px system-ui, "DejaVu Sans", sans-serif`;
     context.fillText(line, 16, height + 34 + 26 * i, width - 32);
