@@ -108,6 +108,8 @@ def run(settings: Settings) -> str:
         pictures = _pictures(settings, this, config)
         devices = settings.config.distribution.devices
         runtime.start(config.seed, config.model.dtype, devices)
+        if pictures.data is not None:
+            this = pictures.data.run  # with the common names of its images
         network = networks.load(this, config)
         place = workdir.make_dir(staged / SITE) if web else staged
         card = _export(settings, this, network, pictures, place)
