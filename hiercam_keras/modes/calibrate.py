@@ -21,7 +21,7 @@ from hiercam_keras.modes import detected
 from hiercam_keras.modes.load import (
     config_of,
     find_runs,
-    load_source,
+    load_for,
     make_loader,
     open_run,
 )
@@ -117,7 +117,7 @@ def _pictures(settings: Settings, run: Run, config: Any) -> tuple[list[Record], 
         images = wording.count(len(records), "image")
         return records, f"{images} of {data.source.root}"
     if settings.data_dir and not settings.chosen_split:
-        source = load_source(config, settings.data_dir)
+        source = load_for(run, config, settings.data_dir)
         if not _kept_apart(source.records, run):
             _check_new(source.records, settings, run)
             records = [one for one in source.records if one.lineage is not None]
