@@ -113,7 +113,7 @@ def of(
         for taxa in sorted(by_species)
     ]
     whole = _row((), records, place, groups, fractions)
-    ranks = {record.lineage.ranks[-1] for record in records if record.lineage}
+    ranks = {record.lineage.finest for record in records if record.lineage}
     rank = ranks.pop() if len(ranks) == 1 else "taxon"
     return Balance(whole, tuple(rows), tuple(fractions), rank)
 

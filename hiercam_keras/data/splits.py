@@ -248,7 +248,7 @@ def _note(records, parts):
     seen = defaultdict(set)
     for record in records:
         seen[dealing.species(record)].add(where[record.example_id])
-    ranks = {record.lineage.ranks[-1] for record in records if record.lineage}
+    ranks = {record.lineage.finest for record in records if record.lineage}
     rank = ranks.pop() if len(ranks) == 1 else "taxon"
     names = {name for name in NAMES if parts[name]}
     short = sum(found != names for found in seen.values())

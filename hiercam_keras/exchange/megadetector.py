@@ -37,10 +37,12 @@ class Taxon(NamedTuple):
     Attributes:
       name: shown to people.
       taxa: name by rank, as far as it has one; a species is its epithet or binomial.
+      common_name: shown in the description in place of the name; "" for none.
     """
 
     name: str
     taxa: Mapping[str, str]
+    common_name: str = ""
 
     @property
     def description(self) -> str:
@@ -52,8 +54,9 @@ class Taxon(NamedTuple):
         parts = [taxa.get(rank, "").lower() for rank in _RANKS]
         path = "/".join(f"{rank}:{name}" for rank, name in self.taxa.items())
         identity = uuid.uuid5(_NAMESPACE, path.lower())
+        last = self.common_name or self.name
         # A semicolon would divide a part.
-        return ";".join([str(identity), *(_part(one) for one in (*parts, self.name))])
+        return ";".join([str(identity), *(_part(one) for one in (*parts, last))])
 
 
 def is_document(document: object) -> bool:

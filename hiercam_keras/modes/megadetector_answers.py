@@ -90,7 +90,8 @@ class Answers:
             prefix = taxonomy.prefixes(one.rank)[one.label]
             pairs = zip(taxonomy.ranks, prefix, strict=False)
             lineage = {rank: name for rank, name in pairs if name}  # it may skip ranks
-            return Taxon(taxonomy.names(one.rank)[one.label], lineage)
+            common = taxonomy.common_name(one.rank, one.label)
+            return Taxon(taxonomy.names(one.rank)[one.label], lineage, common)
 
         answers = [[(taxon(one), one.probability) for one in named] for named in images]
         return rank, [

@@ -14,6 +14,7 @@ from hiercam_keras.metrics import hierarchy
 from hiercam_keras.modes.load import load_source, taxonomy_of
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs.run_folder import ALL
+from hiercam_keras.taxonomy import partial
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 PATHS_HEADER = ("head", "consistent", "right_path", "images")
@@ -41,7 +42,8 @@ def with_ranks_of_data(settings: Settings) -> tuple[Settings, Any]:
             )
         source = load_source(config, settings.data_dir)
         taxonomy = taxonomy_of(source, config)
-        taxonomy.check_trainable(taxonomy.finest)
+        finest = taxonomy.check_trainable(taxonomy.finest)
+        taxonomy = partial.tree_of(taxonomy.lineages, finest)
         return replace(settings, rank=taxonomy.trainable_ranks()), source
     fixed = sources.has_usual_ranks(config.data, settings.data_dir)
     if settings.chosen_rank or fixed:

@@ -93,6 +93,9 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     everything = taxonomy_of(source, config)
     _check_single(everything, settings.rank)
     group_report.check(source.records, config, everything, settings.rank)
+    names, about = everything.common_names, everything.source
+    everything = untrained.reaching(everything.lineages, settings.rank, about)
+    everything = everything.with_common_names(names)
     split = _split_of(folder, settings, source.records)
     if split.note:
         logging.info("%s", split.note)

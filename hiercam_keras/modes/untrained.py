@@ -1,6 +1,6 @@
 """Taxa without a training image, which are excluded from the heads and logged."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from absl import logging
 
@@ -12,7 +12,9 @@ from hiercam_keras.modes import unseen
 from hiercam_keras.runs import truth as truths
 from hiercam_keras.runs.truth import Trained
 from hiercam_keras.taxonomy import partial
+from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.ranks import rank_depth
+from hiercam_keras.taxonomy.source import TaxonomySource
 from hiercam_keras.taxonomy.tree import Taxonomy
 
 CHOICES = ("drop", "keep")
@@ -34,7 +36,8 @@ def taxonomy_of(
     Args:
       records: of all splits.
       split: of the records.
-      everything: the taxonomy of all records.
+      everything: the taxonomy of all records that are identified to the finest head's
+        rank.
       ranks: that are trained.
       choice: data.untrained_taxa.
 
@@ -50,12 +53,9 @@ def taxonomy_of(
             f"data.untrained_taxa is {choice!r}: use one of {', '.join(CHOICES)}."
         )
     train, _ = split.select(records, "train")
-    finest = max(ranks, key=lambda rank: rank_depth(rank, everything.ranks))
-    names, source = everything.common_names, everything.source
-    trained = partial.tree_of((record.lineage for record in train), finest, source)
-    trained = trained.with_common_names(names)
-    everything = partial.tree_of(everything.lineages, finest, source)
-    everything = everything.with_common_names(names)
+    seen = (record.lineage for record in train)
+    trained = reaching(seen, ranks, everything.source)
+    trained = trained.with_common_names(everything.common_names)
     taxonomy = trained if choice == "drop" else everything
     truth = Trained(taxonomy)
     _name_untrained(everything, trained, ranks, choice)
@@ -70,6 +70,27 @@ def taxonomy_of(
         if said:
             logging.warning("%s", said)
     return taxonomy, truth
+
+
+def reaching(
+    lineages: Iterable[Lineage | None],
+    ranks: Sequence[str],
+    source: TaxonomySource | None = None,
+) -> Taxonomy:
+    """The tree of the lineages that are identified to the finest of the ranks.
+
+    Args:
+      lineages: of images.
+      ranks: of the heads.
+      source: of the lineages; None if unknown.
+
+    Raises:
+      UserError: there are none, or no such rank.
+    """
+    lineages = [one for one in lineages if one is not None]
+    known = lineages[0].ranks if lineages else ()
+    finest = max(ranks, key=lambda one: rank_depth(one, known))
+    return partial.tree_of(lineages, finest, source)
 
 
 def check_trainable(taxonomy: Taxonomy, everything: Taxonomy, rank: str) -> None:

@@ -198,3 +198,9 @@ def test_a_binomial_is_divided_into_genus_and_epithet():
     ):
         taxon = Taxon("Ardea cinerea", taxa)
         assert taxon.description.split(";")[4:] == ["ardea", "cinerea", "Ardea cinerea"]
+
+
+def test_a_description_ends_with_the_common_name():
+    plain = HERON.description.split(";")
+    named = HERON._replace(common_name="grey heron").description.split(";")
+    assert named == [*plain[:-1], "grey heron"] and plain[-1] == HERON.name
