@@ -192,6 +192,12 @@ def test_a_request_is_noticed(opened, browser):
     assert any("Content Security Policy" in text for text in browser.errors)
 
 
+def test_the_served_page_from_disk_names_the_other_one(browser, site):
+    tab = browser.open((site / "site" / "index.html").as_uri())
+    assert tab.wait(READY) == "failed"
+    assert "index.html in the folder above" in tab.text("#problem")
+
+
 def test_threads_are_used_where_the_host_allows_them(opened):
     assert opened("isolated").run("self.crossOriginIsolated") is True
     assert opened("served").run("self.crossOriginIsolated") is False
