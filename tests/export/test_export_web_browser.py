@@ -33,8 +33,8 @@ def site(tmp_path_factory):
     """The folder `site` and index.html, with a calibrated network."""
     if chrome.executable() is None:
         pytest.skip("Chromium is not installed")
-    pytest.importorskip("onnx", reason="onnx is not installed")
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnx", reason="requirements-export.txt")
+    pytest.importorskip("onnxruntime", reason="requirements-export.txt")
     try:
         found = runtime.find(os.environ.get("HIERCAM_ORT_WEB"))
     except UserError as error:
