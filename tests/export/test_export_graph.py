@@ -373,6 +373,19 @@ def test_maps_that_cannot_be_exported_are_named_and_the_rest_is_written(
 
 
 @pytest.mark.slow
+def test_openvino_reads_the_file(built, file, photos):
+    """With the hint: else it computes in bfloat16 where the processor can."""
+    openvino = pytest.importorskip("openvino", reason="openvino is not installed")
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    read = openvino.Core().compile_model(str(file), "CPU", settings)
+    taxa = np.eye(7, dtype=np.float32)[:2]
+    found = read({"photos": photos.astype(np.float32), "taxa": taxa})
+    for name, expected in Session(file)(photos, taxa).items():
+        largest = max(np.abs(expected).max(), 1)
+        np.testing.assert_allclose(found[name], expected, atol=1e-5 * largest)
+
+
+@pytest.mark.slow
 def test_a_stated_number_of_pictures(network, photos, tmp_path):
     made, _, session = agrees(network, photos, tmp_path, batch=2, taxa=False)
     assert made.batch == session.batch == 2
