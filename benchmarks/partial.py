@@ -4,10 +4,11 @@
 
 Draws birds, cuts the labels of half of the training images to the genus or the family,
 and trains a network of species for each seed: on all images (partial ones with the loss
-of their marginal score), without the partial ones, and on the whole labels; and both
-first ones for twice the epochs ("2 x"), as all images take twice the steps. Accuracy at each rank is of the same test images, with
-whole labels. The result is written after each training, so that the benchmark can be
-stopped and goes on where it was.
+of their marginal score), without the partial ones, and on the whole labels. An epoch of
+all images has twice the steps, so the first two are also trained for twice the epochs
+("2 x"). Accuracy at each rank is of the same test images, with whole labels. The result
+is written after each training, so that the benchmark can be stopped and goes on where
+it was.
 """
 
 import argparse
