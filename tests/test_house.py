@@ -1,6 +1,7 @@
 """The walls of the house: who may import what, read from the sources with ast."""
 
 import ast
+import functools
 import pathlib
 import re
 import subprocess
@@ -128,9 +129,30 @@ ROOMS = {
 }
 
 
+@functools.cache
+def _tree(path):
+    """Parsed once for all tests: the package takes two seconds."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _calls(path):
+    """(name of the function or method, node) of every call."""
+    return tuple(
+        (getattr(node.func, "attr", getattr(node.func, "id", "")), node)
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Call)
+    )
+
+
+@functools.cache
 def _imports(path):
     """(line, dotted module) of every import, deferred ones too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    return tuple(_found_imports(path))
+
+
+def _found_imports(path):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -204,8 +226,8 @@ def test_no_print_in_the_package():
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in FILES
         if path.name not in ("cli.py", "example.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
+        for name, node in _calls(path)
+        if name == "print" and isinstance(node.func, ast.Name)
     ]
     assert not calls
 
@@ -215,9 +237,9 @@ def test_jpegs_are_decoded_by_the_accurate_transform():
     calls = [
         (f"{path.relative_to(ROOT)}:{node.lineno}", ast.unparse(node))
         for path in [*FILES, *(ROOT / "benchmarks").rglob("*.py")]
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
-        and re.search(r"\.decode_(\w*jpeg|image)$", ast.unparse(node.func))
+        for name, node in _calls(path)
+        if re.fullmatch(r"decode_(\w*jpeg|image)", name)
+        and isinstance(node.func, ast.Attribute)
     ]
     assert calls
     wrong = [place for place, text in calls if "'INTEGER_ACCURATE'" not in text]
@@ -258,7 +280,7 @@ def test_importing_the_cam_room_starts_no_training_code():
 
 def _defined(path):
     """Names of the functions, classes and constants at the top of a module."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in _tree(path).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.Assign):
@@ -299,9 +321,7 @@ def _callers(*names):
     return {
         str(path.relative_to(PACKAGE))
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
-        and getattr(node.func, "attr", getattr(node.func, "id", "")) in names
+        if any(name in names for name, _ in _calls(path))
     }
 
 

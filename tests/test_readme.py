@@ -33,13 +33,13 @@ def test_every_make_target_that_is_named_exists():
 
 
 def test_every_flag_that_is_named_exists():
-    """Those of other programs: the builder of the tables, SLURM, gcloud."""
+    """Of cli.py and of commands of their own; and those of other programs: the
+    builder of the tables, SLURM, gcloud."""
     source = (ROOT / "hiercam_keras" / "cli.py").read_text()
     flags = set(re.findall(r"flags\.DEFINE_\w+\(\s*\"(\w+)\"", source)) | {"config"}
-    benchmarks = "\n".join(
-        path.read_text("utf-8") for path in (ROOT / "benchmarks").rglob("*.py")
-    )
-    flags |= set(re.findall(r"\"--([\w-]+)\"", benchmarks))
+    for path in (*ROOT.glob("benchmarks/**/*.py"), *ROOT.glob("hiercam_keras/**/*.py")):
+        found = re.findall(r"add\w*\(\s*\"--([\w-]+)\"", path.read_text("utf-8"))
+        flags |= set(found)
     flags |= {"manual_dir", "file_format", "nodes", "requeue", "signal"}
     flags |= {"cpus-per-task", "gpus-per-node", "ntasks-per-node", "worker", "command"}
     named = {

@@ -88,6 +88,15 @@ def _own_names(tree: ast.Module) -> set[str]:
     return own
 
 
+def _dotted(node: ast.Attribute) -> list[str]:
+    """The parts of a.b.c; [""] where it begins with no name, as f(x).c."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return [node.id, *reversed(parts)] if isinstance(node, ast.Name) else [""]
+
+
 def unstable_names(source: str) -> set[str]:
     """Experimental and private names of other packages that a file uses.
 
@@ -108,14 +117,12 @@ def unstable_names(source: str) -> set[str]:
     used = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            text = ast.unparse(node)
-            first, *rest = text.split(".")
-            dotted = text.replace(".", "").isidentifier()
-            if first in modules and dotted:
+            first, *rest = _dotted(node)
+            if first in modules:
                 used.add(first)
                 found.add(".".join([modules[first], *rest]))
-            elif _UNSTABLE & {*rest} and dotted:
-                found.add(text)
+            elif _UNSTABLE & {*rest}:
+                found.add(".".join([first, *rest]))
             elif _is_private(node.attr) and node.attr not in own:
                 found.add(node.attr)
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in _BY_NAME:

@@ -20,7 +20,7 @@ from hiercam_keras.metrics import belief
 from hiercam_keras.modes import belief as rules
 from hiercam_keras.modes import copies, detected
 from hiercam_keras.modes.find_runs import find_runs
-from hiercam_keras.modes.load import config_of, load_source, make_loader, open_run
+from hiercam_keras.modes.load import config_of, load_for, make_loader, open_run
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
@@ -122,7 +122,7 @@ def _pictures(settings: Settings, run: Run, config: Any) -> tuple[list[Record], 
         images = wording.count(len(records), "image")
         return records, f"{images} of {data.source.root}"
     if settings.data_dir and not settings.chosen_split:
-        source = load_source(config, settings.data_dir)
+        source = load_for(run, config, settings.data_dir)
         if not _kept_apart(source.records, run):
             _check_new(source.records, settings, run)
             records = [one for one in source.records if one.lineage is not None]
@@ -213,7 +213,7 @@ def _without_copies(
     if "detections" in whole:
         whole.detections.file = ""
     try:
-        source = load_source(whole, run.data_dir)
+        source = load_for(run, whole, run.data_dir)
     except UserError as error:
         logging.warning(
             "copies of the training's images under other names cannot be found: %s",

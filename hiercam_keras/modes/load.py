@@ -326,7 +326,7 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
         split = imported.split_of(settings, config, source.records)
         run = with_names(run, source)
         return RunData(run, config, run.taxonomy(), source, split)
-    source = taxonomies.of_run(_load_images(settings.data_dir, run, config), run)
+    source = _load_images(settings.data_dir, run, config)
     detected.warn_of_changes(source, config, run.record)
     split = detected.split_of(splits.load(run.path / "split"), source.records)
     new = split.unknown(source.records)
@@ -341,6 +341,12 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
     return RunData(run, config, run.taxonomy(), source, split)
 
 
+def load_for(run: Run, config: Any, data_dir: str | None) -> Any:
+    """Images with lineages in the taxonomy under which a trained run is asked."""
+    ranks = run.trained_taxonomy().ranks
+    return taxonomies.of_run(load_source(config, data_dir, ranks=ranks), run)
+
+
 def _load_images(data_dir: str | None, run: Run, config: Any) -> Any:
     """The images of `data_dir`, else those where the run was trained.
 
@@ -348,11 +354,10 @@ def _load_images(data_dir: str | None, run: Run, config: Any) -> Any:
       UserError: they cannot be read; if their folder is gone, the message says so, as
         it is not of this command line.
     """
-    ranks = run.trained_taxonomy().ranks
     if data_dir:
-        return load_source(config, data_dir, ranks=ranks)
+        return load_for(run, config, data_dir)
     try:
-        return load_source(config, run.data_dir, ranks=ranks)
+        return load_for(run, config, run.data_dir)
     except UserError as error:
         place = run.data_dir or config.data.get("root", "")
         if not place or "://" in place or Path(place).expanduser().exists():

@@ -143,7 +143,9 @@ def read(asked: "str | os.PathLike | Sequence[str | Lineage] | AllowedTaxa"):
         return asked
     if isinstance(asked, (str, os.PathLike)):
         path = Path(asked)
-        if path.is_dir():
+        # A taxon may have the name of a folder here.
+        is_path = isinstance(asked, os.PathLike) or os.path.basename(asked) != asked
+        if is_path and path.is_dir():
             raise UserError(
                 f"--allowed_taxa={asked} is a folder. Expected names with commas "
                 "between them, or the path of a table with one taxon a row."

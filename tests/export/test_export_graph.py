@@ -392,6 +392,17 @@ def test_a_stated_number_of_pictures(network, photos, tmp_path):
     assert made.inputs == {"photos": (2, 20, 18, 3)} and not session.taxa
 
 
+@pytest.mark.slow
+def test_a_network_that_resizes_takes_any_number_of_pictures(tree, photos, tmp_path):
+    """Keras' own export refuses a batch of unknown size there."""
+    image = keras.Input((*photos.shape[1:3], 3))
+    x = L.Resizing(16, 16)(image / 255)
+    x = L.Conv2D(6, 3, activation="tanh", name=LAYER)(x)
+    z = L.Dense(7)(L.GlobalAveragePooling2D()(x))
+    network = Network(randomized(keras.Model(image, z)), tree, ("species",), LAYER, 4)
+    agrees(network, photos, tmp_path)
+
+
 def test_networks_that_have_no_file(tree, photos):
     image = keras.Input((None, None, 3))
     x = L.Conv2D(4, 3, name=LAYER)(image)

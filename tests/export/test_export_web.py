@@ -157,6 +157,47 @@ def test_names_are_believed_as_in_python(node):
             assert one["share"] == pytest.approx(shares[at])
 
 
+def test_a_taxon_that_skips_a_rank_is_asked_no_threshold_there(node):
+    """Of one order: a family with two species, and a species without a family."""
+    lineages = {
+        "order": [["A"], ["B"]],
+        "family": [["A", "Fa"], ["B", "Fb"]],
+        "species": [
+            ["A", "", "a"],
+            ["A", "Fa", "b"],
+            ["A", "Fa", "c"],
+            ["B", "Fb", "d"],
+        ],
+    }
+    leaves = {"order": [(0, 3), (3, 1)], "family": [(1, 2), (3, 1)]}
+    leaves["species"] = [(i, 1) for i in range(4)]
+    taxa = {
+        rank: [
+            {"name": taxon[-1], "lineage": taxon, "first_leaf": at, "leaves": count}
+            for taxon, (at, count) in zip(lineages[rank], leaves[rank], strict=True)
+        ]
+        for rank in lineages
+    }
+    ranks = list(lineages)
+    about = {"ranks": ranks, "heads": ranks[-1:], "taxa": taxa}
+    about["believed"] = {"order": 0.5, "family": 0.95, "species": 0.6}
+    shares = [
+        (0.65, 0.15, 0.15, 0.05),
+        (0.50, 0.20, 0.20, 0.10),
+        (0.02, 0.61, 0.36, 0.01),
+        (0.10, 0.62, 0.26, 0.02),
+    ]
+    got = node(
+        ["taxonomy.js", "belief.js"],
+        f"{{ const taxonomy = new Taxonomy({json.dumps(about)});"
+        f"return [{json.dumps(shares)}.map((row) => "
+        "believed(row.map(Math.log), taxonomy).taxon.name),"
+        "[0, 1, 2].map((label) => taxonomy.parent('species', label).taxon.name),"
+        "[0, 1, 2].map((label) => taxonomy.siblings('species', label))]; }",
+    )
+    assert got == [["a", "A", "b", "A"], ["A", "Fa", "Fa"], [[], [2], [1]]]
+
+
 def test_heat_is_that_of_the_program(node):
     rng = np.random.default_rng(6)
     maps = [rng.normal(0, 1, (7, 7)), rng.normal(-9, 1, (7, 7)), np.full((7, 7), 3.0)]
@@ -222,7 +263,7 @@ def test_headers_are_read(node):
 @pytest.fixture
 def site(tmp_path, fake):
     """The folder and the single file, with hostile names in them."""
-    pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnx", reason="requirements-export.txt")
     folder = tiny_onnx.write(tmp_path / "site", {"family": 0.5}, HOSTILE)
     made = runtime.Runtime(fake[runtime.MODULE], fake[runtime.WASM])
     page.write_site(folder, tmp_path / "index.html", made)

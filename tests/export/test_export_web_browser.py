@@ -33,8 +33,8 @@ def site(tmp_path_factory):
     """The folder `site` and index.html, with a calibrated network."""
     if chrome.executable() is None:
         pytest.skip("Chromium is not installed")
-    pytest.importorskip("onnx", reason="onnx is not installed")
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnx", reason="requirements-export.txt")
+    pytest.importorskip("onnxruntime", reason="requirements-export.txt")
     try:
         found = runtime.find(os.environ.get("HIERCAM_ORT_WEB"))
     except UserError as error:
@@ -190,6 +190,12 @@ def test_a_request_is_noticed(opened, browser):
     tab = opened("served")
     tab.run("fetch('https://elsewhere.invalid/photo', {method: 'POST'}).catch(() => 0)")
     assert any("Content Security Policy" in text for text in browser.errors)
+
+
+def test_the_served_page_from_disk_names_the_other_one(browser, site):
+    tab = browser.open((site / "site" / "index.html").as_uri())
+    assert tab.wait(READY) == "failed"
+    assert "index.html in the folder above" in tab.text("#problem")
 
 
 def test_threads_are_used_where_the_host_allows_them(opened):

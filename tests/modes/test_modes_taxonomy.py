@@ -10,7 +10,7 @@ import pytest
 import tiny_birds
 from ml_collections import ConfigDict
 
-from hiercam_keras import tables, workdir
+from hiercam_keras import api, tables, workdir
 from hiercam_keras.cam import store
 from hiercam_keras.data import sources
 from hiercam_keras.data.records import Record
@@ -197,6 +197,30 @@ def test_compare_names_the_taxonomy(trained, table):
     folder = trained.runs / "mini" / "compare-species-family-taxonomy-list2030"
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "List v3 (2030)" in page
+
+
+def test_from_python(trained, table, whole):
+    run = api.load_run(trained.path("species"), taxonomy=table)
+    assert str(run.taxonomy.source) == "List v3 (2030)"
+    assert {one.lineage.ranks for one in run.records("test")} == {RANKS}
+    plain = api.load_run(trained.path("species"))
+    assert plain.taxonomy == whole and plain.taxonomy.source is None
+
+
+@pytest.mark.slow
+def test_the_other_modes(trained, birds, table, whole):
+    config, asked = trained.config, {"rank": ("species",), "taxonomy": str(table)}
+    said = tiny_birds.run("calibrate", config, split="test", chosen_split=True, **asked)
+    folder = trained.path("species") / "taxonomy-list2030"
+    assert (folder / "belief.json").is_file() and said
+    assert not (trained.path("species") / "belief.json").exists()
+    assert "taxonomy-list2030" in tiny_birds.run("localize", config, **asked)
+    name = "_".join(whole.lineages[0].taxa[-2:])
+    photo = min((birds / "images").glob(f"*_{name}/*.jpg"))
+    said = tiny_birds.run("cam", config, image=str(photo), **asked)
+    assert "Novus0" in said and "taxonomy-list2030" in said
+    said = tiny_birds.run("cam", config, image=str(photo), target="Novus1", **asked)
+    assert "asked for Novus1" in said
 
 
 @pytest.mark.slow

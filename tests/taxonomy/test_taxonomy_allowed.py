@@ -91,9 +91,14 @@ def test_what_is_no_list_of_taxa_is_refused(asked):
         allowed.read(asked)
 
 
-def test_a_folder_is_no_list(tmp_path):
+def test_a_folder_is_no_list(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="is a folder. Expected names"):
         allowed.read(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Ardea").mkdir()
+    assert allowed.read("Ardea").taxa == ("Ardea",)
+    with pytest.raises(UserError, match="--allowed_taxa=Ardea/ is a folder"):
+        allowed.read("Ardea/")
 
 
 def test_the_name_of_a_table_is_of_its_taxa_and_not_of_its_place(tmp_path):

@@ -62,7 +62,7 @@ class Columns(NamedTuple):
 
     Attributes:
       taken: all of them, which are no ranks.
-      shown: the one whose names are shown; None if there is none in the language.
+      shown: the one with the names that are shown; None if none is in the language.
     """
 
     taken: tuple[str, ...] = ()

@@ -32,6 +32,9 @@ async function download(asset, progress) {
   try {
     response = await fetch(asset.file);
   } catch (error) {
+    if (location.protocol === "file:") {
+      throw new Error("from disk, open the index.html in the folder above; this one is for a web server.");
+    }
     throw new Error(`${asset.file} cannot be loaded: ${error.message}.`);
   }
   if (!response.ok) throw new Error(`${asset.file} cannot be loaded: the server answers ${response.status}.`);

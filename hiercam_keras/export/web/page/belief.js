@@ -10,37 +10,36 @@ function softmax(logits) {
 }
 
 // From the root the likeliest child is taken, as long as its probability reaches the
-// threshold of its rank; one that skips the rank needs none there. Gives
-// {rank, label, share, taxon}, or null where no name is believed.
+// threshold of its rank. Gives {rank, label, share, taxon}, or null where no name is believed.
 function believed(logits, taxonomy) {
   const shares = softmax(logits);
-  const sum = ({ first, end }) => shares.subarray(first, end).reduce((a, b) => a + b, 0);
-  let above = { first: 0, end: shares.length };
+  const ranks = Object.keys(taxonomy.about.believed);
+  let [first, end] = [0, shares.length];
   let answer = null;
-  for (const { rank, least, nodes } of choices(taxonomy.about)) {
-    const below = nodes.filter(({ first }) => first >= above.first && first < above.end);
-    above = below.reduce((best, node) => (sum(node) > sum(best) ? node : best));
-    const { label, taxon } = above;
-    if (!taxon) continue;
-    const share = sum(above);
-    if (least === null || !reaches(share, least)) break;
-    if (!taxon.name.endsWith(" sp.")) answer = { rank, label, share, taxon };
+  for (const [at, rank] of ranks.entries()) {
+    const children = childrenOf(first, end, ranks.slice(at), taxonomy).map((child) => {
+      const { first_leaf: from, leaves } = child.taxon;
+      return { ...child, share: shares.subarray(from, from + leaves).reduce((a, b) => a + b, 0) };
+    });
+    const best = children.reduce((a, b) => (b.share > a.share ? b : a));
+    [first, end] = [best.taxon.first_leaf, best.taxon.first_leaf + best.taxon.leaves];
+    if (best.rank !== rank) continue; // the likeliest taxon skips this rank
+    const least = taxonomy.about.believed[rank];
+    if (least === null || !reaches(best.share, least)) break;
+    if (!best.taxon.name.endsWith(" sp.")) answer = best;
   }
   return answer;
 }
 
-// The choices at each rank that has a threshold, coarse to fine: its taxa, and without
-// `taxon` those of a finer rank that skip it.
-function choices(about) {
+// {rank, label, taxon} of each part of the leaves first .. end - 1: of the first of the
+// ranks, or of the next finer one where there is no taxon.
+function childrenOf(first, end, ranks, taxonomy) {
   const found = [];
-  let finer = [];
-  for (const rank of about.ranks.filter((one) => one in about.believed).reverse()) {
-    const nodes = about.taxa[rank].map((taxon, label) =>
-      ({ first: taxon.first_leaf, end: taxon.first_leaf + taxon.leaves, label, taxon }));
-    const skips = ({ first }) => !nodes.some((node) => first >= node.first && first < node.end);
-    finer = [...nodes, ...finer.filter(skips).map(({ first, end }) => ({ first, end }))]
-      .sort((a, b) => a.first - b.first);
-    found.unshift({ rank, least: about.believed[rank], nodes: finer });
+  for (let at = first; at < end; at += found.at(-1).taxon.leaves) {
+    const starts = ({ first_leaf: from }) => from === at;
+    const rank = ranks.find((one) => taxonomy.about.taxa[one].some(starts));
+    const label = taxonomy.about.taxa[rank].findIndex(starts);
+    found.push({ rank, label, taxon: taxonomy.taxon(rank, label) });
   }
   return found;
 }

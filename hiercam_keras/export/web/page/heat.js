@@ -83,7 +83,7 @@ function hatch() {
   return painted(lines, (line) => (line ? [255, 255, 255, 150] : [128, 128, 128, 90]));
 }
 
-// Where the heat is, in words, for who does not see it.
+// Where the heat is, in words, for people who do not see it.
 function inWords(heat) {
   if (!heat) return "nowhere positive, or constant: no place raises the score more than another";
   const side = Math.sqrt(heat.length);

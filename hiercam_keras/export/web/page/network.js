@@ -5,7 +5,7 @@
 // here: a page that is opened from disk cannot give one to its worker.
 async function startNetwork({ runtime, wasm, model, batch }) {
   const ort = await import(URL.createObjectURL(new Blob([runtime], { type: "text/javascript" })));
-  ort.env.logLevel = "error"; // a warning about a single thread helps nobody here
+  ort.env.logLevel = "error"; // it warns of a single thread, which is usual here
   ort.env.wasm.wasmBinary = wasm;
   const session = await ort.InferenceSession.create(new Uint8Array(model), {
     executionProviders: ["wasm"],
