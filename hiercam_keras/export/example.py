@@ -16,7 +16,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 HERE = Path(__file__).resolve().parent
 COLORS = [(87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)]  # cold to hot
@@ -27,8 +27,17 @@ def main() -> None:
     about = json.loads((HERE / "taxonomy.json").read_text(encoding="utf-8"))
     options = parse(about)
     network = open_network()
-    for path, number, crop in pictures(options, about["image"]):
-        pixels, box = square(open_photo(path), crop, about["image"])
+    for path, number, bbox in pictures(options, about["image"]):
+        try:
+            photo = open_photo(path)
+            crop = bbox and crop_of(bbox, *photo.size, about["image"]["detections"])
+            pixels, box = square(photo, crop, about["image"])
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as no:
+            known = not isinstance(no, UnidentifiedImageError)
+            print(
+                f"{path}: left out, {no if known else 'no picture that Pillow reads'}"
+            )
+            continue
         answer = ask(network, pixels, about)
         print(path if crop is None else f"{path}#{number} {crop}")
         for rank in about["ranks"]:
@@ -145,6 +154,12 @@ def open_photo(path: Path) -> Image.Image:
     if photo.format == "JPEG" and photo.mode == "RGB" and not turned:
         return photo  # decoded by `square`, which knows the resolution that it needs
     photo = ImageOps.exif_transpose(photo)
+    if photo.mode.startswith("I"):  # of 16 bits the higher 8
+        values = np.asarray(photo).astype(int)
+        values >>= 8 * (values.max() > 255)
+        photo = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    if photo.mode == "F":
+        raise ValueError("floating-point pixels of an unknown range")
     if photo.has_transparency_data:
         photo = photo.convert("RGBA")
         photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo)
@@ -178,21 +193,23 @@ def square(photo: Image.Image, crop: tuple | None, image: dict):
 
 
 def pictures(options: argparse.Namespace, image: dict):
-    """Path, number and crop of each picture; a whole photo has no crop."""
+    """Path, number and box of each picture; a whole photo has no box."""
     yield from ((photo, 0, None) for photo in options.photos)
     if not options.detections:
         return
     folder = options.folder or options.detections.resolve().parent
     document = json.loads(options.detections.read_text(encoding="utf-8-sig"))
-    kinds, animals = document["detection_categories"], image["detections"]
+    kinds, animals = document.get("detection_categories"), image["detections"]
+    if not kinds:
+        raise SystemExit(f"{options.detections} has no detection_categories")
     least = animals["threshold"] if options.threshold is None else options.threshold
     for listed in document["images"]:
         path = folder / listed["file"].replace("\\", "/")
         for number, found in enumerate(listed.get("detections") or (), 1):
-            kind = " ".join(kinds[found["category"]].replace("_", " ").lower().split())
+            kind = kinds.get(found["category"], "unknown")
+            kind = " ".join(kind.replace("_", " ").lower().split())
             if found["conf"] >= least and kind not in animals["not_animals"]:
-                width, height = open_photo(path).size
-                yield path, number, crop_of(found["bbox"], width, height, animals)
+                yield path, number, found["bbox"]
 
 
 def crop_of(bbox: list, width: int, height: int, animals: dict) -> tuple:
@@ -235,6 +252,7 @@ def save_overlay(options, path: Path, number: int, box, answer: dict, about: dic
     photo = np.asarray(open_photo(path).crop((left, top, right, bottom)))
     picture = photo * (1 - alpha) + color * alpha
     kind = rank if options.rank else f"step-{rank}"
+    options.out.mkdir(parents=True, exist_ok=True)
     out = options.out / f"{path.stem}{f'-{number}' if number else ''}-{kind}.png"
     Image.fromarray(picture.round().astype(np.uint8)).save(out)
     step = "" if options.rank else "step to "

@@ -81,8 +81,11 @@ def test_the_pixels_are_those_of_the_program(tmp_path, cache):
     drawn.save(folder / "clear.png")
     picture(99, 140).convert("P").save(folder / "palette.png")
     picture(99, 140).convert("L").save(folder / "gray.png")
+    deep = np.asarray(picture(99, 140).convert("L")).astype(np.uint16)
+    Image.fromarray(deep * 257).save(folder / "16 bits.png")
+    Image.fromarray(deep.astype(np.int32)).save(folder / "8 of 32 bits.tif")
     records = photos.load_photos(folder)
-    assert len(records) == 15
+    assert len(records) == 17
     wanted = seen_by_the_program(records)
     for record, pixels in zip(records, wanted, strict=True):
         found = seen_by_the_example(folder / record.example_id)
@@ -164,8 +167,11 @@ def test_animals_of_a_megadetector_file_are_those_of_the_program(tmp_path, cache
         photos=[], detections=path, folder=None, threshold=None
     )
     seen = [
-        (f"{at.relative_to(tmp_path).as_posix()}#{number}", part)
-        for at, number, part in example.pictures(options, IMAGE)
+        (
+            f"{at.relative_to(tmp_path).as_posix()}#{number}",
+            example.crop_of(box, 200, 150, IMAGE["detections"]),
+        )
+        for at, number, box in example.pictures(options, IMAGE)
     ]
     assert seen == [(record.example_id, record.crop) for record in wanted]
     assert len(seen) == 3
@@ -367,6 +373,45 @@ def test_there_is_no_map_of_a_rank_that_the_lineage_skips(gaps, tmp_path):
     said = example.save_overlay(options, path, 0, box, answer, about)
     assert said == "no map: the network's file has no steps"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_photo_that_cannot_be_read_is_left_out(
+    taxonomy, tmp_path, monkeypatch, capsys
+):
+    """Of a list of photos, and of a detector's file that names one which is gone."""
+    picture(200, 150).save(tmp_path / "good.jpg")
+    data = (tmp_path / "good.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(data[: len(data) // 2])
+    (tmp_path / "none.png").write_bytes(b"no picture")
+    Image.fromarray(np.zeros((60, 60), np.float32)).save(tmp_path / "float.tif")
+    box = {"conf": 0.9, "bbox": [0.1, 0.2, 0.3, 0.4]}
+    rows = [{"category": one, **box} for one in "12"]  # the second kind is not known
+    images = [{"file": name, "detections": rows} for name in ("gone.jpg", "good.jpg")]
+    known = {"detection_categories": {"1": "animal"}, "images": images}
+    (tmp_path / "md.json").write_text(json.dumps(known))
+    (tmp_path / "taxonomy.json").write_text(json.dumps(document(taxonomy)))
+    counts = {"order": 2, "family": 4, "species": 5}
+    shares = {f"probabilities_{rank}": np.eye(n)[0] for rank, n in counts.items()}
+    answer = {"logits": np.zeros(5), **shares}
+    monkeypatch.setattr(example, "HERE", tmp_path)
+    monkeypatch.setattr(example, "open_network", lambda: None)
+    monkeypatch.setattr(example, "ask", lambda *_: answer)
+    monkeypatch.chdir(tmp_path)
+    photos_ = ["half.jpg", "none.png", "float.tif", "good.jpg", "gone.png"]
+    monkeypatch.setattr(sys, "argv", ["x", *photos_, "--detections=md.json"])
+    example.main()
+    said = [one for one in capsys.readouterr().out.splitlines() if one[0] != " "]
+    places = [one.partition(": ")[0] for one in said]
+    gone, good = (str(tmp_path / name) for name in ("gone.jpg", "good.jpg"))
+    assert places[:5] == photos_ and places[5] == gone
+    assert (
+        len(said) == 7 and said[3] == "good.jpg" and said[6].startswith(f"{good}#1 (")
+    )
+    assert "truncated" in said[0] and "no picture that Pillow" in said[1]
+    assert "unknown range" in said[2] and "No such file" in said[4]
+    (tmp_path / "md.json").write_text('{"images": []}')
+    with pytest.raises(SystemExit, match="no detection_categories"):
+        example.main()
 
 
 def test_it_starts_with_three_packages_alone():
