@@ -178,3 +178,14 @@ def test_a_damaged_record_hides_no_other_run(tmp_path, make):
     assert [run.path for run in run_folder.list_runs(tmp_path)] == [good]
     with pytest.raises(UserError, match="cannot read"):
         run_folder.read(bad)
+
+
+def test_a_new_run_has_no_results_of_the_former_one(make):
+    """An export would pass for one of the new network; files of the user are kept."""
+    path = make("family")
+    for place in (path, path / "allowed-Aves", path / "taxonomy-list2030"):
+        for name in ("eval", "export", "guide"):
+            (place / name / "onnx").mkdir(parents=True)
+    (path / "mine.txt").write_text("x")
+    run_folder.clear(path)
+    assert [one.name for one in path.iterdir()] == ["mine.txt"]

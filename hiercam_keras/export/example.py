@@ -218,11 +218,13 @@ def span_of(middle: float, side: int, length: int) -> tuple[int, int]:
 
 def save_overlay(options, path: Path, number: int, box, answer: dict, about: dict):
     """Lays the map of a rank or step over its part of the photo; says what it shows."""
-    rank = options.rank or options.step
+    rank, output = options.rank or options.step, "maps" if options.rank else "steps"
+    if output not in answer:
+        return f"no map: the network's file has no {output}"
     at = about["ranks"].index(rank)
     if answer["path"][at] < 0:
         return f"no map: the answer has no {rank}"
-    cells = np.maximum(answer["maps" if options.rank else "steps"][at], 0)
+    cells = np.maximum(answer[output][at], 0)
     left, top, right, bottom = (round(edge) for edge in box)
     heat = Image.fromarray(cells).resize((right - left, bottom - top), Image.BILINEAR)
     heat = np.asarray(heat) - np.min(heat)

@@ -64,6 +64,12 @@ class Thresholds:
     right: np.ndarray
 
 
+def ranks_of(taxonomy: Taxonomy, finest: str) -> tuple[str, ...]:
+    """Ranks with several taxa down to `finest`, coarse to fine: those of `Paths`."""
+    known = taxonomy.ranks[: taxonomy.ranks.index(finest) + 1]
+    return tuple(rank for rank in known if taxonomy.num_labels(rank) > 1)
+
+
 def paths(probabilities: Any, taxonomy: Taxonomy, finest: str) -> Paths:
     """The likeliest child at each rank, from the root down.
 
@@ -72,8 +78,7 @@ def paths(probabilities: Any, taxonomy: Taxonomy, finest: str) -> Paths:
       taxonomy: of the labels.
       finest: rank of the probabilities.
     """
-    known = taxonomy.ranks[: taxonomy.ranks.index(finest) + 1]
-    ranks = tuple(rank for rank in known if taxonomy.num_labels(rank) > 1)
+    ranks = ranks_of(taxonomy, finest)
     probabilities = np.asarray(probabilities, np.float64)
     taxa = np.zeros((len(probabilities), len(ranks)), np.int64)
     values = np.zeros(taxa.shape)
@@ -225,8 +230,7 @@ def roll_up(
     kept = np.zeros_like(probabilities)
     top = order[:, :best]
     np.put_along_axis(kept, top, np.take_along_axis(probabilities, top, 1), 1)
-    known = taxonomy.ranks[: taxonomy.ranks.index(finest) + 1]
-    ranks = tuple(rank for rank in known if taxonomy.num_labels(rank) > 1)
+    ranks = ranks_of(taxonomy, finest)
     rows = np.arange(len(probabilities))
     taxa = np.stack([taxonomy.parents(finest, rank)[order[:, 0]] for rank in ranks], 1)
     sums = {

@@ -188,6 +188,19 @@ def answers(rule: Rule, network: Network, found: Predictions) -> Answers | None:
     return judged(rule, shares, network.taxonomy, finest, found.masked)
 
 
+def limits(rule: Rule, taxonomy: Taxonomy, finest: str) -> dict[str, float]:
+    """The thresholds of a calibrated rule at each rank with several taxa, coarse to
+    fine; inf at one that it was not calibrated at.
+
+    Args:
+      rule: of the run.
+      taxonomy: of the labels: the whole tree, or of the allowed taxa.
+      finest: rank of the probabilities.
+    """
+    ranks = belief.ranks_of(taxonomy, finest)
+    return {rank: rule.thresholds.get(rank, np.inf) for rank in ranks}
+
+
 def judged(
     rule: Rule,
     shares: np.ndarray,
@@ -208,9 +221,8 @@ def judged(
         paths, depth = belief.roll_up(shares, taxonomy, finest)
     else:
         paths = belief.paths(shares, taxonomy, finest)
-        # A rank with one allowed taxon is not among the paths' ranks.
-        thresholds = [rule.thresholds.get(rank, np.inf) for rank in paths.ranks]
-        depth = belief.believed(paths, thresholds)
+        thresholds = limits(rule, taxonomy, finest)
+        depth = belief.believed(paths, list(thresholds.values()))
     allowed = np.full(len(shares), np.nan)
     if masked is not None:
         barred = too_little(masked, rule.allowed_share)

@@ -18,7 +18,7 @@ from hiercam_keras.cam import map_scale, methods
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.metrics.coherence import COHERENT, INCOHERENT
-from hiercam_keras.modes import belief, compare_page, faithful, overlays
+from hiercam_keras.modes import belief, compare_page, data_names, faithful, overlays
 from hiercam_keras.modes.comparison import differences, measure, questions
 from hiercam_keras.modes.comparison.columns import Column
 from hiercam_keras.modes.find_runs import allow, find_runs
@@ -131,6 +131,7 @@ def _find(settings: Settings) -> list[tuple[Run, str]]:
             settings.allowed_taxa,
             [run_folder.read_finished(one) for one in settings.runs],
             settings.taxonomy,
+            data_names.table_of(settings),
         )
         pairs = [(run, rank) for run in runs for rank in run.ranks]
         if len(pairs) < 2:

@@ -108,6 +108,8 @@ def run(settings: Settings) -> str:
         pictures = _pictures(settings, this, config)
         devices = settings.config.distribution.devices
         runtime.start(config.seed, config.model.dtype, devices)
+        if pictures.data is not None:
+            this = pictures.data.run  # with the common names of its images
         network = networks.load(this, config)
         place = workdir.make_dir(staged / SITE) if web else staged
         card = _export(settings, this, network, pictures, place)
@@ -166,7 +168,7 @@ def _export(
         "batch": graph.batch or "dynamic",
     }
     document = taxonomy_file.document(
-        network.taxonomy, graph.ranks, graph.heads, about, _thresholds(rule)
+        network.taxonomy, graph.ranks, graph.heads, about, _thresholds(rule, network)
     )
     workdir.write_json(folder / TAXONOMY, document)
     example = importlib.resources.files("hiercam_keras.export") / EXAMPLE
@@ -285,13 +287,16 @@ def _rule(run: Run, network: Network) -> belief.Rule | None:
     return None if network.finest in network.independent else belief.calibrated(run)
 
 
-def _thresholds(rule: belief.Rule | None) -> dict[str, float | None] | None:
+def _thresholds(
+    rule: belief.Rule | None, network: Network
+) -> dict[str, float | None] | None:
     """Least probability of a believed name by rank, None where it is never believed."""
     if rule is None:
         return None
+    limits = belief.limits(rule, network.taxonomy, network.finest)
     return {
         rank: float(least) if np.isfinite(least) else None
-        for rank, least in rule.thresholds.items()
+        for rank, least in limits.items()
     }
 
 

@@ -8,8 +8,9 @@ from absl import logging
 
 from hiercam_keras import wording
 from hiercam_keras.data import sources
+from hiercam_keras.data.sources.common_names import Choice
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import taxonomies
+from hiercam_keras.modes import data_names, taxonomies
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
@@ -34,18 +35,29 @@ def find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run
       UserError: there is no such run, or that of --workdir knows none so fine a rank.
     """
     runs = _find_runs(settings, wanted)
-    return allow(settings.allowed_taxa, runs, settings.taxonomy)
+    names = data_names.table_of(settings)
+    return allow(settings.allowed_taxa, runs, settings.taxonomy, names)
 
 
-def allow(asked: Any, runs: Sequence[Run], taxonomy: str | None = None) -> list[Run]:
+def allow(
+    asked: Any,
+    runs: Sequence[Run],
+    taxonomy: str | None = None,
+    names: Choice | None = None,
+) -> list[Run]:
     """The runs, with answers of some taxa alone, or under another taxonomy.
 
     Args:
       asked: the allowed taxa, see `taxonomy.allowed.read`; None for all.
       runs: to ask.
       taxonomy: table of names under which they are asked; None for their own.
+      names: table of common names, of `data_names.table_of`; None for those that the
+        runs have.
     """
-    under = {run.path: taxonomies.asked_under(run, taxonomy) for run in runs}
+    under = {
+        run.path: data_names.with_table(taxonomies.asked_under(run, taxonomy), names)
+        for run in runs
+    }
     runs = [under[run.path] for run in runs]
     if asked is None:
         return list(runs)

@@ -23,6 +23,7 @@ from hiercam_keras.modes import detected
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.progress import progress
 from hiercam_keras.runs.network import Network
+from hiercam_keras.runs.truth import lacks
 
 
 def question_of(asked: str, rank: str | None, data: RunData) -> Question:
@@ -131,10 +132,16 @@ def known_records(data: RunData, records: list[Record], *ranks: str) -> list[Rec
             f"{wording.count(len(records), 'image')}, so their true taxon cannot be "
             "asked for. Use --target=predicted, or a coarser --target_rank."
         )
-    if not known.all():
+    left_out = [one for one, mine in zip(records, known, strict=True) if not mine]
+    without = sum(lacks(one.lineage, rank) for one in left_out)
+    if without:
+        logging.warning(
+            "%s left out: without a %s", wording.count(without, "image"), rank
+        )
+    if others := len(left_out) - without:
         logging.warning(
             "%s left out: %s them at %s",
-            wording.count(int((~known).sum()), "image"),
+            wording.count(others, "image"),
             data.why_lacking,
             rank,
         )

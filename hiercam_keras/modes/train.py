@@ -37,7 +37,7 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training import fit, trial
 
 # Folders of a run that are of its model.
-_RESULTS = ("eval", "cam", "predict", "localize", "guide")
+_RESULTS = ("eval", "cam", "predict", "localize", "guide", "export")
 
 _EPOCHS = "config.train.epochs"  # may be larger when a run is resumed
 
@@ -104,6 +104,8 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     )
     for rank in settings.rank:
         untrained.check_trainable(taxonomy, everything, rank)
+    if before and settings.resume:
+        _check_labels(folder, taxonomy)
     runtime.start(config.seed, config.model.dtype, config.distribution.devices)
     seen, _ = split.select(source.records, "train")
     seen, spaces = coarser.of_training(seen, taxonomy, settings.rank)
@@ -251,6 +253,29 @@ def _check_free(folder: Path, settings: Settings) -> bool:
             "starts over."
         )
     return True
+
+
+def _check_labels(folder: Path, taxonomy: Taxonomy) -> None:
+    """A UserError where the taxa of the images are others than those of a run.
+
+    The same table may have other rows now: labels would be of other taxa.
+    """
+    before = run_folder.read(folder).trained_taxonomy()
+    if before.ranks == taxonomy.ranks:
+        was, now = ({one.taxa for one in tree.lineages} for tree in (before, taxonomy))
+        others = sorted(was ^ now)
+        if not others:
+            return
+        where = "before" if others[0] in was else "now"
+        found = f"such as {'/'.join(filter(None, others[0]))}, which is there {where}"
+    else:
+        found = f"with the ranks {', '.join(taxonomy.ranks)} for "
+        found += ", ".join(before.ranks)
+    raise UserError(
+        f"{folder} was begun with other taxa of the same images, {found}: a table of "
+        "their lineages or names was changed. Bring the former one back, or use "
+        "--overwrite."
+    )
 
 
 def _as_trained(

@@ -1,7 +1,7 @@
 """What the figure for one photo shows: answers by rank, where belief ends, scales."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class RankAnswer:
         is not the previous column's prediction; "" otherwise.
       true_name: display name of the true taxon, None if unknown.
       remark, step_remark: on the two maps, "" for none (weak, nearly constant).
+      common_names: of the taxa of this rank that are named here, by display name.
     """
 
     rank: str
@@ -41,6 +42,16 @@ class RankAnswer:
     true_name: str | None = None
     remark: str = ""
     step_remark: str = ""
+    common_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def common(self, name: str) -> str:
+        """Common name of a taxon of this rank; "" if it has none."""
+        return self.common_names.get(name, "")
+
+    def titled(self, name: str) -> str:
+        """Display name with the common name in brackets."""
+        common = self.common(name)
+        return f"{name} ({common})" if common else name
 
     @property
     def nested(self) -> bool:
@@ -116,12 +127,14 @@ class Believed:
       note: its probability, and where belief ends.
       children: the two nearest below it, or none.
       right: whether the name is right; None if that is not known.
+      common: common name of the believed taxon; "" if it has none.
     """
 
     name: str
     note: str
     children: tuple[Child, ...] = ()
     right: bool | None = None
+    common: str = ""
 
     @property
     def question(self) -> str:

@@ -34,7 +34,7 @@ IMPORTED = "imported"  # in place of seed<k>
 LEFT_OUT = "left_out.csv"  # rows and pictures of the data that were not used
 # What a run folder holds, by whichever mode.
 _FOLDERS = ("checkpoints", "split", "tensorboard", "maps", "eval", "cam", "predict")
-_FOLDERS += ("localize", "guide", "looks", "search")
+_FOLDERS += ("localize", "guide", "looks", "search", "export")
 _FILES = ("model.keras", "log.csv", "curves.png", "taxonomy.json", "labels.json")
 BELIEF = "belief.json"  # of --mode=calibrate
 _FILES += (LEFT_OUT, BELIEF, "taxonomy_changes.csv")

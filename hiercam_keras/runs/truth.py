@@ -72,7 +72,7 @@ class Truth:
             found[rank] = Counter(
                 _name(record.lineage, rank)
                 for record, label in zip(records, labels, strict=True)
-                if label < 0 and not _lacks(record.lineage, rank)
+                if label < 0 and not lacks(record.lineage, rank)
             )
         return found
 
@@ -124,7 +124,7 @@ def sentence(
     return f"Of {wording.count(total, what)}, {reason} {'; '.join(parts)}. They {then}."
 
 
-def _lacks(lineage: Lineage | None, rank: str) -> bool:
+def lacks(lineage: Lineage | None, rank: str) -> bool:
     """Whether the source has the rank, but no taxon for the image there."""
     known = lineage is not None and rank in lineage.ranks
     return known and not lineage.has(rank)

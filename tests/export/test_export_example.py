@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import photos
 from hiercam_keras.exchange import detections
 from hiercam_keras.export import example, taxonomy_file
+from hiercam_keras.export.web import page
 from hiercam_keras.modes import belief
 from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -210,11 +212,27 @@ def test_taxa_have_their_leaves(taxonomy):
     json.dumps(about)
 
 
-@given(st.integers(0, 10**6))
-def test_the_believed_name_is_that_of_the_program(taxonomy, seed):
+@pytest.fixture(scope="module")
+def gaps() -> Taxonomy:
+    """Some families have no order, some species no family; one has neither."""
+    taxa = [
+        ("", "", "Dubius dubius"),
+        ("", "Phasianidae", "Gallus gallus"),
+        ("", "Phasianidae", "Pavo cristatus"),
+        ("Passeriformes", "", "Pica pica"),
+        ("Passeriformes", "Corvidae", "Corvus corax"),
+        ("Passeriformes", "Corvidae", "Corvus corone"),
+        ("Piciformes", "", "Picus viridis"),
+    ]
+    return Taxonomy(Lineage(one, RANKS) for one in taxa)
+
+
+def answered(taxonomy: Taxonomy, seed: int) -> tuple[np.ndarray, dict, str, str]:
+    """Random logits and thresholds, as a document; the program's rank and name."""
     rng = np.random.default_rng(seed)
-    logits = rng.normal(0, 3, (1, 5)).astype(np.float32)
-    values = np.sort(rng.uniform(0.2, 1.1, 3))
+    count = taxonomy.num_labels("species")
+    logits = rng.normal(0, 3, (1, count)).astype(np.float32)
+    values = np.sort(rng.uniform(0.0, 1.1, 3))
     limits = {rank: float(value) for rank, value in zip(RANKS, values, strict=True)}
     thresholds = {rank: None if v > 1 else v for rank, v in limits.items()}
     rule = belief.Rule(
@@ -222,15 +240,52 @@ def test_the_believed_name_is_that_of_the_program(taxonomy, seed):
     )
     shares = np.exp(logits.astype(float))
     shares /= shares.sum()
-    given_ = belief.judged(rule, shares, taxonomy, "species")
-    said = example.believed(logits[0], document(taxonomy, thresholds))
-    depth = int(given_.depth[0])
+    found = belief.judged(rule, shares, taxonomy, "species")
+    about, depth = document(taxonomy, thresholds), int(found.depth[0])
     if depth < 0:
-        assert said == "no name"
-        return
-    rank = given_.paths.ranks[depth]
-    name = taxonomy.names(rank)[given_.paths.taxa[0, depth]]
-    assert said.startswith(f"{name} ({rank}, ")
+        return logits[0], about, "", ""
+    rank = found.paths.ranks[depth]
+    name = taxonomy.names(rank)[found.paths.taxa[0, depth]]
+    return logits[0], about, rank, name
+
+
+@pytest.mark.parametrize("tree", ["taxonomy", "gaps"])
+@given(st.integers(0, 10**6))
+def test_the_believed_name_is_that_of_the_program(request, tree, seed):
+    tree = request.getfixturevalue(tree)
+    logits, about, rank, name = answered(tree, seed)
+    said = example.believed(logits, about)
+    assert said.startswith(f"{name} ({rank}, ") if rank else said == "no name"
+
+
+def test_the_page_believes_what_the_program_does(gaps):
+    """The page's own code, in Node."""
+    if shutil.which("node") is None:
+        pytest.skip("Node.js is not installed")
+    cases = [answered(gaps, seed) for seed in range(200)]
+    parts = ("taxonomy.js", "belief.js", "answer.js")
+    code = "".join((page.PARTS / name).read_text() for name in parts)
+    code += """
+      const cases = JSON.parse(require("fs").readFileSync(0, "utf8"));
+      console.log(JSON.stringify(cases.map(([logits, about]) => {
+        const found = believed(Float32Array.from(logits), new Taxonomy(about));
+        return [found?.rank ?? "", found?.taxon.name ?? ""];
+      })));
+      const all = cases[0][1].ranks.map((rank) => [rank, cases[0][1].taxa[rank].map(
+        (_, label) => new Taxonomy(cases[0][1]).isOnlyChild(rank, label))]);
+      console.log(JSON.stringify(Object.fromEntries(all)));
+    """
+    given_ = json.dumps([(logits.tolist(), about) for logits, about, *_ in cases])
+    done = subprocess.run(
+        ["node", "-e", code], input=given_, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found, alone = map(json.loads, done.stdout.splitlines())
+    assert found == [[rank, name] for *_, rank, name in cases]
+    assert len({rank for rank, _ in found}) == 4
+    for rank in RANKS:
+        for label in range(gaps.num_labels(rank)):
+            assert alone[rank][label] == gaps.is_only_child(rank, label)
 
 
 def test_a_picture_at_its_threshold_is_believed_in_the_next_computer_too(taxonomy):
@@ -296,6 +351,22 @@ def test_an_overlay_is_hot_where_the_map_is(taxonomy, tmp_path):
     said = example.save_overlay(options, path, 3, box, answer, document(taxonomy))
     assert said == "no map: the answer has no family"
     assert len(list(tmp_path.glob("*-*.png"))) == 2
+
+
+def test_there_is_no_map_of_a_rank_that_the_lineage_skips(gaps, tmp_path):
+    path = tmp_path / "x.png"
+    Image.new("RGB", (200, 100), (90, 90, 90)).save(path)
+    cells, box = np.zeros((3, 4, 4), np.float32), (50, 0, 150, 100)
+    answer = {"maps": cells, "steps": cells, "path": np.array([1, -1, 6])}
+    about = document(gaps)
+    options = argparse.Namespace(rank="family", step=None, out=tmp_path)
+    said = example.save_overlay(options, path, 0, box, answer, about)
+    assert said == "no map: the answer has no family"
+    del answer["steps"]  # of independent labels
+    options = argparse.Namespace(rank=None, step="order", out=tmp_path)
+    said = example.save_overlay(options, path, 0, box, answer, about)
+    assert said == "no map: the network's file has no steps"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_it_starts_with_three_packages_alone():

@@ -43,6 +43,22 @@ def test_predict_and_target_know_them(trained, names, tmp_path):
     assert "maps of the test split" in text
 
 
+def test_photographs_and_allowed_taxa_have_them(trained, names, drawn, tmp_path):
+    """A table of names on the command line counts where no data set is opened."""
+    fields, species, family = names
+    photo = str(next(drawn.rglob("*.jpg")))
+    settings = {"rank": ("species",), "fields": fields, "image": photo}
+    out = tmp_path / "answers.csv"
+    tiny_birds.run("predict", trained.config, out=str(out), top_k=9, **settings)
+    with open(out, newline="") as file:
+        shown = {(row["taxon"], row["common_name"]) for row in csv.DictReader(file)}
+    assert {(species, "little drawn bird"), (family, "drawn birds")} < shown
+    flags = {"target": "little drawn bird", "allowed_taxa": "Drawn Birds"}
+    text = tiny_birds.run("cam", trained.config, out=str(tmp_path), **flags, **settings)
+    assert f"asked for {species} (little drawn bird)" in text
+    assert f"{family} (drawn birds)" in text or family not in text
+
+
 def test_names_are_matched_to_a_network_with_other_ranks(trained, names):
     """As where a network was imported: by whole name, not by lineage."""
     fields, species, _ = names

@@ -175,7 +175,8 @@ def test_thresholds_are_in_the_file(trained, tmp_path):
     finally:
         path.unlink()
     found = read(tmp_path / "x", "taxonomy.json")
-    assert found["believed"] == {"order": 0.4, "family": None}
+    rest = dict.fromkeys(("family", "genus", "species"))
+    assert found["believed"] == {"order": 0.4} | rest
     page = (tmp_path / "x" / "README.md").read_text()
     assert "calibrated (accuracy 0.9 at level 0.9)" in page
     assert "The run was not calibrated" not in page

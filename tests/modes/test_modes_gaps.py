@@ -128,13 +128,14 @@ def test_cam_draws_a_photo(config, tmp_path, name):
     assert len(list(tmp_path.glob("*.png"))) == 2
 
 
-def test_maps_of_a_rank_that_not_all_have(config):
+def test_maps_of_a_rank_that_not_all_have(config, caplog):
     text = tiny_birds.run("cam", config, rank=("species",), target_rank="subfamily")
     assert "16 maps of the test split" in text
     text = tiny_birds.run(
         "cam", config, rank=("species",), target_rank="subfamily", target="true"
     )
     assert "8 maps of the test split" in text
+    assert "8 images left out: without a subfamily" in caplog.text
     with pytest.raises(UserError, match="Did you mean 'Cygnus cygnus .whooper swan"):
         tiny_birds.run("cam", config, rank=("species",), target="swan")
 

@@ -282,6 +282,29 @@ def test_training_under_a_table(config, table, whole, caplog):
     assert "List v3 (2030)" in tiny_birds.run("eval", config, rank=("species",))
 
 
+def test_a_table_that_was_changed_does_not_go_on_with_other_labels(
+    trained, whole, tmp_path
+):
+    """The flags and the split are those of before, the taxa are not."""
+    copy = shutil.copytree(trained.path("family"), tmp_path / "run")
+    record = workdir.read_json(copy / "config.json")
+    order = whole.names("order")[0]
+    renamed = [
+        replace(one, taxa=tuple("Oldiformes" if t == order else t for t in one.taxa))
+        for one in whole.lineages
+    ]
+    fewer = [replace(one, taxa=one.taxa[3:], ranks=RANKS) for one in whole.lineages]
+    flags = {"rank": ("family",), "workdir": str(copy), "resume": True}
+    for before, message in (
+        (renamed, f"such as .*{order}/.*there now"),
+        (fewer, "ranks kingdom, .* for order, family, genus, species"),
+    ):
+        workdir.write_json(copy / "taxonomy.json", Taxonomy(before).to_json())
+        with pytest.raises(UserError, match=f"other taxa of the same .*{message}"):
+            tiny_birds.run("train", trained.config, **flags)
+    assert workdir.read_json(copy / "config.json") == record
+
+
 def test_plain_folders_and_a_checklist_with_a_gap(config, drawn, whole, tmp_path):
     """Names alone get a tree; a subfamily that one family has is a rank with a gap."""
     rows = [("taxon", "parent", "rank")]

@@ -21,7 +21,7 @@ from hiercam_keras.export.web import runtime as runtimes
 
 MODEL, TAXONOMY, CARD = "model.onnx", "taxonomy.json", "card.json"
 INDEX = "index.html"
-_PARTS = Path(__file__).parent / "page"
+PARTS = Path(__file__).parent / "page"
 _WORKER = ("header.js", "resample.js", "pixels.js", "network.js", "worker.js")
 _PAGE = (
     *("assets.js", "dom.js", "taxonomy.js", "belief.js", "answer.js", "heat.js"),
@@ -208,4 +208,4 @@ def _hash(text: str) -> str:
 
 
 def _read(name: str) -> str:
-    return (_PARTS / name).read_text(encoding="utf-8")
+    return (PARTS / name).read_text(encoding="utf-8")

@@ -3,9 +3,10 @@
 const SHOWN = 5; // likeliest taxa that are listed of a rank
 
 // Gives {lines, known, believed}: of each rank of the most probable lineage {rank, depth,
-// label, taxon, share, single, alone, best, sure}. `single` means that the network knows
-// one taxon of the rank, `alone` that the taxon has no siblings; `best` are the likeliest
-// taxa of the rank, [{label, share}], and `sure` means that it is believed.
+// label, taxon, share, single, alone, siblings, best, sure}. `single` means that the network
+// knows one taxon of the rank, `alone` that the parent has no other child of any rank;
+// `siblings` are its labels of the same rank, `best` are the likeliest taxa of the rank,
+// [{label, share}], and `sure` means that it is believed.
 // `known` is whether the network has thresholds.
 function answerOf(outputs, taxonomy) {
   const { ranks } = taxonomy;
@@ -23,7 +24,8 @@ function answerOf(outputs, taxonomy) {
       sure: deepest !== null && covers(taxonomy.taxon(rank, label), deepest.taxon),
       share: shares[label],
       single: taxonomy.count(rank) === 1,
-      alone: taxonomy.siblings(rank, label).length === 0,
+      alone: taxonomy.isOnlyChild(rank, label),
+      siblings: taxonomy.siblings(rank, label),
       best: order.slice(0, SHOWN).map((other) => ({ label: other, share: shares[other] })),
     });
   });
@@ -48,12 +50,11 @@ function mapAt(output, depth) {
   return { data: output.data.subarray(depth * cells, (depth + 1) * cells), height, width };
 }
 
-// The two likeliest siblings; of an only child the two likeliest other taxa of the rank.
-function nearestOthers(line, outputs, taxonomy) {
+// The two likeliest siblings; without any the two likeliest other taxa of the rank.
+function nearestOthers(line, outputs) {
   const shares = sharesOf(line.rank, outputs);
   const all = Array.from(shares.keys()).filter((label) => label !== line.label);
-  const siblings = taxonomy.siblings(line.rank, line.label);
-  return (siblings.length ? siblings : all)
+  return (line.siblings.length ? line.siblings : all)
     .sort((a, b) => shares[b] - shares[a] || a - b)
     .slice(0, 2);
 }

@@ -33,7 +33,7 @@ async function start() {
     image: about.image,
     batch: typeof about.batch === "number" ? about.batch : 1,
     taxaAtOnce: fixedTaxa(),
-    leaves: Math.max(...about.taxa[taxonomy.ranks[0]].map((taxon) => taxon.first_leaf + taxon.leaves)),
+    leaves: taxonomy.count(taxonomy.finest),
     nothing: [0, 1],
   };
   const { runtime, wasm, model } = loaded;

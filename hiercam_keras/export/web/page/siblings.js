@@ -1,5 +1,5 @@
-// A taxon against its two nearest siblings: differences of maps, on one scale. An only
-// child is compared with the likeliest other taxa of its rank.
+// A taxon against its two nearest siblings: differences of maps, on one scale. One
+// without siblings is compared with the likeliest other taxa of its rank.
 
 const TILE = 320; // side of a picture, pixels
 
@@ -8,7 +8,7 @@ const TILE = 320; // side of a picture, pixels
 async function differencesOf(photo, line, taxonomy, engine) {
   photo.differences ||= new Map();
   if (!photo.differences.has(line.rank)) {
-    const others = nearestOthers(line, photo.seen.outputs, taxonomy);
+    const others = nearestOthers(line, photo.seen.outputs);
     const taxa = [line.label, ...others].map((label) => taxonomy.leaves(line.rank, label));
     photo.differences.set(line.rank, engine.call("ask", { photo: photo.id, taxa }).then((maps) => {
       const [, height, width] = photo.seen.outputs.maps.dims;
@@ -41,7 +41,7 @@ function showSiblings(photo, line, found) {
       "against ", element("b", { class: "name" }, withCommon(other)), ` ${percent(share)}`));
   });
   fill(get("pairs"), ...figures);
-  get("siblings-title").textContent = line.alone
+  get("siblings-title").textContent = !line.siblings.length
     ? `${line.taxon.name} has no siblings here: against the likeliest other ${plural(line.rank)}`
     : `${line.taxon.name} against its nearest ${found.length > 1 ? "siblings" : "sibling"}`;
   get("against-low").textContent = `−${top3(top)} for the other`;

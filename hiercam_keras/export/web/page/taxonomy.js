@@ -42,6 +42,13 @@ class Taxonomy {
     return null;
   }
 
+  // Whether the parent has no other child of any rank, so that there was no choice.
+  isOnlyChild(rank, label) {
+    const above = this.parent(rank, label);
+    const leaves = above ? above.taxon.leaves : this.count(this.finest);
+    return this.taxon(rank, label).leaves === leaves;
+  }
+
   // Labels at the rank with the same parent, without the taxon itself.
   siblings(rank, label) {
     const above = this.taxon(rank, label).lineage.slice(0, -1);
