@@ -110,7 +110,7 @@ def atomic_dir(
         try:
             temporary.mkdir()
             yield temporary
-            for file in sorted(temporary.iterdir()):
+            for file in sorted(temporary.rglob("*")):
                 sync(file)
             sync(temporary)
             _check_replaceable(path, names, flag)

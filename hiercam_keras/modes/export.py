@@ -111,7 +111,7 @@ def _pictures(settings: Settings, run: Run, config: Any) -> Pictures:
     records = data.records(settings.split)
     count = wording.count(len(records), "picture")
     where = f"{data.in_words(settings.split)} of {data.data_name}"
-    return Pictures(records, data, data.config, f"{count}: {where}")
+    return Pictures(records, data, data.config, f"{where} ({count})")
 
 
 def _export(

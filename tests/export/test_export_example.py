@@ -309,4 +309,7 @@ def test_it_starts_with_three_packages_alone():
         "sys.meta_path.insert(0, Refuse())\n"
         f"runpy.run_path({example.__file__!r})\n"
     )
-    subprocess.run([sys.executable, "-I", "-c", code], check=True)
+    found = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert not found.stdout and not found.stderr
