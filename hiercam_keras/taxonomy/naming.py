@@ -173,11 +173,14 @@ def _ambiguous(taxonomy: "Taxonomy", name: str, hits: list[tuple[str, int]]) -> 
         which = f"{rank}, {common}" if common else rank
         shown.append(f"{taxonomy.names(rank)[label]!r} ({which})")
     more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    several_ranks = len({rank for rank, _ in hits}) > 1
-    way = "give its rank with --target_rank" if several_ranks else "use one of these"
+    ways = []
+    if len({taxonomy.names(rank)[label] for rank, label in hits}) > 1:
+        ways.append("use one of these names")
+    if len({rank for rank, _ in hits}) > 1:
+        ways.append("give its rank with --target_rank")
     return (
         f"taxon {name!r} is ambiguous: it may be {', '.join(shown[:_SHOWN])}{more}. "
-        f"Please {way}."
+        f"Please {' or '.join(ways) or 'name its whole lineage'}."
     )
 
 
