@@ -69,7 +69,8 @@ class LabelColumns:
             merge = _any_of if independent else _logsumexp
             z = merge(z.T, self._owner, self.num_present).T
         if self.num_present < self.size:
-            ruled_out = jnp.full((len(z), self.size), -jnp.inf, z.dtype)
+            # Not len(z): the number of pictures may be a symbol in an exported graph.
+            ruled_out = jnp.full((z.shape[0], self.size), -jnp.inf, z.dtype)
             z = ruled_out.at[:, self._present].set(z)
         return z
 

@@ -55,7 +55,7 @@ def convert(function: Function, specs: Sequence[Any]) -> Any:
       specs: of its arguments, `jax.ShapeDtypeStruct`s; an axis may be symbolic.
 
     Raises:
-      Exception: whatever the converter raises where it cannot.
+      Exception: of any kind, where the converter cannot.
     """
     import jax2onnx
 

@@ -7,7 +7,7 @@ program here, also where its layers are of a mixed policy.
 
 Logits are compared relative to the largest of the pictures' logits where that is above
 1, maps relative to the largest value of the same output, as maps have no unit. Maps of
-pictures whose paths differ are of other taxa, and are left out.
+pictures with another path are of other taxa, and are left out.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def _maps(explain, images, labels, taxa) -> dict[str, np.ndarray]:
     """The explainer's maps of a path, (N, R, h, w), by the names of the outputs."""
     space = explain.space
     known = labels >= 0
-    some = np.maximum(labels, 0)  # whose map is set to 0 below
+    some = np.maximum(labels, 0)  # the maps of unknown ones are set to 0 below
     asked = {
         function.MAPS: [
             targets.label(some[:, place], rank)
