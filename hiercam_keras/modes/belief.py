@@ -139,6 +139,14 @@ def calibrated(run: Run, allowed_share: float = 0.0) -> Rule | None:
             f"{path} has schema_version {about.get('schema_version')!r}, expected "
             f"{SCHEMA_VERSION}. Use --mode=calibrate again."
         )
+    if run.other_tree is not None and about.get("table") != run.other_tree.table.digest:
+        logging.warning(
+            "%s is not used: it is of another content of %s. Use --mode=calibrate with "
+            "--taxonomy again.",
+            path,
+            run.other_tree.table.path,
+        )
+        return None
     thresholds = {
         row["rank"]: np.inf if row["threshold"] is None else row["threshold"]
         for row in about["ranks"]

@@ -76,6 +76,7 @@ def run(settings: Settings) -> str:
         "images_sha256": rules.digest(found.example_ids),
         "network": network.finest,
         **({} if found.masked is None else {"allowed_share": options.allowed_share}),
+        **({} if this.other_tree is None else {"table": this.other_tree.table.digest}),
         "ranks": [
             {
                 "rank": rank,

@@ -48,6 +48,7 @@ def of_source(source: Any, config: Any, ranks: Sequence[str] = ()) -> Any:
     names = [name_table.name_of(lineage) for lineage in lineages]
     table = name_table.read(named, names, ranks)
     found = translation.translate(lineages, table)
+    found.check(str(source.root))
     found.log()
     source = translated(source, found)
     for line in partial.sentences(one.lineage for one in source.records):

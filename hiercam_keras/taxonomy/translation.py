@@ -106,6 +106,21 @@ class Translation:
                     found.setdefault(now.prefix(rank), name)
         return {**found, **self.table.common_names}
 
+    def check(self, whose: str) -> None:
+        """A UserError if the table has none of the names: answers would pass for those
+        of its taxonomy.
+
+        Args:
+          whose: the names, in words.
+        """
+        if self.lineages and len(self.unmapped) == len(self.lineages):
+            raise UserError(
+                f"{self.table.path} has none of the "
+                f"{wording.count(len(self.unmapped), 'name')} of {whose}: "
+                f"{_listed(self.unmapped)}. Expected whole names in both, such as "
+                "Accipiter nisus."
+            )
+
     def log(self) -> None:
         """Logs what changed, and warns of what could not be mapped."""
         logging.info("%s", self.sentence())
@@ -282,6 +297,7 @@ def other_tree(labels: Labels, table: NameTable) -> OtherTree:
     """
     whole = labels.taxonomy
     translation = translate(whole.lineages, table)
+    translation.check("the network")
     lost = [name_of(old) for old, new in translation.lineages.items() if new is None]
     if lost:
         raise UserError(

@@ -207,6 +207,38 @@ def test_from_python(trained, table, whole):
     assert plain.taxonomy == whole and plain.taxonomy.source is None
 
 
+def test_thresholds_of_another_content_of_the_table_are_not_used(
+    trained, table, tmp_path, caplog
+):
+    """Its name is the same, so results are in the same folder."""
+    copy = shutil.copytree(trained.path("species"), tmp_path / "run")
+    again = shutil.copy(table, tmp_path)
+    config = trained.config
+    asked = {"taxonomy": str(again), "workdir": str(copy), "rank": ("species",)}
+    tiny_birds.run("calibrate", config, split="test", chosen_split=True, **asked)
+    out = {"out": str(tmp_path / "answers.csv")}
+    tiny_birds.run("predict", config, **asked, **out)
+    believed = tmp_path / "answers_believed.csv"
+    assert believed.is_file() and "is not used" not in caplog.text
+    believed.unlink()
+    with open(again, "a") as file:
+        file.write("Avis nova,Novaformes,Avidae,Avis,nova\n")
+    tiny_birds.run("predict", config, **asked, **out)
+    assert not believed.exists()
+    assert "belief.json is not used: it is of another content of" in caplog.text
+
+
+def test_a_table_of_other_names_is_no_taxonomy_of_these(trained, tmp_path):
+    """All would keep their lineages, and the results would be said to be of the table."""
+    path = tmp_path / "list2030.csv"
+    path.write_text("name,order,family,genus,species\nAvis nova,A,B,Avis,nova\n")
+    with pytest.raises(UserError, match="has none of the 8 names of the network: "):
+        tiny_birds.run("predict", trained.config, rank=("species",), taxonomy=str(path))
+    fields = {"data.taxonomy": str(path)}
+    with pytest.raises(UserError, match="has none of the 8 names of .*: "):
+        tiny_birds.run("prepare", trained.config, fields=fields)
+
+
 @pytest.mark.slow
 def test_the_other_modes(trained, birds, table, whole):
     config, asked = trained.config, {"rank": ("species",), "taxonomy": str(table)}
