@@ -42,7 +42,7 @@ def main() -> None:
         print(path if crop is None else f"{path}#{number} {crop}")
         for rank in about["ranks"]:
             shares = answer[f"probabilities_{rank}"]
-            if len(shares) == 1:
+            if len(shares) <= 1:
                 continue  # no other answer was possible
             print(
                 f"  {rank:10} {shares.max():6.1%}  {name(shares.argmax(), rank, about)}"

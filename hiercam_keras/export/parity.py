@@ -176,7 +176,7 @@ def _some_taxa(space) -> list[tuple[str, int, np.ndarray]]:
     found = []
     for place, rank in enumerate(space.ranks):
         group = space.groups[place + 1]
-        for label in sorted({0, group.size - 1}):
+        for label in sorted({0, group.size - 1}) if group.size else ():
             leaves = space.ancestors[:, place] == group.start + label
             found.append((rank, label, leaves.astype(np.float32)))
     return found
@@ -186,17 +186,20 @@ def _maps(explain, images, labels, taxa) -> dict[str, np.ndarray]:
     """The explainer's maps of a path, (N, R, h, w), by the names of the outputs."""
     space = explain.space
     known = labels >= 0
-    some = np.maximum(labels, 0)  # the maps of unknown ones are set to 0 below
+    # The maps of unknown ones, and of ranks without a taxon, are set to 0 below.
+    some = np.maximum(labels, 0)
+    ranks = [
+        rank if space.groups[space.group(rank)].size else space.finest
+        for rank in space.ranks
+    ]
     asked = {
         function.MAPS: [
-            targets.label(some[:, place], rank)
-            for place, rank in enumerate(space.ranks)
+            targets.label(some[:, place], rank) for place, rank in enumerate(ranks)
         ]
     }
     if _exclusive(space):
         asked[function.STEPS] = [
-            targets.step(rank, labels[:, place])
-            for place, rank in enumerate(space.ranks)
+            targets.step(rank, labels[:, place]) for place, rank in enumerate(ranks)
         ]
     if taxa is not None:
         asked[function.MAPS_OF_TAXA] = [

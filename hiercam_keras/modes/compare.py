@@ -164,8 +164,9 @@ def _check_same_split(opened: Sequence[RunData], split: str) -> None:
         if trained and other.taxonomy != first.taxonomy:
             raise UserError(
                 f"{first.run.path} and {other.run.path} have different taxonomies. "
-                "Train both on the same data, with the same data.untrained_taxa; networks "
-                "of two versions of a taxonomy are compared under one with --taxonomy."
+                "Train both on the same data, with the same data.untrained_taxa. "
+                "Networks of two versions of a taxonomy are compared under one of them "
+                "with --taxonomy."
             )
 
 

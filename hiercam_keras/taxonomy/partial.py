@@ -124,7 +124,7 @@ class LabelSpace:
     fine. -1 is no label: the head learns nothing from the object.
 
     Attributes:
-      ranks: of the head and those above, coarse to fine.
+      ranks: of the head and those above that have taxa, coarse to fine.
       parents: for each rank above, coarse to fine, the label of each taxon of the head
         there: int32 (L,), -1 at a gap.
       sizes: number of taxa of each rank.
@@ -137,7 +137,8 @@ class LabelSpace:
     @classmethod
     def of(cls, taxonomy: Taxonomy, rank: str) -> "LabelSpace":
         """The labels of a head at `rank`."""
-        ranks = taxonomy.ranks[: taxonomy.ranks.index(rank) + 1]
+        known = taxonomy.ranks[: taxonomy.ranks.index(rank) + 1]
+        ranks = tuple(one for one in known if taxonomy.num_labels(one))
         return cls(
             ranks,
             tuple(taxonomy.parents(rank, one) for one in ranks[:-1]),
@@ -172,8 +173,8 @@ class LabelSpace:
           truth: gives their labels in the tree of the head.
         """
         found = np.array(truth.labels(lineages, self.ranks[-1]), np.int32)
-        known = [-1 if one is None else self._depth(one) for one in lineages]
-        open_ = (np.array(known, int) < len(self.ranks) - 1) & (found < 0)
+        coarser = [one is None or self._is_coarser(one) for one in lineages]
+        open_ = np.array(coarser, bool) & (found < 0)
         for rank, parents, size, offset in zip(
             self.ranks, self.parents, self.sizes, self.offsets, strict=False
         ):
@@ -185,5 +186,7 @@ class LabelSpace:
             found[has] = offset + at_rank[has]
         return found
 
-    def _depth(self, lineage: Lineage) -> int:
-        return lineage.ranks.index(lineage.finest)
+    def _is_coarser(self, lineage: Lineage) -> bool:
+        """Whether an object is identified to a coarser rank than the head's."""
+        ranks = lineage.ranks
+        return ranks.index(lineage.finest) < ranks.index(self.ranks[-1])

@@ -14,11 +14,19 @@ pytest.importorskip("onnxruntime", reason=needed)
 pytest.importorskip("jax2onnx", reason=needed)
 
 from hiercam_keras.errors import UserError  # noqa: E402
-from hiercam_keras.export import convert, function, graph, pooling  # noqa: E402
+from hiercam_keras.export import (  # noqa: E402
+    convert,
+    function,
+    graph,
+    pooling,
+    taxonomy_file,
+)
 from hiercam_keras.export.session import Session  # noqa: E402
 from hiercam_keras.models import chained_heads, xla_layers  # noqa: E402
 from hiercam_keras.runs.network import Network  # noqa: E402
 from hiercam_keras.taxonomy.label_table import HeadLabels, Labels  # noqa: E402
+from hiercam_keras.taxonomy.lineage import Lineage  # noqa: E402
+from hiercam_keras.taxonomy.tree import Taxonomy  # noqa: E402
 
 L = keras.layers
 LAYER = "top_activation"
@@ -191,6 +199,27 @@ def test_one_file_with_ordinary_permissions_never_appended(built, file, tmp_path
     assert path.stat().st_size == file.stat().st_size
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert [one.name for one in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_ranks_that_some_taxa_skip_or_all(tree, photos, tmp_path):
+    """A subfamily of one family, and a class that no taxon has."""
+    ranks = ("class", "order", "family", "subfamily", *tree.ranks[2:])
+    lineages = []
+    for one in tree.lineages:
+        order, family, *rest = one.taxa
+        taxa = ("", order, family, "a1" if rest[0] == "g1" else "", *rest)
+        lineages.append(Lineage(taxa, ranks))
+    gaps = Taxonomy(lineages)
+    made, parity, file = agrees(flat(gaps, photos), photos, tmp_path)
+    assert made.ranks == ranks and set(parity.agreement) >= set(tree.ranks)
+    found = file(photos)
+    genus = gaps.parents("genus", "subfamily")[found["path"][:, 4]]
+    assert (found["path"][:, 0] == -1).all()
+    assert (found["path"][:, 3] == genus).all() and {-1, 0} >= set(genus.tolist())
+    for name in ("maps", "steps"):
+        assert not found[name][:, 0].any() and not found[name][genus < 0, 3].any()
+    about = taxonomy_file.document(gaps, made.ranks, made.heads, {})
+    assert about["taxa"]["class"] == [] and len(about["taxa"]["subfamily"]) == 1
 
 
 @pytest.mark.slow

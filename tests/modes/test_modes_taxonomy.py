@@ -229,7 +229,7 @@ def test_thresholds_of_another_content_of_the_table_are_not_used(
 
 
 def test_a_table_of_other_names_is_no_taxonomy_of_these(trained, tmp_path):
-    """All would keep their lineages, and the results would be said to be of the table."""
+    """All would keep their lineages, and results would be said to be of the table."""
     path = tmp_path / "list2030.csv"
     path.write_text("name,order,family,genus,species\nAvis nova,A,B,Avis,nova\n")
     with pytest.raises(UserError, match="has none of the 8 names of the network: "):

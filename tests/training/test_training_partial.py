@@ -106,6 +106,27 @@ def test_the_loss_and_its_gradient_are_those_of_the_marginal_score(label):
     np.testing.assert_allclose(gradient, score, atol=1e-12)
 
 
+def test_a_rank_without_a_taxon_changes_nothing():
+    """As an empty column of a table: neither the labels nor the losses."""
+    ranks = ("order", "tribe", *RANKS[1:])
+    wider = [
+        Lineage((one.taxa[0], "", *one.taxa[1:]), ranks, one.class_id)
+        for one in TREE.lineages
+    ]
+    tree = Taxonomy(wider)
+    assert tree.num_labels("tribe") == 0
+    assert LabelSpace.of(tree, "species").ranks == RANKS
+    for rank in RANKS:
+        space, own = LabelSpace.of(tree, rank), LabelSpace.of(TREE, rank)
+        assert (space.sizes, space.offsets) == (own.sizes, own.offsets)
+        for depth in range(2, 6):
+            some = [(*one.taxa[:depth], *[""] * (5 - depth)) for one in wider]
+            lineages = [Lineage(taxa, ranks) for taxa in some]
+            short = [Lineage((one[0], *one[2:]), RANKS) for one in some]
+            found = space.labels(lineages, Trained(tree))
+            assert found.tolist() == own.labels(short, Trained(TREE)).tolist()
+
+
 def test_whole_identifications_cost_what_they_did():
     logits = random_logits().astype(np.float32)
     labels = np.array([0, 1, 2, 3, 4, 4])
