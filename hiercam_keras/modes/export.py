@@ -51,6 +51,11 @@ WEB, SITE = "web", "site"  # a format; a folder of it
 WEB_FILES = (page.INDEX, SITE, README)
 PARITY_PICTURES = 32
 MOST_PICTURES = 2000  # that float16 weights are compared on
+# What is said of pictures that are not new to the network.
+_USED = {
+    "train": ", which the network was trained on",
+    "val": ", which may have chosen the epoch",
+}
 HEADER = ("rank", "taxa", "pictures", "accuracy", "low", "high")
 
 
@@ -129,7 +134,8 @@ def _pictures(settings: Settings, run: Run, config: Any) -> Pictures:
     records = data.records(settings.split)
     count = wording.count(len(records), "picture")
     where = f"{data.in_words(settings.split)} of {data.data_name}"
-    return Pictures(records, data, data.config, f"{where} ({count})")
+    used = "" if run.imported else _USED.get(settings.split, "")
+    return Pictures(records, data, data.config, f"{where} ({count}{used})")
 
 
 def _export(

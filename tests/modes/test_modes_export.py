@@ -17,6 +17,7 @@ from hiercam_keras.data import sources
 from hiercam_keras.errors import UserError
 from hiercam_keras.export import precision, readme
 from hiercam_keras.modes import export
+from hiercam_keras.runs import run_folder
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="requirements-export.txt")
 pytest.importorskip("jax2onnx", reason="requirements-export.txt")
@@ -43,6 +44,10 @@ def folder(trained, tmp_path_factory):
     said = tiny_birds.run("export", trained.config, rank=("species",), out=str(place))
     assert said.splitlines()[-1] == f"try it: python {place / 'example.py'} PHOTO"
     return place
+
+
+def trained_names(trained):
+    return run_folder.read(trained.path("species")).taxonomy().names("species")
 
 
 def read(folder, name):
@@ -180,6 +185,32 @@ def test_thresholds_are_in_the_file(trained, tmp_path):
     page = (tmp_path / "x" / "README.md").read_text()
     assert "calibrated (accuracy 0.9 at level 0.9)" in page
     assert "The run was not calibrated" not in page
+
+
+def test_pictures_of_the_training_are_said_to_be_so(trained, tmp_path):
+    """And common names of the images' data are in the file, where the run has none."""
+    species = trained_names(trained)[0]
+    names = tmp_path / "names.csv"
+    names.write_text(f"scientific_name,common_name\n{species},little drawn bird\n")
+    for split, words in (
+        (
+            "train",
+            "the train split of mini (62 pictures, which the network was trained",
+        ),
+        ("val", "the val split of mini (9 pictures, which may have chosen the epoch)"),
+    ):
+        said = tiny_birds.run(
+            "export",
+            trained.config,
+            rank=("species",),
+            split=split,
+            out=str(tmp_path / split),
+            fields={"data.common_names": str(names)},
+        )
+        page = (tmp_path / split / "README.md").read_text()
+        assert words in said and words in page
+    found = read(tmp_path / "val", "taxonomy.json")["taxa"]["species"]
+    assert [one.get("common_name") for one in found[:2]] == ["little drawn bird", None]
 
 
 def test_photographs_without_labels(trained, image_folder, tmp_path):
