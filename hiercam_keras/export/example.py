@@ -27,8 +27,14 @@ def main() -> None:
     about = json.loads((HERE / "taxonomy.json").read_text(encoding="utf-8"))
     options = parse(about)
     network = open_network()
+    unread = 0
     for path, number, crop in pictures(options, about["image"]):
-        pixels, box = square(open_photo(path), crop, about["image"])
+        try:
+            pixels, box = square(open_photo(path), crop, about["image"])
+        except OSError as error:  # not there, a folder, no photograph, damaged
+            print(f"{path} is left out: {error.strerror or 'not a photo, or damaged'}")
+            unread += 1
+            continue
         answer = ask(network, pixels, about)
         print(path if crop is None else f"{path}#{number} {crop}")
         for rank in about["ranks"]:
@@ -41,6 +47,8 @@ def main() -> None:
         print(f"  believed:  {believed(answer['logits'], about)}")
         if options.rank or options.step:
             print(f"  {save_overlay(options, path, number, box, answer, about)}")
+    if unread:
+        raise SystemExit(1)
 
 
 def parse(about: dict) -> argparse.Namespace:
@@ -49,8 +57,9 @@ def parse(about: dict) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("photos", nargs="*", type=Path)
-    parser.add_argument("--rank", choices=about["ranks"], help="map of its taxon")
-    parser.add_argument("--step", choices=about["ranks"], help="map of the choice")
+    maps = parser.add_mutually_exclusive_group()
+    maps.add_argument("--rank", choices=about["ranks"], help="map of its taxon")
+    maps.add_argument("--step", choices=about["ranks"], help="map of the choice")
     parser.add_argument("--detections", type=Path, help="JSON file of MegaDetector")
     parser.add_argument("--folder", type=Path, help="of its photos, if elsewhere")
     parser.add_argument("--threshold", type=float, help="least confidence of a box")
@@ -183,16 +192,29 @@ def pictures(options: argparse.Namespace, image: dict):
     if not options.detections:
         return
     folder = options.folder or options.detections.resolve().parent
-    document = json.loads(options.detections.read_text(encoding="utf-8-sig"))
-    kinds, animals = document["detection_categories"], image["detections"]
+    kinds, listing = read_detections(options.detections)
+    animals = image["detections"]
     least = animals["threshold"] if options.threshold is None else options.threshold
-    for listed in document["images"]:
+    for listed in listing:
         path = folder / listed["file"].replace("\\", "/")
         for number, found in enumerate(listed.get("detections") or (), 1):
             kind = " ".join(kinds[found["category"]].replace("_", " ").lower().split())
             if found["conf"] >= least and kind not in animals["not_animals"]:
-                width, height = open_photo(path).size
+                try:
+                    width, height = open_photo(path).size
+                except OSError:
+                    yield path, number, None  # `main` says why it cannot be read
+                    break
                 yield path, number, crop_of(found["bbox"], width, height, animals)
+
+
+def read_detections(path: Path) -> tuple[dict, list]:
+    """The names of the categories, and what was found in each photo."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        return document["detection_categories"], document["images"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise SystemExit(f"{path} is no file of MegaDetector: {error!r}") from None
 
 
 def crop_of(bbox: list, width: int, height: int, animals: dict) -> tuple:
@@ -235,6 +257,7 @@ def save_overlay(options, path: Path, number: int, box, answer: dict, about: dic
     photo = np.asarray(open_photo(path).crop((left, top, right, bottom)))
     picture = photo * (1 - alpha) + color * alpha
     kind = rank if options.rank else f"step-{rank}"
+    options.out.mkdir(parents=True, exist_ok=True)
     out = options.out / f"{path.stem}{f'-{number}' if number else ''}-{kind}.png"
     Image.fromarray(picture.round().astype(np.uint8)).save(out)
     step = "" if options.rank else "step to "

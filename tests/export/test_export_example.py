@@ -369,6 +369,76 @@ def test_there_is_no_map_of_a_rank_that_the_lineage_skips(gaps, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.fixture
+def asked(taxonomy, tmp_path, monkeypatch):
+    """Runs the example on the command line's words, with one answer for all photos."""
+    (tmp_path / "taxonomy.json").write_text(json.dumps(document(taxonomy)))
+    labels = dict(zip(RANKS, (1, 1, 2), strict=True))
+    answer = {
+        f"probabilities_{rank}": np.eye(taxonomy.num_labels(rank))[label]
+        for rank, label in labels.items()
+    }
+    answer |= {"logits": np.zeros(5), "path": np.array([1, 1, 2])}
+    answer["maps"] = answer["steps"] = np.ones((3, 4, 4), np.float32)
+    monkeypatch.setattr(example, "HERE", tmp_path)
+    monkeypatch.setattr(example, "open_network", lambda: None)
+    monkeypatch.setattr(example, "ask", lambda *_: answer)
+    picture(90, 70).save(tmp_path / "good.jpg")
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["example.py", *map(str, words)])
+        example.main()
+
+    return run
+
+
+def test_a_file_that_is_no_photo_does_not_end_the_others(asked, tmp_path, capsys):
+    good, broken = tmp_path / "good.jpg", tmp_path / "broken.jpg"
+    broken.write_bytes(good.read_bytes()[:900])
+    (tmp_path / "notes.csv").write_text("a,b")
+    names = ("missing.jpg", "broken.jpg", "notes.csv", "")
+    with pytest.raises(SystemExit) as ended:
+        asked(*(tmp_path / name for name in names), good)
+    assert ended.value.code == 1
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if not line.startswith("  ")] == [
+        f"{tmp_path / 'missing.jpg'} is left out: No such file or directory",
+        f"{broken} is left out: not a photo, or damaged",
+        f"{tmp_path / 'notes.csv'} is left out: not a photo, or damaged",
+        f"{tmp_path} is left out: Is a directory",
+        str(good),
+    ]
+
+
+def test_a_photo_that_a_megadetector_file_names_may_be_missing(asked, tmp_path, capsys):
+    rows = [{"category": "1", "conf": 0.9, "bbox": [0.1, 0.2, 0.3, 0.4]}] * 2
+    images = [{"file": name, "detections": rows} for name in ("gone.jpg", "good.jpg")]
+    path = tmp_path / "md.json"
+    path.write_text(
+        json.dumps({"detection_categories": {"1": "animal"}, "images": images})
+    )
+    with pytest.raises(SystemExit):
+        asked(f"--detections={path}")
+    said = capsys.readouterr().out
+    assert said.count("gone.jpg is left out: No such file") == 1
+    assert "good.jpg#2" in said
+
+
+def test_wrong_options_are_said_without_a_traceback(asked, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="taxonomy.json is no file of MegaDetector"):
+        asked(f"--detections={tmp_path / 'taxonomy.json'}")
+    with pytest.raises(SystemExit, match="good.jpg is no file of MegaDetector"):
+        asked(f"--detections={tmp_path / 'good.jpg'}")
+    with pytest.raises(SystemExit):
+        asked(tmp_path / "good.jpg", "--rank=family", "--step=family")
+    assert "not allowed with argument --rank" in capsys.readouterr().err
+
+
+def test_overlays_go_into_a_new_folder(asked, tmp_path):
+    asked(tmp_path / "good.jpg", "--step=family", f"--out={tmp_path / 'a' / 'maps'}")
+    assert (tmp_path / "a" / "maps" / "good-step-family.png").is_file()
+
+
 def test_it_starts_with_three_packages_alone():
     """Nothing of this program, and no onnxruntime for its help."""
     code = (
