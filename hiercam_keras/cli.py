@@ -143,7 +143,10 @@ def _parse(argv: list[str]) -> list[str]:
     except _WRONG as error:
         _fail(f"{' '.join(str(error).split())} (--help lists the flags)")
     if len(rest) > 1:
-        _fail(f"{rest[1]!r} is no flag. Flags look like --mode=train; see --help.")
+        _fail(
+            f"{rest[1]!r} is no flag. Flags look like --mode=train, and a value with "
+            "blanks needs quotes; see --help."
+        )
     if FLAGS.version:
         print(*(" ".join(pair) for pair in runtime.versions().items()), sep="\n")
         sys.exit(0)

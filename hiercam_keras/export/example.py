@@ -27,6 +27,7 @@ def main() -> None:
     about = json.loads((HERE / "taxonomy.json").read_text(encoding="utf-8"))
     options = parse(about)
     network = open_network()
+    unread = set()
     for path, number, bbox in pictures(options, about["image"]):
         try:
             photo = open_photo(path)
@@ -34,9 +35,10 @@ def main() -> None:
             pixels, box = square(photo, crop, about["image"])
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as no:
             known = not isinstance(no, UnidentifiedImageError)
-            print(
-                f"{path}: left out, {no if known else 'no picture that Pillow reads'}"
-            )
+            if path not in unread:
+                why = no if known else "no picture that Pillow reads"
+                print(f"{path}: left out, {why}")
+            unread.add(path)
             continue
         answer = ask(network, pixels, about)
         print(path if crop is None else f"{path}#{number} {crop}")
@@ -50,6 +52,8 @@ def main() -> None:
         print(f"  believed:  {believed(answer['logits'], about)}")
         if options.rank or options.step:
             print(f"  {save_overlay(options, path, number, box, answer, about)}")
+    if unread:
+        raise SystemExit(1)
 
 
 def parse(about: dict) -> argparse.Namespace:
@@ -58,8 +62,9 @@ def parse(about: dict) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("photos", nargs="*", type=Path)
-    parser.add_argument("--rank", choices=about["ranks"], help="map of its taxon")
-    parser.add_argument("--step", choices=about["ranks"], help="map of the choice")
+    maps = parser.add_mutually_exclusive_group()
+    maps.add_argument("--rank", choices=about["ranks"], help="map of its taxon")
+    maps.add_argument("--step", choices=about["ranks"], help="map of the choice")
     parser.add_argument("--detections", type=Path, help="JSON file of MegaDetector")
     parser.add_argument("--folder", type=Path, help="of its photos, if elsewhere")
     parser.add_argument("--threshold", type=float, help="least confidence of a box")
@@ -198,18 +203,25 @@ def pictures(options: argparse.Namespace, image: dict):
     if not options.detections:
         return
     folder = options.folder or options.detections.resolve().parent
-    document = json.loads(options.detections.read_text(encoding="utf-8-sig"))
-    kinds, animals = document.get("detection_categories"), image["detections"]
-    if not kinds:
-        raise SystemExit(f"{options.detections} has no detection_categories")
+    kinds, listing = read_detections(options.detections)
+    animals = image["detections"]
     least = animals["threshold"] if options.threshold is None else options.threshold
-    for listed in document["images"]:
+    for listed in listing:
         path = folder / listed["file"].replace("\\", "/")
         for number, found in enumerate(listed.get("detections") or (), 1):
             kind = kinds.get(found["category"], "unknown")
             kind = " ".join(kind.replace("_", " ").lower().split())
             if found["conf"] >= least and kind not in animals["not_animals"]:
                 yield path, number, found["bbox"]
+
+
+def read_detections(path: Path) -> tuple[dict, list]:
+    """The names of the categories, and what was found in each photo."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        return document["detection_categories"], document["images"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise SystemExit(f"{path} is no file of MegaDetector: {error!r}") from None
 
 
 def crop_of(bbox: list, width: int, height: int, animals: dict) -> tuple:

@@ -42,6 +42,11 @@ def of_training(
         return list(records), None
     for line in partial.sentences(lineages, "training image"):
         logging.info("%s", line)
+    if any(one.is_partial for one in lineages):
+        logging.info(
+            "an image that is identified to a coarser rank trains the ranks that it "
+            "has (--config.data.partial=drop leaves such images out)"
+        )
     shortened = sum(truth.label(one, one.finest) < 0 for one in lineages)
     if shortened:
         logging.info(

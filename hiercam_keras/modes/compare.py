@@ -164,9 +164,8 @@ def _check_same_split(opened: Sequence[RunData], split: str) -> None:
         if trained and other.taxonomy != first.taxonomy:
             raise UserError(
                 f"{first.run.path} and {other.run.path} have different taxonomies. "
-                "Train both on the same data, with the same data.untrained_taxa. "
-                "Networks of two versions of a taxonomy are compared under one of them "
-                "with --taxonomy."
+                "Ask both under one with --taxonomy=TABLE, or train both on the same "
+                "data, with the same data.taxonomy and data.untrained_taxa."
             )
 
 

@@ -190,6 +190,8 @@ MODES = tuple(USAGE)
 MODULES = {"import": "import_network"}  # where a mode's name is not its module's
 EXPERIMENTS = tuple(mode for mode in MODES if USAGE[mode] is _EXPERIMENT)
 FLAGS = frozenset().union(*(usage.flags for usage in USAGE.values()))
+# Config fields that a mode without a run reads in place of a flag.
+_FIELDS = {"taxonomy": "data.taxonomy"}
 # Flags that another one makes useless.
 _WITH = {
     "image": ("split", "num_overlays", "overlay_format"),
@@ -211,9 +213,13 @@ def check_flags(mode: str, given: Collection[str]) -> None:
     takes = USAGE[mode].flags
     for name in sorted(FLAGS & set(given) - takes):
         users = ", ".join(one for one in MODES if name in USAGE[one].flags)
+        field = _FIELDS.get(name)
+        instead = f"Leave it out; {mode} takes --{', --'.join(sorted(takes))}."
+        if field and not USAGE[mode].takes_run and USAGE[mode].reads(field):
+            instead = f"Use --config.{field}=... with {mode}."
         raise UserError(
             f"--{name} has no effect with --mode={mode}: it is a flag of {users}. "
-            f"Leave it out; {mode} takes --{', --'.join(sorted(takes))}."
+            + instead
         )
     for one, others in _WITH.items():
         for name in others if one in given else ():

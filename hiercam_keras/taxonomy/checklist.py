@@ -217,7 +217,8 @@ class Checklist:
     def ranks_of(self, keys: Iterable[str]) -> tuple[str, ...]:
         """The known ranks that any of the taxa or their ancestors have, coarse to fine.
 
-        The number of taxa without a rank is logged.
+        The number of taxa without a rank is logged, and how many taxa above them are
+        passed over for their rank, which may be misspelled.
         """
         keys = list(keys)
         counts = Counter(rank for key in keys for rank in self.taxa(key))
@@ -231,6 +232,17 @@ class Checklist:
                     wording.count(len(keys), "taxon"),
                     rank,
                 )
+        above = [self._nodes[one] for one in {o for k in keys for o in self.path_of(k)}]
+        passed = Counter(
+            one.rank or "unranked" for one in above if level(one.rank) is None
+        )
+        if passed:
+            logging.info(
+                "%s: taxa of ranks without a place among the known ones are passed "
+                "over: %s",
+                self.path,
+                ", ".join(f"{count} {rank}" for rank, count in sorted(passed.items())),
+            )
         return ranks
 
     def _accepted(self, key: str) -> str:

@@ -39,7 +39,7 @@ __all__ = ["HeadLabels", "Labels", "as_labels", "from_order", "read_labels"]
 
 LABEL = "label"  # name of the only rank of plain names
 _NAMES = ("label", "labels", "folder", "taxon", "class name", "common name", "name")
-_COMMON = ("common name", "vernacular name", "vernacularname")
+_COMMON = ("common name", "commonname", "vernacular name", "vernacularname")
 _INDEX, _OUTPUT = "index", "output"
 _Given = Sequence[Lineage | str | None]
 

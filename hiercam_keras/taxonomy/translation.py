@@ -73,14 +73,21 @@ class Translation:
         if not self.unmapped:
             return ""
         lost = sum(new is None for new in self.lineages.values())
-        then = "keep their own lineages"
-        if lost:
-            then = f"have other ranks than the table, and {lost} of them are left out"
-        return (
+        kept = len(self.unmapped) - lost
+        said = [
             f"{self.table.path} does not have {len(self.unmapped)} of "
-            f"{wording.count(len(self.lineages), 'taxon')}: {_listed(self.unmapped)}. "
-            f"They {then}."
-        )
+            f"{wording.count(len(self.lineages), 'taxon')}: {_listed(self.unmapped)}"
+        ]
+        if kept:
+            said.append(f"own lineage kept for {wording.count(kept, 'taxon')}")
+        if lost:
+            said.append(
+                f"{wording.count(lost, 'taxon')} left out, with a lineage of its own "
+                f"that lacks ranks of the table ({', '.join(self.table.ranks)})"
+            )
+        if len(self.unmapped) == len(self.lineages):
+            said.append("nothing is translated: is it the table for these names?")
+        return "; ".join(said)
 
     def common_names(
         self, old: Mapping[tuple[str, ...], str]

@@ -58,7 +58,9 @@ def table(tmp_path, pattern):
 HERONS = ("grey heron", "great egret", "eagle owl", "eagle owl")
 
 
-@pytest.mark.parametrize("column", ["common_name", "Vernacular Name", "vernacularName"])
+@pytest.mark.parametrize(
+    "column", ["common_name", "CommonName", "Vernacular Name", "vernacularName"]
+)
 def test_a_column_of_a_table(table, config, column):
     source = table(config, **{column: HERONS})
     assert source.records[0].lineage.ranks == ("family", "genus", "species")

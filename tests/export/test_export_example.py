@@ -399,7 +399,9 @@ def test_a_photo_that_cannot_be_read_is_left_out(
     monkeypatch.chdir(tmp_path)
     photos_ = ["half.jpg", "none.png", "float.tif", "good.jpg", "gone.png"]
     monkeypatch.setattr(sys, "argv", ["x", *photos_, "--detections=md.json"])
-    example.main()
+    with pytest.raises(SystemExit) as ended:
+        example.main()
+    assert ended.value.code == 1
     said = [one for one in capsys.readouterr().out.splitlines() if one[0] != " "]
     places = [one.partition(": ")[0] for one in said]
     gone, good = (str(tmp_path / name) for name in ("gone.jpg", "good.jpg"))
@@ -410,8 +412,60 @@ def test_a_photo_that_cannot_be_read_is_left_out(
     assert "truncated" in said[0] and "no picture that Pillow" in said[1]
     assert "unknown range" in said[2] and "No such file" in said[4]
     (tmp_path / "md.json").write_text('{"images": []}')
-    with pytest.raises(SystemExit, match="no detection_categories"):
+    with pytest.raises(SystemExit, match="no file of MegaDetector.*categories"):
         example.main()
+
+
+@pytest.fixture
+def asked(taxonomy, tmp_path, monkeypatch):
+    """Runs the example on the command line's words, with one answer for all photos."""
+    (tmp_path / "taxonomy.json").write_text(json.dumps(document(taxonomy)))
+    labels = dict(zip(RANKS, (1, 1, 2), strict=True))
+    answer = {
+        f"probabilities_{rank}": np.eye(taxonomy.num_labels(rank))[label]
+        for rank, label in labels.items()
+    }
+    answer |= {"logits": np.zeros(5), "path": np.array([1, 1, 2])}
+    answer["maps"] = answer["steps"] = np.ones((3, 4, 4), np.float32)
+    monkeypatch.setattr(example, "HERE", tmp_path)
+    monkeypatch.setattr(example, "open_network", lambda: None)
+    monkeypatch.setattr(example, "ask", lambda *_: answer)
+    picture(90, 70).save(tmp_path / "good.jpg")
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["example.py", *map(str, words)])
+        example.main()
+
+    return run
+
+
+def test_a_photo_that_a_megadetector_file_names_may_be_missing(asked, tmp_path, capsys):
+    rows = [{"category": "1", "conf": 0.9, "bbox": [0.1, 0.2, 0.3, 0.4]}] * 2
+    images = [{"file": name, "detections": rows} for name in ("gone.jpg", "good.jpg")]
+    path = tmp_path / "md.json"
+    path.write_text(
+        json.dumps({"detection_categories": {"1": "animal"}, "images": images})
+    )
+    with pytest.raises(SystemExit):
+        asked(f"--detections={path}")
+    said = capsys.readouterr().out
+    assert said.count("gone.jpg: left out, ") == 1
+    assert "good.jpg#2" in said
+
+
+def test_wrong_options_are_said_without_a_traceback(asked, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="taxonomy.json is no file of MegaDetector"):
+        asked(f"--detections={tmp_path / 'taxonomy.json'}")
+    with pytest.raises(SystemExit, match="good.jpg is no file of MegaDetector"):
+        asked(f"--detections={tmp_path / 'good.jpg'}")
+    with pytest.raises(SystemExit):
+        asked(tmp_path / "good.jpg", "--rank=family", "--step=family")
+    assert "not allowed with argument --rank" in capsys.readouterr().err
+
+
+def test_overlays_go_into_a_new_folder(asked, tmp_path):
+    asked(tmp_path / "good.jpg", "--step=family", f"--out={tmp_path / 'a' / 'maps'}")
+    assert (tmp_path / "a" / "maps" / "good-step-family.png").is_file()
 
 
 def test_it_starts_with_three_packages_alone():

@@ -6,6 +6,7 @@ import html.parser
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from hiercam_keras.cam import store
 from hiercam_keras.data import splits
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.resampling import Estimate
-from hiercam_keras.modes import compare_figures
+from hiercam_keras.modes import compare, compare_figures
 from hiercam_keras.modes.compare_lifts import Lift
 
 
@@ -346,3 +347,15 @@ def test_what_cannot_be_compared(trained, tmp_path):
     runs = (str(trained.path("species")), str(other))
     with pytest.raises(UserError, match="have different test images"):
         tiny_birds.run("compare", trained.config, runs=runs)
+
+
+def test_runs_under_two_taxonomies_are_asked_under_one_with_a_flag():
+    def opened(path, taxonomy):
+        run = SimpleNamespace(path=path, imported=False)
+        split = SimpleNamespace(test=("a.jpg",))
+        return SimpleNamespace(run=run, split=split, taxonomy=taxonomy)
+
+    same = [opened("runs/a", "AviList"), opened("runs/b", "AviList")]
+    compare._check_same_split(same, "test")
+    with pytest.raises(UserError, match="runs/a and runs/c .* --taxonomy=TABLE"):
+        compare._check_same_split([*same, opened("runs/c", "IOC")], "test")

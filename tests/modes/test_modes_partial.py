@@ -69,6 +69,7 @@ def test_a_species_head_learns_from_all_of_them(own, tmp_path, caplog):
     assert "images of taxa that skip a rank: " in said
     tiny_birds.run("train", own, rank=("species",))
     assert "training images by the finest rank that they are identif" in caplog.text
+    assert "coarser rank trains the ranks that it has" in caplog.text
     path = tmp_path / "runs" / "mini" / "species" / "seed0"
     (row,) = rows_of(path / "log.csv")
     assert 0 < float(row["loss"]) < 4

@@ -1,5 +1,7 @@
 """Parent-child tables of taxa."""
 
+import logging
+
 import pytest
 
 from hiercam_keras.errors import UserError
@@ -47,6 +49,17 @@ def read(tmp_path, text, name="taxa.csv"):
 
 def table(tmp_path, text, names, **given):
     return name_table.read(str(read(tmp_path, text)), names, **given)
+
+
+def test_ranks_that_are_passed_over_are_said(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    text = SIMPLE.replace("Pandion,Pandionidae,genus", "Pandion,Pandionidae,gensu")
+    names = ("Astur gentilis", "Pandion haliaetus")
+    table(tmp_path, text.replace("Aves,,class", "Aves,,"), names)
+    assert "passed over: 1 clade, 1 gensu, 1 unranked" in caplog.text
+    caplog.clear()
+    table(tmp_path, text, ("Accipitridae",))  # the others are not above it
+    assert "passed over" not in caplog.text
 
 
 def test_ranks_that_not_all_have_are_gaps(tmp_path):

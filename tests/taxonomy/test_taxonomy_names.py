@@ -142,6 +142,19 @@ def test_ranks_can_be_chosen(tmp_path):
         read(tmp_path, TABLE, ranks=("tribe",))
 
 
+def test_a_table_without_any_of_the_names_is_doubted(table):
+    whole = Lineage(("Passeriformes", "Paridae", "Parus", "major"), RANKS)
+    short = Lineage(("Pica", "pica"), RANKS[2:])
+    found = translation.translate([whole, short], table)
+    assert found.lineages == {whole: whole, short: None}
+    assert found.warning().endswith(
+        "does not have 2 of 2 taxa: Parus major, Pica pica; own lineage kept for 1 "
+        "taxon; 1 taxon left out, with a lineage of its own that lacks ranks of the "
+        "table (order, family, genus, species); nothing is translated: is it the table "
+        "for these names?"
+    )
+
+
 def test_translation_reports_what_changed(old, table):
     unknown = Lineage(("Passeriformes", "Paridae", "Parus", "major"), RANKS)
     found = translation.translate([*old, unknown], table)
@@ -158,7 +171,10 @@ def test_translation_reports_what_changed(old, table):
     }
     assert "2 lumped to 1 taxon" in found.sentence()
     assert "list_2025 has them" in found.sentence()
-    assert "does not have 1 of 8 taxa: Parus major" in found.warning()
+    said = found.warning()
+    assert said.endswith(
+        "does not have 1 of 8 taxa: Parus major; own lineage kept for 1 taxon"
+    )
     rows = {row[0]: row[1] for row in found.rows()}
     assert rows == {
         "Accipiter badius": "other genus",
@@ -225,7 +241,7 @@ def test_a_lineage_of_other_ranks_without_a_row_is_left_out(table):
     plain = Lineage(("Parus_major",), ("label",))
     found = translation.translate([plain], table)
     assert (
-        found.lineages == {plain: None} and "1 of them are left out" in found.warning()
+        found.lineages == {plain: None} and "1 taxon left out, with" in found.warning()
     )
 
 

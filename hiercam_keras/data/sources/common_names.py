@@ -27,7 +27,7 @@ from hiercam_keras.taxonomy.lineage import Lineage
 
 AUTO, NONE = "auto", "none"
 LANGUAGE = "eng"  # for configs of earlier versions
-_HEADS = ("common name", "vernacular name", "vernacularname")
+_HEADS = ("common name", "commonname", "vernacular name", "vernacularname")
 _KEYS = ("scientific_name", "scientificname", "name", "taxon", "species")
 _TABLES = (".csv", ".tsv", ".txt", ".zip")
 

@@ -70,7 +70,7 @@ function showKinds(line, taxonomy, view, withSteps) {
   const among = parent ? `in ${parent.taxon.name}` : "of this network";
   get("kind-taxon-text").textContent = line.taxon.name;
   get("kind-step-text").textContent = line.alone
-    ? `the only ${line.rank} ${among}`
+    ? `(no choice: the only ${line.rank} ${among})`
     : `among the ${plural(line.rank)} ${among}`;
   get("kind-step").disabled = line.alone || !withSteps;
   const kind = get("kind-step").disabled ? "taxon" : view.kind;
