@@ -180,7 +180,7 @@ def _import(
     imported.keep(given.path, folder / "model.keras")
     if imported.digest(folder / "model.keras") != digest:
         raise UserError(f"{given.path} changed while it was imported. Import it again.")
-    workdir.write_json(networks.labels_path(folder), labels.to_json())
+    workdir.write_json(run_folder.labels_path(folder), labels.to_json())
     record = _record(settings, given, labels, name, config) | {
         "imported": {
             "model": given.name,

@@ -16,7 +16,7 @@ from absl import logging
 from hiercam_keras import tables, workdir
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.runs import network as networks
+from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.taxonomy import name_table, partial, translation
 from hiercam_keras.taxonomy.labels import Labels
@@ -192,7 +192,7 @@ def with_source(
 def _labels(run: Run) -> Labels:
     """Labels of the outputs, as the network was trained or imported."""
     if run.imported:
-        path = networks.labels_path(run.path)
+        path = run_folder.labels_path(run.path)
         return Labels.from_json(workdir.read_json(path), str(path))
     return translation.own_labels(run.trained_taxonomy(), run.ranks)
 

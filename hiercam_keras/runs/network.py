@@ -7,7 +7,6 @@ know where the weights are from.
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from hiercam_keras.cam import Explainer
 from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files, imported, xla_layers
+from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.taxonomy.allowed import Restriction
 from hiercam_keras.taxonomy.labels import Labels
@@ -256,11 +256,6 @@ def from_elsewhere(
     )
 
 
-def labels_path(folder: Path) -> Path:
-    """The file in a run folder that says what the outputs mean."""
-    return folder / "labels.json"
-
-
 def _load_imported(run: Run, config: Any) -> Network:
     about = run.record["imported"]
     found = imported.digest(run.model_path)
@@ -270,7 +265,7 @@ def _load_imported(run: Run, config: Any) -> Network:
             f"{found[:12]}..., expected {about['sha256'][:12]}.... Import the network "
             "again with --mode=import --overwrite."
         )
-    path = labels_path(run.path)
+    path = run_folder.labels_path(run.path)
     labels = Labels.from_json(workdir.read_json(path), str(path))
     if run.other_tree is not None:
         labels = run.other_tree.labels

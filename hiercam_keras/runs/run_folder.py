@@ -242,6 +242,11 @@ def read(path: str | Path) -> Run:
     return Run(path, tuple(record["ranks"]), record)
 
 
+def labels_path(folder: Path) -> Path:
+    """The file in the run folder of an imported network: what its outputs mean."""
+    return folder / "labels.json"
+
+
 def read_finished(path: str | Path) -> Run:
     """Reads a run folder that has a model; a UserError says how to get one."""
     run = read(path)
