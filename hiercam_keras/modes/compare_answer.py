@@ -250,7 +250,7 @@ def _gain(one: Lift) -> str:
         return f"{abs(found.value):.2f} {which} than the plain map{span}"
     span = wording.interval(found.low, found.high, "{:+.2f}")
     return (
-        "no significant difference from the plain map: "
+        f"{compare_claims.none_found(found, ' from the plain map')}: "
         f"{wording.number(found.value, '{:+.2f}')}{span}"
     )
 

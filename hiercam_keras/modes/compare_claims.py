@@ -61,9 +61,20 @@ def points(found: Estimate | None) -> str:
                 wording.interval(low, high, "{:+.1f}").strip(" ()"),
             ]
         )
-        return f"no significant difference ({text})"
+        return f"{none_found(found)} ({text})"
     way = "more" if value > 0 else "fewer"
     return f"{abs(value):.1f} points {way}{span(low, high, '.1f')}"
+
+
+def none_found(found: Estimate, other: str = "") -> str:
+    """That a difference is not significant, and why if its own interval leaves out 0.
+
+    The interval is of one difference, the test is corrected for all of the report.
+    """
+    said = f"no significant difference{other}"
+    if found.low <= 0 <= found.high:
+        return said
+    return f"{said} after correction for several tests"
 
 
 def span(low: float, high: float, digits: str) -> str:

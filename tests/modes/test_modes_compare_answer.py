@@ -209,7 +209,8 @@ def test_two_runs_of_one_rank_are_told_apart(numbers):
         # The corrected test decides, and not the interval of one difference.
         (
             (0.04, 0.01, 0.07, 80, 20, 0.2),
-            "no significant difference (+4.0 points, +1.0 to +7.0)",
+            "no significant difference after correction for several tests "
+            "(+4.0 points, +1.0 to +7.0)",
         ),
         ((0.04, -0.01, 0.07, 80, 20, 0.01), "4.0 points more (-1.0 to +7.0)"),
         ((0, 0, 0, 80, 20, 1), "no significant difference (less than 0.1 points)"),
@@ -269,7 +270,8 @@ def test_steps_follow_the_corrected_test():
     step = lift("genus", "wing", "genus", 1.73, 0.29, 0.25, 0.33, p=0.2)
     said = compare_answer.steps_sentence([step], "the species model")
     assert "at 0 of 1 rank: " in said
-    assert "no significant difference from the plain map: +0.29 (+0.25 to" in said
+    said_so = "no significant difference from the plain map after correction for "
+    assert f"{said_so}several tests: +0.29 (+0.25 to" in said
 
 
 def test_how_alike_the_maps_are(numbers):
