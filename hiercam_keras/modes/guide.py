@@ -206,6 +206,10 @@ def _reach(data: RunData, evidence: guide_evidence.Evidence, split: str) -> str:
     if data.run.allowed_taxa is not None:
         who = f"with --allowed_taxa={data.run.allowed_taxa.source} the network"
     rest = f" {lost} of no known taxon are left out." if lost else ""
+    coarse = sum(one.lineage is not None and one.lineage.is_partial for one in every)
+    if coarse:
+        are = "is" if coarse == 1 else "are"
+        rest = f" {coarse} {are} identified to a coarser rank only.{rest}"
     return (
         f"Of {wording.count(len(every), 'picture')}, {who} knows {knows}: a "
         f"picture counts down to the finest of its taxa that the network knows.{rest}"

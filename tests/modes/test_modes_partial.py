@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import re
 
 import pytest
 import tiny_birds
@@ -140,7 +141,8 @@ def test_a_tree_with_gaps_goes_through_the_modes(own, tmp_path):
     assert "overlay" in said
     tiny_birds.run("cam", own, target="true", target_rank="genus", **species)
     out = tmp_path / "guide"
-    tiny_birds.run("guide", own, out=str(out), **species)
+    said = tiny_birds.run("guide", own, out=str(out), **species)
+    assert re.search(r"\d+ are identified to a coarser rank only", said)
     rows = rows_of(out / "taxa.csv")
     skipped = [row for row in rows if row["taxon"].count("//")]
     assert {row["rank"] for row in skipped} == {"genus", "species"}
