@@ -2,12 +2,14 @@
 
 jax2onnx replaces functions of jax.numpy by its own while it traces, and refuses some
 where plain JAX would do. A function that was traced before is replayed without them,
-as `jax.extend.core.jaxpr_as_fun` does. Three things are done otherwise here:
+as `jax.extend.core.jaxpr_as_fun` does. Four things are done otherwise here:
 
 * calls of traced functions are inlined;
 * what is computed of weights alone is computed now;
 * `lax.pad` becomes `jnp.pad`: the converter of the former takes a size that may vary
-  for a number.
+  for a number;
+* exp(-x^2), the derivative of erf and so of GELU, is computed as it is written: since
+  0.12 JAX takes the bits of x apart, which ONNX has no operator for.
 """
 
 from __future__ import annotations
@@ -55,6 +57,8 @@ def _result(eqn: Any, given: list[Any]) -> Sequence[Any]:
     name = eqn.primitive.name
     if name in _INLINED:
         inner = next(eqn.params[key] for key in _CALLS if key in eqn.params)
+        if getattr(inner.jaxpr.debug_info, "func_name", "") == "exp_neg_sq":
+            return [jnp.exp(-given[0] * given[0])]
         return _run(inner.jaxpr, inner.consts, given)
     if _is_constant(eqn, given):
         with jax.ensure_compile_time_eval():

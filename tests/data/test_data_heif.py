@@ -130,7 +130,7 @@ def test_raw_photographs_are_counted_by_name(camera, tmp_path, caplog):
     said = caplog.text
     for words in ("3 .nef (raw photographs", "1 .cr2 (raw", "1 .dng (raw"):
         assert words in said and words in found.report.summary()
-    assert "1 files without an image suffix" in found.report.summary()
+    assert "1 file without an image suffix" in found.report.summary()
 
 
 def test_raw_photographs_alone_are_the_reason(camera, tmp_path):

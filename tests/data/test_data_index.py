@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hiercam_keras.data import decode, index, sources
+from hiercam_keras.data import decode, fingerprints, index, sources
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_interrupted_scan_goes_on(data_config, bird_folder, monkeypatch, every, 
 def test_digests_before_an_interrupt_are_kept(data_config, bird_folder, monkeypatch):
     for path in sorted(bird_folder.rglob("*.jpg")):
         path.with_suffix(".png").write_bytes(path.read_bytes())  # a copy
-    digest, seen = index._digest, []
+    digest, seen = fingerprints.digest_of, []
 
     def dies(path):
         seen.append(path)
@@ -160,12 +160,14 @@ def test_digests_before_an_interrupt_are_kept(data_config, bird_folder, monkeypa
         return digest(path)
 
     data_config.workers = 1
-    monkeypatch.setattr(index, "_digest", dies)
+    monkeypatch.setattr(fingerprints, "digest_of", dies)
     monkeypatch.setattr(index, "_BLOCK", 2)
     with pytest.raises(KeyboardInterrupt):
         sources.load(data_config, str(bird_folder))
     before = len(seen)
-    monkeypatch.setattr(index, "_digest", lambda path: seen.append(path) or "x")
+    monkeypatch.setattr(
+        fingerprints, "digest_of", lambda path: seen.append(path) or "x"
+    )
     found = sources.load(data_config, str(bird_folder))
     total = sum(bool(record.pixels) for record in found.records)
     assert total >= 24 and len(seen) - before == total - 6
