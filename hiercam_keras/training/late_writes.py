@@ -3,9 +3,12 @@
 Orbax closes its event loop at the first failed write, while hundreds of writes are
 still running. Each of these then reports to the closed loop from a thread of
 TensorStore, which fails, and Python prints a traceback of six lines (orbax 0.12.8,
-tensorstore 0.1.86). The failure itself is raised separately, so no information is lost.
+tensorstore 0.1.86). A write that fails while the loop is open leaves a Future that
+nobody asks, which asyncio logs when it is collected. The failure itself is raised
+separately, so no information is lost.
 """
 
+import logging as python_logging
 import sys
 
 
@@ -24,7 +27,13 @@ class _Filter:
             self._before(found)
 
 
+def _was_asked(record: python_logging.LogRecord) -> bool:
+    """Whether a message of asyncio is another one than of a Future nobody asks."""
+    return not record.getMessage().startswith("Future exception was never retrieved")
+
+
 def ignore_late_writes() -> None:
-    """Installs the filter for the rest of the process, as reports may come late."""
+    """Installs the filters for the rest of the process, as reports may come late."""
+    python_logging.getLogger("asyncio").addFilter(_was_asked)
     if not isinstance(sys.unraisablehook, _Filter):
         sys.unraisablehook = _Filter(sys.unraisablehook)

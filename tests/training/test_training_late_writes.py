@@ -1,0 +1,26 @@
+"""What is printed of writes that fail after the first one did."""
+
+import asyncio
+import gc
+
+from hiercam_keras.training.late_writes import ignore_late_writes
+
+
+def test_a_failure_that_nobody_asks_for_is_not_logged(caplog):
+    def fail():
+        loop = asyncio.new_event_loop()
+        loop.create_future().set_exception(ValueError("no space left"))
+        loop.close()
+        gc.collect()
+        return [one for one in caplog.records if one.name == "asyncio"]
+
+    assert len(fail()) == 1
+    caplog.clear()
+    before = list(asyncio.log.logger.filters)
+    ignore_late_writes()
+    try:
+        assert not fail()
+        asyncio.log.logger.error("another failure")
+        assert "another failure" in caplog.text
+    finally:
+        asyncio.log.logger.filters[:] = before
