@@ -2,26 +2,12 @@
 
 import numpy as np
 import pytest
-
-# Two orders; an only child at family (b), at genus, and at species.
-TREE = [
-    ("A", "a", "g1", "x"),
-    ("A", "a", "g1", "y"),
-    ("A", "a", "g2", "x"),
-    ("A", "c", "g3", "z"),
-    ("A", "c", "g3", "w"),
-    ("B", "b", "g4", "x"),
-    ("B", "b", "g4", "v"),
-]
-RANKS = ("order", "family", "genus", "species")
+import small_tree
 
 
 @pytest.fixture(scope="session")
 def tree():
-    from hiercam_keras.taxonomy.lineage import Lineage
-    from hiercam_keras.taxonomy.tree import Taxonomy
-
-    return Taxonomy([Lineage(taxa, RANKS) for taxa in TREE])
+    return small_tree.tree()
 
 
 @pytest.fixture(scope="session")
