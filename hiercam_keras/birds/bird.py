@@ -13,6 +13,7 @@ import numpy as np
 from hiercam_keras.birds.habitats import HABITATS, Habitat
 from hiercam_keras.birds.picture import Rendered, Setup, develop, set_up
 from hiercam_keras.birds.settings import DatasetSettings
+from hiercam_keras.birds.traits import Look
 from hiercam_keras.birds.tree import SyntheticSpecies
 from hiercam_keras.errors import UserError
 
@@ -44,14 +45,17 @@ class Bird:
         """Path of its picture under the data set's `images`."""
         return f"{self.leaf.class_dir}/{self.index:04d}.jpg"
 
-    def set_up(self, instead: Habitat | None = None) -> Setup:
+    def set_up(
+        self, *, look: Look | None = None, instead: Habitat | None = None
+    ) -> Setup:
         """All that decides the picture, the same at every call.
 
         Args:
+          look: other traits than those of its species.
           instead: a habitat that is drawn in the place of the bird's.
         """
         return set_up(
-            self.leaf.look,
+            self.leaf.look if look is None else look,
             self.habitat,
             copy.deepcopy(self._rng),
             self.size,

@@ -16,7 +16,8 @@ from hiercam_keras.birds.tree import (
     default_tree,
 )
 
-# Part -> the rank that has its form. Legs are of the body plan, which is the order's.
+# Part -> the rank that has its form. Legs are of the body plan, which is the order's;
+# "bird" is the body plan with all that is attached to it.
 RANK_OF_PART = {
     "body": "order",
     "bill_and_tail": "family",
@@ -24,6 +25,7 @@ RANK_OF_PART = {
     "patch": "species",
     "habitat": "family",
     "legs": "order",
+    "bird": "order",
 }
 
 
@@ -37,6 +39,7 @@ def form(leaf: SyntheticSpecies, part: str):
         "patch": look.patch_place,
         "habitat": leaf.habitat,
         "legs": look.body.leg,
+        "bird": look.body,
     }[part]
 
 
@@ -80,10 +83,14 @@ def donors(bird: Bird, part: str, how: str) -> list[SyntheticSpecies]:
 
 
 def draw_donor(bird: Bird, part: str, how: str, seed: int) -> SyntheticSpecies | None:
-    """One of the donors at random; None if there is none."""
+    """One of the donors at random; None if there is none.
+
+    A body and a whole bird have the same one.
+    """
     found = donors(bird, part, how)
     if not found:
         return None
+    part = "body" if part == "bird" else part
     words = [list(RANK_OF_PART).index(part), ("sibling", "unrelated").index(how)]
     rng = np.random.default_rng([0xD012, seed, bird.species, bird.index, *words])
     return found[rng.integers(len(found))]

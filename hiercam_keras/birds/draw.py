@@ -6,6 +6,7 @@ over the same regions, so the parts are disjoint by construction.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,9 +77,12 @@ def draw_regions(
       patch: its patch, in units.
       placement: units to pixels of the final image (of `size`).
       size: side of the final image in pixels.
-      without: a part of PARTS that is not drawn, so that what it hides is seen.
+      without: a part of PARTS that is not drawn, so that what it hides is seen;
+        "bird" for nothing at all.
     """
     canvas = _Canvas(placement, size)
+    if without == "bird":
+        return canvas.image
     line = max(1, round(size / 75))
     if without != "legs":
         _legs(canvas, bird)
@@ -127,16 +131,16 @@ def part_labels(regions: Image.Image) -> np.ndarray:
     return _PART_OF_REGION[drawn]
 
 
-def footprint(regions: Image.Image, part: str) -> np.ndarray:
+def footprint(regions: Image.Image, parts: Collection[str]) -> np.ndarray:
     """Pixels that show a part, wholly or along its edge, bool (size, size).
 
-    A pixel is the mean of SUPERSAMPLE squared drawn ones, and the label of one of
-    them: a footprint is wider than the part's labels, by less than a pixel.
+    A pixel is the mean of SUPERSAMPLE squared drawn ones and has the label of one of
+    them: a footprint is wider than the labels by the pixels that are shared.
     """
-    label = PARTS.index(part)
-    table = [255 * int(one == label) for one in _PART_OF_REGION]
-    shown = regions.point(table + [0] * (256 - len(table))).reduce(SUPERSAMPLE)
-    return np.asarray(shown) > 0
+    labels = [PARTS.index(part) for part in parts]
+    table = np.zeros(256, dtype=np.uint8)
+    table[: len(_PART_OF_REGION)] = 255 * np.isin(_PART_OF_REGION, labels)
+    return np.asarray(regions.point(table.tolist()).reduce(SUPERSAMPLE)) > 0
 
 
 def colors(

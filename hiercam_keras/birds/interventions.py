@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from hiercam_keras.birds import draw
 from hiercam_keras.birds.anatomy import build
@@ -24,7 +24,8 @@ from hiercam_keras.birds.picture import Setup, develop
 from hiercam_keras.birds.tree import SyntheticSpecies
 from hiercam_keras.errors import UserError
 
-PARTS = tuple(RANK_OF_PART)
+PARTS = ("body", "bill_and_tail", "wing", "patch", "habitat", "legs")
+BIRD = "bird"  # the whole bird, a further part
 HOWS = ("sibling", "unrelated", "removed")
 
 
@@ -34,11 +35,11 @@ class Intervention:
 
     Attributes:
       image: uint8 (size, size, 3).
-      mask: bool (size, size), the pixels that show the part before or after; every
-        other pixel is that of the bird as it was. Of the habitat: the pixels that the
-        bird does not cover entirely.
+      mask: bool (size, size), the pixels that show the part before or after, within one
+        pixel of its labels; every other pixel is that of the bird as it was. Of the
+        habitat: the pixels that the bird does not cover entirely.
       parts: uint8 (size, size), the new labels as in `draw.PARTS`.
-      part: one of PARTS. how: one of HOWS.
+      part: one of PARTS, or BIRD. how: one of HOWS.
       rank: whose taxa have the part's form.
       donor: name of the taxon of that rank that gave the form; "" if there was none.
       changed: whether any pixel differs. False where no taxon has another form and
@@ -60,8 +61,10 @@ def exchange(bird: Bird, part: str, how: str, *, seed: int = 0) -> Intervention:
 
     Args:
       bird: as from `bird_at` or `bird_of`.
-      part: one of PARTS. A body is drawn with its eye and without what is attached to
-        it: bill, tail, wing, patch and legs stay where the bird has them.
+      part: one of PARTS, or BIRD. A body is drawn with its eye and without what is
+        attached to it: bill, tail, wing, patch and legs stay where the bird has them.
+        With BIRD they move along: the bird is drawn with another body plan in its place
+        and posture, and fitted to the picture; the background stays.
       how: "sibling" or "unrelated" for the form of another taxon (`donors.donors`), or
         "removed" for what the generator draws without the part: what it hid is seen.
         A removed habitat is a gray ground with the same clutter.
@@ -81,7 +84,7 @@ def exchanges(
     seed: int = 0,
 ) -> Iterator[Intervention]:
     """Yields `exchange` of each part in each way; the bird is drawn once for all."""
-    for name, values, known in (("part", parts, PARTS), ("how", hows, HOWS)):
+    for name, values, known in (("part", parts, (*PARTS, BIRD)), ("how", hows, HOWS)):
         for value in values:
             if value not in known:
                 raise UserError(
@@ -92,7 +95,7 @@ def exchanges(
     regions = setup.regions()
     before = develop(setup, regions)
     for part in parts:
-        shown = "background" if part == "habitat" else part
+        shown = {"habitat": draw.PARTS[:1], BIRD: draw.PARTS[1:]}.get(part, (part,))
         for how in hows:
             donor = None if how == "removed" else draw_donor(bird, part, how, seed)
             if how == "removed" or donor is not None:
@@ -101,6 +104,7 @@ def exchanges(
                 other, seen = setup, regions
             drawn = develop(other, seen)
             mask = draw.footprint(regions, shown) | draw.footprint(seen, shown)
+            mask &= _near_labels(before.parts, drawn.parts, shown)
             # Shading is blurred beyond a part; outside it that of the bird is kept.
             image = np.where(mask[..., None], drawn.image, before.image)
             yield Intervention(
@@ -125,11 +129,28 @@ def _changed(
     """Setup and regions with a donor's form of a part, or without the part."""
     if part == "habitat":
         instead = NO_HABITAT if donor is None else HABITATS[donor.habitat]
-        return bird.set_up(instead), regions
+        return bird.set_up(instead=instead), regions
     if donor is None:
         return setup, setup.regions(without=part)
-    other = with_form(setup, part, form(donor, part))
+    if part == BIRD:
+        other = bird.set_up(look=donor.look)
+        other = dataclasses.replace(other, background=setup.background)
+    else:
+        other = with_form(setup, part, form(donor, part))
     return other, other.regions()
+
+
+def _near_labels(
+    before: np.ndarray, after: np.ndarray, parts: Sequence[str]
+) -> np.ndarray:
+    """Pixels that are, or touch one that is, of one of the parts before or after.
+
+    Tips and lines that are thinner than a pixel have none.
+    """
+    labels = [draw.PARTS.index(part) for part in parts]
+    shown = np.isin(before, labels) | np.isin(after, labels)
+    image = Image.fromarray(shown.astype(np.uint8) * 255)
+    return np.asarray(image.filter(ImageFilter.MaxFilter(3))) > 0
 
 
 def with_form(setup: Setup, part: str, new) -> Setup:
@@ -137,7 +158,7 @@ def with_form(setup: Setup, part: str, new) -> Setup:
 
     Args:
       setup: of the bird.
-      part: one of PARTS but the habitat.
+      part: one of PARTS, but not the habitat.
       new: the form, as from `donors.form`.
     """
     look, bird = setup.look, setup.bird

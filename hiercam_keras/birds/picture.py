@@ -78,7 +78,7 @@ class Setup:
         return self.background.shape[0]
 
     def regions(self, without: str | None = None) -> Image.Image:
-        """As `draw.draw_regions`; a part of `draw.PARTS` may be left out."""
+        """As `draw.draw_regions`, which has `without`."""
         return draw.draw_regions(
             self.bird,
             self.look.wing,
@@ -184,7 +184,12 @@ def develop(setup: Setup, regions: Image.Image) -> Rendered:
 
 
 def bounding_box(parts: np.ndarray) -> tuple[float, float, float, float]:
-    """x0, y0, x1, y1 around all labels > 0, in pixels, the far edge excluded."""
+    """x0, y0, x1, y1 around all labels > 0, in pixels, the far edge excluded.
+
+    All are 0 if there are none.
+    """
+    if not parts.any():
+        return (0.0, 0.0, 0.0, 0.0)
     rows = np.flatnonzero((parts > 0).any(axis=1))
     columns = np.flatnonzero((parts > 0).any(axis=0))
     return (
