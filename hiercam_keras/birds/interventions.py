@@ -37,7 +37,8 @@ class Intervention:
       image: uint8 (size, size, 3).
       mask: bool (size, size), the pixels that show the part before or after, within one
         pixel of its labels; every other pixel is that of the bird as it was. Of the
-        habitat: the pixels that the bird does not cover entirely.
+        habitat: the pixels that the bird does not cover entirely. Of a whole bird: all
+        pixels that show one.
       parts: uint8 (size, size), the new labels as in `draw.PARTS`.
       part: one of PARTS, or BIRD. how: one of HOWS.
       rank: whose taxa have the part's form.
@@ -104,7 +105,8 @@ def exchanges(
                 other, seen = setup, regions
             drawn = develop(other, seen)
             mask = draw.footprint(regions, shown) | draw.footprint(seen, shown)
-            mask &= _near_labels(before.parts, drawn.parts, shown)
+            if part != BIRD:
+                mask &= _near_labels(before.parts, drawn.parts, shown)
             # Shading is blurred beyond a part; outside it that of the bird is kept.
             image = np.where(mask[..., None], drawn.image, before.image)
             yield Intervention(
