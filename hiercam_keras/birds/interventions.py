@@ -85,13 +85,7 @@ def exchanges(
     seed: int = 0,
 ) -> Iterator[Intervention]:
     """Yields `exchange` of each part in each way; the bird is drawn once for all."""
-    for name, values, known in (("part", parts, (*PARTS, BIRD)), ("how", hows, HOWS)):
-        for value in values:
-            if value not in known:
-                raise UserError(
-                    f"synthetic birds: {name} must be one of {', '.join(known)}, found "
-                    f"'{value}'."
-                )
+    check(parts, hows)
     setup = bird.set_up()
     regions = setup.regions()
     before = develop(setup, regions)
@@ -119,6 +113,17 @@ def exchanges(
                 donor="" if donor is None else taxon(donor, part),
                 changed=bool((image != before.image).any()),
             )
+
+
+def check(parts: Sequence[str], hows: Sequence[str]) -> None:
+    """Raises UserError for what is none of PARTS and BIRD, or of HOWS."""
+    for name, values, known in (("part", parts, (*PARTS, BIRD)), ("how", hows, HOWS)):
+        for value in values:
+            if value not in known:
+                raise UserError(
+                    f"synthetic birds: {name} must be one of {', '.join(known)}, found "
+                    f"'{value}'."
+                )
 
 
 def _changed(
