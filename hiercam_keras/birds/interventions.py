@@ -41,7 +41,7 @@ class Intervention:
         pixels that show one.
       parts: uint8 (size, size), the new labels as in `draw.PARTS`.
       part: one of PARTS, or BIRD. how: one of HOWS.
-      rank: whose taxa have the part's form.
+      rank: that the part's form is of.
       donor: name of the taxon of that rank that gave the form; "" if there was none.
       changed: whether any pixel differs. False where no taxon has another form and
         where the part was hidden: then the effect is 0 by construction.
@@ -94,7 +94,7 @@ def exchanges(
         for how in hows:
             donor = None if how == "removed" else draw_donor(bird, part, how, seed)
             if how == "removed" or donor is not None:
-                other, seen = _changed(bird, setup, regions, part, donor)
+                other, seen = redrawn(bird, setup, regions, part, donor)
             else:
                 other, seen = setup, regions
             drawn = develop(other, seen)
@@ -126,14 +126,17 @@ def check(parts: Sequence[str], hows: Sequence[str]) -> None:
                 )
 
 
-def _changed(
+def redrawn(
     bird: Bird,
     setup: Setup,
     regions: Image.Image,
     part: str,
     donor: SyntheticSpecies | None,
 ) -> tuple[Setup, Image.Image]:
-    """Setup and regions with a donor's form of a part, or without the part."""
+    """Setup and regions with a donor's form of a part, or without the part.
+
+    Drawn as a whole they also differ next to the part, by the blur of its shade.
+    """
     if part == "habitat":
         instead = NO_HABITAT if donor is None else HABITATS[donor.habitat]
         return bird.set_up(instead=instead), regions

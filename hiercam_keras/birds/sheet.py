@@ -152,9 +152,10 @@ def _legend(pen: ImageDraw.ImageDraw, x: int, y: int, size: int, font) -> None:
     step = size // len(LABELS)
     for row, label in enumerate(LABELS[1:]):
         corner = y + row * step + step // 2
-        box = (x, corner, x + step // 2, corner + step // 2)
+        left = x + step // 2
+        box = (left, corner, left + step // 2, corner + step // 2)
         pen.rectangle(box, fill=tuple(PART_COLORS[row + 1].tolist()))
-        place = (x + step, corner + step // 4)
+        place = (left + step, corner + step // 4)
         pen.text(place, _words(label), "black", font, "lm")
 
 

@@ -111,7 +111,7 @@ def test_a_habitat_is_exchanged_behind_the_bird_alone(drawn, bird):
         np.testing.assert_array_equal(after.image[covered], before.image[covered])
         behind = (before.parts == 0) & after.mask
         changed = (after.image[behind] != before.image[behind]).any(axis=-1)
-        assert changed.mean() > 0.5  # the rest is clutter and what the bird stands on
+        assert changed.mean() > 0.5  # the rest is clutter and a mound
 
 
 @pytest.mark.parametrize("part", [part for part in PARTS if part != "habitat"])
