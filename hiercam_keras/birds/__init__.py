@@ -5,13 +5,20 @@ the genus, and the place of a bright patch the species; every trait is reused un
 every parent. NumPy and Pillow only.
 """
 
+from hiercam_keras.birds.bird import Bird, bird_at, bird_of
 from hiercam_keras.birds.dataset import (
     is_complete,
     write_dataset,
 )
+from hiercam_keras.birds.intervention_files import (
+    Row,
+    read_interventions,
+    write_interventions,
+)
+from hiercam_keras.birds.interventions import Intervention, exchange, exchanges
 from hiercam_keras.birds.picture import Rendered, render
 from hiercam_keras.birds.settings import DatasetSettings
-from hiercam_keras.birds.sheet import contact_sheet, tree_sheet
+from hiercam_keras.birds.sheet import contact_sheet, exchange_sheet, tree_sheet
 from hiercam_keras.birds.stream import (
     PretrainBatch,
     PretrainStream,
@@ -26,17 +33,27 @@ from hiercam_keras.birds.tree import (
 
 __all__ = [
     "EVIDENCE",
+    "Bird",
     "DatasetSettings",
+    "Intervention",
     "PretrainBatch",
     "PretrainStream",
     "PretrainTree",
     "Rendered",
+    "Row",
     "SyntheticSpecies",
+    "bird_at",
+    "bird_of",
     "contact_sheet",
     "default_tree",
+    "exchange",
+    "exchange_sheet",
+    "exchanges",
     "is_complete",
     "random_tree",
+    "read_interventions",
     "render",
     "tree_sheet",
     "write_dataset",
+    "write_interventions",
 ]

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from hiercam_keras.birds.bird import bird_at
 from hiercam_keras.birds.draw import PARTS
 from hiercam_keras.birds.habitats import HABITATS
-from hiercam_keras.birds.picture import render
 from hiercam_keras.birds.settings import (
     RENDERER_VERSION,
     SCHEMA_VERSION,
@@ -31,9 +31,6 @@ from hiercam_keras.birds.tree import (
 )
 from hiercam_keras.birds.workers import OrderedSteps
 from hiercam_keras.errors import UserError
-
-# First words of the seeds here; pretraining uses others.
-_EMBEDDED, _SHOTS = 0xB12D, 0x5407
 
 
 def write_dataset(
@@ -104,36 +101,6 @@ def is_complete(
     )
 
 
-def draw_example(
-    settings: DatasetSettings, leaf: SyntheticSpecies, species: int, index: int
-):
-    """One picture of the data set.
-
-    Args:
-      settings: of the data set.
-      leaf: the species.
-      species: its number in the tree.
-      index: of the picture, 0 .. images_per_species - 1.
-
-    Returns:
-      (Rendered, habitat index, JPEG quality).
-    """
-    burst, shot = divmod(index, settings.images_per_burst)
-    rng = np.random.default_rng([_EMBEDDED, settings.seed, species, burst])
-    again = None  # the first picture of a burst is the picture of one without
-    if shot:
-        again = np.random.default_rng([_SHOTS, settings.seed, species, index])
-    size = int(rng.integers(settings.image_size[0], settings.image_size[1] + 1))
-    own = rng.random() < settings.habitat_correlation
-    other = int(rng.integers(len(HABITATS)))
-    habitat = leaf.habitat if own else other
-    quality = int(rng.integers(70, 94))
-    drawn = render(
-        leaf.look, habitat, rng, size, distractors=settings.distractors, shot=again
-    )
-    return drawn, habitat, quality
-
-
 def _write(
     folder: Path,
     settings: DatasetSettings,
@@ -182,15 +149,16 @@ def _write_species(
         (folder / kind / leaf.class_dir).mkdir(parents=True)
     boxes, habitats = [], []
     for index in range(settings.images_per_species):
-        drawn, habitat, quality = draw_example(settings, leaf, species, index)
+        bird = bird_at(settings, species, index, leaf=leaf)
+        drawn = bird.draw()
         stem = f"{leaf.class_dir}/{index:04d}"
         image = Image.fromarray(drawn.image)
-        image.save(folder / "images" / f"{stem}.jpg", quality=quality)
+        image.save(folder / "images" / f"{stem}.jpg", quality=bird.quality)
         mask = Image.fromarray((drawn.parts > 0).astype(np.uint8) * 255)
         mask.save(folder / "masks" / f"{stem}.png")
         Image.fromarray(drawn.parts).save(folder / "parts" / f"{stem}.png")
         boxes.append((f"{stem}.jpg", *(f"{edge:g}" for edge in drawn.box)))
-        names = (HABITATS[habitat].name, HABITATS[leaf.habitat].name)
+        names = (HABITATS[bird.habitat].name, HABITATS[leaf.habitat].name)
         habitats.append((f"{stem}.jpg", *names))
     return boxes, habitats
 
