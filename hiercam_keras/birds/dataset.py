@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from hiercam_keras.birds.bird import bird_at
 from hiercam_keras.birds.draw import PARTS
 from hiercam_keras.birds.habitats import HABITATS
-from hiercam_keras.birds.picture import render
 from hiercam_keras.birds.settings import (
     RENDERER_VERSION,
     SCHEMA_VERSION,
@@ -31,9 +31,6 @@ from hiercam_keras.birds.tree import (
 )
 from hiercam_keras.birds.workers import OrderedSteps
 from hiercam_keras.errors import UserError
-
-# First words of the seeds here; pretraining uses others.
-_EMBEDDED, _SHOTS = 0xB12D, 0x5407
 
 
 def write_dataset(
@@ -118,20 +115,8 @@ def draw_example(
     Returns:
       (Rendered, habitat index, JPEG quality).
     """
-    burst, shot = divmod(index, settings.images_per_burst)
-    rng = np.random.default_rng([_EMBEDDED, settings.seed, species, burst])
-    again = None  # the first picture of a burst is the picture of one without
-    if shot:
-        again = np.random.default_rng([_SHOTS, settings.seed, species, index])
-    size = int(rng.integers(settings.image_size[0], settings.image_size[1] + 1))
-    own = rng.random() < settings.habitat_correlation
-    other = int(rng.integers(len(HABITATS)))
-    habitat = leaf.habitat if own else other
-    quality = int(rng.integers(70, 94))
-    drawn = render(
-        leaf.look, habitat, rng, size, distractors=settings.distractors, shot=again
-    )
-    return drawn, habitat, quality
+    bird = bird_at(settings, species, index, leaf=leaf)
+    return bird.draw(), bird.habitat, bird.quality
 
 
 def _write(

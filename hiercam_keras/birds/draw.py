@@ -6,14 +6,15 @@ over the same regions, so the parts are disjoint by construction.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from hiercam_keras.birds.anatomy import Anatomy
-from hiercam_keras.birds.patch import patch_outline
-from hiercam_keras.birds.traits import Look, WingPattern
+from hiercam_keras.birds.patch import Patch
+from hiercam_keras.birds.traits import WingPattern
 
 SUPERSAMPLE = 2
 
@@ -61,49 +62,55 @@ class Placement:
 
 def draw_regions(
     bird: Anatomy,
-    look: Look,
+    wing: WingPattern,
+    patch: Patch,
     placement: Placement,
-    patch_radius: float,
     size: int,
+    *,
+    without: str | None = None,
 ) -> Image.Image:
     """Region numbers as an "L" image of SUPERSAMPLE * size pixels a side.
 
     Args:
       bird: the shapes, in units.
-      look: the look that they were built from; its wing and its patch.
+      wing: the marks of its wing.
+      patch: its patch, in units.
       placement: units to pixels of the final image (of `size`).
-      patch_radius: in units.
       size: side of the final image in pixels.
+      without: a part of PARTS that is not drawn, so that what it hides is seen;
+        "bird" for nothing at all.
     """
     canvas = _Canvas(placement, size)
+    if without == "bird":
+        return canvas.image
     line = max(1, round(size / 75))
-    _legs(canvas, bird)
-    canvas.polygon(bird.tail, "tail")
-    for feather in bird.tail_feathers:
-        canvas.line(feather, "tail_line", line)
-    body = canvas.mask()
-    body.circles(bird.body, 255)
-    canvas.paste("upper", body.image)
-    under = canvas.mask()
-    under.circles(bird.underparts, 255)
-    canvas.paste("under", ImageChops.multiply(under.image, body.image))
-    canvas.circles(np.array([bird.head]), "head")
-    canvas.polygon(bird.bill, "bill")
-    canvas.line(bird.gape, "gape", line)
-    _wing(canvas, bird, look.wing, line)
-    # Feathers extend a little beyond the outline, a patch does not.
-    fluffed = canvas.mask()
-    outline = patch_outline(bird, look.patch_place, patch_radius)
-    apart = np.hypot(*(bird.body[:, :2] - outline.mean(axis=0)).T)
-    near = bird.body[apart < 1.12 * bird.body[:, 2] + 1.3 * patch_radius]
-    fluffed.circles(near * np.array([1.0, 1.0, 1.12]), 255)
-    patch = canvas.mask()
-    patch.polygon(outline, 255)
-    canvas.paste("patch", ImageChops.multiply(patch.image, fluffed.image))
-    x, y, r = bird.eye
-    canvas.circles(np.array([[x, y, 1.35 * r]]), "eye_ring")
-    canvas.circles(np.array([[x, y, r]]), "eye")
-    canvas.circles(np.array([[x + 0.3 * r, y + 0.35 * r, 0.33 * r]]), "glint")
+    if without != "legs":
+        _legs(canvas, bird)
+    if without != "bill_and_tail":
+        canvas.polygon(bird.tail, "tail")
+        for feather in bird.tail_feathers:
+            canvas.line(feather, "tail_line", line)
+    if without != "body":
+        body = canvas.mask()
+        body.circles(bird.body, 255)
+        canvas.paste("upper", body.image)
+        under = canvas.mask()
+        under.circles(bird.underparts, 255)
+        canvas.paste("under", ImageChops.multiply(under.image, body.image))
+        canvas.circles(np.array([bird.head]), "head")
+    if without != "bill_and_tail":
+        canvas.polygon(bird.bill, "bill")
+        canvas.line(bird.gape, "gape", line)
+    if without != "wing":
+        _wing(canvas, bird, wing, line)
+    if without != "patch":
+        fluffed = canvas.mask()
+        fluffed.circles(patch.ground, 255)
+        spot = canvas.mask()
+        spot.polygon(patch.outline, 255)
+        canvas.paste("patch", ImageChops.multiply(spot.image, fluffed.image))
+    if without != "body":
+        _eye(canvas, bird)
     return canvas.image
 
 
@@ -122,6 +129,18 @@ def part_labels(regions: Image.Image) -> np.ndarray:
     """Part labels, uint8 (size, size), of the nearest drawn pixels."""
     drawn = np.asarray(regions)[1::SUPERSAMPLE, 1::SUPERSAMPLE]
     return _PART_OF_REGION[drawn]
+
+
+def footprint(regions: Image.Image, parts: Collection[str]) -> np.ndarray:
+    """Pixels that show a part, wholly or along its edge, bool (size, size).
+
+    A pixel is the mean of SUPERSAMPLE squared drawn ones and has the label of one of
+    them: a footprint is wider than the labels by the pixels that are shared.
+    """
+    labels = [PARTS.index(part) for part in parts]
+    table = np.zeros(256, dtype=np.uint8)
+    table[: len(_PART_OF_REGION)] = 255 * np.isin(_PART_OF_REGION, labels)
+    return np.asarray(regions.point(table.tolist()).reduce(SUPERSAMPLE)) > 0
 
 
 def colors(
@@ -215,6 +234,13 @@ def _legs(canvas: _Canvas, bird: Anatomy) -> None:
     for leg, region in zip(bird.legs, ("far_leg", "leg"), strict=True):
         canvas.line(leg[:3], region, max(1, round(width)))
         canvas.line(leg[2:], region, max(1, round(0.8 * width)))
+
+
+def _eye(canvas: _Canvas, bird: Anatomy) -> None:
+    x, y, r = bird.eye
+    canvas.circles(np.array([[x, y, 1.35 * r]]), "eye_ring")
+    canvas.circles(np.array([[x, y, r]]), "eye")
+    canvas.circles(np.array([[x + 0.3 * r, y + 0.35 * r, 0.33 * r]]), "glint")
 
 
 def _wing(canvas: _Canvas, bird: Anatomy, wing: WingPattern, line: int) -> None:

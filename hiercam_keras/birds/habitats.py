@@ -190,3 +190,7 @@ HABITATS = (
     Habitat("steppe", ((0.57, 0.25, 0.92), (0.13, 0.12, 0.95)),
             ((0.12, 0.42, 0.75), (0.1, 0.5, 0.5)), (0.3, 0.5), 6.0, (_tussocks,)),
 )  # fmt: skip
+
+# No habitat: a gray that light changes least.
+NO_HABITAT = Habitat("none", ((0.0, 0.0, 0.465),) * 2, ((0.0, 0.0, 0.465),) * 2,
+                     (0.4, 0.6), 0.0, ())  # fmt: skip

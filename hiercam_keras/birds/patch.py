@@ -1,6 +1,7 @@
 """The bright patch, which shows the species by its place."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,6 +9,26 @@ from hiercam_keras.birds.anatomy import Anatomy, turned
 from hiercam_keras.birds.traits import PatchPlace
 
 PATCH_SHAPE = 1.2 * 0.85 * math.pi  # area / radius**2
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A patch in units: its outline, rows (x, y), and what it is drawn on.
+
+    ground: circles, rows (x, y, radius); the patch is seen within their union.
+    """
+
+    outline: np.ndarray
+    ground: np.ndarray
+
+
+def patch_on(bird: Anatomy, place: PatchPlace, radius: float) -> Patch:
+    """The patch at a site of a bird; `radius` in units."""
+    outline = patch_outline(bird, place, radius)
+    apart = np.hypot(*(bird.body[:, :2] - outline.mean(axis=0)).T)
+    near = bird.body[apart < 1.12 * bird.body[:, 2] + 1.3 * radius]
+    # Feathers extend a little beyond the outline, a patch does not.
+    return Patch(outline, near * np.array([1.0, 1.0, 1.12]))
 
 
 def patch_site(

@@ -1,8 +1,9 @@
 """One picture of one bird, with its mask and parts.
 
-`render` poses the bird, places it inside the part of the frame that a center crop
-keeps, draws it over its habitat and applies light to both. All randomness comes from
-the given generator, so a picture is a pure function of its arguments.
+`set_up` poses the bird, places it inside the part of the frame that a center crop
+keeps, and draws all random numbers: its habitat, colors and light. `develop` draws the
+pixels from that alone, so that a part can be exchanged and all else stays. `render` is
+both, a pure function of its arguments.
 """
 
 import functools
@@ -15,12 +16,13 @@ from PIL import Image, ImageDraw
 from hiercam_keras.birds import draw, plumage, scene
 from hiercam_keras.birds.anatomy import (
     Anatomy,
+    Posture,
     build,
     changed_posture,
     random_posture,
 )
-from hiercam_keras.birds.habitats import HABITATS
-from hiercam_keras.birds.patch import PATCH_SHAPE, patch_outline
+from hiercam_keras.birds.habitats import HABITATS, Habitat
+from hiercam_keras.birds.patch import PATCH_SHAPE, Patch, patch_on
 from hiercam_keras.birds.traits import Look
 
 CROP = 224 / 256  # share of the side that resize + center crop keeps
@@ -42,6 +44,49 @@ class Rendered:
     image: np.ndarray
     parts: np.ndarray
     box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that decides a picture: its random numbers are drawn, its pixels are not.
+
+    look, posture, bird: the traits, the posture, and the shapes of both in units.
+    patch, patch_radius: in units. placement: of the units in the picture.
+    palette: colors of the bird by region. background: float32 (size, size, 3).
+    light: direction that the light comes from. grain: float32 (size, size, 1).
+    blades: grass before the bird, or None. exposure: of the whole picture.
+    flicker: a factor and noise, float32 (size, size, 3), of a further picture of a
+      burst, or None.
+    """
+
+    look: Look
+    posture: Posture
+    bird: Anatomy
+    patch: Patch
+    patch_radius: float
+    placement: draw.Placement
+    palette: dict[str, plumage.RGB]
+    background: np.ndarray
+    light: tuple[float, float]
+    grain: np.ndarray
+    blades: "Blades | None"
+    exposure: "Exposure"
+    flicker: tuple[float, np.ndarray] | None
+
+    @property
+    def size(self) -> int:
+        return self.background.shape[0]
+
+    def regions(self, without: str | None = None) -> Image.Image:
+        """As `draw.draw_regions`, which has `without`."""
+        return draw.draw_regions(
+            self.bird,
+            self.look.wing,
+            self.patch,
+            self.placement,
+            self.size,
+            without=without,
+        )
 
 
 def render(
@@ -68,35 +113,83 @@ def render(
       The picture, its parts and its box. The bird is inside the central CROP of
       the frame and covers a quarter to a half of it.
     """
-    bird, placement, patch_radius = _pose(look, rng, size, shot)
-    standing = placement.points(np.mean([leg[2] for leg in bird.legs], axis=0))
-    picture = scene.background(
+    setup = set_up(look, habitat, rng, size, distractors=distractors, shot=shot)
+    return develop(setup, setup.regions())
+
+
+def set_up(
+    look: Look,
+    habitat: int,
+    rng: np.random.Generator,
+    size: int,
+    *,
+    distractors: bool = False,
+    shot: np.random.Generator | None = None,
+    instead: Habitat | None = None,
+) -> Setup:
+    """Draws the random numbers of a picture, in the order of its pixels.
+
+    How many are used depends on the habitat and on nothing else of the bird.
+
+    Args:
+      look, habitat, rng, size, distractors, shot: as for `render`.
+      instead: a habitat that is drawn in the place of the bird's, everything else as
+        in the bird's.
+    """
+    posed = _pose(look, rng, size, shot)
+    standing = np.mean([leg[2] for leg in posed["bird"].legs], axis=0)
+    background = scene.background(
         HABITATS[habitat],
         rng,
         size,
-        feet=tuple((standing / size).tolist()),
+        feet=tuple((posed["placement"].points(standing) / size).tolist()),
         distractors=distractors,
+        instead=instead,
     )
-    regions = draw.draw_regions(bird, look, placement, patch_radius, size)
-    rgb, coverage = draw.colors(regions, plumage.random_palette(rng))
+    # The order of these is the order of the random numbers.
+    return Setup(
+        **posed,
+        look=look,
+        background=background,
+        palette=plumage.random_palette(rng),
+        light=(rng.uniform(-0.7, 0.7), -1.0),
+        grain=_grain(rng, size),
+        blades=_blades(rng, size),
+        exposure=_exposure(rng),
+        flicker=None if shot is None else _flicker(shot, size),
+    )
+
+
+def develop(setup: Setup, regions: Image.Image) -> Rendered:
+    """The picture of regions, as from `Setup.regions`, in their colors and light."""
+    picture = setup.background.copy()
+    rgb, coverage = draw.colors(regions, setup.palette)
     parts = draw.part_labels(regions)
-    light = (rng.uniform(-0.7, 0.7), -1.0)
-    rgb *= draw.shading(coverage, parts, light)[..., None]
-    rgb += _grain(rng, size)
+    rgb *= draw.shading(coverage, parts, setup.light)[..., None]
+    rgb += setup.grain
     rgb -= picture
     rgb *= coverage[..., None]
     picture += rgb
-    _foreground(picture, parts, rng)
-    _light(picture, rng)
-    if shot is not None:
-        picture *= shot.uniform(0.95, 1.05)
-        picture += shot.normal(0.0, 1.5, picture.shape).astype(np.float32)
+    if setup.blades is not None:  # never over the patch
+        covered = setup.blades.mask & (parts != 4)
+        picture[covered] = setup.blades.color
+        parts[covered] = 0
+    setup.exposure.apply(picture)
+    if setup.flicker is not None:
+        factor, noise = setup.flicker
+        picture *= factor
+        picture += noise
     image = np.clip(picture, 0, 255, out=picture).astype(np.uint8)
     return Rendered(image, parts, bounding_box(parts))
 
 
 def bounding_box(parts: np.ndarray) -> tuple[float, float, float, float]:
-    """x0, y0, x1, y1 around all labels > 0, in pixels, the far edge excluded."""
+    """x0, y0, x1, y1 around all labels > 0, in pixels, the far edge excluded.
+
+    All are 0 if there are none.
+    """
+    if not parts.any():
+        return (0.0, 0.0, 0.0, 0.0)
     rows = np.flatnonzero((parts > 0).any(axis=1))
     columns = np.flatnonzero((parts > 0).any(axis=0))
     return (
@@ -112,8 +205,8 @@ def _pose(
     rng: np.random.Generator,
     size: int,
     shot: np.random.Generator | None,
-):
-    """A posed bird, its placement, and the patch's radius in units."""
+) -> dict:
+    """The fields of `Setup` that describe a posed bird and its place."""
     posture = random_posture(rng)
     rotation = rng.uniform(-13.0, 13.0)
     mirrored = rng.random() < 0.5
@@ -129,15 +222,22 @@ def _pose(
     matrix, low, high = _fitted(bird, rotation, mirrored, target, crop)
     scale = math.sqrt(abs(float(np.linalg.det(matrix))))
     patch_radius = math.sqrt(patch_area / PATCH_SHAPE) * crop / scale
-    patch = patch_outline(bird, look.patch_place, patch_radius) @ matrix
-    low = np.minimum(low, patch.min(axis=0))
-    high = np.maximum(high, patch.max(axis=0))
+    patch = patch_on(bird, look.patch_place, patch_radius)
+    edge = patch.outline @ matrix
+    low = np.minimum(low, edge.min(axis=0))
+    high = np.maximum(high, edge.max(axis=0))
     # A crown patch extends above the head: the bird makes room for it.
     shrink = np.minimum(1.0, crop * (1.0 - 2 * MARGIN) / (high - low))
     matrix, low, high = matrix * shrink, low * shrink, high * shrink
     free = np.maximum(crop * (1.0 - 2 * MARGIN) - (high - low), 0.0)
     start = (size - crop) / 2.0 + MARGIN * crop
-    return bird, draw.Placement(matrix, start + slack * free - low), patch_radius
+    return {
+        "posture": posture,
+        "bird": bird,
+        "patch": patch,
+        "patch_radius": patch_radius,
+        "placement": draw.Placement(matrix, start + slack * free - low),
+    }
 
 
 def _fitted(bird: Anatomy, rotation, mirrored, target: float, crop: float):
@@ -181,11 +281,18 @@ def _bounds(bird: Anatomy, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def _foreground(picture: np.ndarray, parts: np.ndarray, rng) -> None:
-    """Sometimes draws blades of grass before the bird's feet, never over the patch."""
+@dataclass(frozen=True)
+class Blades:
+    """Blades of grass before the bird's feet: bool (size, size), and their color."""
+
+    mask: np.ndarray
+    color: plumage.RGB
+
+
+def _blades(rng: np.random.Generator, size: int) -> Blades | None:
+    """Blades in three of ten pictures."""
     if rng.random() > 0.3:
-        return
-    size = parts.shape[0]
+        return None
     blades = Image.new("L", (size, size))
     pen = ImageDraw.Draw(blades)
     for _ in range(rng.integers(2, 6)):
@@ -193,10 +300,9 @@ def _foreground(picture: np.ndarray, parts: np.ndarray, rng) -> None:
         tip = size * rng.uniform(0.72, 0.9)
         half = size * rng.uniform(0.006, 0.014)
         pen.polygon([x - half, size, x + lean, tip, x + half, size], fill=255)
-    covered = (np.asarray(blades) > 0) & (parts != 4)
     hue = rng.uniform(0.12, 0.3)
-    picture[covered] = plumage.rgb(hue, rng.uniform(0.2, 0.5), rng.uniform(0.2, 0.6))
-    parts[covered] = 0
+    color = plumage.rgb(hue, rng.uniform(0.2, 0.5), rng.uniform(0.2, 0.6))
+    return Blades(np.asarray(blades) > 0, color)
 
 
 @functools.cache
@@ -211,12 +317,37 @@ def _grain(rng: np.random.Generator, size: int) -> np.ndarray:
     return _noise_tile(side)[y : y + size, x : x + size, None]
 
 
-def _light(picture: np.ndarray, rng: np.random.Generator) -> None:
-    """Exposure, contrast, warmth and a gradient of light, in place."""
-    size = picture.shape[0]
-    tint = rng.uniform(0.94, 1.06, 3).astype(np.float32) * rng.uniform(0.78, 1.15)
-    across = np.linspace(-0.5, 0.5, size, dtype=np.float32) * rng.uniform(-0.3, 0.3)
-    down = np.linspace(-0.5, 0.5, size, dtype=np.float32) * rng.uniform(-0.3, 0.3)
-    contrast = np.float32(rng.uniform(0.85, 1.15))  # about the gray value 118
-    picture *= (1.0 + across[None, :, None] + down[:, None, None]) * (tint * contrast)
-    picture += 118.0 * (1.0 - contrast)
+@dataclass(frozen=True)
+class Exposure:
+    """Exposure, contrast, warmth and a gradient of light.
+
+    tint: factors of the colors, float32 (3,). across, down: the gradient's share from
+    edge to edge. contrast: about the gray value 118.
+    """
+
+    tint: np.ndarray
+    across: float
+    down: float
+    contrast: np.float32
+
+    def apply(self, picture: np.ndarray) -> None:
+        """Changes float32 (size, size, 3) in place."""
+        steps = np.linspace(-0.5, 0.5, picture.shape[0], dtype=np.float32)
+        across, down = steps * self.across, steps * self.down
+        gradient = 1.0 + across[None, :, None] + down[:, None, None]
+        picture *= gradient * (self.tint * self.contrast)
+        picture += 118.0 * (1.0 - self.contrast)
+
+
+def _exposure(rng: np.random.Generator) -> Exposure:
+    return Exposure(
+        tint=rng.uniform(0.94, 1.06, 3).astype(np.float32) * rng.uniform(0.78, 1.15),
+        across=rng.uniform(-0.3, 0.3),
+        down=rng.uniform(-0.3, 0.3),
+        contrast=np.float32(rng.uniform(0.85, 1.15)),
+    )
+
+
+def _flicker(shot: np.random.Generator, size: int) -> tuple[float, np.ndarray]:
+    factor = shot.uniform(0.95, 1.05)
+    return factor, shot.normal(0.0, 1.5, (size, size, 3)).astype(np.float32)

@@ -4,6 +4,9 @@ Clutter is muted and made of branches, stones and leaves; discs in the colors of
 patches are strewn only when `distractors` asks for them.
 """
 
+import copy
+import dataclasses
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -23,19 +26,28 @@ def background(
     *,
     feet: tuple[float, float],
     distractors: bool,
+    instead: Habitat | None = None,
 ) -> np.ndarray:
     """A picture of the habitat without a bird, float32 (size, size, 3), 0..255.
 
-    `feet` is where the bird's feet are, x and y as shares of the side: a branch, a
-    stone or a mound is put there in every habitat.
+    Args:
+      habitat: decides how many random numbers are used.
+      rng: decides everything else.
+      size: side of the picture in pixels.
+      feet: where the bird's feet are, x and y as shares of the side: a branch, a
+        stone or a mound is put there in every habitat.
+      distractors: whether bright discs are strewn over it.
+      instead: a habitat that is drawn in the place of `habitat`, with the clutter and
+        the stand of the same picture.
     """
     # Drawn small and enlarged: out of focus behind the bird, and cheaper.
     side = max(24, round(size * rng.uniform(0.55, 0.8)))
-    level = rng.uniform(*habitat.horizon)
-    image = Image.fromarray(_backdrop(habitat, rng, side, level))
-    ground = Ground(ImageDraw.Draw(image), side, level * side, rng)
-    for thing in habitat.things:
-        thing(ground)
+    own = copy.deepcopy(rng) if instead is not None else rng
+    image, ground = _scenery(habitat, rng, side)
+    if instead is not None:
+        habitat = instead
+        image, ground = _scenery(habitat, own, side)
+        ground = dataclasses.replace(ground, rng=rng)
     _clutter(ground)
     if distractors:
         _discs(ground)
@@ -44,6 +56,16 @@ def background(
     image = image.resize((size, size), Image.Resampling.BILINEAR)
     noise = habitat.grain * _noise(rng, size)
     return np.asarray(image, dtype=np.float32) + noise[..., None]
+
+
+def _scenery(habitat: Habitat, rng, side: int) -> tuple[Image.Image, Ground]:
+    """Sky, ground and things of a habitat, (side, side), and what draws more on it."""
+    level = rng.uniform(*habitat.horizon)
+    image = Image.fromarray(_backdrop(habitat, rng, side, level))
+    ground = Ground(ImageDraw.Draw(image), side, level * side, rng)
+    for thing in habitat.things:
+        thing(ground)
+    return image, ground
 
 
 def _backdrop(habitat, rng, side: int, level: float) -> np.ndarray:

@@ -81,6 +81,11 @@ class DatasetSettings:
         )
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """Children per parent, coarse to fine."""
+        return self.orders, self.families, self.genera, self.species
+
     def tree(self) -> list[SyntheticSpecies]:
         """The species, in the order of their folders."""
-        return default_tree(self.orders, self.families, self.genera, self.species)
+        return default_tree(*self.counts)

@@ -17,6 +17,16 @@ from hiercam_keras.errors import UserError
 
 RANKS = ("order", "family", "genus", "species")
 
+# Values of each rank, one preset each.
+_PRESETS = (
+    traits.BODY_PLANS,
+    traits.BILL_TAILS,
+    traits.WING_PATTERNS,
+    traits.PATCH_PLACES,
+)
+# Children per parent of the largest tree.
+LARGEST = tuple(len(presets) for presets in _PRESETS)
+
 # The part that shows the trait of each rank in the embedded tree, and its label.
 EVIDENCE = (
     ("order", "body", 1),
@@ -73,16 +83,10 @@ def default_tree(
       All species, in the order of their folder names.
     """
     counts = (orders, families, genera, species)
-    presets = (
-        traits.BODY_PLANS,
-        traits.BILL_TAILS,
-        traits.WING_PATTERNS,
-        traits.PATCH_PLACES,
-    )
-    for rank, count, values in zip(RANKS, counts, presets, strict=True):
-        if not 1 <= count <= len(values):
+    for rank, count, most in zip(RANKS, counts, LARGEST, strict=True):
+        if not 1 <= count <= most:
             raise UserError(
-                f"synthetic birds: number of {rank} values must be 1 to {len(values)}, "
+                f"synthetic birds: number of {rank} values must be 1 to {most}, "
                 f"found {count}; change it in the data config."
             )
     names = _genus_names()
@@ -102,7 +106,7 @@ def default_tree(
         look = Look(
             *(
                 list(channel.values())[value]
-                for channel, value in zip(presets, values, strict=True)
+                for channel, value in zip(_PRESETS, values, strict=True)
             )
         )
         habitat = (order * families + family) % len(HABITATS)
