@@ -8,7 +8,8 @@ def get_config() -> ConfigDict:
     causes = ConfigDict()
     causes.ranks = ("species", "family")  # a model of each
     causes.seeds = (0, 1, 2)  # and of each; all on the split of config.seed
-    causes.images_per_species = 2  # of val, and of the split that is reported
+    causes.images_per_species = 2  # of the split that is reported; -1: all
+    causes.val_images_per_species = 1  # of val, on which methods are chosen
     causes.methods = (  # of the maps; those that a network cannot be asked are left out
         *("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam"),
         *("gradcam_elementwise", "eigencam", "eigengradcam", "refinecam"),

@@ -41,7 +41,7 @@ class Drawn:
       plain: of the N birds with nothing exchanged, lossless, with their parts.
       exchanged: of the others; none of a bird without a taxon that could give a form.
       labels: part -> its label in the part images; the habitat has that of the
-        background.
+        background, and the whole bird none.
       digest: of everything that decides the pixels.
     """
 
@@ -64,13 +64,16 @@ def draw(config: Any, records: Sequence[Record]) -> Drawn:
     """
     # Imported late: few modes draw.
     from hiercam_keras import birds
-    from hiercam_keras.birds.draw import PARTS
+    from hiercam_keras.birds.draw import PARTS as LABELS
+    from hiercam_keras.birds.interventions import BIRD, PARTS
 
     root = Path(config.root).expanduser()
     folder = root.with_name(f"{root.name}-exchanged")
     ids = [record.example_id for record in records]
     logging.info("Drawing %d birds with a part exchanged, those missing", len(ids))
-    table = birds.write_interventions(folder, dict(config.synthetic), ids, seed=SEED)
+    table = birds.write_interventions(
+        folder, dict(config.synthetic), ids, seed=SEED, parts=(*PARTS, BIRD)
+    )
     rows = birds.read_interventions(table)
     by_id = {record.example_id: record for record in records}
     plain, exchanged = {}, []
@@ -91,7 +94,7 @@ def draw(config: Any, records: Sequence[Record]) -> Drawn:
             record, example_id=name, path=folder / row.path, parts_path=None
         )
         exchanged.append(Exchanged(other, row.example_id, row.part, row.how, row.donor))
-    labels = {name: label for label, name in enumerate(PARTS) if label}
+    labels = {name: label for label, name in enumerate(LABELS) if label}
     return Drawn(
         tuple(plain.values()),
         tuple(exchanged),

@@ -39,16 +39,18 @@ class Caused:
     """One training on N pictures of a split.
 
     Attributes:
-      effects: of exchanged parts.
+      effects: of exchanged parts, and of the whole bird.
+      parts: P names of the effects' parts that have an area of their own.
       targets: K pairs (kind, rank) of the maps: "label", "marginal", "step" or
         "contrast".
       views: V pairs (method, layer) of the maps; the layer as it is configured, "" for
         the usual one.
-      energy: (V, N, K, P), share of a map's energy on each of the effects' parts.
+      energy: (V, N, K, P), share of a map's energy on each part.
       area: (N, P), share of the picture that each part fills.
     """
 
     effects: Effects
+    parts: tuple[str, ...]
     targets: tuple[tuple[str, str], ...]
     views: tuple[tuple[str, str], ...]
     energy: np.ndarray
@@ -89,11 +91,11 @@ def measure(data: RunData, drawn: Drawn, options: Any) -> Caused:
     explain = network.explainer([one or network.layer for one in options.layers])
     found = effects_of(network, data, drawn, explain.space)
     targets = targets_of(explain.space, found.ranks, options.kinds)
-    labels = {part: drawn.labels[part] for part in found.parts}
+    labels = {part: drawn.labels[part] for part in found.parts if part in drawn.labels}
     views, energy, area = _energies(
         explain, data, drawn.plain, labels, targets, options
     )
-    return Caused(found, targets, views, energy, area)
+    return Caused(found, tuple(labels), targets, views, energy, area)
 
 
 def effects_of(
@@ -215,7 +217,7 @@ def _columns(by_part: Mapping[str, np.ndarray]) -> np.ndarray:
 def save(path: Path, found: Caused) -> None:
     """Writes the numbers as arrays that `numpy.load` reads without pickle."""
     one = found.effects
-    about = [one.ranks, one.parts, one.hows, found.targets, found.views]
+    about = [one.ranks, one.parts, one.hows, found.parts, found.targets, found.views]
     arrays = {
         "example_ids": one.example_ids,
         "groups": one.groups,
@@ -232,7 +234,7 @@ def save(path: Path, found: Caused) -> None:
 def load(path: Path) -> Caused:
     """Reads what `save` has written."""
     with np.load(path, allow_pickle=False) as arrays:
-        ranks, parts, hows, targets, views = json.loads(str(arrays["about"]))
+        ranks, parts, hows, own, targets, views = json.loads(str(arrays["about"]))
         falls = {
             name.removeprefix("fall/"): arrays[name]
             for name in arrays.files
@@ -249,6 +251,7 @@ def load(path: Path) -> Caused:
         )
         return Caused(
             effects,
+            tuple(own),
             tuple(map(tuple, targets)),
             tuple(map(tuple, views)),
             arrays["energy"],

@@ -80,7 +80,10 @@ def parts_of(found: Caused, view: View, target: tuple[str, str]) -> Parts:
     """Maps of one target by one method and layer, with the effects on its score."""
     kind, rank = target
     energy = found.energy[found.views.index(view), :, found.targets.index(target)]
-    effects = {how: found.effects.of(kind, rank, how) for how in found.effects.hows}
+    places = [found.effects.parts.index(part) for part in found.parts]
+    effects = {
+        how: found.effects.of(kind, rank, how)[:, places] for how in found.effects.hows
+    }
     return Parts(energy, found.area, effects)
 
 

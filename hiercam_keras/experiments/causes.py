@@ -7,12 +7,15 @@ of a taxonomy.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from hiercam_keras.cam.methods import get_methods
 from hiercam_keras.data import exchanged
 from hiercam_keras.data.exchanged import Drawn
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
+from hiercam_keras.evaluation.cause_measures import SIBLING
 from hiercam_keras.experiments import (
     cause_figures,
     cause_map_tables,
@@ -59,7 +62,7 @@ def run(settings: Settings) -> str:
         data = map_settings.opened(run_, settings, spec)
         for split in (VAL, settings.split):
             if split not in drawn:
-                drawn[split] = _drawn(data, split, options.images_per_species)
+                drawn[split] = _drawn(data, split, options)
         numbers = [
             measured(data, split, drawn[split], options)
             for split in (VAL, settings.split)
@@ -105,10 +108,16 @@ def _check(settings: Settings) -> None:
     get_methods(tuple(settings.config.causes.methods))
 
 
-def _drawn(data: RunData, split: str, per_species: int) -> Drawn:
-    """The exchanged birds of a split, drawn if they are missing."""
-    records = chosen(data.records(split), per_species)
-    return exchanged.draw(data.config.data, records)
+def _drawn(data: RunData, split: str, options: Any) -> Drawn:
+    """The exchanged birds of a split, drawn if they are missing; those of siblings
+    alone on val, where methods are chosen."""
+    if split != VAL:
+        records = chosen(data.records(split), options.images_per_species)
+        return exchanged.draw(data.config.data, records)
+    records = chosen(data.records(split), options.val_images_per_species)
+    drawn = exchanged.draw(data.config.data, records)
+    kept = tuple(one for one in drawn.exchanged if one.how == SIBLING)
+    return replace(drawn, exchanged=kept)
 
 
 def chosen(records: Sequence[Record], per_species: int) -> list[Record]:
