@@ -76,6 +76,24 @@ def turned(rank: str, how: str, part: str) -> Value:
     return value
 
 
+def lifts(
+    runs: Sequence[CausedRun], view: View, target: tuple[str, str]
+) -> dict[str, Estimate]:
+    """Lift of the maps of one target on each part, see `resampling.lift`."""
+    energy, area, groups, repeats = [], [], [], []
+    for run in runs:
+        parts = parts_of(run.test, view, target)
+        energy.append(parts.energy)
+        area.append(parts.area)
+        groups.append(run.test.effects.groups)
+        repeats.append(np.full(len(run.test), run.spec.seed))
+    energy, area, *labels = map(np.concatenate, (energy, area, groups, repeats))
+    return {
+        part: resampling.lift(energy[:, place], area[:, place], *labels)
+        for place, part in enumerate(runs[0].test.parts)
+    }
+
+
 def parts_of(found: Caused, view: View, target: tuple[str, str]) -> Parts:
     """Maps of one target by one method and layer, with the effects on its score."""
     kind, rank = target

@@ -17,6 +17,7 @@ from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.cause_measures import SIBLING
 from hiercam_keras.experiments import (
+    cause_carriers,
     cause_figures,
     cause_map_tables,
     cause_tables,
@@ -141,6 +142,11 @@ def _tables(models, data: RunData, options) -> dict[str, Result]:
         cause_tables.effects_table(models, uses, marks),
         cause_tables.planted_table(models, marks, correlation),
         cause_tables.turned_table(models),
+        *(
+            [cause_carriers.carriers_table(models, uses, agreements, marks)]
+            if cause_carriers.STEP in kinds
+            else []
+        ),
         cause_map_tables.ranks_table(agreements),
         cause_map_tables.chosen_table(models, agreements, options.chosen),
         *(cause_map_tables.views_table(agreements, kind) for kind in kinds),

@@ -66,7 +66,7 @@ def opened(settings):
 def test_the_page_has_every_table_and_figure(caused):
     _, out = caused
     page = (out / "CAUSES.md").read_text()
-    names = ["effects", "planted", "turned", "ranks", "chosen", "scores"]
+    names = ["effects", "planted", "turned", "carriers", "ranks", "chosen", "scores"]
     names += ["maps-label", "maps-step"]
     for name in names:
         with open(out / "causes" / f"{name}.csv", newline="") as file:
