@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 # Two processes keep two cores busy; each would otherwise wait for its own compilations.
 JOBS ?= 2
 
-.PHONY: photo photo-given real bench study study-small curves granularity demo test test-slow lint pictures pretrain install install-dev install-lite0 install-parity install-keras-hub install-export clean
+.PHONY: photo photo-given real bench study study-small curves granularity causes demo test test-slow lint pictures pretrain install install-dev install-lite0 install-parity install-keras-hub install-export clean
 
 install: $(VENV)/.installed
 
@@ -78,6 +78,9 @@ curves: install
 
 granularity: install
 	$(RUN) --mode=granularity --out=docs
+
+causes: install
+	$(RUN) --mode=causes --out=docs
 
 # What the parity tests compare with; grad-cam's own requirements would bring CUDA.
 install-parity: $(VENV)/.installed-parity

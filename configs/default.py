@@ -6,7 +6,7 @@ field can be set on the command line: `--config.train.epochs=3`.
 
 from ml_collections import ConfigDict
 
-from .sections import curves, granularity, pretrain, study
+from .sections import causes, curves, granularity, pretrain, study
 
 
 def get_config() -> ConfigDict:
@@ -226,5 +226,6 @@ def get_config() -> ConfigDict:
     config.study = study.get_config()
     config.curves = curves.get_config()
     config.sweep = granularity.get_config()
+    config.causes = causes.get_config()
     config.pretrain = pretrain.get_config()
     return config

@@ -7,7 +7,7 @@ changed.
 
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import logging
@@ -74,7 +74,8 @@ def _finished(spec: TrainingSpec) -> bool:
         return False
     run = run_folder.read(spec.path)
     before = {name: run.record["config"].get(name) for name in _TRAINING}
-    changed = differences(before, of_training(spec.config.to_dict()))
+    now = of_training(spec.config.to_dict())
+    changed = differences(_with_split(before), _with_split(now))
     changed = [name for name in changed if name not in _SPEED]
     if run.ranks != spec.ranks or changed:
         raise UserError(
@@ -83,6 +84,15 @@ def _finished(spec: TrainingSpec) -> bool:
             "the experiment another --config.name or --config.runs_dir."
         )
     return run.finished
+
+
+def _with_split(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with the seed of its split, which below 0 is that of all else: so a run
+    of --mode=train is one of an experiment with the same images."""
+    data = dict(config["data"])
+    if data.get("split_seed", -1) < 0:
+        data["split_seed"] = config["seed"]
+    return {**config, "data": data}
 
 
 def in_own_process(settings: Settings) -> None:

@@ -185,6 +185,7 @@ USAGE = {
     "study": _EXPERIMENT,
     "curves": _EXPERIMENT,
     "granularity": _EXPERIMENT,
+    "causes": _EXPERIMENT,
 }
 MODES = tuple(USAGE)
 MODULES = {"import": "import_network"}  # where a mode's name is not its module's

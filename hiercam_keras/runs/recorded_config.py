@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # Sections that one experiment reads. They do not affect a trained model.
-EXPERIMENTS = ("study", "curves", "sweep", "pretrain")
+EXPERIMENTS = ("study", "curves", "sweep", "causes", "pretrain")
 
 
 def of_training(config: Mapping[str, Any]) -> dict[str, Any]:

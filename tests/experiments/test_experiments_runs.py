@@ -134,6 +134,17 @@ def test_a_run_with_other_settings_is_refused(studied):
     other["train"]["new_field"] = 1  # newer than the run
     kept = dataclasses.replace(spec, config=ConfigDict(other))
     assert runs.train_missing([kept], settings, None)
+    # A split by the run's own seed is the same one, as --mode=train has it.
+    seeds = other["seed"], other["data"]["split_seed"]
+    assert seeds == (0, 0)
+    other["data"]["split_seed"] = -1
+    kept = dataclasses.replace(spec, config=ConfigDict(other))
+    assert runs.train_missing([kept], settings, None)
+    other["seed"] = 1
+    changed = dataclasses.replace(spec, config=ConfigDict(other))
+    with pytest.raises(UserError, match=r"config.data.split_seed, config.seed differ"):
+        runs.train_missing([changed], settings, None)
+    other["seed"] = 0
     other["train"]["epochs"] = 9
     changed = dataclasses.replace(spec, config=ConfigDict(other))
     with pytest.raises(UserError, match=r"settings: config.train.epochs differ"):

@@ -33,7 +33,7 @@ def test_every_mode_is_a_module_and_says_what_a_stop_leaves():
         settings = Settings(mode=mode, config=FrozenConfigDict())
         path = ROOT / (settings.module.replace(".", "/") + ".py")
         assert path.is_file() and usage.USAGE[mode].after_stop.endswith(".")
-    assert usage.EXPERIMENTS == ("study", "curves", "granularity")
+    assert usage.EXPERIMENTS == ("study", "curves", "granularity", "causes")
     several = {mode for mode in usage.MODES if "multihost" in usage.USAGE[mode].flags}
     assert several == set(multihost.MODES)
 

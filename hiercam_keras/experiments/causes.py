@@ -1,0 +1,165 @@
+"""--mode=causes: what a network uses, and which maps say so.
+
+The same bird is drawn with one part exchanged for that of a sibling or of an unrelated
+taxon, or removed. The scores that fall are caused by this part; maps are compared with
+these effects, as in FunnyBirds (Hesse et al. 2023, arXiv:2308.06248), but at each rank
+of a taxonomy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hiercam_keras.cam.methods import get_methods
+from hiercam_keras.data import exchanged
+from hiercam_keras.data.exchanged import Drawn
+from hiercam_keras.data.records import Record
+from hiercam_keras.errors import UserError
+from hiercam_keras.evaluation.cause_measures import SIBLING
+from hiercam_keras.experiments import (
+    cause_carriers,
+    cause_figures,
+    cause_map_tables,
+    cause_tables,
+    map_settings,
+    page,
+    runs,
+    training_grid,
+)
+from hiercam_keras.experiments.cause_measurements import measured
+from hiercam_keras.experiments.cause_pooling import CausedRun
+from hiercam_keras.experiments.results import Result
+from hiercam_keras.experiments.study import seeds_note
+from hiercam_keras.experiments.training_grid import Condition
+from hiercam_keras.modes.load import RunData
+from hiercam_keras.modes.settings import Settings
+from hiercam_keras.report import style
+
+INTRO = (
+    "The drawn birds say which part *carries* the trait of a rank, and not which part "
+    "a network *uses*. The generator draws the same bird again, with one part "
+    "exchanged for that of a sibling or of an unrelated taxon, or without it, and all "
+    "else as it was: the scores that fall are caused by this part. The first tables "
+    "are on these causes, the others on maps: which method and layer mark the parts "
+    "that the score depends on. The sentences in bold come from the intervals of their "
+    "table.\n\n![One bird with all exchanges](causes/exchanges.png)\n\n"
+    "One bird as it was drawn and with every exchange: below each picture the taxon "
+    "that gave the form, and the step that falls most, in nats (mean over the seeds)."
+)
+VAL = "val"
+
+
+def run(settings: Settings) -> str:
+    """Trains and measures what is missing, and writes CAUSES.md."""
+    options = settings.config.causes
+    _check(settings)
+    wanted = training_grid.every(
+        settings, [(rank,) for rank in options.ranks], options.seeds, [Condition()]
+    )
+    done = runs.train_missing(wanted, settings)
+    found: list[CausedRun] = []
+    drawn: dict[str, Drawn] = {}
+    for spec, run_ in zip(wanted, done, strict=True):
+        data = map_settings.opened(run_, settings, spec)
+        for split in (VAL, settings.split):
+            if split not in drawn:
+                drawn[split] = _drawn(data, split, options)
+        numbers = [
+            measured(data, split, drawn[split], options)
+            for split in (VAL, settings.split)
+        ]
+        found.append(CausedRun(spec, *numbers))
+    models = {
+        rank: [one for one in found if one.spec.ranks == (rank,)]
+        for rank in options.ranks
+    }
+    tables = _tables(models, data, options)
+    out = page.out_folder(settings)
+    folder = out / "causes"
+    for name, png in cause_figures.draw(tables, data.source.evidence).items():
+        style.save_png(folder / name, png)
+    finest = models[max(options.ranks, key=data.taxonomy.ranks.index)]
+    png = cause_figures.exchanges(drawn[settings.split], finest)
+    style.save_png(folder / "exchanges.png", png)
+    command = "python main.py --mode=causes"
+    images = len(drawn[settings.split].plain)
+    about = page.about(settings, wanted, command, images)
+    about += [_counts(drawn, settings.split), *seeds_note(len(options.seeds))]
+    path = out / "CAUSES.md"
+    command = page.command_line(settings, command)
+    page.write(path, "Causes", INTRO, list(tables.values()), about, command)
+    return "\n".join(
+        [*(f"{one.title}: {one.answer}" for one in tables.values()), f"page: {path}"]
+    )
+
+
+def _check(settings: Settings) -> None:
+    """A UserError, before any training, where nothing can be exchanged or chosen."""
+    if settings.data_dir or settings.config.data.source != "synthetic_birds":
+        raise UserError(
+            "--mode=causes needs procedural birds, of which the generator can exchange "
+            "a part; these images are not procedural. Use "
+            "--config=configs/synthetic_birds.py."
+        )
+    if settings.split == VAL:
+        raise UserError(
+            "--mode=causes chooses methods on val, so that it reports on other images: "
+            "leave --split=val out."
+        )
+    get_methods(tuple(settings.config.causes.methods))
+
+
+def _drawn(data: RunData, split: str, options: Any) -> Drawn:
+    """The exchanged birds of a split, drawn if they are missing; those of siblings
+    alone on val, where methods are chosen."""
+    if split != VAL:
+        records = chosen(data.records(split), options.images_per_species)
+        return exchanged.draw(data.config.data, records)
+    records = chosen(data.records(split), options.val_images_per_species)
+    drawn = exchanged.draw(data.config.data, records)
+    kept = tuple(one for one in drawn.exchanged if one.how == SIBLING)
+    return replace(drawn, exchanged=kept)
+
+
+def chosen(records: Sequence[Record], per_species: int) -> list[Record]:
+    """The first records of each species, in their order; all if it is below 0."""
+    found, counts = [], {}
+    for record in records:
+        place = counts.get(record.lineage.path, 0)
+        counts[record.lineage.path] = place + 1
+        if per_species < 0 or place < per_species:
+            found.append(record)
+    return found
+
+
+def _tables(models, data: RunData, options) -> dict[str, Result]:
+    marks = data.source.evidence
+    correlation = data.config.data.synthetic.habitat_correlation
+    uses = cause_tables.uses(models)
+    agreements = cause_map_tables.agreements(models)
+    kinds = dict.fromkeys(one.kind for one in agreements)
+    found = [
+        cause_tables.effects_table(models, uses, marks),
+        cause_tables.planted_table(models, marks, correlation),
+        cause_tables.turned_table(models),
+        *(
+            [cause_carriers.carriers_table(models, uses, agreements, marks)]
+            if cause_carriers.STEP in kinds
+            else []
+        ),
+        cause_map_tables.ranks_table(agreements),
+        cause_map_tables.chosen_table(models, agreements, options.chosen),
+        *(cause_map_tables.views_table(agreements, kind) for kind in kinds),
+        cause_tables.scores_table(models),
+    ]
+    return {table.name: table for table in found}
+
+
+def _counts(drawn: dict[str, Drawn], split: str) -> str:
+    val, test = (drawn[name] for name in (VAL, split))
+    return (
+        f"Methods are chosen on {len(val.plain)} images of the val split. "
+        f"{len(test.exchanged)} exchanged pictures of the reported images, "
+        f"{len(val.exchanged)} of the others; the seed of the donors is "
+        f"{exchanged.SEED}."
+    )

@@ -1,0 +1,201 @@
+"""The page of causes of a tiny network, and networks with known causes."""
+
+import csv
+import dataclasses
+import functools
+import json
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+from tiny_study import make_settings, train_here
+
+from hiercam_keras.cam import methods
+from hiercam_keras.errors import UserError
+from hiercam_keras.evaluation.cause_measures import CAUSE_MEASURES
+from hiercam_keras.experiments import (
+    cause_measurements,
+    cause_pooling,
+    causes,
+    map_settings,
+    runs,
+    training_grid,
+)
+from hiercam_keras.runs import network as networks
+
+SIDE = 56  # px: the middle of a drawn bird of 64 px, which is not resized
+
+
+@pytest.fixture(scope="module")
+def caused(tiny):
+    """A finished page of causes: its settings and the folder of the page."""
+    config = tiny.copy_and_resolve_references()
+    config.data.image_size = SIDE
+    config.name = "causes"
+    config.data.root += "-causes"
+    config.data.synthetic.update(
+        {"image_size": (64, 64), "species": 3, "images_per_species": 9}
+    )
+    config.causes.ranks = ("species",)
+    config.causes.seeds = (0,)
+    config.causes.images_per_species = 1
+    config.causes.methods = ("gradcam", "random")
+    config.causes.layers = ("",)
+    config.causes.kinds = ("label", "step")
+    out = Path(tiny.runs_dir) / "out-causes"
+    settings = make_settings(config, "causes", out=str(out))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "in_own_process", train_here)
+        causes.run(settings)
+    return settings, out
+
+
+def opened(settings):
+    """The images of the training, and its exchanged birds."""
+    ranks, seeds = [("species",)], settings.config.causes.seeds
+    (spec,) = training_grid.every(settings, ranks, seeds)
+    (run,) = runs.train_missing([spec], settings)
+    data = map_settings.opened(run, settings, spec)
+    return data, causes._drawn(data, "test", settings.config.causes)
+
+
+def test_the_page_has_every_table_and_figure(caused):
+    _, out = caused
+    page = (out / "CAUSES.md").read_text()
+    names = ["effects", "planted", "turned", "carriers", "ranks", "chosen", "scores"]
+    names += ["maps-label", "maps-step"]
+    for name in names:
+        with open(out / "causes" / f"{name}.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        about = json.loads((out / "causes" / f"{name}.json").read_text())
+        assert len(rows) == len(about["rows"]) > 0
+        assert about["answer"] in page
+    shown = set(re.findall(r"!\[.*?\]\((.*?)\)", page))
+    assert {"causes/exchanges.png", "causes/effects.png"} < shown
+    for name in shown:
+        with Image.open(out / name) as image:
+            assert min(image.size) > 200
+
+
+def test_a_second_call_draws_trains_and_measures_nothing(caused, monkeypatch):
+    settings, out = caused
+    before = (out / "CAUSES.md").read_text()
+
+    def refuse(*_, **__):
+        raise AssertionError("work is repeated")
+
+    monkeypatch.setattr(runs, "in_own_process", refuse)
+    monkeypatch.setattr(cause_measurements, "measure", refuse)
+    causes.run(settings)
+    assert (out / "CAUSES.md").read_text() == before
+
+
+def test_birds_with_nothing_exchanged_have_no_effects(caused):
+    """A trained network answers exactly alike, whatever else is in the batch."""
+    data, drawn = opened(caused[0])
+    paths = {record.example_id: record.path for record in drawn.plain}
+    same = tuple(
+        dataclasses.replace(
+            one, record=dataclasses.replace(one.record, path=paths[one.of])
+        )
+        for one in drawn.exchanged
+    )
+    network = networks.load(data.run, data.config)
+    found = cause_measurements.effects_of(
+        network,
+        data,
+        dataclasses.replace(drawn, exchanged=same),
+        network.explainer().space,
+    )
+    for falls in found.falls.values():
+        assert (falls[np.isfinite(falls)] == 0).all() and np.isfinite(falls).any()
+
+
+def test_effects_and_maps_of_a_network_that_reads_one_part(caused, monkeypatch):
+    """It reads the bill and the tail of one bird, pixel by pixel.
+
+    Its effects are on this part alone. A map of what it reads agrees with them; one
+    that is made to lie, with everything else, does not.
+    """
+    data, drawn = opened(caused[0])
+    one = drawn.plain[0]
+    mine = [each for each in drawn.exchanged if each.of == one.example_id]
+    mine = [each for each in mine if each.part != "bird"]  # which holds the others
+    drawn = dataclasses.replace(drawn, plain=(one,), exchanged=tuple(mine))
+    model = reader(one, mine, "bill_and_tail", data)
+    network = dataclasses.replace(
+        networks.load(data.run, data.config), model=model, layer="pixels"
+    )
+    liar = functools.partial(lie, honest=methods.METHODS["hirescam"].compute)
+    monkeypatch.setitem(methods.METHODS, "liar", methods.Method("liar", "layer", liar))
+    monkeypatch.setattr(networks, "load", lambda *_: network)
+    options = ConfigDict(caused[0].config.causes.to_dict())
+    options.update({"methods": ("hirescam", "liar"), "kinds": ("label", "contrast")})
+    found = cause_measurements.measure(data, drawn, options)
+    effects = found.effects
+    place = effects.parts.index("bill_and_tail")
+    for falls in effects.falls.values():
+        others = np.delete(falls, place, axis=2)
+        assert (others[np.isfinite(others)] == 0).all()
+    assert effects.of("step", "species", "sibling")[0, place] > 0.1
+    assert effects.of("label", "order", "sibling")[0, place] > 0
+    for target in found.targets:
+        for name, measure in CAUSE_MEASURES.items():
+            honest, lying = (
+                measure.compute(cause_pooling.parts_of(found, (method, ""), target))[0]
+                for method in ("hirescam", "liar")
+            )
+            least = 0.5 + 0.5 * 0.6 if name == "single_deletion" else 0.6
+            assert honest > least  # the parts without an effect have no order
+            assert lying <= (0.5 if name == "single_deletion" else 0)
+
+
+def reader(one, exchanged, part, data) -> keras.Model:
+    """A network with the logit of the bird's species from the pixels of one part that
+    no other exchange changes; all other logits are 0."""
+    whole = pixels(one.path)
+    by_kind = {(each.part, each.how): pixels(each.record.path) for each in exchanged}
+    changed = {key: (image != whole).any(-1) for key, image in by_kind.items()}
+    elsewhere = np.any([c for (name, _), c in changed.items() if name != part], axis=0)
+    other = by_kind[part, "sibling"]
+    own = changed[part, "sibling"] & ~elsewhere
+    assert own.sum() > 20
+    weights = np.where(own[..., None], whole - other, 0.0)
+    (label,) = data.labels([one], "species")
+    kernel = np.zeros((weights.size, data.taxonomy.num_labels("species")))
+    kernel[:, label] = weights.ravel() / np.abs(weights).sum() / 20
+    image = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Rescaling(1.0, name="scaled")(image)
+    x = keras.layers.Conv2D(3, 1, use_bias=False, name="pixels")(x)
+    out = keras.layers.Dense(kernel.shape[1], use_bias=False, name="logits")(
+        keras.layers.Flatten()(x)
+    )
+    model = keras.Model(image, out)
+    model.get_layer("pixels").set_weights([np.eye(3)[None, None]])
+    model.get_layer("logits").set_weights([kernel])
+    return model
+
+
+def pixels(path) -> np.ndarray:
+    """The part of a picture that the network sees: float64 (SIDE, SIDE, 3)."""
+    with Image.open(path) as image:
+        array = np.asarray(image, np.float64)
+    start = (len(array) - SIDE) // 2
+    return array[start : start + SIDE, start : start + SIDE]
+
+
+def lie(activations, grads, honest):
+    """The largest value minus the map, so that what matters has nothing."""
+    found = abs(honest(activations, grads))
+    return found.max((-2, -1), keepdims=True) - found
+
+
+def test_birds_that_nobody_can_exchange_are_refused(tiny, tmp_path):
+    with pytest.raises(UserError, match="needs procedural birds"):
+        causes.run(make_settings(tiny, "causes", data_dir=str(tmp_path)))
+    with pytest.raises(UserError, match="leave --split=val out"):
+        causes.run(make_settings(tiny, "causes", split="val"))
