@@ -95,6 +95,7 @@ ROOMS = {
     "runs": {"taxonomy", "data", "models", "training", "cam"},
     "export": {"taxonomy", "models", "cam", "runs"},
     "birds": set(),
+    "plan": set(),
     "tables": set(),
     "multihost": set(),
     "evaluation": {"taxonomy", "data", "cam", "metrics"},
