@@ -98,6 +98,7 @@ ROOMS = {
     "export": {"taxonomy", "models", "cam", "runs"},
     "plan": {"cam", "data", "models", "runtime", "taxonomy", "training"},
     "birds": set(),
+    "plan": set(),
     "tables": set(),
     "multihost": set(),
     "evaluation": {"taxonomy", "data", "cam", "metrics"},
