@@ -100,8 +100,8 @@ def measure(
 
     from configs import default
     from hiercam_keras import runtime
+    from hiercam_keras.models.from_config import build
     from hiercam_keras.models.xla_layers import shards
-    from hiercam_keras.modes.train import build
     from hiercam_keras.training import fit
 
     runtime.start(0, "float32", devices)

@@ -84,7 +84,26 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("target_rank", None, "Rank asked for: the run's own, or coarser.")
 flags.DEFINE_string("method", None, "CAM method; default config.cam.method.")
-flags.DEFINE_bool("search", False, "Which layer and method cam should use, by val.")
+flags.DEFINE_bool(
+    "search",
+    None,
+    "cam: which layer and method it should use, by val; plan: the largest batch that "
+    "fits, which --no-search leaves out.",
+)
+flags.DEFINE_string(
+    "device", None, "What plan compiles for: tpu:v5e-4, gpu:h100, .., or cpu."
+)
+flags.DEFINE_string(
+    "classes",
+    None,
+    "Numbers of taxa for plan where no images are: 1486, or family:98,species:1486.",
+)
+flags.DEFINE_integer(
+    "num_images", None, "Number of training images for plan.", lower_bound=1
+)
+flags.DEFINE_string(
+    "prices", None, "Your prices for plan: CSV with chip, price and currency."
+)
 flags.DEFINE_integer("top_k", 5, "Taxa per rank that predict lists.", lower_bound=1)
 flags.DEFINE_integer("num_overlays", None, "Overlays that cam writes; -1: all.")
 flags.DEFINE_enum("overlay_format", None, ["jpg", "png"], "Format of the overlays.")
@@ -130,6 +149,8 @@ def _parse(argv: list[str]) -> list[str]:
     if {"--help", "-h", "-help", "--helpshort", "help"} & set(argv[1:]):
         print(_HELP.format(program=program()), FLAGS.module_help(__name__), sep="\n")
         sys.exit(0)
+    # absl knows --nosearch alone.
+    argv = ["--nosearch" if arg == "--no-search" else arg for arg in argv]
     if default := default_config(argv):
         argv = [argv[0], f"--config={default}", *argv[1:]]
     try:

@@ -70,12 +70,12 @@ def malloc_settings() -> str:
             settings.append(_HUGE_PAGES)
     except OSError:
         pass
-    if _memory() >= _ROOMY:
+    if memory() >= _ROOMY:
         settings.append(_KEEP_MEMORY)
     return ":".join(settings)
 
 
-def _memory() -> int:
+def memory() -> int:
     """Memory in bytes of the machine, or the limit of its container if lower."""
     found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for path in _LIMITS:

@@ -92,17 +92,26 @@ def test_the_oldest_versions_are_the_lower_bounds():
         assert pins[name].release[: len(bound.release)] == bound.release, name
 
 
-@pytest.mark.parametrize("name", ["cuda12", "cuda13", "tpu"])
-def test_an_accelerator_gets_the_jax_of_the_requirements(name):
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("cuda12", "cuda12"),
+        ("cuda13", "cuda13"),
+        ("tpu", "tpu"),
+        ("plan-tpu", "tpu"),
+        ("plan-gpu", "cuda12-local"),
+    ],
+)
+def test_an_accelerator_gets_the_jax_of_the_requirements(name, extra):
     """Bounds of its own could choose another release than requirements.txt."""
     (found,) = _requirements(EXTRAS[name]["file"][0])
-    assert (found.name, found.extras, str(found.specifier)) == ("jax", {name}, "")
+    assert (found.name, found.extras, str(found.specifier)) == ("jax", {extra}, "")
 
 
 def test_the_installation_page_names_every_extra_and_the_oldest_versions():
     page = (ROOT / "docs" / "INSTALL.md").read_text()
     for name in EXTRAS:
-        assert re.search(rf'install "\.\[([a-z0-9]+,)*{name}\]"', page), name
+        assert re.search(rf'install "\.\[([a-z0-9-]+,)*{name}\]"', page), name
     pins = {
         one.name: _bound(one, "==") for one in _requirements("requirements-oldest.txt")
     }

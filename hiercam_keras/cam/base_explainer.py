@@ -174,24 +174,49 @@ class BaseExplainer(abc.ABC):
         chosen = (self.method,) if methods is None else get_methods(methods)
         return self._start(images, asked, chosen, other_inputs, seeds, variables)()
 
+    def compiled_call(
+        self, images, asked: Any = None, method: str | None = None
+    ) -> tuple[Callable, tuple]:
+        """The function that explains a batch, and its arguments, without a call of it.
+
+        Args:
+          images, asked, method: as for `__call__`.
+
+        Returns:
+          The function of `jax.jit`, which a caller may lower for another device, and
+          its arguments: a tree of the network's weights, then trees of arrays with one
+          row for each image.
+        """
+        chosen = _one_method(method) if method is not None else (self.method,)
+        program, _, arguments = self._prepared(images, asked, chosen)
+        return self._function(program, chosen), arguments
+
+    def _prepared(
+        self, images, asked, chosen, other_inputs=None, seeds=None, variables=None
+    ) -> tuple[Program, Sequence, tuple]:
+        """The program, the targets, and the arguments of the function for a batch."""
+        program, variables, images, others = self._open(images, other_inputs, variables)
+        program.check(chosen)
+        space = program.network.outputs.space
+        asked = targets.expand(asked, space)
+        count = len(images)
+        codes = targets.encode(asked, space, count)
+        seeds = np.arange(count) if seeds is None else np.asarray(seeds)
+        if seeds.shape != (count,):
+            raise UserError(f"expected {count} seeds, found shape {seeds.shape}")
+        seeds = seeds.astype(np.uint32)
+        return program, asked, (variables, images, others, codes, seeds)
+
     def _start(
         self, images, asked, chosen, other_inputs, seeds, variables
     ) -> Callable[[], dict[tuple[str, str], Explanation]]:
         """Starts the work of `chosen` methods; calling the result waits for it."""
-        program, variables, images, others = self._open(images, other_inputs, variables)
-        program.check(chosen)
-        network = program.network
-        asked = targets.expand(asked, network.outputs.space)
-        count = len(images)
-        codes = targets.encode(asked, network.outputs.space, count)
-        seeds = np.arange(count) if seeds is None else np.asarray(seeds)
-        if seeds.shape != (count,):
-            raise UserError(f"expected {count} seeds, found shape {seeds.shape}")
+        program, asked, (variables, images, *rest) = self._prepared(
+            images, asked, chosen, other_inputs, seeds, variables
+        )
         run = self._function(program, chosen)
-        pieces = [
-            run(variables, *piece)
-            for piece in self._pieces(images, others, codes, seeds.astype(np.uint32))
-        ]
+        pieces = [run(variables, *piece) for piece in self._pieces(images, *rest)]
+        network, count = program.network, len(images)
         size = _picture_size(images, network.image_layout)
         return functools.partial(
             self._collect, network, pieces, count, chosen, asked, size

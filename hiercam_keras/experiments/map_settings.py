@@ -22,7 +22,7 @@ from hiercam_keras.experiments import measurements
 from hiercam_keras.experiments.measurements import MapSettings
 from hiercam_keras.experiments.training_grid import TrainingSpec
 from hiercam_keras.models import files, heads, stride, xla_layers
-from hiercam_keras.modes import train
+from hiercam_keras.models.from_config import build
 from hiercam_keras.modes.load import RunData, open_run
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
@@ -175,7 +175,7 @@ def network_at(data: RunData, output_stride: int) -> Network:
     )
     ranks = [rank for rank in data.taxonomy.ranks if rank in data.run.ranks]
     num_labels = {rank: data.taxonomy.num_labels(rank) for rank in ranks}
-    model = train.build(other, num_labels)
+    model = build(other, num_labels)
     stride.copy_weights(trained, model)
     model = xla_layers.accelerate(model, config.model.fast_layers)
     return networks.of_model(model, data.run, config, metadata["cam_layer"])

@@ -17,8 +17,8 @@ from hiercam_keras import locks, runtime, workdir
 from hiercam_keras.birds.stream import PretrainStream
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import backbones, weights
+from hiercam_keras.models.from_config import build
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.modes.train import build
 from hiercam_keras.training import pretrain
 from hiercam_keras.training.checkpoint import Checkpoints
 

@@ -53,12 +53,16 @@ class Settings:
     target: str = "predicted"
     target_rank: str | None = None
     top_k: int = 5
-    search: bool = False
+    search: bool | None = None
     format: str = "onnx"
     weights_dtype: str = "float32"
     runtime: str | None = None
     resume: bool = False
     overwrite: bool = False
+    device: str | None = None
+    classes: str | None = None
+    num_images: int | None = None
+    prices: str | None = None
 
     def __post_init__(self):
         for name, size in _batch_sizes(self.config):
@@ -251,4 +255,8 @@ _FLAGS = (
     "runtime",
     "resume",
     "overwrite",
+    "device",
+    "classes",
+    "num_images",
+    "prices",
 )

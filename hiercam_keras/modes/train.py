@@ -14,7 +14,8 @@ from hiercam_keras.data import sources, splits
 from hiercam_keras.data.loader import Loader
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import files, heads, user_code, xla_layers
+from hiercam_keras.models import files, heads, user_code
+from hiercam_keras.models.from_config import build
 from hiercam_keras.modes import (
     coarser,
     copies,
@@ -338,35 +339,6 @@ def _build(config: Any, num_labels: dict[str, int], weights: str) -> Any:
     size, stride = config.data.image_size, config.model.output_stride
     heads.check_cells(model, config.model.backbone, size, stride)
     return model
-
-
-def build(
-    config: Any,
-    num_labels: dict[str, int],
-    image_size: int | None = None,
-    weights: str | None = None,
-) -> Any:
-    """A new model with a head for each rank, its layers fast under XLA.
-
-    Args:
-      config: of the experiment.
-      num_labels: by rank, coarse to fine.
-      image_size: in pixels; None: that of the config.
-      weights: to start from; None: those of the config.
-    """
-    model = heads.build_model(
-        config.model.backbone,
-        image_size or config.data.image_size,
-        num_labels,
-        dropout=config.model.dropout,
-        output_stride=config.model.output_stride,
-        bn_momentum=config.model.bn_momentum,
-        drop_connect=config.model.drop_connect,
-        weights=weights or config.model.weights,
-        head_features=config.model.head_features,
-        head_chain=config.model.head_chain,
-    )
-    return xla_layers.accelerate(model, config.model.fast_layers)
 
 
 def _open(

@@ -42,6 +42,9 @@ _TRAINING_ONLY = (
 # Fields that say how a network from elsewhere is read.
 _FOREIGN = ("model.preprocessing", "model.activation", "model.output", "model.other")
 
+# Sections that later modes read from their own command.
+_NOT_OF_TRAINING = ("compare", "guide", "predict", "report", "search")
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -119,16 +122,19 @@ USAGE = {
             }
         ),
         fields=("",),  # the run folder keeps them for later modes
-        but=(
-            *_SECTIONS,
-            *_FOREIGN,
-            "compare",
-            "guide",
-            "predict",
-            "report",
-            "search",
-        ),  # which read these from their own command
+        but=(*_SECTIONS, *_NOT_OF_TRAINING, *_FOREIGN),
         after_stop=_TRAIN_ON,
+    ),
+    "plan": Usage(
+        flags=frozenset(
+            {
+                *("rank", "data_dir", "detections", "out", "search"),
+                *("device", "classes", "num_images", "prices"),
+            }
+        ),
+        fields=("",),
+        but=(*_SECTIONS, *_NOT_OF_TRAINING, *_FOREIGN),
+        after_stop="Programs that were compiled are kept: run the same command again.",
     ),
     "import": Usage(
         flags=frozenset({"model", "labels", "workdir", "overwrite"}),

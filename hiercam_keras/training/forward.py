@@ -30,7 +30,7 @@ def predict_batch(
       images: (B, S, S, 3), any B of at least 1.
       forward: of `compiled`, in place of the model's own outputs.
     """
-    forward = forward or _forward(model)
+    forward = forward or forward_function(model)
     trainable = [variable.value for variable in model.trainable_variables]
     state = [variable.value for variable in model.non_trainable_variables]
     if keras.distribution.distribution() is None:
@@ -41,8 +41,8 @@ def predict_batch(
     return jax.tree.map(lambda array: shards.local_rows(array)[:count], outputs)
 
 
-def _forward(model: keras.Model) -> Callable:
-    """The jitted forward pass, compiled once for a model and a shape."""
+def forward_function(model: keras.Model) -> Forward:
+    """The jitted forward pass of `predict_batch`, compiled once for a shape."""
     if model not in _FORWARD:
         # A strong reference in the closure would keep the model alive forever.
         reference = weakref.ref(model)

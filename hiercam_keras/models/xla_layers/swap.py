@@ -45,10 +45,13 @@ def _kind(layer: keras.layers.Layer) -> str | None:
     return None
 
 
-def resolve_kinds(layers: str | tuple[str, ...] = "auto") -> tuple[str, ...]:
+def resolve_kinds(
+    layers: str | tuple[str, ...] = "auto", platform: str | None = None
+) -> tuple[str, ...]:
     """Resolves "auto", "none", a tuple of kinds, or kinds joined by "+" to kinds.
 
-    Under another backend than JAX "auto" resolves to no kinds.
+    Under another backend than JAX "auto" resolves to no kinds. It is what is faster on
+    `platform`, "cpu", "gpu" or "tpu"; None: that of this process.
 
     Raises UserError if a kind does not exist, or if kinds are given explicitly under
     another backend than JAX.
@@ -57,7 +60,7 @@ def resolve_kinds(layers: str | tuple[str, ...] = "auto") -> tuple[str, ...]:
     if layers == "none":
         return ()
     if layers == "auto":
-        return AUTO.get(jax.default_backend(), ()) if on_jax else ()
+        return AUTO.get(platform or jax.default_backend(), ()) if on_jax else ()
     kinds = tuple(layers.split("+") if isinstance(layers, str) else layers)
     unknown = sorted(set(kinds) - set(KINDS))
     if unknown:

@@ -1,0 +1,162 @@
+"""A process that compiles programs for one device, as its parent asks.
+
+It reads from stdin the length of a pickle as 8 bytes, the pickle (a `Recipe` and the
+name of a device), and then a line of JSON for each program: {"program": "train",
+"batch": 256}. It answers with lines of JSON on stdout: {"event": "compiling"}, then
+{"event": "done", "result": {...}} or {"event": "failed", "message": "..."}. It ends
+when stdin does, in the middle of a compilation, too, so that it never outlives its
+parent.
+
+The compiler's output is kept in the cache, so that figures can be counted from it
+again: NAME.json has the figures of JAX, NAME.hlo.gz the program's text.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import pickle
+import queue
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from hiercam_keras import cache_folder, runtime, signals, workdir
+from hiercam_keras.errors import UserError
+from hiercam_keras.plan import figures, topology
+from hiercam_keras.plan.devices import device
+
+_FORMAT = 1  # of the files in the cache
+
+
+def main() -> None:
+    """Answers until stdin ends."""
+    signals.leave_to_parent()
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print is no answer
+    runtime.prepare_process()
+    size = int.from_bytes(sys.stdin.buffer.read(8), "big")
+    recipe, name = pickle.loads(sys.stdin.buffer.read(size))
+    asked: queue.SimpleQueue[dict] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(asked,), daemon=True).start()
+
+    def answer(event: str, **fields: Any) -> None:
+        answers.write(json.dumps({"event": event, **fields}) + "\n")
+
+    try:
+        compiler = _Compiler(recipe, name)
+        answer("ready")
+        while True:
+            request = asked.get()
+            answer("done", result=compiler(**request, say=answer).to_json())
+    except UserError as error:
+        answer("failed", message=str(error))
+
+
+def _read(asked: queue.SimpleQueue) -> None:
+    for line in sys.stdin.buffer:
+        asked.put(json.loads(line))
+    os._exit(1)  # the parent has ended, or wants no more
+
+
+class _Compiler:
+    """Compiles the programs of a recipe for a device."""
+
+    def __init__(self, recipe: Any, name: str):
+        from ml_collections import ConfigDict
+
+        from hiercam_keras.plan.programs import Programs
+
+        self.device = device(name)
+        config = ConfigDict(dict(recipe.config))
+        runtime.start(config.seed, config.model.dtype, devices=1)
+        modules = config.model.get("modules", ())
+        if modules:
+            from hiercam_keras.models import user_code
+
+            user_code.use_modules(modules)
+        self.mesh = topology.mesh(self.device)
+        self.programs = Programs(recipe, self.mesh, self.device.chip.family)
+        cache = cache_folder.user_cache()
+        self.cache = None if cache is None else cache / "plan"
+
+    def __call__(self, program: str, batch: int, say: Any) -> figures.Compiled:
+        found = self.programs.lower(program, batch)
+        key = self._key(found.lowered.as_text())
+        known = self._cached(key)
+        if known is None:
+            say("compiling", key=key)
+            known = self._compile(found.lowered, key)
+        else:
+            say("cached", key=key)
+        given, text = known
+        counted = {} if given.get("refused") else figures.of_text(text)
+        return figures.Compiled(
+            program=program,
+            batch=batch,
+            devices=self.device.count,
+            key=key,
+            sizes=found.sizes,
+            **given,
+            **counted,
+        )
+
+    def _key(self, text: str) -> str:
+        described = {
+            "format": _FORMAT,
+            "device": topology.description(self.device),
+            "versions": topology.versions(),
+            "flags": os.environ.get("XLA_FLAGS", ""),
+        }
+        parts = json.dumps(described, sort_keys=True), text
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+
+    def _cached(self, key: str) -> tuple[dict, str] | None:
+        if self.cache is None:
+            return None
+        try:
+            given = workdir.read_json(self.cache / f"{key}.json")
+            if given.get("refused"):
+                return given, ""
+            with gzip.open(self.cache / f"{key}.hlo.gz", "rt") as file:
+                return given, file.read()
+        except (OSError, ValueError, EOFError):
+            return None
+
+    def _compile(self, lowered: Any, key: str) -> tuple[dict, str]:
+        start = time.monotonic()
+        try:
+            compiled = lowered.compile()
+        except Exception as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            given, text = figures.of_refusal(str(error)), ""
+        else:
+            given, text = _given(compiled), compiled.as_text()
+        given["seconds"] = round(time.monotonic() - start, 1)
+        if self.cache is not None:
+            self._keep(self.cache, key, given, text)
+        return given, text
+
+    def _keep(self, folder: Path, key: str, given: dict, text: str) -> None:
+        workdir.make_dir(folder)
+        packed = gzip.compress(text.encode(), 6)
+        workdir.write_bytes(folder / f"{key}.hlo.gz", packed)
+        workdir.write_json(folder / f"{key}.json", given)  # last: both are there
+
+
+def _given(compiled: Any) -> dict:
+    """The compiler's own figures."""
+    cost = compiled.cost_analysis() or {}
+    cost = cost[0] if isinstance(cost, list | tuple) else cost
+    return {
+        "memory": figures.of_memory(compiled.memory_analysis()),
+        "flops": float(cost.get("flops", 0.0)),
+        "accessed": float(cost.get("bytes accessed", 0.0)),
+    }
+
+
+if __name__ == "__main__":
+    main()
