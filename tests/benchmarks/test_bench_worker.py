@@ -31,7 +31,7 @@ def test_a_peak_is_forgotten():
 
 @pytest.fixture
 def pages(monkeypatch):
-    """The pages of a process that holds 1,000: what tests before left does not count."""
+    """The pages of a process, as a list to add to."""
     held = [1000]
     monkeypatch.setattr(worker, "_resident", lambda: sum(held))
     return held
