@@ -181,7 +181,8 @@ def _write_bird(
     def save(name: str, pixels: np.ndarray) -> str:
         path = folder / f"{name}.png"
         try:
-            Image.fromarray(pixels).save(root / path)
+            # A third of the time of the default level, and a tenth more bytes.
+            Image.fromarray(pixels).save(root / path, compress_level=1)
         except OSError as error:
             raise UserError(
                 f"cannot write {root / path}: {error.strerror or error}. Free some "

@@ -135,6 +135,24 @@ def test_a_folder_of_other_files_is_refused(tmp_path):
         write_interventions(tmp_path, SETTINGS, IDS, size=64, workers=0)
 
 
+def test_a_full_disk_is_an_error_and_the_next_call_draws_the_bird_again(
+    table, tmp_path, monkeypatch
+):
+    root = tmp_path / "full"
+    save = Image.Image.save
+
+    def fail(image, path, **more):
+        if "wing" in str(path):
+            raise OSError(28, "No space left on device")
+        save(image, path, **more)
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="No space"):
+        patch.setattr(Image.Image, "save", fail)
+        write_interventions(root, SETTINGS, IDS, size=64, seed=5, workers=0)
+    write_interventions(root, SETTINGS, IDS, size=64, seed=5, workers=0)
+    assert _files(root) == _files(table.parent)
+
+
 def test_parts_ways_and_ids_are_checked_before_anything_is_written(tmp_path):
     root = tmp_path / "none"
     for wrong in ({"parts": ("beak",)}, {"hows": ("swapped",)}):

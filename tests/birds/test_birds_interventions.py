@@ -99,6 +99,26 @@ def test_every_exchange_changes_the_part_itself(drawn):
         assert differs[gone].mean() > least, (part, how)
 
 
+def test_other_parts_change_only_where_the_new_form_hides_them(drawn):
+    """What reads the inside of one part sees no exchange of another one."""
+    before, found = drawn
+    pairs = 0
+    for (part, how), after in found.items():
+        differs = (after.image != before.image).any(axis=-1)
+        for other in PARTS:
+            if part in (other, BIRD):
+                continue
+            inside = ~_widened(~_shown(before.parts, other))
+            seen = differs & inside
+            if how == "removed" or part == "habitat":
+                assert not seen.any(), (part, how, other)
+            else:
+                hidden = _widened(_shown(after.parts, part))
+                assert not (seen & ~hidden).any(), (part, how, other)
+            pairs += inside.any() and not seen.any()
+    assert pairs > 50  # of 90: most exchanges hide nothing of most parts
+
+
 def test_a_habitat_is_exchanged_behind_the_bird_alone(drawn, bird):
     before, found = drawn
     inside = ~_widened(before.parts == 0)
