@@ -98,7 +98,6 @@ ROOMS = {
     "export": {"taxonomy", "models", "cam", "runs"},
     "plan": {"cam", "data", "models", "runtime", "taxonomy", "training"},
     "birds": set(),
-    "plan": set(),
     "tables": set(),
     "multihost": set(),
     "evaluation": {"taxonomy", "data", "cam", "metrics"},

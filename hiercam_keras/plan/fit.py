@@ -17,6 +17,7 @@ FITS, RECOMPUTES, TOO_LARGE, UNKNOWN = "fits", "recomputes", "too large", "unkno
 GPU_SHARE = 0.75
 MOST = 3  # compilations of the train step
 _MARGIN = 0.97  # of the memory, for the guess of a batch
+_CLOSE = 1.05  # no larger batch is tried if the line promises less than this
 _LANES = 128  # of a TPU's registers, in which the images of a batch are
 
 
@@ -100,8 +101,12 @@ def largest_batch(
     limit = memory or room(device)
     found = [first]
     while limit and len(found) < most:
-        batch = _rounded(_line(found, limit * _MARGIN), device, images)
-        if batch in {one.batch for one in found} or not batch:
+        # Without a point on the line half of the smallest batch may give one.
+        batch = _line(found, limit * _MARGIN) or min(one.batch for one in found) / 2
+        batch = _rounded(batch, device, images)
+        fits = [one.batch for one in found if verdict(one, device, limit) == FITS]
+        close = batch <= _CLOSE * max(fits, default=0) and batch >= max(fits)
+        if close or batch in {one.batch for one in found} or not batch:
             break
         found.append(compile_batch(batch))
     return _summary(found, device, limit, images), found
