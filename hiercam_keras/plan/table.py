@@ -71,18 +71,24 @@ def _verdict(plan: Plan) -> str:
                 else f"{name} with {batch} DOES NOT FIT."
             )
         elif kind == fit.RECOMPUTES:
-            every = [*plan.others, *plan.programs.values()]
-            others = [one for one in every if one.program == name]
-            more = fit.extra_work(found, others)
-            work = "work unknown" if more is None else f"{100 * more:+.0f} % work"
             said.append(
-                f"{name} with {batch} fits ONLY BY RECOMPUTING "
-                f"({wording.count(found.repeated, 'instruction')} twice, {work} an "
-                "image)."
+                f"{name} with {batch} fits ONLY BY RECOMPUTING ({_extra(plan, found)})."
             )
         else:
             said.append(f"{name} with {batch} needs {_gib(found.total)} GiB.")
     return " ".join(said)
+
+
+def _extra(plan: Plan, found: Compiled) -> str:
+    """What recomputing costs, in words."""
+    others = [found] if found.program != "train" else _train_steps(plan)
+    more = fit.extra_work(found, others)
+    work = "extra work not known" if more is None else f"{100 * more:+.1f} % work"
+    return f"{wording.count(found.repeated, 'instruction')} twice, {work} an image"
+
+
+def _train_steps(plan: Plan) -> list[Compiled]:
+    return [plan.programs["train"], *plan.others]
 
 
 def _memory(plan: Plan) -> str:
@@ -191,7 +197,8 @@ def _batches(plan: Plan) -> str:
     if found.fits:
         said.append(f"{found.fits} images were compiled and fit")
     if found.recomputes:
-        said.append(f"{found.recomputes} fit only by recomputing")
+        (one,) = (one for one in _train_steps(plan) if one.batch == found.recomputes)
+        said.append(f"{found.recomputes} fit only by recomputing ({_extra(plan, one)})")
     if found.too_large:
         said.append(f"{found.too_large} do not fit")
     end = f"the line through them meets the memory at {found.line}"
@@ -204,7 +211,10 @@ def _batches(plan: Plan) -> str:
 def _cost(plan: Plan) -> str:
     cost = plan.cost
     if cost is None:
-        return "Time: not estimated for this device."
+        why = "as the batch does not fit"
+        if plan.programs["train"].total < (plan.memory or float("inf")):
+            why = "as the rates of this device are not known"
+        return f"Time: not estimated, {why}."
     least, guess = cost.hours
     said = (
         f"{wording.count(plan.epochs, 'epoch')} of {plan.images} images, "
