@@ -65,7 +65,10 @@ def make(settings: Settings, device: Device, data: PlanData, prices: Any) -> tab
                 memory,
             )
     epochs = config.train.epochs
-    step = estimate.bounds(programs["train"], device).step
+    train = programs["train"]
+    step = estimate.bounds(train, device).step
+    if fit.verdict(train, device, memory) == fit.TOO_LARGE:
+        step = 0.0
     return table.Plan(
         device=device,
         memory=memory,

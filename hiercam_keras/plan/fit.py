@@ -17,6 +17,8 @@ FITS, RECOMPUTES, TOO_LARGE, UNKNOWN = "fits", "recomputes", "too large", "unkno
 GPU_SHARE = 0.75
 MOST = 3  # compilations of the train step
 _MARGIN = 0.97  # of the memory, for the guess of a batch
+_CLOSE = 1.05  # no larger batch is tried if the line promises less than this
+_SMALLER = 0.8  # of a batch on the line that did not fit after all
 _LANES = 128  # of a TPU's registers, in which the images of a batch are
 
 
@@ -60,7 +62,7 @@ def verdict(found: Compiled, device: Device, memory: int = 0) -> str:
         return TOO_LARGE
     if limit and found.total > limit:
         return TOO_LARGE
-    if found.repeated and device.chip.family == "tpu":
+    if found.repeated:
         return RECOMPUTES
     return FITS if limit else UNKNOWN
 
@@ -100,11 +102,25 @@ def largest_batch(
     limit = memory or room(device)
     found = [first]
     while limit and len(found) < most:
-        batch = _rounded(_line(found, limit * _MARGIN), device, images)
-        if batch in {one.batch for one in found} or not batch:
+        batch = _next(found, device, limit, images)
+        if not batch:
             break
         found.append(compile_batch(batch))
     return _summary(found, device, limit, images), found
+
+
+def _next(found: Sequence[Compiled], device: Device, limit: int, images: int) -> int:
+    """The batch to try next; 0 if no other one promises much."""
+    tried = {one.batch: verdict(one, device, limit) for one in found}
+    fits = max((batch for batch in tried if tried[batch] == FITS), default=0)
+    # Without a point on the line half of the smallest batch may give one.
+    batch = _line(found, limit * _MARGIN) or min(tried) / 2
+    batch = _rounded(batch, device, images)
+    if tried.get(batch) in (RECOMPUTES, TOO_LARGE) and not fits:
+        batch = _rounded(_SMALLER * batch, device, images)
+    if batch in tried or fits <= batch <= _CLOSE * fits:
+        return 0
+    return batch
 
 
 def _summary(

@@ -31,11 +31,13 @@ class Lowered:
 
     Attributes:
       lowered: a `jax.stages.Lowered`.
+      arguments: of a call, as `jax.ShapeDtypeStruct`s.
       sizes: bytes on one device of its arguments without padding, by purpose:
         "weights", "optimizer", "input".
     """
 
     lowered: Any
+    arguments: tuple
     sizes: Mapping[str, int]
 
 
@@ -95,15 +97,16 @@ class Programs:
             "optimizer": _size((optimizer, metrics)),
             "input": _size(data) // self.mesh.devices.size,
         }
-        return Lowered(train_function(model, state).lower(state, data), sizes)
+        lowered = train_function(model, state).lower(state, data)
+        return Lowered(lowered, (state, data), sizes)
 
     def _eval(self, model: Any, batch: int) -> Lowered:
         weights = self._replicated(
             model._get_jax_state(trainable_variables=True, non_trainable_variables=True)
         )
         images = self._rows(self._few()[0], batch)
-        lowered = forward.forward_function(model).lower(*weights, images)
-        return self._asked(lowered, weights, images)
+        function = forward.forward_function(model)
+        return self._asked(function, weights, (images,))
 
     def _cam(self, model: Any, batch: int) -> Lowered:
         recipe, cam = self.recipe, self.config.cam
@@ -119,13 +122,14 @@ class Programs:
         images = self._few()[0]
         function, (weights, *rows) = explain.compiled_call(images, recipe.asked)
         weights = self._replicated(weights)
-        rows = self._rows(rows, batch)
-        return self._asked(function.lower(weights, *rows), weights, rows)
+        rows = tuple(self._rows(rows, batch))
+        return self._asked(function, (weights,), rows)
 
-    def _asked(self, lowered: Any, weights: Any, rows: Any) -> Lowered:
+    def _asked(self, function: Any, weights: tuple, rows: tuple) -> Lowered:
+        """A function of weights and of arrays with a row for each image."""
         count = self.mesh.devices.size
         sizes = {"weights": _size(weights), "input": _size(rows) // count}
-        return Lowered(lowered, sizes)
+        return Lowered(function.lower(*weights, *rows), (*weights, *rows), sizes)
 
     def _few(self) -> tuple[Any, ...]:
         """A batch of `fit` with few images, all black, with label 0."""

@@ -1,6 +1,6 @@
 """The answer of a plan as text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hiercam_keras import tables, wording
@@ -9,7 +9,7 @@ from hiercam_keras.plan.devices import Device
 from hiercam_keras.plan.estimate import Bounds, Cost
 from hiercam_keras.plan.figures import Compiled
 
-_GIB = 2**30
+_GIB, _MIB = 2**30, 2**20
 _PURPOSES = ("weights", "optimizer", "input")
 _SHOWN = 4  # kinds of collectives, and precisions of products
 
@@ -71,45 +71,54 @@ def _verdict(plan: Plan) -> str:
                 else f"{name} with {batch} DOES NOT FIT."
             )
         elif kind == fit.RECOMPUTES:
-            every = [*plan.others, *plan.programs.values()]
-            others = [one for one in every if one.program == name]
-            more = fit.extra_work(found, others)
-            work = "work unknown" if more is None else f"{100 * more:+.0f} % work"
             said.append(
-                f"{name} with {batch} fits ONLY BY RECOMPUTING "
-                f"({wording.count(found.repeated, 'instruction')} twice, {work} an "
-                "image)."
+                f"{name} with {batch} fits ONLY BY RECOMPUTING ({_extra(plan, found)})."
             )
         else:
             said.append(f"{name} with {batch} needs {_gib(found.total)} GiB.")
     return " ".join(said)
 
 
+def _extra(plan: Plan, found: Compiled) -> str:
+    """What recomputing costs, in words."""
+    others = [found] if found.program != "train" else _train_steps(plan)
+    more = fit.extra_work(found, others)
+    work = "extra work not known" if more is None else f"{100 * more:+.1f} % work"
+    return f"{wording.count(found.repeated, 'instruction')} twice, {work} an image"
+
+
+def _train_steps(plan: Plan) -> list[Compiled]:
+    return [plan.programs["train"], *plan.others]
+
+
 def _memory(plan: Plan) -> str:
-    header = ["GiB on one chip", *plan.programs]
+    """What the memory of one chip is for, in one unit."""
+    compiled = list(plan.programs.values())
+    unit = _GIB if max(one.total for one in compiled) >= _GIB else _MIB
+
+    def cells(sizes: Iterable[float | None]) -> list[str]:
+        return ["?" if size is None else f"{size / unit:.2f}" for size in sizes]
+
+    header = [f"{'GiB' if unit == _GIB else 'MiB'} on one chip", *plan.programs]
     rows = [
-        [purpose, *(_gib(one.sizes.get(purpose, 0)) for one in plan.programs.values())]
+        [purpose, *cells(one.sizes.get(purpose, 0) for one in compiled)]
         for purpose in _PURPOSES
     ]
-    compiled = plan.programs.values()
     rows += [
-        ["activations, gradients", *(_of_memory(one, "temp") for one in compiled)],
-        ["code", *(_of_memory(one, "code") for one in compiled)],
-        ["results, padding", *(_gib(_rest(one)) for one in compiled)],
-        ["all", *(_gib(one.total) if one.total else "?" for one in compiled)],
+        ["activations, gradients", *cells(one.memory.get("temp") for one in compiled)],
+        ["code", *cells(one.memory.get("code") for one in compiled)],
+        ["results, padding", *cells(_rest(one) for one in compiled)],
+        ["all", *cells(one.total or None for one in compiled)],
     ]
     if plan.memory:
-        rows.append(["there are", *[_gib(plan.memory)] * len(plan.programs)])
+        rows.append(["there are", *cells([plan.memory] * len(compiled))])
     return tables.format_table(header, rows)
 
 
-def _of_memory(one: Compiled, name: str) -> str:
-    return _gib(one.memory[name]) if one.memory else "?"
-
-
-def _rest(one: Compiled) -> int:
+def _rest(one: Compiled) -> int | None:
+    """Bytes of results, and of the padding of arguments and results."""
     if not one.memory:
-        return 0
+        return None
     return one.total - sum(one.sizes.values()) - one.memory["temp"] - one.memory["code"]
 
 
@@ -146,8 +155,8 @@ def _about(plan: Plan) -> str:
         batch = fit.unpadded(train, plan.device)
         if batch != train.batch:
             lines.append(
-                f"train: with {batch} images a batch they fill the lanes, which leaves "
-                "no padding of that axis"
+                f"train: {batch} images, {batch // plan.device.count} a chip, would "
+                "fill the lanes of its registers, without padding of that axis"
             )
     return "\n".join(lines)
 
@@ -188,12 +197,13 @@ def _batches(plan: Plan) -> str:
     if found.fits:
         said.append(f"{found.fits} images were compiled and fit")
     if found.recomputes:
-        said.append(f"{found.recomputes} fit only by recomputing")
+        (one,) = (one for one in _train_steps(plan) if one.batch == found.recomputes)
+        said.append(f"{found.recomputes} fit only by recomputing ({_extra(plan, one)})")
     if found.too_large:
         said.append(f"{found.too_large} do not fit")
     end = f"the line through them meets the memory at {found.line}"
-    if found.fits >= found.images - found.images % plan.device.count:
-        end = "no larger batch was tried, as the training has no more images"
+    if found.line >= found.images:
+        end = f"the training has {found.images}, all of which would fit at once"
     tried = ", ".join(map(str, found.tried))
     return f"Largest batch: {', '.join(said)}; {end} (compiled: {tried})."
 
@@ -201,7 +211,10 @@ def _batches(plan: Plan) -> str:
 def _cost(plan: Plan) -> str:
     cost = plan.cost
     if cost is None:
-        return "Time: not estimated for this device."
+        why = "as the batch does not fit"
+        if plan.programs["train"].total < (plan.memory or float("inf")):
+            why = "as the rates of this device are not known"
+        return f"Time: not estimated, {why}."
     least, guess = cost.hours
     said = (
         f"{wording.count(plan.epochs, 'epoch')} of {plan.images} images, "
@@ -212,7 +225,7 @@ def _cost(plan: Plan) -> str:
         return f"{said}. No price is known of {plan.device.chip.name}."
     low, high = cost.money
     return (
-        f"{said}; {low:.2f} to {high:.2f} {cost.currency} at {cost.price:g} "
+        f"{said}; {low:.2g} to {high:.2g} {cost.currency} at {cost.price:g} "
         f"{cost.currency} a chip and hour."
     )
 
@@ -250,7 +263,7 @@ def _time(hours: float) -> str:
 
 
 def _gib(size: float) -> str:
-    return f"{size / _GIB:.3f}" if size < _GIB else f"{size / _GIB:.2f}"
+    return f"{size / _GIB:.3g}"
 
 
 def _number(value: float) -> str:
