@@ -3,7 +3,8 @@
     python -m benchmarks.web --run=RUN --page=RUN/export/web --photos=FOLDER
 
 Photographs are dropped into the page, from disk, served, and served with the headers
-that allow threads. Needs Chromium, and the packages of the program.
+that allow threads; then into two pages in turns, of which one computes on one thread
+and the other on two. Needs Chromium, and the packages of the program.
 """
 
 import argparse
@@ -25,8 +26,9 @@ from benchmarks import chrome  # noqa: E402
 from hiercam_keras import load_run, wording  # noqa: E402
 from hiercam_keras.cam import targets  # noqa: E402
 
-PLACES = ("disk", "served", "isolated")
+PLACES = ("disk", "served", "isolated", "turns")
 READY = "document.documentElement?.dataset.ready"
+THREADS = "Number(document.documentElement.dataset.threads)"
 SETTLED = "hiercam.photos.every(({state}) => state === 'done' || state === 'failed')"
 # Arrays as base64, which are ten times shorter than their JSON.
 OUTPUTS = """
@@ -69,17 +71,10 @@ def ask_program(run: Any, files: list[Path]) -> dict[str, Any]:
 
 def ask_page(browser: Any, address: str, files: list[Path]) -> dict[str, Any]:
     """What the page answers, one photograph after the other, with times in seconds."""
-    started = time.perf_counter()
-    tab = browser.open(address)
-    if tab.wait(READY) != "yes":
-        raise RuntimeError(tab.text("#problem"))
-    ready = time.perf_counter() - started
+    tab, ready = _opened(browser, address)
     answers, times = [], []
     for number, path in enumerate(files):
-        begun = time.perf_counter()
-        tab.drop(path)
-        tab.wait(f"hiercam.photos.length > {number} && {SETTLED}")
-        times.append(time.perf_counter() - begun)
+        times.append(_looked(tab, number, path))
         answers.append(_unpacked(tab.run(OUTPUTS % number)))
     inside = ("blob:", "data:", "about:", address)
     outside = [url for url in browser.requests if not url.startswith(inside)]
@@ -89,10 +84,64 @@ def ask_page(browser: Any, address: str, files: list[Path]) -> dict[str, Any]:
         "first": ready + times[0],
         "next": float(np.median(times[1:])),
         "network": float(np.median([one["took"] for one in answers[1:]]) / 1000),
-        "threads": tab.run("Number(document.documentElement.dataset.threads)"),
+        "threads": tab.run(THREADS),
         "outside": outside,
         "errors": browser.errors,
     }
+
+
+def ask_in_turns(
+    browser: Any, address: str, files: list[Path], threads: tuple[int, ...] = (1, 2)
+) -> dict[str, Any]:
+    """Seconds of pages with as many threads each, photograph by photograph in turns.
+
+    The page that begins changes from photograph to photograph. The first photograph of
+    each page is not counted.
+    """
+    tabs = {}
+    for count in threads:
+        tabs[count], _ = _opened(browser, f"{address}?threads={count}")
+        if tabs[count].run(THREADS) != count:
+            raise RuntimeError(f"{count} threads cannot be had here")
+    times: dict[int, list[float]] = {count: [] for count in threads}
+    networks: dict[int, list[float]] = {count: [] for count in threads}
+    for number, path in enumerate([files[0], *files]):
+        for count in threads if number % 2 else reversed(threads):
+            tabs[count].call("Page.bringToFront")
+            times[count].append(_looked(tabs[count], number, path))
+            took = tabs[count].run(f"hiercam.photos[{number}].seen.took")
+            networks[count].append(took / 1000)
+    one, *others = threads
+    found: dict[str, Any] = {"photos": len(files)}
+    for name, all_times in (("next", times), ("network", networks)):
+        seconds = {count: np.array(values[1:]) for count, values in all_times.items()}
+        found[name] = {count: _spread(values) for count, values in seconds.items()}
+        found[f"{name}_ratio"] = {
+            count: _spread(seconds[one] / seconds[count]) for count in others
+        }
+    return found
+
+
+def _spread(values: np.ndarray) -> dict[str, float]:
+    low, middle, high = np.percentile(values, [10, 50, 90])
+    return {"median": float(middle), "p10": float(low), "p90": float(high)}
+
+
+def _opened(browser: Any, address: str) -> tuple[Any, float]:
+    """A tab with the page, and the seconds until it was ready."""
+    started = time.perf_counter()
+    tab = browser.open(address)
+    if tab.wait(READY) != "yes":
+        raise RuntimeError(tab.text("#problem"))
+    return tab, time.perf_counter() - started
+
+
+def _looked(tab: Any, number: int, path: Path) -> float:
+    """Drops a photograph, and returns the seconds until it is answered."""
+    begun = time.perf_counter()
+    tab.drop(path)
+    tab.wait(f"hiercam.photos.length > {number} && {SETTLED}")
+    return time.perf_counter() - begun
 
 
 def _unpacked(found: dict[str, Any]) -> dict[str, Any]:
@@ -197,8 +246,9 @@ def main() -> None:
 
 def measure(files: list[Path], options: argparse.Namespace) -> None:
     """Prints and writes what the page and the program answer for the photographs."""
-    program = ask_program(load_run(options.run), files)
-    found = {}
+    alone = set(options.places) == {"turns"}  # times, no answers
+    program = {} if alone else ask_program(load_run(options.run), files)
+    found: dict[str, dict[str, Any]] = {}
     for place in options.places:
         with (
             tempfile.TemporaryDirectory() as profile,
@@ -208,16 +258,18 @@ def measure(files: list[Path], options: argparse.Namespace) -> None:
                 address = (options.page.resolve() / "index.html").as_uri()
                 found[place] = ask_page(b, address, files)
             else:
-                isolated = place == "isolated"
+                isolated = place != "served"
+                ask = ask_in_turns if place == "turns" else ask_page
                 with chrome.served(options.page / "site", isolated) as address:
-                    found[place] = ask_page(b, address, files)
+                    found[place] = ask(b, address, files)
         known = {k: v for k, v in found[place].items() if k != "answers"}
         print(place, json.dumps(known))
-    page = next(iter(found.values()))
-    rows = compared(program, page)
-    print(f"{wording.count(len(files), 'photograph')}, {options.run}")
-    print(table(rows))
-    print("pixels", json.dumps(pixels(program, page)))
+    rows: list[dict[str, Any]] = []
+    if page := next((one for one in found.values() if "answers" in one), None):
+        rows = compared(program, page)
+        print(f"{wording.count(len(files), 'photograph')}, {options.run}")
+        print(table(rows))
+        print("pixels", json.dumps(pixels(program, page)))
     sizes = {
         name: sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
         for name, place in (
@@ -232,7 +284,9 @@ def measure(files: list[Path], options: argparse.Namespace) -> None:
         p: {k: v for k, v in f.items() if k != "answers"} for p, f in found.items()
     }
     summary = {"rows": rows, "times": times, "bytes": sizes}
-    (options.out / "web.json").write_text(json.dumps(summary, indent=2) + "\n")
+    larger = f"_larger{options.larger}" if options.larger > 1 else ""
+    name = f"web{larger}{'_threads' * alone}.json"
+    (options.out / name).write_text(json.dumps(summary, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -113,6 +113,9 @@ flags.DEFINE_enum(
 flags.DEFINE_string(
     "runtime", None, "ONNX Runtime Web for --format=web; default: fetched with npm."
 )
+flags.DEFINE_bool(
+    "webgpu", False, "The page of --format=web may use the graphics processor."
+)
 flags.DEFINE_enum(
     "weights_dtype", "float32", ["float32", "float16"], "Of an exported network."
 )

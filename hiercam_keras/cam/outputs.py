@@ -6,6 +6,7 @@ softmax or sigmoids, see `reading`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ class Outputs:
         self._taxonomy = self.labels.taxonomy if self.labels else meaning.taxonomy
         self._allowed = meaning.restriction(self._taxonomy)
         self._readings: dict[str, Reading] = {}
+        self._whole: dict[str, LabelColumns] = {}  # where not all labels are allowed
         self.space: ScoreSpace | None = None
         self.ends: tuple[EndActivation, ...] = ()
 
@@ -170,6 +172,7 @@ class Outputs:
                 f"{wording.count(len(new), rank)}. Is it the taxonomy it was trained "
                 "with?"
             )
+        self._whole[rank] = LabelColumns(given, len(new))
         labels = np.where(given < 0, -1, new[np.maximum(given, 0)])
         return LabelColumns(labels, self._allowed.taxonomy.num_labels(rank))
 
@@ -285,6 +288,29 @@ class Outputs:
         readings = [self._readings[rank] for rank in self.space.heads]
         heads = [one.logits(z) for one, z in zip(readings, columns, strict=True)]
         return jnp.concatenate(heads, axis=1)
+
+    @property
+    def has_allowed(self) -> bool:
+        """Whether some labels are not allowed, of a head with exclusive labels."""
+        return self._allowed is not None and not self._head.independent
+
+    def allowed(self, columns: Sequence[jax.Array]) -> jax.Array:
+        """Probability (B,) of all allowed labels together, under the finest head.
+
+        Args:
+          columns: what `columns` gives; only where `has_allowed`.
+        """
+        rank = self.space.finest
+        whole = self._whole[rank]
+        head = dataclasses.replace(self._head, size=whole.size)
+        reading = dataclasses.replace(self._readings[rank], head=head, columns=whole)
+        shares = jax.nn.softmax(reading.logits(columns[-1]))
+        kept = self._allowed.labels(rank) >= 0
+        return shares @ kept.astype(shares.dtype)
+
+    @property
+    def _head(self) -> Head:
+        return self.space.head_of[self.space.finest]
 
     def doubts(self, logits: np.ndarray) -> list[str]:
         """Warnings about outputs that do not look as they are read.

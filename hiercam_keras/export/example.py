@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+MOST = 4096  # pixels of a side
 HERE = Path(__file__).resolve().parent
 COLORS = [(87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)]  # cold to hot
 
@@ -30,9 +31,9 @@ def main() -> None:
     unread = set()
     for path, number, bbox in pictures(options, about["image"]):
         try:
-            photo = open_photo(path)
-            crop = bbox and crop_of(bbox, *photo.size, about["image"]["detections"])
-            pixels, box = square(photo, crop, about["image"])
+            photo, full = open_photo(path)
+            crop = bbox and crop_of(bbox, *full, about["image"]["detections"])
+            pixels, box = square(photo, full, crop, about["image"])
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as no:
             known = not isinstance(no, UnidentifiedImageError)
             if path not in unread:
@@ -49,7 +50,12 @@ def main() -> None:
             print(
                 f"  {rank:10} {shares.max():6.1%}  {name(shares.argmax(), rank, about)}"
             )
-        print(f"  believed:  {believed(answer['logits'], about)}")
+        others = 1 - answer.get("allowed", 1)  # taxa that are not allowed
+        barred = 1 - others < about.get("least_allowed", 0)
+        if barred:
+            print(f"  others     {others:6.1%}  taxa that no answer may be of")
+        named = "no name" if barred and "believed" in about else None
+        print(f"  believed:  {named or believed(answer['logits'], about)}")
         if options.rank or options.step:
             print(f"  {save_overlay(options, path, number, box, answer, about)}")
     if unread:
@@ -152,12 +158,19 @@ def children(first: int, end: int, ranks: list[str], about: dict):
 # Photographs: the same pixels as in training.
 
 
-def open_photo(path: Path) -> Image.Image:
-    """An upright RGB picture, white where it is transparent."""
+def open_photo(path: Path) -> tuple[Image.Image, tuple[int, int]]:
+    """An upright RGB picture, white where it is transparent, and its full size.
+
+    As in training, no side has more than 4,096 pixels, and of a photograph that is
+    turned, gray, larger or of another format than JPEG a JPEG copy is used.
+    """
     photo = Image.open(io.BytesIO(path.read_bytes()))
+    jpeg = photo.format in ("JPEG", "MPO")
+    lossy = jpeg or photo.format in ("WEBP", "HEIF")
     turned = photo.getexif().get(0x0112, 1) in range(2, 9)  # EXIF's orientation
-    if photo.format == "JPEG" and photo.mode == "RGB" and not turned:
-        return photo  # decoded by `square`, which knows the resolution that it needs
+    large = max(photo.size) > MOST
+    if jpeg and photo.mode == "RGB" and not turned and not large:
+        return photo, photo.size  # decoded by `square`, which knows how small it may be
     photo = ImageOps.exif_transpose(photo)
     if photo.mode.startswith("I"):  # of 16 bits the higher 8
         values = np.asarray(photo).astype(int)
@@ -168,17 +181,27 @@ def open_photo(path: Path) -> Image.Image:
     if photo.has_transparency_data:
         photo = photo.convert("RGBA")
         photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo)
-    return photo.convert("RGB")
+    photo = photo.convert("RGB")
+    full = photo.size
+    if large:
+        kept = [max(1, round(side * MOST / max(full))) for side in full]
+        photo = photo.resize(kept, Image.Resampling.LANCZOS, reducing_gap=3)
+    if lossy:
+        copy = io.BytesIO()
+        photo.info.clear()
+        photo.save(copy, "JPEG", quality=95, subsampling=0)
+        photo = Image.open(copy)
+    return photo, full
 
 
-def square(photo: Image.Image, crop: tuple | None, image: dict):
+def square(photo: Image.Image, full: tuple, crop: tuple | None, image: dict):
     """Resizes the short side of a photo, or of a crop of it, and takes the middle.
 
     Returns:
       The pixels (size, size, 3), and where they are in the photo: x0, y0, x1, y1.
     """
     size, short = image["height"], image["short_side"]
-    full = np.array(photo.size)
+    kept, full = np.array(photo.size), np.array(full)
     corner, end = np.array(crop or (0, 0, *full)).reshape(2, 2)
     extent = end - corner
     resized = np.maximum(short, np.rint(extent * (short / extent.min())))
@@ -187,7 +210,7 @@ def square(photo: Image.Image, crop: tuple | None, image: dict):
     whole = full * scale if crop else resized
     # A large JPEG file is decoded at 1/2, 1/4 or 1/8 of its size where that suffices.
     photo.draft(None, tuple(int(side) for side in np.ceil(whole)))
-    span = full / round(full[0] / photo.size[0])
+    span = kept / round(kept[0] / photo.size[0])
     low, high = (edge * span / whole for edge in (start, start + size))
     box = (*low, *np.minimum(high, photo.size))
     pixels = photo.resize((size, size), Image.Resampling.BILINEAR, box)
@@ -254,15 +277,17 @@ def save_overlay(options, path: Path, number: int, box, answer: dict, about: dic
     if answer["path"][at] < 0:
         return f"no map: the answer has no {rank}"
     cells = np.maximum(answer[output][at], 0)
-    left, top, right, bottom = (round(edge) for edge in box)
+    photo, full = open_photo(path)
+    shown = photo.size[0] / full[0]
+    left, top, right, bottom = (round(edge * shown) for edge in box)
     heat = Image.fromarray(cells).resize((right - left, bottom - top), Image.BILINEAR)
     heat = np.asarray(heat) - np.min(heat)
     heat /= max(heat.max(), 1e-12)
     ramp = np.linspace(0, 1, len(COLORS))
     color = np.stack([np.interp(heat, ramp, part) for part in np.transpose(COLORS)], -1)
     alpha = 0.75 * heat[..., None] ** 0.8
-    photo = np.asarray(open_photo(path).crop((left, top, right, bottom)))
-    picture = photo * (1 - alpha) + color * alpha
+    part = np.asarray(photo.crop((left, top, right, bottom)))
+    picture = part * (1 - alpha) + color * alpha
     kind = rank if options.rank else f"step-{rank}"
     options.out.mkdir(parents=True, exist_ok=True)
     out = options.out / f"{path.stem}{f'-{number}' if number else ''}-{kind}.png"

@@ -32,6 +32,7 @@ from hiercam_keras.cam.selection import masked_logsumexp
 
 PHOTOS, TAXA = "photos", "taxa"
 LOGITS, PROBABILITIES, PATH = "logits", "probabilities", "path"
+ALLOWED = "allowed"
 MAPS, STEPS, MAPS_OF_TAXA = "maps", "steps", "maps_of_taxa"
 _CHUNK = 32  # columns whose derivatives are computed at once
 
@@ -82,15 +83,19 @@ def make(
     taxa = taxa and maps and exclusive
     matrix = head_matrix(network, variables) if maps else None
     targets = _Targets(space)
+    restricted = network.outputs.has_allowed
 
     def call(photos: jax.Array, leaves: jax.Array | None = None):
         images = _as_images(network, photos)
         if maps and matrix is None:
-            logits, activations, slopes = _differentiated(network, variables, images)
+            run = _differentiated(network, variables, images)
         else:
-            logits, activations, slopes = _linear(network, variables, images, matrix)
+            run = _linear(network, variables, images, matrix)
+        columns, logits, activations, slopes = run
         heads = _heads(space, logits)
         found = _answers(space, heads)
+        if restricted:
+            found[ALLOWED] = network.outputs.allowed(columns)
         leaf = jax.lax.top_k(heads[space.finest], 1)[1]  # (N, 1)
         asked = targets.of_leaf(leaf)
         found[PATH] = asked.labels.astype(jnp.int32)
@@ -109,6 +114,7 @@ def make(
 
     names = [logits_name(rank, space) for rank in reversed(space.heads)]
     names += [probabilities_name(rank) for rank in _answered(space)]
+    names += [ALLOWED] * restricted
     names += [PATH, *[MAPS] * maps, *[STEPS] * (maps and exclusive)]
     names += [MAPS_OF_TAXA] * taxa
     return Function(call, tuple(names), taxa, matrix is not None if maps else None)
@@ -160,7 +166,7 @@ def _as_images(network: KerasNetwork, photos: jax.Array) -> jax.Array:
 
 
 def _linear(network, variables, images, matrix):
-    """Logits, activations, and the channels' weights by a constant matrix."""
+    """Columns, logits, activations, and the channels' weights by a constant matrix."""
     layers = [] if matrix is None else list(network.layers)
     nothing = [jnp.zeros((), jnp.float32) for _ in layers]
     columns, found = network.columns(variables, images, (), layers, nothing)
@@ -170,25 +176,26 @@ def _linear(network, variables, images, matrix):
         (parts,) = jax.vmap(pull_back, 1, 1)(weights)
         return jnp.concatenate(parts, -1).astype(jnp.float32) @ matrix
 
-    return logits, layers[0].fold(found[0]) if layers else None, slopes
+    return columns, logits, layers[0].fold(found[0]) if layers else None, slopes
 
 
 def _differentiated(network, variables, images):
-    """Logits, activations, and the channels' weights by differentiation."""
+    """Columns, logits, activations, and the channels' weights by differentiation."""
     (layer,) = network.layers
 
     def forward(delta):
-        return network(variables, images, (), [layer], [delta])
+        columns, found = network.columns(variables, images, (), [layer], [delta])
+        return network.outputs.labelled(columns), (columns, found)
 
     dtype = jnp.promote_types(layer.dtype, jnp.float32)
     delta = jnp.zeros((images.shape[0], *layer.shape[1:]), dtype)
-    logits, pull_back, found = jax.vjp(forward, delta, has_aux=True)
+    logits, pull_back, (columns, found) = jax.vjp(forward, delta, has_aux=True)
 
     def slopes(weights):
         (grads,) = jax.vmap(pull_back, 1, 1)(weights)
         return jax.vmap(layer.fold, 1, 1)(grads).mean((2, 3))
 
-    return logits, layer.fold(found[0]), slopes
+    return columns, logits, layer.fold(found[0]), slopes
 
 
 def _maps(slopes: jax.Array, activations: jax.Array) -> jax.Array:

@@ -2,12 +2,13 @@
 
 jax2onnx replaces functions of jax.numpy by its own while it traces, and refuses some
 where plain JAX would do. A function that was traced before is replayed without them,
-as `jax.extend.core.jaxpr_as_fun` does. Four things are done otherwise here:
+as `jax.extend.core.jaxpr_as_fun` does. Five things are done otherwise here:
 
 * calls of traced functions are inlined;
 * what is computed of weights alone is computed now;
 * `lax.pad` becomes `jnp.pad`: the converter of the former takes a size that may vary
   for a number;
+* the gradient of a max pooling is written in operations that ONNX has (`unpooling`);
 * exp(-x^2), the derivative of erf and so of GELU, is computed as it is written: since
   0.12 JAX takes the bits of x apart, which ONNX has no operator for.
 """
@@ -21,6 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
+
+from hiercam_keras.export import unpooling
 
 # Names of parameters that hold the function of a call.
 _CALLS = ("call_jaxpr", "fun_jaxpr", "jaxpr")
@@ -67,6 +70,8 @@ def _result(eqn: Any, given: list[Any]) -> Sequence[Any]:
         array, value = given
         widths = [(low, high) for low, high, _ in eqn.params["padding_config"]]
         return [jnp.pad(array, widths, constant_values=float(value))]
+    if name == "select_and_scatter_add" and unpooling.fits(eqn.params):
+        return [unpooling.unpooled(*given, eqn.params["window_dimensions"])]
     return _bound(eqn, given)
 
 

@@ -23,7 +23,7 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.exchange import detections
 from hiercam_keras.export import convert, precision, readme, taxonomy_file
 from hiercam_keras.export import graph as graphs
-from hiercam_keras.export.function import probabilities_name
+from hiercam_keras.export.function import ALLOWED, probabilities_name
 from hiercam_keras.export.parity import FLOAT32_BOUND
 from hiercam_keras.export.session import Session
 from hiercam_keras.export.web import page
@@ -101,14 +101,17 @@ def run(settings: Settings) -> str:
     """Writes the folder; returns what was measured."""
     convert.need()
     web = settings.format == WEB
-    if settings.runtime and not web:
-        raise UserError("--runtime has no effect without --format=web. Leave it out.")
-    vendored = web_runtime.find(settings.runtime) if web else None
+    for name in ("runtime", "webgpu"):
+        if getattr(settings, name) and not web:
+            raise UserError(
+                f"--{name} has no effect without --format=web. Leave it out."
+            )
+    vendored = web_runtime.find(settings.runtime, settings.webgpu) if web else None
     (this,) = find_runs(settings, [settings.rank])
     config = config_of(settings, this)
     folder = Path(settings.out or this.results / "export" / settings.format)
     if web:
-        workdir.check_replaceable(folder / SITE, (*FILES, *page.FILES))
+        workdir.check_replaceable(folder / SITE, (*FILES, *page.FILES, *page.GPU_FILES))
     with workdir.atomic_dir(folder, WEB_FILES if web else FILES) as staged:
         pictures = _pictures(settings, this, config)
         devices = settings.config.distribution.devices
@@ -120,7 +123,9 @@ def run(settings: Settings) -> str:
         card = _export(settings, this, network, pictures, place)
         if vendored is not None:
             page.write_site(place, staged / page.INDEX, vendored)
-            workdir.write_text(staged / README, page.readme(card["title"]))
+            workdir.write_text(
+                staged / README, page.readme(card["title"], settings.webgpu)
+            )
     found = folder / page.INDEX if web else f"python {folder / EXAMPLE} PHOTO"
     return f"{_said(card, folder)}\ntry it: {found}"
 
@@ -161,8 +166,11 @@ def _export(
         "weights_dtype": narrow,
     }
     card["preprocessing"] = _image(config)["in_words"]
-    rule = _rule(run, network)
+    share = belief.allowed_share_of(config.believe)
+    rule = _rule(run, network, share)
     card["believed"] = None if rule is None else rule.source
+    if run.allowed_taxa is not None:
+        card["allowed_taxa"] = run.allowed_taxa.name
     card["limits"] = _limits(graph, card)
     card["files"] = {MODEL: _digest(folder / MODEL)}
     about = {
@@ -173,6 +181,8 @@ def _export(
         "weights_dtype": narrow,
         "batch": graph.batch or "dynamic",
     }
+    if ALLOWED in graph.outputs:
+        about["least_allowed"] = share if rule is None else rule.allowed_share
     document = taxonomy_file.document(
         network.taxonomy, graph.ranks, graph.heads, about, _thresholds(rule, network)
     )
@@ -203,7 +213,6 @@ def _parity(network: Network, path: Path, pictures: Pictures) -> dict[str, Any]:
     chosen = drawn(pictures.records, PARITY_PICTURES, pictures.config.seed)
     images = [pixels for _, pixels in pictures.batches(chosen, "check")]
     found = graphs.compare(network, path, np.concatenate(images))
-    logging.info("%s", found)
     if not found.within(FLOAT32_BOUND):
         raise UserError(
             "the file does not answer as the program does, so it was not kept: "
@@ -288,9 +297,15 @@ def _predicted(
     return {rank: outputs[probabilities_name(rank)].argmax(-1) for rank in ranks}
 
 
-def _rule(run: Run, network: Network) -> belief.Rule | None:
-    """The thresholds of the run; None if it was not calibrated."""
-    return None if network.finest in network.independent else belief.calibrated(run)
+def _rule(run: Run, network: Network, share: float) -> belief.Rule | None:
+    """The thresholds of the run; None if it was not calibrated.
+
+    Args:
+      share: least probability of the allowed taxa, where the thresholds come with none.
+    """
+    if network.finest in network.independent:
+        return None
+    return belief.calibrated(run, share)
 
 
 def _thresholds(
@@ -329,6 +344,11 @@ def _limits(graph: graphs.ExportedGraph, card: Mapping[str, Any]) -> list[str]:
         "Each picture gets an answer, also one of a taxon that the network does not "
         "know, or of nothing that it knows."
     )
+    if "allowed_taxa" in card:
+        limits.append(
+            f"Answers are of the allowed taxa alone ({card['allowed_taxa']}): pictures "
+            "of other taxa get the likeliest of these names."
+        )
     if graph.has_maps:
         limits.append(
             "Maps show where evidence was found for an answer, not why it is evidence."

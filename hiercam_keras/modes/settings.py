@@ -57,6 +57,7 @@ class Settings:
     format: str = "onnx"
     weights_dtype: str = "float32"
     runtime: str | None = None
+    webgpu: bool = False
     resume: bool = False
     overwrite: bool = False
     device: str | None = None
@@ -253,6 +254,7 @@ _FLAGS = (
     "format",
     "weights_dtype",
     "runtime",
+    "webgpu",
     "resume",
     "overwrite",
     "device",

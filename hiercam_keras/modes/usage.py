@@ -175,8 +175,9 @@ USAGE = {
     ),
     "localize": _of_run(_ASK | _ALLOW, (*_MAPS, "localize")),
     "export": _of_run(
-        {"rank", "detections", "image", "format", "weights_dtype", "runtime"},
-        ("cam.layer",),
+        _ALLOW
+        | {"detections", "image", "format", "weights_dtype", "runtime", "webgpu"},
+        ("cam.layer", "believe.allowed_share"),
         batch=True,
         after_stop="No file is kept, and a former export stays: run the same command "
         "again.",

@@ -3,6 +3,7 @@
 import os
 import stat
 
+import jax
 import keras
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from hiercam_keras.export import (  # noqa: E402
     graph,
     pooling,
     taxonomy_file,
+    unpooling,
 )
 from hiercam_keras.export.session import Session  # noqa: E402
 from hiercam_keras.models import chained_heads, xla_layers  # noqa: E402
@@ -358,6 +360,42 @@ def test_pooling_between_convolutions_runs(tree, photos, tmp_path, pool):
     z = L.Dense(7)(L.GlobalAveragePooling2D()(x))
     network = Network(randomized(keras.Model(image, z)), tree, ("species",), LAYER, 4)
     agrees(network, photos, tmp_path)
+
+
+def test_maps_before_a_max_pooling(tree, photos, tmp_path):
+    """As in VGG16. After the ReLU most windows have several maxima, all 0; of 19 and 17
+    rows and columns the last ones are in no window."""
+    image = keras.Input((*photos.shape[1:3], 3))
+    x = L.Conv2D(6, 2, activation="relu", name=LAYER)(image / 255 - 0.5)
+    x = L.MaxPooling2D(2)(x)
+    z = L.Dense(7)(L.Dense(5, activation="relu")(L.Flatten()(x)))
+    network = Network(randomized(keras.Model(image, z)), tree, ("species",), LAYER, 4)
+    made, _, session = agrees(network, photos, tmp_path)
+    assert made.outputs["maps"] == ("N", 4, 19, 17)
+    assert np.abs(session(photos)["maps"]).max() > 0
+
+
+def test_the_gradient_of_a_max_pooling_goes_to_the_first_maximum():
+    x = np.array([[1, 5, 2, 2, 9], [5, 0, 2, 2, 9]], np.float32)
+    found = unpooling.unpooled(np.array([[3.0, 4.0]]), x, (2, 2))
+    np.testing.assert_array_equal(found, [[0, 3, 4, 0, 0], [0, 0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("window", [(1, 2, 2, 1), (1, 3, 1, 1), (1, 2, 5, 1)])
+def test_the_gradient_of_a_max_pooling_is_that_of_jax(window):
+    rng = np.random.default_rng(1)
+    x = rng.integers(-2, 3, (2, 7, 11, 3)).astype(np.float32)  # with equal values
+
+    def pool(x):
+        return jax.lax.reduce_window(x, -np.inf, jax.lax.max, window, window, "VALID")
+
+    y, pull_back = jax.vjp(pool, x)
+    source = rng.normal(size=y.shape).astype(np.float32)
+    found = unpooling.unpooled(source, x, window)
+    np.testing.assert_array_equal(found, pull_back(source)[0])
+    traced = jax.make_jaxpr(lambda x: jax.vjp(pool, x)[1](source))(x)
+    (eqn,) = (e for e in traced.eqns if e.primitive.name == "select_and_scatter_add")
+    assert unpooling.fits(eqn.params)
 
 
 @pytest.mark.slow

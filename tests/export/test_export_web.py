@@ -18,6 +18,7 @@ from PIL import Image
 from hiercam_keras.cam import heatmaps
 from hiercam_keras.data import geometry
 from hiercam_keras.errors import UserError
+from hiercam_keras.export.session import Session
 from hiercam_keras.export.web import page, runtime
 from hiercam_keras.metrics import belief
 from hiercam_keras.taxonomy.lineage import Lineage
@@ -54,7 +55,12 @@ def node():
 @pytest.fixture
 def fake(monkeypatch):
     """A runtime of a few bytes, with its own digests."""
-    files = {runtime.MODULE: b"export default 1;", runtime.WASM: b"\0asm"}
+    files = {
+        runtime.MODULE: b"export default 1;",
+        runtime.WASM: b"\0asm",
+        runtime.GPU_MODULE: b"export default 2;",
+        runtime.GPU_WASM: b"\0asm gpu",
+    }
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     monkeypatch.setattr(runtime, "SHA256", digests)
     return files
@@ -88,6 +94,98 @@ def test_resizes_as_pillow_to_the_bit(node, kernel):
         )
 
 
+def _smooth(size, seed=5):
+    """A photo without much noise, uint8 (height, width, 3)."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (8, 9, 3), np.uint8))
+    smooth = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC), int)
+    photo = smooth + rng.normal(0, 4, (size[1], size[0], 3))
+    return photo.clip(0, 255).astype(np.uint8)
+
+
+def _jpeg(photo, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(photo).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def _reduced(data, times):
+    """A JPEG file as Pillow decodes it at 1 / `times` of its size."""
+    with Image.open(io.BytesIO(data)) as image:
+        image.draft(None, (image.width // times, image.height // times))
+        return np.asarray(image, int)
+
+
+_AS_JPEG = """{
+  const head = readHeader(bytes.slice(0, %d));
+  const pixels = bytes.slice(%d);
+  const source = { ...sourceOf({ data: pixels, width: %d, height: %d }), strip: 70 };
+  const small = readAsJpeg(source, %d, %s);
+  const out = [];
+  for (let y = 0; y < small.height; y += small.strip) {
+    out.push(...small.rows(y, Math.min(small.strip, small.height - y)));
+  }
+  return { out, size: [small.height, small.width, 3] };
+}"""
+
+
+@pytest.mark.parametrize("times", [2, 4, 8])
+@pytest.mark.parametrize("options", [{"subsampling": 2}, {"subsampling": 0}])
+def test_reduced_jpeg_files_are_those_of_pillow(node, times, options):
+    """From the pixels at full size; averages of them are off by half a level."""
+    size = (173, 131)
+    data = _jpeg(_smooth(size), quality=85, **options)
+    full = _reduced(data, 1).astype(np.uint8)
+    given = np.concatenate([np.frombuffer(data, np.uint8), full.ravel()])
+    code = _AS_JPEG % (len(data), len(data), *size, times, "head.coded")
+    found = node(["header.js", "resample.js", "jpeg.js"], code, given)
+    expected = _reduced(data, times)
+    off = np.abs(np.reshape(found["out"], found["size"]) - expected)
+    assert off.mean() < 0.1 and off.max() <= 5
+    high, wide = (side // times * times for side in size[::-1])
+    whole = full[:high, :wide].reshape(high // times, times, wide // times, times, 3)
+    plain = np.abs(whole.mean((1, 3)).round() - expected[: len(whole), : wide // times])
+    assert plain.mean() > 4 * off.mean()
+
+
+@pytest.mark.parametrize("times", [1, 2, 4, 8])
+def test_a_copy_of_quality_95_is_that_of_pillow(node, times):
+    """Up to rounding: some coefficients are near the middle of two multiples."""
+    size = (173, 131)
+    photo = _smooth(size)
+    data = _jpeg(photo, quality=95, subsampling=0)
+    given = np.concatenate([np.frombuffer(data, np.uint8), photo.ravel()])
+    code = _AS_JPEG % (len(data), len(data), *size, times, "COPY")
+    found = node(["header.js", "resample.js", "jpeg.js"], code, given)
+    expected = _reduced(data, times)
+    off = np.abs(np.reshape(found["out"], found["size"]) - expected)
+    assert off.mean() < 0.3 / times and off.max() <= 8
+    if times == 1:
+        assert np.abs(photo - expected).mean() > 4 * off.mean()
+
+
+def test_how_a_jpeg_file_is_coded(node):
+    """Tables and sampling; null where color is halved along one side, or gray."""
+    photo = _smooth((40, 30))
+    files = [_jpeg(photo, quality=80, subsampling=kind) for kind in (0, 1, 2)]
+    files += [_jpeg(photo[..., 0], quality=80)]
+    sizes = [len(data) for data in files]
+    found = node(
+        ["header.js"],
+        f"{{ let at = 0; return {sizes}.map("
+        "(n) => readHeader(bytes.slice(at, at += n)).coded); }",
+        np.frombuffer(b"".join(files), np.uint8),
+    )
+    assert found[1] is None and found[3] is None
+    for one, data in zip((found[0], found[2]), (files[0], files[2]), strict=True):
+        tables = Image.open(io.BytesIO(data)).quantization
+        assert one["tables"] == [list(tables[i]) for i in (0, 1, 1)]
+    assert (found[0]["sampling"], found[2]["sampling"]) == (1, 2)
+    copied = node(["jpeg.js"], "COPY")
+    tables = Image.open(io.BytesIO(_jpeg(photo, quality=95))).quantization
+    assert copied["tables"] == [list(tables[i]) for i in (0, 1, 1)]
+
+
 def test_a_large_photo_in_strips_gives_the_same(node):
     """The strip is a detail of memory."""
     photo = np.random.default_rng(4).integers(0, 256, (70, 50, 3), np.uint8)
@@ -111,7 +209,7 @@ def test_the_window_is_that_of_the_program(node, side):
     short = geometry.resized_shape(side, side, side, "classification")[0]
     image = json.dumps({"height": side, "width": side, "short_side": short})
     found = node(
-        ["header.js", "resample.js", "pixels.js"],
+        ["header.js", "resample.js", "jpeg.js", "pixels.js"],
         f"{json.dumps(shapes)}.map(([w, h]) => windowOf(w, h, {image}))",
     )
     for (width, height), got in zip(shapes, found, strict=True):
@@ -188,14 +286,17 @@ def test_a_taxon_that_skips_a_rank_is_asked_no_threshold_there(node):
         (0.10, 0.62, 0.26, 0.02),
     ]
     got = node(
-        ["taxonomy.js", "belief.js"],
+        ["dom.js", "taxonomy.js", "belief.js"],
         f"{{ const taxonomy = new Taxonomy({json.dumps(about)});"
         f"return [{json.dumps(shares)}.map((row) => "
         "believed(row.map(Math.log), taxonomy).taxon.name),"
         "[0, 1, 2].map((label) => taxonomy.parent('species', label).taxon.name),"
-        "[0, 1, 2].map((label) => taxonomy.siblings('species', label))]; }",
+        "[0, 1, 2].map((label) => taxonomy.siblings('species', label)),"
+        "[['order', 0], ['species', 0], ['family', 0], ['species', 1]].map("
+        "(one) => listed(taxonomy.ranksOfChildren(...one).map(plural)))]; }",
     )
-    assert got == [["a", "A", "b", "A"], ["A", "Fa", "Fa"], [[], [2], [1]]]
+    among = ["orders", "families and species", "families and species", "species"]
+    assert got == [["a", "A", "b", "A"], ["A", "Fa", "Fa"], [[], [2], [1]], among]
 
 
 def test_heat_is_that_of_the_program(node):
@@ -249,6 +350,8 @@ def test_headers_are_read(node):
     got = dict(zip(files, found, strict=True))
     size = {"width": 37, "height": 21}
     jpeg = {"format": "JPEG", "components": 3, **size}
+    for name in ("JPEG", "turned"):
+        assert got[name].pop("coded")["sampling"] == 2
     assert got["JPEG"] == {**jpeg, "orientation": 1}
     assert got["turned"] == {**jpeg, "orientation": 6}
     assert got["PNG"] == {"format": "PNG", "width": 70000, "height": 3}
@@ -265,7 +368,7 @@ def site(tmp_path, fake):
     """The folder and the single file, with hostile names in them."""
     pytest.importorskip("onnx", reason="requirements-export.txt")
     folder = tiny_onnx.write(tmp_path / "site", {"family": 0.5}, HOSTILE)
-    made = runtime.Runtime(fake[runtime.MODULE], fake[runtime.WASM])
+    made = runtime.Runtime(runtime.Build(fake[runtime.MODULE], fake[runtime.WASM]))
     page.write_site(folder, tmp_path / "index.html", made)
     return tmp_path
 
@@ -307,6 +410,62 @@ def test_a_hostile_name_ends_no_element(site):
         assert names[0] == f"Parus major{HOSTILE}"
 
 
+def test_options_of_the_address(node):
+    asked = ["", "?threads=2", "?threads=0", "?threads=-1&webgpu=off", "?threads=x"]
+    found = node(["options.js"], f"{json.dumps(asked)}.map(optionsOf)")
+    assert [one["threads"] for one in found] == [0, 2, 0, 0, 0]
+    assert [one["webgpu"] for one in found] == ["", "", "", "off", ""]
+
+
+def test_differences_from_the_stored_answers(node):
+    cases = [
+        ([1, -4, 2], [1, -4, 2], 0),
+        ([1, -4, 2], [1, -4, 2.5], 0.125),
+        (["-Infinity", 4], ["-Infinity", 4], 0),
+        (["-Infinity", 4], [3, 4], "Infinity"),
+        ([0, 0], [0, 1], "Infinity"),
+        ([1, 2], [1], "Infinity"),
+        ([1, 2], ["NaN", 2], "Infinity"),
+    ]
+    found = node(
+        ["webgpu.js"],
+        f"{json.dumps(cases)}.map(([stored, found]) => String(largestDifference("
+        "found.map(Number), Float32Array.from(stored, Number))))",
+    )
+    assert found == [str(expected) for *_, expected in cases]
+
+
+@pytest.fixture
+def gpu_site(tmp_path, fake):
+    """The page with both builds of the runtime."""
+    pytest.importorskip("onnxruntime", reason="requirements-export.txt")
+    folder = tmp_path / "gpu"
+    tiny_onnx.write(folder / "site")
+    names = [(runtime.MODULE, runtime.WASM), (runtime.GPU_MODULE, runtime.GPU_WASM)]
+    builds = [runtime.Build(fake[module], fake[wasm]) for module, wasm in names]
+    page.write_site(folder / "site", folder / "index.html", runtime.Runtime(*builds))
+    return folder
+
+
+def test_a_page_with_webgpu_has_both_builds_and_a_stored_picture(gpu_site):
+    files = {file.name for file in (gpu_site / "site").iterdir()}
+    assert files == {"model.onnx", "taxonomy.json", "card.json"} | {
+        *page.FILES,
+        *page.GPU_FILES,
+    }
+    stored = json.loads((gpu_site / "site" / "check.json").read_text())
+    pixels = np.frombuffer(base64.b64decode(stored["pixels"]), np.uint8)
+    pixels = pixels.reshape(1, tiny_onnx.SIDE, tiny_onnx.SIDE, 3)
+    assert pixels.std() > 30
+    found = Session(gpu_site / "site" / "model.onnx")(pixels)
+    assert set(stored["outputs"]) == {"logits", "path", "maps", "steps"}
+    for name, text in stored["outputs"].items():
+        values = np.frombuffer(base64.b64decode(text), np.float32)
+        np.testing.assert_array_equal(values, found[name].ravel())
+    text = (gpu_site / "index.html").read_text()
+    assert text.count('id="asset-gpuWasm"') == text.count('id="asset-check"') == 1
+
+
 def _packed(path, files):
     with tarfile.open(path, "w:gz") as packed:
         for name, data in files.items():
@@ -323,7 +482,10 @@ def test_the_runtime_is_found_in_folders_and_archives(tmp_path, fake):
         (dist / name).write_bytes(data)
     packed = _packed(tmp_path / "package.tgz", fake)
     for place in (dist, dist.parent, tmp_path / "project", packed):
-        assert runtime.find(str(place)).wasm == fake[runtime.WASM]
+        found = runtime.find(str(place))
+        assert found.cpu.wasm == fake[runtime.WASM] and found.gpu is None
+        found = runtime.find(str(place), webgpu=True)
+        assert found.gpu.module == fake[runtime.GPU_MODULE]
 
 
 @pytest.mark.parametrize("change", ["another version", "a missing file", "no archive"])
@@ -353,6 +515,9 @@ def test_npm_fetches_the_runtime_once(tmp_path, fake, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert runtime.find() == runtime.find()
     assert (tmp_path / "calls").read_text() == "once\n"
+    # The build for WebGPU is fetched when it is asked for, and once, too.
+    assert runtime.find(webgpu=True) == runtime.find(webgpu=True)
+    assert (tmp_path / "calls").read_text() == "once\n" * 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell script plays npm")

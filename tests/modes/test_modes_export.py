@@ -102,8 +102,8 @@ def test_the_outputs_are_those_of_predict(folder, trained, tmp_path):
     }
     program = runpy.run_path(str(folder / "example.py"))
     for example_id, rank, _, taxon, lineage, share in rows:
-        photo = program["open_photo"](records[example_id].path)
-        pixels, _ = program["square"](photo, None, about["image"])
+        photo, full = program["open_photo"](records[example_id].path)
+        pixels, _ = program["square"](photo, full, None, about["image"])
         answer = program["ask"](session, pixels, about)
         shares = answer[f"probabilities_{rank}"]
         best = about["taxa"][rank][shares.argmax()]

@@ -17,9 +17,9 @@ pytest.importorskip("jax2onnx", reason="requirements-export.txt")
 def folder(trained, tmp_path_factory):
     """The page of the tiny species network, with a runtime of a few bytes."""
     place = tmp_path_factory.mktemp("export") / "web"
-    made = runtime.Runtime(b"export default 1;", b"\0asm")
+    made = runtime.Runtime(runtime.Build(b"export default 1;", b"\0asm"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runtime, "find", lambda named: made)
+        patch.setattr(runtime, "find", lambda named, webgpu: made)
         said = tiny_birds.run(
             "export", trained.config, rank=("species",), out=str(place), format="web"
         )
@@ -44,7 +44,7 @@ def test_the_folder_has_the_page_twice_and_the_exported_files(folder):
 @pytest.mark.slow
 def test_a_file_of_the_user_in_the_site_is_kept(folder, trained, monkeypatch):
     (folder / "site" / "CNAME").write_text("birds.example")
-    monkeypatch.setattr(runtime, "find", lambda named: None)
+    monkeypatch.setattr(runtime, "find", lambda named, webgpu: None)
     with pytest.raises(UserError, match="holds CNAME"):
         tiny_birds.run(
             "export", trained.config, rank=("species",), out=str(folder), format="web"
@@ -54,3 +54,5 @@ def test_a_file_of_the_user_in_the_site_is_kept(folder, trained, monkeypatch):
 def test_the_runtime_is_of_the_page_alone(trained):
     with pytest.raises(UserError, match="--runtime has no effect without --format=web"):
         tiny_birds.run("export", trained.config, rank=("species",), runtime="here")
+    with pytest.raises(UserError, match="--webgpu has no effect without --format=web"):
+        tiny_birds.run("export", trained.config, rank=("species",), webgpu=True)

@@ -17,21 +17,27 @@ from pathlib import Path
 from typing import Any
 
 from hiercam_keras import wording, workdir
+from hiercam_keras.export.web import check
 from hiercam_keras.export.web import runtime as runtimes
 
 MODEL, TAXONOMY, CARD = "model.onnx", "taxonomy.json", "card.json"
 INDEX = "index.html"
 PARTS = Path(__file__).parent / "page"
-_WORKER = ("header.js", "resample.js", "pixels.js", "network.js", "worker.js")
+_WORKER = (
+    *("header.js", "resample.js", "jpeg.js", "pixels.js", "network.js"),
+    *("webgpu.js", "worker.js"),
+)
 _PAGE = (
-    *("assets.js", "dom.js", "taxonomy.js", "belief.js", "answer.js", "heat.js"),
-    *("stage.js", "ranks.js", "siblings.js", "photos.js", "saving.js", "card.js"),
-    "main.js",
+    *("options.js", "assets.js", "dom.js", "taxonomy.js", "belief.js", "answer.js"),
+    *("heat.js", "stage.js", "ranks.js", "siblings.js", "photos.js", "saving.js"),
+    *("card.js", "starting.js", "main.js"),
 )
 _STYLE, _SCRIPT, _WORKER_FILE = "style.css", "page.js", "worker.js"
 _RUNTIME, _WASM = "ort.mjs", "ort.wasm.gz"
+_GPU_RUNTIME, _GPU_WASM, CHECK = "ort.webgpu.mjs", "ort.webgpu.wasm.gz", "check.json"
 _HEADERS = "_headers"
 FILES = (INDEX, _STYLE, _SCRIPT, _WORKER_FILE, _RUNTIME, _WASM, _HEADERS)
+GPU_FILES = (_GPU_RUNTIME, _GPU_WASM, CHECK)  # of a page that may use WebGPU
 _README = """\
 # {title}
 
@@ -47,10 +53,17 @@ It computes in the browser; photos are not sent anywhere.
 The network uses several threads where the host sends the headers in `site/_headers`
 (`Cross-Origin-Opener-Policy: same-origin`, `Cross-Origin-Embedder-Policy:
 require-corp`), and one elsewhere. Netlify and Cloudflare Pages read that file; other
-servers have settings of their own. A server may compress `model.onnx` and `*.mjs`.
-
+servers have settings of their own. A server may compress `model.onnx` and `*.mjs`. The
+runtime takes half of the cores and four threads at most; `?threads=2` at the end of the
+page's address takes two.
+{webgpu}
 `site/README.md` is the model card. The page contains ONNX Runtime Web {version}
 ({licence}).
+"""
+_WEBGPU = """
+The network uses the graphics processor (WebGPU) where the browser offers one on which
+it answers for a stored picture as it does here, and WebAssembly elsewhere; the page
+says which. `?webgpu=off` at the end of the page's address does without it.
 """
 # WebAssembly is compiled and the worker started from memory (blob:), in both pages.
 _POLICY = (
@@ -77,7 +90,7 @@ def write_site(folder: Path, single: Path, runtime: runtimes.Runtime) -> None:
     Args:
       folder: with model.onnx, taxonomy.json and card.json; the page's files join them.
       single: path of the file that needs no other one.
-      runtime: ONNX Runtime Web.
+      runtime: ONNX Runtime Web; with its build for WebGPU the page may use that.
 
     Raises:
       UserError: a file cannot be read or written.
@@ -87,28 +100,42 @@ def write_site(folder: Path, single: Path, runtime: runtimes.Runtime) -> None:
     style, script = _read(_STYLE), joined(_PAGE)
     assets = {
         "worker": _Asset(_WORKER_FILE, joined(_WORKER).encode()),
-        "runtime": _Asset(_RUNTIME, _SOURCE_MAP.sub(b"", runtime.module)),
-        "wasm": _Asset(_WASM, _zipped(runtime.wasm)),
+        "runtime": _Asset(_RUNTIME, _SOURCE_MAP.sub(b"", runtime.cpu.module)),
+        "wasm": _Asset(_WASM, _zipped(runtime.cpu.wasm)),
         "model": _Asset(MODEL, (folder / MODEL).read_bytes()),
     }
+    if runtime.gpu is not None:
+        document = json.dumps(check.stored(folder / MODEL)).encode()
+        assets |= {
+            "gpuRuntime": _Asset(
+                _GPU_RUNTIME, _SOURCE_MAP.sub(b"", runtime.gpu.module)
+            ),
+            "gpuWasm": _Asset(_GPU_WASM, _zipped(runtime.gpu.wasm)),
+            "check": _Asset(CHECK, document),
+        }
     texts = _texts(about, card)
     workdir.write_text(folder / INDEX, _served(texts, assets))
     workdir.write_text(folder / _STYLE, style)
     workdir.write_text(folder / _SCRIPT, script)
-    for name in ("worker", "runtime", "wasm"):
+    for name in assets.keys() - {"model"}:
         workdir.write_bytes(folder / assets[name].file, assets[name].data)
     workdir.write_text(folder / _HEADERS, _headers())
     workdir.write_text(single, _single(texts, assets, style, script))
 
 
-def readme(title: str) -> str:
+def readme(title: str, webgpu: bool = False) -> str:
     """README.md of the folder that holds both pages.
 
     Args:
       title: of the model card.
+      webgpu: whether the pages may use WebGPU.
     """
-    licence, version = runtimes.LICENCE, runtimes.VERSION
-    return _README.format(title=title, version=version, licence=licence)
+    return _README.format(
+        title=title,
+        version=runtimes.VERSION,
+        licence=runtimes.LICENCE,
+        webgpu=_WEBGPU if webgpu else "",
+    )
 
 
 def joined(names: tuple[str, ...]) -> str:

@@ -2,16 +2,18 @@
 
 const SHOWN = 5; // likeliest taxa that are listed of a rank
 
-// Gives {lines, known, believed}: of each rank of the most probable lineage {rank, depth,
+// Gives {lines, known, believed, others}: of each rank of the most probable lineage {rank, depth,
 // label, taxon, share, single, alone, siblings, best, sure}. `single` means that the network
 // knows one taxon of the rank, `alone` that the parent has no other child of any rank;
 // `siblings` are its labels of the same rank, `best` are the likeliest taxa of the rank,
 // [{label, share}], and `sure` means that it is believed.
-// `known` is whether the network has thresholds.
+// `known` is whether the network has thresholds, and `others` the probability of taxa that
+// no answer may be of where it is too high for any name to be believed, else 0.
 function answerOf(outputs, taxonomy) {
   const { ranks } = taxonomy;
   const known = Boolean(taxonomy.about.believed);
-  const deepest = known ? believed(outputs.logits.data, taxonomy) : null;
+  const others = othersOf(outputs, taxonomy.about);
+  const deepest = known && !others ? believed(outputs.logits.data, taxonomy) : null;
   const lines = [];
   ranks.forEach((rank, depth) => {
     const label = outputs.path.data[depth];
@@ -29,7 +31,12 @@ function answerOf(outputs, taxonomy) {
       best: order.slice(0, SHOWN).map((other) => ({ label: other, share: shares[other] })),
     });
   });
-  return { lines, known, believed: deepest };
+  return { lines, known, believed: deepest, others };
+}
+
+function othersOf(outputs, about) {
+  const allowed = outputs.allowed ? outputs.allowed.data[0] : 1;
+  return allowed < (about.least_allowed || 0) ? 1 - allowed : 0;
 }
 
 // Probabilities at a rank; a rank with a single taxon has no output.

@@ -27,6 +27,10 @@ function bar(share) {
   return element("span", { class: "bar-of", "aria-hidden": "true" }, inner);
 }
 
+function listed(words) {
+  return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
+}
+
 function withCommon(taxon) {
   const common = taxon.common_name && taxon.common_name !== taxon.name ? taxon.common_name : "";
   return common ? `${taxon.name} (${common})` : taxon.name;

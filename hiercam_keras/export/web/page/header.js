@@ -1,5 +1,6 @@
-// What the first bytes of a file say: format, stored size, EXIF orientation. The size is
-// known before anything is decoded, so that a huge picture is refused and not decoded.
+// What the first bytes of a file say: format, stored size, EXIF orientation, and the tables
+// of a JPEG file. The size is known before anything is decoded, so that a huge picture is
+// refused and not decoded.
 
 function readHeader(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -32,6 +33,8 @@ function readHeader(bytes) {
 
 function readJpeg(view, bytes) {
   const found = { format: "JPEG", orientation: 1 };
+  const tables = [];
+  let parts = [];
   let at = 2;
   while (at < bytes.length) {
     if (view.getUint8(at) !== 0xff) return { format: "cut" };
@@ -39,19 +42,53 @@ function readJpeg(view, bytes) {
     if (marker === 0xff) { at += 1; continue; } // fill bytes
     const size = view.getUint16(at + 2);
     if (marker === 0xe1) found.orientation = readOrientation(bytes, at + 4, size - 2) || found.orientation;
+    if (marker === 0xdb) readTables(view, at + 4, at + 2 + size, tables);
     const frame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
     if (frame) {
       found.height = view.getUint16(at + 5);
       found.width = view.getUint16(at + 7);
       found.components = view.getUint8(at + 9);
+      parts = Array.from({ length: found.components }, (_, i) => ({
+        sampling: view.getUint8(at + 11 + 3 * i), table: view.getUint8(at + 12 + 3 * i),
+      }));
     }
     if (marker === 0xda) {
       if (!found.width || !found.height || !endsWhole(bytes, at)) return { format: "cut" };
-      return found;
+      return { ...found, coded: codingOf(parts, tables) };
     }
     at += 2 + size;
   }
   return { format: "cut" };
+}
+
+// The multiples of coefficients, of which the file has those of a diagonal together.
+function readTables(view, start, end, tables) {
+  for (let at = start; at < end;) {
+    const kind = view.getUint8(at);
+    const bytes = kind >> 4 ? 2 : 1;
+    const table = [];
+    ZIGZAG.forEach((place, i) => {
+      table[place] = bytes === 2 ? view.getUint16(at + 1 + 2 * i) : view.getUint8(at + 1 + i);
+    });
+    tables[kind & 15] = table;
+    at += 1 + 64 * bytes;
+  }
+}
+
+const ZIGZAG = Array.from({ length: 64 }, (_, i) => i).sort((a, b) => {
+  const [down, other] = [a, b].map((i) => (i >> 3) + (i & 7));
+  if (down !== other) return down - other;
+  return down % 2 ? a - b : b - a;
+});
+
+// {tables, sampling} for `readAsJpeg`: of luma and color at its size, or at half of it along
+// both sides. Null of other files.
+function codingOf(parts, tables) {
+  const [luma, ...colors] = parts.map(({ sampling }) => sampling);
+  const given = parts.map(({ table }) => tables[table]);
+  if (parts.length !== 3 || given.includes(undefined) || colors.some((one) => one !== 0x11)) return null;
+  if (luma !== 0x11 && luma !== 0x22) return null;
+  return { tables: given, sampling: luma >> 4 };
 }
 
 // A browser shows the upper part of a file that was cut short; the program refuses it.

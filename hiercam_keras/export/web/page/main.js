@@ -18,17 +18,9 @@ async function start() {
     throw new Error(
       `this browser lacks ${missing.join(", ")}. Use a current Firefox, Chrome, Edge or Safari.`);
   }
-  const total = Object.values(assets).reduce((sum, { bytes }) => sum + bytes, 0);
-  const done = {};
-  const progress = (name) => (bytes) => {
-    done[name] = bytes;
-    showProgress(Object.values(done).reduce((a, b) => a + b, 0), total);
-  };
-  const load = async (name) => [name, await loadAsset(assets[name], progress(name))];
-  const loaded = Object.fromEntries(await Promise.all(Object.keys(assets).map(load)));
-  get("progress-text").textContent = "Starting the network …";
-  get("progress").removeAttribute("value");
-  engine = new Engine(loaded.worker);
+  const { threads: asked, webgpu } = optionsOf(location.search);
+  const { worker } = await load(["worker"]);
+  engine = new Engine(worker);
   const facts = {
     image: about.image,
     batch: typeof about.batch === "number" ? about.batch : 1,
@@ -36,10 +28,12 @@ async function start() {
     leaves: taxonomy.count(taxonomy.finest),
     nothing: [0, 1],
   };
-  const { runtime, wasm, model } = loaded;
-  const { threads } = await engine.call("start", { runtime, wasm, model, facts }, [runtime, wasm, model]);
+  const gpu = assets.gpuRuntime && webgpu !== "off" ? await startGpu(facts, webgpu === "software") : {};
+  const provider = gpu.started ? "webgpu" : "wasm";
+  const threads = gpu.started ? 1 : await startWasm(facts, asked, gpu.keepsModel);
   get("loading").hidden = true;
-  Object.assign(document.documentElement.dataset, { ready: "yes", threads });
+  showEngine({ provider, threads, asked, problem: gpu.problem });
+  Object.assign(document.documentElement.dataset, { ready: "yes", threads, provider });
   say("The network is ready.");
   work();
 }
@@ -48,12 +42,6 @@ async function start() {
 function fixedTaxa() {
   const shape = about.input.taxa || [];
   return typeof shape[0] === "number" ? shape[0] : 0;
-}
-
-function showProgress(bytes, total) {
-  const millions = (count) => (count / 1e6).toFixed(1);
-  get("progress").value = bytes / total;
-  get("progress-text").textContent = `Loading the network: ${millions(bytes)} of ${millions(total)} MB`;
 }
 
 function showFailure(error) {
@@ -91,13 +79,19 @@ async function work() {
       say(`${photo.name}: ${spoken(photo.answer)}`);
     } catch (error) {
       photo.state = "failed";
-      photo.failure = error.message;
-      say(`${photo.name}: ${error.message}`);
+      photo.failure = error.kind === "photo" ? error.message : `${error.message}${advice()}`;
+      say(`${photo.name}: ${photo.failure}`);
     }
     photo.file = null;
     refresh(photo);
   }
   working = false;
+}
+
+// A graphics processor may be taken away at any time.
+function advice() {
+  return document.documentElement.dataset.provider === "webgpu"
+    ? " To compute without the graphics processor, add ?webgpu=off to the address of this page." : "";
 }
 
 function spoken({ lines, known, believed: deepest }) {

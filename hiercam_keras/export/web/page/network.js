@@ -1,14 +1,16 @@
 // The network in ONNX Runtime Web: pixels to logits, probabilities, path and maps.
 
 // Starts the runtime and the network. `runtime` (a module), `wasm` and `model` are bytes,
-// and `batch` is the number of photos of the file's input. The module's address is made
-// here: a page that is opened from disk cannot give one to its worker.
-async function startNetwork({ runtime, wasm, model, batch }) {
+// `batch` is the number of photos of the file's input, `threads` is 0 for the runtime's
+// choice, and `provider` is "wasm" or "webgpu". The module's address is made here: a page
+// that is opened from disk cannot give one to its worker.
+async function startNetwork({ runtime, wasm, model, batch, threads, provider }) {
   const ort = await import(URL.createObjectURL(new Blob([runtime], { type: "text/javascript" })));
   ort.env.logLevel = "error"; // it warns of a single thread, which is usual here
   ort.env.wasm.wasmBinary = wasm;
+  if (threads) ort.env.wasm.numThreads = Math.min(threads, navigator.hardwareConcurrency || 1);
   const session = await ort.InferenceSession.create(new Uint8Array(model), {
-    executionProviders: ["wasm"],
+    executionProviders: [provider],
     logSeverityLevel: 3, // errors
   });
   return new Network(ort, session, batch);

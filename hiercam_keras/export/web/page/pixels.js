@@ -8,6 +8,7 @@ const REDUCTIONS = [8, 4, 2, 1]; // sizes, 1 / these, at which a JPEG file is de
 const LOSSY = new Set(["JPEG", "WebP", "HEIC"]);
 const PREVIEW_SIDE = 1280;
 const STRIP_PIXELS = 2 ** 22; // of a photo that are copied at a time
+const MIN_STRIP = 32; // rows, so that whole blocks of 8 are among any of them
 
 // The reason why a file gives no pixels, as a sentence for the person who chose it.
 class BadPhoto extends Error {}
@@ -111,8 +112,8 @@ function roundEven(value) {
 }
 
 // The network's square of a photo, as the program makes it: a large photo is shrunk first,
-// what was compressed with losses is then read as a JPEG file at 1/2, 1/4 or 1/8 of its
-// size, and the square is cut and resized in one step.
+// of some files a copy is compressed, what was compressed with losses is then read as a JPEG
+// file at 1/2, 1/4 or 1/8 of its size, and the square is cut and resized in one step.
 function cutOut(bitmap, header, plan) {
   let source = canvasSource(bitmap);
   const longest = Math.max(source.width, source.height);
@@ -124,7 +125,7 @@ function cutOut(bitmap, header, plan) {
   const enough = Math.min(
     Math.floor(source.width / plan.resized[0]), Math.floor(source.height / plan.resized[1]));
   const times = LOSSY.has(header.format) ? REDUCTIONS.find((r) => r <= enough) || 1 : 1;
-  const small = reduced(source, times);
+  const small = readSmall(source, times, isCopied(header, longest) ? COPY : header.coded);
   const edges = [source.width, source.height].map((side, axis) => {
     const scale = side / times / plan.resized[axis];
     const limit = [small.width, small.height][axis];
@@ -134,10 +135,22 @@ function cutOut(bitmap, header, plan) {
   return Float32Array.from(resize(small, plan.size, plan.size, box, "bilinear").data);
 }
 
+// A file, or its copy, as libjpeg reads it at 1 / `times` of its size.
+function readSmall(source, times, coded) {
+  if (coded === COPY || (coded && times > 1)) return readAsJpeg(source, times, coded);
+  return reduced(source, times);
+}
+
+// Whether the program reads a compressed copy of a file.
+function isCopied({ format, orientation, components }, longest) {
+  if (!LOSSY.has(format)) return false;
+  return format !== "JPEG" || orientation !== 1 || components !== 3 || longest > MAX_SIDE;
+}
+
 // The rows of a bitmap through a canvas that is one strip high.
 function canvasSource(bitmap) {
   const { width, height } = bitmap;
-  const strip = Math.min(height, Math.max(8, Math.floor(STRIP_PIXELS / width)));
+  const strip = Math.min(height, Math.max(MIN_STRIP, Math.floor(STRIP_PIXELS / width)));
   const canvas = new OffscreenCanvas(width, strip);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingEnabled = false;

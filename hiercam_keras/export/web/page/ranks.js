@@ -30,9 +30,15 @@ function isItalic(rank, { name }) {
   return !name.endsWith(" sp.") && ["genus", "species", "subspecies", "epithet"].includes(rank);
 }
 
-function showVerdict({ lines, known, believed: deepest }) {
+function showVerdict({ lines, known, believed: deepest, others }) {
   const verdict = get("verdict");
   const last = lines[lines.length - 1];
+  if (others) {
+    fill(verdict, element("b", {}, known ? "No name is believed." : "The answer may be far from right."),
+      ` Taxa that this page leaves out have ${percent(others)} of the probability; the names below are ` +
+      "the likeliest of the others.");
+    return;
+  }
   if (!known) {
     fill(verdict, element("b", {}, withCommon(last.taxon)),
       ` is the likeliest ${last.rank}, at ${percent(last.share)}. This network was not calibrated: ` +
@@ -71,7 +77,7 @@ function showKinds(line, taxonomy, view, withSteps) {
   get("kind-taxon-text").textContent = line.taxon.name;
   get("kind-step-text").textContent = line.alone
     ? `(no choice: the only ${line.rank} ${among})`
-    : `among the ${plural(line.rank)} ${among}`;
+    : `among the ${listed(taxonomy.ranksOfChildren(line.rank, line.label).map(plural))} ${among}`;
   get("kind-step").disabled = line.alone || !withSteps;
   const kind = get("kind-step").disabled ? "taxon" : view.kind;
   get("kind-taxon").checked = kind === "taxon";

@@ -117,8 +117,9 @@ function sourceOf({ data, width, height }) {
   return { width, height, channels: 3, strip: height, rows };
 }
 
-// The averages of squares of `times` x `times` pixels: what libjpeg gives for a file that
-// it decodes at 1 / `times` of its size. Edges that are no multiple average what is there.
+// The averages of squares of `times` x `times` pixels, about what libjpeg gives for a file
+// that it decodes at 1 / `times` of its size (jpeg.js has it for most files). Edges that are
+// no multiple average what is there.
 function reduced(source, times) {
   if (times === 1) return source;
   const width = Math.ceil(source.width / times);

@@ -49,6 +49,16 @@ class Taxonomy {
     return this.taxon(rank, label).leaves === leaves;
   }
 
+  // Ranks of the parent's children, coarse to fine: a genus without a subfamily is a child of
+  // the family, as its subfamilies are.
+  ranksOfChildren(rank, label) {
+    const above = this.parent(rank, label);
+    const { first_leaf: first, leaves } = above ? above.taxon : { first_leaf: 0, leaves: this.count(this.finest) };
+    const below = this.ranks.slice(above ? this.ranks.indexOf(above.rank) + 1 : 0);
+    const found = new Set(childrenOf(first, first + leaves, below, this).map((child) => child.rank));
+    return this.ranks.filter((one) => found.has(one));
+  }
+
   // Labels at the rank with the same parent, without the taxon itself.
   siblings(rank, label) {
     const above = this.taxon(rank, label).lineage.slice(0, -1);

@@ -3,12 +3,28 @@
 
 let network = null;
 let facts = null;
+let weights = null; // until the network has started
 const inputs = new Map(); // of photos, for later questions
 
 const TASKS = {
-  async start(message) {
+  async adapter({ software }) {
+    return { problem: await adapterProblem(software) };
+  },
+
+  // Gives {threads}, or {problem} where a check is given and not passed: then it may be
+  // asked again, without the model.
+  async start({ model, check, ...message }) {
     facts = message.facts;
-    network = await startNetwork({ ...message, batch: facts.batch });
+    weights = model || weights;
+    const given = { ...message, model: weights, batch: facts.batch };
+    if (check) {
+      const { started, problem } = await startChecked(given, check);
+      if (problem) return { problem };
+      network = started;
+    } else {
+      network = await startNetwork(given);
+    }
+    weights = null;
     return { threads: network.ort.env.wasm.numThreads };
   },
 
@@ -47,6 +63,19 @@ const TASKS = {
     inputs.delete(photo);
   },
 };
+
+// Gives {started, problem}; the problem is "" where the network answers as stored.
+async function startChecked(given, check) {
+  try {
+    const started = await startNetwork(given);
+    const asked = { ...check, size: facts.image.height, taxa: rowsOf([facts.nothing]) };
+    const problem = await parityProblem(started, asked);
+    if (problem) await started.session.release();
+    return { started, problem };
+  } catch (error) {
+    return { started: null, problem: String(error?.message || error) };
+  }
+}
 
 function rowsOf(taxa) {
   const count = facts.taxaAtOnce || taxa.length;

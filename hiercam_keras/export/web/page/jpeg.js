@@ -1,0 +1,198 @@
+// What libjpeg reads of a JPEG file at 1/2, 1/4 or 1/8 of its size, from the pixels that the
+// browser gives at full size.
+//
+// libjpeg averages what the inverse transform of each block gives, before it rounds to whole
+// levels. In smooth parts the errors of rounding are the same over many pixels, so averages
+// of pixels are off by up to half a level: enough to matter where a network is undecided.
+// The transform of the decoded pixels, rounded to the multiples that the file's tables allow,
+// is that of the file. The same, with tables of its own, makes a copy of another quality.
+
+// libjpeg's tables for quality 95, row by row, of luma and chroma.
+const QUALITY_95 = [
+  [
+    2, 1, 1, 2, 2, 4, 5, 6, 1, 1, 1, 2, 3, 6, 6, 6, 1, 1, 2, 2, 4, 6, 7, 6, 1, 2, 2, 3, 5, 9, 8, 6,
+    2, 2, 4, 6, 7, 11, 10, 8, 2, 4, 6, 6, 8, 10, 11, 9, 5, 6, 8, 9, 10, 12, 12, 10, 7, 9, 10, 10, 11, 10, 10, 10,
+  ],
+  [
+    2, 2, 2, 5, 10, 10, 10, 10, 2, 2, 3, 7, 10, 10, 10, 10, 2, 3, 6, 10, 10, 10, 10, 10, 5, 7, 10, 10, 10, 10, 10, 10,
+    ...Array(32).fill(10),
+  ],
+];
+const COPY = { tables: [QUALITY_95[0], QUALITY_95[1], QUALITY_95[1]], sampling: 1 };
+const SIDE_OF_BLOCK = 8;
+const MOST_AT_ONCE = 2 ** 22; // pixels of the picture
+// Cosines of the transform of 8 values: of even sums in the first 16, of odd differences in
+// the others; 4 a coefficient.
+const COSINES = Float64Array.from({ length: 32 }, (_, i) => {
+  const frequency = 2 * (Math.floor(i / 4) % 4) + (i < 16 ? 0 : 1);
+  return 0.5 * (frequency ? 1 : Math.SQRT1_2) * Math.cos(((2 * (i % 4) + 1) * frequency * Math.PI) / 16);
+});
+
+// A source of `resize` at 1 / `times` of the size of another one. `tables` are of the three
+// components, 64 numbers each, and `sampling` is 2 where color has half the width and height.
+function readAsJpeg(source, times, { tables, sampling }) {
+  const [width, height] = [source.width, source.height].map((side) => Math.ceil(side / times));
+  const group = (SIDE_OF_BLOCK * sampling) / times; // rows of the result of one row of blocks
+  const margin = sampling - 1; // of a row more, as color is smoothed across blocks
+  const rows = (top, count) => {
+    const first = Math.floor(top / group) * group;
+    const last = Math.min(height, Math.ceil((top + count) / group) * group);
+    const low = Math.max(0, first * times - margin);
+    const high = Math.min(source.height, last * times + margin);
+    const planes = planesOf(source.rows(low, high - low), source, high - low);
+    const small = planes.map((plane, i) => smallPlane(
+      { plane, width: source.width, low, high }, first * times, { width, height: last - first },
+      times, tables[i], i ? sampling : 1));
+    const out = colors(small, width * (last - first));
+    return out.subarray((top - first) * width * 3, (top - first + count) * width * 3);
+  };
+  const most = Math.min(source.strip, Math.max(4 * SIDE_OF_BLOCK, Math.floor(MOST_AT_ONCE / source.width)));
+  const strip = Math.max(1, Math.floor((most - 2 * margin) / times) - 2 * group);
+  return { width, height, channels: 3, strip, rows };
+}
+
+// Luma and chroma as the decoder had them, around 0.
+function planesOf(pixels, { width, channels }, tall) {
+  const [luma, blue, red] = [0, 1, 2].map(() => new Int16Array(width * tall));
+  for (let i = 0, at = 0; i < width * tall; i += 1, at += channels) {
+    const r = pixels[at];
+    const g = pixels[at + 1];
+    const b = pixels[at + 2];
+    luma[i] = Math.round(0.299 * r + 0.587 * g + 0.114 * b) - 128;
+    blue[i] = Math.round(-0.168735892 * r - 0.331264108 * g + 0.5 * b);
+    red[i] = Math.round(0.5 * r - 0.418687589 * g - 0.081312411 * b);
+  }
+  return [luma, blue, red];
+}
+
+function colors([luma, blue, red], count) {
+  const out = new Uint8ClampedArray(3 * count);
+  for (let i = 0; i < count; i += 1) {
+    const value = inByte(luma[i]) + 128;
+    const cb = inByte(blue[i]);
+    const cr = inByte(red[i]);
+    out[3 * i] = value + 1.402 * cr; // rounded and clamped by the array
+    out[3 * i + 1] = value - 0.344136286 * cb - 0.714136286 * cr;
+    out[3 * i + 2] = value + 1.772 * cb;
+  }
+  return out;
+}
+
+function inByte(value) {
+  return Math.min(127, Math.max(-128, Math.round(value)));
+}
+
+// One component at 1 / `times` of the size, from row `top` of the picture on.
+function smallPlane(whole, top, { width, height }, times, table, sampling) {
+  const out = new Float64Array(width * height);
+  const block = new Float64Array(64);
+  const side = times / sampling; // of what is averaged, samples of the component
+  const count = SIDE_OF_BLOCK / side; // values a block, along each side
+  const take = sampling === 2 ? takeHalved : takeBlock;
+  for (let y = 0; y < height; y += count) {
+    for (let x = 0; x < width; x += count) {
+      take(whole, top + y * times, x * times, block);
+      if (count === 1) {
+        block[0] = quantized(8 * average(block, 0, 0, 8), table[0]) / 8;
+      } else {
+        quantize(block, table);
+      }
+      for (let j = 0; j < Math.min(count, height - y); j += 1) {
+        for (let i = 0; i < Math.min(count, width - x); i += 1) {
+          out[(y + j) * width + x + i] = count === 1 ? block[0] : average(block, j * side, i * side, side);
+        }
+      }
+    }
+  }
+  return out;
+}
+
+function average(block, top, left, side) {
+  let sum = 0;
+  for (let y = top; y < top + side; y += 1) {
+    for (let x = left; x < left + side; x += 1) sum += block[8 * y + x];
+  }
+  return sum / (side * side);
+}
+
+// Beyond the picture its last row and column go on.
+function takeBlock({ plane, width, low, high }, top, left, block) {
+  for (let y = 0; y < 8; y += 1) {
+    const row = (Math.min(high - 1, top + y) - low) * width;
+    for (let x = 0; x < 8; x += 1) block[8 * y + x] = plane[row + Math.min(width - 1, left + x)];
+  }
+}
+
+const halved = new Float64Array(18 * 8); // rows, halved along the other axis
+
+// The samples that were enlarged to 16 x 16 pixels by weights of 3/4 and 1/4: of the pixels
+// a, b, c, d around one, (3 b + 3 c - a - d) / 4, along each axis.
+function takeHalved({ plane, width, low, high }, top, left, block) {
+  const inside = (at, end) => Math.min(end - 1, Math.max(0, at));
+  for (let y = 0; y < 18; y += 1) {
+    const row = (Math.min(high - 1, Math.max(low, top + y - 1)) - low) * width;
+    for (let x = 0; x < 8; x += 1) {
+      const at = left + 2 * x;
+      halved[8 * y + x] =
+        (3 * (plane[row + inside(at, width)] + plane[row + inside(at + 1, width)]) -
+          plane[row + inside(at - 1, width)] - plane[row + inside(at + 2, width)]) / 4;
+    }
+  }
+  for (let y = 0; y < 8; y += 1) {
+    for (let x = 0; x < 8; x += 1) {
+      const at = 16 * y + x; // of the row above the pair
+      block[8 * y + x] =
+        (3 * (halved[at + 8] + halved[at + 16]) - halved[at] - halved[at + 24]) / 4;
+    }
+  }
+}
+
+// Rounds the coefficients of a block to multiples of a table.
+function quantize(block, table) {
+  for (let i = 0; i < 8; i += 1) forward(block, 8 * i, 1);
+  for (let i = 0; i < 8; i += 1) forward(block, i, 8);
+  for (let i = 0; i < 64; i += 1) block[i] = quantized(block[i], table[i]);
+  for (let i = 0; i < 8; i += 1) inverse(block, i, 8);
+  for (let i = 0; i < 8; i += 1) inverse(block, 8 * i, 1);
+}
+
+// As libjpeg does, from eighths.
+function quantized(value, unit) {
+  const eighths = Math.round(8 * value);
+  return Math.sign(eighths) * unit * Math.floor((Math.abs(eighths) + 4 * unit) / (8 * unit));
+}
+
+// The values from `from` on, `step` apart, become their transform.
+function forward(block, from, step) {
+  const values = half;
+  for (let i = 0; i < 4; i += 1) {
+    const one = block[from + i * step];
+    const other = block[from + (7 - i) * step];
+    values[i] = one + other;
+    values[4 + i] = one - other;
+  }
+  for (let k = 0; k < 8; k += 1) {
+    const at = k % 2 ? 4 : 0;
+    const row = 4 * at + 4 * (k >> 1);
+    block[from + k * step] =
+      values[at] * COSINES[row] + values[at + 1] * COSINES[row + 1] +
+      values[at + 2] * COSINES[row + 2] + values[at + 3] * COSINES[row + 3];
+  }
+}
+
+function inverse(block, from, step) {
+  const values = half;
+  for (let i = 0; i < 4; i += 1) {
+    let even = 0;
+    let odd = 0;
+    for (let k = 0; k < 4; k += 1) {
+      even += block[from + 2 * k * step] * COSINES[4 * k + i];
+      odd += block[from + (2 * k + 1) * step] * COSINES[16 + 4 * k + i];
+    }
+    values[i] = even + odd;
+    values[7 - i] = even - odd;
+  }
+  for (let i = 0; i < 8; i += 1) block[from + i * step] = values[i];
+}
+
+const half = new Float64Array(8); // of one transform
