@@ -139,11 +139,14 @@ def screenshots() -> None:
 
 
 def main() -> None:
-    """Contact sheet, the sheet of steps, two photos, and the screenshots."""
+    """Sheets of birds and of exchanges and steps, two photos, and the screenshots."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     tree = birds.default_tree()
     sheet = birds.tree_sheet(tree, columns=12, size=128, seed=11)
     save_jpeg(sheet, "birds.jpg", 1300)
+    bird = birds.bird_at(birds.DatasetSettings(), 30, 5, size=176)
+    sheet = birds.exchange_sheet(bird)
+    save_jpeg(sheet, "exchanged.jpg", sheet.width)
     sheet = Image.open(COMPARE / "steps.png")
     save_jpeg(sheet, "compare.jpg", sheet.width)
     save_jpeg(Image.open(FIGURE), "one_photo.jpg", 1400)

@@ -18,7 +18,7 @@ from hiercam_keras.birds.intervention_files import (
 from hiercam_keras.birds.interventions import Intervention, exchange, exchanges
 from hiercam_keras.birds.picture import Rendered, render
 from hiercam_keras.birds.settings import DatasetSettings
-from hiercam_keras.birds.sheet import contact_sheet, tree_sheet
+from hiercam_keras.birds.sheet import contact_sheet, exchange_sheet, tree_sheet
 from hiercam_keras.birds.stream import (
     PretrainBatch,
     PretrainStream,
@@ -47,6 +47,7 @@ __all__ = [
     "contact_sheet",
     "default_tree",
     "exchange",
+    "exchange_sheet",
     "exchanges",
     "is_complete",
     "random_tree",

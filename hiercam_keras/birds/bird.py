@@ -87,7 +87,12 @@ def bird_at(
       size: side in pixels, at least 48; default that of the data set. The bird, its
         pose, habitat and light are the same at every size.
       leaf: the species, if it is at hand.
+
+    Raises:
+      UserError: if the size is too small.
     """
+    if size is not None and size < 48:
+        raise UserError(f"synthetic birds: size must be at least 48, found {size}.")
     leaf = settings.tree()[species] if leaf is None else leaf
     burst, shot = divmod(index, settings.images_per_burst)
     rng = np.random.default_rng([_EMBEDDED, settings.seed, species, burst])

@@ -101,24 +101,6 @@ def is_complete(
     )
 
 
-def draw_example(
-    settings: DatasetSettings, leaf: SyntheticSpecies, species: int, index: int
-):
-    """One picture of the data set.
-
-    Args:
-      settings: of the data set.
-      leaf: the species.
-      species: its number in the tree.
-      index: of the picture, 0 .. images_per_species - 1.
-
-    Returns:
-      (Rendered, habitat index, JPEG quality).
-    """
-    bird = bird_at(settings, species, index, leaf=leaf)
-    return bird.draw(), bird.habitat, bird.quality
-
-
 def _write(
     folder: Path,
     settings: DatasetSettings,
@@ -167,15 +149,16 @@ def _write_species(
         (folder / kind / leaf.class_dir).mkdir(parents=True)
     boxes, habitats = [], []
     for index in range(settings.images_per_species):
-        drawn, habitat, quality = draw_example(settings, leaf, species, index)
+        bird = bird_at(settings, species, index, leaf=leaf)
+        drawn = bird.draw()
         stem = f"{leaf.class_dir}/{index:04d}"
         image = Image.fromarray(drawn.image)
-        image.save(folder / "images" / f"{stem}.jpg", quality=quality)
+        image.save(folder / "images" / f"{stem}.jpg", quality=bird.quality)
         mask = Image.fromarray((drawn.parts > 0).astype(np.uint8) * 255)
         mask.save(folder / "masks" / f"{stem}.png")
         Image.fromarray(drawn.parts).save(folder / "parts" / f"{stem}.png")
         boxes.append((f"{stem}.jpg", *(f"{edge:g}" for edge in drawn.box)))
-        names = (HABITATS[habitat].name, HABITATS[leaf.habitat].name)
+        names = (HABITATS[bird.habitat].name, HABITATS[leaf.habitat].name)
         habitats.append((f"{stem}.jpg", *names))
     return boxes, habitats
 

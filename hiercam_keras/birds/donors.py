@@ -65,7 +65,8 @@ def donors(bird: Bird, part: str, how: str) -> list[SyntheticSpecies]:
     counts = bird.settings.counts
     unknown = [range(n, most) for n, most in zip(counts, LARGEST, strict=True)]
     if how == "sibling":
-        wanted = [(*own[:rank], value) for value in range(counts[rank])]
+        others = [value for value in range(counts[rank]) if value != own[rank]]
+        wanted = [(*own[:rank], value) for value in others]
     elif rank == 0:
         wanted = [(value,) for value in unknown[0]]
     else:

@@ -17,7 +17,7 @@ from PIL import Image
 from hiercam_keras import tables, workdir
 from hiercam_keras.birds.bird import bird_of
 from hiercam_keras.birds.draw import PARTS as LABELS
-from hiercam_keras.birds.interventions import HOWS, PARTS, exchanges
+from hiercam_keras.birds.interventions import HOWS, PARTS, check, exchanges
 from hiercam_keras.birds.settings import (
     RENDERER_VERSION,
     SCHEMA_VERSION,
@@ -104,8 +104,11 @@ def write_interventions(
         "hows": list(hows),
         "labels": list(LABELS),
     }
-    _begin(root, header)
+    check(parts, hows)
     ids = tuple(dict.fromkeys(example_ids))
+    for example_id in ids:
+        bird_of(settings, example_id, size=size)
+    _begin(root, header)
     if workers is None:
         workers = min(os.cpu_count() or 1, len(ids), 16)
     args = (root, settings, ids, size, seed, tuple(parts), tuple(hows))
@@ -178,7 +181,8 @@ def _write_bird(
     def save(name: str, pixels: np.ndarray) -> str:
         path = folder / f"{name}.png"
         try:
-            Image.fromarray(pixels).save(root / path)
+            # A third of the time of the default level, and a tenth more bytes.
+            Image.fromarray(pixels).save(root / path, compress_level=1)
         except OSError as error:
             raise UserError(
                 f"cannot write {root / path}: {error.strerror or error}. Free some "

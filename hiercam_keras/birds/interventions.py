@@ -37,10 +37,11 @@ class Intervention:
       image: uint8 (size, size, 3).
       mask: bool (size, size), the pixels that show the part before or after, within one
         pixel of its labels; every other pixel is that of the bird as it was. Of the
-        habitat: the pixels that the bird does not cover entirely.
+        habitat: the pixels that the bird does not cover entirely. Of a whole bird: all
+        pixels that show one.
       parts: uint8 (size, size), the new labels as in `draw.PARTS`.
       part: one of PARTS, or BIRD. how: one of HOWS.
-      rank: whose taxa have the part's form.
+      rank: that the part's form is of.
       donor: name of the taxon of that rank that gave the form; "" if there was none.
       changed: whether any pixel differs. False where no taxon has another form and
         where the part was hidden: then the effect is 0 by construction.
@@ -84,13 +85,7 @@ def exchanges(
     seed: int = 0,
 ) -> Iterator[Intervention]:
     """Yields `exchange` of each part in each way; the bird is drawn once for all."""
-    for name, values, known in (("part", parts, (*PARTS, BIRD)), ("how", hows, HOWS)):
-        for value in values:
-            if value not in known:
-                raise UserError(
-                    f"synthetic birds: {name} must be one of {', '.join(known)}, found "
-                    f"'{value}'."
-                )
+    check(parts, hows)
     setup = bird.set_up()
     regions = setup.regions()
     before = develop(setup, regions)
@@ -99,12 +94,13 @@ def exchanges(
         for how in hows:
             donor = None if how == "removed" else draw_donor(bird, part, how, seed)
             if how == "removed" or donor is not None:
-                other, seen = _changed(bird, setup, regions, part, donor)
+                other, seen = redrawn(bird, setup, regions, part, donor)
             else:
                 other, seen = setup, regions
             drawn = develop(other, seen)
             mask = draw.footprint(regions, shown) | draw.footprint(seen, shown)
-            mask &= _near_labels(before.parts, drawn.parts, shown)
+            if part != BIRD:
+                mask &= _near_labels(before.parts, drawn.parts, shown)
             # Shading is blurred beyond a part; outside it that of the bird is kept.
             image = np.where(mask[..., None], drawn.image, before.image)
             yield Intervention(
@@ -119,14 +115,28 @@ def exchanges(
             )
 
 
-def _changed(
+def check(parts: Sequence[str], hows: Sequence[str]) -> None:
+    """Raises UserError for what is none of PARTS and BIRD, or of HOWS."""
+    for name, values, known in (("part", parts, (*PARTS, BIRD)), ("how", hows, HOWS)):
+        for value in values:
+            if value not in known:
+                raise UserError(
+                    f"synthetic birds: {name} must be one of {', '.join(known)}, found "
+                    f"'{value}'."
+                )
+
+
+def redrawn(
     bird: Bird,
     setup: Setup,
     regions: Image.Image,
     part: str,
     donor: SyntheticSpecies | None,
 ) -> tuple[Setup, Image.Image]:
-    """Setup and regions with a donor's form of a part, or without the part."""
+    """Setup and regions with a donor's form of a part, or without the part.
+
+    Drawn as a whole they also differ next to the part, by the blur of its shade.
+    """
     if part == "habitat":
         instead = NO_HABITAT if donor is None else HABITATS[donor.habitat]
         return bird.set_up(instead=instead), regions

@@ -37,8 +37,8 @@ def background(
       feet: where the bird's feet are, x and y as shares of the side: a branch, a
         stone or a mound is put there in every habitat.
       distractors: whether bright discs are strewn over it.
-      instead: a habitat that is drawn in the place of `habitat`, with the clutter and
-        the stand of the same picture.
+      instead: a habitat that is drawn in the place of `habitat`, with the clutter of
+        the same picture and what is under the feet.
     """
     # Drawn small and enlarged: out of focus behind the bird, and cheaper.
     side = max(24, round(size * rng.uniform(0.55, 0.8)))
