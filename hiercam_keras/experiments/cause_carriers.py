@@ -31,7 +31,7 @@ def carriers_table(
       evidence: rank -> (part, label).
     """
     best = cause_map_tables.chosen(agreements, STEP, 1)[0].view
-    known = next(iter(models.values()))[0].test.views
+    known = next(iter(models.values()))[0].test.maps.views
     views = [view for view in dict.fromkeys([DEFAULT, best]) if view in known]
     rows, answers = [], []
     for model, runs in models.items():
@@ -39,7 +39,7 @@ def carriers_table(
             if rank not in evidence:
                 continue
             part = evidence[rank][0]
-            own = runs[0].test.parts
+            own = runs[0].test.maps.parts
             here = {u.part: u for u in uses if (u.model, u.rank) == (model, rank)}
             falls = {name: here[name].fall for name in own}
             lifts = {v: pooling.lifts(runs, v, (STEP, rank)) for v in views}
@@ -69,7 +69,8 @@ def carriers_table(
                     ),
                 )
             )
-            answers.append(_sentence(model, rank, part, used, falls, lifts))
+            every = {name: one.fall for name, one in here.items()}
+            answers.append(_sentence(model, rank, part, used, every, lifts))
     columns = [
         f"{words} {name_of(view)}"
         for view in views

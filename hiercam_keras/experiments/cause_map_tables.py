@@ -73,11 +73,11 @@ def agreements(models: Models) -> list[Agreement]:
     runs = [run for several in models.values() for run in several]
     first = runs[0].test
     found = []
-    for kind in dict.fromkeys(kind for kind, _ in first.targets):
+    for kind in dict.fromkeys(kind for kind, _ in first.maps.targets):
         cells = _cells(models, kind)
         every = [target for _, target in cells]
         every = list(dict.fromkeys(every))
-        for view in first.views:
+        for view in first.maps.views:
             found.append(_one(models, runs, kind, view, cells, every))
     found = _corrected(found)
     order = list(_KINDS)
@@ -89,7 +89,7 @@ def _cells(models: Models, kind: str) -> list[tuple[str, tuple[str, str]]]:
     return [
         (model, target)
         for model, runs in models.items()
-        for target in runs[0].test.targets
+        for target in runs[0].test.maps.targets
         if target[0] == kind
     ]
 

@@ -90,19 +90,20 @@ def lifts(
     energy, area, *labels = map(np.concatenate, (energy, area, groups, repeats))
     return {
         part: resampling.lift(energy[:, place], area[:, place], *labels)
-        for place, part in enumerate(runs[0].test.parts)
+        for place, part in enumerate(runs[0].test.maps.parts)
     }
 
 
 def parts_of(found: Caused, view: View, target: tuple[str, str]) -> Parts:
     """Maps of one target by one method and layer, with the effects on its score."""
     kind, rank = target
-    energy = found.energy[found.views.index(view), :, found.targets.index(target)]
-    places = [found.effects.parts.index(part) for part in found.parts]
+    maps = found.maps
+    energy = maps.energy[maps.views.index(view), :, maps.targets.index(target)]
+    places = [found.effects.parts.index(part) for part in maps.parts]
     effects = {
         how: found.effects.of(kind, rank, how)[:, places] for how in found.effects.hows
     }
-    return Parts(energy, found.area, effects)
+    return Parts(energy, maps.area, effects)
 
 
 def agreement(measure: str, view: View, targets: Sequence[tuple[str, str]]) -> Value:
@@ -110,7 +111,7 @@ def agreement(measure: str, view: View, targets: Sequence[tuple[str, str]]) -> V
 
     def value(found: Caused) -> np.ndarray:
         compute = CAUSE_MEASURES[measure].compute
-        known = [target for target in targets if target in found.targets]
+        known = [target for target in targets if target in found.maps.targets]
         each = [compute(parts_of(found, view, target)) for target in known]
         return mean_of_known(each)
 

@@ -6,7 +6,7 @@ these effects, as in FunnyBirds (Hesse et al. 2023, arXiv:2308.06248), but at ea
 of a taxonomy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from hiercam_keras.cam.methods import get_methods
 from hiercam_keras.data import exchanged
 from hiercam_keras.data.exchanged import Drawn
 from hiercam_keras.data.records import Record
+from hiercam_keras.data.sources.annotations import Evidence
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.cause_measures import SIBLING
 from hiercam_keras.experiments import (
@@ -73,10 +74,11 @@ def run(settings: Settings) -> str:
         rank: [one for one in found if one.spec.ranks == (rank,)]
         for rank in options.ranks
     }
-    tables = _tables(models, data, options)
+    marks = _marks(data, drawn[VAL].labels)
+    tables = _tables(models, data, marks, options)
     out = page.out_folder(settings)
     folder = out / "causes"
-    for name, png in cause_figures.draw(tables, data.source.evidence).items():
+    for name, png in cause_figures.draw(tables, marks).items():
         style.save_png(folder / name, png)
     finest = models[max(options.ranks, key=data.taxonomy.ranks.index)]
     png = cause_figures.exchanges(drawn[settings.split], finest)
@@ -132,8 +134,17 @@ def chosen(records: Sequence[Record], per_species: int) -> list[Record]:
     return found
 
 
-def _tables(models, data: RunData, options) -> dict[str, Result]:
-    marks = data.source.evidence
+def _marks(data: RunData, labels: Mapping[str, int]) -> Evidence:
+    """The evidence of the data, with the present names of the parts: those of a data
+    set that was drawn by an earlier version are others, its labels are the same."""
+    names = {label: part for part, label in labels.items()}
+    return {
+        rank: (names.get(label, part), label)
+        for rank, (part, label) in data.source.evidence.items()
+    }
+
+
+def _tables(models, data: RunData, marks: Evidence, options) -> dict[str, Result]:
     correlation = data.config.data.synthetic.habitat_correlation
     uses = cause_tables.uses(models)
     agreements = cause_map_tables.agreements(models)
