@@ -18,6 +18,7 @@ MEASURE = "energy_correlation"  # by which methods are chosen
 BASELINE = ("area", "picture")
 DEFAULT = ("gradcam", "")
 WITHOUT_NETWORK = {*CONTROLS, "random", "center_gaussian"}
+WITHOUT_CLASS = {"eigencam"}  # asks for no class: one map for all questions
 _KINDS = {
     "label": "Plain maps",
     "marginal": "Maps of marginals",
@@ -56,8 +57,8 @@ class Agreement:
 
     @property
     def is_control(self) -> bool:
-        """Whether it knows nothing of the network."""
-        return self.view[0] in WITHOUT_NETWORK
+        """Whether it knows nothing of the network, or of the question."""
+        return self.view[0] in WITHOUT_NETWORK | WITHOUT_CLASS
 
 
 def name_of(view: View) -> str:
@@ -205,9 +206,10 @@ def views_table(found: Sequence[Agreement], kind: str) -> Result:
         "ranks and models; from the best on val to the worst. area: the share of the "
         "picture that a part fills, the control of column 'minus area'; edges: the "
         "gradient of the picture; random and center_gaussian know nothing of picture "
-        "and network. p: sign-flip test over species, with Holm's correction over all "
-        "methods, layers and kinds of targets. Brackets: 95 % intervals, species and "
-        "trainings resampled.",
+        "and network, eigencam nothing of the question: these cannot be chosen. p: "
+        "sign-flip test over species, with Holm's correction over all methods, layers "
+        "and kinds of targets. Brackets: 95 % intervals, species and trainings "
+        "resampled.",
         figure=f"causes/maps-{kind}.png",
     )
 
