@@ -8,6 +8,7 @@ def get_config() -> ConfigDict:
     causes = ConfigDict()
     causes.ranks = ("species", "family")  # a model of each
     causes.seeds = (0, 1, 2)  # and of each; all on the split of config.seed
+    causes.other_seeds = ()  # of the ranks after the first one; (): as seeds
     causes.images_per_species = 1  # of the split that is reported; -1: all
     causes.val_images_per_species = 1  # of val, on which methods are chosen
     causes.methods = (  # of the maps; those that a network cannot be asked are left out

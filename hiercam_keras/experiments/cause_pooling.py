@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hiercam_keras.evaluation.causal_effects import Effects
 from hiercam_keras.evaluation.cause_measures import CAUSE_MEASURES, Parts
 from hiercam_keras.experiments.cause_measurements import Caused
 from hiercam_keras.experiments.training_grid import TrainingSpec
@@ -99,11 +100,24 @@ def parts_of(found: Caused, view: View, target: tuple[str, str]) -> Parts:
     kind, rank = target
     maps = found.maps
     energy = maps.energy[maps.views.index(view), :, maps.targets.index(target)]
-    places = [found.effects.parts.index(part) for part in maps.parts]
     effects = {
-        how: found.effects.of(kind, rank, how)[:, places] for how in found.effects.hows
+        how: _of_parts(found.effects, kind, rank, how, maps.parts)
+        for how in found.effects.hows
     }
     return Parts(energy, maps.area, effects)
+
+
+def _of_parts(
+    effects: Effects, score: str, rank: str, how: str, parts: Sequence[str]
+) -> np.ndarray:
+    """Falls of a score by these parts: (N, P); NaN for one that nobody exchanged."""
+    falls = effects.of(score, rank, how)
+    unknown = np.full(len(falls), np.nan)
+    columns = [
+        falls[:, effects.parts.index(part)] if part in effects.parts else unknown
+        for part in parts
+    ]
+    return np.stack(columns, axis=1)
 
 
 def agreement(measure: str, view: View, targets: Sequence[tuple[str, str]]) -> Value:
