@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from hiercam_keras import wording
 from hiercam_keras.data.sources.annotations import Evidence
 from hiercam_keras.experiments import cause_map_tables
 from hiercam_keras.experiments import cause_pooling as pooling
@@ -33,7 +34,7 @@ def carriers_table(
     best = cause_map_tables.chosen(agreements, STEP, 1)[0].view
     known = next(iter(models.values()))[0].test.maps.views
     views = [view for view in dict.fromkeys([DEFAULT, best]) if view in known]
-    rows, answers = [], []
+    rows, answers, unused = [], [], []
     for model, runs in models.items():
         for rank in runs[0].test.effects.ranks:
             if rank not in evidence:
@@ -70,6 +71,10 @@ def carriers_table(
                 )
             )
             every = {name: one.fall for name, one in here.items()}
+            if not used:
+                unused.append(
+                    f"The {model} model's step to {rank} does not use {spaced(part)}."
+                )
             answers.append(_sentence(model, rank, part, used, every, lifts))
     columns = [
         f"{words} {name_of(view)}"
@@ -92,6 +97,9 @@ def carriers_table(
         ),
         rows=rows,
         answer=" ".join(answers),
+        short=f"{len(rows) - len(unused)} of {wording.count(len(rows), 'step')} use "
+        "the part that carries the trait of their rank.",
+        missing=tuple(unused),
         note="Fall: with a sibling's form. Place: among the parts and the habitat, by "
         "fall or by lift, 1 is the largest. Lift: share of the energy over share of "
         "the area. Top part: share of the pictures of which the part of the largest "

@@ -78,11 +78,23 @@ def agreements(models: Models) -> list[Agreement]:
         cells = _cells(models, kind)
         every = [target for _, target in cells]
         every = list(dict.fromkeys(every))
-        for view in first.maps.views:
+        for view in _views(first.maps.views):
             found.append(_one(models, runs, kind, view, cells, every))
     found = _corrected(found)
     order = list(_KINDS)
     return sorted(found, key=lambda a: (order.index(a.kind), -a.val.value))
+
+
+def _views(views: Sequence[View]) -> list[View]:
+    """Without the controls that are the same at every layer, but for the first."""
+    first = {}
+    for method, layer in views:
+        first.setdefault(method, layer)
+    return [
+        (method, layer)
+        for method, layer in views
+        if method not in WITHOUT_NETWORK or first[method] == layer
+    ]
 
 
 def _cells(models: Models, kind: str) -> list[tuple[str, tuple[str, str]]]:
