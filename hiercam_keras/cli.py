@@ -83,7 +83,9 @@ flags.DEFINE_string(
     "target", "predicted", "What a CAM explains: predicted, true, or a taxon's name."
 )
 flags.DEFINE_string("target_rank", None, "Rank asked for: the run's own, or coarser.")
-flags.DEFINE_string("method", None, "CAM method; default config.cam.method.")
+flags.DEFINE_string(
+    "method", None, "CAM method, or recommended; default config.cam.method."
+)
 flags.DEFINE_bool(
     "search",
     None,

@@ -17,7 +17,8 @@ from hiercam_keras.birds.tree import (
 )
 
 # Part -> the rank that has its form. Legs are of the body plan, which is the order's;
-# "bird" is the body plan with all that is attached to it.
+# "bird" is the body plan with all that is attached to it, "placement" the size and the
+# place in the picture, to which a bird is fitted with its bill and tail.
 RANK_OF_PART = {
     "body": "order",
     "bill_and_tail": "family",
@@ -26,6 +27,7 @@ RANK_OF_PART = {
     "habitat": "family",
     "legs": "order",
     "bird": "order",
+    "placement": "family",
 }
 
 
@@ -40,6 +42,7 @@ def form(leaf: SyntheticSpecies, part: str):
         "habitat": leaf.habitat,
         "legs": look.body.leg,
         "bird": look.body,
+        "placement": look.bill_tail,
     }[part]
 
 
@@ -86,12 +89,13 @@ def donors(bird: Bird, part: str, how: str) -> list[SyntheticSpecies]:
 def draw_donor(bird: Bird, part: str, how: str, seed: int) -> SyntheticSpecies | None:
     """One of the donors at random; None if there is none.
 
-    A body and a whole bird have the same one.
+    A body and a whole bird have the same one, and so have bill and tail and the
+    placement.
     """
     found = donors(bird, part, how)
     if not found:
         return None
-    part = "body" if part == "bird" else part
+    part = {"bird": "body", "placement": "bill_and_tail"}.get(part, part)
     words = [list(RANK_OF_PART).index(part), ("sibling", "unrelated").index(how)]
     rng = np.random.default_rng([0xD012, seed, bird.species, bird.index, *words])
     return found[rng.integers(len(found))]

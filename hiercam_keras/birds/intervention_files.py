@@ -80,7 +80,7 @@ def write_interventions(
       size: side of all pictures in pixels; default that of each in the data set. At
         `round(side / CROP)` the central crop of `side` pixels is not resized.
       seed: of the choice among taxa.
-      parts, hows: which of `interventions.PARTS` (and BIRD) and `HOWS`.
+      parts, hows: which of `interventions.PARTS` (and WHOLE) and `HOWS`.
       workers: processes; default one per core, 0 draws in this one.
       progress: called with (birds written, all birds) from time to time.
 

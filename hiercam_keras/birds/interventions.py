@@ -26,6 +26,8 @@ from hiercam_keras.errors import UserError
 
 PARTS = ("body", "bill_and_tail", "wing", "patch", "habitat", "legs")
 BIRD = "bird"  # the whole bird, a further part
+PLACEMENT = "placement"  # its size and place in the picture, another one
+WHOLE = (BIRD, PLACEMENT)
 HOWS = ("sibling", "unrelated", "removed")
 
 
@@ -40,7 +42,7 @@ class Intervention:
         habitat: the pixels that the bird does not cover entirely. Of a whole bird: all
         pixels that show one.
       parts: uint8 (size, size), the new labels as in `draw.PARTS`.
-      part: one of PARTS, or BIRD. how: one of HOWS.
+      part: one of PARTS or WHOLE. how: one of HOWS.
       rank: that the part's form is of.
       donor: name of the taxon of that rank that gave the form; "" if there was none.
       changed: whether any pixel differs. False where no taxon has another form and
@@ -62,10 +64,12 @@ def exchange(bird: Bird, part: str, how: str, *, seed: int = 0) -> Intervention:
 
     Args:
       bird: as from `bird_at` or `bird_of`.
-      part: one of PARTS, or BIRD. A body is drawn with its eye and without what is
+      part: one of PARTS or WHOLE. A body is drawn with its eye and without what is
         attached to it: bill, tail, wing, patch and legs stay where the bird has them.
         With BIRD they move along: the bird is drawn with another body plan in its place
-        and posture, and fitted to the picture; the background stays.
+        and posture, and fitted to the picture; the background stays. With PLACEMENT
+        it keeps all its forms, and is as large and where it would be with the donor's
+        bill and tail, to which the generator fits it; it cannot be removed.
       how: "sibling" or "unrelated" for the form of another taxon (`donors.donors`), or
         "removed" for what the generator draws without the part: what it hid is seen.
         A removed habitat is a gray ground with the same clutter.
@@ -90,16 +94,18 @@ def exchanges(
     regions = setup.regions()
     before = develop(setup, regions)
     for part in parts:
-        shown = {"habitat": draw.PARTS[:1], BIRD: draw.PARTS[1:]}.get(part, (part,))
+        whole = dict.fromkeys(WHOLE, draw.PARTS[1:])
+        shown = {"habitat": draw.PARTS[:1], **whole}.get(part, (part,))
         for how in hows:
             donor = None if how == "removed" else draw_donor(bird, part, how, seed)
-            if how == "removed" or donor is not None:
+            gone = how == "removed" and part != PLACEMENT
+            if gone or donor is not None:
                 other, seen = redrawn(bird, setup, regions, part, donor)
             else:
                 other, seen = setup, regions
             drawn = develop(other, seen)
             mask = draw.footprint(regions, shown) | draw.footprint(seen, shown)
-            if part != BIRD:
+            if part not in WHOLE:
                 mask &= _near_labels(before.parts, drawn.parts, shown)
             # Shading is blurred beyond a part; outside it that of the bird is kept.
             image = np.where(mask[..., None], drawn.image, before.image)
@@ -116,8 +122,8 @@ def exchanges(
 
 
 def check(parts: Sequence[str], hows: Sequence[str]) -> None:
-    """Raises UserError for what is none of PARTS and BIRD, or of HOWS."""
-    for name, values, known in (("part", parts, (*PARTS, BIRD)), ("how", hows, HOWS)):
+    """Raises UserError for what is none of PARTS and WHOLE, or of HOWS."""
+    for name, values, known in (("part", parts, (*PARTS, *WHOLE)), ("how", hows, HOWS)):
         for value in values:
             if value not in known:
                 raise UserError(
@@ -142,9 +148,14 @@ def redrawn(
         return bird.set_up(instead=instead), regions
     if donor is None:
         return setup, setup.regions(without=part)
-    if part == BIRD:
-        other = bird.set_up(look=donor.look)
+    if part in WHOLE:
+        look = donor.look
+        if part == PLACEMENT:
+            look = dataclasses.replace(setup.look, bill_tail=look.bill_tail)
+        other = bird.set_up(look=look)
         other = dataclasses.replace(other, background=setup.background)
+        if part == PLACEMENT:
+            other = with_form(other, "bill_and_tail", form(bird.leaf, "bill_and_tail"))
     else:
         other = with_form(setup, part, form(donor, part))
     return other, other.regions()

@@ -41,7 +41,7 @@ class Drawn:
       plain: of the N birds with nothing exchanged, lossless, with their parts.
       exchanged: of the others; none of a bird without a taxon that could give a form.
       labels: part -> its label in the part images; the habitat has that of the
-        background, and the whole bird none.
+        background; the whole bird and its placement have none.
       digest: of everything that decides the pixels.
     """
 
@@ -65,14 +65,14 @@ def draw(config: Any, records: Sequence[Record]) -> Drawn:
     # Imported late: few modes draw.
     from hiercam_keras import birds
     from hiercam_keras.birds.draw import PARTS as LABELS
-    from hiercam_keras.birds.interventions import BIRD, PARTS
+    from hiercam_keras.birds.interventions import PARTS, WHOLE
 
     root = Path(config.root).expanduser()
     folder = root.with_name(f"{root.name}-exchanged")
     ids = [record.example_id for record in records]
     logging.info("Drawing %d birds with a part exchanged, those missing", len(ids))
     table = birds.write_interventions(
-        folder, dict(config.synthetic), ids, seed=SEED, parts=(*PARTS, BIRD)
+        folder, dict(config.synthetic), ids, seed=SEED, parts=(*PARTS, *WHOLE)
     )
     rows = birds.read_interventions(table)
     by_id = {record.example_id: record for record in records}
@@ -86,7 +86,7 @@ def draw(config: Any, records: Sequence[Record]) -> Drawn:
                 path=folder / row.original,
                 parts_path=folder / row.original_parts,
             )
-        if row.how != "removed" and not row.donor:
+        if not row.donor and (row.how != "removed" or not row.changed):
             continue
         digest.update(repr((row.example_id, row.part, row.how, row.donor)).encode())
         name = f"{row.example_id}#{row.part}-{row.how}"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from hiercam_keras import wording
 from hiercam_keras.data.sources.annotations import Evidence
 from hiercam_keras.experiments import cause_map_tables
 from hiercam_keras.experiments import cause_pooling as pooling
@@ -31,15 +32,15 @@ def carriers_table(
       evidence: rank -> (part, label).
     """
     best = cause_map_tables.chosen(agreements, STEP, 1)[0].view
-    known = next(iter(models.values()))[0].test.views
+    known = next(iter(models.values()))[0].test.maps.views
     views = [view for view in dict.fromkeys([DEFAULT, best]) if view in known]
-    rows, answers = [], []
+    rows, answers, unused = [], [], []
     for model, runs in models.items():
         for rank in runs[0].test.effects.ranks:
             if rank not in evidence:
                 continue
             part = evidence[rank][0]
-            own = runs[0].test.parts
+            own = runs[0].test.maps.parts
             here = {u.part: u for u in uses if (u.model, u.rank) == (model, rank)}
             falls = {name: here[name].fall for name in own}
             lifts = {v: pooling.lifts(runs, v, (STEP, rank)) for v in views}
@@ -69,7 +70,12 @@ def carriers_table(
                     ),
                 )
             )
-            answers.append(_sentence(model, rank, part, used, falls, lifts))
+            every = {name: one.fall for name, one in here.items()}
+            if not used:
+                unused.append(
+                    f"The {model} model's step to {rank} does not use {spaced(part)}."
+                )
+            answers.append(_sentence(model, rank, part, used, every, lifts))
     columns = [
         f"{words} {name_of(view)}"
         for view in views
@@ -91,6 +97,9 @@ def carriers_table(
         ),
         rows=rows,
         answer=" ".join(answers),
+        short=f"{len(rows) - len(unused)} of {wording.count(len(rows), 'step')} use "
+        "the part that carries the trait of their rank.",
+        missing=tuple(unused),
         note="Fall: with a sibling's form. Place: among the parts and the habitat, by "
         "fall or by lift, 1 is the largest. Lift: share of the energy over share of "
         "the area. Top part: share of the pictures of which the part of the largest "

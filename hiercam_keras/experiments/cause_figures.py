@@ -74,11 +74,12 @@ def exchanges(drawn: Drawn, runs: Sequence[CausedRun]) -> bytes:
     for one in drawn.exchanged:
         if one.of == shown:
             falls = steps[:, parts.index(one.part), hows.index(one.how)]
-            words = one.donor
+            words = [one.donor] if one.donor else []
             if np.isfinite(falls).any():
                 rank = int(np.nanargmax(falls))
-                words += f"\n{effects[0].ranks[rank]} step {-falls[rank]:+.2f}"
-            cells[one.how, spaced(one.part)] = Cell(_pixels(one.record.path), words)
+                words.append(f"{effects[0].ranks[rank]} step {-falls[rank]:+.2f}")
+            picture = _pixels(one.record.path)
+            cells[one.how, spaced(one.part)] = Cell(picture, "\n".join(words))
     return picture_grid.grid_png(
         cells, list(hows), ["as drawn", *(spaced(part) for part in parts)]
     )

@@ -18,6 +18,7 @@ MEASURE = "energy_correlation"  # by which methods are chosen
 BASELINE = ("area", "picture")
 DEFAULT = ("gradcam", "")
 WITHOUT_NETWORK = {*CONTROLS, "random", "center_gaussian"}
+WITHOUT_CLASS = {"eigencam"}  # asks for no class: one map for all questions
 _KINDS = {
     "label": "Plain maps",
     "marginal": "Maps of marginals",
@@ -56,8 +57,8 @@ class Agreement:
 
     @property
     def is_control(self) -> bool:
-        """Whether it knows nothing of the network."""
-        return self.view[0] in WITHOUT_NETWORK
+        """Whether it knows nothing of the network, or of the question."""
+        return self.view[0] in WITHOUT_NETWORK | WITHOUT_CLASS
 
 
 def name_of(view: View) -> str:
@@ -73,15 +74,27 @@ def agreements(models: Models) -> list[Agreement]:
     runs = [run for several in models.values() for run in several]
     first = runs[0].test
     found = []
-    for kind in dict.fromkeys(kind for kind, _ in first.targets):
+    for kind in dict.fromkeys(kind for kind, _ in first.maps.targets):
         cells = _cells(models, kind)
         every = [target for _, target in cells]
         every = list(dict.fromkeys(every))
-        for view in first.views:
+        for view in _views(first.maps.views):
             found.append(_one(models, runs, kind, view, cells, every))
     found = _corrected(found)
     order = list(_KINDS)
     return sorted(found, key=lambda a: (order.index(a.kind), -a.val.value))
+
+
+def _views(views: Sequence[View]) -> list[View]:
+    """Without the controls that are the same at every layer, but for the first."""
+    first = {}
+    for method, layer in views:
+        first.setdefault(method, layer)
+    return [
+        (method, layer)
+        for method, layer in views
+        if method not in WITHOUT_NETWORK or first[method] == layer
+    ]
 
 
 def _cells(models: Models, kind: str) -> list[tuple[str, tuple[str, str]]]:
@@ -89,7 +102,7 @@ def _cells(models: Models, kind: str) -> list[tuple[str, tuple[str, str]]]:
     return [
         (model, target)
         for model, runs in models.items()
-        for target in runs[0].test.targets
+        for target in runs[0].test.maps.targets
         if target[0] == kind
     ]
 
@@ -205,9 +218,10 @@ def views_table(found: Sequence[Agreement], kind: str) -> Result:
         "ranks and models; from the best on val to the worst. area: the share of the "
         "picture that a part fills, the control of column 'minus area'; edges: the "
         "gradient of the picture; random and center_gaussian know nothing of picture "
-        "and network. p: sign-flip test over species, with Holm's correction over all "
-        "methods, layers and kinds of targets. Brackets: 95 % intervals, species and "
-        "trainings resampled.",
+        "and network, eigencam nothing of the question: these cannot be chosen. p: "
+        "sign-flip test over species, with Holm's correction over all methods, layers "
+        "and kinds of targets. Brackets: 95 % intervals, species and trainings "
+        "resampled.",
         figure=f"causes/maps-{kind}.png",
     )
 

@@ -2,7 +2,8 @@
 
 The network is asked for the true taxa of a picture. Its maps are of the picture with
 nothing exchanged, drawn as the exchanged ones are: without the losses of a JPEG. The
-numbers of one training and split are a file next to the model (runs/.../looks/).
+effects and the maps of one training and split are a file each, next to the model
+(runs/.../looks/).
 """
 
 import dataclasses
@@ -16,11 +17,9 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import runtime, workdir
-from hiercam_keras.cam import Explainer
 from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.data.exchanged import Drawn
 from hiercam_keras.data.loader import Batch
-from hiercam_keras.data.records import Record
 from hiercam_keras.evaluation import causal_effects, measures, regions
 from hiercam_keras.evaluation.causal_effects import Effects
 from hiercam_keras.evaluation.map_controls import CONTROLS
@@ -35,12 +34,12 @@ PICTURE = "picture"  # the layer of controls that need the picture alone
 
 
 @dataclasses.dataclass(frozen=True)
-class Caused:
-    """One training on N pictures of a split.
+class MapEnergy:
+    """Energy of the maps of N pictures on their parts.
 
     Attributes:
-      effects: of exchanged parts, and of the whole bird.
-      parts: P names of the effects' parts that have an area of their own.
+      example_ids: (N,) text.
+      parts: P names, of those that have an area of their own.
       targets: K pairs (kind, rank) of the maps: "label", "marginal", "step" or
         "contrast".
       views: V pairs (method, layer) of the maps; the layer as it is configured, "" for
@@ -49,15 +48,23 @@ class Caused:
       area: (N, P), share of the picture that each part fills.
     """
 
-    effects: Effects
+    example_ids: np.ndarray
     parts: tuple[str, ...]
     targets: tuple[tuple[str, str], ...]
     views: tuple[tuple[str, str], ...]
     energy: np.ndarray
     area: np.ndarray
 
+
+@dataclasses.dataclass(frozen=True)
+class Caused:
+    """One training on N pictures of a split, effects and maps in the same order."""
+
+    effects: Effects
+    maps: MapEnergy
+
     def __len__(self) -> int:
-        return len(self.area)
+        return len(self.maps.area)
 
 
 def measured(data: RunData, split: str, drawn: Drawn, options: Any) -> Caused:
@@ -65,43 +72,39 @@ def measured(data: RunData, split: str, drawn: Drawn, options: Any) -> Caused:
 
     Args:
       data: the run.
-      split: of the pictures, for the name of the file.
+      split: of the pictures, for the names of the files.
       drawn: the pictures and those with a part exchanged.
       options: the config's `causes`.
     """
-    ids = [one.record.example_id for one in drawn.exchanged]
+    ids = [record.example_id for record in drawn.plain]
+    asked = [one.record.example_id for one in drawn.exchanged]
     about = {
         "methods": list(options.methods),
         "layers": list(options.layers),
         "kinds": list(options.kinds),
-        "causes": drawn.digest,
     }
-    digest = identity(data.run.model_path, ids, **about)
-    path = data.run.path / "looks" / f"causes-{split}-{digest}.npz"
-    if not path.exists():
-        logging.info("measuring effects and maps of %s on %s", data.run.path, split)
-        save(path, measure(data, drawn, options))
-    return load(path)
+    places = {
+        "effects": identity(data.run.model_path, asked, causes=drawn.digest),
+        "maps": identity(data.run.model_path, ids, **about),
+    }
+    paths = {
+        name: data.run.path / "looks" / f"causes-{name}-{split}-{digest}.npz"
+        for name, digest in places.items()
+    }
+    if not all(path.exists() for path in paths.values()):
+        logging.info("measuring causes and maps of %s on %s", data.run.path, split)
+        runtime.start(data.config.seed, data.config.model.dtype)
+        network = networks.load(data.run, data.config)
+        if not paths["effects"].exists():
+            save_effects(paths["effects"], effects_of(network, data, drawn))
+        if not paths["maps"].exists():
+            save_maps(paths["maps"], maps_of(network, data, drawn, options))
+    return Caused(load_effects(paths["effects"]), load_maps(paths["maps"]))
 
 
-def measure(data: RunData, drawn: Drawn, options: Any) -> Caused:
-    """Effects of exchanged parts, and energies of maps on them."""
-    runtime.start(data.config.seed, data.config.model.dtype)
-    network = networks.load(data.run, data.config)
-    explain = network.explainer([one or network.layer for one in options.layers])
-    found = effects_of(network, data, drawn, explain.space)
-    targets = targets_of(explain.space, found.ranks, options.kinds)
-    labels = {part: drawn.labels[part] for part in found.parts if part in drawn.labels}
-    views, energy, area = _energies(
-        explain, data, drawn.plain, labels, targets, options
-    )
-    return Caused(found, tuple(labels), targets, views, energy, area)
-
-
-def effects_of(
-    network: Network, data: RunData, drawn: Drawn, space: ScoreSpace
-) -> Effects:
+def effects_of(network: Network, data: RunData, drawn: Drawn) -> Effects:
     """Effects of every exchange on every score of the true taxa."""
+    space = network.scorer().space
     everything = [*drawn.plain, *(one.record for one in drawn.exchanged)]
     with make_loader(everything, data.truth, data.config, once=True) as loader:
         answers = network.predict(loader, "exchanged parts")
@@ -134,10 +137,9 @@ def _has_siblings(space: ScoreSpace, rank: str) -> bool:
     return not space.only_child[group.start : group.start + group.size].all()
 
 
-def targets_of(
-    space: ScoreSpace, ranks: Sequence[str], kinds: Sequence[str]
-) -> tuple[tuple[str, str], ...]:
+def targets_of(space: ScoreSpace, kinds: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """(kind, rank) of the maps; marginals where they are not the labels' maps, too."""
+    ranks = [rank for rank in space.ranks if _has_siblings(space, rank)]
     found = [(kind, rank) for kind in kinds for rank in ranks]
     if "label" in kinds:
         own = [rank for rank in space.heads if rank != space.finest]
@@ -151,36 +153,37 @@ def _question(kind: str, rank: str) -> Question:
     return Question(rank, kind, TRUE)
 
 
-def _energies(
-    explain: Explainer,
-    data: RunData,
-    plain: Sequence[Record],
-    labels: Mapping[str, int],
-    targets: Sequence[tuple[str, str]],
-    options: Any,
-) -> tuple[tuple[tuple[str, str], ...], np.ndarray, np.ndarray]:
-    """Views, energies (V, N, K, P) and areas (N, P)."""
+def maps_of(network: Network, data: RunData, drawn: Drawn, options: Any) -> MapEnergy:
+    """Energies of the maps of the pictures with nothing exchanged."""
+    explain = network.explainer([one or network.layer for one in options.layers])
+    targets = targets_of(explain.space, options.kinds)
     questions = [_question(*target) for target in targets]
     methods = [name for name in options.methods if name in explain.methods]
     configured = dict(zip(explain.layers, options.layers, strict=True))
-    by_id = {record.example_id: record for record in plain}
+    by_id = {record.example_id: record for record in drawn.plain}
     energies: dict[tuple[str, str], list[np.ndarray]] = {}
     areas, order = [], []
-    for batch, rows in data.batches(plain, "maps of causes"):
+    for batch, rows in data.batches(drawn.plain, "maps of causes"):
         shown = [by_id[batch.example_ids[row]] for row in rows]
         order += [record.example_id for record in shown]
         geometry = [batch.geometry[row] for row in rows]
         known = regions.of_pictures(shown, geometry, parts=True)
-        areas.append(_columns(measures.part_area(known, labels)))
-        for view, energy in _of_batch(
-            explain, batch, rows, known, labels, questions, methods
+        areas.append(_columns(measures.part_area(known, drawn.labels)))
+        for (method, layer), energy in _of_batch(
+            explain, batch, rows, known, drawn.labels, questions, methods
         ):
-            method, layer = view
             view = method, configured.get(layer, layer)
             energies.setdefault(view, []).append(energy)
-    place = [order.index(record.example_id) for record in plain]
+    place = [order.index(record.example_id) for record in drawn.plain]
     stacked = [np.concatenate(several)[place] for several in energies.values()]
-    return tuple(energies), np.stack(stacked), np.concatenate(areas)[place]
+    return MapEnergy(
+        np.array(order)[place],
+        tuple(drawn.labels),
+        targets,
+        tuple(energies),
+        np.stack(stacked),
+        np.concatenate(areas)[place],
+    )
 
 
 def _of_batch(
@@ -214,46 +217,55 @@ def _columns(by_part: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.stack(list(by_part.values()), axis=1)
 
 
-def save(path: Path, found: Caused) -> None:
-    """Writes the numbers as arrays that `numpy.load` reads without pickle."""
-    one = found.effects
-    about = [one.ranks, one.parts, one.hows, found.parts, found.targets, found.views]
-    arrays = {
-        "example_ids": one.example_ids,
-        "groups": one.groups,
-        "turned": one.turned,
-        "energy": found.energy,
-        "area": found.area,
-        "about": np.array(json.dumps(about)),
-    }
-    arrays |= {f"fall/{name}": values for name, values in one.falls.items()}
-    with workdir.atomic_path(path) as partial, open(partial, "wb") as file:
-        np.savez_compressed(file, **arrays)
+def save_effects(path: Path, found: Effects) -> None:
+    """Writes effects as arrays that `numpy.load` reads without pickle."""
+    _save(
+        path,
+        [found.ranks, found.parts, found.hows],
+        example_ids=found.example_ids,
+        groups=found.groups,
+        turned=found.turned,
+        **found.falls,
+    )
 
 
-def load(path: Path) -> Caused:
-    """Reads what `save` has written."""
+def load_effects(path: Path) -> Effects:
+    """Reads what `save_effects` has written."""
     with np.load(path, allow_pickle=False) as arrays:
-        ranks, parts, hows, own, targets, views = json.loads(str(arrays["about"]))
-        falls = {
-            name.removeprefix("fall/"): arrays[name]
-            for name in arrays.files
-            if name.startswith("fall/")
-        }
-        effects = Effects(
-            arrays["example_ids"],
-            arrays["groups"],
-            tuple(ranks),
-            tuple(parts),
-            tuple(hows),
-            falls,
-            arrays["turned"],
+        ranks, parts, hows = map(tuple, json.loads(str(arrays["about"])))
+        falls = {name: arrays[name] for name in causal_effects.SCORES}
+        ids, groups, turned = (
+            arrays[name] for name in ("example_ids", "groups", "turned")
         )
-        return Caused(
-            effects,
-            tuple(own),
+        return Effects(ids, groups, ranks, parts, hows, falls, turned)
+
+
+def save_maps(path: Path, found: MapEnergy) -> None:
+    """Writes energies as arrays that `numpy.load` reads without pickle."""
+    _save(
+        path,
+        [found.parts, found.targets, found.views],
+        example_ids=found.example_ids,
+        energy=found.energy,
+        area=found.area,
+    )
+
+
+def load_maps(path: Path) -> MapEnergy:
+    """Reads what `save_maps` has written."""
+    with np.load(path, allow_pickle=False) as arrays:
+        parts, targets, views = json.loads(str(arrays["about"]))
+        return MapEnergy(
+            arrays["example_ids"],
+            tuple(parts),
             tuple(map(tuple, targets)),
             tuple(map(tuple, views)),
             arrays["energy"],
             arrays["area"],
         )
+
+
+def _save(path: Path, about: list, **arrays: np.ndarray) -> None:
+    arrays["about"] = np.array(json.dumps(about))
+    with workdir.atomic_path(path) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, **arrays)

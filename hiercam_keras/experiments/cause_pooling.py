@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hiercam_keras.evaluation.causal_effects import Effects
 from hiercam_keras.evaluation.cause_measures import CAUSE_MEASURES, Parts
 from hiercam_keras.experiments.cause_measurements import Caused
 from hiercam_keras.experiments.training_grid import TrainingSpec
@@ -90,19 +91,33 @@ def lifts(
     energy, area, *labels = map(np.concatenate, (energy, area, groups, repeats))
     return {
         part: resampling.lift(energy[:, place], area[:, place], *labels)
-        for place, part in enumerate(runs[0].test.parts)
+        for place, part in enumerate(runs[0].test.maps.parts)
     }
 
 
 def parts_of(found: Caused, view: View, target: tuple[str, str]) -> Parts:
     """Maps of one target by one method and layer, with the effects on its score."""
     kind, rank = target
-    energy = found.energy[found.views.index(view), :, found.targets.index(target)]
-    places = [found.effects.parts.index(part) for part in found.parts]
+    maps = found.maps
+    energy = maps.energy[maps.views.index(view), :, maps.targets.index(target)]
     effects = {
-        how: found.effects.of(kind, rank, how)[:, places] for how in found.effects.hows
+        how: _of_parts(found.effects, kind, rank, how, maps.parts)
+        for how in found.effects.hows
     }
-    return Parts(energy, found.area, effects)
+    return Parts(energy, maps.area, effects)
+
+
+def _of_parts(
+    effects: Effects, score: str, rank: str, how: str, parts: Sequence[str]
+) -> np.ndarray:
+    """Falls of a score by these parts: (N, P); NaN for one that nobody exchanged."""
+    falls = effects.of(score, rank, how)
+    unknown = np.full(len(falls), np.nan)
+    columns = [
+        falls[:, effects.parts.index(part)] if part in effects.parts else unknown
+        for part in parts
+    ]
+    return np.stack(columns, axis=1)
 
 
 def agreement(measure: str, view: View, targets: Sequence[tuple[str, str]]) -> Value:
@@ -110,7 +125,7 @@ def agreement(measure: str, view: View, targets: Sequence[tuple[str, str]]) -> V
 
     def value(found: Caused) -> np.ndarray:
         compute = CAUSE_MEASURES[measure].compute
-        known = [target for target in targets if target in found.targets]
+        known = [target for target in targets if target in found.maps.targets]
         each = [compute(parts_of(found, view, target)) for target in known]
         return mean_of_known(each)
 

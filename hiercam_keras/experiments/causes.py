@@ -6,14 +6,16 @@ these effects, as in FunnyBirds (Hesse et al. 2023, arXiv:2308.06248), but at ea
 of a taxonomy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from hiercam_keras import wording
 from hiercam_keras.cam.methods import get_methods
 from hiercam_keras.data import exchanged
 from hiercam_keras.data.exchanged import Drawn
 from hiercam_keras.data.records import Record
+from hiercam_keras.data.sources.annotations import Evidence
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.cause_measures import SIBLING
 from hiercam_keras.experiments import (
@@ -28,9 +30,9 @@ from hiercam_keras.experiments import (
 )
 from hiercam_keras.experiments.cause_measurements import measured
 from hiercam_keras.experiments.cause_pooling import CausedRun
-from hiercam_keras.experiments.results import Result
+from hiercam_keras.experiments.cause_tables import Models
+from hiercam_keras.experiments.results import Result, joined
 from hiercam_keras.experiments.study import seeds_note
-from hiercam_keras.experiments.training_grid import Condition
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import style
@@ -53,9 +55,12 @@ def run(settings: Settings) -> str:
     """Trains and measures what is missing, and writes CAUSES.md."""
     options = settings.config.causes
     _check(settings)
-    wanted = training_grid.every(
-        settings, [(rank,) for rank in options.ranks], options.seeds, [Condition()]
-    )
+    first, *others = options.ranks
+    wanted = training_grid.every(settings, [(first,)], options.seeds)
+    if others:
+        seeds = tuple(options.other_seeds) or options.seeds
+        wanted += training_grid.every(settings, [(rank,) for rank in others], seeds)
+    wanted.sort(key=lambda spec: spec.seed)  # a stopped experiment has one of each
     done = runs.train_missing(wanted, settings)
     found: list[CausedRun] = []
     drawn: dict[str, Drawn] = {}
@@ -73,10 +78,11 @@ def run(settings: Settings) -> str:
         rank: [one for one in found if one.spec.ranks == (rank,)]
         for rank in options.ranks
     }
-    tables = _tables(models, data, options)
+    marks = _marks(data, drawn[VAL].labels)
+    tables = _tables(models, data, marks, options)
     out = page.out_folder(settings)
     folder = out / "causes"
-    for name, png in cause_figures.draw(tables, data.source.evidence).items():
+    for name, png in cause_figures.draw(tables, marks).items():
         style.save_png(folder / name, png)
     finest = models[max(options.ranks, key=data.taxonomy.ranks.index)]
     png = cause_figures.exchanges(drawn[settings.split], finest)
@@ -84,7 +90,8 @@ def run(settings: Settings) -> str:
     command = "python main.py --mode=causes"
     images = len(drawn[settings.split].plain)
     about = page.about(settings, wanted, command, images)
-    about += [_counts(drawn, settings.split), *seeds_note(len(options.seeds))]
+    about += [_counts(drawn, settings.split), _seeds(models)]
+    about += seeds_note(min(map(len, models.values())))
     path = out / "CAUSES.md"
     command = page.command_line(settings, command)
     page.write(path, "Causes", INTRO, list(tables.values()), about, command)
@@ -132,8 +139,19 @@ def chosen(records: Sequence[Record], per_species: int) -> list[Record]:
     return found
 
 
-def _tables(models, data: RunData, options) -> dict[str, Result]:
-    marks = data.source.evidence
+def _marks(data: RunData, labels: Mapping[str, int]) -> Evidence:
+    """The evidence of the data, with the present names of the parts: those of a data
+    set that was drawn by an earlier version are others, its labels are the same."""
+    names = {label: part for part, label in labels.items()}
+    return {
+        rank: (names.get(label, part), label)
+        for rank, (part, label) in data.source.evidence.items()
+    }
+
+
+def _tables(
+    models: Models, data: RunData, marks: Evidence, options
+) -> dict[str, Result]:
     correlation = data.config.data.synthetic.habitat_correlation
     uses = cause_tables.uses(models)
     agreements = cause_map_tables.agreements(models)
@@ -163,3 +181,11 @@ def _counts(drawn: dict[str, Drawn], split: str) -> str:
         f"{len(val.exchanged)} of the others; the seed of the donors is "
         f"{exchanged.SEED}."
     )
+
+
+def _seeds(models: Models) -> str:
+    named = [
+        f"{wording.count(len(several), 'seed')} of the {rank} model"
+        for rank, several in models.items()
+    ]
+    return f"Trainings: {joined(named)}."

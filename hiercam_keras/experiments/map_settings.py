@@ -14,6 +14,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from hiercam_keras import file_names, runtime
+from hiercam_keras.cam import recommended
 from hiercam_keras.cam.methods import get_methods
 from hiercam_keras.data import splits
 from hiercam_keras.evaluation import table as tables
@@ -34,8 +35,9 @@ _NAME_BYTES = 120  # of the settings in a file name
 
 def usual(spec: TrainingSpec) -> MapSettings:
     """Settings of --mode=cam: trained stride, last activation, config.cam.method."""
-    config = spec.config
-    return MapSettings(config.model.output_stride, config.cam.layer, config.cam.method)
+    model, cam = spec.config.model, spec.config.cam
+    method, layer = recommended.resolved(cam.method, cam.layer, model.backbone)
+    return MapSettings(model.output_stride, layer, method)
 
 
 def measurements_at(
@@ -96,6 +98,8 @@ def opened(run: Run, settings: Settings, spec: TrainingSpec | None = None) -> Ru
         return data
     config = ConfigDict(data.config.to_dict())
     config.cam = ConfigDict(spec.config.cam.to_dict())
+    view = usual(spec)
+    config.cam.method, config.cam.layer = view.method, view.layer
     config.localize = ConfigDict(spec.config.localize.to_dict())
     # A field that is newer than the training gets its present default.
     model = {**spec.config.model.to_dict(), **config.model.to_dict()}

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from hiercam_keras import multihost, wording
+from hiercam_keras.cam import recommended
 from hiercam_keras.data import geometry, loader, sources, splits
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
@@ -305,10 +306,21 @@ def drawn(records: Sequence[Record], count: int, seed: int) -> list[Record]:
 
 
 def config_of(settings: Settings, run: Run) -> Any:
-    """The config of a run, with what this command line changes."""
+    """The config of a run, with what this command line changes; of --method=recommended
+    it has the method and the layer."""
     if run.imported:
-        return imported.config_of(settings, run)
-    return settings.config_of(run.record["config"])
+        return _with_method(imported.config_of(settings, run))
+    return _with_method(settings.config_of(run.record["config"]))
+
+
+def _with_method(config: Any) -> Any:
+    cam = config.cam
+    found = recommended.resolved(cam.method, cam.layer, config.model.backbone)
+    if found == (cam.method, cam.layer):
+        return config
+    changed = ConfigDict(config.to_dict())
+    changed.cam.method, changed.cam.layer = found
+    return FrozenConfigDict(changed)
 
 
 def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunData:

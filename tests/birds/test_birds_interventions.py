@@ -17,9 +17,15 @@ from hiercam_keras.birds import (
 )
 from hiercam_keras.birds import draw as drawing
 from hiercam_keras.birds.anatomy import build
-from hiercam_keras.birds.donors import donors, form, taxon
+from hiercam_keras.birds.donors import donors, draw_donor, form, taxon
 from hiercam_keras.birds.habitats import HABITATS
-from hiercam_keras.birds.interventions import BIRD, HOWS, PARTS
+from hiercam_keras.birds.interventions import (
+    BIRD,
+    HOWS,
+    PARTS,
+    PLACEMENT,
+    redrawn,
+)
 from hiercam_keras.birds.patch import patch_on
 from hiercam_keras.birds.picture import bounding_box, develop
 from hiercam_keras.birds.tree import default_tree
@@ -386,3 +392,29 @@ def test_where_all_forms_are_in_the_tree_a_stranger_has_that_of_a_sibling():
         forms = {form(leaf, part) for leaf in donors(bird, part, "unrelated")}
         assert forms == {form(leaf, part) for leaf in donors(bird, part, "sibling")}
         assert len(forms) == 3
+
+
+@pytest.mark.parametrize("how", ["sibling", "unrelated"])
+def test_a_bird_in_another_placement_keeps_its_forms(how):
+    """It is as large and where it would be with the donor's bill and tail."""
+    bird = bird_at(DatasetSettings(), 20, 3, size=96)
+    donor = draw_donor(bird, PLACEMENT, how, 0)
+    assert donor == draw_donor(bird, "bill_and_tail", how, 0)
+    setup = bird.set_up()
+    other, _ = redrawn(bird, setup, setup.regions(), PLACEMENT, donor)
+    look = dataclasses.replace(bird.leaf.look, bill_tail=donor.look.bill_tail)
+    fitted = bird.set_up(look=look).placement
+    np.testing.assert_array_equal(other.placement.matrix, fitted.matrix)
+    np.testing.assert_array_equal(other.placement.shift, fitted.shift)
+    assert not np.array_equal(other.placement.matrix, setup.placement.matrix)
+    assert other.look == setup.look
+    for shape in ("bill", "tail", "wing"):
+        mine, same = getattr(setup.bird, shape), getattr(other.bird, shape)
+        np.testing.assert_array_equal(mine, same)
+    assert exchange(bird, PLACEMENT, how).changed
+
+
+def test_a_placement_cannot_be_removed():
+    bird = bird_at(DatasetSettings(), 20, 3, size=96)
+    found = exchange(bird, PLACEMENT, "removed")
+    assert not found.changed and found.donor == ""

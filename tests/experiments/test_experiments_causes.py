@@ -45,7 +45,6 @@ def caused(tiny):
     config.causes.images_per_species = 1
     config.causes.methods = ("gradcam", "random")
     config.causes.layers = ("",)
-    config.causes.kinds = ("label", "step")
     out = Path(tiny.runs_dir) / "out-causes"
     settings = make_settings(config, "causes", out=str(out))
     with pytest.MonkeyPatch.context() as patch:
@@ -89,7 +88,8 @@ def test_a_second_call_draws_trains_and_measures_nothing(caused, monkeypatch):
         raise AssertionError("work is repeated")
 
     monkeypatch.setattr(runs, "in_own_process", refuse)
-    monkeypatch.setattr(cause_measurements, "measure", refuse)
+    for name in ("effects_of", "maps_of"):
+        monkeypatch.setattr(cause_measurements, name, refuse)
     causes.run(settings)
     assert (out / "CAUSES.md").read_text() == before
 
@@ -106,10 +106,7 @@ def test_birds_with_nothing_exchanged_have_no_effects(caused):
     )
     network = networks.load(data.run, data.config)
     found = cause_measurements.effects_of(
-        network,
-        data,
-        dataclasses.replace(drawn, exchanged=same),
-        network.explainer().space,
+        network, data, dataclasses.replace(drawn, exchanged=same)
     )
     for falls in found.falls.values():
         assert (falls[np.isfinite(falls)] == 0).all() and np.isfinite(falls).any()
@@ -124,7 +121,7 @@ def test_effects_and_maps_of_a_network_that_reads_one_part(caused, monkeypatch):
     data, drawn = opened(caused[0])
     one = drawn.plain[0]
     mine = [each for each in drawn.exchanged if each.of == one.example_id]
-    mine = [each for each in mine if each.part != "bird"]  # which holds the others
+    mine = [each for each in mine if each.part in drawn.labels]  # not the whole bird
     drawn = dataclasses.replace(drawn, plain=(one,), exchanged=tuple(mine))
     model = reader(one, mine, "bill_and_tail", data)
     network = dataclasses.replace(
@@ -132,26 +129,33 @@ def test_effects_and_maps_of_a_network_that_reads_one_part(caused, monkeypatch):
     )
     liar = functools.partial(lie, honest=methods.METHODS["hirescam"].compute)
     monkeypatch.setitem(methods.METHODS, "liar", methods.Method("liar", "layer", liar))
-    monkeypatch.setattr(networks, "load", lambda *_: network)
     options = ConfigDict(caused[0].config.causes.to_dict())
     options.update({"methods": ("hirescam", "liar"), "kinds": ("label", "contrast")})
-    found = cause_measurements.measure(data, drawn, options)
-    effects = found.effects
+    effects = cause_measurements.effects_of(network, data, drawn)
+    maps = cause_measurements.maps_of(network, data, drawn, options)
+    found = cause_measurements.Caused(effects, maps)
     place = effects.parts.index("bill_and_tail")
     for falls in effects.falls.values():
         others = np.delete(falls, place, axis=2)
         assert (others[np.isfinite(others)] == 0).all()
     assert effects.of("step", "species", "sibling")[0, place] > 0.1
     assert effects.of("label", "order", "sibling")[0, place] > 0
-    for target in found.targets:
-        for name, measure in CAUSE_MEASURES.items():
-            honest, lying = (
-                measure.compute(cause_pooling.parts_of(found, (method, ""), target))[0]
-                for method in ("hirescam", "liar")
-            )
-            least = 0.5 + 0.5 * 0.6 if name == "single_deletion" else 0.6
-            assert honest > least  # the parts without an effect have no order
-            assert lying <= (0.5 if name == "single_deletion" else 0)
+    for target in maps.targets:
+        honest, lying = (
+            {
+                name: measure.compute(
+                    cause_pooling.parts_of(found, (method, ""), target)
+                )[0]
+                for name, measure in CAUSE_MEASURES.items()
+            }
+            for method in ("hirescam", "liar")
+        )
+        # At most 0.65: the parts without an effect have no order.
+        assert honest["energy_correlation"] > 0.6 and honest["top_part"] == 1
+        assert honest["lift_correlation"] > 0.6 and honest["single_deletion"] > 0.8
+        # A part of few pixels has little energy in any map, and no large lift.
+        assert lying["energy_correlation"] < 0.3 and lying["top_part"] == 0
+        assert lying["lift_correlation"] <= 0 and lying["single_deletion"] < 0.65
 
 
 def reader(one, exchanged, part, data) -> keras.Model:

@@ -8,9 +8,11 @@ import pytest
 from ml_collections import ConfigDict
 from tiny_study import make_settings, train_here
 
+from hiercam_keras.cam import methods, recommended
 from hiercam_keras.errors import UserError
-from hiercam_keras.experiments import runs, training_grid
+from hiercam_keras.experiments import map_settings, runs, training_grid
 from hiercam_keras.experiments.training_grid import Condition
+from hiercam_keras.modes import load
 
 
 def test_run_folders_are_those_of_train(tiny):
@@ -157,3 +159,23 @@ def test_the_error_of_a_training_process_is_raised(alone):
     spec = training_grid.make_spec(settings, ("family",), 0)
     with pytest.raises(UserError, match="seed0: backbone 'tiny' is not known"):
         runs.train_missing([spec], settings)
+
+
+def test_the_recommended_method_is_resolved_once_for_all(studied):
+    """Its name is in no result: those have the method and the layer that made them."""
+    config = studied[0].copy_and_resolve_references()
+    config.cam.method = "recommended"
+    settings = make_settings(
+        config, "cam", overrides={"cam.method": "recommended"}, workdir="given"
+    )
+    spec = training_grid.make_spec(settings, ("species",), 0, Condition(0.0))
+    (run,) = runs.train_missing([spec], settings, None)
+    found = load.config_of(settings, run).cam
+    assert (found.method, found.layer) == ("eigengradcam", "")  # of no known backbone
+    assert map_settings.usual(spec)[1:] == ("", "eigengradcam")
+    named = dict(backbone="efficientnet_b0")
+    assert recommended.resolved("recommended", "", **named)[1] == "block4c_add"
+    assert recommended.resolved("recommended", "mine", **named)[1] == "mine"
+    assert recommended.resolved("gradcam", "", **named) == ("gradcam", "")
+    (method,) = methods.get_methods(recommended.METHOD)
+    assert method.source == "layer"  # of any network

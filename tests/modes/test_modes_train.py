@@ -38,7 +38,8 @@ def test_run_folder_is_complete(trained):
     assert record["ranks"] == ["family"]
     assert record["data_dir"] is None
     assert record["config"]["data"]["image_size"] == tiny_birds.SIZE
-    assert not {"study", "curves", "sweep", "pretrain"} & record["config"].keys()
+    parts = {"study", "curves", "sweep", "causes", "pretrain"}
+    assert not parts & record["config"].keys()
     assert record["versions"]["keras"] == keras.__version__
     log = tables.read_log(path / "log.csv")
     assert log["epoch"] == [1, 2]

@@ -53,7 +53,7 @@ FIELDS = sorted(
 
 
 def test_every_field_has_a_reader_and_no_name_is_stale():
-    sweeps = ("study.", "curves.", "sweep.")
+    sweeps = ("study.", "curves.", "sweep.", "causes.")
     for field in FIELDS:
         others = set(usage.users_of(field).split(", ")) - set(usage.EXPERIMENTS)
         assert bool(others) != field.startswith(sweeps), field
