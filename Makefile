@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 # Two processes keep two cores busy; each would otherwise wait for its own compilations.
 JOBS ?= 2
 
-.PHONY: photo photo-given real bench study study-small curves granularity causes demo test test-slow lint pictures pretrain install install-dev install-lite0 install-parity install-keras-hub install-export clean
+.PHONY: photo photo-given real bench study study-small curves granularity causes demo test test-slow lint pictures pretrain install install-dev install-lite0 install-parity install-keras-hub install-export install-plan plan-all clean
 
 install: $(VENV)/.installed
 
@@ -104,6 +104,28 @@ $(VENV)/.installed-export: $(VENV)/.installed-dev requirements-export.txt
 	$(INSTALL) -r requirements-export.txt
 	$(INSTALL) --no-deps jax2onnx==0.17.1
 	@touch $@
+
+# Compilers of TPUs and GPUs, for machines without one: an environment of its own, as
+# JAX elsewhere would look for these devices first.
+PLAN := .venv-plan
+
+install-plan: $(PLAN)/.installed
+
+$(PLAN)/.installed: requirements.txt requirements-plan-tpu.txt requirements-plan-gpu.txt
+	@echo "Installing the program and the compilers into $(PLAN): about 3.7 GB."
+	$(PYTHON) -m venv $(PLAN)
+	$(PLAN)/bin/python -m pip install --quiet -r requirements.txt -r requirements-plan-tpu.txt -r requirements-plan-gpu.txt
+	@touch $@
+
+PLANNED := $(addprefix synthetic_birds@,cpu gpu:h100 gpu:h200 gpu:a100 gpu:l4 tpu:v5e-4 tpu:v5p-8 tpu:v6e-8) \
+	$(addprefix inat2021_birds@,cpu gpu:h100 tpu:v5e-4 tpu:v6e-8)
+
+# Programs that are compiled are kept: stop it and give the command again.
+plan-all: install-plan
+	@set -e; for one in $(PLANNED); do \
+	  echo "$$one"; \
+	  $(PLAN)/bin/python main.py --mode=plan --rank=species --config=$${one%@*} --device=$${one#*@}; \
+	done
 
 test: install-dev
 	$(PYTEST) -n $(JOBS) --dist=loadfile -q

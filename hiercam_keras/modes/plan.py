@@ -66,16 +66,14 @@ def make(settings: Settings, device: Device, data: PlanData, prices: Any) -> tab
             )
     epochs = config.train.epochs
     train = programs["train"]
-    step = estimate.bounds(train, device).step
-    if fit.verdict(train, device, memory) == fit.TOO_LARGE:
-        step = 0.0
+    fits = fit.verdict(train, device, memory) != fit.TOO_LARGE
     return table.Plan(
         device=device,
         memory=memory,
         programs=programs,
         others=others,
         largest=largest,
-        cost=estimate.cost(step, steps * epochs, device, prices) if step else None,
+        cost=estimate.cost(train, steps * epochs, device, prices) if fits else None,
         epochs=epochs,
         images=data.images,
         source=data.source,

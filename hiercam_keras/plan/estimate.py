@@ -10,9 +10,10 @@ from hiercam_keras.plan.devices import Chip, Device
 from hiercam_keras.plan.figures import Compiled
 
 PRICES = Path(__file__).with_name("prices.csv")
-# The upper end of the range, a guess: a step of this many times its bound. NVIDIA's
-# TensorFlow example of EfficientNet-B0 trains 3,454 images a second on an A100 80GB.
+# The upper end of the range is a guess: a step of so many times its bound, and on a GPU
+# so many seconds more for each kernel that it starts.
 SLOWEST = 3.0
+LAUNCH = 5e-6
 # bfloat16 products for one of float32 factors on a TPU, by precision.
 _PASSES = {"default": 1, "high": 3, "highest": 6}
 _HALVES = ("bf16", "f16")
@@ -102,16 +103,30 @@ class Cost:
     price: float
 
 
-def cost(step: float, steps: int, device: Device, prices: Mapping[str, tuple]) -> Cost:
+def guess(found: Compiled, device: Device) -> float:
+    """Seconds that a step may take, a guess; 0 where its bound is not known."""
+    step = bounds(found, device).step
+    starts = found.launched * LAUNCH if device.chip.family == "gpu" else 0.0
+    return SLOWEST * step + starts if step else 0.0
+
+
+def cost(
+    found: Compiled, steps: int, device: Device, prices: Mapping[str, tuple]
+) -> Cost | None:
     """Cost of some steps; without validation, compilation, and reading of images.
 
+    None where the rates of the device are not known.
+
     Args:
-      step: least seconds of one.
+      found: the train step.
       steps: number.
       device: they run on.
       prices: of `read_prices`.
     """
-    hours = step * steps / 3600, SLOWEST * step * steps / 3600
+    seconds = bounds(found, device).step, guess(found, device)
+    if not seconds[0]:
+        return None
+    hours = seconds[0] * steps / 3600, seconds[1] * steps / 3600
     price, currency = prices.get(device.chip.name, (0.0, ""))
     money = tuple(one * device.count * price for one in hours) if price else None
     return Cost(steps, hours, money, currency, price)

@@ -9,7 +9,7 @@ from typing import Any
 
 from hiercam_keras.plan import hlo
 from hiercam_keras.plan.products import products
-from hiercam_keras.plan.traffic import program_traffic
+from hiercam_keras.plan.traffic import instruction_traffic, program_traffic
 
 _LARGEST = 8  # arrays that are listed
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -46,6 +46,7 @@ class Compiled:
       padding: share of `moved`, 0 to 1.
       accessed: "bytes accessed" of `cost_analysis`; 0 where there is none.
       collectives: (kind, dtypes) -> (number, bytes).
+      launched: number of instructions that move bytes, each time they run.
       repeated: number of instructions that are computed again to save memory.
       largest: (dtype, shape, bytes, what made it) of the largest arrays.
     """
@@ -66,6 +67,7 @@ class Compiled:
     padding: float = 0.0
     accessed: float = 0.0
     collectives: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    launched: int = 0
     repeated: int = 0
     largest: tuple[tuple[str, str, int, str], ...] = ()
 
@@ -120,6 +122,11 @@ def of_text(text: str) -> dict[str, Any]:
         "moved": traffic.main,
         "padding": traffic.padding_share,
         "collectives": sent,
+        "launched": sum(
+            step.times
+            for step in hlo.steps(program)
+            if instruction_traffic(program, step.computation, step.instruction).padded
+        ),
         "repeated": len(hlo.rematerialized(program)),
         "largest": tuple(
             (

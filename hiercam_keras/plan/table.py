@@ -216,10 +216,14 @@ def _cost(plan: Plan) -> str:
             why = "as the rates of this device are not known"
         return f"Time: not estimated, {why}."
     least, guess = cost.hours
+    starts = ""
+    if plan.device.chip.family == "gpu":
+        kernels = plan.programs["train"].launched
+        starts = f", and {1e6 * estimate.LAUNCH:g} us for each of {kernels} kernels"
     said = (
         f"{wording.count(plan.epochs, 'epoch')} of {plan.images} images, "
         f"{wording.count(cost.steps, 'step')}: from {_time(least)} (no step can be "
-        f"faster) to {_time(guess)} (a guess: {estimate.SLOWEST:g} times that)"
+        f"faster) to {_time(guess)} (a guess: {estimate.SLOWEST:g} times that{starts})"
     )
     if cost.money is None:
         return f"{said}. No price is known of {plan.device.chip.name}."
@@ -263,7 +267,7 @@ def _time(hours: float) -> str:
 
 
 def _gib(size: float) -> str:
-    return f"{size / _GIB:.3g}"
+    return f"{size / _GIB:.2f}"
 
 
 def _number(value: float) -> str:

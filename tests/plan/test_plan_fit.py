@@ -167,10 +167,15 @@ def test_prices_are_those_of_a_table(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("chip,price,currency\nH100,2.5,EUR\n")
     prices = estimate.read_prices(path)
-    cost = estimate.cost(3.6, 1000, device("gpu:h100-8"), prices)
-    assert cost.hours == (1.0, estimate.SLOWEST)
-    assert cost.money == (20.0, 20.0 * estimate.SLOWEST) and cost.currency == "EUR"
-    assert estimate.cost(3.6, 1000, device("gpu:l4"), prices).money is None
+    eight = device("gpu:h100-8")
+    step = compiled(256, 3, moved=int(3.6 * eight.chip.bandwidth), launched=1000)
+    cost = estimate.cost(step, 1000, eight, prices)
+    guess = estimate.SLOWEST + 1000 * estimate.LAUNCH / 3.6
+    assert cost.hours == pytest.approx((1.0, guess))
+    assert cost.money == pytest.approx((20.0, 20.0 * guess))
+    assert cost.currency == "EUR"
+    assert estimate.cost(step, 1000, device("gpu:l4"), prices).money is None
+    assert estimate.cost(step, 1000, device("cpu"), prices) is None
     for text in ("chip,price\nh100,3\n", "chip,price,currency\nh100,cheap,USD\n"):
         path.write_text(text)
         with pytest.raises(UserError, match="mine.csv"):
@@ -196,7 +201,7 @@ def plan_of(name, train, **fields):
         programs={"train": train},
         others=[],
         largest=None,
-        cost=estimate.cost(1e-3, 100, chips, estimate.read_prices()),
+        cost=estimate.cost(train, 100, chips, estimate.read_prices()),
         epochs=2,
         images=1000,
         source="a test",
@@ -211,11 +216,11 @@ def test_the_text_says_what_fits_and_that_nothing_ran():
     assert "Nothing was run" in said and "Guesses" in said and "Bounds" in said
     assert "91 % in bf16 default" in said.replace("90.9", "91")
     said = table.text(plan_of("tpu:v5e-1", refused(4096, 26.92)))
-    assert "DOES NOT FIT: 26.9 of 15.8 GiB" in said
+    assert "DOES NOT FIT: 26.92 of 15.75 GiB" in said
     said = table.text(plan_of("tpu:v5e-1", worked(repeated=12)))
     assert "fits ONLY BY RECOMPUTING (12 instructions" in said
     said = table.text(plan_of("gpu:l4", compiled(256, 40)))
-    assert "DOES NOT FIT: 40 of" in said and "75 % of the card" in said
+    assert "DOES NOT FIT: 40.00 of" in said and "75 % of the card" in said
 
 
 def test_the_plan_is_written_as_json():
