@@ -97,7 +97,7 @@ _CHIPS = (
     Chip(
         "v5p",
         "tpu",
-        memory=int(95.74 * _GIB),
+        memory=int(95.73 * _GIB),
         bandwidth=2765e9,
         peak={"bfloat16": 459e12},
         link=600e9,
@@ -105,7 +105,7 @@ _CHIPS = (
     Chip(
         "v6e",
         "tpu",
-        memory=int(31.25 * _GIB),
+        memory=int(31.24 * _GIB),
         bandwidth=1638e9,
         peak={"bfloat16": 918e12},
         link=400e9,
