@@ -11,7 +11,7 @@ C++ Programming Guide.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hiercam_keras.errors import UserError
 
@@ -222,6 +222,20 @@ def device(name: str) -> Device:
         sizes = ", ".join(f"tpu:{kind}-{size * cores}" for size in shapes)
         raise UserError(f"--device={name}: expected one of {sizes}.")
     return Device(name.lower(), chip, count, f"{kind}:{shapes[count]}")
+
+
+def limited(found: Device, count: int) -> Device:
+    """The device with no more chips than `config.distribution.devices`, 0 for all.
+
+    Raises:
+      UserError: it has fewer.
+    """
+    if not 0 <= count <= found.count:
+        raise UserError(
+            f"config.distribution.devices is {count}, but --device={found.name} has "
+            f"{found.count}. Use 0 for all of them."
+        )
+    return replace(found, count=count or found.count)
 
 
 def target_config(chip: Chip) -> str:
