@@ -18,7 +18,7 @@ _ARRAY = re.compile(r"\b(pred|(?:bf|f|s|u|c)\d+\w*)\[([\d,<=]*)\](?:\{([^{}]*)\}
 _LINE = re.compile(r"\s+(ROOT )?%?([\w.\-]+) = (.*)")
 _OPCODE = re.compile(r" ?([a-z][\w\-]*)(\(.*)", re.DOTALL)
 _COMPUTATION = re.compile(r"(ENTRY )?%?([\w.\-]+) (?:\(.*)?\{$")
-_OPERAND = re.compile(r"%([\w.\-]+)")
+_OPERAND = re.compile(r"%([\w.\-]+)(?:#(\d+))?")
 _CALLED = re.compile(
     r"\b(?:calls|to_apply|body|condition|true_computation|false_computation"
     r"|branch_computations|called_computations)=(\{[^{}]*\}|%?[\w.\-]+)"
@@ -69,6 +69,8 @@ class Instruction:
       opcode: "fusion", "convolution", "all-reduce-start", ...
       results: the arrays that it returns; those of nested tuples in order.
       operands: names of instructions of the same computation.
+      elements: for each operand the index in a tuple of the array that is passed
+        ("%name#1"), or None for the whole result.
       attributes: text after the operands.
       is_root: whether the computation returns its result.
     """
@@ -79,6 +81,7 @@ class Instruction:
     operands: tuple[str, ...]
     attributes: str
     is_root: bool = False
+    elements: tuple[int | None, ...] = ()
 
     @property
     def called(self) -> tuple[str, ...]:
@@ -120,7 +123,12 @@ class Computation:
 
     def arrays(self, instruction: Instruction) -> list[tuple[Array, ...]]:
         """The arrays of each operand of an instruction of this computation."""
-        return [self.instructions[name].results for name in instruction.operands]
+        found = []
+        pairs = zip(instruction.operands, instruction.elements, strict=True)
+        for name, element in pairs:
+            results = self.instructions[name].results
+            found.append(results if element is None else (results[element],))
+        return found
 
 
 @dataclass(frozen=True)
@@ -297,11 +305,18 @@ def _instruction(line: str) -> Instruction | None:
     opcode, rest, shape = *_OPCODE.fullmatch(rest[cut:]).groups(), rest[:cut]
     end = _closing(rest) + 1
     if opcode in ("parameter", "constant"):  # a number or values, no operands
-        operands, attributes = (), rest[:end] if opcode == "parameter" else ""
+        given, attributes = [], rest[:end] if opcode == "parameter" else ""
     else:
-        operands, attributes = tuple(_OPERAND.findall(rest[:end])), rest[end:]
-    results = parse_arrays(shape)
-    return Instruction(name, opcode, results, operands, attributes, bool(is_root))
+        given, attributes = _OPERAND.findall(rest[:end]), rest[end:]
+    return Instruction(
+        name,
+        opcode,
+        parse_arrays(shape),
+        tuple(operand for operand, _ in given),
+        attributes,
+        bool(is_root),
+        tuple(int(element) if element else None for _, element in given),
+    )
 
 
 def _closing(text: str) -> int:

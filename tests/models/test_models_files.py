@@ -14,7 +14,7 @@ import pytest
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files
 from hiercam_keras.models.files import load_model, read_metadata, save_model
-from hiercam_keras.models.xla_layers import KINDS, accelerate, accelerated_layers
+from hiercam_keras.models.xla_layers import CPU_KINDS, accelerate, accelerated_layers
 
 METADATA = {"ranks": ["order"], "image_size": 16, "taxonomy": {"order": ["Ä", "b"]}}
 
@@ -31,7 +31,7 @@ numpy.save(sys.argv[3], model(numpy.load(sys.argv[2])))
 @pytest.fixture
 def saved(small_model, images, tmp_path):
     """A compiled, accelerated model, its file, and its logits."""
-    accelerate(small_model, KINDS)
+    accelerate(small_model, CPU_KINDS)
     small_model.compile("adam", lambda labels, logits: logits.sum())
     path = tmp_path / "new" / "model.keras"
     save_model(path, small_model, METADATA)

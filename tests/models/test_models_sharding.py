@@ -8,7 +8,7 @@ import sys
 STEP = """
 import json, re, sys
 import jax, keras, numpy as np
-from hiercam_keras.models.xla_layers import KINDS, accelerate
+from hiercam_keras.models.xla_layers import CPU_KINDS, accelerate
 
 distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
 L = keras.layers
@@ -46,7 +46,7 @@ keras.distribution.set_distribution(distribution)
 shards = jax.device_put(
     images, distribution.get_data_layout(images.shape).backend_layout
 )
-text, got = compiled(seeded(KINDS), shards)
+text, got = compiled(seeded(CPU_KINDS), shards)
 off = max(
     float(np.abs(np.asarray(a) - np.asarray(b)).max() / (1 + np.abs(b).max()))
     for a, b in zip(got, expected)

@@ -14,6 +14,7 @@ import pytest
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.models.xla_layers import (
+    CPU_KINDS,
     KINDS,
     accelerate,
     accelerated_layers,
@@ -21,7 +22,14 @@ from hiercam_keras.models.xla_layers import (
     stock,
 )
 
-ALL = {"depthwise": 2, "conv1x1": 6, "stem": 1, "batchnorm": 4, "swish": 5}
+ALL = {
+    **dict.fromkeys(KINDS, 0),
+    "depthwise": 2,
+    "conv1x1": 6,
+    "stem": 1,
+    "batchnorm": 4,
+    "swish": 5,
+}
 NONE = dict.fromkeys(KINDS, 0)
 
 # Loads argv[1] where hiercam_keras cannot be imported, saves logits of argv[2].
@@ -64,7 +72,7 @@ def gradients(model, images):
 def test_training_step_equals_that_of_stock_layers(small_model, images):
     small_model.get_layer("head_dropout").rate = 0.0
     (loss, state), grads = gradients(small_model, images)
-    accelerate(small_model, KINDS)
+    accelerate(small_model, CPU_KINDS)
     (fast_loss, fast_state), fast_grads = gradients(small_model, images)
     assert loss == pytest.approx(float(fast_loss), rel=1e-5)
     pairs = zip([*state, *grads], [*fast_state, *fast_grads], strict=True)
@@ -81,7 +89,7 @@ def test_all_but_the_class_stays(small_model, images):
         "trainable": [w.path for w in small_model.trainable_weights],
     }
     expected = small_model.predict(images, verbose=0)
-    assert accelerate(small_model, KINDS) is small_model
+    assert accelerate(small_model, CPU_KINDS) is small_model
     assert accelerated_layers(small_model) == ALL
     after = {
         "weights": [id(w) for w in small_model.weights],
@@ -107,11 +115,12 @@ def test_kinds_are_chosen_one_by_one(small_model):
 
 
 def test_auto_is_decided_by_platform(small_model, monkeypatch):
-    assert resolve_kinds("auto") == KINDS
+    assert resolve_kinds("auto") == CPU_KINDS
+    assert resolve_kinds("auto", "gpu") == ("lean",)
     assert resolve_kinds("stem+swish") == ("stem", "swish")
-    for platform in ("gpu", "tpu", "rocket"):
+    for platform, kinds in (("gpu", ("lean",)), ("tpu", ()), ("rocket", ())):
         monkeypatch.setattr(jax, "default_backend", lambda name=platform: name)
-        assert resolve_kinds("auto") == ()
+        assert resolve_kinds("auto") == kinds
 
 
 def test_unknown_kind_is_told():
@@ -144,7 +153,7 @@ def test_nested_sequential_shared_and_subclassed_models():
     functional = keras.Model(x, inner(shared(shared(x))))
     whole = Whole(functional)
     whole(np.zeros((1, 5, 5, 4), "float32"))
-    accelerate(whole, KINDS)
+    accelerate(whole, CPU_KINDS)
     expected = {**NONE, "depthwise": 1, "conv1x1": 1, "batchnorm": 2}
     assert accelerated_layers(whole) == expected
     assert accelerated_layers(inner) == {**NONE, "conv1x1": 1, "batchnorm": 1}
@@ -155,19 +164,19 @@ def test_own_subclasses_are_left_alone():
         pass
 
     model = keras.Sequential([keras.Input((5, 5, 2)), Mine(3)])
-    assert type(accelerate(model, KINDS).layers[0]) is Mine
+    assert type(accelerate(model, CPU_KINDS).layers[0]) is Mine
 
 
 def test_compiled_steps_are_made_anew(small_model, images):
     small_model.compile("sgd", "mse")
     small_model.predict(images, verbose=0)
     assert small_model.predict_function is not None
-    accelerate(small_model, KINDS)
+    accelerate(small_model, CPU_KINDS)
     assert small_model.predict_function is None
 
 
 def test_file_of_keras_own_checkpoint_holds_stock_layers(small_model, images, tmp_path):
-    accelerate(small_model, KINDS)
+    accelerate(small_model, CPU_KINDS)
     small_model.compile(
         "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
@@ -188,12 +197,12 @@ def test_file_of_keras_own_checkpoint_holds_stock_layers(small_model, images, tm
 def test_weight_files_are_exchanged_with_stock_models(small_model, images, tmp_path):
     expected = small_model.predict(images, verbose=0)
     path = tmp_path / "model.weights.h5"
-    accelerate(small_model, KINDS).save_weights(path)
+    accelerate(small_model, CPU_KINDS).save_weights(path)
     other = keras.models.clone_model(stock(small_model))
     other.load_weights(path)
     np.testing.assert_array_equal(other.predict(images, verbose=0), expected)
 
 
 def test_clone_of_a_fast_model_is_fast(small_model):
-    clone = keras.models.clone_model(accelerate(small_model, KINDS))
+    clone = keras.models.clone_model(accelerate(small_model, CPU_KINDS))
     assert accelerated_layers(clone) == ALL

@@ -82,6 +82,17 @@ def test_results_of_tuples_are_charged_once_and_their_elements_are_views():
     assert found.size == 32 + 48 + 24
 
 
+def test_an_element_of_a_tuple_is_an_operand():
+    found = moved(
+        [
+            "%x = f32[4]{0} parameter(0)",
+            '%two = (f32[100]{0}, f32[4]{0}) custom-call(%x), custom_call_target="f"',
+            "ROOT %y = f32[4]{0} add(%two#1, %x)",
+        ]
+    )
+    assert found.size == 16 + 400 + 16 + 3 * 16
+
+
 def test_padding_and_other_memories_are_counted_apart():
     found = moved(
         [

@@ -12,7 +12,7 @@ from hiercam_keras import runtime
 from hiercam_keras.cam import Explainer
 from hiercam_keras.errors import Stopped
 from hiercam_keras.models import batchnorm
-from hiercam_keras.models.xla_layers import KINDS, accelerate, shards
+from hiercam_keras.models.xla_layers import CPU_KINDS, accelerate, shards
 from hiercam_keras.training import fit
 from hiercam_keras.training.predict import predict_logits
 from hiercam_keras.training.saving import Saving
@@ -36,7 +36,7 @@ def build():
     x = L.GlobalAveragePooling2D()(x)
     x = L.Dropout(0.25)(x)
     model = keras.Model(image, L.Dense(3)(x))
-    model = accelerate(model, KINDS)
+    model = accelerate(model, CPU_KINDS)
     fit.compile_model(model, {"species": 3}, config.train, 4)
     return model
 

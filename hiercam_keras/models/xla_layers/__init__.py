@@ -1,6 +1,7 @@
 """Replacements of stock Keras layers with equal results, optimized for XLA."""
 
 from hiercam_keras.models.xla_layers.swap import (
+    CPU_KINDS,
     KINDS,
     accelerate,
     accelerated_layers,
@@ -8,4 +9,11 @@ from hiercam_keras.models.xla_layers.swap import (
     stock,
 )
 
-__all__ = ["KINDS", "accelerate", "accelerated_layers", "resolve_kinds", "stock"]
+__all__ = [
+    "CPU_KINDS",
+    "KINDS",
+    "accelerate",
+    "accelerated_layers",
+    "resolve_kinds",
+    "stock",
+]

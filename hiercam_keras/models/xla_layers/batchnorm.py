@@ -138,10 +138,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
             gamma = keras.ops.cast(self.gamma, dtype)
         if self.center:
             beta = keras.ops.cast(self.beta, dtype)
-        outputs, mean, variance = batch_norm(inputs, gamma, beta, self.epsilon)
+        outputs, mean, variance = self.normalize(inputs, gamma, beta)
         self._move(self.moving_mean, mean)
         self._move(self.moving_variance, variance)
         return outputs
+
+    def normalize(self, inputs, gamma, beta):
+        """Returns y, mean and variance of inputs (..., C)."""
+        return batch_norm(inputs, gamma, beta, self.epsilon)
 
     def _move(self, average, value):
         old = keras.ops.cast(average, value.dtype)

@@ -128,22 +128,26 @@ def _pad_gradient(dy: jax.Array, down: Gather, across: Gather) -> jax.Array:
     return _barrier(jnp.pad(dy, pads)) if any(map(any, pads)) else dy
 
 
-@_traced_once
-def _input_gradient(dyp, w, rows, cols):
-    """dx (B, H, W, C) from padded dy.
+def _gradient_taps(w, rows, cols):
+    """The taps as `_shifted_sum` reads them: (height, stride, width, stride, C)."""
+    down, across = _gather(rows), _gather(cols)
+    taps = jnp.pad(w[..., 0], (down.taps, across.taps, (0, 0)))
+    height, width = taps.shape[0] // rows.stride, taps.shape[1] // cols.stride
+    taps = taps.reshape(height, rows.stride, width, cols.stride, taps.shape[-1])
+    return _barrier(taps[::-1, :, ::-1])
+
+
+def _shifted_sum(dyp, taps, rows, cols):
+    """dx (B, H, W, C) from padded dy, with the dtype of the taps.
 
     One sum computes all phases: dy, broadcast over the phases, times the zero-padded
     taps. The result (B, height, stride, width, stride, C) has the memory layout of dx.
     Separate sums for each phase need fewer products, but their results have to be
     interleaved, which XLA may fuse into a loop with a branch for each value.
     """
-    dtype = _accumulator(dyp.dtype)
-    batch, _, _, channels = dyp.shape
     down, across = _gather(rows), _gather(cols)
-    taps = jnp.pad(w[..., 0].astype(dtype), (down.taps, across.taps, (0, 0)))
-    height, width = taps.shape[0] // rows.stride, taps.shape[1] // cols.stride
-    taps = taps.reshape(height, rows.stride, width, cols.stride, channels)
-    taps = _barrier(taps[::-1, :, ::-1])
+    batch, _, _, channels = dyp.shape
+    height, _, width = taps.shape[:3]
     dx = 0
     for u in range(height):
         for v in range(width):
@@ -151,8 +155,27 @@ def _input_gradient(dyp, w, rows, cols):
             shifted = lax.slice(dyp, (0, u, v, 0), end)
             dx = dx + shifted[:, :, None, :, None] * taps[u, :, v][:, None]
     shape = (batch, down.length * rows.stride, across.length * cols.stride, channels)
-    dx = dx.reshape(shape).astype(dyp.dtype)
-    return _barrier(dx[:, : rows.size, : cols.size])
+    return dx.reshape(shape)[:, : rows.size, : cols.size]
+
+
+@_traced_once
+def _input_gradient(dyp, w, rows, cols):
+    """dx (B, H, W, C) from padded dy, with its dtype; stored as it is."""
+    taps = _gradient_taps(w.astype(_accumulator(dyp.dtype)), rows, cols)
+    return _barrier(_shifted_sum(dyp, taps, rows, cols).astype(dyp.dtype))
+
+
+def gradient_by_slices(
+    dy: jax.Array, w: jax.Array, rows: Axis, cols: Axis
+) -> jax.Array:
+    """dx (B, H, W, C) from dy (B, oh, ow, C), which XLA may fuse with what reads it.
+
+    On CPUs such loops are slow; see `_barrier`. dx has 32 bits or more.
+    """
+    down, across = _gather(rows), _gather(cols)
+    dyp = jnp.pad(dy, ((0, 0), down.pads, across.pads, (0, 0)))
+    taps = _gradient_taps(w.astype(_accumulator(dy.dtype)), rows, cols)
+    return _shifted_sum(dyp, taps, rows, cols)
 
 
 def _images_at_once(batch: int) -> int:

@@ -5,44 +5,68 @@ import keras
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.models.layers import all_layers
+from hiercam_keras.models.xla_layers import lean_layers
 from hiercam_keras.models.xla_layers.activation import Activation
 from hiercam_keras.models.xla_layers.batchnorm import BatchNormalization
 from hiercam_keras.models.xla_layers.conv import PointwiseConv2D, StemConv2D
 from hiercam_keras.models.xla_layers.depthwise import DepthwiseConv2D
 
 FAST = {
-    "depthwise": DepthwiseConv2D,
-    "conv1x1": PointwiseConv2D,
-    "stem": StemConv2D,
-    "batchnorm": BatchNormalization,
-    "swish": Activation,
+    "depthwise": (DepthwiseConv2D,),
+    "conv1x1": (PointwiseConv2D,),
+    "stem": (StemConv2D,),
+    "batchnorm": (BatchNormalization,),
+    "swish": (Activation,),
+    "lean": lean_layers.LAYERS,
 }
 KINDS = tuple(FAST)
+CPU_KINDS = KINDS[:5]
 
-# Kinds that "auto" replaces, by platform: those measured to be faster. cuDNN has its
-# own depthwise kernels, and the loops here would run one row at a time on a GPU.
-AUTO = {"cpu": KINDS, "gpu": (), "tpu": ()}
+# Kinds that "auto" replaces, by platform. On CPUs: those measured to be faster. On
+# GPUs: the form that moves the fewest bytes of main memory in compiled programs
+# (docs/SCALING.md); the loops of the others would run one row at a time there.
+AUTO = {"cpu": CPU_KINDS, "gpu": ("lean",), "tpu": ()}
+
+_CLASSES = {cls: kind for kind, classes in FAST.items() for cls in classes}
 
 
 def _stock_class(cls: type) -> type:
-    return cls.__mro__[1] if cls in FAST.values() else cls
+    """The class of Keras that a fast class replaces; other classes are their own."""
+    if cls not in _CLASSES:
+        return cls
+    return next(base for base in cls.__mro__ if base.__module__.startswith("keras.src"))
 
 
-def _kind(layer: keras.layers.Layer) -> str | None:
-    """The kind of fast layer for a stock or fast layer; None if there is none.
+def _is_pointwise(layer: keras.layers.Layer) -> bool:
+    return set(layer.kernel_size) == {1}
+
+
+def _is_swish(layer: keras.layers.Layer) -> bool:
+    return layer.activation is keras.activations.silu
+
+
+# Which layers of the stock class a fast class replaces; the others: all of them.
+_REPLACES = {
+    PointwiseConv2D: _is_pointwise,
+    StemConv2D: lambda layer: not _is_pointwise(layer),
+    Activation: _is_swish,
+    lean_layers.Conv2D: _is_pointwise,
+    lean_layers.Activation: _is_swish,
+}
+
+
+def _fast_class(layer: keras.layers.Layer, kinds: tuple[str, ...]) -> type:
+    """The class for a stock or fast layer: the first that fits, or the stock class.
 
     Subclasses of stock layers are not replaced.
     """
-    cls = _stock_class(type(layer))
-    if cls is keras.layers.DepthwiseConv2D:
-        return "depthwise"
-    if cls is keras.layers.BatchNormalization:
-        return "batchnorm"
-    if cls is keras.layers.Activation and layer.activation is keras.activations.silu:
-        return "swish"
-    if cls is keras.layers.Conv2D:
-        return "conv1x1" if set(layer.kernel_size) == {1} else "stem"
-    return None
+    stock = _stock_class(type(layer))
+    for kind in kinds:
+        for cls in FAST[kind]:
+            fits = _REPLACES.get(cls, lambda layer: True)
+            if _stock_class(cls) is stock and fits(layer):
+                return cls
+    return stock
 
 
 def resolve_kinds(
@@ -93,26 +117,26 @@ def accelerate(
 ) -> keras.Model:
     """Replaces a model's layers by fast versions, in place; returns the same model.
 
-    The class of each stock DepthwiseConv2D, Conv2D, BatchNormalization and Activation
-    of swish is set to its fast subclass. The layer objects remain the same, so names,
-    weights, paths, trainable flags, the optimizer and shared layers are unchanged. This
-    works for Functional, Sequential, nested and subclassed models. Functions that the
-    caller jitted earlier keep the layers of their trace.
+    The class of each stock layer that has a fast subclass is set to it:
+    DepthwiseConv2D, Conv2D, BatchNormalization, Activation of swish, and for "lean"
+    also GlobalAveragePooling2D and Multiply. The layer objects remain the same, so
+    names, weights, paths, trainable flags, the optimizer and shared layers are
+    unchanged. This works for Functional, Sequential, nested and subclassed models.
+    Functions that the caller jitted earlier keep the layers of their trace.
 
     Args:
       model: any Keras model.
       layers: "auto" (the kinds that are faster on this platform), "none", or kinds out
-        of KINDS as a tuple or joined as in "depthwise+swish". Layers of all other kinds
-        become stock layers again.
+        of KINDS as a tuple or joined as in "depthwise+swish"; of two kinds for a layer
+        the first counts. All other layers become stock layers again.
 
     Raises:
       UserError: as `resolve_kinds`.
     """
     kinds = resolve_kinds(layers)
     for layer in [model, *all_layers(model)]:
-        kind = _kind(layer)
-        if kind is not None:
-            cls = FAST[kind] if kind in kinds else _stock_class(type(layer))
+        cls = _fast_class(layer, kinds)
+        if cls is not type(layer):
             _set_class(layer, cls)
         if isinstance(layer, keras.Model):
             _forget_compiled_steps(layer)
@@ -128,6 +152,6 @@ def accelerated_layers(model: keras.Model) -> dict[str, int]:
     """Number of fast layers by kind."""
     counts = dict.fromkeys(KINDS, 0)
     for layer in [model, *all_layers(model)]:
-        for kind, cls in FAST.items():
-            counts[kind] += type(layer) is cls
+        if type(layer) in _CLASSES:
+            counts[_CLASSES[type(layer)]] += 1
     return counts
