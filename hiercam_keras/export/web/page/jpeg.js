@@ -33,7 +33,7 @@ const COSINES = Float64Array.from({ length: 32 }, (_, i) => {
 function readAsJpeg(source, times, { tables, sampling }) {
   const [width, height] = [source.width, source.height].map((side) => Math.ceil(side / times));
   const group = (SIDE_OF_BLOCK * sampling) / times; // rows of the result of one row of blocks
-  const margin = sampling - 1; // of a row more, as color is smoothed across blocks
+  const margin = sampling === 2 ? REACH : 0; // rows, as color is smoothed across blocks
   const rows = (top, count) => {
     const first = Math.floor(top / group) * group;
     const last = Math.min(height, Math.ceil((top + count) / group) * group);
@@ -121,26 +121,36 @@ function takeBlock({ plane, width, low, high }, top, left, block) {
   }
 }
 
-const halved = new Float64Array(18 * 8); // rows, halved along the other axis
+// Color at half the size was enlarged along each axis: pixels 2i and 2i + 1 have 3/4 of
+// sample i, and 1/4 of the one before it or after it. The least squares for that: of pixels
+// 2i, 2i - 2, ... and 2i + 1, 2i + 3, ... these weights (the last one ends the series).
+const TAPS = [2 / 3, -2 / 9, 2 / 27, -1 / 54];
+const REACH = 2 * TAPS.length - 1; // pixels beyond a block
+const halved = new Float64Array((16 + 2 * REACH) * 8); // rows, halved along the other axis
 
-// The samples that were enlarged to 16 x 16 pixels by weights of 3/4 and 1/4: of the pixels
-// a, b, c, d around one, (3 b + 3 c - a - d) / 4, along each axis.
 function takeHalved({ plane, width, low, high }, top, left, block) {
-  const inside = (at, end) => Math.min(end - 1, Math.max(0, at));
-  for (let y = 0; y < 18; y += 1) {
-    const row = (Math.min(high - 1, Math.max(low, top + y - 1)) - low) * width;
+  const last = width - 1;
+  for (let y = 0; y < 16 + 2 * REACH; y += 1) {
+    const row = (Math.min(high - 1, Math.max(low, top + y - REACH)) - low) * width;
     for (let x = 0; x < 8; x += 1) {
       const at = left + 2 * x;
-      halved[8 * y + x] =
-        (3 * (plane[row + inside(at, width)] + plane[row + inside(at + 1, width)]) -
-          plane[row + inside(at - 1, width)] - plane[row + inside(at + 2, width)]) / 4;
+      let sum = 0;
+      for (let k = 0; k < TAPS.length; k += 1) {
+        const before = Math.min(last, Math.max(0, at - 2 * k));
+        const after = Math.min(last, at + 1 + 2 * k);
+        sum += TAPS[k] * (plane[row + before] + plane[row + after]);
+      }
+      halved[8 * y + x] = sum;
     }
   }
   for (let y = 0; y < 8; y += 1) {
     for (let x = 0; x < 8; x += 1) {
-      const at = 16 * y + x; // of the row above the pair
-      block[8 * y + x] =
-        (3 * (halved[at + 8] + halved[at + 16]) - halved[at] - halved[at + 24]) / 4;
+      const at = 8 * (2 * y + REACH) + x;
+      let sum = 0;
+      for (let k = 0; k < TAPS.length; k += 1) {
+        sum += TAPS[k] * (halved[at - 16 * k] + halved[at + 8 + 16 * k]);
+      }
+      block[8 * y + x] = sum;
     }
   }
 }
