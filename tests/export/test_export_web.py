@@ -255,6 +255,30 @@ def test_names_are_believed_as_in_python(node):
             assert one["share"] == pytest.approx(shares[at])
 
 
+def test_taxa_that_are_not_allowed_may_have_too_much(node):
+    """Then no name is believed, and the page says how much they have."""
+    about = {
+        "ranks": tiny_onnx.RANKS,
+        "heads": ["species"],
+        "taxa": {r: tiny_onnx.rows(d, "") for d, r in enumerate(tiny_onnx.RANKS, 1)},
+        "believed": dict.fromkeys(tiny_onnx.RANKS, 0.1),
+        "least_allowed": 0.5,
+    }
+    found = node(
+        ["taxonomy.js", "belief.js", "answer.js"],
+        f"{{ const taxonomy = new Taxonomy({json.dumps(about)});"
+        "const of = (...data) => ({ data });"
+        "const outputs = { logits: of(9, 0, 0, 0, 0, 0), path: of(0, 0, 0),"
+        " probabilities_family: of(1, 0), probabilities_genus: of(1, 0, 0, 0),"
+        " probabilities_species: of(1, 0, 0, 0, 0, 0) };"
+        "return [null, 0.6, 0.3].map((share) => answerOf("
+        "share === null ? outputs : { ...outputs, allowed: of(share) }, taxonomy))"
+        ".map(({ believed, others }) => [believed?.rank, others]); }",
+    )
+    assert found[:2] == [["species", 0], ["species", 0]]
+    assert found[2] == [None, pytest.approx(0.7)]
+
+
 def test_a_taxon_that_skips_a_rank_is_asked_no_threshold_there(node):
     """Of one order: a family with two species, and a species without a family."""
     lineages = {
