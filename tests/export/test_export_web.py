@@ -165,10 +165,10 @@ def test_a_copy_of_quality_95_is_that_of_pillow(node, times):
 
 
 def test_how_a_jpeg_file_is_coded(node):
-    """Tables and sampling; null where color is halved along one side, or gray."""
+    """Tables and sampling; null where color is halved along one side, gray or RGB."""
     photo = _smooth((40, 30))
     files = [_jpeg(photo, quality=80, subsampling=kind) for kind in (0, 1, 2)]
-    files += [_jpeg(photo[..., 0], quality=80)]
+    files += [_jpeg(photo[..., 0], quality=80), _jpeg(photo, keep_rgb=True)]
     sizes = [len(data) for data in files]
     found = node(
         ["header.js"],
@@ -176,7 +176,7 @@ def test_how_a_jpeg_file_is_coded(node):
         "(n) => readHeader(bytes.slice(at, at += n)).coded); }",
         np.frombuffer(b"".join(files), np.uint8),
     )
-    assert found[1] is None and found[3] is None
+    assert found[1] is found[3] is found[4] is None
     for one, data in zip((found[0], found[2]), (files[0], files[2]), strict=True):
         tables = Image.open(io.BytesIO(data)).quantization
         assert one["tables"] == [list(tables[i]) for i in (0, 1, 1)]
