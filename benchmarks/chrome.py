@@ -17,10 +17,15 @@ from typing import Any
 
 TIMEOUT_S = 120
 _FLAGS = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"),
+    *("--headless=new", "--no-sandbox", "--remote-debugging-pipe"),
     *("--no-first-run", "--disable-background-networking", "--disable-sync"),
     *("--disable-component-update", "--disable-quic", "--hide-scrollbars"),
     "--disable-dev-shm-usage",
+)
+_NO_GPU = ("--disable-gpu",)
+_SOFTWARE_GPU = (  # WebGPU computed on the processor
+    *("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"),
+    "--enable-features=Vulkan",
 )
 
 
@@ -35,9 +40,11 @@ class Chrome:
 
     Args:
       profile: an empty folder.
+      software_gpu: whether WebGPU has an adapter, which computes on the processor;
+        else it has none.
     """
 
-    def __init__(self, profile: Path):
+    def __init__(self, profile: Path, software_gpu: bool = False):
         self._events: list[dict[str, Any]] = []
         self._answers: dict[int, dict[str, Any]] = {}
         self._changed = threading.Condition()
@@ -46,7 +53,8 @@ class Chrome:
         self._errors: list[str] = []
         take, self._send = os.pipe()
         self._take, give = os.pipe()
-        command = [executable(), *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        flags = (*_FLAGS, *(_SOFTWARE_GPU if software_gpu else _NO_GPU))
+        command = [executable(), *flags, f"--user-data-dir={profile}", "about:blank"]
         self._process = _started(command, take, give)
         os.close(take)
         os.close(give)
@@ -147,6 +155,10 @@ class Chrome:
     def errors(self) -> list[str]:
         """Errors of the console since then, also those of the security policy."""
         return list(self._errors)
+
+    def forget_errors(self) -> None:
+        """Forgets the errors so far."""
+        self._errors.clear()
 
 
 def _started(command: list[str], take: int, give: int) -> int:

@@ -96,7 +96,7 @@ def ask_in_turns(
     """Seconds of pages with as many threads each, photograph by photograph in turns.
 
     The page that begins changes from photograph to photograph. The first photograph of
-    each page is not counted.
+    each page is not counted. A page that waits uses no processor (0.00 of a core).
     """
     tabs = {}
     for count in threads:

@@ -480,6 +480,31 @@ def test_wrong_options_are_said_without_a_traceback(asked, tmp_path, capsys):
     assert "not allowed with argument --rank" in capsys.readouterr().err
 
 
+def test_taxa_that_are_not_allowed_may_have_too_much(
+    taxonomy, tmp_path, monkeypatch, capsys
+):
+    """Then no name is believed, however sure the answer is among the allowed ones."""
+    about = document(taxonomy, {"order": 0.1, "family": 0.1, "species": 0.1})
+    (tmp_path / "taxonomy.json").write_text(json.dumps(about | {"least_allowed": 0.5}))
+    picture(90, 70).save(tmp_path / "x.jpg")
+    shares = {
+        f"probabilities_{rank}": np.eye(taxonomy.num_labels(rank))[0] for rank in RANKS
+    }
+    answer = {"logits": np.array([9.0, 0, 0, 0, 0]), **shares}
+    monkeypatch.setattr(example, "HERE", tmp_path)
+    monkeypatch.setattr(example, "open_network", lambda: None)
+    monkeypatch.setattr(example, "ask", lambda *_: answer)
+    monkeypatch.setattr(sys, "argv", ["example.py", str(tmp_path / "x.jpg")])
+    said = []
+    for allowed in (0.6, 0.3):
+        answer["allowed"] = np.float32(allowed)
+        example.main()
+        said.append(capsys.readouterr().out)
+    assert "believed:  Gallus gallus" in said[0] and "others" not in said[0]
+    assert "believed:  no name" in said[1]
+    assert "others      70.0%  taxa that no answer may be of" in said[1]
+
+
 def test_overlays_go_into_a_new_folder(asked, tmp_path):
     asked(tmp_path / "good.jpg", "--step=family", f"--out={tmp_path / 'a' / 'maps'}")
     assert (tmp_path / "a" / "maps" / "good-step-family.png").is_file()

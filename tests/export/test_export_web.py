@@ -165,10 +165,10 @@ def test_a_copy_of_quality_95_is_that_of_pillow(node, times):
 
 
 def test_how_a_jpeg_file_is_coded(node):
-    """Tables and sampling; null where color is halved along one side, or gray."""
+    """Tables and sampling; null where color is halved along one side, gray or RGB."""
     photo = _smooth((40, 30))
     files = [_jpeg(photo, quality=80, subsampling=kind) for kind in (0, 1, 2)]
-    files += [_jpeg(photo[..., 0], quality=80)]
+    files += [_jpeg(photo[..., 0], quality=80), _jpeg(photo, keep_rgb=True)]
     sizes = [len(data) for data in files]
     found = node(
         ["header.js"],
@@ -176,7 +176,7 @@ def test_how_a_jpeg_file_is_coded(node):
         "(n) => readHeader(bytes.slice(at, at += n)).coded); }",
         np.frombuffer(b"".join(files), np.uint8),
     )
-    assert found[1] is None and found[3] is None
+    assert found[1] is found[3] is found[4] is None
     for one, data in zip((found[0], found[2]), (files[0], files[2]), strict=True):
         tables = Image.open(io.BytesIO(data)).quantization
         assert one["tables"] == [list(tables[i]) for i in (0, 1, 1)]
@@ -253,6 +253,30 @@ def test_names_are_believed_as_in_python(node):
         if one is not None:
             assert one["rank"] == tiny_onnx.RANKS[at] and one["label"] == taxa[at]
             assert one["share"] == pytest.approx(shares[at])
+
+
+def test_taxa_that_are_not_allowed_may_have_too_much(node):
+    """Then no name is believed, and the page says how much they have."""
+    about = {
+        "ranks": tiny_onnx.RANKS,
+        "heads": ["species"],
+        "taxa": {r: tiny_onnx.rows(d, "") for d, r in enumerate(tiny_onnx.RANKS, 1)},
+        "believed": dict.fromkeys(tiny_onnx.RANKS, 0.1),
+        "least_allowed": 0.5,
+    }
+    found = node(
+        ["taxonomy.js", "belief.js", "answer.js"],
+        f"{{ const taxonomy = new Taxonomy({json.dumps(about)});"
+        "const of = (...data) => ({ data });"
+        "const outputs = { logits: of(9, 0, 0, 0, 0, 0), path: of(0, 0, 0),"
+        " probabilities_family: of(1, 0), probabilities_genus: of(1, 0, 0, 0),"
+        " probabilities_species: of(1, 0, 0, 0, 0, 0) };"
+        "return [null, 0.6, 0.3].map((share) => answerOf("
+        "share === null ? outputs : { ...outputs, allowed: of(share) }, taxonomy))"
+        ".map(({ believed, others }) => [believed?.rank, others]); }",
+    )
+    assert found[:2] == [["species", 0], ["species", 0]]
+    assert found[2] == [None, pytest.approx(0.7)]
 
 
 def test_a_taxon_that_skips_a_rank_is_asked_no_threshold_there(node):

@@ -4,7 +4,10 @@ Skipped where Chromium, npm with a network (or HIERCAM_ORT_WEB, the package of
 onnxruntime-web), onnx or onnxruntime is missing.
 """
 
+import base64
 import csv
+import gzip
+import json
 import os
 import shutil
 from pathlib import Path
@@ -29,21 +32,36 @@ DONE = (
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The folder `site` and index.html, with a calibrated network."""
+def written(tmp_path_factory):
+    """Writes the folder `site` and index.html with a tiny network."""
     if chrome.executable() is None:
         pytest.skip("Chromium is not installed")
     pytest.importorskip("onnx", reason="requirements-export.txt")
     pytest.importorskip("onnxruntime", reason="requirements-export.txt")
-    try:
-        found = runtime.find(os.environ.get("HIERCAM_ORT_WEB"))
-    except UserError as error:
-        pytest.skip(f"onnxruntime-web is missing: {error}")
-    place = tmp_path_factory.mktemp("web")
-    thresholds = {"family": 0.0, "genus": 0.35, "species": 0.999}
-    folder = tiny_onnx.write(place / "site", thresholds, HOSTILE)
-    page.write_site(folder, place / "index.html", found)
-    return place
+
+    def writing(thresholds, hostile="", webgpu=False):
+        try:
+            found = runtime.find(os.environ.get("HIERCAM_ORT_WEB"), webgpu)
+        except UserError as error:
+            pytest.skip(f"onnxruntime-web is missing: {error}")
+        place = tmp_path_factory.mktemp("web")
+        folder = tiny_onnx.write(place / "site", thresholds, hostile)
+        page.write_site(folder, place / "index.html", found)
+        return place
+
+    return writing
+
+
+@pytest.fixture(scope="session")
+def site(written):
+    """A page with a calibrated network."""
+    return written({"family": 0.0, "genus": 0.35, "species": 0.999}, HOSTILE)
+
+
+@pytest.fixture(scope="session")
+def gpu_site(written):
+    """A page that may use WebGPU, of a network that believes nothing."""
+    return written(dict.fromkeys(tiny_onnx.RANKS), webgpu=True)
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +72,17 @@ def browser(tmp_path_factory, site):
 
 @pytest.fixture
 def opened(browser, site):
-    """Opens the page; closes its server afterwards."""
+    """Opens a page; closes its server afterwards."""
     servers = []
 
-    def opening(place="disk", **screen):
+    def opening(place="disk", query="", at=site, using=browser, **screen):
         if place == "disk":
-            address = (site / "index.html").as_uri()
+            address = (at / "index.html").as_uri()
         else:
-            server = chrome.served(site / "site", isolated=place == "isolated")
+            server = chrome.served(at / "site", isolated=place == "isolated")
             address = server.__enter__()
             servers.append(server)
-        tab = browser.open(address, **screen)
+        tab = using.open(f"{address}{query}", **screen)
         assert tab.wait(READY) == "yes", tab.text("#problem")
         tab.address = address
         return tab
@@ -175,14 +193,19 @@ def test_answers_are_those_of_python_and_nothing_leaves(
             np.testing.assert_allclose(got, shares, atol=0.01)
             pair = found["outputs"]["maps"][depth], program["maps"][depth]
             assert np.corrcoef(*(one.ravel() for one in pair))[0, 1] > 0.995
-    assert browser.errors == []
-    # A tab begins at about:blank.
-    inside = ("blob:", "data:", "about:", tab.address)
-    outside = [url for url in browser.requests if not url.startswith(inside)]
-    assert outside == []
+    assert browser.errors == [] and _outside(browser, tab) == []
     if place == "disk":
-        loaded = {u for u in browser.requests if not u.startswith(inside[:3])}
-        assert loaded == {tab.address}
+        assert _loaded(browser) == {tab.address}
+
+
+def _loaded(browser):
+    """Addresses of files that were asked for. A tab begins at about:blank."""
+    own = ("blob:", "data:", "about:")
+    return {url for url in browser.requests if not url.startswith(own)}
+
+
+def _outside(browser, tab):
+    return [url for url in _loaded(browser) if not url.startswith(tab.address)]
 
 
 def test_a_request_is_noticed(opened, browser):
@@ -201,6 +224,142 @@ def test_the_served_page_from_disk_names_the_other_one(browser, site):
 def test_threads_are_used_where_the_host_allows_them(opened):
     assert opened("isolated").run("self.crossOriginIsolated") is True
     assert opened("served").run("self.crossOriginIsolated") is False
+
+
+def _same_answers(found, expected, bound):
+    """Compares the outputs of photos, relative to the largest value of each."""
+    for one, other in zip(found, expected, strict=True):
+        assert one["state"] == other["state"] == "done"
+        assert one["pixels"] == other["pixels"]
+        for name, values in other["outputs"].items():
+            np.testing.assert_allclose(
+                one["outputs"][name], values, atol=bound * np.abs(values).max(), rtol=0
+            )
+
+
+@pytest.fixture(scope="module")
+def two_photos(photos):
+    return [photos / "upright.jpg", photos / "small.png"]
+
+
+def test_threads_of_the_address(opened, browser, two_photos):
+    """Two where the host allows them, and the same answers."""
+    one = opened("isolated", "?threads=1")
+    two = opened("isolated", "?threads=2")
+    if two.run("navigator.hardwareConcurrency") < 2:
+        pytest.skip("the processor has one core")
+    for tab, count in ((one, 1), (two, 2)):
+        assert tab.run("document.documentElement.dataset.threads") == str(count)
+        assert f"on {count} thread" in tab.text("footer")
+        assert tab.run("document.querySelector('#notice').hidden")
+        tab.call("Page.bringToFront")
+        tab.choose("#files", *two_photos)
+        tab.wait(DONE)
+    _same_answers(_outputs(two), _outputs(one), 1e-5)
+    assert browser.errors == []
+    other = opened("served", "?threads=2")
+    assert other.run("document.documentElement.dataset.threads") == "1"
+    assert "2 threads were asked for, and 1 is used" in other.text("#notice")
+
+
+@pytest.fixture(scope="module")
+def gpu_browser(tmp_path_factory, gpu_site):
+    """A Chromium with a software adapter for WebGPU."""
+    folder = tmp_path_factory.mktemp("profile_gpu")
+    with chrome.Chrome(folder, software_gpu=True) as started:
+        tab = started.open((gpu_site / "index.html").as_uri() + "?webgpu=off")
+        has = "navigator.gpu?.requestAdapter().then(Boolean)"
+        if not tab.run(has):
+            pytest.skip("this Chromium has no software adapter for WebGPU")
+        yield started
+
+
+@pytest.mark.parametrize("place", ["disk", "served"])
+def test_webgpu_is_used_where_it_answers_as_stored(
+    opened, gpu_browser, gpu_site, two_photos, place
+):
+    tabs = {}
+    for mode, provider in (("software", "webgpu"), ("off", "wasm")):
+        tab = opened(place, f"?webgpu={mode}", gpu_site, gpu_browser)
+        assert tab.run("document.documentElement.dataset.provider") == provider
+        assert tab.run("document.querySelector('#notice').hidden")
+        tab.choose("#files", *two_photos)
+        tab.wait(DONE)
+        tabs[provider] = _outputs(tab)
+        assert gpu_browser.errors == [] and _outside(gpu_browser, tab) == []
+        if provider == "webgpu":
+            assert "the graphics processor (WebGPU)" in tab.text("footer")
+    _same_answers(tabs["webgpu"], tabs["wasm"], 1e-4)
+
+
+def _falls_back(tab, browser, two_photos, reason):
+    """The page says why, and answers by WebAssembly."""
+    assert tab.run("document.documentElement.dataset.provider") == "wasm"
+    notice = tab.text("#notice")
+    assert notice.startswith("The graphics processor is not used: ")
+    assert reason in notice
+    tab.choose("#files", *two_photos)
+    tab.wait(DONE)
+    assert [one["state"] for one in _outputs(tab)] == ["done", "done"]
+    assert browser.errors == [] and _outside(browser, tab) == []
+
+
+@pytest.mark.parametrize("place", ["disk", "served"])
+def test_without_an_adapter_webassembly_is_used(
+    opened, browser, gpu_site, two_photos, place
+):
+    tab = opened(place, "", gpu_site)
+    _falls_back(tab, browser, two_photos, "finds no graphics processor")
+    assert not any("webgpu" in url for url in _loaded(browser))  # not even loaded
+
+
+def test_an_adapter_in_software_is_slower_and_not_used(
+    opened, gpu_browser, gpu_site, two_photos
+):
+    tab = opened("served", "", gpu_site, gpu_browser)
+    _falls_back(tab, gpu_browser, two_photos, "which WebAssembly does faster")
+
+
+@pytest.mark.parametrize("fault", ["another answer", "no program", "no runtime"])
+def test_an_adapter_that_answers_otherwise_is_not_used(
+    opened, gpu_browser, gpu_site, two_photos, tmp_path, fault
+):
+    """What the page stores is changed: the answer, or the build for WebGPU."""
+    shutil.copytree(gpu_site / "site", tmp_path / "site")
+    if fault == "another answer":
+        check = tmp_path / "site" / "check.json"
+        stored = json.loads(check.read_text())
+        values = np.frombuffer(base64.b64decode(stored["outputs"]["maps"]), np.float32)
+        text = base64.b64encode((values * 1.01).astype(np.float32).tobytes()).decode()
+        stored["outputs"]["maps"] = text
+        check.write_text(json.dumps(stored))
+        reason = "its maps of the stored picture differ by 1e-2"
+    elif fault == "no program":
+        data = gzip.compress(b"\0asm no program")
+        (tmp_path / "site" / "ort.webgpu.wasm.gz").write_bytes(data)
+        reason = "WebAssembly"
+    else:
+        (tmp_path / "site" / "ort.webgpu.mjs").write_text("export default 1;")
+        reason = "undefined"
+    tab = opened("served", "?webgpu=software", tmp_path, gpu_browser)
+    assert tab.run("document.documentElement.dataset.provider") == "wasm"
+    gpu_browser.forget_errors()  # what the broken build says in the console
+    _falls_back(tab, gpu_browser, two_photos, reason)
+
+
+def test_nothing_is_believed_where_no_probability_is_enough(
+    opened, gpu_site, two_photos
+):
+    tab = opened("disk", "?webgpu=off", gpu_site)
+    tab.choose("#files", *two_photos)
+    tab.wait(DONE)
+    for one in _outputs(tab):
+        assert one["answer"]["believed"] is None
+    assert tab.text("#verdict").startswith("No name is believed.")
+    assert "knows its own 6 species only" in tab.text(".limits")
+    marks = "[...document.querySelectorAll('.row .doubt')].length"
+    assert tab.run(marks) == len(tiny_onnx.RANKS)
+    assert tab.run("document.querySelector('.badge')") is None
 
 
 def test_hostile_names_are_text(opened, photos):
@@ -383,7 +542,7 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_page(
     source = os.environ.get("HIERCAM_AXE", "")
     if not Path(source).is_file():
         pytest.skip("HIERCAM_AXE does not name axe.min.js of the npm package axe-core")
-    tab = opened("disk", width=width, dark=dark)
+    tab = opened("disk", "?threads=2", width=width, dark=dark)  # with its notice
     script = Path(source).read_text(encoding="utf-8")
     ask = "axe.run().then((found) => found.violations.map((v) => [v.id, v.nodes.length"
     ask += ", v.nodes[0].html, v.nodes[0].failureSummary]))"

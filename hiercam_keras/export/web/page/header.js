@@ -42,6 +42,7 @@ function readJpeg(view, bytes) {
     if (marker === 0xff) { at += 1; continue; } // fill bytes
     const size = view.getUint16(at + 2);
     if (marker === 0xe1) found.orientation = readOrientation(bytes, at + 4, size - 2) || found.orientation;
+    if (marker === 0xee && isRgb(view, at + 4, size - 2)) found.rgb = true;
     if (marker === 0xdb) readTables(view, at + 4, at + 2 + size, tables);
     const frame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
     if (frame) {
@@ -54,11 +55,17 @@ function readJpeg(view, bytes) {
     }
     if (marker === 0xda) {
       if (!found.width || !found.height || !endsWhole(bytes, at)) return { format: "cut" };
-      return { ...found, coded: codingOf(parts, tables) };
+      return { ...found, coded: found.rgb ? null : codingOf(parts, tables) };
     }
     at += 2 + size;
   }
   return { format: "cut" };
+}
+
+// Whether an Adobe segment says that the components are red, green and blue.
+function isRgb(view, start, size) {
+  const adobe = [..."Adobe"].every((letter, i) => view.getUint8(start + i) === letter.charCodeAt(0));
+  return adobe && size >= 12 && view.getUint8(start + 11) === 0;
 }
 
 // The multiples of coefficients, of which the file has those of a diagonal together.

@@ -33,7 +33,7 @@ const COSINES = Float64Array.from({ length: 32 }, (_, i) => {
 function readAsJpeg(source, times, { tables, sampling }) {
   const [width, height] = [source.width, source.height].map((side) => Math.ceil(side / times));
   const group = (SIDE_OF_BLOCK * sampling) / times; // rows of the result of one row of blocks
-  const margin = sampling - 1; // of a row more, as color is smoothed across blocks
+  const margin = sampling === 2 ? REACH : 0; // rows, as color is smoothed across blocks
   const rows = (top, count) => {
     const first = Math.floor(top / group) * group;
     const last = Math.min(height, Math.ceil((top + count) / group) * group);
@@ -78,41 +78,39 @@ function colors([luma, blue, red], count) {
   return out;
 }
 
+// Halves are rounded up: flat blocks have many, which the last digits may not decide.
 function inByte(value) {
-  return Math.min(127, Math.max(-128, Math.round(value)));
+  return Math.min(127, Math.max(-128, Math.floor(value + 0.5 + 1e-9)));
 }
 
 // One component at 1 / `times` of the size, from row `top` of the picture on.
 function smallPlane(whole, top, { width, height }, times, table, sampling) {
   const out = new Float64Array(width * height);
   const block = new Float64Array(64);
-  const side = times / sampling; // of what is averaged, samples of the component
-  const count = SIDE_OF_BLOCK / side; // values a block, along each side
+  const count = (SIDE_OF_BLOCK * sampling) / times; // values of a block, along each side
   const take = sampling === 2 ? takeHalved : takeBlock;
   for (let y = 0; y < height; y += count) {
     for (let x = 0; x < width; x += count) {
       take(whole, top + y * times, x * times, block);
       if (count === 1) {
-        block[0] = quantized(8 * average(block, 0, 0, 8), table[0]) / 8;
-      } else {
-        quantize(block, table);
+        out[y * width + x] = quantized(sumOf(block) / 8, table[0]) / 8;
+        continue;
       }
-      for (let j = 0; j < Math.min(count, height - y); j += 1) {
-        for (let i = 0; i < Math.min(count, width - x); i += 1) {
-          out[(y + j) * width + x + i] = count === 1 ? block[0] : average(block, j * side, i * side, side);
-        }
+      quantize(block, table);
+      reduceBlock(block, count);
+      const [high, wide] = [Math.min(count, height - y), Math.min(count, width - x)];
+      for (let j = 0; j < high; j += 1) {
+        for (let i = 0; i < wide; i += 1) out[(y + j) * width + x + i] = block[8 * j + i];
       }
     }
   }
   return out;
 }
 
-function average(block, top, left, side) {
+function sumOf(block) {
   let sum = 0;
-  for (let y = top; y < top + side; y += 1) {
-    for (let x = left; x < left + side; x += 1) sum += block[8 * y + x];
-  }
-  return sum / (side * side);
+  for (let i = 0; i < 64; i += 1) sum += block[i];
+  return sum;
 }
 
 // Beyond the picture its last row and column go on.
@@ -123,37 +121,46 @@ function takeBlock({ plane, width, low, high }, top, left, block) {
   }
 }
 
-const halved = new Float64Array(18 * 8); // rows, halved along the other axis
+// Color at half the size was enlarged along each axis: pixels 2i and 2i + 1 have 3/4 of
+// sample i, and 1/4 of the one before it or after it. The least squares for that: of pixels
+// 2i, 2i - 2, ... and 2i + 1, 2i + 3, ... these weights (the last one ends the series).
+const TAPS = [2 / 3, -2 / 9, 2 / 27, -1 / 54];
+const REACH = 2 * TAPS.length - 1; // pixels beyond a block
+const halved = new Float64Array((16 + 2 * REACH) * 8); // rows, halved along the other axis
 
-// The samples that were enlarged to 16 x 16 pixels by weights of 3/4 and 1/4: of the pixels
-// a, b, c, d around one, (3 b + 3 c - a - d) / 4, along each axis.
 function takeHalved({ plane, width, low, high }, top, left, block) {
-  const inside = (at, end) => Math.min(end - 1, Math.max(0, at));
-  for (let y = 0; y < 18; y += 1) {
-    const row = (Math.min(high - 1, Math.max(low, top + y - 1)) - low) * width;
+  const last = width - 1;
+  for (let y = 0; y < 16 + 2 * REACH; y += 1) {
+    const row = (Math.min(high - 1, Math.max(low, top + y - REACH)) - low) * width;
     for (let x = 0; x < 8; x += 1) {
       const at = left + 2 * x;
-      halved[8 * y + x] =
-        (3 * (plane[row + inside(at, width)] + plane[row + inside(at + 1, width)]) -
-          plane[row + inside(at - 1, width)] - plane[row + inside(at + 2, width)]) / 4;
+      let sum = 0;
+      for (let k = 0; k < TAPS.length; k += 1) {
+        const before = Math.min(last, Math.max(0, at - 2 * k));
+        const after = Math.min(last, at + 1 + 2 * k);
+        sum += TAPS[k] * (plane[row + before] + plane[row + after]);
+      }
+      halved[8 * y + x] = sum;
     }
   }
   for (let y = 0; y < 8; y += 1) {
     for (let x = 0; x < 8; x += 1) {
-      const at = 16 * y + x; // of the row above the pair
-      block[8 * y + x] =
-        (3 * (halved[at + 8] + halved[at + 16]) - halved[at] - halved[at + 24]) / 4;
+      const at = 8 * (2 * y + REACH) + x;
+      let sum = 0;
+      for (let k = 0; k < TAPS.length; k += 1) {
+        sum += TAPS[k] * (halved[at - 16 * k] + halved[at + 8 + 16 * k]);
+      }
+      block[8 * y + x] = sum;
     }
   }
 }
 
-// Rounds the coefficients of a block to multiples of a table.
+// The coefficients of a block, rounded to multiples of a table.
 function quantize(block, table) {
   for (let i = 0; i < 8; i += 1) forward(block, 8 * i, 1);
+  for (let i = 0; i < 64; i += 1) block[i] = inSteps(block[i]);
   for (let i = 0; i < 8; i += 1) forward(block, i, 8);
   for (let i = 0; i < 64; i += 1) block[i] = quantized(block[i], table[i]);
-  for (let i = 0; i < 8; i += 1) inverse(block, i, 8);
-  for (let i = 0; i < 8; i += 1) inverse(block, 8 * i, 1);
 }
 
 // As libjpeg does, from eighths.
@@ -162,9 +169,37 @@ function quantized(value, unit) {
   return Math.sign(eighths) * unit * Math.floor((Math.abs(eighths) + 4 * unit) / (8 * unit));
 }
 
+// Coefficients become `count` x `count` averages of what they are the transform of.
+function reduceBlock(block, count) {
+  for (let x = 0; x < 8; x += 1) {
+    inverse(block, x, 8);
+    for (let j = 0; j < count; j += 1) block[8 * j + x] = inSteps(averageOf(j, count));
+  }
+  for (let j = 0; j < count; j += 1) {
+    inverse(block, 8 * j, 1);
+    for (let i = 0; i < count; i += 1) block[8 * j + i] = averageOf(i, count);
+  }
+}
+
+// Between the transforms of rows and columns libjpeg keeps two bits after the point, of
+// values that are larger by the root of 8.
+const STEP = 1 / (4 * Math.sqrt(8));
+
+function inSteps(value) {
+  return STEP * Math.floor(value / STEP + 0.5 + 1e-9);
+}
+
+const values = new Float64Array(8); // of one transform
+
+function averageOf(place, count) {
+  const side = 8 / count;
+  let sum = 0;
+  for (let i = place * side; i < (place + 1) * side; i += 1) sum += values[i];
+  return sum / side;
+}
+
 // The values from `from` on, `step` apart, become their transform.
 function forward(block, from, step) {
-  const values = half;
   for (let i = 0; i < 4; i += 1) {
     const one = block[from + i * step];
     const other = block[from + (7 - i) * step];
@@ -180,8 +215,8 @@ function forward(block, from, step) {
   }
 }
 
+// Puts into `values` what the coefficients from `from` on are the transform of.
 function inverse(block, from, step) {
-  const values = half;
   for (let i = 0; i < 4; i += 1) {
     let even = 0;
     let odd = 0;
@@ -192,7 +227,4 @@ function inverse(block, from, step) {
     values[i] = even + odd;
     values[7 - i] = even - odd;
   }
-  for (let i = 0; i < 8; i += 1) block[from + i * step] = values[i];
 }
-
-const half = new Float64Array(8); // of one transform

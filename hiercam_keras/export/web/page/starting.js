@@ -55,8 +55,7 @@ function showEngine({ provider, threads, asked, problem }) {
   if (problem) notices.push(`The graphics processor is not used: ${problem}. The answers are the same.`);
   if (provider === "wasm" && asked > threads) {
     notices.push(`${asked} threads were asked for, and ${threads} ${threads === 1 ? "is" : "are"} used: ` +
-      "a page may use as many as the processor has, and several only where the server sends the " +
-      "headers of the file _headers.");
+      "several need a server that sends the headers of the file _headers, and a processor with as many cores.");
   }
   get("notice").textContent = notices.join(" ");
   get("notice").hidden = !notices.length;
