@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from hiercam_keras import malloc
 from hiercam_keras.cam import targets
 from hiercam_keras.cam.explanation import Explanation
 from hiercam_keras.cam.methods import ANY_NETWORK, METHODS, Method, get_methods
@@ -189,7 +190,7 @@ class BaseExplainer(abc.ABC):
             raise UserError(f"expected {count} seeds, found shape {seeds.shape}")
         run = self._function(program, chosen)
         pieces = [
-            run(variables, *piece)
+            run(variables, *malloc.complete(piece))
             for piece in self._pieces(images, others, codes, seeds.astype(np.uint32))
         ]
         size = _picture_size(images, network.image_layout)
