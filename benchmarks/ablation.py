@@ -26,7 +26,7 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "depthwise, 1x1": ("depthwise+conv1x1", ()),
     "depthwise, 1x1, stem": ("depthwise+conv1x1+stem", ()),
     "depthwise, 1x1, stem, batch norm": ("depthwise+conv1x1+stem+batchnorm", ()),
-    "all, with plain malloc": ("auto", ("GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE")),
+    "all, with plain malloc": ("auto", ("BENCHMARKS_MALLOC",)),
     "all, without 512-bit vectors": ("auto", ("XLA_FLAGS",)),
 }
 TASKS = ("train", "forward")

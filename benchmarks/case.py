@@ -24,6 +24,7 @@ TASKS = {
 # al. 2021, arXiv:2010.11929, table 1, and one for tests.
 VITS = {"base": (12, 12, 768), "tiny": (3, 2, 32)}
 PATCH = 16
+_MALLOC = "BENCHMARKS_MALLOC"  # whether `set_malloc` has an effect
 # No worker may get these from the shell that starts the benchmark.
 _SETTINGS = ("GLIBC_TUNABLES", "XLA_FLAGS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -90,12 +91,8 @@ def launch_settings(device: str) -> dict[str, str]:
         settings["CUDA_VISIBLE_DEVICES"] = ""
     else:  # stopped peers would hold the memory that the others need
         settings["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-    # Here, as a worker of another peer has not what our package needs.
-    from hiercam_keras.runtime import malloc_settings
-
-    settings["GLIBC_TUNABLES"] = malloc_settings()
-    if "hugetlb" in settings["GLIBC_TUNABLES"]:
-        settings["THP_MEM_ALLOC_ENABLE"] = "1"  # the same, for PyTorch's own allocator
+    settings[_MALLOC] = "fast"
+    settings["THP_MEM_ALLOC_ENABLE"] = "1"  # huge pages of PyTorch's own allocator
     return settings
 
 
@@ -111,12 +108,24 @@ def environment(device: str, cache: str) -> dict[str, str]:
     }
 
 
+def set_malloc() -> None:
+    """Makes this project's settings of malloc, in a process with its environment.
+
+    Every peer gets them. Without `launch_settings`, as in `ablation`, nothing happens.
+    """
+    if _MALLOC in os.environ:
+        from hiercam_keras import malloc  # needs the standard library alone
+
+        malloc.keep_memory()
+
+
 def launch(module: str, cache: str) -> None:
     """Starts `python -m module` over, once, with the environment of a CPU worker.
 
-    malloc reads its settings only at the start of a process.
+    Some variables are read at imports that the module has made already.
     """
     if os.environ.get("BENCHMARKS_LAUNCHED") != module:
         settings = environment("cpu", cache) | {"BENCHMARKS_LAUNCHED": module}
         command = [sys.executable, "-m", module, *sys.argv[1:]]
         os.execve(sys.executable, command, settings)
+    set_malloc()

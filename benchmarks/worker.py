@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.case import Case
+from benchmarks.case import Case, set_malloc
 
 _MIB = 2**20
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -154,6 +154,7 @@ class Worker:
 def main(peer: str, case: str) -> None:
     """Serves until standard input ends."""
     end_with_parent()
+    set_malloc()
     # Output of libraries goes to standard error; this stream holds answers only.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -49,6 +49,7 @@ _NAMES = {
     "overlay": "report.overlay",
     "save_image": "report.overlay",
     "UserError": "errors",
+    "fast_memory": "malloc",
 }
 _MODULES = {"methods": "cam.methods", "targets": "cam.targets", "store": "cam.store"}
 

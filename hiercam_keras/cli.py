@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from hiercam_keras import config_files, multihost, runtime, signals
+from hiercam_keras import config_files, malloc, multihost, runtime, signals
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.modes.usage import MODES, USAGE
@@ -207,6 +207,6 @@ def _main(_: list[str]) -> None:
 
 def run() -> None:
     """Runs the program with sys.argv; does not return after a stop."""
-    runtime.relaunch_with_fast_malloc()
+    malloc.keep_memory()  # before there are threads
     with signals.orderly():
         app.run(_main, flags_parser=_parse)

@@ -1,4 +1,4 @@
-"""Setup of the process: malloc, backend, seeds, dtype policy, devices and logging.
+"""Setup of the process: backend, seeds, dtype policy, devices and logging.
 
 Call `prepare_process` before importing keras, jax or tensorflow, and `start` once the
 config is known.
@@ -7,24 +7,15 @@ config is known.
 import contextlib
 import logging as python_logging
 import os
-import sys
 import tempfile
 import warnings
 from pathlib import Path
 
 from absl import logging
 
-from hiercam_keras import cache_folder, wording
+from hiercam_keras import cache_folder, malloc, wording
 from hiercam_keras.errors import UserError
 
-_HUGE_PAGES = "glibc.malloc.hugetlb=1"
-# A single heap, also for large arrays, that never returns memory to the kernel.
-_KEEP_MEMORY = (
-    "glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:"
-    f"glibc.malloc.trim_threshold={2**40}:glibc.malloc.top_pad={2**26}"
-)
-_ROOMY = 20 * 10**9  # bytes of memory required to keep freed memory
-_RELAUNCHED = "HIERCAM_RELAUNCHED"
 # Names that `versions` reports, and the distributions that provide the package.
 _VERSIONS = {
     "keras": ("keras",),
@@ -46,64 +37,6 @@ _VERSIONS = {
     "opencv": ("opencv-python-headless", "opencv-python"),
     "matplotlib": ("matplotlib",),
 }
-_THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-# Memory limit of a container, for cgroup v2 and v1.
-_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-
-
-def malloc_settings() -> str:
-    """Value of GLIBC_TUNABLES for this machine; "" to leave it unset.
-
-    XLA on a CPU allocates gigabytes at each step and frees them afterwards. By default
-    malloc maps and unmaps this memory, so the kernel clears all pages at each step.
-    Huge pages are requested if the kernel provides them on request (`madvise`). Freed
-    memory is kept only on machines with at least 20 GB, because fragmentation may
-    double the memory of a training. docs/PERFORMANCE.md has measurements of both
-    settings.
-    """
-    settings = []
-    try:
-        if "[madvise]" in _THP.read_text():
-            settings.append(_HUGE_PAGES)
-    except OSError:
-        pass
-    if memory() >= _ROOMY:
-        settings.append(_KEEP_MEMORY)
-    return ":".join(settings)
-
-
-def memory() -> int:
-    """Memory in bytes of the machine, or the limit of its container if lower."""
-    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for path in _LIMITS:
-        try:
-            found.append(int(path.read_text()))
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-    return min(found)
-
-
-def relaunch_with_fast_malloc() -> None:
-    """Restarts this process once by exec, with `malloc_settings`.
-
-    glibc reads its tunables only at process start. Returns without effect outside
-    Linux, if GLIBC_TUNABLES or HIERCAM_RELAUNCHED is set, if there are no settings, or
-    if the process does not run a file (main.py, the __main__.py of `python -m`, the
-    script `hiercam`) that can be started again.
-    """
-    if not sys.platform.startswith("linux") or not os.path.isfile(sys.argv[0]):
-        return
-    if "GLIBC_TUNABLES" in os.environ or _RELAUNCHED in os.environ:
-        return
-    settings = malloc_settings()
-    if not settings:
-        return
-    environment = {**os.environ, "GLIBC_TUNABLES": settings, _RELAUNCHED: "1"}
-    sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 def prepare_process() -> None:
@@ -184,6 +117,7 @@ def start(
     import jax
     import keras
 
+    malloc.set_up_jax()
     cache = cache_folder.user_cache()
     if cache and not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(cache / "xla"))

@@ -127,7 +127,6 @@ def test_a_user_without_a_home_prepares_and_trains(tmp_path):
             "PATH": os.environ["PATH"],
             "TMPDIR": str(tmp_path),
             "JAX_PLATFORMS": "cpu",
-            "HIERCAM_RELAUNCHED": "1",
         },
         cwd=tmp_path,
     )

@@ -35,7 +35,7 @@ NETWORK = (
 
 def run(*command, cwd=None, **variables):
     """The output of a command that has to succeed."""
-    ours = ("PYTHON", "KERAS_BACKEND", "HIERCAM_", "XLA_", "GLIBC_")
+    ours = ("PYTHON", "KERAS_BACKEND", "HIERCAM_", "XLA_", "GLIBC_", "MALLOC_")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     done = subprocess.run(
         [str(part) for part in command],
@@ -118,13 +118,13 @@ def test_help_and_version_of_the_three_programs(programs, tmp_path):
         assert "--config:" in text and "--[no]overwrite:" in text
 
 
-RELAUNCHED = """
+SETTINGS = """
 import os
-from hiercam_keras import runtime
-runtime.malloc_settings = lambda: "glibc.malloc.arena_max=8"
+from hiercam_keras import malloc, runtime
+malloc._ROOMY = 0
 prepare = runtime.prepare_process
 def prepare_and_say():
-    print("relaunched", os.environ.get("HIERCAM_RELAUNCHED"), flush=True)
+    print("process", os.getpid(), malloc._state.said, flush=True)
     prepare()
 runtime.prepare_process = prepare_and_say
 """
@@ -132,12 +132,12 @@ runtime.prepare_process = prepare_and_say
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
 @pytest.mark.parametrize("way", ["hiercam", "module", "main.py"])
-def test_each_program_starts_over_and_keeps_its_arguments(
-    programs, birds, tmp_path, way
-):
+def test_each_program_sets_malloc_and_keeps_its_process(programs, birds, tmp_path, way):
     """The hook is imported at the start of each process of this Python."""
     (tmp_path / "hook").mkdir()
-    (tmp_path / "hook" / "sitecustomize.py").write_text(RELAUNCHED)
+    (tmp_path / "hook" / "sitecustomize.py").write_text(
+        "import os; print('process', os.getpid(), flush=True)\n" + SETTINGS
+    )
     command = {
         "hiercam": [programs / "hiercam"],
         "module": [programs / "python", "-m", "hiercam_keras"],
@@ -147,7 +147,8 @@ def test_each_program_starts_over_and_keeps_its_arguments(
     prepare = ["--mode=prepare", "--data_dir=birds"]
     home = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": hook}
     said = run(*command, *prepare, cwd=tmp_path, **home)
-    assert said.startswith("relaunched 1\n")
+    first, second = said.splitlines()[:2]
+    assert second.startswith(f"{first} malloc keeps freed memory")
     assert "24 image files: 24 fine as they are" in said
 
 
@@ -158,7 +159,6 @@ def test_a_training_and_its_answers_from_an_empty_folder(programs, birds, tmp_pa
     home = {
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         "PYTHONPATH": str(tmp_path / "mine"),
-        "HIERCAM_RELAUNCHED": "1",
     }
     work = tmp_path / "work"
     work.mkdir()

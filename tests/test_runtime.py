@@ -1,4 +1,4 @@
-"""Process setup: when it restarts, and the settings that libraries read."""
+"""Process setup: the settings that libraries read."""
 
 import importlib.metadata
 import json
@@ -11,111 +11,6 @@ import pytest
 
 from hiercam_keras import runtime
 from hiercam_keras.errors import UserError
-
-
-@pytest.fixture
-def launch(tmp_path, monkeypatch):
-    """Calls relaunch_with_fast_malloc; returns the arguments of exec, or None."""
-
-    def launch(
-        kernel="always [madvise] never",
-        platform="linux",
-        gib=64,
-        container="max",
-        **environment,
-    ):
-        thp = tmp_path / "enabled"
-        if kernel is not None:
-            thp.write_text(kernel)
-        calls = []
-        with monkeypatch.context() as patch:
-            patch.setattr(runtime, "_THP", thp)
-            limit = tmp_path / "memory.max"
-            limit.write_text(container)
-            patch.setattr(runtime, "_LIMITS", (limit, tmp_path / "missing"))
-            pages = {"SC_PHYS_PAGES": gib * 2**18, "SC_PAGE_SIZE": 4096}
-            patch.setattr(runtime.os, "sysconf", pages.__getitem__)
-            patch.setattr(runtime.sys, "platform", platform)
-            patch.setattr(runtime.sys, "argv", ["main.py", "--mode=train"])
-            patch.setattr(
-                runtime.sys, "orig_argv", ["python", "-W", "ignore", "main.py", "-x"]
-            )
-            patch.setattr(runtime.os, "execve", lambda *args: calls.append(args))
-            for name in ("GLIBC_TUNABLES", "HIERCAM_RELAUNCHED"):
-                patch.delenv(name, raising=False)
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            runtime.relaunch_with_fast_malloc()
-        return calls[0] if calls else None
-
-    return launch
-
-
-def test_it_starts_over_once_with_the_same_arguments(launch):
-    program, arguments, environment = launch()
-    assert program == sys.executable
-    assert arguments == [sys.executable, "-W", "ignore", "main.py", "-x"]
-    assert environment["GLIBC_TUNABLES"].startswith("glibc.malloc.hugetlb=1:")
-    assert "glibc.malloc.mmap_max=0" in environment["GLIBC_TUNABLES"]
-    assert launch(HIERCAM_RELAUNCHED=environment["HIERCAM_RELAUNCHED"]) is None
-
-
-@pytest.mark.parametrize("kernel", ["[always] madvise never", None])
-def test_memory_is_kept_without_huge_pages_on_demand_too(launch, kernel):
-    settings = launch(kernel=kernel)[2]["GLIBC_TUNABLES"]
-    assert settings.startswith("glibc.malloc.arena_max=1:")
-    assert "hugetlb" not in settings
-
-
-def test_a_small_machine_gets_its_memory_back(launch):
-    assert launch(gib=16)[2]["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
-    assert "mmap_max=0" in launch(gib=20)[2]["GLIBC_TUNABLES"]
-    assert launch(gib=16, kernel="always madvise [never]") is None
-
-
-def test_a_small_container_on_a_large_machine_does_too(launch):
-    found = launch(gib=512, container=str(16 * 2**30))
-    assert found[2]["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
-
-
-def test_freed_memory_stays_with_the_process():
-    """In a real process the pages of an array are allocated once, not at every use."""
-    code = (
-        "import resource, numpy\n"
-        "def faults():\n"
-        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "counts = []\n"
-        "for _ in range(3):\n"
-        "    before = faults()\n"
-        "    numpy.ones(50_000_000, numpy.uint8)\n"
-        "    counts.append(faults() - before)\n"
-        "print(*counts)"
-    )
-    settings = runtime._KEEP_MEMORY
-    found = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "GLIBC_TUNABLES": settings},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    first, _, last = map(int, found.stdout.split())
-    assert last < first / 10
-
-
-@pytest.mark.parametrize("case", [{"platform": "darwin"}, {"GLIBC_TUNABLES": ""}])
-def test_it_leaves_all_else_alone(launch, case):
-    assert launch(**case) is None
-
-
-def test_only_a_script_starts_over(launch, monkeypatch):
-    before = launch()
-    assert before is not None
-    monkeypatch.setattr(sys, "argv", ["-c"])
-    calls = []
-    monkeypatch.setattr(os, "execve", lambda *args: calls.append(args))
-    runtime.relaunch_with_fast_malloc()
-    assert calls == []
 
 
 def _prepared(**environment):

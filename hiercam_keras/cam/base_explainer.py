@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from hiercam_keras import malloc
 from hiercam_keras.cam import targets
 from hiercam_keras.cam.explanation import Explanation
 from hiercam_keras.cam.methods import ANY_NETWORK, METHODS, Method, get_methods
@@ -215,7 +216,10 @@ class BaseExplainer(abc.ABC):
             images, asked, chosen, other_inputs, seeds, variables
         )
         run = self._function(program, chosen)
-        pieces = [run(variables, *piece) for piece in self._pieces(images, *rest)]
+        pieces = [
+            run(variables, *malloc.complete(piece))
+            for piece in self._pieces(images, *rest)
+        ]
         network, count = program.network, len(images)
         size = _picture_size(images, network.image_layout)
         return functools.partial(

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import logging
 
-from hiercam_keras import file_names, runtime, workdir
+from hiercam_keras import file_names, malloc, runtime, workdir
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.question import Question
 from hiercam_keras.modes.multi_rank import tree_arrays
@@ -53,7 +53,7 @@ def make(settings: Settings, device: Device, data: PlanData, prices: Any) -> tab
         "cam": _shared(config.cam.batch_size, device),
     }
     steps = max(1, data.images // batches["train"])
-    memory = runtime.memory() if device.chip.family == "cpu" else fit.room(device)
+    memory = malloc.machine_memory() if device.chip.family == "cpu" else fit.room(device)
     largest, others = None, []
     with Compiler(recipe_of(settings, data, steps), device) as compiled:
         programs = {name: compiled(name, batch) for name, batch in batches.items()}

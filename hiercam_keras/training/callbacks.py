@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import keras
 import numpy as np
 from absl import logging
@@ -43,13 +44,22 @@ class Pace(keras.callbacks.Callback):
     JAX returns before a step is done. Without a limit the host would read a whole epoch
     into the device's queue, and the progress would be that of the reading. Keras calls
     `on_train_batch_end` in a separate thread, which waits for the figures of the step;
-    the main thread never waits.
+    the main thread waits only for a slot.
+
+    On a CPU a step that follows at once allocates its temporary arrays before those of
+    the last one are freed, which doubles the memory, and there is nothing to gain:
+    the host and the device are the same cores.
+
+    Args:
+      ahead: number of batches; None for 1 on a CPU and 4 on other devices.
     """
 
     async_safe = True
 
-    def __init__(self, ahead: int = 4):
+    def __init__(self, ahead: int | None = None):
         super().__init__()
+        if ahead is None:
+            ahead = 1 if jax.default_backend() == "cpu" else 4
         self.slots = threading.Semaphore(ahead)
 
     def on_train_batch_begin(self, batch, logs=None):

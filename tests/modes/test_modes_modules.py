@@ -1,7 +1,6 @@
 """A network with layers of the user's: trained, and loaded by the modes after that."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -98,7 +97,6 @@ def test_main_imports_what_its_own_flags_name(run):
         ],
         capture_output=True,
         text=True,
-        env={**os.environ, "HIERCAM_RELAUNCHED": "1"},
     )
     assert done.returncode == 0, done.stderr
     assert "family" in done.stdout

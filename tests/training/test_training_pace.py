@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from hiercam_keras.training.callbacks import Pace
 
 
@@ -26,3 +28,12 @@ def test_host_waits_for_the_device_after_a_few_batches():
 
 def test_ends_of_batches_may_be_called_in_a_thread():
     assert Pace.async_safe  # Keras would turn the figures into numbers at every step
+
+
+@pytest.mark.parametrize(("backend", "ahead"), [("cpu", 1), ("gpu", 4), ("tpu", 4)])
+def test_a_cpu_takes_one_batch_at_a_time(monkeypatch, backend, ahead):
+    """Two steps in a row would hold their temporary arrays twice."""
+    monkeypatch.setattr("jax.default_backend", lambda: backend)
+    pace = Pace()
+    taken = [pace.slots.acquire(blocking=False) for _ in range(5)]
+    assert taken == [True] * ahead + [False] * (5 - ahead)

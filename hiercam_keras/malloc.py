@@ -1,0 +1,264 @@
+"""Settings of glibc's malloc that make JAX fast on a CPU; `hc.fast_memory`.
+
+XLA on a CPU allocates the temporary arrays of a program as one piece at each call and
+frees it afterwards: 1.03 GiB for a train step of EfficientNetB0 at 224 px, batch 16.
+By default malloc maps and unmaps a piece of this size, so the kernel clears all its
+pages at every step. `keep_memory` makes malloc keep freed memory instead, in a heap
+that does not fragment:
+
+- M_MMAP_MAX = 0: large pieces come from the heap.
+- M_TRIM_THRESHOLD = -1: `free` returns nothing to the kernel.
+- M_ARENA_MAX = 1: threads that start later use the heap too. An arena of their own has
+  at most 64 MiB in one piece, and glibc maps what is larger in spite of M_MMAP_MAX.
+- `_shape_heap`: free chunks of 64 MiB, 128 MiB and so on, on huge pages.
+
+docs/PERFORMANCE.md has measurements. Only the standard library is imported before the
+settings are made.
+"""
+
+import ctypes
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from hiercam_keras.errors import UserError
+
+# malloc.h and sys/mman.h of Linux
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+_MADV_HUGEPAGE = 14
+
+_ROOMY = 20 * 10**9  # bytes of memory from which on freed memory is kept
+_SMALLEST = 64 * 2**20  # bytes of the smallest free chunk of the shaped heap
+_PIN = 2**20  # bytes of an allocated chunk between two free ones
+
+_THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+# Memory limit of a container, for cgroup v2 and v1.
+_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+# Prefixes of variables by which a user sets malloc.
+_VARIABLES = ("GLIBC_TUNABLES", "MALLOC_")
+
+
+class _State:
+    """What `keep_memory` did in this process; a singleton.
+
+    Attributes:
+      said: its sentence; None before the settings are made.
+      inline: whether only the main thread uses the heap, so that JAX has to compute in
+        it.
+    """
+
+    said: str | None = None
+    inline = False
+
+
+_state = _State()
+
+
+def fast_memory() -> str:
+    """Makes JAX on a CPU faster by settings of malloc, for the whole process.
+
+    Call it once, in the main thread and before the first array of JAX. Memory that was
+    used stays with the process then. Nothing is changed without glibc (macOS, Windows,
+    musl), under another allocator, with less than 20 GB of memory, and where
+    GLIBC_TUNABLES or a variable MALLOC_... is set.
+
+    If other threads have allocated memory already, as in a notebook, it also disables
+    JAX's asynchronous dispatch on the CPU: a function that is called in the main thread
+    with complete arrays then allocates there, and only the memory of that thread is
+    fast. The functions of this package do so; code of your own calls
+    `jax.device_put` and `jax.block_until_ready` on its batches first.
+
+    Returns:
+      A sentence that says what was done, or why nothing was done.
+
+    Raises:
+      UserError: JAX has started its threads already, or this is not the main thread:
+        the settings would have no effect.
+    """
+    if _state.said is None and _obstacle() is None:
+        _check_time()
+    said = keep_memory()
+    set_up_jax()
+    return said
+
+
+def keep_memory(huge_pages: bool = True) -> str:
+    """Makes the settings of malloc, without JAX's; otherwise as `fast_memory`.
+
+    Args:
+      huge_pages: whether to ask the kernel for huge pages.
+    """
+    if _state.said is None:
+        if reason := _obstacle():
+            return f"malloc is unchanged: {reason}."
+        _state.said = _apply(huge_pages)
+    return _state.said
+
+
+def set_up_jax() -> None:
+    """Makes JAX compute in the thread that calls it, where `keep_memory` requires it.
+
+    Imports JAX in that case.
+    """
+    if _state.inline:
+        import jax
+
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
+def complete(arrays: Any) -> Any:
+    """Copies arrays to JAX's device and waits for it, where `set_up_jax` has an effect.
+
+    JAX computes in the calling thread only if all arguments are complete; the copy of a
+    NumPy array above 100 KB is made in another thread.
+
+    Args:
+      arrays: arguments of a jitted function, in any nesting.
+
+    Returns:
+      The same as arrays of JAX; `arrays` itself where JAX may use other threads.
+    """
+    if not _state.inline:
+        return arrays
+    import jax
+
+    return jax.block_until_ready(jax.device_put(arrays))
+
+
+def _obstacle() -> str | None:
+    """Why the settings do not apply here, or None."""
+    if not sys.platform.startswith("linux") or not _is_glibc():
+        return "this process does not use the malloc of glibc"
+    for name in sorted(os.environ):
+        if name.startswith(_VARIABLES):
+            return f"the environment variable {name} has settings of its own"
+    memory = machine_memory()
+    if memory < _ROOMY:
+        return (
+            f"freed memory is kept from {_ROOMY / 1e9:.0f} GB of memory on, and there "
+            f"are {memory / 1e9:.1f} GB"
+        )
+    return None
+
+
+def _is_glibc() -> bool:
+    """Whether malloc is glibc's, and not that of a preloaded library."""
+    try:
+        used, glibc = ctypes.CDLL(None), ctypes.CDLL("libc.so.6")
+        functions = [ctypes.cast(one.malloc, ctypes.c_void_p) for one in (used, glibc)]
+        return hasattr(glibc, "gnu_get_libc_version") and (
+            functions[0].value == functions[1].value
+        )
+    except (OSError, AttributeError):
+        return False
+
+
+def machine_memory() -> int:
+    """Memory in bytes of the machine, or the limit of its container if lower."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in _LIMITS:
+        try:
+            found.append(int(path.read_text()))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return min(found)
+
+
+def _check_time() -> None:
+    """Raises UserError where the settings would have no effect any more."""
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    if bridge is not None and bridge.backends_are_initialized():
+        raise UserError(
+            "fast_memory was called after JAX had started its threads, which its "
+            "settings do not reach. Call it directly after the imports; in a notebook "
+            "restart the kernel."
+        )
+    if threading.current_thread() is not threading.main_thread():
+        raise UserError(
+            "fast_memory was called in a thread, and its settings are for memory of "
+            "the main thread. Call it there."
+        )
+
+
+def _apply(huge_pages: bool) -> str:
+    """Makes the settings; returns what they are in a sentence."""
+    libc = ctypes.CDLL(None)
+    # With several arenas, new threads are dealt out to all of them in turns.
+    _state.inline = num_arenas() > 1
+    libc.mallopt(_M_MMAP_MAX, 0)
+    libc.mallopt(_M_TRIM_THRESHOLD, -1)
+    if not _state.inline:
+        libc.mallopt(_M_ARENA_MAX, 1)
+    huge = _shape_heap(machine_memory() // 4, huge_pages)
+    return (
+        "malloc keeps freed memory"
+        + (", on huge pages" if huge else "")
+        + ("; JAX computes in the main thread" if _state.inline else "")
+        + "."
+    )
+
+
+def _shape_heap(largest: int, huge_pages: bool) -> bool:
+    """Adds free chunks of 64 MiB, 128 MiB and so on up to `largest` bytes to the heap.
+
+    malloc serves a request from the smallest free chunk that holds it. In a heap with
+    one large free chunk a small array that outlives a step splits the chunk that the
+    step's temporary arrays left, and the next step takes new memory, three times or
+    more. Here small arrays use the small chunks, and a large piece gets the same
+    place at every step. An allocated chunk between each two keeps `free` from merging
+    them. Pages of the chunks take no memory until they are used.
+
+    Returns:
+      Whether the chunks are on huge pages.
+    """
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.malloc.argtypes = [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    huge = huge_pages and _has_huge_pages()
+    page = os.sysconf("SC_PAGE_SIZE")
+    chunks = []
+    size = _SMALLEST
+    while size <= largest:
+        chunk = libc.malloc(size)
+        if chunk is None:  # a limit on the address space, as of `ulimit -v`
+            break
+        chunks.append(chunk)
+        libc.malloc(_PIN)
+        if huge:
+            start = -(-chunk // page) * page
+            end = (chunk + size) // page * page
+            huge = libc.madvise(start, end - start, _MADV_HUGEPAGE) == 0
+        size *= 2
+    for chunk in chunks:
+        libc.free(chunk)
+    return huge and bool(chunks)
+
+
+def _has_huge_pages() -> bool:
+    try:
+        return "[never]" not in _THP.read_text()
+    except OSError:
+        return False
+
+
+def num_arenas() -> int:
+    """Number of malloc's arenas: 1 if only the main thread has allocated memory."""
+    libc = ctypes.CDLL(None)
+    libc.open_memstream.restype = ctypes.c_void_p
+    libc.fclose.argtypes = [ctypes.c_void_p]
+    libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    libc.free.argtypes = [ctypes.c_void_p]
+    text, size = ctypes.c_void_p(), ctypes.c_size_t()
+    stream = libc.open_memstream(ctypes.byref(text), ctypes.byref(size))
+    libc.malloc_info(0, stream)
+    libc.fclose(stream)
+    found = ctypes.string_at(text, size.value).count(b"<heap nr=")
+    libc.free(text)
+    return found

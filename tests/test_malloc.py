@@ -1,0 +1,259 @@
+"""Settings of malloc: what they do in a process, and where they are left alone.
+
+Settings hold for a whole process, so each test that makes them starts one.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import hiercam_keras as hc
+from hiercam_keras import malloc
+from hiercam_keras.errors import UserError
+
+GLIBC = sys.platform.startswith("linux") and malloc._is_glibc()
+linux = pytest.mark.skipif(not GLIBC, reason="glibc's malloc")
+MIB = 2**20
+
+# Arrays that a thread makes and drops at each step, as XLA does: a large one, and small
+# ones during its life of which some are kept; and the memory that is used for it.
+STEPS = """
+import ctypes, json, os, resource, sys, threading
+import hiercam_keras as hc
+from hiercam_keras import malloc
+
+MIB = 2**20
+malloc._ROOMY = 0
+malloc.machine_memory = lambda: 2**31  # chunks up to 512 MiB
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+
+def touch(size):
+    at = libc.malloc(size)
+    ctypes.memset(at, 1, size)
+    return at
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+def steps(found):
+    kept = []
+    before = resident()
+    for step in range(12):
+        now = faults()
+        large = touch(80 * MIB)
+        kept.append(touch(MIB))
+        if len(kept) > 4:
+            libc.free(kept.pop(0))
+        libc.free(large)
+        found["faults"].append(faults() - now)
+    found["grown"] = (resident() - before) / MIB
+
+# Threads of a notebook.
+said = SETTINGS
+found = {"said": said, "faults": [], "inline": malloc._state.inline}
+thread = threading.Thread(target=steps, args=[found])
+if found["inline"]:
+    steps(found)
+else:
+    thread.start()
+    thread.join()
+found["arenas"] = malloc.num_arenas()
+found["jax"] = "jax" in sys.modules
+print(json.dumps(found))
+"""
+
+
+def process(code, **environment):
+    """The JSON that a process of `code` prints last; the user's settings left out."""
+    ours = ("GLIBC_TUNABLES", "MALLOC_", "JAX_")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**clean, "JAX_PLATFORMS": "cpu", **environment},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@linux
+def test_a_thread_s_large_arrays_get_the_same_memory_at_every_step():
+    found = process(STEPS.replace("SETTINGS", "hc.fast_memory()"))
+    assert found["said"].startswith("malloc keeps freed memory")
+    assert found["arenas"] == 1 and not found["inline"]
+    assert max(found["faults"][6:]) < 100  # of 20,480 pages of the large array
+    assert found["grown"] < 100  # MiB, not twice the large array
+    assert not found["jax"]
+
+
+@linux
+def test_importing_the_library_sets_nothing():
+    found = process(STEPS.replace("SETTINGS", "hc.UserError.__name__"))
+    assert min(found["faults"][1:]) > 30  # huge pages or small ones, at every step
+    assert found["arenas"] > 1
+
+
+NOTEBOOK = """
+import threading
+stop = threading.Event()
+def busy():
+    kept = [bytes(600 + n) for n in range(50)]
+    stop.wait()
+for _ in range(3):
+    threading.Thread(target=busy, daemon=True).start()
+"""
+
+
+CALLS = """
+import numpy as np
+import jax, jax.numpy as jnp
+
+@jax.jit
+def large(images):  # temporary arrays of 256 MB
+    whole = jnp.sin(jnp.broadcast_to(images.mean(), (32_000_000,)))
+    return jax.lax.optimization_barrier(jax.lax.optimization_barrier(whole) * 2).sum()
+
+found["calls"] = []
+for _ in range(6):
+    now = faults()
+    images = np.ones((300, 300, 3), np.float32)
+    large(malloc.complete(images)).block_until_ready()
+    found["calls"].append(faults() - now)
+print(json.dumps(found))
+"""
+
+
+@linux
+def test_a_process_with_threads_uses_the_main_thread():
+    """As in a notebook: JAX computes in it, with arrays that are complete."""
+    code = STEPS.replace("SETTINGS", "hc.fast_memory()").replace(
+        "# Threads of a notebook.", NOTEBOOK
+    )
+    found = process(code + CALLS)
+    assert found["said"].endswith("; JAX computes in the main thread.")
+    assert found["inline"]
+    assert max(found["faults"][6:]) < 100
+    assert max(found["calls"][3:]) < 100
+
+
+LATE = """
+import json, os
+import jax.numpy as jnp
+import hiercam_keras as hc
+from hiercam_keras import malloc
+malloc._ROOMY = 0
+jnp.zeros(2).block_until_ready()
+try:
+    hc.fast_memory()
+except hc.UserError as error:
+    print(json.dumps([str(error), malloc._state.said]))
+"""
+
+
+@linux
+def test_it_refuses_after_jax_has_started():
+    message, said = process(LATE)
+    assert "after JAX had started its threads" in message and said is None
+
+
+@pytest.fixture
+def unset(monkeypatch):
+    """A process in which nothing was set; `_apply` is recorded and sets nothing."""
+    applied = []
+    monkeypatch.setattr(malloc, "_state", malloc._State())
+    monkeypatch.setattr(malloc, "_apply", lambda huge: applied.append(huge) or "done.")
+    monkeypatch.setattr(malloc, "_is_glibc", lambda: True)
+    monkeypatch.setattr(malloc, "machine_memory", lambda: 64 * 10**9)
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in [n for n in os.environ if n.startswith(malloc._VARIABLES)]:
+        monkeypatch.delenv(name)
+    return applied
+
+
+def test_it_is_done_once(unset):
+    assert malloc.keep_memory() == malloc.keep_memory() == hc.fast_memory() == "done."
+    assert unset == [True]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("platform", "darwin", "does not use the malloc of glibc"),
+        ("libc", False, "does not use the malloc of glibc"),
+        ("MALLOC_ARENA_MAX", "2", "MALLOC_ARENA_MAX has settings of its own"),
+        ("GLIBC_TUNABLES", "", "GLIBC_TUNABLES has settings of its own"),
+        ("memory", 16 * 10**9, "from 20 GB of memory on, and there are 16.0 GB"),
+    ],
+)
+def test_where_it_changes_nothing_it_says_why(unset, monkeypatch, name, value, why):
+    if name == "platform":
+        monkeypatch.setattr(sys, "platform", value)
+    elif name == "libc":
+        monkeypatch.setattr(malloc, "_is_glibc", lambda: value)
+    elif name == "memory":
+        monkeypatch.setattr(malloc, "machine_memory", lambda: value)
+    else:
+        monkeypatch.setenv(name, value)
+    said = hc.fast_memory()
+    assert said.startswith("malloc is unchanged: ") and why in said
+    assert unset == []
+
+
+def test_a_container_limits_the_memory(tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(malloc, "_LIMITS", (limit, tmp_path / "missing"))
+    limit.write_text("max\n")
+    whole = malloc.machine_memory()
+    limit.write_text(f"{whole // 2}\n")
+    assert malloc.machine_memory() == whole // 2
+
+
+def test_another_thread_cannot_make_the_settings(unset):
+    found = []
+
+    def call():
+        try:
+            hc.fast_memory()
+        except UserError as error:
+            found.append(str(error))
+
+    # JAX has started in the process of the tests: that is another refusal.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(sys.modules, "jax._src.xla_bridge", raising=False)
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+    assert "called in a thread" in found[0]
+    assert unset == []
+
+
+@linux
+def test_another_allocator_is_noticed(monkeypatch):
+    import ctypes
+
+    whole = ctypes.CDLL
+
+    class Other:
+        malloc = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_size_t)(lambda size: None)
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: whole(name) if name else Other)
+    assert not malloc._is_glibc()
+
+
+def test_without_glibc_s_library(monkeypatch):
+    def missing(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr("ctypes.CDLL", missing)
+    assert not malloc._is_glibc()
