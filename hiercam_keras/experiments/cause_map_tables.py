@@ -8,7 +8,7 @@ import numpy as np
 from hiercam_keras.evaluation.cause_measures import CAUSE_MEASURES
 from hiercam_keras.evaluation.map_controls import CONTROLS
 from hiercam_keras.experiments import cause_pooling as pooling
-from hiercam_keras.experiments.cause_pooling import View
+from hiercam_keras.experiments.cause_pooling import CausedRun, View
 from hiercam_keras.experiments.cause_tables import Models
 from hiercam_keras.experiments.results import Result, joined, number, text, verdict
 from hiercam_keras.metrics import statistics
@@ -32,9 +32,10 @@ class Agreement:
     """One method and layer, for one kind of target.
 
     Attributes:
-      kind: of the targets, over the ranks of all models.
+      kind: of the targets.
       view: method and layer.
-      val: mean rank correlation of energy and effect on val, by which it is chosen.
+      val: mean rank correlation of energy and effect on val, over all ranks of the
+        first model, by which it is chosen.
       test: the same on the split that is reported.
       beyond: test minus that of the baseline, p with Holm's correction over the
         methods, layers and kinds; None for the baseline.
@@ -70,19 +71,26 @@ def name_of(view: View) -> str:
 
 
 def agreements(models: Models) -> list[Agreement]:
-    """All kinds, methods and layers, each kind from the best on val to the worst."""
-    runs = [run for several in models.values() for run in several]
+    """All kinds, methods and layers, each kind from the best on val to the worst.
+
+    Means are of the first model: a figure over models of several ranks would take their
+    difference for one between trainings.
+    """
+    runs = _first(models)
     first = runs[0].test
     found = []
     for kind in dict.fromkeys(kind for kind, _ in first.maps.targets):
         cells = _cells(models, kind)
-        every = [target for _, target in cells]
-        every = list(dict.fromkeys(every))
+        every = [target for target in first.maps.targets if target[0] == kind]
         for view in _views(first.maps.views):
             found.append(_one(models, runs, kind, view, cells, every))
     found = _corrected(found)
     order = list(_KINDS)
     return sorted(found, key=lambda a: (order.index(a.kind), -a.val.value))
+
+
+def _first(models: Models) -> Sequence[CausedRun]:
+    return next(iter(models.values()))
 
 
 def _views(views: Sequence[View]) -> list[View]:
@@ -214,14 +222,14 @@ def views_table(found: Sequence[Agreement], kind: str) -> Result:
         ),
         rows=rows,
         answer=f"{answer}.",
-        note="Rank correlation over the parts of a picture, as mean over pictures, "
-        "ranks and models; from the best on val to the worst. area: the share of the "
+        note="Rank correlation over the parts of a picture; val, reported images and "
+        f"minus area are means over all ranks of the {keys[0][0]} model, from the best "
+        "on val to the worst. area: the share of the "
         "picture that a part fills, the control of column 'minus area'; edges: the "
         "gradient of the picture; random and center_gaussian know nothing of picture "
         "and network, eigencam nothing of the question: these cannot be chosen. p: "
         "sign-flip test over species, with Holm's correction over all methods, layers "
-        "and kinds of targets. Brackets: 95 % intervals, species and trainings "
-        "resampled.",
+        "and kinds of targets. Brackets: 95 % intervals, species and seeds resampled.",
         figure=f"causes/maps-{kind}.png",
     )
 
@@ -288,10 +296,10 @@ def ranks_table(found: Sequence[Agreement]) -> Result:
 
 def chosen_table(models: Models, found: Sequence[Agreement], count: int) -> Result:
     """The best by val, tested on the reported split against default and area."""
-    runs = [run for several in models.values() for run in several]
+    runs = _first(models)
     rows, gaps = [], []
     for kind in dict.fromkeys(one.kind for one in found):
-        targets = list(dict.fromkeys(t for _, t in _cells(models, kind)))
+        targets = [one for one in runs[0].test.maps.targets if one[0] == kind]
         best = chosen(found, kind, count)
         views = [one.view for one in best]
         extra = [o for o in found if o.kind == kind and o.view == DEFAULT]
@@ -345,7 +353,7 @@ def chosen_table(models: Models, found: Sequence[Agreement], count: int) -> Resu
         ),
         rows=[tuple(row) for row in rows],
         answer="; ".join(answers) + "." if answers else "The default is the best.",
-        note="The choice is by val alone, over all ranks and models. Last rows of a "
-        "target: the default. p: sign-flip test over species, with Holm's correction "
-        "over the rows. Brackets: 95 % intervals, species and trainings resampled.",
+        note=f"The choice is by val alone, over all ranks of the {runs[0].spec.name} "
+        "model. Last row of a target: the default. p: sign-flip test over species, "
+        "with Holm's correction over the rows. Brackets: 95 % intervals, species and seeds resampled.",
     )

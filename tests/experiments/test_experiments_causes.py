@@ -10,14 +10,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 from PIL import Image
-from tiny_study import make_settings, train_here
+from tiny_study import make_settings
 
 from hiercam_keras.cam import methods
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.cause_measures import CAUSE_MEASURES
 from hiercam_keras.experiments import (
+    cause_figures,
     cause_measurements,
     cause_pooling,
     causes,
@@ -27,29 +28,21 @@ from hiercam_keras.experiments import (
 )
 from hiercam_keras.runs import network as networks
 
-SIDE = 56  # px: the middle of a drawn bird of 64 px, which is not resized
-
 
 @pytest.fixture(scope="module")
-def caused(tiny):
-    """A finished page of causes: its settings and the folder of the page."""
-    config = tiny.copy_and_resolve_references()
-    config.data.image_size = SIDE
-    config.name = "causes"
-    config.data.root += "-causes"
-    config.data.synthetic.update(
-        {"image_size": (64, 64), "species": 3, "images_per_species": 9}
-    )
+def caused(studied):
+    """A page of causes of one of the study's trainings: its settings and its folder."""
+    config = studied[0].copy_and_resolve_references()
+    config.name += "-h0"
+    config.data.root += "-h0"
+    config.data.synthetic.habitat_correlation = 0.0
     config.causes.ranks = ("species",)
     config.causes.seeds = (0,)
-    config.causes.images_per_species = 1
     config.causes.methods = ("gradcam", "random")
     config.causes.layers = ("",)
-    out = Path(tiny.runs_dir) / "out-causes"
+    out = Path(config.runs_dir) / "out-causes"
     settings = make_settings(config, "causes", out=str(out))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "in_own_process", train_here)
-        causes.run(settings)
+    causes.run(settings)
     return settings, out
 
 
@@ -87,6 +80,9 @@ def test_a_second_call_draws_trains_and_measures_nothing(caused, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("work is repeated")
 
+    shown = (out / "causes" / "exchanges.png").read_bytes()
+    monkeypatch.setattr(cause_figures, "draw", lambda *_: {})
+    monkeypatch.setattr(cause_figures, "exchanges", lambda *_: shown)
     monkeypatch.setattr(runs, "in_own_process", refuse)
     for name in ("effects_of", "maps_of"):
         monkeypatch.setattr(cause_measurements, name, refuse)
@@ -119,11 +115,15 @@ def test_effects_and_maps_of_a_network_that_reads_one_part(caused, monkeypatch):
     that is made to lie, with everything else, does not.
     """
     data, drawn = opened(caused[0])
-    one = drawn.plain[0]
+    # A bird of which the network sees the middle without resizing.
+    one = next(one for one in drawn.plain if one.width % 8 == 0)
+    config = ConfigDict(data.config.to_dict())
+    config.data.image_size = side = one.width * 7 // 8
+    data = dataclasses.replace(data, config=FrozenConfigDict(config))
     mine = [each for each in drawn.exchanged if each.of == one.example_id]
     mine = [each for each in mine if each.part in drawn.labels]  # not the whole bird
     drawn = dataclasses.replace(drawn, plain=(one,), exchanged=tuple(mine))
-    model = reader(one, mine, "bill_and_tail", data)
+    model = reader(one, mine, "bill_and_tail", data, side)
     network = dataclasses.replace(
         networks.load(data.run, data.config), model=model, layer="pixels"
     )
@@ -158,11 +158,13 @@ def test_effects_and_maps_of_a_network_that_reads_one_part(caused, monkeypatch):
         assert lying["lift_correlation"] <= 0 and lying["single_deletion"] < 0.65
 
 
-def reader(one, exchanged, part, data) -> keras.Model:
+def reader(one, exchanged, part, data, side) -> keras.Model:
     """A network with the logit of the bird's species from the pixels of one part that
     no other exchange changes; all other logits are 0."""
-    whole = pixels(one.path)
-    by_kind = {(each.part, each.how): pixels(each.record.path) for each in exchanged}
+    whole = pixels(one.path, side)
+    by_kind = {
+        (each.part, each.how): pixels(each.record.path, side) for each in exchanged
+    }
     changed = {key: (image != whole).any(-1) for key, image in by_kind.items()}
     elsewhere = np.any([c for (name, _), c in changed.items() if name != part], axis=0)
     other = by_kind[part, "sibling"]
@@ -172,7 +174,7 @@ def reader(one, exchanged, part, data) -> keras.Model:
     (label,) = data.labels([one], "species")
     kernel = np.zeros((weights.size, data.taxonomy.num_labels("species")))
     kernel[:, label] = weights.ravel() / np.abs(weights).sum() / 20
-    image = keras.Input((SIDE, SIDE, 3))
+    image = keras.Input((side, side, 3))
     x = keras.layers.Rescaling(1.0, name="scaled")(image)
     x = keras.layers.Conv2D(3, 1, use_bias=False, name="pixels")(x)
     out = keras.layers.Dense(kernel.shape[1], use_bias=False, name="logits")(
@@ -184,12 +186,12 @@ def reader(one, exchanged, part, data) -> keras.Model:
     return model
 
 
-def pixels(path) -> np.ndarray:
-    """The part of a picture that the network sees: float64 (SIDE, SIDE, 3)."""
+def pixels(path, side: int) -> np.ndarray:
+    """The part of a picture that the network sees: float64 (side, side, 3)."""
     with Image.open(path) as image:
         array = np.asarray(image, np.float64)
-    start = (len(array) - SIDE) // 2
-    return array[start : start + SIDE, start : start + SIDE]
+    start = (len(array) - side) // 2
+    return array[start : start + side, start : start + side]
 
 
 def lie(activations, grads, honest):
