@@ -28,6 +28,7 @@ def run(settings: Settings) -> str:
     if not settings.device:
         raise UserError(f"--mode=plan needs --device: {', '.join(devices.EXAMPLES)}.")
     device = devices.device(settings.device)
+    device = devices.limited(device, settings.config.distribution.devices)
     topology.check(device)
     prices = estimate.read_prices(settings.prices or estimate.PRICES)
     folder = _folder(settings, device)

@@ -59,7 +59,7 @@ class Compiler:
         try:
             self._answers: SimpleQueue[str] = SimpleQueue()
             threading.Thread(target=self._listen, daemon=True).start()
-            work = pickle.dumps((self._recipe, self.device.name))
+            work = pickle.dumps((self._recipe, self.device))
             self._send(len(work).to_bytes(8, "big") + work)
             self._wait("start of the compiler", "ready")
         except BaseException:

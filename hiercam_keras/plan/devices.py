@@ -11,7 +11,7 @@ C++ Programming Guide.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hiercam_keras.errors import UserError
 
@@ -97,7 +97,7 @@ _CHIPS = (
     Chip(
         "v5p",
         "tpu",
-        memory=int(95.74 * _GIB),
+        memory=int(95.73 * _GIB),
         bandwidth=2765e9,
         peak={"bfloat16": 459e12},
         link=600e9,
@@ -105,7 +105,7 @@ _CHIPS = (
     Chip(
         "v6e",
         "tpu",
-        memory=int(31.25 * _GIB),
+        memory=int(31.24 * _GIB),
         bandwidth=1638e9,
         peak={"bfloat16": 918e12},
         link=400e9,
@@ -222,6 +222,20 @@ def device(name: str) -> Device:
         sizes = ", ".join(f"tpu:{kind}-{size * cores}" for size in shapes)
         raise UserError(f"--device={name}: expected one of {sizes}.")
     return Device(name.lower(), chip, count, f"{kind}:{shapes[count]}")
+
+
+def limited(found: Device, count: int) -> Device:
+    """The device with no more chips than `config.distribution.devices`, 0 for all.
+
+    Raises:
+      UserError: it has fewer.
+    """
+    if not 0 <= count <= found.count:
+        raise UserError(
+            f"config.distribution.devices is {count}, but --device={found.name} has "
+            f"{found.count}. Use 0 for all of them."
+        )
+    return replace(found, count=count or found.count)
 
 
 def target_config(chip: Chip) -> str:

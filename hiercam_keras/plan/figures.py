@@ -13,12 +13,12 @@ from hiercam_keras.plan.traffic import instruction_traffic, program_traffic
 
 _LARGEST = 8  # arrays that are listed
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-# "Total hbm usage >= 26.92G", "Program requires 26.92G of HBM", "Used 26.92G of
-# 15.75G hbm", "(26.92G) exceeds available HBM (15.75G)": the release decides.
+# "Used 26.92G of 15.75G hbm", "the total memory required for HLO temporaries (26.92G)
+# exceeds available HBM (15.75G)": the release decides. Arguments are in both sums.
 _SIZE = r"([\d.]+)([KMGT]?)i?B?"
 _SHORT = (
-    re.compile(rf"\({_SIZE}\)\s+exceeds\s+available\s+\w+\s+\({_SIZE}\)", re.I),
-    re.compile(rf"[Uu]sed\s+{_SIZE}\s+of\s+{_SIZE}", re.I),
+    re.compile(rf"\({_SIZE}\)\s+exceeds\s+available\s+HBM\s+\({_SIZE}\)", re.I),
+    re.compile(rf"used\s+{_SIZE}\s+of\s+{_SIZE}\s+hbm", re.I),
 )
 
 

@@ -18,7 +18,7 @@ GPU_SHARE = 0.75
 MOST = 3  # compilations of the train step
 _MARGIN = 0.97  # of the memory, for the guess of a batch
 _CLOSE = 1.05  # no larger batch is tried if the line promises less than this
-_SMALLER = 0.8  # of a batch on the line that did not fit after all
+_SMALLER = 0.8  # of a batch on the line that did not fit
 _LANES = 128  # of a TPU's registers, in which the images of a batch are
 
 
@@ -164,7 +164,7 @@ def _line(found: Sequence[Compiled], limit: float) -> float:
 
 
 def _rounded(batch: float, device: Device, images: int) -> int:
-    """A batch that the devices share evenly and whose images fill the lanes."""
+    """A batch that the devices share evenly, with full lanes if it is large."""
     whole = device.count
     if device.chip.family == "tpu" and batch >= _LANES * device.count:
         whole *= _LANES
@@ -174,6 +174,6 @@ def _rounded(batch: float, device: Device, images: int) -> int:
 
 
 def unpadded(found: Compiled, device: Device) -> int:
-    """The next batch whose images fill the lanes of a TPU."""
+    """The next batch with which the images fill the lanes of a TPU."""
     whole = _LANES * device.count
     return -(-found.batch // whole) * whole

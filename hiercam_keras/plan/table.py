@@ -10,6 +10,7 @@ from hiercam_keras.plan.estimate import Bounds, Cost
 from hiercam_keras.plan.figures import Compiled
 
 _GIB, _MIB = 2**30, 2**20
+_LARGE = 8 * _GIB  # from here on memory is in GiB
 _PURPOSES = ("weights", "optimizer", "input")
 _SHOWN = 4  # kinds of collectives, and precisions of products
 
@@ -68,7 +69,7 @@ def _verdict(plan: Plan) -> str:
                 f"{name} with {batch} DOES NOT FIT: {_gib(found.total)} of "
                 f"{_gib(found.available or plan.memory)} GiB."
                 if found.total
-                else f"{name} with {batch} DOES NOT FIT."
+                else f"{name} with {batch} DOES NOT FIT: {found.refused}"
             )
         elif kind == fit.RECOMPUTES:
             said.append(
@@ -94,7 +95,7 @@ def _train_steps(plan: Plan) -> list[Compiled]:
 def _memory(plan: Plan) -> str:
     """What the memory of one chip is for, in one unit."""
     compiled = list(plan.programs.values())
-    unit = _GIB if max(one.total for one in compiled) >= _GIB else _MIB
+    unit = _GIB if max(one.total for one in compiled) >= _LARGE else _MIB
 
     def cells(sizes: Iterable[float | None]) -> list[str]:
         return ["?" if size is None else f"{size / unit:.2f}" for size in sizes]
@@ -237,7 +238,8 @@ def _cost(plan: Plan) -> str:
 def _honesty(plan: Plan) -> str:
     family = plan.device.chip.family
     lines = [
-        "Nothing was run: the programs were compiled for a description of the device.",
+        "Nothing was run: the programs were compiled"
+        + (" for a description of the device." if family != "cpu" else "."),
         "Of the compiler: memory, seconds of compilation"
         + (", GFLOP" if family != "gpu" else ""),
         "Counted from its program: bytes moved, padding, products, what is sent"

@@ -1,7 +1,7 @@
 """A process that compiles programs for one device, as its parent asks.
 
-It reads from stdin the length of a pickle as 8 bytes, the pickle (a `Recipe` and the
-name of a device), and then a line of JSON for each program: {"program": "train",
+It reads from stdin the length of a pickle as 8 bytes, the pickle (a `Recipe` and a
+`Device`), and then a line of JSON for each program: {"program": "train",
 "batch": 256}. It answers with lines of JSON on stdout: {"event": "compiling"}, then
 {"event": "done", "result": {...}} or {"event": "failed", "message": "..."}. It ends
 when stdin does, in the middle of a compilation, too, so that it never outlives its
@@ -26,7 +26,7 @@ from typing import Any
 from hiercam_keras import cache_folder, runtime, signals, workdir
 from hiercam_keras.errors import UserError
 from hiercam_keras.plan import figures, topology
-from hiercam_keras.plan.devices import device
+from hiercam_keras.plan.devices import Device
 
 _FORMAT = 1  # of the files in the cache
 
@@ -38,7 +38,7 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     runtime.prepare_process()
     size = int.from_bytes(sys.stdin.buffer.read(8), "big")
-    recipe, name = pickle.loads(sys.stdin.buffer.read(size))
+    recipe, device = pickle.loads(sys.stdin.buffer.read(size))
     asked: queue.SimpleQueue[dict] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(asked,), daemon=True).start()
 
@@ -46,7 +46,7 @@ def main() -> None:
         answers.write(json.dumps({"event": event, **fields}) + "\n")
 
     try:
-        compiler = _Compiler(recipe, name)
+        compiler = _Compiler(recipe, device)
         answer("ready")
         while True:
             request = asked.get()
@@ -64,12 +64,12 @@ def _read(asked: queue.SimpleQueue) -> None:
 class _Compiler:
     """Compiles the programs of a recipe for a device."""
 
-    def __init__(self, recipe: Any, name: str):
+    def __init__(self, recipe: Any, device: Device):
         from ml_collections import ConfigDict
 
         from hiercam_keras.plan.programs import Programs
 
-        self.device = device(name)
+        self.device = device
         config = ConfigDict(dict(recipe.config))
         runtime.start(config.seed, config.model.dtype, devices=1)
         modules = config.model.get("modules", ())

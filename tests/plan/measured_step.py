@@ -47,7 +47,7 @@ def main() -> None:
     del programs, lowered
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # else the step takes what others have freed
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _kilobytes("VmRSS")
     jax.block_until_ready(compiled(*arguments))
     grown = 1024 * (_kilobytes("VmHWM") - before)

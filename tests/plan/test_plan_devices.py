@@ -7,7 +7,7 @@ import pytest
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.plan import topology
-from hiercam_keras.plan.devices import CHIPS, EXAMPLES, device, target_config
+from hiercam_keras.plan.devices import CHIPS, EXAMPLES, device, limited, target_config
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,14 @@ def test_devices_are_chips_with_a_number(name, count, shape):
 def test_other_names_are_refused_with_those_that_exist(name):
     with pytest.raises(UserError, match="expected"):
         device(name)
+
+
+def test_a_config_may_use_some_of_the_chips():
+    eight = device("tpu:v6e-8")
+    assert limited(eight, 0) == eight
+    assert limited(eight, 4).count == 4 and limited(eight, 4).topology == "v6e:2x4"
+    with pytest.raises(UserError, match="is 9, but --device=tpu:v6e-8 has 8"):
+        limited(eight, 9)
 
 
 def test_every_chip_but_the_cpu_has_all_figures():

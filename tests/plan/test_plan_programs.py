@@ -16,7 +16,7 @@ from hiercam_keras import config_files
 from hiercam_keras.cam import targets
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes.plan_data import made_up
-from hiercam_keras.plan import topology
+from hiercam_keras.plan import fit, topology
 from hiercam_keras.plan.compile import Compiler
 from hiercam_keras.plan.devices import device
 from hiercam_keras.plan.programs import Programs
@@ -156,3 +156,29 @@ def test_a_stop_ends_the_compiler(tmp_path):
         time.sleep(0.1)
     else:
         assert not Path(f"/proc/{child}").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "batch", "verdict"),
+    [
+        ("tpu:v5e-1", 8192, fit.TOO_LARGE),  # which the compiler refuses
+        ("tpu:v5e-1", 3840, fit.RECOMPUTES),
+        ("tpu:v5e-1", 1024, fit.FITS),
+        ("gpu:l4", 4096, fit.TOO_LARGE),  # which it compiles
+        ("gpu:l4", 1024, fit.FITS),
+    ],
+)
+def test_a_batch_fits_by_recomputing_or_not_at_all(name, batch, verdict):
+    asked = device(name)
+    try:
+        topology.check(asked)
+    except UserError as error:
+        pytest.skip(str(error))
+    fields = {"data.image_size": 224, "model.dtype": "mixed_bfloat16"}
+    with Compiler(recipe(**fields), asked) as compiled:
+        found = compiled("train", batch)
+    assert fit.verdict(found, asked) == verdict
+    assert bool(found.refused) == (verdict == fit.TOO_LARGE and name != "gpu:l4")
+    if verdict == fit.TOO_LARGE:
+        assert found.total > fit.room(asked)
