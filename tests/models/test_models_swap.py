@@ -118,7 +118,11 @@ def test_auto_is_decided_by_platform(small_model, monkeypatch):
     assert resolve_kinds("auto") == CPU_KINDS
     assert resolve_kinds("auto", "gpu") == ("lean",)
     assert resolve_kinds("stem+swish") == ("stem", "swish")
-    for platform, kinds in (("gpu", ("lean",)), ("tpu", ()), ("rocket", ())):
+    for platform, kinds in (
+        ("gpu", ("lean",)),
+        ("tpu", ("one_pass",)),
+        ("rocket", ()),
+    ):
         monkeypatch.setattr(jax, "default_backend", lambda name=platform: name)
         assert resolve_kinds("auto") == kinds
 

@@ -39,16 +39,17 @@ def _all_but_last(x):
     return tuple(range(x.ndim - 1)), x.size // x.shape[-1]
 
 
-def _moments(x, dtype):
-    """Parts c and d of the mean c + d of x (..., C), and the biased variance.
+def moments(x: jax.Array, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Parts c and d of the mean c + d of x (..., C), and the biased variance: (C,).
 
-    c is one of the values, so E[(x-c)^2] - d^2 loses little (Chan et al. 1983). It is 0
-    for values of 16 bits: their own rounding, 2^-9 of the mean, exceeds the loss.
+    Each is computed with `dtype` in one pass over x. c, which has no gradient, is one of
+    the values, so E[(x-c)^2] - d^2 loses little (Chan et al. 1983). It is 0 for values
+    of 16 bits: their own rounding, 2^-9 of the mean, exceeds the loss.
     """
     axes, count = _all_but_last(x)
     c = jnp.zeros(x.shape[-1], dtype)
     if x.dtype == dtype:
-        c = x[(0,) * len(axes)]
+        c = lax.stop_gradient(x[(0,) * len(axes)])
     centered = x.astype(dtype) - c
     d = jnp.sum(centered, axes) / count
     variance = jnp.sum(jnp.square(centered), axes) / count - jnp.square(d)
@@ -84,7 +85,7 @@ def batch_norm(
 
 
 def _norm_forward(x, gamma, beta, epsilon, swish):
-    *center, variance = _moments(x, gamma.dtype)
+    *center, variance = moments(x, gamma.dtype)
     inv = lax.rsqrt(variance + epsilon)
 
     def result(different):

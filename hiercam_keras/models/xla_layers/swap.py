@@ -5,7 +5,7 @@ import keras
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.models.layers import all_layers
-from hiercam_keras.models.xla_layers import lean_layers
+from hiercam_keras.models.xla_layers import lean_layers, one_pass
 from hiercam_keras.models.xla_layers.activation import Activation
 from hiercam_keras.models.xla_layers.batchnorm import BatchNormalization
 from hiercam_keras.models.xla_layers.conv import PointwiseConv2D, StemConv2D
@@ -17,15 +17,16 @@ FAST = {
     "stem": (StemConv2D,),
     "batchnorm": (BatchNormalization,),
     "swish": (Activation,),
+    "one_pass": (one_pass.BatchNormalization,),
     "lean": lean_layers.LAYERS,
 }
 KINDS = tuple(FAST)
 CPU_KINDS = KINDS[:5]
 
-# Kinds that "auto" replaces, by platform. On CPUs: those measured to be faster. On
-# GPUs: the form that moves the fewest bytes of main memory in compiled programs
-# (docs/SCALING.md); the loops of the others would run one row at a time there.
-AUTO = {"cpu": CPU_KINDS, "gpu": ("lean",), "tpu": ()}
+# Kinds that "auto" replaces, by platform. On CPUs: those measured to be faster. On GPUs
+# and TPUs: those that move the fewest bytes of main memory in compiled programs
+# (docs/SCALING.md). The loops of the CPU's kinds would run one row at a time there.
+AUTO = {"cpu": CPU_KINDS, "gpu": ("lean",), "tpu": ("one_pass",)}
 
 _CLASSES = {cls: kind for kind, classes in FAST.items() for cls in classes}
 
