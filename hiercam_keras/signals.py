@@ -78,8 +78,8 @@ _state = _State()
 def hold() -> None:
     """Blocks the signals until `orderly` or `unhold`.
 
-    Blocked signals remain pending. The mask survives `exec`, and child processes
-    inherit it. No effect on systems without POSIX signals.
+    Blocked signals remain pending, and child processes inherit the mask. No effect on
+    systems without POSIX signals.
     """
     if _POSIX:
         signal.pthread_sigmask(signal.SIG_BLOCK, STATUS)

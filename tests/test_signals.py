@@ -183,19 +183,14 @@ def test_a_second_ctrl_c_ends_native_code(start):
     assert told.splitlines()[-1] == "stopped: second Ctrl-C. Try again."
 
 
-def test_signals_wait_across_a_restart(start):
-    """Signals during the restart of main.py are delivered once they are handled."""
+def test_signals_wait_during_the_imports(start):
+    """Signals before main.py handles them are delivered once it does."""
     begin = BEGIN.replace(
         "signals.advise",
-        "signals.hold()\n"
-        "if len(sys.argv) == 1:\n"
-        "    interrupt()\n"
-        "    os.execv(sys.executable, [sys.executable, __file__, 'again'])\n"
-        "print('again', flush=True)\n"
-        "signals.advise",
+        "signals.hold()\ninterrupt()\nprint('imported', flush=True)\nsignals.advise",
         1,
     )
-    assert end(start("work()", begin)) == "again\n"
+    assert end(start("work()", begin)) == "imported\n"
 
 
 def test_an_ignored_ctrl_c_stays_ignored(start):

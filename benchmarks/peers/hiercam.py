@@ -8,12 +8,15 @@ from collections.abc import Callable  # noqa: E402
 from functools import cache  # noqa: E402
 from typing import Any  # noqa: E402
 
+import keras  # noqa: E402
+
 from benchmarks.case import NUM_LABELS, NUM_TARGETS, Case, images, targets  # noqa: E402
 from benchmarks.peers import jax_forward, keras_common, packages  # noqa: E402
 from benchmarks.peers.jax_forward import device_memory  # noqa: E402, F401
 from hiercam_keras import cam, taxonomy  # noqa: E402
 from hiercam_keras.models import heads, xla_layers  # noqa: E402
 from hiercam_keras.models.initializers import numpy_initializers  # noqa: E402
+from hiercam_keras.training.callbacks import Pace  # noqa: E402
 
 LABEL = "hiercam_keras"
 TASKS = ("train", "forward", "cam1", "cam7", "maps1", "maps7", "maps7ranks")
@@ -55,16 +58,22 @@ def _explain(task: str, case: Case) -> Callable[[int], None]:
     return run
 
 
+def prepare_training(case: Case) -> keras.Model:
+    """The model, compiled for training as the project's own training does it."""
+    model = _model(case)
+    keras_common.compile_model(model)
+    with numpy_initializers():
+        model.optimizer.build(model.trainable_variables)
+    return model
+
+
 def prepare(task: str, case: Case) -> Callable[[int], None]:
     """See `benchmarks.peers`."""
     if task == "forward":
         return jax_forward.forward(_model(case), case)
     if task != "train":
         return _explain(task, case)
-    keras_common.compile_model(_model(case))
-    with numpy_initializers():  # as the project's own training does
-        _model(case).optimizer.build(_model(case).trainable_variables)
-    return keras_common.fit(_model(case), case)
+    return keras_common.fit(prepare_training(case), case, [Pace()])
 
 
 def versions() -> dict[str, str]:

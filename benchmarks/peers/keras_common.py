@@ -1,7 +1,7 @@
 """Benchmarks: EfficientNetB0 in Keras, the way a user trains and asks it."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -45,7 +45,9 @@ def compile_model(model: keras.Model, jit_compile: Any = "auto") -> None:
     )
 
 
-def fit(model: keras.Model, case: Case) -> Callable[[int], None]:
+def fit(
+    model: keras.Model, case: Case, callbacks: Sequence[keras.callbacks.Callback] = ()
+) -> Callable[[int], None]:
     """Training by `fit` on batches of NumPy arrays that are in memory."""
     pixels, truth = images(case), labels(case)
 
@@ -54,6 +56,13 @@ def fit(model: keras.Model, case: Case) -> Callable[[int], None]:
             yield pixels, truth
 
     def run(calls: int) -> None:
-        model.fit(batches(calls), steps_per_epoch=calls, epochs=1, verbose=0)
+        model.fit(
+            batches(calls),
+            steps_per_epoch=calls,
+            epochs=1,
+            verbose=0,
+            shuffle=False,
+            callbacks=list(callbacks),
+        )
 
     return run
