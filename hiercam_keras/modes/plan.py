@@ -53,7 +53,9 @@ def make(settings: Settings, device: Device, data: PlanData, prices: Any) -> tab
         "cam": _shared(config.cam.batch_size, device),
     }
     steps = max(1, data.images // batches["train"])
-    memory = malloc.machine_memory() if device.chip.family == "cpu" else fit.room(device)
+    memory = (
+        malloc.machine_memory() if device.chip.family == "cpu" else fit.room(device)
+    )
     largest, others = None, []
     with Compiler(recipe_of(settings, data, steps), device) as compiled:
         programs = {name: compiled(name, batch) for name, batch in batches.items()}
