@@ -10,7 +10,7 @@ from hiercam_keras.evaluation.map_controls import CONTROLS
 from hiercam_keras.experiments import cause_pooling as pooling
 from hiercam_keras.experiments.cause_pooling import CausedRun, View
 from hiercam_keras.experiments.cause_tables import Models
-from hiercam_keras.experiments.results import Result, joined, number, text, verdict
+from hiercam_keras.experiments.results import Result, joined, number, text
 from hiercam_keras.metrics import statistics
 from hiercam_keras.metrics.resampling import Estimate
 
@@ -328,15 +328,12 @@ def chosen_table(models: Models, found: Sequence[Agreement], count: int) -> Resu
         gap = gap and replace(gap, p=float(p))
         row[4] = gap
         if gap is not None and row[1].startswith("1 of"):
+            words = "does not differ significantly from the default"
+            if gap.p < statistics.ALPHA and gap.verdict:
+                more = "more" if gap.verdict > 0 else "less"
+                words = f"agrees with the causes {more} than the default"
             answers.append(
-                f"{row[0]}: {row[2]} "
-                + verdict(
-                    gap,
-                    "agrees with the causes more than the default",
-                    "agrees with the causes less than the default",
-                    "does not differ significantly from the default",
-                )
-                + f", p = {number(gap.p)}"
+                f"{row[0]}: {row[2]} {words} ({text(gap)}, p = {number(gap.p)})"
             )
     return Result(
         name="chosen",
@@ -355,5 +352,6 @@ def chosen_table(models: Models, found: Sequence[Agreement], count: int) -> Resu
         answer="; ".join(answers) + "." if answers else "The default is the best.",
         note=f"The choice is by val alone, over all ranks of the {runs[0].spec.name} "
         "model. Last row of a target: the default. p: sign-flip test over species, "
-        "with Holm's correction over the rows. Brackets: 95 % intervals, species and seeds resampled.",
+        "with Holm's correction over the rows. Brackets: 95 % intervals, species and "
+        "seeds resampled.",
     )
