@@ -96,7 +96,8 @@ def ask_in_turns(
     """Seconds of pages with as many threads each, photograph by photograph in turns.
 
     The page that begins changes from photograph to photograph. `next` is without the
-    first photograph of each page, which is part of `first`. A page that waits uses no processor (0.00 of a core).
+    first photograph of each page, which is part of `first`. A page that waits uses no
+    processor (0.00 of a core).
     """
     tabs, ready = {}, {}
     for count in threads:
