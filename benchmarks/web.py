@@ -95,12 +95,13 @@ def ask_in_turns(
 ) -> dict[str, Any]:
     """Seconds of pages with as many threads each, photograph by photograph in turns.
 
-    The page that begins changes from photograph to photograph. The first photograph of
-    each page is not counted. A page that waits uses no processor (0.00 of a core).
+    The page that begins changes from photograph to photograph. `next` is without the
+    first photograph of each page, which is part of `first`. A page that waits uses no
+    processor (0.00 of a core).
     """
-    tabs = {}
+    tabs, ready = {}, {}
     for count in threads:
-        tabs[count], _ = _opened(browser, f"{address}?threads={count}")
+        tabs[count], ready[count] = _opened(browser, f"{address}?threads={count}")
         if tabs[count].run(THREADS) != count:
             raise RuntimeError(f"{count} threads cannot be had here")
     times: dict[int, list[float]] = {count: [] for count in threads}
@@ -112,7 +113,8 @@ def ask_in_turns(
             took = tabs[count].run(f"hiercam.photos[{number}].seen.took")
             networks[count].append(took / 1000)
     one, *others = threads
-    found: dict[str, Any] = {"photos": len(files)}
+    first = {count: ready[count] + times[count][0] for count in threads}
+    found: dict[str, Any] = {"photos": len(files), "ready": ready, "first": first}
     for name, all_times in (("next", times), ("network", networks)):
         seconds = {count: np.array(values[1:]) for count, values in all_times.items()}
         found[name] = {count: _spread(values) for count, values in seconds.items()}

@@ -317,6 +317,7 @@ def test_an_adapter_in_software_is_slower_and_not_used(
     opened, gpu_browser, gpu_site, two_photos
 ):
     tab = opened("served", "", gpu_site, gpu_browser)
+    assert not any("webgpu" in url for url in _loaded(gpu_browser))
     _falls_back(tab, gpu_browser, two_photos, "which WebAssembly does faster")
 
 
