@@ -37,9 +37,9 @@ INTRO = (
     "carries each rank is known ([SYNTHETIC_BIRDS.md](SYNTHETIC_BIRDS.md)), so that "
     "the answer can be checked. Which part a network *uses*, and whether maps say so, "
     "is the question of [CAUSES.md](CAUSES.md). The sentences in bold come from the "
-    "intervals of their table; an interval that holds 0 is reported as no difference. Intervals "
-    "are not corrected for the number of comparisons. `make study` is 72 trainings, "
-    "`make study-small` 8; the number below identifies the one of this page."
+    "intervals of their table; an interval that holds 0 is reported as no difference. "
+    "Intervals are not corrected for the number of comparisons. `make study` is 72 "
+    "trainings, `make study-small` 8; the number below identifies the one of this page."
 )
 
 _CHOSEN = (
