@@ -128,6 +128,7 @@ def _tasks(variant: Variant, case: Case) -> dict[str, Callable[[int], None]]:
         }
     from benchmarks.case import images
     from benchmarks.peers import hiercam, keras_common
+    from hiercam_keras import malloc
     from hiercam_keras.training.callbacks import Pace
     from hiercam_keras.training.forward import predict_batch
 
@@ -137,8 +138,8 @@ def _tasks(variant: Variant, case: Case) -> dict[str, Callable[[int], None]]:
         for _ in range(calls):
             predict_batch(model, pixels)
 
-    pace = [Pace(variant.ahead)]
-    return {"train": keras_common.fit(model, case, pace), "forward": forward}
+    train = keras_common.fit(model, case, [Pace(variant.ahead)], malloc.complete)
+    return {"train": train, "forward": forward}
 
 
 def cost_of(run: Callable[[int], None], calls: int) -> dict[str, float]:

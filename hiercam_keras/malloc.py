@@ -12,8 +12,7 @@ that does not fragment:
   at most 64 MiB in one piece, and glibc maps what is larger in spite of M_MMAP_MAX.
 - `_shape_heap`: free chunks of 64 MiB, 128 MiB and so on, on huge pages.
 
-docs/PERFORMANCE.md has measurements. Only the standard library is imported before the
-settings are made.
+docs/PERFORMANCE.md has measurements. `keep_memory` imports the standard library alone.
 """
 
 import ctypes
@@ -47,13 +46,10 @@ class _State:
     """What `keep_memory` did in this process; a singleton.
 
     Attributes:
-      said: its sentence; None before the settings are made.
-      inline: whether only the main thread uses the heap, so that JAX has to compute in
-        it.
+      said: its sentence; None where no settings were made.
     """
 
     said: str | None = None
-    inline = False
 
 
 _state = _State()
@@ -67,11 +63,11 @@ def fast_memory() -> str:
     musl), under another allocator, with less than 20 GB of memory, and where
     GLIBC_TUNABLES or a variable MALLOC_... is set.
 
-    If other threads have allocated memory already, as in a notebook, it also disables
-    JAX's asynchronous dispatch on the CPU: a function that is called in the main thread
-    with complete arrays then allocates there, and only the memory of that thread is
-    fast. The functions of this package do so; code of your own calls
-    `jax.device_put` and `jax.block_until_ready` on its batches first.
+    It also disables JAX's asynchronous dispatch on the CPU: a function that is called
+    with complete arrays then computes in the calling thread. The functions of this
+    package do so. If other threads have allocated memory already, as in a notebook, the
+    settings reach the memory of the main thread alone; code of your own then calls
+    `jax.device_put` and `jax.block_until_ready` on large NumPy arrays first.
 
     Returns:
       A sentence that says what was done, or why nothing was done.
@@ -101,18 +97,20 @@ def keep_memory(huge_pages: bool = True) -> str:
 
 
 def set_up_jax() -> None:
-    """Makes JAX compute in the thread that calls it, where `keep_memory` requires it.
+    """Makes JAX compute in the calling thread on a CPU, if `keep_memory` has an effect.
 
-    Imports JAX in that case.
+    Otherwise a program may start, and allocate its temporary arrays, before another
+    thread has freed those of the program before it, which then takes their memory
+    twice. Imports JAX; call it before the first array.
     """
-    if _state.inline:
+    if _state.said is not None:
         import jax
 
         jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def complete(arrays: Any) -> Any:
-    """Copies arrays to JAX's device and waits for it, where `set_up_jax` has an effect.
+    """Copies arrays to the CPU's device and waits for it, after `set_up_jax`.
 
     JAX computes in the calling thread only if all arguments are complete; the copy of a
     NumPy array above 100 KB is made in another thread.
@@ -123,10 +121,12 @@ def complete(arrays: Any) -> Any:
     Returns:
       The same as arrays of JAX; `arrays` itself where JAX may use other threads.
     """
-    if not _state.inline:
+    if _state.said is None:
         return arrays
     import jax
 
+    if jax.default_backend() != "cpu" or jax.device_count() > 1:
+        return arrays
     return jax.block_until_ready(jax.device_put(arrays))
 
 
@@ -188,18 +188,16 @@ def _check_time() -> None:
 def _apply(huge_pages: bool) -> str:
     """Makes the settings; returns what they are in a sentence."""
     libc = ctypes.CDLL(None)
-    # With several arenas, new threads are dealt out to all of them in turns.
-    _state.inline = num_arenas() > 1
     libc.mallopt(_M_MMAP_MAX, 0)
     libc.mallopt(_M_TRIM_THRESHOLD, -1)
-    if not _state.inline:
+    alone = num_arenas() == 1
+    if alone:  # else new threads would be dealt out to all arenas, this one among them
         libc.mallopt(_M_ARENA_MAX, 1)
     huge = _shape_heap(machine_memory() // 4, huge_pages)
     return (
         "malloc keeps freed memory"
-        + (", on huge pages" if huge else "")
-        + ("; JAX computes in the main thread" if _state.inline else "")
-        + "."
+        + (" of the main thread" if not alone else "")
+        + (", on huge pages." if huge else ".")
     )
 
 

@@ -60,15 +60,14 @@ def steps(found):
 
 # Threads of a notebook.
 said = SETTINGS
-found = {"said": said, "faults": [], "inline": malloc._state.inline}
+found = {"said": said, "faults": []}
 thread = threading.Thread(target=steps, args=[found])
-if found["inline"]:
+if malloc.num_arenas() > 1:
     steps(found)
 else:
     thread.start()
     thread.join()
 found["arenas"] = malloc.num_arenas()
-found["jax"] = "jax" in sys.modules
 print(json.dumps(found))
 """
 
@@ -91,10 +90,9 @@ def process(code, **environment):
 def test_a_thread_s_large_arrays_get_the_same_memory_at_every_step():
     found = process(STEPS.replace("SETTINGS", "hc.fast_memory()"))
     assert found["said"].startswith("malloc keeps freed memory")
-    assert found["arenas"] == 1 and not found["inline"]
+    assert found["arenas"] == 1
     assert max(found["faults"][6:]) < 100  # of 20,480 pages of the large array
     assert found["grown"] < 100  # MiB, not twice the large array
-    assert not found["jax"]
 
 
 @linux
@@ -141,8 +139,7 @@ def test_a_process_with_threads_uses_the_main_thread():
         "# Threads of a notebook.", NOTEBOOK
     )
     found = process(code + CALLS)
-    assert found["said"].endswith("; JAX computes in the main thread.")
-    assert found["inline"]
+    assert "freed memory of the main thread" in found["said"]
     assert max(found["faults"][6:]) < 100
     assert max(found["calls"][3:]) < 100
 
@@ -182,7 +179,7 @@ def unset(monkeypatch):
 
 
 def test_it_is_done_once(unset):
-    assert malloc.keep_memory() == malloc.keep_memory() == hc.fast_memory() == "done."
+    assert malloc.keep_memory() == malloc.keep_memory() == "done."
     assert unset == [True]
 
 

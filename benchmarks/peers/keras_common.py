@@ -46,14 +46,20 @@ def compile_model(model: keras.Model, jit_compile: Any = "auto") -> None:
 
 
 def fit(
-    model: keras.Model, case: Case, callbacks: Sequence[keras.callbacks.Callback] = ()
+    model: keras.Model,
+    case: Case,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    place: Callable[[Any], Any] = lambda batch: batch,
 ) -> Callable[[int], None]:
-    """Training by `fit` on batches of NumPy arrays that are in memory."""
+    """Training by `fit` on batches of NumPy arrays that are in memory.
+
+    `place` moves a batch to where the model is given it.
+    """
     pixels, truth = images(case), labels(case)
 
     def batches(calls: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for _ in range(calls):
-            yield pixels, truth
+            yield place((pixels, truth))
 
     def run(calls: int) -> None:
         model.fit(
