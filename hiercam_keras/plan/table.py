@@ -151,8 +151,11 @@ def _about(plan: Plan) -> str:
             lines.append(f"{name}: products {_products(one, plan.device)}")
         if one.collectives:
             lines.append(f"{name}: sent {_collectives(one)}")
-    train = plan.programs.get("train")
-    if train and plan.device.chip.family == "tpu" and train.padding > 0.01:
+    train = plan.programs["train"]
+    on_tpu = plan.device.chip.family == "tpu"
+    if on_tpu and any("f32 default" in one for one in train.flops_of_products):
+        lines.append("float32 factors at the default precision are rounded to bfloat16")
+    if on_tpu and train.padding > 0.01:
         batch = fit.unpadded(train, plan.device)
         if batch != train.batch:
             lines.append(
