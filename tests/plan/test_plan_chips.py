@@ -25,7 +25,8 @@ from hiercam_keras.plan.recipe import Recipe
 HERE = Path(__file__).parent
 CACHE = HERE.parent.parent / ".cache" / "chips"
 STORED = HERE / "memory.json"
-IMAGES = {"gpu:h100": 32, "tpu:v5e-1": 32, "tpu:v5e-4": 128}
+# Enough for each chip to wait for its memory: a compiler decides by that.
+IMAGES = {"gpu:h100": 2048, "tpu:v5e-1": 512, "tpu:v5e-4": 2048}
 DEVICES = pytest.mark.parametrize("name", IMAGES)
 PROGRAMS = ("train", "eval", "cam")
 
@@ -116,19 +117,16 @@ def test_donated_buffers_are_written_in_place(name, chips):
 @DEVICES
 def test_large_arrays_are_in_bfloat16(name, chips):
     """Maps of a batch; weights, sums over maps and statistics are in float32."""
-    images = IMAGES[name] // device(name).count
-    pixels = 8 * 8
-
-    def maps(dtype):
-        return [
-            (array.dims, one.op_name)
-            for array, one in hlo.largest(program, 1000, (dtype,))
-            if array.dims and array.size >= 2 * images * pixels * 24
-        ]
-
     for kind in ("train", "eval"):
         program = chips(name)[kind].program
-        assert maps("f32") == []
+        (largest, _), *_ = hlo.largest(program, 1, ("bf16",))
+        table = [
+            (array.dtype, array.dims, array.size, one.op_name)
+            for array, one in hlo.largest(program, 40)
+        ]
+        wide = [row for row in table if row[0] == "f32" and 4 * row[2] > largest.size]
+        assert largest.dims[0] == IMAGES[name] // device(name).count
+        assert wide == [], table
     # Nor the other way: the optimizer's state and the heads are not rounded.
     small = chips(name)["train"].program
     weights = [one for one in small.entry.parameters if one.results[0].dtype == "bf16"]
