@@ -116,7 +116,10 @@ def test_donated_buffers_are_written_in_place(name, chips):
 
 @DEVICES
 def test_large_arrays_are_in_bfloat16(name, chips):
-    """Maps of a batch; weights, sums over maps and statistics are in float32."""
+    """Maps of a batch; weights, sums over maps and statistics are in float32.
+
+    XLA:GPU shares the gradient of some small maps between two readers in float32.
+    """
     for kind in ("train", "eval"):
         program = chips(name)[kind].program
         (largest, _), *_ = hlo.largest(program, 1, ("bf16",))
@@ -124,7 +127,7 @@ def test_large_arrays_are_in_bfloat16(name, chips):
             (array.dtype, array.dims, array.size, one.op_name)
             for array, one in hlo.largest(program, 40)
         ]
-        wide = [row for row in table if row[0] == "f32" and 4 * row[2] > largest.size]
+        wide = [row for row in table if row[0] == "f32" and 2 * row[2] > largest.size]
         assert largest.dims[0] == IMAGES[name] // device(name).count
         assert wide == [], table
     # Nor the other way: the optimizer's state and the heads are not rounded.
