@@ -67,7 +67,7 @@ def test_the_page_has_every_table_and_figure(caused):
         assert len(rows) == len(about["rows"]) > 0
         assert about["answer"] in page
     shown = set(re.findall(r"!\[.*?\]\((.*?)\)", page))
-    assert {"causes/exchanges.png", "causes/effects.png"} < shown
+    assert {"causes/exchanges.jpg", "causes/effects.png"} < shown
     for name in shown:
         with Image.open(out / name) as image:
             assert min(image.size) > 200
@@ -80,7 +80,7 @@ def test_a_second_call_draws_trains_and_measures_nothing(caused, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("work is repeated")
 
-    shown = (out / "causes" / "exchanges.png").read_bytes()
+    shown = (out / "causes" / "exchanges.jpg").read_bytes()
     monkeypatch.setattr(cause_figures, "draw", lambda *_: {})
     monkeypatch.setattr(cause_figures, "exchanges", lambda *_: shown)
     monkeypatch.setattr(runs, "in_own_process", refuse)
