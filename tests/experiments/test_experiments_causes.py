@@ -91,7 +91,7 @@ def test_a_second_call_draws_trains_and_measures_nothing(caused, monkeypatch):
 
 
 def test_birds_with_nothing_exchanged_have_no_effects(caused):
-    """A trained network answers exactly alike, whatever else is in the batch."""
+    """A trained network answers exactly alike, with any other pictures in the batch."""
     data, drawn = opened(caused[0])
     paths = {record.example_id: record.path for record in drawn.plain}
     same = tuple(
