@@ -34,12 +34,7 @@ def with_ranks_of_data(settings: Settings) -> tuple[Settings, Any]:
       UserError: --rank names all and other ranks, or no rank has two taxa.
     """
     config = settings.config
-    if ALL in settings.rank:
-        if len(settings.rank) > 1:
-            raise UserError(
-                f"--rank={','.join(settings.rank)} names all and other ranks: give "
-                "--rank=all alone, or the ranks by name."
-            )
+    if are_all(settings.rank):
         source = load_source(config, settings.data_dir)
         taxonomy = taxonomy_of(source, config)
         finest = taxonomy.check_trainable(taxonomy.finest)
@@ -54,6 +49,20 @@ def with_ranks_of_data(settings: Settings) -> tuple[Settings, Any]:
         logging.info("the data have one rank, which is used: --rank=%s", ranks[0])
         settings = replace(settings, rank=ranks)
     return settings, source
+
+
+def are_all(ranks: tuple[str, ...]) -> bool:
+    """Whether --rank is all.
+
+    Raises:
+      UserError: it names all and other ranks.
+    """
+    if ALL in ranks and len(ranks) > 1:
+        raise UserError(
+            f"--rank={','.join(ranks)} names all and other ranks: give --rank=all "
+            "alone, or the ranks by name."
+        )
+    return ranks == (ALL,)
 
 
 def tree_arrays(taxonomy: Taxonomy, ranks: tuple[str, ...]) -> dict[str, np.ndarray]:

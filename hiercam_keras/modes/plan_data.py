@@ -10,7 +10,7 @@ from hiercam_keras.cache_folder import expanded
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes import coarser, untrained
 from hiercam_keras.modes.load import load_source, taxonomy_of
-from hiercam_keras.modes.multi_rank import with_ranks_of_data
+from hiercam_keras.modes.multi_rank import are_all, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.modes.splitting import make_split
 from hiercam_keras.runs.run_folder import ALL
@@ -134,7 +134,7 @@ def _planned(
     settings: Settings, taxonomy: Taxonomy, images: int, source: str
 ) -> PlanData:
     ranks = settings.rank
-    if ranks == (ALL,):
+    if are_all(ranks):
         ranks = taxonomy.trainable_ranks()
     taxonomy = untrained.reaching(taxonomy, ranks)
     return PlanData(ranks, taxonomy, images, source)
@@ -161,13 +161,14 @@ def made_up(classes: str, ranks: tuple[str, ...]) -> Taxonomy:
       UserError: it is neither, or a finer rank has fewer taxa.
     """
     parts = [part.strip() for part in classes.split(",") if part.strip()]
-    if len(parts) == 1 and parts[0].isdigit() and len(ranks) == 1:
+    if len(parts) == 1 and parts[0].isdigit() and len(ranks) == 1 and ranks != (ALL,):
         parts = [f"{ranks[0]}:{parts[0]}"]
     found = [re.fullmatch(r"([\w ]+):(\d+)", part) for part in parts]
     if not all(found) or not found:
         raise UserError(
-            f"--classes={classes}: expected a number of taxa, or one for each rank, "
-            "coarse to fine, as in --classes=family:98,species:1486."
+            f"--classes={classes}: expected the number of taxa of the rank that --rank "
+            "names, or of each rank, coarse to fine, as in "
+            "--classes=family:98,species:1486."
         )
     counts = {one.group(1).strip().lower(): int(one.group(2)) for one in found}
     numbers = list(counts.values())

@@ -120,7 +120,10 @@ class Compiler:
                 raise UserError(answer["message"])
             if answer["event"] == event:
                 return answer
-            doing = answer["event"]
+            if answer["event"] == "warning":
+                logging.warning("%s", answer["message"])
+            else:
+                doing = answer["event"]
 
     def _ended(self, what: str) -> str:
         status = self._process.wait()

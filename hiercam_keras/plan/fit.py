@@ -113,9 +113,9 @@ def _next(found: Sequence[Compiled], device: Device, limit: int, images: int) ->
     """The batch to try next; 0 if no other one promises much."""
     tried = {one.batch: verdict(one, device, limit) for one in found}
     fits = max((batch for batch in tried if tried[batch] == FITS), default=0)
+    line = _line(found, limit * _MARGIN)
     # Without a point on the line half of the smallest batch may give one.
-    batch = _line(found, limit * _MARGIN) or min(tried) / 2
-    batch = _rounded(batch, device, images)
+    batch = _rounded(min(tried) / 2 if line is None else line, device, images)
     if tried.get(batch) in (RECOMPUTES, TOO_LARGE) and not fits:
         batch = _rounded(_SMALLER * batch, device, images)
     if batch in tried or fits <= batch <= _CLOSE * fits:
@@ -134,7 +134,7 @@ def _summary(
         fits=max(by[FITS], default=0),
         recomputes=max(by[RECOMPUTES], default=0),
         too_large=min(by[TOO_LARGE], default=0),
-        line=min(int(_line(found, limit)), images) if limit else 0,
+        line=min(int(_line(found, limit) or 0), images) if limit else 0,
         images=images,
         tried=tuple(one.batch for one in found),
     )
@@ -146,8 +146,10 @@ def fixed(found: Compiled) -> int:
     return sizes["weights"] + sizes.get("optimizer", 0) + found.memory.get("code", 0)
 
 
-def _line(found: Sequence[Compiled], limit: float) -> float:
+def _line(found: Sequence[Compiled], limit: float) -> float | None:
     """The batch at which the line of memory meets the limit.
+
+    0 if what does not grow with the batch exceeds the limit, None without a line.
 
     The line is that through the two compilations of the largest batches without
     recomputing, which bends it; through one and the fixed part if there is no other.
@@ -156,11 +158,11 @@ def _line(found: Sequence[Compiled], limit: float) -> float:
         (one.batch, one.total) for one in found if one.total and not one.repeated
     )
     if not points:
-        return 0
+        return None
     batch, total = points[-1]
     before = points[-2] if len(points) > 1 else (0, fixed(found[0]))
     slope = (total - before[1]) / (batch - before[0])
-    return batch + (limit - total) / slope if slope > 0 else 0
+    return max(0.0, batch + (limit - total) / slope) if slope > 0 else None
 
 
 def _rounded(batch: float, device: Device, images: int) -> int:

@@ -205,18 +205,23 @@ def _batches(plan: Plan) -> str:
         said.append(f"{found.recomputes} fit only by recomputing ({_extra(plan, one)})")
     if found.too_large:
         said.append(f"{found.too_large} do not fit")
-    end = f"the line through them meets the memory at {found.line}"
-    if found.line >= found.images:
-        end = f"the training has {found.images}, all of which would fit at once"
+    end = ""
+    if fit.fixed(plan.programs["train"]) >= plan.memory:
+        end = "; the weights and the optimizer alone leave no memory for images"
+    elif found.line >= found.images:
+        end = f"; the training has {found.images}, all of which would fit at once"
+    elif found.line:
+        end = f"; the line through them meets the memory at {found.line}"
     tried = ", ".join(map(str, found.tried))
-    return f"Largest batch: {', '.join(said)}; {end} (compiled: {tried})."
+    return f"Largest batch: {', '.join(said)}{end} (compiled: {tried})."
 
 
 def _cost(plan: Plan) -> str:
     cost = plan.cost
     if cost is None:
         why = "as the batch does not fit"
-        if plan.programs["train"].total < (plan.memory or float("inf")):
+        train = plan.programs["train"]
+        if fit.verdict(train, plan.device, plan.memory) != fit.TOO_LARGE:
             why = "as the rates of this device are not known"
         return f"Time: not estimated, {why}."
     least, guess = cost.hours

@@ -2,10 +2,10 @@
 
 It reads from stdin the length of a pickle as 8 bytes, the pickle (a `Recipe` and a
 `Device`), and then a line of JSON for each program: {"program": "train",
-"batch": 256}. It answers with lines of JSON on stdout: {"event": "compiling"}, then
-{"event": "done", "result": {...}} or {"event": "failed", "message": "..."}. It ends
-when stdin does, in the middle of a compilation, too, so that it never outlives its
-parent.
+"batch": 256}. It answers with lines of JSON on stdout: {"event": "compiling"}, perhaps
+{"event": "warning", "message": "..."}, then {"event": "done", "result": {...}} or
+{"event": "failed", "message": "..."}. It ends when stdin does, in the middle of a
+compilation, too, so that it never outlives its parent.
 
 The compiler's output is kept in the cache, so that figures can be counted from it
 again: NAME.json has the figures of JAX, NAME.hlo.gz the program's text.
@@ -20,7 +20,7 @@ import queue
 import sys
 import threading
 import time
-from pathlib import Path
+import zlib
 from typing import Any
 
 from hiercam_keras import cache_folder, runtime, signals, workdir
@@ -88,7 +88,9 @@ class _Compiler:
         known = self._cached(key)
         if known is None:
             say("compiling", key=key)
-            known = self._compile(found.lowered, key)
+            known = self._compile(found.lowered)
+            if problem := self._keep(key, *known):
+                say("warning", message=f"{program} is not kept: {problem}")
         else:
             say("cached", key=key)
         given, text = known
@@ -114,18 +116,22 @@ class _Compiler:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
     def _cached(self, key: str) -> tuple[dict, str] | None:
+        """What is in the cache; None if it is missing or damaged."""
         if self.cache is None:
             return None
         try:
             given = workdir.read_json(self.cache / f"{key}.json")
+            if not isinstance(given, dict):
+                return None
             if given.get("refused"):
                 return given, ""
             with gzip.open(self.cache / f"{key}.hlo.gz", "rt") as file:
-                return given, file.read()
-        except (OSError, ValueError, EOFError):
+                text = file.read()
+            return (given, text) if text else None  # gzip reads an empty file as ""
+        except (OSError, ValueError, EOFError, zlib.error):
             return None
 
-    def _compile(self, lowered: Any, key: str) -> tuple[dict, str]:
+    def _compile(self, lowered: Any) -> tuple[dict, str]:
         start = time.monotonic()
         try:
             compiled = lowered.compile()
@@ -136,15 +142,24 @@ class _Compiler:
         else:
             given, text = _given(compiled), compiled.as_text()
         given["seconds"] = round(time.monotonic() - start, 1)
-        if self.cache is not None:
-            self._keep(self.cache, key, given, text)
         return given, text
 
-    def _keep(self, folder: Path, key: str, given: dict, text: str) -> None:
-        workdir.make_dir(folder)
+    def _keep(self, key: str, given: dict, text: str) -> str:
+        """Writes to the cache; returns the reason if this fails, else ""."""
+        if self.cache is None:
+            return (
+                "there is no cache folder that can be written. Set XDG_CACHE_HOME to "
+                "one."
+            )
         packed = gzip.compress(text.encode(), 6)
-        workdir.write_bytes(folder / f"{key}.hlo.gz", packed)
-        workdir.write_json(folder / f"{key}.json", given)  # last: both are there
+        flag = "XDG_CACHE_HOME"
+        try:
+            workdir.write_bytes(self.cache / f"{key}.hlo.gz", packed, flag)
+            # Last: both are there.
+            workdir.write_json(self.cache / f"{key}.json", given, flag)
+        except UserError as error:
+            return str(error)
+        return ""
 
 
 def _given(compiled: Any) -> dict:

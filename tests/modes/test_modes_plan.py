@@ -39,6 +39,20 @@ def test_other_numbers_are_refused(classes):
         plan_data.made_up(classes, ("species",))
 
 
+@pytest.mark.parametrize("ranks", [("all",), ("family", "species")])
+def test_one_number_is_of_one_rank(ranks):
+    with pytest.raises(UserError, match="of the rank that --rank names, or of each"):
+        plan_data.made_up("5", ranks)
+
+
+def test_all_ranks_of_numbers_are_those_with_more_than_one_taxon():
+    fields = {"classes": "order:1,family:3,species:7", "num_images": 9}
+    found = plan_data.data_of(settings(rank=("all",), **fields))
+    assert found.num_labels == {"family": 3, "species": 7}
+    with pytest.raises(UserError, match="names all and other ranks"):
+        plan_data.data_of(settings(rank=("all", "species"), **fields))
+
+
 def test_the_birds_of_inat_are_known_without_their_images():
     found = plan_data.data_of(settings("inat2021_birds"))
     assert found.num_labels == {"species": 1486}

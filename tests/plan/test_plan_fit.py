@@ -1,5 +1,6 @@
 """What fits, the largest batch, bounds of time, and what is printed of them."""
 
+import dataclasses
 import json
 
 import pytest
@@ -119,6 +120,34 @@ def test_half_of_a_batch_that_recomputes_is_tried():
     found, every = fit.largest_batch(first, device("tpu:v5e-1"), compile_batch, 10**6)
     assert [one.batch for one in every][:2] == [4096, 2048]
     assert found.recomputes == 4096 and found.fits >= 2048
+
+
+@pytest.mark.parametrize("name", ["gpu:l4", "tpu:v5e-1"])
+def test_no_batch_is_tried_if_the_weights_alone_are_too_large(name):
+    """20 GiB of weights, of 16.5 or 15.75."""
+    first = dataclasses.replace(compiled(32, 22), sizes={"weights": 20 * GIB})
+
+    def compile_batch(batch):
+        raise AssertionError(f"{batch} was compiled")
+
+    found, every = fit.largest_batch(first, device(name), compile_batch, 1000)
+    assert (found.fits, found.too_large, found.line, len(every)) == (0, 32, 0, 1)
+    plan = dataclasses.replace(plan_of(name, first), largest=found)
+    assert "32 do not fit; the weights and the optimizer alone" in table.text(plan)
+
+
+def test_a_batch_is_halved_after_a_refusal_without_figures():
+    tried = []
+
+    def compile_batch(batch):
+        tried.append(batch)
+        return compiled(batch, 5)
+
+    first = dataclasses.replace(refused(512, 30), needed=0, available=0)
+    found, _ = fit.largest_batch(first, device("tpu:v5e-1"), compile_batch, 1000)
+    assert tried[0] == 256 and found.fits >= 256
+    said = table.text(plan_of("tpu:v5e-1", first))
+    assert "Time: not estimated, as the batch does not fit." in said
 
 
 def test_the_batch_that_fills_the_lanes():
