@@ -96,14 +96,14 @@ class Process(Peer):
 
 def _set_malloc(kind: str) -> str:
     """What a variant does before JAX is imported; what was done, in words."""
-    from hiercam_keras import malloc
+    from hiercam_keras import malloc, runtime
 
     if kind == "notebook":
         ready = threading.Barrier(4)
         for _ in range(3):
             threading.Thread(target=_keep_something, args=[ready], daemon=True).start()
         ready.wait()
-        return malloc.fast_memory()
+        return runtime.fast_memory()
     if kind:
         return malloc.keep_memory(huge_pages=kind != "small pages")
     return "malloc is unchanged."
@@ -128,7 +128,7 @@ def _tasks(variant: Variant, case: Case) -> dict[str, Callable[[int], None]]:
         }
     from benchmarks.case import images
     from benchmarks.peers import hiercam, keras_common
-    from hiercam_keras import malloc
+    from hiercam_keras.models.xla_layers import shards
     from hiercam_keras.training.callbacks import Pace
     from hiercam_keras.training.forward import predict_batch
 
@@ -138,7 +138,7 @@ def _tasks(variant: Variant, case: Case) -> dict[str, Callable[[int], None]]:
         for _ in range(calls):
             predict_batch(model, pixels)
 
-    train = keras_common.fit(model, case, [Pace(variant.ahead)], malloc.complete)
+    train = keras_common.fit(model, case, [Pace(variant.ahead)], shards.complete)
     return {"train": train, "forward": forward}
 
 

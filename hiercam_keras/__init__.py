@@ -49,7 +49,7 @@ _NAMES = {
     "overlay": "report.overlay",
     "save_image": "report.overlay",
     "UserError": "errors",
-    "fast_memory": "malloc",
+    "fast_memory": "runtime",
 }
 _MODULES = {"methods": "cam.methods", "targets": "cam.targets", "store": "cam.store"}
 

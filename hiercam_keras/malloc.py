@@ -1,4 +1,4 @@
-"""Settings of glibc's malloc that make JAX fast on a CPU; `hc.fast_memory`.
+"""Settings of glibc's malloc that make JAX fast on a CPU. Standard library only.
 
 XLA on a CPU allocates the temporary arrays of a program as one piece at each call and
 frees it afterwards: 1.03 GiB for a train step of EfficientNetB0 at 224 px, batch 16.
@@ -12,17 +12,13 @@ that does not fragment:
   at most 64 MiB in one piece, and glibc maps what is larger in spite of M_MMAP_MAX.
 - `_shape_heap`: free chunks of 64 MiB, 128 MiB and so on, on huge pages.
 
-docs/PERFORMANCE.md has measurements. `keep_memory` imports the standard library alone.
+docs/PERFORMANCE.md has measurements; `runtime.fast_memory` is for library users.
 """
 
 import ctypes
 import os
 import sys
-import threading
 from pathlib import Path
-from typing import Any
-
-from hiercam_keras.errors import UserError
 
 # malloc.h and sys/mman.h of Linux
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -55,82 +51,32 @@ class _State:
 _state = _State()
 
 
-def fast_memory() -> str:
-    """Makes JAX on a CPU faster by settings of malloc, for the whole process.
-
-    Call it once, in the main thread and before the first array of JAX. Memory that was
-    used stays with the process then. Nothing is changed without glibc (macOS, Windows,
-    musl), under another allocator, with less than 20 GB of memory, and where
-    GLIBC_TUNABLES or a variable MALLOC_... is set.
-
-    It also disables JAX's asynchronous dispatch on the CPU: a function that is called
-    with complete arrays then computes in the calling thread. The functions of this
-    package do so. If other threads have allocated memory already, as in a notebook, the
-    settings reach the memory of the main thread alone; code of your own then calls
-    `jax.device_put` and `jax.block_until_ready` on large NumPy arrays first.
-
-    Returns:
-      A sentence that says what was done, or why nothing was done.
-
-    Raises:
-      UserError: JAX has started its threads already, or this is not the main thread:
-        the settings would have no effect.
-    """
-    if _state.said is None and _obstacle() is None:
-        _check_time()
-    said = keep_memory()
-    set_up_jax()
-    return said
-
-
 def keep_memory(huge_pages: bool = True) -> str:
-    """Makes the settings of malloc, without JAX's; otherwise as `fast_memory`.
+    """Makes the settings, for the whole process; later calls change nothing.
+
+    The heap is that of the main thread, which has to call it. Nothing is changed
+    without glibc (macOS, Windows, musl), under another allocator, with less than 20 GB
+    of memory, and where GLIBC_TUNABLES or a variable MALLOC_... is set.
 
     Args:
       huge_pages: whether to ask the kernel for huge pages.
+
+    Returns:
+      A sentence that says what was done, or why nothing was done.
     """
     if _state.said is None:
-        if reason := _obstacle():
+        if reason := obstacle():
             return f"malloc is unchanged: {reason}."
         _state.said = _apply(huge_pages)
     return _state.said
 
 
-def set_up_jax() -> None:
-    """Makes JAX compute in the calling thread on a CPU, if `keep_memory` has an effect.
-
-    Otherwise a program may start, and allocate its temporary arrays, before another
-    thread has freed those of the program before it, which then takes their memory
-    twice. Imports JAX; call it before the first array.
-    """
-    if _state.said is not None:
-        import jax
-
-        jax.config.update("jax_cpu_enable_async_dispatch", False)
+def is_kept() -> bool:
+    """Whether `keep_memory` made its settings in this process."""
+    return _state.said is not None
 
 
-def complete(arrays: Any) -> Any:
-    """Copies arrays to the CPU's device and waits for it, after `set_up_jax`.
-
-    JAX computes in the calling thread only if all arguments are complete; the copy of a
-    NumPy array above 100 KB is made in another thread.
-
-    Args:
-      arrays: arguments of a jitted function, in any nesting.
-
-    Returns:
-      The same as arrays of JAX; `arrays` itself where JAX may use other threads.
-    """
-    if _state.said is None:
-        return arrays
-    import jax
-
-    if jax.default_backend() != "cpu" or jax.device_count() > 1:
-        return arrays
-    return jax.block_until_ready(jax.device_put(arrays))
-
-
-def _obstacle() -> str | None:
+def obstacle() -> str | None:
     """Why the settings do not apply here, or None."""
     if not sys.platform.startswith("linux") or not _is_glibc():
         return "this process does not use the malloc of glibc"
@@ -167,22 +113,6 @@ def machine_memory() -> int:
         except (OSError, ValueError):  # no such file, or "max"
             continue
     return min(found)
-
-
-def _check_time() -> None:
-    """Raises UserError where the settings would have no effect any more."""
-    bridge = sys.modules.get("jax._src.xla_bridge")
-    if bridge is not None and bridge.backends_are_initialized():
-        raise UserError(
-            "fast_memory was called after JAX had started its threads, which its "
-            "settings do not reach. Call it directly after the imports; in a notebook "
-            "restart the kernel."
-        )
-    if threading.current_thread() is not threading.main_thread():
-        raise UserError(
-            "fast_memory was called in a thread, and its settings are for memory of "
-            "the main thread. Call it there."
-        )
 
 
 def _apply(huge_pages: bool) -> str:

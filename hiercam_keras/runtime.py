@@ -1,4 +1,4 @@
-"""Setup of the process: backend, seeds, dtype policy, devices and logging.
+"""Setup of the process: memory, backend, seeds, dtype policy, devices and logging.
 
 Call `prepare_process` before importing keras, jax or tensorflow, and `start` once the
 config is known.
@@ -7,7 +7,9 @@ config is known.
 import contextlib
 import logging as python_logging
 import os
+import sys
 import tempfile
+import threading
 import warnings
 from pathlib import Path
 
@@ -117,7 +119,7 @@ def start(
     import jax
     import keras
 
-    malloc.set_up_jax()
+    compute_in_calling_thread()
     cache = cache_folder.user_cache()
     if cache and not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(cache / "xla"))
@@ -126,6 +128,63 @@ def start(
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(dtype)
     _share_batches(devices, alone)
+
+
+def fast_memory() -> str:
+    """Makes JAX on a CPU faster by settings of malloc, for the whole process.
+
+    Call it once, in the main thread and before the first array of JAX. Memory that was
+    used stays with the process then. Nothing is changed without glibc (macOS, Windows,
+    musl), under another allocator, with less than 20 GB of memory, and where
+    GLIBC_TUNABLES or a variable MALLOC_... is set.
+
+    It also disables JAX's asynchronous dispatch on the CPU: a function that is called
+    with complete arrays then computes in the calling thread. The functions of this
+    package do so. If other threads have allocated memory already, as in a notebook, the
+    settings reach the memory of the main thread alone; code of your own then calls
+    `jax.device_put` and `jax.block_until_ready` on large NumPy arrays first.
+
+    Returns:
+      A sentence that says what was done, or why nothing was done.
+
+    Raises:
+      UserError: JAX has started its threads already, or this is not the main thread:
+        the settings would have no effect.
+    """
+    if not malloc.is_kept() and malloc.obstacle() is None:
+        _check_time()
+    said = malloc.keep_memory()
+    compute_in_calling_thread()
+    return said
+
+
+def _check_time() -> None:
+    """Raises UserError where the settings would have no effect any more."""
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    if bridge is not None and bridge.backends_are_initialized():
+        raise UserError(
+            "fast_memory was called after JAX had started its threads, which its "
+            "settings do not reach. Call it directly after the imports; in a notebook "
+            "restart the kernel."
+        )
+    if threading.current_thread() is not threading.main_thread():
+        raise UserError(
+            "fast_memory was called in a thread, and its settings are for memory of "
+            "the main thread. Call it there."
+        )
+
+
+def compute_in_calling_thread() -> None:
+    """Disables JAX's asynchronous dispatch on a CPU, if malloc keeps freed memory.
+
+    Otherwise a program may start, and allocate its temporary arrays, before another
+    thread has freed those of the program before it, which then takes their memory
+    twice. It has no effect after the first array of JAX. See `shards.complete`.
+    """
+    if malloc.is_kept():
+        import jax
+
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def _share_batches(wanted: int, alone: bool) -> None:

@@ -13,7 +13,7 @@ import keras  # noqa: E402
 from benchmarks.case import NUM_LABELS, NUM_TARGETS, Case, images, targets  # noqa: E402
 from benchmarks.peers import jax_forward, keras_common, packages  # noqa: E402
 from benchmarks.peers.jax_forward import device_memory  # noqa: E402, F401
-from hiercam_keras import cam, malloc, taxonomy  # noqa: E402
+from hiercam_keras import cam, runtime, taxonomy  # noqa: E402
 from hiercam_keras.models import heads, xla_layers  # noqa: E402
 from hiercam_keras.models.initializers import numpy_initializers  # noqa: E402
 from hiercam_keras.training.callbacks import Pace  # noqa: E402
@@ -25,7 +25,7 @@ TASKS = ("train", "forward", "cam1", "cam7", "maps1", "maps7", "maps7ranks")
 @cache
 def _model(case: Case):
     keras_common.start(case)
-    malloc.set_up_jax()
+    runtime.compute_in_calling_thread()
     model = heads.build_model("efficientnet_b0", case.size, {"species": NUM_LABELS})
     return xla_layers.accelerate(model, case.fast_layers)
 
@@ -74,7 +74,7 @@ def prepare(task: str, case: Case) -> Callable[[int], None]:
         return jax_forward.forward(_model(case), case)
     if task != "train":
         return _explain(task, case)
-    return keras_common.fit(prepare_training(case), case, [Pace()], malloc.complete)
+    return keras_common.fit(prepare_training(case), case, [Pace()], shards.complete)
 
 
 def versions() -> dict[str, str]:
