@@ -10,6 +10,7 @@ import tiny_birds
 from ml_collections import ConfigDict
 
 from hiercam_keras import tables
+from hiercam_keras.cam import recommended
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.table import Table
 from hiercam_keras.models import backbones
@@ -236,7 +237,7 @@ def test_the_interval_of_the_mean_follows_from_those_of_the_ranks():
     "name", ["efficientnet_b0", "efficientnet_lite1", "mobilenet_v3_small"]
 )
 def test_the_layer_is_there_and_as_fine_as_the_rule_says(name):
-    layer = backbones.build_backbone(name, 64).get_layer(guide_view.LAYERS[name])
+    layer = backbones.build_backbone(name, 64).get_layer(recommended.LAYERS[name])
     assert layer.output.shape[1:3] == (4, 4)  # 1/16 of 64 px
 
 
@@ -254,5 +255,8 @@ def test_layer_and_method_of_the_guide():
     assert view("cam.method") == ("block4c_add", "gradcam")
     assert view("cam.layer") == ("", "layercam")
     assert view(layer="", method="hirescam") == ("", "hirescam")
+    found = recommended.METHOD, recommended.LAYERS["efficientnet_b0"]
+    assert view(method="recommended")[::-1] == found
+    assert view(method="recommended", layer="")[::-1] == found
     config.model.backbone = "tiny"  # no earlier layer of it is known
     assert view() == ("", "layercam")

@@ -42,9 +42,9 @@ def _all_but_last(x):
 def moments(x: jax.Array, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Parts c and d of the mean c + d of x (..., C), and the biased variance: (C,).
 
-    Each is computed with `dtype` in one pass over x. c, which has no gradient, is one of
-    the values, so E[(x-c)^2] - d^2 loses little (Chan et al. 1983). It is 0 for values
-    of 16 bits: their own rounding, 2^-9 of the mean, exceeds the loss.
+    Each is computed with `dtype` in one pass over x. c, which has no gradient, is one
+    of the values, so E[(x-c)^2] - d^2 loses little (Chan et al. 1983). It is 0 for
+    values of 16 bits: their own rounding, 2^-9 of the mean, exceeds the loss.
     """
     axes, count = _all_but_last(x)
     c = jnp.zeros(x.shape[-1], dtype)
