@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 # Two processes keep two cores busy; each would otherwise wait for its own compilations.
 JOBS ?= 2
 
-.PHONY: photo photo-given real bench study study-small curves granularity causes demo test test-slow lint pictures pretrain install install-dev install-lite0 install-parity install-keras-hub install-export install-plan plan-all clean
+.PHONY: photo photo-given real bench study study-small curves granularity causes demo test test-slow lint pictures pretrain install install-dev install-lite0 install-parity install-keras-hub install-export install-plan install-compilers plan-all clean
 
 install: $(VENV)/.installed
 
@@ -115,6 +115,13 @@ $(PLAN)/.installed: requirements.txt requirements-plan-tpu.txt requirements-plan
 	@echo "Installing the program and the compilers into $(PLAN): about 3.7 GB."
 	$(PYTHON) -m venv $(PLAN)
 	$(PLAN)/bin/python -m pip install --quiet -r requirements.txt -r requirements-plan-tpu.txt -r requirements-plan-gpu.txt
+	@touch $@
+
+# The same compilers next to what the tests need, which run with JAX_PLATFORMS=cpu.
+install-compilers: $(VENV)/.installed-compilers
+
+$(VENV)/.installed-compilers: $(VENV)/.installed-dev requirements-plan-tpu.txt requirements-plan-gpu.txt
+	$(INSTALL) -r requirements-plan-tpu.txt -r requirements-plan-gpu.txt
 	@touch $@
 
 PLANNED := $(addprefix synthetic_birds@,cpu gpu:h100 gpu:h200 gpu:a100 gpu:l4 tpu:v5e-4 tpu:v5p-8 tpu:v6e-8) \

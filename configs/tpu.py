@@ -17,7 +17,6 @@ from . import default
 def apply(config: ConfigDict) -> ConfigDict:
     """Changes an experiment's config for TPUs, in place."""
     config.model.dtype = "mixed_bfloat16"
-    config.model.fast_layers = "none"  # they are for CPUs
     config.data.batch_size = 1024  # images on all devices together
     config.data.cache_mb = 65536
     config.cam.batch_size = 512  # of one host

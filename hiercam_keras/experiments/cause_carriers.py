@@ -8,9 +8,9 @@ from hiercam_keras.data.sources.annotations import Evidence
 from hiercam_keras.experiments import cause_map_tables
 from hiercam_keras.experiments import cause_pooling as pooling
 from hiercam_keras.experiments.cause_map_tables import DEFAULT, Agreement, name_of
-from hiercam_keras.experiments.cause_pooling import View
+from hiercam_keras.experiments.cause_pooling import CausedRun, View
 from hiercam_keras.experiments.cause_tables import Models, Use
-from hiercam_keras.experiments.results import Result, number, text
+from hiercam_keras.experiments.results import Cell, Result, number, text
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.wording import spaced
 
@@ -40,42 +40,16 @@ def carriers_table(
             if rank not in evidence:
                 continue
             part = evidence[rank][0]
-            own = runs[0].test.maps.parts
             here = {u.part: u for u in uses if (u.model, u.rank) == (model, rank)}
-            falls = {name: here[name].fall for name in own}
-            lifts = {v: pooling.lifts(runs, v, (STEP, rank)) for v in views}
-            hits = [
-                pooling.estimate(
-                    runs, pooling.agreement("top_part", view, [(STEP, rank)])
-                )
-                for view in views
-            ]
             used = here[part].is_used
-            rows.append(
-                (
-                    model,
-                    rank,
-                    spaced(part),
-                    "yes" if used else "no",
-                    falls[part],
-                    _place(falls, part),
-                    *(
-                        cell
-                        for view, hit in zip(views, hits, strict=True)
-                        for cell in (
-                            lifts[view][part],
-                            _place(lifts[view], part),
-                            hit,
-                        )
-                    ),
-                )
-            )
-            every = {name: one.fall for name, one in here.items()}
+            falls = {name: one.fall for name, one in here.items()}
+            lifts = {view: pooling.lifts(runs, view, (STEP, rank)) for view in views}
+            rows.append((model, rank, *_cells(runs, rank, part, used, falls, lifts)))
+            answers.append(_sentence(model, rank, part, used, falls, lifts))
             if not used:
                 unused.append(
                     f"The {model} model's step to {rank} does not use {spaced(part)}."
                 )
-            answers.append(_sentence(model, rank, part, used, every, lifts))
     columns = [
         f"{words} {name_of(view)}"
         for view in views
@@ -106,6 +80,23 @@ def carriers_table(
         f"lift is that of the largest fall. {name_of(best)} is the best for steps by "
         "val. Brackets: 95 % intervals, species and seeds resampled.",
     )
+
+
+def _cells(
+    runs: Sequence[CausedRun],
+    rank: str,
+    part: str,
+    used: bool,
+    falls: Mapping[str, Estimate],
+    lifts: Mapping[View, Mapping[str, Estimate]],
+) -> list[Cell]:
+    """Of one step, from its carrier on."""
+    own = {name: falls[name] for name in runs[0].test.maps.parts if name in falls}
+    cells = [spaced(part), "yes" if used else "no", falls[part], _place(own, part)]
+    for view, by_part in lifts.items():
+        top = pooling.agreement("top_part", view, [(STEP, rank)])
+        cells += [by_part[part], _place(by_part, part), pooling.estimate(runs, top)]
+    return cells
 
 
 def _place(found: Mapping[str, Estimate], part: str) -> str:

@@ -55,7 +55,7 @@ def _maps(table: Result) -> bytes:
 
 
 def exchanges(drawn: Drawn, runs: Sequence[CausedRun]) -> bytes:
-    """PNG of one bird with all its exchanges, each with the step that falls most.
+    """JPEG of one bird with all its exchanges, each with the step that falls most.
 
     Args:
       drawn: the birds; the first one with the most exchanges is shown.
@@ -80,7 +80,7 @@ def exchanges(drawn: Drawn, runs: Sequence[CausedRun]) -> bytes:
                 words.append(f"{effects[0].ranks[rank]} step {-falls[rank]:+.2f}")
             picture = _pixels(one.record.path)
             cells[one.how, spaced(one.part)] = Cell(picture, "\n".join(words))
-    return picture_grid.grid_png(
+    return picture_grid.grid_jpg(
         cells, list(hows), ["as drawn", *(spaced(part) for part in parts)]
     )
 

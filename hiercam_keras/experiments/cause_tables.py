@@ -16,7 +16,7 @@ from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.wording import spaced
 
 CONTROL = "legs"  # of which the length alone is a trait, the order's
-# (rank, part) -> what the generator makes of it, besides the parts that carry a trait.
+# (rank, part) -> what the generator makes of it; for parts that carry no trait.
 _HINTS = {
     ("order", "bird"): "carries the trait",
     ("order", "legs"): "their length is of the trait",
@@ -144,7 +144,7 @@ def planted_table(models: Models, evidence: Evidence, correlation: float) -> Res
         header=("rank", *map(spaced, parts)),
         rows=rows,
         answer=f"{carried[:1].upper()}{carried[1:]}.",
-        note="correlated: the share of birds in the habitat of their family, besides "
+        note="correlated: the share of birds in the habitat of their family, without "
         "those that are there by chance. follows from the trait: the generator fits a "
         "bird to the picture with its bill and tail, so that its size depends on them.",
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hiercam_keras import wording
+from hiercam_keras import wording, workdir
 from hiercam_keras.cam.methods import get_methods
 from hiercam_keras.data import exchanged
 from hiercam_keras.data.exchanged import Drawn
@@ -44,7 +44,7 @@ INTRO = (
     "else as it was: the scores that fall are caused by this part. The first tables "
     "are on these causes, the others on maps: which method and layer mark the parts "
     "that the score depends on. The sentences in bold come from the intervals of their "
-    "table.\n\n![One bird with all exchanges](causes/exchanges.png)\n\n"
+    "table.\n\n![One bird with all exchanges](causes/exchanges.jpg)\n\n"
     "One bird as it was drawn and with every exchange: below each picture the taxon "
     "that gave the form, and the step that falls most, in nats (mean over the seeds)."
 )
@@ -86,8 +86,8 @@ def run(settings: Settings) -> str:
     for name, png in cause_figures.draw(tables, marks).items():
         style.save_png(folder / name, png)
     finest = models[max(options.ranks, key=data.taxonomy.ranks.index)]
-    png = cause_figures.exchanges(drawn[settings.split], finest)
-    style.save_png(folder / "exchanges.png", png)
+    jpg = cause_figures.exchanges(drawn[settings.split], finest)
+    workdir.write_bytes(folder / "exchanges.jpg", jpg)
     command = "python main.py --mode=causes"
     images = len(drawn[settings.split].plain)
     about = page.about(settings, wanted, command, images)

@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import scipy.ndimage
-import scipy.optimize
 import scipy.sparse
-import scipy.stats
 
 from hiercam_keras.maps import energy, minmax, positive
 from hiercam_keras.metrics.concentration import centroid
@@ -31,8 +29,10 @@ def spearman(a: Any, b: Any) -> np.ndarray:
 
     Tied pixels share the mean of their ranks.
     """
+    from scipy.stats import rankdata  # takes a second to import
+
     a, b = _pair(positive(a), positive(b))
-    ranks = (scipy.stats.rankdata(_flat(maps), axis=-1) for maps in (a, b))
+    ranks = (rankdata(_flat(maps), axis=-1) for maps in (a, b))
     return _correlation(*ranks)
 
 
@@ -115,6 +115,8 @@ def earth_movers_distance(a: Any, b: Any, cells: int = 8) -> np.ndarray:
     Raises:
       RuntimeError: the solver finds no solution.
     """
+    from scipy.optimize import linprog  # slow to import
+
     a, b = _pair(_coarsen(energy(a), cells), _coarsen(energy(b), cells))
     height, width = a.shape[-2:]
     balance, costs = _grid_flow(height, width)
@@ -126,7 +128,7 @@ def earth_movers_distance(a: Any, b: Any, cells: int = 8) -> np.ndarray:
     for start in range(0, len(todo), _PAIRS_AT_ONCE):
         rows = todo[start : start + _PAIRS_AT_ONCE]
         # One equation is redundant, because the flow is conserved.
-        answer = scipy.optimize.linprog(
+        answer = linprog(
             np.tile(costs, len(rows)),
             A_eq=scipy.sparse.block_diag([balance[:-1]] * len(rows), format="csr"),
             b_eq=excess[rows, :-1].ravel(),

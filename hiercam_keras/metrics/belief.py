@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.stats
 
 from hiercam_keras.taxonomy.scores import marginal_probabilities
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -326,6 +325,8 @@ def _passed(
     confidence: np.ndarray, right: np.ndarray, accuracy: float, budget: float
 ) -> np.ndarray:
     """Thresholds at which the accuracy is proven, by sequences of tests."""
+    from scipy.stats import binom  # takes a second to import
+
     order = np.argsort(-confidence, kind="stable")
     confidence, right = confidence[order], right[order]
     total = len(confidence)
@@ -337,7 +338,7 @@ def _passed(
     last = np.append(np.flatnonzero(np.diff(confidence)), total - 1) + 1
     last = last[last >= first]
     errors = np.cumsum(~right)[last - 1]
-    small = scipy.stats.binom.cdf(errors, last, 1 - accuracy) <= level
+    small = binom.cdf(errors, last, 1 - accuracy) <= level
     starts = np.geomspace(first, total, _CHAINS).round()
     kept = np.zeros(len(last), bool)
     for start in np.searchsorted(last, starts):

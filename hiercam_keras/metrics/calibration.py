@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import scipy.optimize
 
 from hiercam_keras.metrics.classification import wilson_interval
 from hiercam_keras.taxonomy.scores import log_softmax, softmax
@@ -171,6 +170,8 @@ def fit_temperature(logits: Any, labels: Any) -> float:
     Raises:
       ValueError: there are no images.
     """
+    from scipy.optimize import minimize_scalar  # slow to import
+
     logits = np.asarray(logits, dtype=np.float64)
     labels = np.asarray(labels)
     if not labels.size:
@@ -181,7 +182,7 @@ def fit_temperature(logits: Any, labels: Any) -> float:
         return negative_log_likelihood(logits * np.exp(log_scale), labels)
 
     bounds = (float(np.log(low)), float(np.log(high)))
-    found = scipy.optimize.minimize_scalar(
+    found = minimize_scalar(
         loss, bounds=bounds, method="bounded", options={"xatol": 1e-8}
     )
     # A bounded search only approaches its limits. They come first, and win ties: on a

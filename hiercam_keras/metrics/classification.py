@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import scipy.stats
+import scipy.special
 
 
 def accuracy(labels: Any, predicted: Any) -> float:
@@ -171,7 +171,7 @@ def wilson_interval(
     total = np.asarray(total, dtype=np.float64)
     if (successes < 0).any() or (successes > total).any():
         raise ValueError("successes must be between 0 and the total")
-    z = scipy.stats.norm.ppf((1 + confidence) / 2)
+    z = scipy.special.ndtri((1 + confidence) / 2)
     share = np.where(total > 0, successes / np.maximum(total, 1e-300), 0.5)
     return score_interval(share, total, z)
 

@@ -67,7 +67,7 @@ def test_the_page_has_every_table_and_figure(caused):
         assert len(rows) == len(about["rows"]) > 0
         assert about["answer"] in page
     shown = set(re.findall(r"!\[.*?\]\((.*?)\)", page))
-    assert {"causes/exchanges.png", "causes/effects.png"} < shown
+    assert {"causes/exchanges.jpg", "causes/effects.png"} < shown
     for name in shown:
         with Image.open(out / name) as image:
             assert min(image.size) > 200
@@ -80,7 +80,7 @@ def test_a_second_call_draws_trains_and_measures_nothing(caused, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("work is repeated")
 
-    shown = (out / "causes" / "exchanges.png").read_bytes()
+    shown = (out / "causes" / "exchanges.jpg").read_bytes()
     monkeypatch.setattr(cause_figures, "draw", lambda *_: {})
     monkeypatch.setattr(cause_figures, "exchanges", lambda *_: shown)
     monkeypatch.setattr(runs, "in_own_process", refuse)
@@ -113,7 +113,7 @@ def test_a_section_without_sense_is_refused_before_any_training(
 
 
 def test_birds_with_nothing_exchanged_have_no_effects(caused):
-    """A trained network answers exactly alike, whatever else is in the batch."""
+    """A trained network answers exactly alike, with any other pictures in the batch."""
     data, drawn = opened(caused[0])
     paths = {record.example_id: record.path for record in drawn.plain}
     same = tuple(
@@ -134,7 +134,7 @@ def test_effects_and_maps_of_a_network_that_reads_one_part(caused, monkeypatch):
     """It reads the bill and the tail of one bird, pixel by pixel.
 
     Its effects are on this part alone. A map of what it reads agrees with them; one
-    that is made to lie, with everything else, does not.
+    that is made to show everything else does not.
     """
     data, drawn = opened(caused[0])
     # A bird of which the network sees the middle without resizing.
@@ -149,10 +149,14 @@ def test_effects_and_maps_of_a_network_that_reads_one_part(caused, monkeypatch):
     network = dataclasses.replace(
         networks.load(data.run, data.config), model=model, layer="pixels"
     )
-    liar = functools.partial(lie, honest=methods.METHODS["hirescam"].compute)
-    monkeypatch.setitem(methods.METHODS, "liar", methods.Method("liar", "layer", liar))
+    inverted = functools.partial(invert, honest=methods.METHODS["hirescam"].compute)
+    monkeypatch.setitem(
+        methods.METHODS, "inverted", methods.Method("inverted", "layer", inverted)
+    )
     options = ConfigDict(caused[0].config.causes.to_dict())
-    options.update({"methods": ("hirescam", "liar"), "kinds": ("label", "contrast")})
+    options.update(
+        {"methods": ("hirescam", "inverted"), "kinds": ("label", "contrast")}
+    )
     effects = cause_measurements.effects_of(network, data, drawn)
     maps = cause_measurements.maps_of(network, data, drawn, options)
     found = cause_measurements.Caused(effects, maps)
@@ -163,21 +167,21 @@ def test_effects_and_maps_of_a_network_that_reads_one_part(caused, monkeypatch):
     assert effects.of("step", "species", "sibling")[0, place] > 0.1
     assert effects.of("label", "order", "sibling")[0, place] > 0
     for target in maps.targets:
-        honest, lying = (
+        honest, wrong = (
             {
                 name: measure.compute(
                     cause_pooling.parts_of(found, (method, ""), target)
                 )[0]
                 for name, measure in CAUSE_MEASURES.items()
             }
-            for method in ("hirescam", "liar")
+            for method in ("hirescam", "inverted")
         )
         # At most 0.65: the parts without an effect have no order.
         assert honest["energy_correlation"] > 0.6 and honest["top_part"] == 1
         assert honest["lift_correlation"] > 0.6 and honest["single_deletion"] > 0.8
         # A part of few pixels has little energy in any map, and no large lift.
-        assert lying["energy_correlation"] < 0.3 and lying["top_part"] == 0
-        assert lying["lift_correlation"] <= 0 and lying["single_deletion"] < 0.65
+        assert wrong["energy_correlation"] < 0.3 and wrong["top_part"] == 0
+        assert wrong["lift_correlation"] <= 0 and wrong["single_deletion"] < 0.65
 
 
 def reader(one, exchanged, part, data, side) -> keras.Model:
@@ -216,7 +220,7 @@ def pixels(path, side: int) -> np.ndarray:
     return array[start : start + side, start : start + side]
 
 
-def lie(activations, grads, honest):
+def invert(activations, grads, honest):
     """The largest value minus the map, so that what matters has nothing."""
     found = abs(honest(activations, grads))
     return found.max((-2, -1), keepdims=True) - found

@@ -42,9 +42,9 @@ def _all_but_last(x):
 def moments(x: jax.Array, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Parts c and d of the mean c + d of x (..., C), and the biased variance: (C,).
 
-    Each is computed with `dtype` in one pass over x. c, which has no gradient, is one
-    of the values, so E[(x-c)^2] - d^2 loses little (Chan et al. 1983). It is 0 for
-    values of 16 bits: their own rounding, 2^-9 of the mean, exceeds the loss.
+    Each is computed with `dtype` in one pass over x. c, without a gradient, is one of
+    the values, so E[(x-c)^2] - d^2 loses little (Chan et al. 1983). It is 0 for values
+    of 16 bits: their own rounding, 2^-9 of the mean, exceeds the loss.
     """
     axes, count = _all_but_last(x)
     c = jnp.zeros(x.shape[-1], dtype)
@@ -70,6 +70,18 @@ def _activated(y, swish):
     return y * s, s * (1 + y * (1 - s))
 
 
+def _rounded(x, dtype):
+    """x with a dtype, for several readers in one fused loop.
+
+    XLA drops a rounding to 16 bits that readers undo (its option
+    allow_excess_precision), and may then store x in float32 for them. Two reversals,
+    which a fused loop does by its indices, keep the rounding.
+    """
+    if x.dtype == dtype or x.ndim < 2:
+        return x.astype(dtype)
+    return lax.rev(lax.rev(x, (1,)).astype(dtype), (1,))
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def batch_norm(
     x: jax.Array, gamma: jax.Array, beta: jax.Array, epsilon: float, swish: bool
@@ -92,7 +104,7 @@ def _norm_forward(x, gamma, beta, epsilon, swish):
         # Barriers with the same operands would be one.
         own, _ = _barrier((x, different))
         y = _normalized(own, center, inv) * gamma + beta
-        return _activated(y, swish)[0].astype(x.dtype)
+        return _rounded(_activated(y, swish)[0], x.dtype)
 
     results = tuple(result(one) for one in (center[0], variance, inv))
     return (results, sum(center), variance), (x, gamma, beta, center, inv)
@@ -101,6 +113,7 @@ def _norm_forward(x, gamma, beta, epsilon, swish):
 def _norm_backward(epsilon, swish, residuals, cotangents):
     x, gamma, beta, center, inv = residuals
     dz = sum(one.astype(gamma.dtype) for one in cotangents[0])
+    dz = _rounded(dz, x.dtype).astype(gamma.dtype)
     axes, count = _all_but_last(x)
 
     def gradient_of_y(x):
@@ -142,18 +155,6 @@ def _scale_backward(residuals, dy):
 
 
 scale_channels.defvjp(_scale_forward, _scale_backward)
-
-
-def _rounded(x, dtype):
-    """x with a dtype, for several readers in one fused loop.
-
-    XLA drops a rounding to 16 bits that readers undo (its option
-    allow_excess_precision), and may then store x in float32 for them. Two reversals,
-    which a fused loop does by its indices, keep the rounding.
-    """
-    if x.dtype == dtype:
-        return x
-    return lax.rev(lax.rev(x, (1,)).astype(dtype), (1,))
 
 
 def _product(a, b):

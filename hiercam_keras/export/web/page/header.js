@@ -88,14 +88,14 @@ const ZIGZAG = Array.from({ length: 64 }, (_, i) => i).sort((a, b) => {
   return down % 2 ? a - b : b - a;
 });
 
-// {tables, sampling} for `readAsJpeg`: of luma and color at its size, or at half of it along
-// both sides. Null of other files.
+// {tables, across, down} for `readAsJpeg`: color has the size of luma, half of its width or
+// half of both. Null of other files.
 function codingOf(parts, tables) {
   const [luma, ...colors] = parts.map(({ sampling }) => sampling);
   const given = parts.map(({ table }) => tables[table]);
   if (parts.length !== 3 || given.includes(undefined) || colors.some((one) => one !== 0x11)) return null;
-  if (luma !== 0x11 && luma !== 0x22) return null;
-  return { tables: given, sampling: luma >> 4 };
+  if (![0x11, 0x21, 0x22].includes(luma)) return null;
+  return { tables: given, across: luma >> 4, down: luma & 15 };
 }
 
 // A browser shows the upper part of a file that was cut short; the program refuses it.

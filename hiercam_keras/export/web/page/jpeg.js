@@ -18,7 +18,7 @@ const QUALITY_95 = [
     ...Array(32).fill(10),
   ],
 ];
-const COPY = { tables: [QUALITY_95[0], QUALITY_95[1], QUALITY_95[1]], sampling: 1 };
+const COPY = { tables: [QUALITY_95[0], QUALITY_95[1], QUALITY_95[1]], across: 1, down: 1 };
 const SIDE_OF_BLOCK = 8;
 const MOST_AT_ONCE = 2 ** 22; // pixels of the picture
 // Cosines of the transform of 8 values: of even sums in the first 16, of odd differences in
@@ -29,20 +29,24 @@ const COSINES = Float64Array.from({ length: 32 }, (_, i) => {
 });
 
 // A source of `resize` at 1 / `times` of the size of another one. `tables` are of the three
-// components, 64 numbers each, and `sampling` is 2 where color has half the width and height.
-function readAsJpeg(source, times, { tables, sampling }) {
+// components, 64 numbers each; `across` is 2 where color has half of the width, `down` where
+// it has half of the height.
+function readAsJpeg(source, times, { tables, across, down }) {
   const [width, height] = [source.width, source.height].map((side) => Math.ceil(side / times));
-  const group = (SIDE_OF_BLOCK * sampling) / times; // rows of the result of one row of blocks
-  const margin = sampling === 2 ? REACH : 0; // rows, as color is smoothed across blocks
+  const group = (SIDE_OF_BLOCK * down) / times; // rows of the result of one row of blocks
+  const margin = down === 2 ? REACH : 0; // rows, as color is smoothed across blocks
   const rows = (top, count) => {
     const first = Math.floor(top / group) * group;
     const last = Math.min(height, Math.ceil((top + count) / group) * group);
     const low = Math.max(0, first * times - margin);
     const high = Math.min(source.height, last * times + margin);
     const planes = planesOf(source.rows(low, high - low), source, high - low);
-    const small = planes.map((plane, i) => smallPlane(
-      { plane, width: source.width, low, high }, first * times, { width, height: last - first },
-      times, tables[i], i ? sampling : 1));
+    const size = { width, height: last - first };
+    const small = planes.map((plane, i) => {
+      const whole = { plane, width: source.width, low, high };
+      const form = i ? { across, down } : { across: 1, down: 1 };
+      return smallPlane(whole, first * times, size, times, tables[i], form);
+    });
     const out = colors(small, width * (last - first));
     return out.subarray((top - first) * width * 3, (top - first + count) * width * 3);
   };
@@ -83,25 +87,46 @@ function inByte(value) {
   return Math.min(127, Math.max(-128, Math.floor(value + 0.5 + 1e-9)));
 }
 
-// One component at 1 / `times` of the size, from row `top` of the picture on.
-function smallPlane(whole, top, { width, height }, times, table, sampling) {
-  const out = new Float64Array(width * height);
+// One component at 1 / `times` of the size, from row `top` of the picture on. libjpeg reads
+// color of half the width and height at twice this share, and that of half the width alone
+// at this share, and doubles it.
+function smallPlane(whole, top, { width, height }, times, table, { across, down }) {
+  const pixels = across / down; // of the result, that a value is for
+  const wide = Math.ceil(width / pixels);
+  const out = new Float64Array(wide * height);
   const block = new Float64Array(64);
-  const count = (SIDE_OF_BLOCK * sampling) / times; // values of a block, along each side
-  const take = sampling === 2 ? takeHalved : takeBlock;
+  const count = (SIDE_OF_BLOCK * down) / times; // values of a block, along each side
   for (let y = 0; y < height; y += count) {
-    for (let x = 0; x < width; x += count) {
-      take(whole, top + y * times, x * times, block);
+    for (let x = 0; x < wide; x += count) {
+      if (across === 2) takeHalved(whole, top + y * times, x * pixels * times, block, down);
+      else takeBlock(whole, top + y * times, x * times, block);
       if (count === 1) {
-        out[y * width + x] = quantized(sumOf(block) / 8, table[0]) / 8;
+        out[y * wide + x] = quantized(sumOf(block) / 8, table[0]) / 8;
         continue;
       }
       quantize(block, table);
       reduceBlock(block, count);
-      const [high, wide] = [Math.min(count, height - y), Math.min(count, width - x)];
-      for (let j = 0; j < high; j += 1) {
-        for (let i = 0; i < wide; i += 1) out[(y + j) * width + x + i] = block[8 * j + i];
+      const rows = Math.min(count, height - y);
+      const columns = Math.min(count, wide - x);
+      for (let j = 0; j < rows; j += 1) {
+        for (let i = 0; i < columns; i += 1) out[(y + j) * wide + x + i] = block[8 * j + i];
       }
+    }
+  }
+  return pixels === 2 ? doubled(out, wide, width, height, times < 8) : out;
+}
+
+// Each value becomes two, of which the outer quarter is the neighbor's where it is smooth.
+function doubled(plane, wide, width, height, smooth) {
+  const out = new Float64Array(width * height);
+  for (let y = 0; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1) {
+      const at = y * wide + (x >> 1);
+      const next = (x >> 1) + (x % 2 ? 1 : -1);
+      const own = inByte(plane[at]);
+      const alone = !smooth || next < 0 || next === wide;
+      out[y * width + x] = alone
+        ? own : Math.floor((3 * own + inByte(plane[y * wide + next]) + 1 + (x % 2)) / 4);
     }
   }
   return out;
@@ -128,10 +153,11 @@ const TAPS = [2 / 3, -2 / 9, 2 / 27, -1 / 54];
 const REACH = 2 * TAPS.length - 1; // pixels beyond a block
 const halved = new Float64Array((16 + 2 * REACH) * 8); // rows, halved along the other axis
 
-function takeHalved({ plane, width, low, high }, top, left, block) {
+function takeHalved({ plane, width, low, high }, top, left, block, down) {
   const last = width - 1;
-  for (let y = 0; y < 16 + 2 * REACH; y += 1) {
-    const row = (Math.min(high - 1, Math.max(low, top + y - REACH)) - low) * width;
+  const margin = down === 2 ? REACH : 0;
+  for (let y = 0; y < 8 * down + 2 * margin; y += 1) {
+    const row = (Math.min(high - 1, Math.max(low, top + y - margin)) - low) * width;
     for (let x = 0; x < 8; x += 1) {
       const at = left + 2 * x;
       let sum = 0;
@@ -143,16 +169,14 @@ function takeHalved({ plane, width, low, high }, top, left, block) {
       halved[8 * y + x] = sum;
     }
   }
-  for (let y = 0; y < 8; y += 1) {
-    for (let x = 0; x < 8; x += 1) {
-      const at = 8 * (2 * y + REACH) + x;
-      let sum = 0;
-      for (let k = 0; k < TAPS.length; k += 1) {
-        sum += TAPS[k] * (halved[at - 16 * k] + halved[at + 8 + 16 * k]);
-      }
-      block[8 * y + x] = sum;
-    }
-  }
+  for (let i = 0; i < 64; i += 1) block[i] = down === 2 ? halfOf(i >> 3, i & 7) : halved[i];
+}
+
+function halfOf(y, x) {
+  const at = 8 * (2 * y + REACH) + x;
+  let sum = 0;
+  for (let k = 0; k < TAPS.length; k += 1) sum += TAPS[k] * (halved[at - 16 * k] + halved[at + 8 + 16 * k]);
+  return sum;
 }
 
 // The coefficients of a block, rounded to multiples of a table.
