@@ -118,8 +118,8 @@ def _check(settings: Settings) -> None:
     for name in ("ranks", "seeds", "methods", "layers", "kinds"):
         if not options[name]:
             raise UserError(
-                f"config.causes.{name} is empty, expected one or more: leave it out for "
-                "the default."
+                f"config.causes.{name} is empty, expected one or more. Leave it out "
+                "for the default."
             )
     for name in ("images_per_species", "val_images_per_species"):
         if options[name] == 0:
@@ -127,7 +127,9 @@ def _check(settings: Settings) -> None:
                 f"config.causes.{name} is 0, expected 1 or more, or -1 for all images."
             )
     if options.chosen < 1:
-        raise UserError(f"config.causes.chosen is {options.chosen}, expected 1 or more.")
+        raise UserError(
+            f"config.causes.chosen is {options.chosen}, expected 1 or more."
+        )
     for kind in options.kinds:
         if kind not in KINDS:
             raise UserError(
