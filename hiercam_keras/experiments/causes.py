@@ -49,6 +49,7 @@ INTRO = (
     "that gave the form, and the step that falls most, in nats (mean over the seeds)."
 )
 VAL = "val"
+KINDS = ("label", "step", "contrast")  # of the targets of maps
 
 
 def run(settings: Settings) -> str:
@@ -113,7 +114,29 @@ def _check(settings: Settings) -> None:
             "--mode=causes chooses methods on val, so that it reports on other images: "
             "leave --split=val out."
         )
-    get_methods(tuple(settings.config.causes.methods))
+    options = settings.config.causes
+    for name in ("ranks", "seeds", "methods", "layers", "kinds"):
+        if not options[name]:
+            raise UserError(
+                f"config.causes.{name} is empty, expected one or more. Leave it out "
+                "for the default."
+            )
+    for name in ("images_per_species", "val_images_per_species"):
+        if options[name] == 0:
+            raise UserError(
+                f"config.causes.{name} is 0, expected 1 or more, or -1 for all images."
+            )
+    if options.chosen < 1:
+        raise UserError(
+            f"config.causes.chosen is {options.chosen}, expected 1 or more."
+        )
+    for kind in options.kinds:
+        if kind not in KINDS:
+            raise UserError(
+                f"config.causes.kinds has {kind!r}, expected one or more of "
+                f"{', '.join(KINDS)}."
+            )
+    get_methods(tuple(options.methods))
 
 
 def _drawn(data: RunData, split: str, options: Any) -> Drawn:

@@ -35,4 +35,7 @@ def with_view(data: RunData, fields: Any, given: Iterable[str] = ()) -> RunData:
         config.cam.layer = fields.layer
         if fields.layer == AUTO:
             config.cam.layer = recommended.early_layer(config.model.backbone)
+    config.cam.method, config.cam.layer = recommended.resolved(
+        config.cam.method, config.cam.layer, config.model.backbone
+    )
     return replace(data, config=FrozenConfigDict(config))

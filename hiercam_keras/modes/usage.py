@@ -5,7 +5,7 @@ changes something.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.runs.recorded_config import EXPERIMENTS as _SECTIONS
@@ -192,11 +192,16 @@ USAGE = {
     "study": _EXPERIMENT,
     "curves": _EXPERIMENT,
     "granularity": _EXPERIMENT,
-    "causes": _EXPERIMENT,
+    # It compares methods and layers, those of config.causes.
+    "causes": replace(
+        _EXPERIMENT,
+        flags=_EXPERIMENT.flags - {"method"},
+        but=(*_EXPERIMENT.but, "cam.method", "cam.layer"),
+    ),
 }
 MODES = tuple(USAGE)
 MODULES = {"import": "import_network"}  # where a mode's name is not its module's
-EXPERIMENTS = tuple(mode for mode in MODES if USAGE[mode] is _EXPERIMENT)
+EXPERIMENTS = ("study", "curves", "granularity", "causes")
 FLAGS = frozenset().union(*(usage.flags for usage in USAGE.values()))
 # Config fields that a mode without a run reads in place of a flag.
 _FIELDS = {"taxonomy": "data.taxonomy"}

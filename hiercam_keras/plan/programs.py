@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from hiercam_keras.cam import Explainer
+from hiercam_keras.cam import Explainer, recommended
 from hiercam_keras.data.batches import Batch
 from hiercam_keras.models import xla_layers
 from hiercam_keras.models.from_config import build
@@ -111,13 +111,16 @@ class Programs:
     def _cam(self, model: Any, batch: int) -> Lowered:
         recipe, cam = self.recipe, self.config.cam
         ranks = tuple(recipe.num_labels)
+        method, layer = recommended.resolved(
+            cam.method, cam.layer, self.config.model.backbone
+        )
         explain = Explainer(
             model,
-            cam.layer or model.cam_layer or None,
+            layer or model.cam_layer or None,
             taxonomy=recipe.taxonomy,
             rank=ranks[0] if len(ranks) == 1 else None,
             probabilities=False,
-            method=cam.method,
+            method=method,
         )
         images = self._few()[0]
         function, (weights, *rows) = explain.compiled_call(images, recipe.asked)

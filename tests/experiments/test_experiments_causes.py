@@ -90,6 +90,28 @@ def test_a_second_call_draws_trains_and_measures_nothing(caused, monkeypatch):
     assert (out / "CAUSES.md").read_text() == before
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        *((name, (), f"{name} is empty") for name in ("ranks", "seeds", "layers")),
+        ("methods", (), "methods is empty"),
+        ("methods", ("nothing",), "unknown method 'nothing'"),
+        ("kinds", ("label", "leap"), "has 'leap', expected .* label, step, contrast"),
+        ("images_per_species", 0, "is 0, expected 1 or more, or -1"),
+        ("val_images_per_species", 0, "is 0, expected 1 or more, or -1"),
+        ("chosen", 0, "is 0, expected 1 or more"),
+    ],
+)
+def test_a_section_without_sense_is_refused_before_any_training(
+    tiny, monkeypatch, field, value, words
+):
+    monkeypatch.setattr(runs, "train_missing", lambda *_: pytest.fail("trains"))
+    config = tiny.copy_and_resolve_references()
+    config.causes[field] = value
+    with pytest.raises(UserError, match=words):
+        causes.run(make_settings(config, "causes"))
+
+
 def test_birds_with_nothing_exchanged_have_no_effects(caused):
     """A trained network answers exactly alike, with any other pictures in the batch."""
     data, drawn = opened(caused[0])

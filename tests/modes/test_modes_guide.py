@@ -255,5 +255,8 @@ def test_layer_and_method_of_the_guide():
     assert view("cam.method") == ("block4c_add", "gradcam")
     assert view("cam.layer") == ("", "layercam")
     assert view(layer="", method="hirescam") == ("", "hirescam")
+    found = recommended.METHOD, recommended.LAYERS["efficientnet_b0"]
+    assert view(method="recommended")[::-1] == found
+    assert view(method="recommended", layer="")[::-1] == found
     config.model.backbone = "tiny"  # no earlier layer of it is known
     assert view() == ("", "layercam")

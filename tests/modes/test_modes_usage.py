@@ -125,6 +125,7 @@ def test_the_commands_of_the_documents_pass():
         ),
         ("compare", {"rank"}, "compare takes .*--ranks"),
         ("train", {"image"}, "--image has no effect with --mode=train"),
+        ("causes", {"method"}, "--method has no effect with --mode=causes"),
         ("study", {"resume"}, "--resume .* flag of pretrain, train"),
         ("guide", {"num_overlays"}, "--num_overlays .* flag of cam"),
         ("cam", {"image", "split"}, "--split has no effect with --image"),
@@ -219,6 +220,10 @@ def test_an_override_of_another_mode_without_a_run():
     trained = [field for field in FIELDS if usage.users_of(field) != "import"]
     for mode in usage.EXPERIMENTS:
         whole = [field for field in trained if not field.startswith("detections.")]
+        if mode == "causes":  # which compares methods and layers of its own section
+            whole = [one for one in whole if one not in ("cam.method", "cam.layer")]
+            with pytest.raises(UserError, match="cam.method has no effect"):
+                usage.check_fields(mode, ["cam.method"])
         usage.check_fields(mode, whole)
         with pytest.raises(UserError, match="detections.margin has no effect"):
             usage.check_fields(mode, ["detections.margin"])

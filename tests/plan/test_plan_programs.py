@@ -13,7 +13,7 @@ import jax
 import pytest
 
 from hiercam_keras import config_files
-from hiercam_keras.cam import targets
+from hiercam_keras.cam import recommended, targets
 from hiercam_keras.errors import UserError
 from hiercam_keras.modes.plan_data import made_up
 from hiercam_keras.plan import fit, topology
@@ -76,6 +76,16 @@ def test_the_batch_is_in_every_program(programs):
         text = programs.lower(name, 6).lowered.as_text()
         assert "tensor<6x32x32x3xui8>" in text, name
         assert "tensor<2x32x32x3xui8>" not in text, name
+
+
+def test_the_recommended_maps_are_those_of_its_method(programs):
+    """At the last activation: no earlier layer of this network is known."""
+    named = []
+    for method in ("recommended", recommended.METHOD):
+        programs.config.cam.method = method
+        named.append(programs.lower("cam", 2).lowered.as_text())
+    programs.config.cam.method = "gradcam"
+    assert named[0] == named[1]
 
 
 def test_sizes_are_by_purpose(programs):
