@@ -16,6 +16,7 @@ from benchmarks.peers.jax_forward import device_memory  # noqa: E402, F401
 from hiercam_keras import cam, runtime, taxonomy  # noqa: E402
 from hiercam_keras.models import heads, xla_layers  # noqa: E402
 from hiercam_keras.models.initializers import numpy_initializers  # noqa: E402
+from hiercam_keras.models.xla_layers import shards  # noqa: E402
 from hiercam_keras.training.callbacks import Pace  # noqa: E402
 
 LABEL = "hiercam_keras"
