@@ -9,14 +9,13 @@ from hiercam_keras.plan import hlo, topology
 from hiercam_keras.plan.devices import device
 from hiercam_keras.plan.programs import Programs
 from hiercam_keras.plan.recipe import Recipe
-from hiercam_keras.plan.traffic import program_traffic
+from hiercam_keras.plan.traffic import Traffic, program_traffic
 
 
-@pytest.fixture(scope="module")
-def programs():
+def programs_of(fast_layers):
     config = config_files.load("default")
     config.model.update(
-        backbone="small_mbconv:build", weights="none", fast_layers="none"
+        backbone="small_mbconv:build", weights="none", fast_layers=fast_layers
     )
     config.data.image_size = 32
     taxonomy = made_up("species:7", ("species",))
@@ -25,11 +24,30 @@ def programs():
     return Programs(recipe, topology.mesh(device("cpu")), "cpu")
 
 
+@pytest.fixture(scope="module")
+def programs():
+    return programs_of("none")
+
+
+def cost(compiled):
+    """XLA's bytes."""
+    found = compiled.cost_analysis()
+    return (found[0] if isinstance(found, list) else found)["bytes accessed"]
+
+
 @pytest.mark.parametrize("name", ["train", "eval", "cam"])
 def test_bytes_are_those_of_cost_analysis(name, programs):
     compiled = programs.lower(name, 8).lowered.compile()
     found = program_traffic(hlo.parse(compiled.as_text()))
-    cost = compiled.cost_analysis()
-    cost = cost[0] if isinstance(cost, list) else cost
-    assert found.size == pytest.approx(cost["bytes accessed"], rel=0.05)
+    assert found.size == pytest.approx(cost(compiled), rel=0.05)
     assert found.main == found.padded == found.size  # one memory, no tiles
+
+
+@pytest.mark.slow
+def test_only_overlapping_slices_and_loops_are_counted_otherwise(monkeypatch):
+    """XLA charges each of overlapping slices whole, and the body of a loop once."""
+    compiled = programs_of("auto").lower("train", 8).lowered.compile()
+    program = hlo.parse(compiled.as_text())
+    monkeypatch.setattr(Traffic, "at_most", lambda self, limit: self)
+    monkeypatch.setattr(hlo.Instruction, "trips", 1)
+    assert program_traffic(program).size == pytest.approx(cost(compiled), rel=0.01)
