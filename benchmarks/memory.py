@@ -216,9 +216,9 @@ def measure(case: Case, flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """The table; ratios are taken inside a round."""
+    """The table; seconds as multiples of those of `SETTINGS` in the same round."""
     lines = [
-        "| variant | train step, s | of settings | forward, s | of settings | "
+        "| variant | train step, s | x settings' | forward, s | x settings' | "
         "processor s a step | page faults a step | memory after the steps | peak | "
         "first call, warm | cold |",
         "|" + "---|" * 11,
