@@ -6,10 +6,11 @@ Each instruction outside of fusions is charged its operands and its results, as 
 - It works for every platform; `cost_analysis` has no figure on GPUs.
 - A copy between memories is charged once, when it starts. On TPUs `cost_analysis`
   charges it at its start and at its end.
+- Of overlapping slices of an operand at most the whole operand is charged, and the body
+  of a loop as often as it runs; `cost_analysis` charges each slice, and the body once.
 - Padding of layouts and memories other than the main memory are counted separately.
 
-Of an operand that is only sliced the slices are charged, at most the whole operand. A
-cache between the main memory and the cores is not modelled, so the counts are neither
+A cache between the main memory and the cores is not modelled, so the counts are neither
 an upper nor a lower bound of what a device moves.
 """
 

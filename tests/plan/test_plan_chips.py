@@ -116,16 +116,22 @@ def test_donated_buffers_are_written_in_place(name, chips):
 
 @DEVICES
 def test_large_arrays_are_in_bfloat16(name, chips):
-    """Maps of a batch; weights, sums over maps and statistics are in float32."""
+    """Maps of a batch; weights, sums over maps and statistics are in float32.
+
+    XLA:GPU shares the gradient of some small maps between two readers in float32.
+    """
+    images = IMAGES[name] // device(name).count
     for kind in ("train", "eval"):
-        program = chips(name)[kind].program
-        (largest, _), *_ = hlo.largest(program, 1, ("bf16",))
-        table = [
-            (array.dtype, array.dims, array.size, one.op_name)
-            for array, one in hlo.largest(program, 40)
-        ]
-        wide = [row for row in table if row[0] == "f32" and 4 * row[2] > largest.size]
-        assert largest.dims[0] == IMAGES[name] // device(name).count
+        table = {
+            (array.size, array.dtype, array.dims, step.instruction.op_name)
+            for step in hlo.steps(chips(name)[kind].program)
+            for array in step.instruction.results
+            if len(array.dims) == 4 and images in array.dims
+        }
+        table = sorted(table, reverse=True)[:40]  # in any memory
+        largest, dtype, *_ = table[0]
+        assert dtype == "bf16", table
+        wide = [row for row in table if row[1] == "f32" and 2 * row[0] > largest]
         assert wide == [], table
     # Nor the other way: the optimizer's state and the heads are not rounded.
     small = chips(name)["train"].program
