@@ -16,6 +16,12 @@ from hiercam_keras.taxonomy.partial import LabelSpace
 KINDS = ("none", "balanced", "sqrt")
 
 
+def check_kind(kind: str, field: str) -> None:
+    """Raises UserError if a kind is none of KINDS; `field` is the config's."""
+    if kind not in KINDS:
+        raise UserError(f"{field} is {kind!r}: use one of {', '.join(KINDS)}.")
+
+
 def example_weights(
     labels: np.ndarray, kind: str, field: str, space: LabelSpace | None = None
 ) -> np.ndarray:
@@ -38,8 +44,7 @@ def example_weights(
     Raises:
       UserError: there is no such kind.
     """
-    if kind not in KINDS:
-        raise UserError(f"{field} is {kind!r}: use one of {', '.join(KINDS)}.")
+    check_kind(kind, field)
     labels = np.asarray(labels)
     if kind == "none":
         return np.ones(len(labels))

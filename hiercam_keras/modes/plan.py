@@ -9,6 +9,7 @@ from typing import Any
 from absl import logging
 
 from hiercam_keras import file_names, malloc, runtime, workdir
+from hiercam_keras.data import sampling
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.question import Question
 from hiercam_keras.modes.multi_rank import tree_arrays
@@ -87,6 +88,7 @@ def make(settings: Settings, device: Device, data: PlanData, prices: Any) -> tab
 def recipe_of(settings: Settings, data: PlanData, steps: int) -> Recipe:
     """What determines the programs of the training and of its maps."""
     config, num_labels = settings.config, data.num_labels
+    sampling.check_kind(config.train.class_weights, "train.class_weights")
     finest = list(num_labels)[-1]
     score = "own" if config.cam.score == "auto" else config.cam.score
     return Recipe(

@@ -93,6 +93,16 @@ def test_images_that_are_not_there_need_numbers():
     assert (found.num_labels, found.images) == ({"species": 12}, 100)
 
 
+def test_weights_of_losses_are_part_of_the_program():
+    data = plan_data.data_of(settings(classes="12", num_images=100))
+    for kind, weighted in (("none", False), ("sqrt", True)):
+        asked = settings(fields={"train.class_weights": kind})
+        assert plan.recipe_of(asked, data, 3).has_weights is weighted
+    asked = settings(fields={"train.class_weights": "heavy"})
+    with pytest.raises(UserError, match="class_weights is 'heavy': use one of none"):
+        plan.recipe_of(asked, data, 3)
+
+
 def test_the_chips_share_a_batch_evenly():
     eight = device("tpu:v6e-8")
     assert plan._shared(30, eight) == 32
