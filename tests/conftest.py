@@ -57,7 +57,7 @@ _SHORT_LAST = ("exchange", "evaluation", "data", "metrics", "taxonomy")
 def pytest_xdist_make_scheduler(config, log):
     """A file is run by one process; so are those that share the study's trainings.
 
-    Files are begun in the order of `_turn`, with pytest-xdist from 3.7 on.
+    Files are begun in the order of `_turn`.
     """
     if config.getoption("dist") != "loadfile":
         return None

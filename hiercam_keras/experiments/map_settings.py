@@ -23,13 +23,15 @@ from hiercam_keras.experiments.measurements import MapSettings
 from hiercam_keras.experiments.training_grid import TrainingSpec
 from hiercam_keras.models import files, heads, stride, xla_layers
 from hiercam_keras.models.from_config import build
-from hiercam_keras.modes.load import RunData, open_run
+from hiercam_keras.modes.load import RunData, load_images, open_run
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
 from hiercam_keras.runs.run_folder import Run
 
 _NAME_BYTES = 120  # of the settings in a file name
+_DATA_SETS = 4  # whose images are kept
+_latest: dict[tuple, Any] = {}  # images of these data sets
 
 
 def usual(spec: TrainingSpec) -> MapSettings:
@@ -90,8 +92,8 @@ def _names(views: Sequence[MapSettings]) -> str:
 
 def opened(run: Run, settings: Settings, spec: TrainingSpec | None = None) -> RunData:
     """The images of a run, with the `cam` section of the training's config if given."""
-    data = open_run(replace(settings, overrides={}, workdir=str(run.path)), run)
-    data = _known_only(data)
+    settings = replace(settings, overrides={}, workdir=str(run.path))
+    data = _known_only(open_run(settings, run, read=_images))
     if spec is None:
         return data
     config = ConfigDict(data.config.to_dict())
@@ -103,6 +105,21 @@ def opened(run: Run, settings: Settings, spec: TrainingSpec | None = None) -> Ru
     model["backbone"] = spec.config.model.backbone
     config.model = ConfigDict(model)
     return replace(data, config=config)
+
+
+def _images(data_dir: str | None, run: Run, config: Any) -> Any:
+    """The images of a run, kept: an experiment asks for those of a few data sets again
+    and again, and the names, boxes and parts of thousands of files take a second.
+    """
+    if run.other_tree is not None:
+        return load_images(data_dir, run, config)
+    about = run.trained_taxonomy().ranks, config.to_json_best_effort(sort_keys=True)
+    key = (data_dir, run.data_dir, *about)
+    if key not in _latest:
+        while len(_latest) >= _DATA_SETS:
+            del _latest[next(iter(_latest))]
+        _latest[key] = load_images(data_dir, run, config)
+    return _latest[key]
 
 
 def _known_only(data: RunData) -> RunData:

@@ -311,10 +311,13 @@ def config_of(settings: Settings, run: Run) -> Any:
     return settings.config_of(run.record["config"])
 
 
-def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunData:
+def open_run(
+    settings: Settings, run: Run, like: RunData | None = None, read: Any = None
+) -> RunData:
     """Opens a run's images with the split that it froze; new files stay out of it.
 
     Those of an imported network are what the command line names, or those of `like`.
+    `read` replaces `load_images`, for the images of a trained run.
     """
     config = config_of(settings, run)
     if run.imported and like is not None:
@@ -326,7 +329,7 @@ def open_run(settings: Settings, run: Run, like: RunData | None = None) -> RunDa
         split = imported.split_of(settings, config, source.records)
         run = with_names(run, source)
         return RunData(run, config, run.taxonomy(), source, split)
-    source = _load_images(settings.data_dir, run, config)
+    source = (read or load_images)(settings.data_dir, run, config)
     detected.warn_of_changes(source, config, run.record)
     split = detected.split_of(splits.load(run.path / "split"), source.records)
     new = split.unknown(source.records)
@@ -347,7 +350,7 @@ def load_for(run: Run, config: Any, data_dir: str | None) -> Any:
     return taxonomies.of_run(load_source(config, data_dir, ranks=ranks), run)
 
 
-def _load_images(data_dir: str | None, run: Run, config: Any) -> Any:
+def load_images(data_dir: str | None, run: Run, config: Any) -> Any:
     """The images of `data_dir`, else those where the run was trained.
 
     Raises:

@@ -1,5 +1,6 @@
 """The benchmarks' workers as processes: what they hold, and when they end."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 def test_a_peak_is_forgotten():
     """A compiler's memory does not count for the calls after it."""
+    worker.forget_peak()  # of the tests before this one
     before = worker.peak_memory()
     held = bytearray(b"x" * 300 * 2**20)
     high = worker.peak_memory()
@@ -27,22 +29,35 @@ def test_a_peak_is_forgotten():
     assert worker.peak_memory() < high - 200
 
 
-def test_calls_count_from_when_no_new_memory_comes_in():
-    held, blocks = [], []
+@pytest.fixture
+def pages(monkeypatch):
+    """The pages of a process, as a list to add to."""
+    held = [1000]
+    monkeypatch.setattr(worker, "_resident", lambda: sum(held))
+    return held
+
+
+def test_calls_count_from_when_no_new_memory_comes_in(pages):
+    blocks = []
 
     def run(calls: int) -> None:
         blocks.append(calls)
-        if len(blocks) < 3:
-            held.append(b"x" * 200 * 2**20)
+        pages.append(200 if len(blocks) < 3 else 1)
 
     worker.warm_up(run, 4)
     assert blocks == [4, 4, 4]
 
 
-def test_a_heap_that_never_settles_is_not_waited_for():
-    held = []
-    worker.warm_up(lambda calls: held.append(b"x" * 100 * 2**20), 1)
-    assert len(held) == 5
+def test_a_heap_that_never_settles_is_not_waited_for(pages):
+    worker.warm_up(lambda calls: pages.append(sum(pages)), 1)
+    assert len(pages) == 6
+
+
+def test_pages_in_memory_are_counted():
+    before = worker._resident()
+    held = b"x" * 300 * 2**20
+    assert (worker._resident() - before) * os.sysconf("SC_PAGE_SIZE") > 200 * 2**20
+    del held
 
 
 def test_a_stopped_worker_ends_with_its_parent():

@@ -10,7 +10,7 @@ from PIL import Image
 from tiny_study import make_settings
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.experiments import runs, study
+from hiercam_keras.experiments import map_settings, runs, study
 
 
 def read(path: Path) -> list[dict]:
@@ -91,6 +91,25 @@ def test_a_second_call_trains_and_measures_nothing(studied, monkeypatch):
     monkeypatch.setattr(measurements, "measure", refuse)
     study.run(make_settings(config, out=str(out)))
     assert (out / "STUDY.md").read_text() == before
+
+
+def test_images_of_a_data_set_are_read_once(studied, monkeypatch):
+    """Two runs on the images of one habitat, and one on those of another."""
+    config, out = studied
+    asked = []
+
+    def read_images(data_dir, run, config):
+        asked.append(str(run.path))
+        return load_images(data_dir, run, config)
+
+    load_images = map_settings.load_images
+    monkeypatch.setattr(map_settings, "load_images", read_images)
+    monkeypatch.setattr(map_settings, "_latest", {})
+    study.run(make_settings(config, out=str(out)))
+    names = [Path(path).parts[-3] for path in asked]
+    seeds = len(config.study.seeds)
+    assert sorted(names) == ["mini-h0"] * seeds + ["mini-h1"] * seeds
+    assert len(map_settings._latest) <= map_settings._DATA_SETS
 
 
 def test_images_without_evidence_are_refused(studied, tmp_path):

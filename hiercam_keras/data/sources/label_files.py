@@ -46,15 +46,20 @@ class LabelFiles:
                 " or ".join(sorted(ids)),
                 _own(min(ids)),
             )
+        ids = (one for ids in by_stem.values() for one in ids)
+        self._names = {one: self._name_of(one) for one in ids}
 
     def find(self, example_id: str) -> Path | None:
         """The label image of an image."""
+        name = self._names.get(example_id)
+        return None if name is None else self._root / name
+
+    def _name_of(self, example_id: str) -> str | None:
         name = _own(example_id)
-        if not self._exists(name):
-            name = _shared(example_id)
-            if name in self._unclear or not self._exists(name):
-                return None
-        return self._root / name
+        if self._exists(name):
+            return name
+        name = _shared(example_id)
+        return name if name not in self._unclear and self._exists(name) else None
 
     def _exists(self, name: str) -> bool:
         folder, name = os.path.split(name)
