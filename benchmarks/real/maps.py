@@ -83,7 +83,7 @@ def _answers(
         names = taxonomy.names(rank)
         shares = found.rank_probabilities(rank)
         for place, record in enumerate(records):
-            true = matching.match(taxonomy, record.lineage)[rank]
+            true = matching.find(taxonomy, record.lineage).labels[rank]
             best = int(shares[place].argmax())
             rows[place] |= {
                 f"{rank}_true": names[true] if true >= 0 else "",

@@ -186,9 +186,7 @@ def test_a_run_from_before_a_field_is_viewed_at_another_stride(studied, monkeypa
     old = replace(run, record=record)
     monkeypatch.setattr(map_settings.stride, "copy_weights", lambda *_: None)
     met = []
-    monkeypatch.setattr(
-        map_settings.train, "build", lambda c, _: met.append(c.model) or 1
-    )
+    monkeypatch.setattr(map_settings, "build", lambda c, _: met.append(c.model) or 1)
     monkeypatch.setattr(map_settings.xla_layers, "accelerate", lambda model, _: model)
     map_settings.network_at(map_settings.opened(old, settings, spec), 16)
     assert met[0].dropout == config.model.dropout and met[0].output_stride == 16
