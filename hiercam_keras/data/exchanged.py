@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from absl import logging
 
+from hiercam_keras.cache_folder import expanded
 from hiercam_keras.data.records import Record
 
 SEED = 0  # of the choice among donors
@@ -67,7 +69,7 @@ def draw(config: Any, records: Sequence[Record]) -> Drawn:
     from hiercam_keras.birds.draw import PARTS as LABELS
     from hiercam_keras.birds.interventions import PARTS, WHOLE
 
-    root = Path(config.root).expanduser()
+    root = Path(os.path.abspath(expanded(config.root)))  # "." has no name
     folder = root.with_name(f"{root.name}-exchanged")
     ids = [record.example_id for record in records]
     logging.info("Drawing %d birds with a part exchanged, those missing", len(ids))
