@@ -23,10 +23,11 @@ FAST = {
 KINDS = tuple(FAST)
 CPU_KINDS = KINDS[:5]
 
-# Kinds that "auto" replaces, by platform. On CPUs: those measured to be faster. On GPUs
-# and TPUs: those that move the fewest bytes of main memory in compiled programs
-# (docs/SCALING.md). The loops of the CPU's kinds would run one row at a time there.
-AUTO = {"cpu": CPU_KINDS, "gpu": ("lean",), "tpu": ("one_pass",)}
+# Kinds that "auto" replaces, by platform: those measured to be faster there. The loops
+# of the CPU's kinds would run one row at a time on GPUs and TPUs. "lean" and "one_pass"
+# move fewer bytes of main memory in programs compiled for these (docs/SCALING.md), but
+# no device has timed them yet.
+AUTO = {"cpu": CPU_KINDS}
 
 _CLASSES = {cls: kind for kind, classes in FAST.items() for cls in classes}
 
