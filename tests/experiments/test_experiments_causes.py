@@ -93,8 +93,15 @@ def test_a_second_call_draws_trains_and_measures_nothing(caused, monkeypatch):
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        *((name, (), f"{name} is empty") for name in ("ranks", "seeds", "layers")),
-        ("methods", (), "methods is empty"),
+        *((name, (), f"{name} is .*each once") for name in ("ranks", "seeds", "kinds")),
+        ("methods", (), "methods is .*each once"),
+        (
+            "methods",
+            ("random", "legrad"),
+            "at least one that makes maps of any network",
+        ),
+        ("ranks", ("species", "species"), "ranks is .*each once"),
+        ("layers", ("", ""), "layers is .*each once"),
         ("methods", ("nothing",), "unknown method 'nothing'"),
         ("kinds", ("label", "leap"), "has 'leap', expected .* label, step, contrast"),
         ("images_per_species", 0, "is 0, expected 1 or more, or -1"),
