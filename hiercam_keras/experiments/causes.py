@@ -150,11 +150,17 @@ def _check(settings: Settings) -> None:
 def _drawn(data: RunData, split: str, options: Any) -> Drawn:
     """The exchanged birds of a split, drawn if they are missing; those of siblings
     alone on val, where methods are chosen."""
-    if split != VAL:
-        records = chosen(data.records(split), options.images_per_species)
-        return exchanged.draw(data.config.data, records)
-    records = chosen(data.records(split), options.val_images_per_species)
+    on_val = split == VAL
+    share = options.val_images_per_species if on_val else options.images_per_species
+    records = chosen(data.records(split), share)
+    if not records:
+        raise UserError(
+            f"the {split} split has no images, of which --mode=causes exchanges parts: "
+            "give it a share above 0 by config.data.fractions."
+        )
     drawn = exchanged.draw(data.config.data, records)
+    if not on_val:
+        return drawn
     kept = tuple(one for one in drawn.exchanged if one.how == SIBLING)
     return replace(drawn, exchanged=kept)
 

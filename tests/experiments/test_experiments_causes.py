@@ -6,6 +6,7 @@ import functools
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -231,6 +232,13 @@ def invert(activations, grads, honest):
     """The largest value minus the map, so that what matters has nothing."""
     found = abs(honest(activations, grads))
     return found.max((-2, -1), keepdims=True) - found
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_split_without_images_is_refused(tiny, split):
+    data = SimpleNamespace(records=lambda name: [], config=tiny)
+    with pytest.raises(UserError, match=f"the {split} split has no images"):
+        causes._drawn(data, split, tiny.causes)
 
 
 def test_birds_that_nobody_can_exchange_are_refused(tiny, tmp_path):
