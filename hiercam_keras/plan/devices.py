@@ -217,8 +217,8 @@ def device(name: str) -> Device:
             raise UserError(f"--device={name}: expected cpu, without a number.")
         if int(number or 1) > _CARDS:
             raise UserError(
-                f"--device={name}: expected 1 to {_CARDS} cards, which one machine has: "
-                "links between machines are not described."
+                f"--device={name}: expected 1 to {_CARDS} cards, those of one machine, "
+                "as links between machines are not described."
             )
         return Device(name.lower(), chip, int(number or 1))
     shapes = _SHAPES[kind]
