@@ -137,8 +137,14 @@ def read_interventions(path: str | os.PathLike) -> list[Row]:
     rows = []
     for cells in zip(*columns.values(), strict=True):
         row = dict(zip(names, cells, strict=True))
-        changed, share = row.pop("changed") == "1", float(row.pop("share"))
-        rows.append(Row(**row, changed=changed, share=share))
+        changed, share = row.pop("changed") == "1", row.pop("share")
+        try:
+            rows.append(Row(**row, changed=changed, share=float(share)))
+        except ValueError as error:
+            raise UserError(
+                f"{path}: the share is {share!r}, expected a number. Remove the folder "
+                "of this table, and it is drawn again."
+            ) from error
     return rows
 
 
@@ -174,8 +180,8 @@ def _write_bird(
     bird = bird_of(settings, ids[number], size=size)
     folder = Path(bird.example_id).with_suffix("")
     table = root / folder / TABLE
-    if table.exists():
-        return read_interventions(table)
+    if rows := _kept(root, table):
+        return rows
     workdir.make_dir(root / folder)
 
     def save(name: str, pixels: np.ndarray) -> str:
@@ -212,6 +218,20 @@ def _write_bird(
         )
     _write_table(table, rows)
     return rows
+
+
+def _kept(root: Path, table: Path) -> list[Row]:
+    """Rows of a bird with all its files; none where something is missing or damaged."""
+    try:
+        rows = read_interventions(table)
+    except UserError:  # missing, too
+        return []
+    paths = {
+        path
+        for row in rows
+        for path in (row.original, row.original_parts, row.path, row.mask)
+    }
+    return rows if all((root / path).is_file() for path in paths) else []
 
 
 def _write_table(path: Path, rows: list[Row]) -> Path:

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -149,6 +150,24 @@ def test_a_full_disk_is_an_error_and_the_next_call_draws_the_bird_again(
     with monkeypatch.context() as patch, pytest.raises(UserError, match="No space"):
         patch.setattr(Image.Image, "save", fail)
         write_interventions(root, SETTINGS, IDS, size=64, seed=5, workers=0)
+    write_interventions(root, SETTINGS, IDS, size=64, seed=5, workers=0)
+    assert _files(root) == _files(table.parent)
+
+
+@pytest.mark.parametrize("damage", ["no picture", "empty table", "torn", "no number"])
+def test_a_damaged_bird_is_drawn_again(table, tmp_path, damage):
+    root = tmp_path / "copy"
+    shutil.copytree(table.parent, root)
+    (own, _) = (path for path in sorted(root.rglob("*.csv")) if path.parent != root)
+    whole = own.read_bytes()
+    if damage == "no picture":
+        next(own.parent.glob("wing*.png")).unlink()
+    else:
+        first = read_interventions(own)[0].share
+        number = whole.replace(f",{first},".encode(), b",much,", 1)
+        left = {"empty table": b"", "torn": whole[:300], "no number": number}[damage]
+        own.write_bytes(left)
+        assert left != whole
     write_interventions(root, SETTINGS, IDS, size=64, seed=5, workers=0)
     assert _files(root) == _files(table.parent)
 
