@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from hiercam_keras import wording, workdir
-from hiercam_keras.cam.methods import get_methods
+from hiercam_keras.cam.methods import ANY_NETWORK, get_methods
 from hiercam_keras.data import exchanged
 from hiercam_keras.data.exchanged import Drawn
 from hiercam_keras.data.records import Record
@@ -116,10 +116,10 @@ def _check(settings: Settings) -> None:
         )
     options = settings.config.causes
     for name in ("ranks", "seeds", "methods", "layers", "kinds"):
-        if not options[name]:
+        values = tuple(options[name])
+        if not values or len(set(values)) < len(values):
             raise UserError(
-                f"config.causes.{name} is empty, expected one or more. Leave it out "
-                "for the default."
+                f"config.causes.{name} is {values}, expected one or more, each once."
             )
     for name in ("images_per_species", "val_images_per_species"):
         if options[name] == 0:
@@ -136,17 +136,31 @@ def _check(settings: Settings) -> None:
                 f"config.causes.kinds has {kind!r}, expected one or more of "
                 f"{', '.join(KINDS)}."
             )
-    get_methods(tuple(options.methods))
+    asked = get_methods(tuple(options.methods))
+    if not any(
+        one.source in ANY_NETWORK and one.name not in cause_map_tables.WITHOUT_NETWORK
+        for one in asked
+    ):
+        raise UserError(
+            f"config.causes.methods is {tuple(options.methods)}, expected at least one "
+            "that makes maps of any network, such as gradcam."
+        )
 
 
 def _drawn(data: RunData, split: str, options: Any) -> Drawn:
     """The exchanged birds of a split, drawn if they are missing; those of siblings
     alone on val, where methods are chosen."""
-    if split != VAL:
-        records = chosen(data.records(split), options.images_per_species)
-        return exchanged.draw(data.config.data, records)
-    records = chosen(data.records(split), options.val_images_per_species)
+    on_val = split == VAL
+    share = options.val_images_per_species if on_val else options.images_per_species
+    records = chosen(data.records(split), share)
+    if not records:
+        raise UserError(
+            f"the {split} split has no images, of which --mode=causes exchanges parts: "
+            "give it a share above 0 by config.data.fractions."
+        )
     drawn = exchanged.draw(data.config.data, records)
+    if not on_val:
+        return drawn
     kept = tuple(one for one in drawn.exchanged if one.how == SIBLING)
     return replace(drawn, exchanged=kept)
 

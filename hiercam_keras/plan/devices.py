@@ -170,6 +170,7 @@ _SHAPES = {
     "v5p": {4: "2x2x1", 8: "2x2x2", 16: "2x2x4"},
     "v6e": {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4"},
 }
+_CARDS = 8  # of one machine; their links are much faster than those between machines
 _CORES = {"v5p": 2}  # TensorCores of a chip, which the names of slices count
 EXAMPLES = (
     *("tpu:v5e-4", "tpu:v5p-8", "tpu:v6e-8"),
@@ -214,6 +215,11 @@ def device(name: str) -> Device:
     if chip.family != "tpu":
         if chip.family == "cpu" and number:
             raise UserError(f"--device={name}: expected cpu, without a number.")
+        if int(number or 1) > _CARDS:
+            raise UserError(
+                f"--device={name}: expected 1 to {_CARDS} cards, which one machine has: "
+                "links between machines are not described."
+            )
         return Device(name.lower(), chip, int(number or 1))
     shapes = _SHAPES[kind]
     cores = _CORES.get(kind, 1)

@@ -6,6 +6,7 @@ import functools
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -93,8 +94,15 @@ def test_a_second_call_draws_trains_and_measures_nothing(caused, monkeypatch):
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        *((name, (), f"{name} is empty") for name in ("ranks", "seeds", "layers")),
-        ("methods", (), "methods is empty"),
+        *((name, (), f"{name} is .*each once") for name in ("ranks", "seeds", "kinds")),
+        ("methods", (), "methods is .*each once"),
+        (
+            "methods",
+            ("random", "legrad"),
+            "at least one that makes maps of any network",
+        ),
+        ("ranks", ("species", "species"), "ranks is .*each once"),
+        ("layers", ("", ""), "layers is .*each once"),
         ("methods", ("nothing",), "unknown method 'nothing'"),
         ("kinds", ("label", "leap"), "has 'leap', expected .* label, step, contrast"),
         ("images_per_species", 0, "is 0, expected 1 or more, or -1"),
@@ -224,6 +232,13 @@ def invert(activations, grads, honest):
     """The largest value minus the map, so that what matters has nothing."""
     found = abs(honest(activations, grads))
     return found.max((-2, -1), keepdims=True) - found
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_split_without_images_is_refused(tiny, split):
+    data = SimpleNamespace(records=lambda name: [], config=tiny)
+    with pytest.raises(UserError, match=f"the {split} split has no images"):
+        causes._drawn(data, split, tiny.causes)
 
 
 def test_birds_that_nobody_can_exchange_are_refused(tiny, tmp_path):

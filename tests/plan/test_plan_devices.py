@@ -32,7 +32,8 @@ def test_devices_are_chips_with_a_number(name, count, shape):
 @pytest.mark.parametrize(
     "name",
     ["", "h100", "gpu:v5e-4", "tpu:h100", "tpu:v5e", "tpu:v5e-3", "tpu:v5p-7"]
-    + ["gpu:h100-0", "cpu:4", "cpu-2", "gpu:h1000", "tpu:v5e-4x"],
+    + ["gpu:h100-0", "cpu:4", "cpu-2", "gpu:h1000", "tpu:v5e-4x"]
+    + ["gpu:h100-9", "tpu:v6e-1000000000000"],
 )
 def test_other_names_are_refused_with_those_that_exist(name):
     with pytest.raises(UserError, match="expected"):
