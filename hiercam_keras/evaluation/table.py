@@ -1,6 +1,8 @@
 """Numbers of the same pictures under several questions."""
 
 import json
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hiercam_keras import workdir
+from hiercam_keras.errors import UserError
 from hiercam_keras.metrics import clusters
 
 
@@ -172,10 +175,26 @@ def save(path: Path, table: Table) -> None:
         np.savez_compressed(temporary, **arrays)
 
 
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of an .npz file of measurements by name, read without pickle.
+
+    Raises:
+      UserError: the file is missing or damaged.
+    """
+    try:
+        # NumPy leaves a file open that it cannot read.
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"cannot read the measurements {path}: {error}. Remove the file, and the "
+            "same command measures them again."
+        ) from error
+
+
 def load(path: Path) -> Table:
-    """Reads what `save` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    """Reads what `save` wrote; raises as `read_arrays`."""
+    arrays = read_arrays(path)
     questions, ranks = json.loads(str(arrays.pop("about")))
     ids, groups = arrays.pop("example_ids"), arrays.pop("groups")
     values, pictures, pairs = {}, {}, {}

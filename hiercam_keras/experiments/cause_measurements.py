@@ -20,7 +20,7 @@ from hiercam_keras import runtime, workdir
 from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.data.exchanged import Drawn
 from hiercam_keras.data.loader import Batch
-from hiercam_keras.evaluation import causal_effects, measures, regions
+from hiercam_keras.evaluation import causal_effects, measures, regions, table
 from hiercam_keras.evaluation.causal_effects import Effects
 from hiercam_keras.evaluation.map_controls import CONTROLS
 from hiercam_keras.evaluation.measures import Maps
@@ -230,14 +230,12 @@ def save_effects(path: Path, found: Effects) -> None:
 
 
 def load_effects(path: Path) -> Effects:
-    """Reads what `save_effects` has written."""
-    with np.load(path, allow_pickle=False) as arrays:
-        ranks, parts, hows = map(tuple, json.loads(str(arrays["about"])))
-        falls = {name: arrays[name] for name in causal_effects.SCORES}
-        ids, groups, turned = (
-            arrays[name] for name in ("example_ids", "groups", "turned")
-        )
-        return Effects(ids, groups, ranks, parts, hows, falls, turned)
+    """Reads what `save_effects` has written; raises as `table.read_arrays`."""
+    arrays = table.read_arrays(path)
+    ranks, parts, hows = map(tuple, json.loads(str(arrays["about"])))
+    falls = {name: arrays[name] for name in causal_effects.SCORES}
+    ids, groups, turned = (arrays[name] for name in ("example_ids", "groups", "turned"))
+    return Effects(ids, groups, ranks, parts, hows, falls, turned)
 
 
 def save_maps(path: Path, found: MapEnergy) -> None:
@@ -252,17 +250,17 @@ def save_maps(path: Path, found: MapEnergy) -> None:
 
 
 def load_maps(path: Path) -> MapEnergy:
-    """Reads what `save_maps` has written."""
-    with np.load(path, allow_pickle=False) as arrays:
-        parts, targets, views = json.loads(str(arrays["about"]))
-        return MapEnergy(
-            arrays["example_ids"],
-            tuple(parts),
-            tuple(map(tuple, targets)),
-            tuple(map(tuple, views)),
-            arrays["energy"],
-            arrays["area"],
-        )
+    """Reads what `save_maps` has written; raises as `table.read_arrays`."""
+    arrays = table.read_arrays(path)
+    parts, targets, views = json.loads(str(arrays["about"]))
+    return MapEnergy(
+        arrays["example_ids"],
+        tuple(parts),
+        tuple(map(tuple, targets)),
+        tuple(map(tuple, views)),
+        arrays["energy"],
+        arrays["area"],
+    )
 
 
 def _save(path: Path, about: list, **arrays: np.ndarray) -> None:
