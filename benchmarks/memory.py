@@ -128,7 +128,7 @@ def _tasks(variant: Variant, case: Case) -> dict[str, Callable[[int], None]]:
         }
     from benchmarks.case import images
     from benchmarks.peers import hiercam, keras_common
-    from hiercam_keras.models.xla_layers import shards
+    from hiercam_keras import malloc
     from hiercam_keras.training.callbacks import Pace
     from hiercam_keras.training.forward import predict_batch
 
@@ -138,7 +138,7 @@ def _tasks(variant: Variant, case: Case) -> dict[str, Callable[[int], None]]:
         for _ in range(calls):
             predict_batch(model, pixels)
 
-    train = keras_common.fit(model, case, [Pace(variant.ahead)], shards.complete)
+    train = keras_common.fit(model, case, [Pace(variant.ahead)], malloc.complete)
     return {"train": train, "forward": forward}
 
 

@@ -19,6 +19,7 @@ import ctypes
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 # malloc.h and sys/mman.h of Linux
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -74,6 +75,30 @@ def keep_memory(huge_pages: bool = True) -> str:
 def is_kept() -> bool:
     """Whether `keep_memory` made its settings in this process."""
     return _state.said is not None
+
+
+def complete(arrays: Any) -> Any:
+    """Copies arrays to a CPU's only device and waits for it, if malloc keeps memory.
+
+    JAX then computes in the calling thread, with one piece of memory for all calls
+    (docs/PERFORMANCE.md), but only if all arguments are complete. The copy of a NumPy
+    array above 100 KB, which a call makes, is made in another thread.
+
+    Args:
+      arrays: arguments of a jitted function, in any nesting.
+
+    Returns:
+      The same as arrays of JAX; `arrays` itself where JAX uses other threads.
+    """
+    if not is_kept():
+        return arrays
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return arrays
+    if jax.device_count() > 1:
+        return arrays
+    return jax.block_until_ready(jax.device_put(arrays))
 
 
 def obstacle() -> str | None:

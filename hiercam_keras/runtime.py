@@ -179,7 +179,7 @@ def compute_in_calling_thread() -> None:
 
     Otherwise a program may start, and allocate its temporary arrays, before another
     thread has freed those of the program before it, which then takes their memory
-    twice. It has no effect after the first array of JAX. See `shards.complete`.
+    twice. It has no effect after the first array of JAX. See `malloc.complete`.
     """
     if malloc.is_kept():
         import jax

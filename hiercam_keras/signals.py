@@ -40,6 +40,7 @@ class _State:
       received: the first signal that requested a stop; None if there was none.
       advice: advice for the message of a stop.
       postponed: whether signals are only recorded.
+      starting: whether a child process is being started.
       installed: whether `orderly` has set the handlers.
       pipe: file descriptor; a byte written to it wakes the watching thread.
       cleanups: functions registered by `at_exit`.
@@ -50,6 +51,7 @@ class _State:
         self.received: signal.Signals | None = None
         self.advice = ""
         self.postponed = False
+        self.starting = False
         self.installed = False
         self.pipe: int | None = None
         self.cleanups: list[Callable[[], None]] = []
@@ -106,9 +108,13 @@ def children_hold() -> Iterator[None]:
 
     resource_tracker.ensure_running()  # its start unblocks the signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Another thread may get the signal, and Python would handle it here: a child would
+    # wait for what its parent has not sent yet, and print the end of its input.
+    _state.starting = True
     try:
         yield
     finally:
+        _state.starting = False
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
@@ -239,6 +245,8 @@ def _handle(number, frame) -> None:
                 os.write(_state.pipe, bytes([_REPEAT]))
     if _state.received is None or not (_state.installed or _state.postponed):
         return  # SIGURG from another source, or after the end
+    if _state.starting:
+        return  # `_watch` repeats it
     if _state.postponed:
         if not again:
             _say(f"{NAMES[_state.received]}: saving before the stop")

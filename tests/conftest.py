@@ -16,7 +16,13 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+
+# The same examples in each run, so that a change alone makes a test fail; others with
+# HYPOTHESIS_PROFILE=default. `python -m benchmarks.fuzz` looks further.
+hypothesis.settings.register_profile("fixed", derandomize=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 # A shell starts what it puts into the background with Ctrl-C ignored, and processes of
 # the tests would begin so.

@@ -31,6 +31,7 @@ EXTERNAL = {
         "models/xla_layers",
         "metrics/faithfulness",
         "plan/",
+        "malloc.py",
         "runtime.py",
         "multihost.py",
     ),

@@ -116,7 +116,7 @@ for _ in range(3):
 CALLS = """
 import numpy as np
 import jax, jax.numpy as jnp
-from hiercam_keras.models.xla_layers import shards
+from hiercam_keras import malloc
 
 @jax.jit
 def large(images):  # temporary arrays of 256 MB
@@ -127,7 +127,7 @@ found["calls"] = []
 for _ in range(6):
     now = faults()
     images = np.ones((300, 300, 3), np.float32)
-    large(shards.complete(images)).block_until_ready()
+    large(malloc.complete(images)).block_until_ready()
     found["calls"].append(faults() - now)
 print(json.dumps(found))
 """

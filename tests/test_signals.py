@@ -248,6 +248,25 @@ if __name__ == "__main__":
 """
 
 
+def test_the_start_of_a_child_is_not_interrupted(start):
+    """Although another thread gets the signal that this one has blocked."""
+    code = """
+import signal, threading
+from hiercam_keras import signals
+def wait():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    time.sleep(30)
+threading.Thread(target=wait, daemon=True).start()
+time.sleep(0.2)
+with signals.children_hold():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.3)
+    print("whole", flush=True)
+time.sleep(30)
+print("never", flush=True)"""
+    assert end(start(code)) == "whole\n"
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.15, 0.6])
 def test_worker_processes_say_nothing(start, tmp_path, delay):
     """The whole group gets the signal, also children that Python has not begun in."""

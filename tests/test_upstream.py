@@ -23,6 +23,7 @@ SOURCES = ["main.py", "hiercam_keras", "configs", "benchmarks"]
 _ALLGATHER = "jax.experimental.multihost_utils.process_allgather"
 _BARRIER = "jax.experimental.multihost_utils.sync_global_devices"
 _PREEMPTION = "jax.experimental.multihost_utils.reached_preemption_sync_point"
+_TOPOLOGY = "jax.experimental.topologies.get_topology_desc"
 _TWO = f"{HERE}::test_two_processes_agree"
 _DECAY = f"{HERE}::test_optimizers_decay_weights_by_a_private_method"
 _AVERAGES = f"{HERE}::test_optimizers_keep_averages_in_private_lists"
@@ -59,6 +60,14 @@ RELIED_ON = {
     ("hiercam_keras/training/rates.py", "_model_variables_moving_average"): _AVERAGES,
     ("benchmarks/limits.py", "_inbound_nodes"): (
         f"{HERE}::test_layers_that_are_part_of_a_graph_have_inbound_nodes"
+    ),
+    ("hiercam_keras/plan/programs.py", "_symbolic_build"): _STEP,
+    ("hiercam_keras/plan/programs.py", "_get_jax_state"): _STEP,
+    ("hiercam_keras/plan/topology.py", _TOPOLOGY): (
+        f"{HERE}::test_devices_that_are_not_here_are_described"
+    ),
+    ("hiercam_keras/plan/topology.py", "_backend_mesh"): (
+        f"{HERE}::test_a_device_mesh_takes_the_devices_of_another"
     ),
     ("benchmarks/scaling.py", "_symbolic_build"): _STEP,
     ("benchmarks/scaling.py", "_get_jax_state"): _STEP,
@@ -210,6 +219,23 @@ def test_nodes_of_a_graph_are_its_calls():
     calls = [node for node in nodes if node.operation is shared]
     assert len(calls) == 2
     assert {node.input_tensors[0] is first for node in calls} == {True, False}
+
+
+def test_devices_that_are_not_here_are_described():
+    """get_topology_desc asks a compiler by name, here one that is not installed."""
+    from jax.experimental import topologies
+
+    with pytest.raises((RuntimeError, NotImplementedError, ValueError), match="rocket"):
+        topologies.get_topology_desc(platform="rocket", topology_name="1x1")
+
+
+def test_a_device_mesh_takes_the_devices_of_another():
+    """_backend_mesh, once set, is the mesh of every layout."""
+    mesh = keras.distribution.DeviceMesh((1,), ["batch"], ["cpu:0"])
+    other = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("batch",))
+    mesh._backend_mesh = other
+    layout = keras.distribution.TensorLayout(("batch", None), mesh)
+    assert layout.backend_layout.mesh is other
 
 
 def test_tensors_name_the_operation_that_made_them():

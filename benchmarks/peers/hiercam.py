@@ -13,10 +13,9 @@ import keras  # noqa: E402
 from benchmarks.case import NUM_LABELS, NUM_TARGETS, Case, images, targets  # noqa: E402
 from benchmarks.peers import jax_forward, keras_common, packages  # noqa: E402
 from benchmarks.peers.jax_forward import device_memory  # noqa: E402, F401
-from hiercam_keras import cam, runtime, taxonomy  # noqa: E402
+from hiercam_keras import cam, malloc, runtime, taxonomy  # noqa: E402
 from hiercam_keras.models import heads, xla_layers  # noqa: E402
 from hiercam_keras.models.initializers import numpy_initializers  # noqa: E402
-from hiercam_keras.models.xla_layers import shards  # noqa: E402
 from hiercam_keras.training.callbacks import Pace  # noqa: E402
 
 LABEL = "hiercam_keras"
@@ -75,7 +74,7 @@ def prepare(task: str, case: Case) -> Callable[[int], None]:
         return jax_forward.forward(_model(case), case)
     if task != "train":
         return _explain(task, case)
-    return keras_common.fit(prepare_training(case), case, [Pace()], shards.complete)
+    return keras_common.fit(prepare_training(case), case, [Pace()], malloc.complete)
 
 
 def versions() -> dict[str, str]:

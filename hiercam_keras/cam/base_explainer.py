@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from hiercam_keras import malloc
 from hiercam_keras.cam import targets
 from hiercam_keras.cam.explanation import Explanation
 from hiercam_keras.cam.methods import ANY_NETWORK, METHODS, Method, get_methods
@@ -24,7 +25,6 @@ from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import Options, Program
 from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
-from hiercam_keras.models.xla_layers import shards
 from hiercam_keras.taxonomy.labels import Labels
 
 
@@ -217,7 +217,7 @@ class BaseExplainer(abc.ABC):
         )
         run = self._function(program, chosen)
         pieces = [
-            run(variables, *shards.complete(piece))
+            run(variables, *malloc.complete(piece))
             for piece in self._pieces(images, *rest)
         ]
         network, count = program.network, len(images)

@@ -104,7 +104,7 @@ def read_metadata(path: str | os.PathLike) -> dict:
         ) from error
     if version != SCHEMA_VERSION:
         raise UserError(
-            f"{path}: schema_version {version}, expected {SCHEMA_VERSION}. Use the "
+            f"{path}: schema_version {version!r}, expected {SCHEMA_VERSION}. Use the "
             "version of the program that wrote it, or train again."
         )
     return metadata

@@ -8,10 +8,9 @@ from typing import Any
 import keras
 from absl import logging
 
-from hiercam_keras import wording
+from hiercam_keras import malloc, wording
 from hiercam_keras.errors import Stopped, explain_out_of_memory
 from hiercam_keras.models import batchnorm
-from hiercam_keras.models.xla_layers import shards
 from hiercam_keras.progress import progress
 from hiercam_keras.training import callbacks, optimizers, rates
 from hiercam_keras.training.checkpoint import Checkpoints, Saved
@@ -236,7 +235,7 @@ def _training_batches(
         count=lambda batch: len(batch.images),
     )
     for batch in batches:
-        yield shards.complete(training_batch(batch, counts, options, epoch))
+        yield malloc.complete(training_batch(batch, counts, options, epoch))
 
 
 def _log_too_few(options: Any, val_loader: Any) -> None:

@@ -8,6 +8,7 @@ import jax
 import keras
 import numpy as np
 
+from hiercam_keras import malloc
 from hiercam_keras.models import stateless
 from hiercam_keras.models.xla_layers import shards
 
@@ -34,7 +35,7 @@ def predict_batch(
     trainable = [variable.value for variable in model.trainable_variables]
     state = [variable.value for variable in model.non_trainable_variables]
     if keras.distribution.distribution() is None:
-        return jax.device_get(forward(trainable, state, shards.complete(images)))
+        return jax.device_get(forward(trainable, state, malloc.complete(images)))
     count = len(images)
     rows = np.minimum(np.arange(shards.padded_size(count)), count - 1)
     outputs = forward(trainable, state, shards.place(images[rows]))

@@ -200,6 +200,7 @@ NETWORK = {"urllib", "http", "requests", "socket", "ftplib", "aiohttp", "smtplib
 DOWNLOAD = "data/sources/download.py"  # of --mode=prepare with --download
 LOCK = "locks.py"  # asks for the name of this host
 PTH = "models/pth.py"  # unpickles with an allow-list of names
+COMPILERS = {"plan/compile.py", "plan/worker.py"}  # parent and child, by a pipe
 REACH = "models/downloads.py"  # whether Keras' weights can be downloaded, and how soon
 ALLOWED = {
     (LOCK, "socket"),
@@ -208,6 +209,7 @@ ALLOWED = {
     (PTH, "pickle"),
     (REACH, "socket"),
     (REACH, "urllib"),
+    *((file, "pickle") for file in COMPILERS),
 }
 
 
@@ -356,6 +358,7 @@ def test_any_table_is_rows_or_a_user_error(tmp_path, content):
         max_leaves=6,
     ).map(lambda value: json.dumps(value).encode())
 )
+@example(b'{"taxonomy": null, "schema_version": "\\n"}')
 def test_any_metadata_is_read_or_a_user_error(tmp_path, content):
     path = tmp_path / "model.keras"
     with zipfile.ZipFile(path, "w") as archive:

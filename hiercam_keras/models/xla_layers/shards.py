@@ -11,8 +11,6 @@ import jax
 import keras
 import numpy as np
 
-from hiercam_keras import malloc
-
 
 def num_local_devices() -> int:
     """Number of this process's devices in the distribution; 1 without one."""
@@ -50,26 +48,6 @@ def place(arrays: Any) -> Any:
         return jax.make_array_from_process_local_data(layout, array)
 
     return jax.tree.map(one, arrays)
-
-
-def complete(arrays: Any) -> Any:
-    """Copies arrays to a CPU's only device and waits for it, if malloc keeps memory.
-
-    JAX then computes in the calling thread, with one piece of memory for all calls
-    (docs/PERFORMANCE.md), but only if all arguments are complete. The copy of a NumPy
-    array above 100 KB, which a call makes, is made in another thread.
-
-    Args:
-      arrays: arguments of a jitted function, in any nesting.
-
-    Returns:
-      The same as arrays of JAX; `arrays` itself where JAX uses other threads.
-    """
-    if not malloc.is_kept() or jax.default_backend() != "cpu":
-        return arrays
-    if jax.device_count() > 1:
-        return arrays
-    return jax.block_until_ready(jax.device_put(arrays))
 
 
 def sharding() -> jax.sharding.NamedSharding:
