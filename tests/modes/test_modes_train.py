@@ -114,7 +114,7 @@ def test_a_finished_run_resumed_is_the_same_run(trained, tmp_path):
 
 def test_a_finished_run_goes_on_to_more_epochs(trained, tmp_path):
     copy = tmp_path / "run"
-    without = shutil.ignore_patterns("export")  # other tests may have made one
+    without = shutil.ignore_patterns(*train._RESULTS)  # other tests may have made some
     shutil.copytree(trained.path("family"), copy, ignore=without)
     (copy / "eval").mkdir()
     three = {"rank": ("family",), "fields": {"train.epochs": 3}}
