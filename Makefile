@@ -142,7 +142,7 @@ test-slow: install-dev
 
 bench: install
 	$(INSTALL) -r requirements-bench.txt
-	$(INSTALL) --no-deps grad-cam==1.5.7
+	$(INSTALL) --no-deps grad-cam==1.5.7 tf2onnx==1.17.0
 	$(BIN)/python -m benchmarks.run
 
 lint: install-dev
