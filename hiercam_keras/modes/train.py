@@ -24,7 +24,12 @@ from hiercam_keras.modes import (
     train_plan,
     untrained,
 )
-from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
+from hiercam_keras.modes.load import (
+    load_source,
+    make_loader,
+    taxonomy_of,
+    with_ranks,
+)
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.modes.splitting import TOGETHER, make_split
@@ -91,6 +96,9 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     weights = train_plan.starting_weights(folder, config, settings.resume)
     train_plan.say_network(config, weights)
     source = source or load_source(config, settings.data_dir)
+    if before and settings.resume:
+        ranks = run_folder.read(folder).trained_taxonomy().ranks
+        source = with_ranks(source, config, settings.data_dir, ranks)
     everything = taxonomy_of(source, config)
     _check_single(everything, settings.rank)
     group_report.check(source.records, config, everything, settings.rank)
