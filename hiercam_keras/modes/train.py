@@ -54,8 +54,10 @@ _FORMER = {
     "detections": {"file": ""},
 }
 
-# What may change when a run is resumed: it changes no result.
+# What may change when a run is resumed: it changes no result. Images that data.partial
+# adds or leaves out change the split, which is compared.
 _FREE = (
+    "config.data.partial",
     "config.distribution",
     "config.train.checkpoint_",
     "config.data.workers",
@@ -224,9 +226,36 @@ def _split_of(
         if replace(one, note="") == frozen:
             return one
     raise UserError(
-        f"the images of {folder} are not those that it was split with: files were "
-        "added or removed. Bring them back, or use --overwrite."
+        f"the images of {folder} are not those that it was split with: "
+        f"{_why_split_differs(frozen, records)}"
     )
+
+
+def _why_split_differs(frozen: splits.Split, records: Sequence[Record]) -> str:
+    """What became of the images of a run since it was split, and what to do."""
+    added = set(frozen.unknown(records))
+    present = {one.example_id for one in records}
+    parts = (frozen.train, frozen.val, frozen.test, frozen.calibration)
+    removed = {name for part in parts for name in part} - present
+    partial = {one.example_id for one in records if one.lineage.is_partial}
+    if not added and not removed:
+        return (
+            "they are the same files, with other taxa or groups. Bring the former "
+            "tables back, or use --overwrite."
+        )
+    said = [
+        f"{wording.count(len(names), 'image')} {what} (such as {min(names)})"
+        for what, names in (("added", added), ("removed", removed))
+        if names
+    ]
+    said = f"files were added or removed: {', '.join(said)}. "
+    if added and added <= partial and not removed:
+        return (
+            f"{said}What was added is identified to a coarser rank only: "
+            "--config.data.partial=drop leaves it out, and --overwrite starts over "
+            "with it."
+        )
+    return f"{said}Bring the former files back, or use --overwrite."
 
 
 def _check_free(folder: Path, settings: Settings) -> bool:
