@@ -98,6 +98,12 @@ def _with_common_names(labels: Labels, table: Table, ranks: Sequence[str]) -> La
     return dataclasses.replace(labels, taxonomy=found)
 
 
+def is_header(column: str) -> bool:
+    """Whether a column's name says what it holds: a rank, labels or names."""
+    known = rank_columns.is_known(column) or column_language(column) is not None
+    return known or column.replace("_", " ").replace("-", " ") in (*_NAMES, "names")
+
+
 def read_taxa(path: str | os.PathLike) -> list[tuple[Lineage, str]]:
     """Reads a list of taxa, one for each row that names any, with its place.
 
