@@ -17,7 +17,7 @@ from hiercam_keras.data import geometry, loader, sources, splits
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import detected, imported, taxonomies, unseen
+from hiercam_keras.modes import detected, imported, taxonomies, titles, unseen
 from hiercam_keras.modes.data_names import with_names
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.progress import progress
@@ -89,6 +89,13 @@ class RunData:
     def data_name(self) -> str:
         """Name of the images' data set."""
         return self.source.name if self.run.imported else self.run.data_name
+
+    @property
+    def title(self) -> str:
+        """What a reader calls the images' data set, see `titles`."""
+        root = None if self.source is None else str(self.source.root)
+        place = root if self.run.imported else self.run.data_dir
+        return titles.of_data(self.data_name, place)
 
     @property
     def finest(self) -> str:

@@ -131,7 +131,7 @@ def test_predict_a_split(trained, truth, tmp_path):
 
 
 def test_ranks_that_disagree_are_said():
-    """0.3 and 0.1 in the first family, 0.2 twice and 0.2 without a genus in the second."""
+    """The best species, of 0.3, is in a family of 0.4; the other family has 0.6."""
     ranks = ("family", "genus", "species")
     taxa = ["A/a/x", "A/a/y", "B/b/x", "B/b/y", "B//z"]
     tree = Taxonomy(Lineage(tuple(one.split("/")), ranks) for one in taxa)
