@@ -5,7 +5,6 @@ those of a network whose head lacks them.
 """
 
 import contextlib
-import csv
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -242,8 +241,8 @@ def _split(text: str) -> list[str]:
             "has one before and one after it: --allowed_taxa='\"Owl, barn\",Strix'."
         )
     try:
-        return next(csv.reader([text], skipinitialspace=True, strict=True), [])
-    except csv.Error:
+        return csv_files.split_line(text)
+    except ValueError:
         return text.split(",")  # quotes are a part of a name
 
 
