@@ -17,7 +17,7 @@ from hiercam_keras.data import geometry, loader, sources, splits
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import detected, imported, taxonomies, unseen
+from hiercam_keras.modes import detected, imported, taxonomies, titles, unseen
 from hiercam_keras.modes.data_names import with_names
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.progress import progress
@@ -89,6 +89,13 @@ class RunData:
     def data_name(self) -> str:
         """Name of the images' data set."""
         return self.source.name if self.run.imported else self.run.data_name
+
+    @property
+    def title(self) -> str:
+        """What a reader calls the images' data set, see `titles`."""
+        root = None if self.source is None else str(self.source.root)
+        place = root if self.run.imported else self.run.data_dir
+        return titles.of_data(self.data_name, place)
 
     @property
     def finest(self) -> str:
@@ -359,7 +366,29 @@ def open_run(
 def load_for(run: Run, config: Any, data_dir: str | None) -> Any:
     """Images with lineages in the taxonomy under which a trained run is asked."""
     ranks = run.trained_taxonomy().ranks
-    return taxonomies.of_run(load_source(config, data_dir, ranks=ranks), run)
+    source = load_source(config, data_dir, ranks=ranks)
+    return taxonomies.of_run(with_ranks(source, config, data_dir, ranks), run)
+
+
+def with_ranks(source: Any, config: Any, data_dir: str | None, ranks: Sequence[str]):
+    """The images of a source, with the ranks that a run was trained with.
+
+    Which columns of a table are ranks depends on its rows and on the version of this
+    program (`rank_columns`), where `config.data.ranks` does not name them. The source
+    is unchanged where its table lacks one of the ranks.
+    """
+    first = next((one.lineage for one in source.records if one.lineage), None)
+    kind = sources.kind_of(config.data, data_dir)
+    chosen = kind == "csv_table" or config.data.get("lineages", "")
+    named = config.data.get("ranks", ()) or config.data.get("taxonomy", "")
+    if first is None or first.ranks == tuple(ranks) or named or not chosen:
+        return source
+    fixed = ConfigDict(config.to_dict())
+    fixed.data.ranks = tuple(ranks)
+    try:
+        return load_source(FrozenConfigDict(fixed), data_dir)
+    except UserError:
+        return source  # of other ranks, which the caller reports
 
 
 def load_images(data_dir: str | None, run: Run, config: Any) -> Any:

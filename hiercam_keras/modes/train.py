@@ -24,7 +24,12 @@ from hiercam_keras.modes import (
     train_plan,
     untrained,
 )
-from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
+from hiercam_keras.modes.load import (
+    load_source,
+    make_loader,
+    taxonomy_of,
+    with_ranks,
+)
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.modes.splitting import TOGETHER, make_split
@@ -49,8 +54,10 @@ _FORMER = {
     "detections": {"file": ""},
 }
 
-# What may change when a run is resumed: it changes no result.
+# What may change when a run is resumed: it changes no result. Images that data.partial
+# adds or leaves out change the split, which is compared.
 _FREE = (
+    "config.data.partial",
     "config.distribution",
     "config.train.checkpoint_",
     "config.data.workers",
@@ -91,6 +98,9 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     weights = train_plan.starting_weights(folder, config, settings.resume)
     train_plan.say_network(config, weights)
     source = source or load_source(config, settings.data_dir)
+    if before and settings.resume:
+        ranks = run_folder.read(folder).trained_taxonomy().ranks
+        source = with_ranks(source, config, settings.data_dir, ranks)
     everything = taxonomy_of(source, config)
     _check_single(everything, settings.rank)
     group_report.check(source.records, config, everything, settings.rank)
@@ -216,9 +226,36 @@ def _split_of(
         if replace(one, note="") == frozen:
             return one
     raise UserError(
-        f"the images of {folder} are not those that it was split with: files were "
-        "added or removed. Bring them back, or use --overwrite."
+        f"the images of {folder} are not those that it was split with: "
+        f"{_why_split_differs(frozen, records)}"
     )
+
+
+def _why_split_differs(frozen: splits.Split, records: Sequence[Record]) -> str:
+    """What became of the images of a run since it was split, and what to do."""
+    added = set(frozen.unknown(records))
+    present = {one.example_id for one in records}
+    parts = (frozen.train, frozen.val, frozen.test, frozen.calibration)
+    removed = {name for part in parts for name in part} - present
+    partial = {one.example_id for one in records if one.lineage.is_partial}
+    if not added and not removed:
+        return (
+            "they are the same files, with other taxa or groups. Bring the former "
+            "tables back, or use --overwrite."
+        )
+    said = [
+        f"{wording.count(len(names), 'image')} {what} (such as {min(names)})"
+        for what, names in (("added", added), ("removed", removed))
+        if names
+    ]
+    said = f"files were added or removed: {', '.join(said)}. "
+    if added and added <= partial and not removed:
+        return (
+            f"{said}What was added is identified to a coarser rank only: "
+            "--config.data.partial=drop leaves it out, and --overwrite starts over "
+            "with it."
+        )
+    return f"{said}Bring the former files back, or use --overwrite."
 
 
 def _check_free(folder: Path, settings: Settings) -> bool:

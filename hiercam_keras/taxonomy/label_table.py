@@ -10,8 +10,8 @@ The table has one row for each output unit, in the network's order or with the n
 the unit (from 0) in a column `index`. Columns with the name of a rank are ranks, in any
 order. Instead of ranks a table may have one column `label` with plain names or
 iNaturalist folder names. For a network with several outputs the column `output` names
-the output of each row. A column `common_name` next to ranks has the common name of the
-row's taxon. Other columns are ignored as notes.
+the output of each row. A column such as `common_name` or `english` next to ranks has
+the common name of the row's taxon. Other columns are ignored as notes.
 """
 
 import dataclasses
@@ -29,7 +29,14 @@ from hiercam_keras import csv_files
 from hiercam_keras.csv_files import Table
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy import rank_columns
-from hiercam_keras.taxonomy.common_names import Collected, CommonName
+from hiercam_keras.taxonomy.common_names import (
+    LANGUAGE,
+    Collected,
+    CommonName,
+    are_names,
+    chosen_column,
+    column_language,
+)
 from hiercam_keras.taxonomy.labels import HeadLabels, Labels, Named, build
 from hiercam_keras.taxonomy.lineage import Lineage, is_inat, parse_class_name
 from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS, check_rank
@@ -39,7 +46,6 @@ __all__ = ["HeadLabels", "Labels", "as_labels", "from_order", "read_labels"]
 
 LABEL = "label"  # name of the only rank of plain names
 _NAMES = ("label", "labels", "folder", "taxon", "class name", "common name", "name")
-_COMMON = ("common name", "commonname", "vernacular name", "vernacularname")
 _INDEX, _OUTPUT = "index", "output"
 _Given = Sequence[Lineage | str | None]
 
@@ -79,8 +85,9 @@ def read_labels(
 
 def _with_common_names(labels: Labels, table: Table, ranks: Sequence[str]) -> Labels:
     """The labels, with the common names of the table if it has a column of them."""
-    column = next(iter(table.find(_COMMON)), None)
-    if column is None or column in ranks or not set(ranks) <= set(table.columns):
+    free = [name for name in table.columns if name not in ranks]
+    column = chosen_column(free, LANGUAGE)
+    if column is None or not set(ranks) <= set(table.columns):
         return labels
     names: Collected[tuple[str, ...]] = Collected("")
     for _, cells in table.rows():
@@ -89,6 +96,12 @@ def _with_common_names(labels: Labels, table: Table, ranks: Sequence[str]) -> La
             names.add(taxa, CommonName(cells[column]))
     found = labels.taxonomy.with_common_names(names.chosen(str(table.path)))
     return dataclasses.replace(labels, taxonomy=found)
+
+
+def is_header(column: str) -> bool:
+    """Whether a column's name says what it holds: a rank, labels or names."""
+    known = rank_columns.is_known(column) or column_language(column) is not None
+    return known or column.replace("_", " ").replace("-", " ") in (*_NAMES, "names")
 
 
 def read_taxa(path: str | os.PathLike) -> list[tuple[Lineage, str]]:
@@ -420,7 +433,7 @@ def _ranks(
             f"rank. Its columns are {','.join(table.columns)}."
         )
     known = {} if wanted else _known(free, rows)
-    names = [] if wanted or known else table.find(one for one in _NAMES if one in free)
+    names = [] if wanted or known else _columns_of_names(table, free)
     if not free:
         raise UserError(
             f"{table.path}, line 1: expected columns of ranks, as in "
@@ -432,14 +445,30 @@ def _ranks(
     elif wanted or known:
         ranks = wanted or [known[one] for one in sorted(known)]
     else:
-        counts = Counter(tuple(cells[name] for name in free) for cells in rows)
-        counts.pop(("",) * len(free), None)
-        ranks = rank_columns.choose(free, counts, classes=True).ranks
+        spoken = [name for name in free if column_language(name) is not None]
+        ranks = _nested([name for name in free if name not in spoken], rows)
+        if not all(are_names(rows, ranks, name) for name in spoken):
+            ranks = _nested(free, rows)
     logging.info("%s: ranks, coarse to fine: %s", table.path, ", ".join(ranks))
     notes = [name for name in free if name not in ranks]
     if notes:
         logging.info("%s: columns that are notes: %s", table.path, ", ".join(notes))
     return ((), names[0]) if names else (tuple(ranks), None)
+
+
+def _nested(free: Sequence[str], rows: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    counts = Counter(tuple(cells[name] for name in free) for cells in rows)
+    counts.pop(("",) * len(free), None)
+    return rank_columns.choose(free, counts, classes=True).ranks
+
+
+def _columns_of_names(table: Table, free: Sequence[str]) -> list[str]:
+    """The columns with plain names, the one that is used first; common names count
+    where there is nothing else."""
+    found = [name for name in table.find(_NAMES) if name in free]
+    if found or any(column_language(name) is None for name in free):
+        return found
+    return [chosen_column(free, LANGUAGE) or free[0]] if free else []
 
 
 def _known(free: Sequence[str], rows: Sequence[Mapping[str, str]]) -> dict[int, str]:

@@ -16,7 +16,7 @@ from hiercam_keras.data import sources
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files
-from hiercam_keras.modes import taxonomies, usage
+from hiercam_keras.modes import find_runs, taxonomies, usage
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.network import Network
 from hiercam_keras.taxonomy import name_table, translation
@@ -190,6 +190,28 @@ def test_allowed_taxa_are_those_of_the_new_tree(trained, table, tmp_path):
     assert set(rows["rank"]) == {"genus", "species"}
 
 
+def test_allowed_taxa_by_their_former_names(trained, table, whole, tmp_path, caplog):
+    """A list of a region often has the names that the network was trained with."""
+    names = whole.names("species")
+    with caplog.at_level("INFO", logger="absl"):
+        tiny_birds.run(
+            "predict",
+            trained.config,
+            rank=("species",),
+            taxonomy=str(table),
+            allowed_taxa=f"{names[0]},{names[3]}",
+            out=str(tmp_path / "out.csv"),
+        )
+    rows = tables.read_csv(tmp_path / "out.csv")
+    found = set(np.array(rows["taxon"])[np.array(rows["rank"]) == "species"])
+    epithet = whole.lineages[0].taxa[-1]
+    assert found == {f"Novus0 {epithet}", names[2]}  # the fourth is the third now
+    said = (
+        f"2 of 2 taxa have other names in List v3 (2030): {names[0]} (Novus0 {epithet})"
+    )
+    assert said in caplog.text
+
+
 def test_compare_names_the_taxonomy(trained, table):
     config = trained.config
     said = tiny_birds.run("compare", config, taxonomy=str(table))
@@ -303,6 +325,11 @@ def test_training_under_a_table(config, table, whole, caplog):
     taxonomy = run.taxonomy()
     assert taxonomy.ranks == RANKS and taxonomy.num_labels("species") == 7
     assert str(taxonomy.source) == "List v3 (2030)"
+    names = whole.names("species")
+    (some,) = find_runs.allow(
+        f"{names[0]},{names[3]}", [run]
+    )  # as the images call them
+    assert some.taxonomy().num_labels("species") == 2
     metadata = files.read_metadata(run.model_path)
     assert metadata["taxonomy"]["source"]["year"] == 2030
     changes = tables.read_csv(folder / "taxonomy_changes.csv")
