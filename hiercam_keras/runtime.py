@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import threading
+import types
 import warnings
 from pathlib import Path
 
@@ -125,9 +126,27 @@ def start(
         jax.config.update("jax_compilation_cache_dir", str(cache / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     set_keras_defaults()
-    keras.utils.set_random_seed(seed)
+    set_seed(seed)
     keras.config.set_dtype_policy(dtype)
     _share_batches(devices, alone)
+
+
+def set_seed(seed: int) -> None:
+    """Does what `keras.utils.set_random_seed` does, but does not import TensorFlow.
+
+    Keras imports TensorFlow to seed it, which takes seconds. Nothing in this package
+    draws with TensorFlow. It is seeded if it is imported already, as by code of a user.
+    """
+    import keras
+    from keras.src.utils import rng_utils
+
+    lazy = rng_utils.tf
+    if "tensorflow" not in sys.modules:
+        rng_utils.tf = types.SimpleNamespace(available=False)
+    try:
+        keras.utils.set_random_seed(seed)
+    finally:
+        rng_utils.tf = lazy
 
 
 def fast_memory() -> str:

@@ -7,6 +7,7 @@ the sources with ast and fails when the list is incomplete or out of date.
 import ast
 import os
 import pathlib
+import random
 import socket
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import jax
 import keras
 import numpy as np
 import pytest
+
+from hiercam_keras import runtime
 
 ROOT = pathlib.Path(__file__).parent.parent
 HERE = "tests/test_upstream.py"
@@ -39,6 +42,9 @@ RELIED_ON = {
     ("hiercam_keras/training/stopping.py", _PREEMPTION): _TWO,
     ("hiercam_keras/data/pipeline.py", "tf.experimental.dlpack.from_dlpack"): (
         f"{HERE}::test_tensorflow_shares_memory_by_dlpack"
+    ),
+    ("hiercam_keras/runtime.py", "keras.src.utils.rng_utils.tf"): (
+        f"{HERE}::test_seeds_are_set_without_tensorflow"
     ),
     ("hiercam_keras/cam/graph.py", "_flatten_layers"): (
         "tests/cam/test_cam_graph.py::test_what_we_rely_on_in_keras"
@@ -219,6 +225,35 @@ def test_nodes_of_a_graph_are_its_calls():
     calls = [node for node in nodes if node.operation is shared]
     assert len(calls) == 2
     assert {node.input_tensors[0] is first for node in calls} == {True, False}
+
+
+def test_seeds_are_set_without_tensorflow(monkeypatch):
+    """keras.src.utils.rng_utils.tf: by it set_random_seed asks for TensorFlow."""
+    from keras.src.utils import rng_utils
+
+    asked = []
+
+    class TensorFlow:
+        available = property(lambda self: asked.append(1))
+
+    def draws():
+        layers = keras.random.uniform((2,)), keras.layers.Dense(3)(np.ones((1, 2)))
+        return [np.asarray(x) for x in layers] + [random.random(), np.random.rand()]
+
+    monkeypatch.setattr(rng_utils, "tf", TensorFlow())
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    keras.utils.set_random_seed(5)
+    assert asked
+    expected = draws()
+    asked.clear()
+    runtime.set_seed(5)
+    assert not asked and isinstance(rng_utils.tf, TensorFlow)
+    for found, wanted in zip(draws(), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    # Code of a user that has imported TensorFlow may draw with it.
+    monkeypatch.setitem(sys.modules, "tensorflow", object())
+    runtime.set_seed(5)
+    assert asked
 
 
 def test_devices_that_are_not_here_are_described():
