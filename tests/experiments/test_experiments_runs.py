@@ -183,7 +183,7 @@ def check_alone(settings, work=None):
         (study, "study.close", ("nowhere", "hirescam"), "has no layer 'nowhere'"),
         (study, "study.close", ("activation2", "hires"), "unknown method 'hires'"),
         (study, "study.methods", ("gradcam", "hires"), "unknown method 'hires'"),
-        (study, "study.methods", (), "methods is empty, expected one or more"),
+        (study, "study.methods", (), "is empty, expected one or more"),
         (curves, "cam.layer", "nowhere", "has no layer 'nowhere'"),
         (granularity, "cam.layer", "nowhere", "has no layer 'nowhere'"),
     ],
