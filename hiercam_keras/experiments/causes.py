@@ -31,6 +31,7 @@ from hiercam_keras.experiments import (
 from hiercam_keras.experiments.cause_measurements import measured
 from hiercam_keras.experiments.cause_pooling import CausedRun
 from hiercam_keras.experiments.cause_tables import Models
+from hiercam_keras.experiments.map_fields import MapFields
 from hiercam_keras.experiments.results import Result, joined
 from hiercam_keras.experiments.study import seeds_note
 from hiercam_keras.modes.load import RunData
@@ -62,7 +63,8 @@ def run(settings: Settings) -> str:
         seeds = tuple(options.other_seeds) or options.seeds
         wanted += training_grid.every(settings, [(rank,) for rank in others], seeds)
     wanted.sort(key=lambda spec: spec.seed)  # a stopped experiment has one of each
-    done = runs.train_missing(wanted, settings)
+    asked = MapFields({"causes.layers": tuple(options.layers)})
+    done = runs.train_missing(wanted, settings, maps=asked)
     found: list[CausedRun] = []
     drawn: dict[str, Drawn] = {}
     for spec, run_ in zip(wanted, done, strict=True):

@@ -113,7 +113,7 @@ def test_a_second_call_draws_trains_and_measures_nothing(caused, monkeypatch):
 def test_a_section_without_sense_is_refused_before_any_training(
     tiny, monkeypatch, field, value, words
 ):
-    monkeypatch.setattr(runs, "train_missing", lambda *_: pytest.fail("trains"))
+    monkeypatch.setattr(runs, "train_missing", lambda *_, **__: pytest.fail("t"))
     config = tiny.copy_and_resolve_references()
     config.causes[field] = value
     with pytest.raises(UserError, match=words):
