@@ -141,6 +141,8 @@ def get_config() -> ConfigDict:
     cam.method = "gradcam"
     cam.layer = ""  # "": the backbone's last activation
     cam.batch_size = 32  # images
+    cam.precision = "auto"  # auto | default | high | highest: of float32 products in
+    # answers and maps, as in JAX; auto: on TPUs what agrees with a CPU's to 1e-3
     cam.score = "auto"  # auto (the rank's own head) | marginal (the finest head)
     cam.num_overlays = 32  # pictures written with the maps; -1: all
     cam.overlay_format = "jpg"  # jpg | png

@@ -17,21 +17,22 @@ PRECISIONS = ("auto", "default", "high", "highest")
 AUTO = {"tpu": "high"}
 
 
+def check(precision: str) -> None:
+    """Raises UserError for an unknown precision."""
+    if precision not in PRECISIONS:
+        raise UserError(
+            f"the precision is {precision!r}, expected one of {', '.join(PRECISIONS)} "
+            "(config.cam.precision)."
+        )
+
+
 def resolved(precision: str, family: str | None = None) -> str:
     """Resolves "auto" to a name of `jax.lax.Precision`, or "" for JAX's own setting.
 
     Args:
       precision: one of PRECISIONS.
       family: "tpu", "gpu" or "cpu"; None for that of this process.
-
-    Raises:
-      UserError: an unknown precision.
     """
-    if precision not in PRECISIONS:
-        raise UserError(
-            f"the precision is {precision!r}, expected one of {', '.join(PRECISIONS)}: "
-            "see config.cam.precision."
-        )
     if precision != "auto":
         return precision
     import jax

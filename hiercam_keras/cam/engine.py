@@ -87,6 +87,9 @@ class Explainer(BaseExplainer):
       batch_size: larger input is cut to this, the last piece padded, so that nothing
         is compiled twice. None takes the input as it comes.
       options: see `Options`.
+      precision: of products of float32 factors, which TPUs and GPUs round: "default",
+        "high" or "highest", as in JAX. "auto" is JAX's own setting, and on a TPU that
+        at which maps agree with those of a CPU to 1e-3 (docs/SCALING.md).
 
     Raises:
       UserError: another backend, a layer that does not exist or gives no maps of
@@ -116,6 +119,7 @@ class Explainer(BaseExplainer):
         method: str = "gradcam",
         batch_size: int | None = None,
         options: Options | None = None,
+        precision: str = "auto",
     ):
         if keras.backend.backend() != "jax":
             raise UserError(
@@ -127,7 +131,7 @@ class Explainer(BaseExplainer):
                 f"expected a Keras 3 model, found {type(model).__name__}: read a file "
                 "with keras.saving.load_model(path, compile=False)"
             )
-        super().__init__(method, batch_size, options)
+        super().__init__(method, batch_size, options, precision)
         self.model = model
         self._asked_layers = layer
         self._inputs = Inputs(model, image_input)
@@ -339,7 +343,10 @@ class Explainer(BaseExplainer):
             self.model, self._inputs, self._outputs, data_format=self._data_format
         )
         return Scorer.of_network(
-            network, lambda: graph.variables_of(self.model), self._inputs.others
+            network,
+            lambda: graph.variables_of(self.model),
+            self._inputs.others,
+            self.precision,
         )
 
     def _open(self, images, other_inputs, variables):
