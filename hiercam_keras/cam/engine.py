@@ -58,7 +58,7 @@ class Explainer(BaseExplainer):
       taxonomy: what the labels mean; without it there are no coarser ranks and names.
       names: of the labels where there is no taxonomy: a list, or rank -> list.
       labels: what the outputs mean, in the network's own order, where this is not that
-        of a taxonomy: `taxonomy.label_table.Labels`, the path of a table with one row
+        of a taxonomy: `taxonomy.labels.Labels`, the path of a table with one row
         an output (`taxonomy.label_table.read_labels`), or a sequence with a Lineage, a
         name or None (left out of the softmax) for each output; for several outputs a
         dict of sequences by name. Outputs of one label are merged: under a softmax by

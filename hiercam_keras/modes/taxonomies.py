@@ -16,7 +16,7 @@ from absl import logging
 from hiercam_keras import tables, workdir
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.runs import run_folder
+from hiercam_keras.runs import inputs, run_folder
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.taxonomy import name_table, partial, translation
 from hiercam_keras.taxonomy.former_names import FormerNames
@@ -147,7 +147,8 @@ def former_names(run: Run, taxa: Sequence[str | Lineage]) -> FormerNames | None:
     if run.other_tree is not None:
         tree = run.other_tree
         return FormerNames(tree.table, tree.translation)
-    named = "" if run.imported else run.config.data.get("taxonomy", "")
+    config = inputs.restored(run.config, run.path)
+    named = "" if run.imported else config.data.get("taxonomy", "")
     if not named:
         return None
     names = [one if isinstance(one, str) else name_table.name_of(one) for one in taxa]

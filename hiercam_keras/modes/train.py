@@ -1,6 +1,7 @@
 """--mode=train: data, split, model, fit, and a run folder that says how it was done."""
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,22 +21,18 @@ from hiercam_keras.modes import (
     coarser,
     copies,
     group_report,
+    kept_ranks,
     taxonomies,
     train_plan,
     untrained,
 )
-from hiercam_keras.modes.load import (
-    load_source,
-    make_loader,
-    taxonomy_of,
-    with_ranks,
-)
+from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.modes.splitting import TOGETHER, make_split
 from hiercam_keras.modes.train_statistics import plain_batches
 from hiercam_keras.report import curves
-from hiercam_keras.runs import run_folder
+from hiercam_keras.runs import inputs, run_folder
 from hiercam_keras.runs.recorded_config import as_json, differences, of_training
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.runs.truth import Trained
@@ -97,10 +94,10 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     begun = _epochs_of(run_folder.read(folder)) if before and settings.resume else 0
     weights = train_plan.starting_weights(folder, config, settings.resume)
     train_plan.say_network(config, weights)
-    source = source or load_source(config, settings.data_dir)
+    places = [*filter(None, (settings.data_dir, config.data.get("root")))]
     if before and settings.resume:
-        ranks = run_folder.read(folder).trained_taxonomy().ranks
-        source = with_ranks(source, config, settings.data_dir, ranks)
+        source = _source_of(run_folder.read(folder), settings, source, places)
+    source = source or load_source(config, settings.data_dir)
     everything = taxonomy_of(source, config)
     _check_single(everything, settings.rank)
     group_report.check(source.records, config, everything, settings.rank)
@@ -151,6 +148,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     if multihost.is_primary():
         group_report.save(spread, folder / "split")
         run_folder.keep_left_out(folder, source.report.left_out)
+        inputs.keep(folder, config, places)
         taxonomies.save_changes(folder, source.translation)
     train_plan.say_data(config, seen, taxonomy, num_labels, folder)
     multihost.barrier("begun")
@@ -171,6 +169,15 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     chosen = fit.keeps_best(config.train, validation)
     kept = _kept(rows, chosen, bool(split.val))
     return this.finish(), f"wrote {this.model_path}\n{kept}"
+
+
+def _source_of(run: Run, settings: Settings, source: Any, places: list[str]) -> Any:
+    """The images of a run that is resumed, with its ranks and its copies of tables."""
+    config = inputs.restored(settings.config, run.path, places=places)
+    read = functools.partial(load_source, data_dir=settings.data_dir)
+    ranks = run.trained_taxonomy().ranks
+    source = source or read(config)
+    return kept_ranks.with_ranks(source, config, settings.data_dir, ranks, read)
 
 
 def _validation(

@@ -147,17 +147,26 @@ def shortened(prefix: Sequence[str], ranks: Sequence[str]) -> Lineage:
     return Lineage((*prefix, *missing), tuple(ranks))
 
 
-def find(named: str) -> Path:
-    """The file of a table: a path, or the name of one that comes with the package.
-
-    Raises:
-      UserError: there is no such file.
-    """
+def path_of(named: str) -> Path | None:
+    """The file of a table: a path, or the name of one that comes with the package;
+    None if there is no such file."""
     path = Path(named).expanduser()
     if path.is_file():
         return path
     if named in _OWN:
         return Path(str(resources.files("hiercam_keras") / "assets" / _OWN[named]))
+    return None
+
+
+def find(named: str) -> Path:
+    """`path_of` a table.
+
+    Raises:
+      UserError: there is no such file.
+    """
+    path = path_of(named)
+    if path is not None:
+        return path
     raise UserError(
         f"the table of a taxonomy {file_names.in_full(named)} does not exist. Expected "
         "a CSV with a column name and one for each rank, a table with taxon, parent "

@@ -315,8 +315,11 @@ def test_a_finest_head_that_is_divided_is_refused(trained, table, tmp_path):
         tiny_birds.run("eval", trained.config, rank=("family",), taxonomy=str(path))
 
 
-def test_training_under_a_table(config, table, whole, caplog):
+def test_training_under_a_table(config, table, whole, tmp_path, caplog):
     caplog.set_level("INFO", logger="absl")
+    for one in (table, table.with_suffix(".json")):
+        shutil.copy(one, tmp_path)
+    table = tmp_path / table.name
     fields = {"data.taxonomy": str(table), "train.epochs": 1}
     tiny_birds.run("train", config, rank=("species",), fields=fields)
     assert "8 taxa as List v3 (2030) has them" in caplog.text
@@ -326,9 +329,8 @@ def test_training_under_a_table(config, table, whole, caplog):
     assert taxonomy.ranks == RANKS and taxonomy.num_labels("species") == 7
     assert str(taxonomy.source) == "List v3 (2030)"
     names = whole.names("species")
-    (some,) = find_runs.allow(
-        f"{names[0]},{names[3]}", [run]
-    )  # as the images call them
+    called = f"{names[0]},{names[3]}"  # by the images
+    (some,) = find_runs.allow(called, [run])
     assert some.taxonomy().num_labels("species") == 2
     metadata = files.read_metadata(run.model_path)
     assert metadata["taxonomy"]["source"]["year"] == 2030
@@ -338,7 +340,13 @@ def test_training_under_a_table(config, table, whole, caplog):
     said = tiny_birds.run("prepare", config)
     assert "4 at family, 5 at genus, 7 at species" in said
     assert "2 lumped to 1 taxon" in said
+    table.unlink()
+    table.with_suffix(".json").unlink()
     assert "List v3 (2030)" in tiny_birds.run("eval", config, rank=("species",))
+    again = {**fields, "train.epochs": 2}
+    tiny_birds.run("train", config, rank=("species",), fields=again, resume=True)
+    (some,) = find_runs.allow(called, [run_folder.read(folder)])
+    assert some.taxonomy().num_labels("species") == 2
 
 
 def test_a_table_that_was_changed_does_not_go_on_with_other_labels(

@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy.label_table import (
-    as_labels,
-    from_order,
-    read_labels,
-)
+from hiercam_keras.taxonomy.given_labels import as_labels, from_order
+from hiercam_keras.taxonomy.label_table import read_labels
 from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.tree import Taxonomy
 
