@@ -39,7 +39,7 @@ from hiercam_keras.evaluation import regions  # noqa: E402
 from hiercam_keras.evaluation.faithfulness import measure_batch  # noqa: E402
 from hiercam_keras.evaluation.measures import Maps  # noqa: E402
 from hiercam_keras.metrics.faithfulness.measure import Choices  # noqa: E402
-from hiercam_keras.models import named  # noqa: E402
+from hiercam_keras.models import named, xla_layers  # noqa: E402
 from hiercam_keras.taxonomy import label_table, matching  # noqa: E402
 
 LAYOUT = "classification"
@@ -112,7 +112,8 @@ class Asked:
 
     def __init__(self, network: named.Named, pictures: np.ndarray):
         labels = label_table.read_labels(network.labels)
-        self.model, self._labels = network.model, labels
+        self.model = xla_layers.accelerate(network.model, "auto")
+        self._labels = labels
         self.explain = self.explainer(None, "gradcam")
         self.found = self.explain(pictures, targets.path(ranks=RANKS))
         self.space, self.taxonomy = self.found.space, labels.taxonomy
