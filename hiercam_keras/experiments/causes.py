@@ -37,6 +37,7 @@ from hiercam_keras.experiments.study import seeds_note
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import style
+from hiercam_keras.taxonomy.ranks import check_rank
 
 INTRO = (
     "The drawn birds say which part *carries* the trait of a rank, and not which part "
@@ -138,7 +139,15 @@ def _check(settings: Settings) -> None:
                 f"config.causes.kinds has {kind!r}, expected one or more of "
                 f"{', '.join(KINDS)}."
             )
-    asked = get_methods(tuple(options.methods))
+    try:
+        for rank in options.ranks:
+            check_rank(rank)
+    except UserError as error:
+        raise UserError(f"config.causes.ranks: {error}") from None
+    try:
+        asked = get_methods(tuple(options.methods))
+    except UserError as error:
+        raise UserError(f"config.causes.methods: {error}") from None
     if not any(
         one.source in ANY_NETWORK and one.name not in cause_map_tables.WITHOUT_NETWORK
         for one in asked
