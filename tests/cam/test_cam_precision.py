@@ -11,6 +11,7 @@ import pytest
 from hiercam_keras import precision
 from hiercam_keras.cam import Explainer, FunctionExplainer, targets
 from hiercam_keras.errors import UserError
+from hiercam_keras.models.layers import is_mixed
 from hiercam_keras.training import forward
 
 IMAGES = np.zeros((2, 8, 8, 3), np.float32)
@@ -83,3 +84,16 @@ def test_auto_is_high_on_tpus_and_the_users_own_setting_elsewhere():
 def test_an_unknown_precision_is_refused():
     with pytest.raises(UserError, match="'exact', expected one of auto, default"):
         Explainer(model(), "maps", precision="exact")
+
+
+def test_auto_leaves_mixed_precision_alone(monkeypatch):
+    """Its factors are bfloat16 already, and a TPU might multiply them three times."""
+    monkeypatch.setattr(precision, "AUTO", {"cpu": "high"})
+    assert set(of_maps("auto")) == set(of_answers("auto")) == {"HIGH"}
+    half = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
+    assert not is_mixed(half)
+    half.add(keras.layers.Dense(3, dtype="mixed_bfloat16"))
+    assert is_mixed(half)
+    assert precision.of_network("auto", True) == precision.AS_IT_IS
+    assert precision.of_network("high", True) == "high"
+    assert precision.of_network("auto", False) == "auto"
