@@ -32,7 +32,9 @@ from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import Options, Program
 from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.errors import UserError
+from hiercam_keras.models.layers import is_mixed
 from hiercam_keras.models.xla_layers import shards
+from hiercam_keras.precision import of_network
 
 
 class Explainer(BaseExplainer):
@@ -88,8 +90,8 @@ class Explainer(BaseExplainer):
         is compiled twice. None takes the input as it comes.
       options: see `Options`.
       precision: of products of float32 factors, which TPUs and GPUs round: "default",
-        "high" or "highest", as in JAX. "auto" is JAX's own setting, and on a TPU that
-        at which maps agree with those of a CPU to 1e-3 (docs/SCALING.md).
+        "high" or "highest", as in JAX. "auto" is JAX's own setting, and for a float32
+        model on a TPU that at which maps agree with a CPU's to 1e-3 (docs/SCALING.md).
 
     Raises:
       UserError: another backend, a layer that does not exist or gives no maps of
@@ -131,7 +133,9 @@ class Explainer(BaseExplainer):
                 f"expected a Keras 3 model, found {type(model).__name__}: read a file "
                 "with keras.saving.load_model(path, compile=False)"
             )
-        super().__init__(method, batch_size, options, precision)
+        super().__init__(
+            method, batch_size, options, of_network(precision, is_mixed(model))
+        )
         self.model = model
         self._asked_layers = layer
         self._inputs = Inputs(model, image_input)

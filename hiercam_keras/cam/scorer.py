@@ -23,7 +23,8 @@ from hiercam_keras.cam.network import CHANNELS_FIRST, Network
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
-from hiercam_keras.precision import check, of_products
+from hiercam_keras.models.layers import is_mixed
+from hiercam_keras.precision import check, of_network, of_products
 
 
 class Scorer:
@@ -59,7 +60,8 @@ class Scorer:
         inputs = Inputs(model, image_input)
         network = KerasNetwork(model, inputs, outputs)
         weights = functools.partial(graph.variables_of, model)
-        self._bind(network, weights, inputs.others, precision)
+        products = of_network(precision, is_mixed(model))
+        self._bind(network, weights, inputs.others, products)
 
     @classmethod
     def of_network(

@@ -58,7 +58,8 @@ class Programs:
         kinds = xla_layers.resolve_kinds(config.model.fast_layers, family)
         config.model.fast_layers = "+".join(kinds) or "none"
         asked = config.cam.get("precision", "auto")
-        config.cam.precision = precision.resolved(asked, family) or "auto"
+        asked = precision.of_network(asked, config.model.dtype != "float32")
+        config.cam.precision = precision.resolved(asked, family)
         self.config = config
         self._model = None
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from hiercam_keras import malloc, precision
 from hiercam_keras.models import stateless
+from hiercam_keras.models.layers import is_mixed
 from hiercam_keras.models.xla_layers import shards
 
 _FORWARD: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -49,6 +50,7 @@ def forward_function(model: keras.Model, products: str = "default") -> Forward:
       model: the model.
       products: precision of float32 products, see `precision.resolved`.
     """
+    products = precision.of_network(products, is_mixed(model))
     known = _FORWARD.setdefault(model, {})
     if products not in known:
         # A strong reference in the closure would keep the model alive forever.
