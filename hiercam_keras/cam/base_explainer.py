@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from hiercam_keras import malloc
+from hiercam_keras import malloc, trace_cache
 from hiercam_keras.cam import targets
 from hiercam_keras.cam.explanation import Explanation
 from hiercam_keras.cam.methods import ANY_NETWORK, METHODS, Method, get_methods
@@ -249,8 +249,17 @@ class BaseExplainer(abc.ABC):
     def _function(self, program: Program, chosen) -> Callable:
         key = (id(program), *(method.name for method in chosen))
         if key not in self._compiled:
-            self._compiled[key] = jax.jit(functools.partial(program.run, chosen))
+            run = functools.partial(program.run, chosen)
+            names = [method.name for method in chosen]
+            self._compiled[key] = trace_cache.jit(
+                run, lambda: self._trace_key(program, names)
+            )
         return self._compiled[key]
+
+    def _trace_key(self, program: Program, methods: Sequence[str]) -> str | None:
+        """A digest of what a program depends on, besides the shapes of its arguments;
+        None if this is not known."""
+        return None
 
     def _collect(self, network: Network, pieces, count, chosen, asked, size):
         """Waits for the pieces, joins them, cuts the padding off.

@@ -66,13 +66,17 @@ class Network:
         self, layers: str | Sequence[str] = "", method: str = "gradcam"
     ) -> Explainer:
         """What explains the model by a method, at its own layer or at those named."""
-        return Explainer(
+        explain = Explainer(
             self.model,
             layers or self.layer or None,
             method=method,
             batch_size=self.batch_size,
             **self._asked,
         )
+        if self.labels is None and self.restriction is None:
+            about = self.taxonomy.to_json(), self._asked["rank"]
+            explain.keep_traces(about)
+        return explain
 
     def scorer(self) -> Scorer:
         """What asks the model about changed pictures."""
