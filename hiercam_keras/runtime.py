@@ -10,13 +10,18 @@ import os
 import sys
 import tempfile
 import threading
-import types
 import warnings
 from pathlib import Path
 
 from absl import logging
 
-from hiercam_keras import cache_folder, malloc, processor, wording
+from hiercam_keras import (
+    cache_folder,
+    lazy_tensorflow,
+    malloc,
+    processor,
+    wording,
+)
 from hiercam_keras.errors import UserError
 
 # Names that `versions` reports, and the distributions that provide the package.
@@ -154,15 +159,9 @@ def set_seed(seed: int) -> None:
     draws with TensorFlow. It is seeded if it is imported already, as by code of a user.
     """
     import keras
-    from keras.src.utils import rng_utils
 
-    lazy = rng_utils.tf
-    if "tensorflow" not in sys.modules:
-        rng_utils.tf = types.SimpleNamespace(available=False)
-    try:
+    with lazy_tensorflow.not_asked_for():
         keras.utils.set_random_seed(seed)
-    finally:
-        rng_utils.tf = lazy
 
 
 def fast_memory() -> str:

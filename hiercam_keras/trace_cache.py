@@ -24,7 +24,7 @@ from hiercam_keras import cache_folder, workdir
 from hiercam_keras.errors import UserError
 
 _MAGIC = b"hiercam_keras traced program 1\n"
-_DIGEST = hashlib.sha256().digest_size
+_HEAD = len(_MAGIC) + hashlib.sha256().digest_size
 _MOST = 64  # files that are kept, those that were used last
 _PACKAGES = ("jax", "jaxlib", "keras", "ml_dtypes", "numpy")
 
@@ -47,17 +47,18 @@ def jit(
     """
     import jax
 
-    @functools.wraps(function)
     def traced(*args):
         folder = _folder()
         own = None if folder is None else key()
         if own is None:
             return function(*args)
-        specs = jax.tree.map(_spec, args)
-        place = folder / f"{_key(own, specs)}.program"
-        program = _read(place) or _export(function, specs, place)
-        return function(*args) if program is None else program.call(*args)
+        leaves, tree = jax.tree.flatten(args)
+        specs = [_spec(leaf) for leaf in leaves]
+        place = folder / f"{_key(own, specs, tree)}.program"
+        program = _read(place) or _export(function, specs, tree, place)
+        return function(*args) if program is None else program(*leaves)
 
+    traced.__name__ = getattr(function, "__name__", "traced")
     return jax.jit(traced, donate_argnums=tuple(donate_argnums))
 
 
@@ -109,11 +110,8 @@ def _spec(array: Any) -> Any:
     return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
 
 
-def _key(key: str, specs: Any) -> str:
-    import jax
-
-    leaves, tree = jax.tree.flatten(specs)
-    shapes = [[list(one.shape), str(one.dtype), bool(one.weak_type)] for one in leaves]
+def _key(key: str, specs: Sequence[Any], tree: Any) -> str:
+    shapes = [[list(one.shape), str(one.dtype), bool(one.weak_type)] for one in specs]
     return digest(key, shapes, str(tree), _source(), _surroundings())
 
 
@@ -134,8 +132,9 @@ def _surroundings() -> list[Any]:
     import keras
 
     device = jax.devices()[0]
+    # An attribute has the value of a context, as of `jax.default_matmul_precision`.
     settings = {
-        name: repr(value)
+        name: repr(getattr(jax.config, name, value))
         for name, value in jax.config.values.items()
         if "cache" not in name
     }
@@ -150,52 +149,124 @@ def _surroundings() -> list[Any]:
     ]
 
 
-def _read(place: Path) -> Any | None:
-    """The program in a file; None if there is none, or none that can be used."""
-    from jax import export
+class _Program:
+    """A program of flat arrays, with the structure of its results.
 
+    Attributes:
+      exported: of `jax.export`.
+      form: the results' structure as JSON, see `_encoded`.
+    """
+
+    def __init__(self, exported: Any, form: Any):
+        self.exported, self.form = exported, form
+
+    def __call__(self, *leaves: Any) -> Any:
+        found = self.exported.call(*leaves)
+        return _decoded(self.form, found)
+
+    def to_bytes(self) -> bytes:
+        """The content of a file, with a digest of it."""
+        form = json.dumps(self.form).encode()
+        content = form + b"\n" + bytes(self.exported.serialize())
+        return _MAGIC + hashlib.sha256(content).digest() + content
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "_Program":
+        """Raises ValueError for a file that is damaged or of another format."""
+        from jax import export
+
+        head, content = data[:_HEAD], data[_HEAD:]
+        if head != _MAGIC + hashlib.sha256(content).digest():
+            raise ValueError("damaged")
+        form, _, program = content.partition(b"\n")
+        return cls(export.deserialize(bytearray(program)), json.loads(form))
+
+
+def _read(place: Path) -> _Program | None:
+    """The program in a file; None if there is none, or none that can be used."""
     try:
-        data = place.read_bytes()
+        program = _Program.from_bytes(place.read_bytes())
+        os.utime(place)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        logging.warning("%s: cannot be read (%s)", place, error)
-        return None
-    head = len(_MAGIC) + _DIGEST
-    content = data[head:]
-    if data[:head] != _MAGIC + hashlib.sha256(content).digest():
-        logging.warning("%s: damaged, the program is traced again", place)
-        return None
-    try:
-        program = export.deserialize(bytearray(content))
-        os.utime(place)
     except Exception as error:  # of a reader that does not know the format
-        logging.warning("%s: cannot be used (%s)", place, _first_line(error))
+        logging.warning("%s is traced again: %s", place, _first_line(error))
         return None
     return program
 
 
-def _export(function: Callable, specs: Any, place: Path) -> Any | None:
+def _export(
+    function: Callable, specs: Sequence[Any], tree: Any, place: Path
+) -> _Program | None:
     """Traces a function and writes its program; None if that is not possible."""
     import jax
+
+    trees = []
+
+    def flat(*leaves):
+        results = function(*jax.tree.unflatten(tree, leaves))
+        found, form = jax.tree.flatten(results)
+        trees.append(form)
+        return found
 
     try:
         from jax import export
 
-        exported = export.export(jax.jit(function))(*specs)
-        content = bytes(exported.serialize())
-    except (ImportError, NotImplementedError, ValueError) as error:
-        # No flatbuffers, or an operation without a stable form.
+        exported = export.export(jax.jit(flat))(*specs)
+        form = jax.tree.unflatten(trees[-1], range(trees[-1].num_leaves))
+        program = _Program(exported, _encoded(form))
+        data = program.to_bytes()
+    except (ImportError, NotImplementedError, TypeError, ValueError) as error:
+        # No flatbuffers, or something without a stable form.
         logging.debug("a traced program is not kept: %s", _first_line(error))
         return None
-    data = _MAGIC + hashlib.sha256(content).digest() + content
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
         workdir.write_bytes(place, data)
         _remove_old(place.parent)
     except (OSError, UserError) as error:
-        logging.debug("%s: a traced program is not kept: %s", place, error)
-    return exported
+        logging.debug("a traced program is not kept: %s", _first_line(error))
+    return program
+
+
+def _encoded(form: Any) -> Any:
+    """JSON of numbers in dicts, lists and tuples; keys are texts or tuples of them.
+
+    Raises:
+      TypeError: there is something else.
+    """
+    if form is None or type(form) is int:
+        return form
+    if type(form) in (list, tuple):
+        return [type(form).__name__, [_encoded(one) for one in form]]
+    if type(form) is dict:
+        for name in form:
+            if not all(type(one) is str for one in _parts(name)):
+                raise TypeError(f"the key {name!r} has no stable form")
+        items = [[name, _encoded(value)] for name, value in form.items()]
+        return ["dict", items]
+    raise TypeError(f"{type(form).__name__} has no stable form")
+
+
+def _parts(name: Any) -> tuple:
+    return name if type(name) is tuple else (name,)
+
+
+def _decoded(form: Any, leaves: Sequence[Any]) -> Any:
+    """The structure of `_encoded`, with `leaves` in place of the numbers."""
+    if form is None:
+        return None
+    if isinstance(form, int):
+        return leaves[form]
+    kind, content = form
+    if kind == "dict":
+        return {
+            tuple(name) if isinstance(name, (list, tuple)) else name: _decoded(
+                value, leaves
+            )
+            for name, value in content
+        }
+    found = [_decoded(one, leaves) for one in content]
+    return found if kind == "list" else tuple(found)
 
 
 def _remove_old(folder: Path) -> None:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from absl import logging
 
+from hiercam_keras import trace_cache
 from hiercam_keras.cam import (
     arrays,
     attention_layers,
@@ -32,6 +33,7 @@ from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import Options, Program
 from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.errors import UserError
+from hiercam_keras.models import model_digest
 from hiercam_keras.models.layers import is_mixed
 from hiercam_keras.models.xla_layers import shards
 from hiercam_keras.precision import of_network
@@ -154,6 +156,7 @@ class Explainer(BaseExplainer):
         )
         self._data_format = data_format
         self._reshape = reshape
+        self._about_outputs: Any = None
         self._paths: tuple[str, ...] = ()
         self._programs: dict[tuple, Program] = {}
         self._warned = False
@@ -400,6 +403,30 @@ class Explainer(BaseExplainer):
                 "the images are within 0 and 1, and the model's first layers scale "
                 "0 .. 255: multiply the images by 255"
             )
+
+    def keep_traces(self, about_outputs: Any) -> None:
+        """Keeps traced programs in the user's cache, see `trace_cache`.
+
+        Args:
+          about_outputs: JSON values that determine how the outputs are read: all that
+            this explainer was given on labels and taxonomy.
+        """
+        self._about_outputs = about_outputs
+
+    def _trace_key(self, program: Program, methods: Sequence[str]) -> str | None:
+        own = model_digest.of_model(self.model)
+        if own is None or self._about_outputs is None or self._reshape is not None:
+            return None
+        return trace_cache.digest(
+            "explain",
+            own,
+            self._about_outputs,
+            list(methods),
+            list(self._paths),
+            program.network.image_layout,
+            self._data_format,
+            dataclasses.asdict(self.options),
+        )
 
     def _padded_size(self, count: int) -> int:
         return shards.padded_size(count)

@@ -1,14 +1,18 @@
 """A digest of what a trace of a model depends on, for `trace_cache`."""
 
+import functools
+import types
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 
-from hiercam_keras import trace_cache
+from hiercam_keras import lazy_tensorflow, trace_cache
 from hiercam_keras.models.layers import all_layers
 
 _KNOWN = ("keras.", "hiercam_keras.")
+_FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 
 
 def of_model(model: keras.Model) -> str | None:
@@ -22,7 +26,7 @@ def of_model(model: keras.Model) -> str | None:
       packages than Keras and this one, or functions that are no part of Keras.
     """
     layers = [model, *all_layers(model)]
-    if not all(type(one).__module__.startswith(_KNOWN) for one in layers):
+    if not all(map(_is_ours, layers)):
         return None
     kinds = [
         [type(one).__module__, type(one).__qualname__, one.name, one.trainable]
@@ -33,12 +37,24 @@ def of_model(model: keras.Model) -> str | None:
         for one in model.variables
     ]
     try:
-        config = model.get_config()
+        with lazy_tensorflow.not_asked_for(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a function that cannot be read again
+            config = model.get_config()
         if not all(map(_is_known, _objects(config))):
             return None
         return trace_cache.digest(config, kinds, variables)
     except (TypeError, ValueError, NotImplementedError):
         return None
+
+
+def _is_ours(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is of Keras or this package, and calls no other functions.
+
+    The config of a layer names a function without the module that it is of.
+    """
+    called = [one for one in vars(layer).values() if isinstance(one, _FUNCTIONS)]
+    modules = [getattr(one, "__module__", None) or "" for one in called]
+    return all(one.startswith(_KNOWN) for one in (type(layer).__module__, *modules))
 
 
 def _objects(config: Any) -> Iterator[Mapping[str, Any]]:

@@ -68,7 +68,7 @@ class Network:
         self, layers: str | Sequence[str] = "", method: str = "gradcam"
     ) -> Explainer:
         """What explains the model by a method, at its own layer or at those named."""
-        return Explainer(
+        explain = Explainer(
             self.model,
             layers or self.layer or None,
             method=method,
@@ -76,6 +76,10 @@ class Network:
             precision=self.precision,
             **self._asked,
         )
+        if self.labels is None and self.restriction is None:
+            about = self.taxonomy.to_json(), self._asked["rank"]
+            explain.keep_traces(about)
+        return explain
 
     def scorer(self) -> Scorer:
         """What asks the model about changed pictures."""
