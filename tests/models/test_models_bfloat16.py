@@ -18,7 +18,8 @@ from hiercam_keras.models.xla_layers.squeeze import (
     spatial_mean,
 )
 
-ROUNDING = 2.0**-8  # the largest relative error of one rounding to bfloat16, and half
+ROUNDING = 2.0**-8  # twice the largest relative error of one rounding to bfloat16
+LAST = "block1_project_bn"  # the layer of the trained network that is pooled
 
 
 def exact(x):
@@ -122,13 +123,14 @@ def test_means_of_float32_are_those_of_keras(layout):
 
 
 def network(policy: str) -> keras.Model:
-    """Two blocks of EfficientNet's kind, 24 x 24 pixels to three logits of float32."""
+    """A block of EfficientNet's kind, 24 x 24 pixels to three logits of float32."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
         keras.utils.set_random_seed(0)
         body = small_mbconv.build(24)
-        pooled = keras.layers.GlobalAveragePooling2D()(body.output)
+        features = body.get_layer(LAST).output
+        pooled = keras.layers.GlobalAveragePooling2D()(features)
         logits = keras.layers.Dense(3, dtype="float32")(pooled)
     finally:
         keras.config.set_dtype_policy(before)
@@ -203,21 +205,22 @@ def test_gradients_point_where_those_of_float32_do(trained):
         assert np.isfinite(got).all()
         sizes = np.linalg.norm(got), np.linalg.norm(expected)
         if sizes[1] > 0.01 * most:  # some are zero but for rounding, before batch norm
-            assert np.vdot(got, expected) > 0.98 * sizes[0] * sizes[1]
+            assert np.vdot(got, expected) > 0.999 * sizes[0] * sizes[1]
 
 
 def test_logits_and_maps_are_those_of_float32_within_rounding(trained):
     found = []
     for model in (trained.wide, trained.narrow):
-        explain = cam.Explainer(model, "top_activation")
-        found.append(explain(trained.pictures, [0, 1, 2], method="gradcam"))
+        explain = cam.Explainer(model, LAST)
+        asked = np.tile([0, 1, 2], (len(trained.truth), 1))
+        found.append(explain(trained.pictures, asked, method="gradcam"))
     wide, narrow = found
     expected, got = exact(wide.scores), exact(narrow.scores)
     assert (expected.argmax(-1) == trained.truth).mean() > 0.9
-    # Some twenty roundings one behind another, of independent signs, each of 2^-9 of
-    # its value at most.
+    # Stock layers are 3.1 roundings off by bfloat16 here, these 2.8.
     error = np.sqrt(np.mean((got - expected) ** 2))
-    assert error < np.sqrt(20) * ROUNDING / 2 * expected.std()
+    assert error < 3.5 * ROUNDING * expected.std()
     assert narrow.cams.dtype == np.float32
-    for one, other in zip(wide.cams, narrow.cams, strict=True):
-        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.999
+    maps = (one.cams.reshape(len(asked) * 3, -1) for one in (wide, narrow))
+    for one, other in zip(*maps, strict=True):
+        assert np.corrcoef(one, other)[0, 1] > 0.999
