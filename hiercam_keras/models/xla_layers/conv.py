@@ -79,6 +79,13 @@ def _weight_gradient(x, dy):
     return sum_over_batch_shards(_product_by_pieces, x, dy).astype(x.dtype)
 
 
+def _transposed(w):
+    """w.T; of bfloat16 by rows in memory, as XLA has no other kernel for it."""
+    if w.dtype != jnp.bfloat16:
+        return w.T
+    return _barrier(w.T.reshape(-1)).reshape(w.shape[::-1])
+
+
 @jax.custom_vjp
 def matmul(x: jax.Array, w: jax.Array) -> jax.Array:
     """x (n, a) @ w (a, b): (n, b)."""
@@ -92,7 +99,7 @@ def _forward_rule(x, w):
 def _backward_rule(residuals, dy):
     x, w = residuals
     dy = _barrier(dy)
-    return _product(dy, w.T), _weight_gradient(x, dy)
+    return _product(dy, _transposed(w)), _weight_gradient(x, dy)
 
 
 matmul.defvjp(_forward_rule, _backward_rule)

@@ -7,7 +7,7 @@ three things of plain `astype` that cost more than the halved memory traffic sav
   `narrow` has six and the same results, NaN with another payload apart. With jax 0.10
   they also make LLVM use vectors of half the width.
 - A float32 copy with several readers is stored, unless all of them are in one loop.
-  `own` gives a reader its own conversion.
+  `copies` gives each reader its own conversion.
 - Each primitive on bfloat16 rounds its result, in `x * logistic(x)` five times.
 
 With half of the bytes to wait for, arithmetic is what counts: `sigmoid` has no more
@@ -32,12 +32,18 @@ def widen(x: jax.Array) -> jax.Array:
     return lax.convert_element_type(x, accumulator(x.dtype))
 
 
-def own(x: jax.Array) -> jax.Array:
-    """`widen(x)` for one reader: XLA cannot merge it with the conversion of another.
+def copies(x: jax.Array, count: int) -> list[jax.Array]:
+    """`widen(x)` for each of `count` readers, which XLA cannot merge into one array.
 
     An array of 32 bits or more is returned as it is.
     """
-    return x if x.dtype == accumulator(x.dtype) else widen(lax.optimization_barrier(x))
+    if x.dtype == accumulator(x.dtype):
+        return [x] * count
+    found = []
+    for _ in range(count):  # one behind another: XLA merges equal barriers
+        x = lax.optimization_barrier(x)
+        found.append(widen(x))
+    return found
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))

@@ -10,7 +10,7 @@ from hiercam_keras.models.xla_layers.activation import Activation
 from hiercam_keras.models.xla_layers.batchnorm import BatchNormalization
 from hiercam_keras.models.xla_layers.conv import PointwiseConv2D, StemConv2D
 from hiercam_keras.models.xla_layers.depthwise import DepthwiseConv2D
-from hiercam_keras.models.xla_layers.pooling import GlobalAveragePooling2D
+from hiercam_keras.models.xla_layers.squeeze import GlobalAveragePooling2D, Multiply
 
 FAST = {
     "depthwise": (DepthwiseConv2D,),
@@ -18,7 +18,7 @@ FAST = {
     "stem": (StemConv2D,),
     "batchnorm": (BatchNormalization,),
     "swish": (Activation,),
-    "pool": (GlobalAveragePooling2D,),
+    "squeeze": (GlobalAveragePooling2D, Multiply),
     "one_pass": (one_pass.BatchNormalization,),
     "lean": lean_layers.LAYERS,
 }
