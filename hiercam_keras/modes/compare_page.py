@@ -78,9 +78,7 @@ def write(
         kept,
     )
     content = schema.Page(
-        title=titles.of_comparison(
-            data.title, noun, [one.rank for one in own], [one.name for one in own]
-        ),
+        title=titles.of_comparison(titles.of_images(data), noun, own),
         question=compare_answer.question(summary),
         sentences=compare_answer.sentences(
             compared, summary, lifts, settings.split, tested, noun

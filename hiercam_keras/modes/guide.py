@@ -65,7 +65,7 @@ def run(settings: Settings) -> str:
     out = Path(settings.out or data.run.results / "guide")
     workdir.make_dir(out)
     content = Guide(
-        title=titles.of_guide(data.title, config.data.noun, finest),
+        title=titles.of_guide(titles.of_images(data), config.data.noun, finest),
         question=QUESTION.format(noun=config.data.noun),
         sentences=_sentences(data, evidence, checked, settings.split),
         ranks=ranks,

@@ -22,7 +22,6 @@ from hiercam_keras.modes import (
     imported,
     kept_ranks,
     taxonomies,
-    titles,
     unseen,
 )
 from hiercam_keras.modes.data_names import with_names
@@ -97,13 +96,6 @@ class RunData:
     def data_name(self) -> str:
         """Name of the images' data set."""
         return self.source.name if self.run.imported else self.run.data_name
-
-    @property
-    def title(self) -> str:
-        """What a reader calls the images' data set, see `titles`."""
-        root = None if self.source is None else str(self.source.root)
-        place = root if self.run.imported else self.run.data_dir
-        return titles.of_data(self.data_name, place)
 
     @property
     def finest(self) -> str:

@@ -79,22 +79,9 @@ def run(settings: Settings) -> str:
     if answers is not None:
         return answers.write(found, network, records) + masked_sentence(found, "")
     scores = network.scores(found.logits)
-    rows = prediction_rows(found, network, scores, settings.top_k)
-    path = Path(settings.out) if settings.out else default
-    header: tuple[str, ...] = HEADER
-    if len(scores) > 1:
-        header = (*header, ON_PATH)
-    else:
-        rows = [row[: len(HEADER)] for row in rows]
-    if found.masked is not None:
-        header = (*header, MASKED)
-        masked = dict(zip(found.example_ids, found.masked.tolist(), strict=True))
-        rows = [[*row, masked[row[0]]] for row in rows]
     names = _common_names(network.taxonomy)
-    if names:
-        header = (*header, COMMON)
-        rows = [[*row, names.get((row[1], row[4]), "")] for row in rows]
-    header, rows = taxonomies.with_source(header, rows, network.taxonomy)
+    header, rows = _table(found, network, scores, settings.top_k, names)
+    path = Path(settings.out) if settings.out else default
     header, rows = detected.with_boxes(header, rows, records)
     tables.write_csv(path, *_with_groups(header, rows, records))
     rule = belief.rule_of(this, config.believe)
@@ -147,6 +134,30 @@ def photo_loader(records: list[Record], config: Any) -> loader.Loader:
     size = min(config.data.batch_size, len(records))
     data = with_fields(config.data, batch_size=size, cache_mb=0, disk_cache="")
     return loader.make_loader(records, {}, data, seed=config.seed)
+
+
+def _table(
+    found: Predictions,
+    network: Network,
+    scores: Mapping[str, np.ndarray],
+    top_k: int,
+    names: Mapping[tuple[str, str], str],
+) -> tuple[tuple[str, ...], list[list[Any]]]:
+    """Header and rows, with the columns that not every network has."""
+    rows = prediction_rows(found, network, scores, top_k)
+    header: tuple[str, ...] = HEADER
+    if len(scores) > 1:
+        header = (*header, ON_PATH)
+    else:
+        rows = [row[: len(HEADER)] for row in rows]
+    if found.masked is not None:
+        header = (*header, MASKED)
+        masked = dict(zip(found.example_ids, found.masked.tolist(), strict=True))
+        rows = [[*row, masked[row[0]]] for row in rows]
+    if names:
+        header = (*header, COMMON)
+        rows = [[*row, names.get((row[1], row[4]), "")] for row in rows]
+    return taxonomies.with_source(header, rows, network.taxonomy)
 
 
 def prediction_rows(

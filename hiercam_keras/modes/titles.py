@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from hiercam_keras import wording
 
@@ -21,7 +22,7 @@ def of_data(name: str, place: str | None) -> str:
 
     Args:
       name: names the run folders, such as "norway_birds-1a2b3c".
-      place: of the data, whose digest is in the name; None if the name is a config's.
+      place: of the data, with its digest in the name; None if a config has the name.
     """
     if place is None:
         return wording.spaced(name)
@@ -30,6 +31,16 @@ def of_data(name: str, place: str | None) -> str:
     above = [_stem(part) for part in reversed(parts[:-1])]
     found = (one for one in (own, *above) if one.casefold() not in _PLAIN)
     return wording.spaced(next(found, own))
+
+
+def of_images(data: Any) -> str:
+    """What a reader calls the images of a run.
+
+    Args:
+      data: `load.RunData`.
+    """
+    root = None if data.source is None else str(data.source.root)
+    return of_data(data.data_name, root if data.run.imported else data.run.data_dir)
 
 
 def of_network(data: str, noun: str, ranks: Sequence[str]) -> str:
@@ -48,19 +59,17 @@ def of_guide(data: str, noun: str, rank: str) -> str:
     return f"{data}: a field guide to {_taxa(noun, [rank])}"
 
 
-def of_comparison(
-    data: str, noun: str, ranks: Sequence[str], names: Sequence[str]
-) -> str:
-    """Title of a comparison of several questions.
+def of_comparison(data: str, noun: str, questions: Sequence[Any]) -> str:
+    """Title of a comparison.
 
     Args:
       data, noun: see `of_network`.
-      ranks: that are asked for, one for each question.
-      names: of the questions, used where a rank is asked for twice.
+      questions: with `rank` and `name`, which is used where a rank is asked for twice.
     """
+    ranks = [one.rank for one in questions]
     if len(set(ranks)) == len(ranks):
         return f"{data}: {_taxa(noun, ranks)}, compared"
-    return f"{data}: {wording.listed(names)}, compared"
+    return f"{data}: {wording.listed(one.name for one in questions)}, compared"
 
 
 def _taxa(noun: str, ranks: Sequence[str]) -> str:

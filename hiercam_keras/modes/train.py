@@ -32,6 +32,7 @@ from hiercam_keras.runs import inputs, run_folder
 from hiercam_keras.runs.recorded_config import as_json, of_training
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.runs.truth import Trained
+from hiercam_keras.taxonomy.partial import LabelSpace
 from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training import fit, trial
 
@@ -62,14 +63,12 @@ def train(settings: Settings) -> tuple[Run, str]:
 def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run, str]:
     config = settings.config
     before = resuming.check_free(folder, settings)
-    begun = (
-        resuming.epochs_of(run_folder.read(folder)) if before and settings.resume else 0
-    )
+    resumed = run_folder.read(folder) if before and settings.resume else None
     weights = train_plan.starting_weights(folder, config, settings.resume)
     train_plan.say_network(config, weights)
     places = [*filter(None, (settings.data_dir, config.data.get("root")))]
-    if before and settings.resume:
-        source = resuming.source_of(run_folder.read(folder), settings, source, places)
+    if resumed:
+        source = resuming.source_of(resumed, settings, source, places)
     source = source or load_source(config, settings.data_dir)
     everything = taxonomy_of(source, config)
     _check_single(everything, settings.rank)
@@ -85,23 +84,14 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     )
     for rank in settings.rank:
         untrained.check_trainable(taxonomy, everything, rank)
-    if before and settings.resume:
+    if resumed:
         resuming.check_labels(folder, taxonomy)
     runtime.start(config.seed, config.model.dtype, config.distribution.devices)
     seen, _ = split.select(source.records, "train")
     seen, spaces = coarser.of_training(seen, taxonomy, settings.rank)
     batch_size = resuming.batch_size(folder, settings, len(seen))
     plain = plain_batches(seen, truth, config, batch_size)  # made when asked for
-    training = make_loader(
-        seen,
-        truth,
-        config,
-        training=True,
-        batch_size=batch_size,
-        ranks=settings.rank,
-        shard=multihost.part(),
-        spaces=spaces,
-    )
+    training = _training(seen, truth, settings, batch_size, spaces)
     records, _ = split.select(source.records, "val")
     validation = _validation(records, truth, settings, batch_size)
     num_labels = {rank: taxonomy.num_labels(rank) for rank in settings.rank}
@@ -128,7 +118,7 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     resume = settings.resume
     rows = fit.train(
         *(model, training, validation, num_labels, config, folder, resume, plain),
-        begun_epochs=begun,
+        begun_epochs=resuming.epochs_of(resumed) if resumed else 0,
         spaces=spaces,
     )
     for loader in filter(None, (training, validation)):
@@ -139,9 +129,28 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     curves.save_learning_curves(
         folder / "curves.png", {"+".join(settings.rank): columns}
     )
-    chosen = fit.keeps_best(config.train, validation)
-    kept = _kept(rows, chosen, bool(split.val))
+    kept = _kept(rows, fit.keeps_best(config.train, validation), bool(split.val))
     return this.finish(), f"wrote {this.model_path}\n{kept}"
+
+
+def _training(
+    records: Sequence[Record],
+    truth: Trained,
+    settings: Settings,
+    batch_size: int,
+    spaces: Mapping[str, LabelSpace] | None,
+) -> Loader:
+    """A loader of the training images."""
+    return make_loader(
+        records,
+        truth,
+        settings.config,
+        training=True,
+        batch_size=batch_size,
+        ranks=settings.rank,
+        shard=multihost.part(),
+        spaces=spaces,
+    )
 
 
 def _validation(

@@ -15,8 +15,8 @@ class FormerNames:
 
     Args:
       table: with the former names.
-      translation: of a network's lineages by the table, whose coarser taxa are former
-        names, too; None without.
+      translation: of a network's lineages by the table; their coarser taxa are former
+        names, too. None without.
 
     Attributes:
       about: name of the table's taxonomy.

@@ -62,7 +62,7 @@ def accuracies(path):
 def test_a_resume_with_images_of_coarser_ranks_says_what_to_do(
     own, tmp_path, monkeypatch
 ):
-    """A run of a version that left them out, or whose table had none."""
+    """A run of a version that left them out, or of a table that had none."""
     path = tmp_path / "run"
     flags = {"rank": ("species",), "workdir": str(path), "resume": True}
     own.data.partial = "drop"

@@ -1,5 +1,7 @@
 """Titles of pages: what a reader calls the data, without digests."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from hiercam_keras.data import sources
@@ -40,8 +42,10 @@ def test_titles_say_what_the_network_names():
     assert found == "alps: a network for species"
     found = titles.of_guide("alps", "plant", "genus")
     assert found == "alps: a field guide to plant genera"
-    both = ["trained at species", "trained at species, asked for family"]
-    found = titles.of_comparison("alps", "bird", ["species", "family"], both)
+    a, b, c = (
+        SimpleNamespace(name=name, rank=rank)
+        for name, rank in (("a", "species"), ("b", "family"), ("c", "family"))
+    )
+    found = titles.of_comparison("alps", "bird", [a, b])
     assert found == "alps: bird species and families, compared"
-    found = titles.of_comparison("alps", "bird", ["species", "species"], ["a", "b"])
-    assert found == "alps: a and b, compared"
+    assert titles.of_comparison("alps", "bird", [b, c]) == "alps: b and c, compared"

@@ -194,7 +194,8 @@ def _whole(read: Reading, request: Request) -> Reading:
         raise UserError(
             f"no image of {file_names.in_full(read.root)} is identified to the "
             f"finest rank, {read.records[0].lineage.ranks[-1]}, and data.partial is "
-            "'drop': use --config.data.partial=keep, or name the ranks with --config.data.ranks."
+            "'drop': use --config.data.partial=keep, or name the ranks with "
+            "--config.data.ranks."
         )
     what = "images identified only to a coarser rank"
     ignored = {**read.report.ignored, what: len(read.records) - len(kept)}
