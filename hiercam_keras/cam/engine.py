@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from absl import logging
 
+from hiercam_keras import trace_cache
 from hiercam_keras.cam import (
     arrays,
     attention_layers,
@@ -31,7 +32,6 @@ from hiercam_keras.cam.network import CHANNELS_FIRST
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import Options, Program
 from hiercam_keras.cam.scorer import Scorer
-from hiercam_keras import trace_cache
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import model_digest
 from hiercam_keras.models.xla_layers import shards
@@ -394,7 +394,7 @@ class Explainer(BaseExplainer):
             )
 
     def keep_traces(self, about_outputs: Any) -> None:
-        """Keeps traced programs in the user's cache, see `trace_cache`.
+        """Keeps traced programs in files, see `trace_cache`.
 
         Args:
           about_outputs: JSON values that determine how the outputs are read: all that
