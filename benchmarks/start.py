@@ -92,7 +92,7 @@ def _spread(values: tuple[float, ...]) -> str:
     return f"{middle:.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measures, and prints the machine and the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.start")
     add = parser.add_argument
@@ -101,7 +101,7 @@ def main() -> None:
     add("--case", default="", help="SIZExBATCH of a train step, in place of --run")
     add("--against", default="", help="folder of another checkout of this project")
     add("--rounds", type=int, default=5, help="warm processes of each checkout")
-    flags = parser.parse_args()
+    flags = parser.parse_args(arguments)
     if not flags.case and not (flags.run and flags.image):
         parser.error("expected --run and --image, or --case")
     roots = [ROOT, *([Path(flags.against).absolute()] if flags.against else [])]
