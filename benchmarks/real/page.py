@@ -1,4 +1,4 @@
-"""The tables of docs/REAL.md, from docs/real/maps.csv and folds.csv.
+"""The tables of docs/REAL.md, from docs/real/*.csv.
 
     python -m benchmarks.real.page
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from hiercam_keras import malloc, trace_cache
+from hiercam_keras import malloc, precision, trace_cache
 from hiercam_keras.cam import targets
 from hiercam_keras.cam.explanation import Explanation
 from hiercam_keras.cam.methods import ANY_NETWORK, METHODS, Method, get_methods
@@ -36,14 +36,23 @@ class BaseExplainer(abc.ABC):
       batch_size: larger input is cut to this, the last piece padded. None takes the
         input as it comes.
       options: see `Options`.
+      precision: of products of float32 factors, see `precision.resolved`.
     """
 
     # Set by each kind: how the network's outputs are read, programs by image shape.
     _outputs: Outputs
     _programs: dict[Any, Program]
 
-    def __init__(self, method: str, batch_size: int | None, options: Options | None):
+    def __init__(
+        self,
+        method: str,
+        batch_size: int | None,
+        options: Options | None,
+        precision_name: str,
+    ):
         (self.method,) = _one_method(method)
+        precision.check(precision_name)
+        self.precision = precision_name
         self.batch_size = batch_size
         self.options = options or Options()
         self._compiled: dict[tuple, Callable] = {}
@@ -249,11 +258,18 @@ class BaseExplainer(abc.ABC):
     def _function(self, program: Program, chosen) -> Callable:
         key = (id(program), *(method.name for method in chosen))
         if key not in self._compiled:
-            run = functools.partial(program.run, chosen)
-            names = [method.name for method in chosen]
-            self._compiled[key] = trace_cache.jit(
-                run, lambda: self._trace_key(program, names)
-            )
+            name = precision.resolved(self.precision)
+            methods = [method.name for method in chosen]
+
+            def run(*arguments):
+                with precision.of_products(name):
+                    return program.run(chosen, *arguments)
+
+            def trace_key():
+                own = self._trace_key(program, methods)
+                return own and trace_cache.digest(own, name)
+
+            self._compiled[key] = trace_cache.jit(run, trace_key)
         return self._compiled[key]
 
     def _trace_key(self, program: Program, methods: Sequence[str]) -> str | None:

@@ -22,6 +22,7 @@ from hiercam_keras.experiments import (
     training_grid,
 )
 from hiercam_keras.experiments.evidence import by_model
+from hiercam_keras.experiments.map_fields import MapFields
 from hiercam_keras.experiments.pooling import MeasuredRun
 from hiercam_keras.experiments.results import ORIGINAL, Result
 from hiercam_keras.experiments.training_grid import Condition, TrainingSpec
@@ -49,7 +50,8 @@ def run(settings: Settings) -> str:
         heads.append(multi)
         seeds = tuple(config.multi_seeds) or config.seeds
         wanted += training_grid.every(settings, [multi], seeds, [*names, *several])
-    done = runs.train_missing(wanted, settings)
+    asked = MapFields.usual(wanted[0])
+    done = runs.train_missing(wanted, settings, maps=asked)
     measured = [
         MeasuredRun(spec, map_settings.measurements_at(spec, run_, settings)[0])
         for spec, run_ in zip(wanted, done, strict=True)

@@ -25,6 +25,7 @@ from hiercam_keras.experiments import (
 )
 from hiercam_keras.experiments.granularity_tables import Cell, Counts
 from hiercam_keras.experiments.localization_counts import Found
+from hiercam_keras.experiments.map_fields import MapFields
 from hiercam_keras.experiments.training_grid import Condition, TrainingSpec
 from hiercam_keras.models import backbones
 from hiercam_keras.modes.load import RunData
@@ -53,7 +54,8 @@ def run(settings: Settings) -> str:
         sweep.seeds,
         [_at_stride(settings, condition, trained) for trained in plan],
     )
-    done = runs.train_missing(wanted, settings)
+    asked = MapFields.usual(wanted[0])
+    done = runs.train_missing(wanted, settings, maps=asked)
     counts: Counts = {}
     for spec, run_ in zip(wanted, done, strict=True):
         trained = spec.config.model.output_stride

@@ -11,7 +11,7 @@ from hiercam_keras import trace_cache
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import model_digest
 from hiercam_keras.models.initializers import numpy_initializers
-from hiercam_keras.training import mixing, objective, rates
+from hiercam_keras.training import mixing, objective, rates, wide_sums
 from hiercam_keras.training.optimizers import make_optimizer
 
 
@@ -44,6 +44,7 @@ def compile_model(
     objective.check(options, num_labels, parents)
     mixing.check(options)
     rates.check(options)
+    wide_sums.check(options)
     freeze(model, options.freeze_through)
     optimizer = make_optimizer(options, steps_per_epoch)
     frozen_steps = round(options.warmup_frozen_epochs * steps_per_epoch)
@@ -61,6 +62,8 @@ def compile_model(
         weights = weights and weights[rank]
     model.compile(optimizer, loss=losses, loss_weights=weights, metrics=metrics)
     objective.add_terms(model, options, num_labels, parents, bool(spaces))
+    if options.get("reduce", "auto") == "float32":
+        wide_sums.sum_in_float32(model)
     with numpy_initializers():
         model.optimizer.build(model.trainable_variables)
     if not spaces:

@@ -177,6 +177,7 @@ def test_a_stop_ends_the_compiler(tmp_path):
         ("tpu:v5e-1", 3840, fit.RECOMPUTES),
         ("tpu:v5e-1", 1024, fit.FITS),
         ("gpu:l4", 4096, fit.TOO_LARGE),  # which it compiles
+        ("gpu:l4", 2048, fit.RECOMPUTES),
         ("gpu:l4", 1024, fit.FITS),
     ],
 )
