@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from hiercam_keras import workdir
+from hiercam_keras import processor, workdir
 from hiercam_keras.errors import UserError
 
 _MAGIC = b"hiercam_keras traced program 1\n"
@@ -129,7 +129,7 @@ def _source() -> str:
 
 
 def _surroundings() -> list[Any]:
-    """Versions, the device, and settings of JAX and Keras."""
+    """Versions, the device, the processor, and settings of JAX and Keras."""
     import jax
     import keras
 
@@ -143,6 +143,7 @@ def _surroundings() -> list[Any]:
     return [
         {name: metadata.version(name) for name in _PACKAGES},
         [device.platform, device.device_kind],
+        sorted(processor.features()),  # on which forms of layers depend
         settings,
         keras.config.floatx(),
         keras.config.epsilon(),
