@@ -1,11 +1,11 @@
-"""Traced programs in the user's cache, so that a later process need not trace them.
+"""Traced programs in files, so that a later process need not trace them.
 
-Tracing and lowering a train step of EfficientNetB0 takes 4 s of Python. `jit` writes the
-lowered program (StableHLO, by `jax.export`) to a file below `cache_folder.user_cache` and
-reads it in later processes; XLA's compiled program is in JAX's own cache. The key of a file
-is a digest of everything that a trace depends on: the caller's key, the shapes and types of
-the arguments, the source of this package, versions, and the settings of JAX and Keras.
-A file holds no Python code. One that is damaged is traced and written again.
+Tracing and lowering a train step of EfficientNetB0 takes 4 s of Python. `jit` writes
+the lowered program (StableHLO, by `jax.export`) to a file in the folder of JAX's
+compilation cache, and reads it in later processes. The key of a file is a digest of
+everything that a trace depends on: the caller's key, shapes and types of the arguments,
+the source of this package, versions, and settings of JAX and Keras. A file holds no
+Python code. One that is damaged is traced and written again.
 """
 
 import functools
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from hiercam_keras import cache_folder, workdir
+from hiercam_keras import processor, workdir
 from hiercam_keras.errors import UserError
 
 _MAGIC = b"hiercam_keras traced program 1\n"
@@ -48,13 +48,13 @@ def jit(
     import jax
 
     def traced(*args):
-        folder = _folder()
-        own = None if folder is None else key()
+        place = folder()
+        own = None if place is None else key()
         if own is None:
             return function(*args)
         leaves, tree = jax.tree.flatten(args)
         specs = [_spec(leaf) for leaf in leaves]
-        place = folder / f"{_key(own, specs, tree)}.program"
+        place = place / f"{_key(own, specs, tree)}.program"
         program = _read(place) or _export(function, specs, tree, place)
         return function(*args) if program is None else program(*leaves)
 
@@ -86,21 +86,23 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no digest")
 
 
-def _folder() -> Path | None:
-    """Where programs are; None where they are not kept.
+def folder() -> Path | None:
+    """Where programs are: in the folder of JAX's compiled programs. None where they are
+    not kept.
 
     A program of several devices holds their number and sharding, and all processes
-    would have to find the same files.
+    would have to find the same files. JAX_ENABLE_COMPILATION_CACHE=false disables JAX's
+    own cache and this one.
     """
     import jax
     import keras
 
+    place = jax.config.jax_compilation_cache_dir
+    if not place or "://" in place or not jax.config.jax_enable_compilation_cache:
+        return None
     if jax.device_count() > 1 or keras.distribution.distribution() is not None:
         return None
-    cache = cache_folder.user_cache()
-    if cache is None or not Path(__file__).is_file():
-        return None
-    return cache / "programs"
+    return Path(place) / "traced" if Path(__file__).is_file() else None
 
 
 def _spec(array: Any) -> Any:
@@ -127,7 +129,7 @@ def _source() -> str:
 
 
 def _surroundings() -> list[Any]:
-    """Versions, the device, and settings of JAX and Keras."""
+    """Versions, the device, the processor, and settings of JAX and Keras."""
     import jax
     import keras
 
@@ -141,6 +143,7 @@ def _surroundings() -> list[Any]:
     return [
         {name: metadata.version(name) for name in _PACKAGES},
         [device.platform, device.device_kind],
+        sorted(processor.features()),  # on which forms of layers depend
         settings,
         keras.config.floatx(),
         keras.config.epsilon(),
@@ -269,9 +272,9 @@ def _decoded(form: Any, leaves: Sequence[Any]) -> Any:
     return found if kind == "list" else tuple(found)
 
 
-def _remove_old(folder: Path) -> None:
+def _remove_old(place: Path) -> None:
     """Removes the programs that were not used for the longest time."""
-    files = sorted(folder.glob("*.program"), key=lambda path: -path.stat().st_mtime)
+    files = sorted(place.glob("*.program"), key=lambda path: -path.stat().st_mtime)
     for path in files[_MOST:]:
         path.unlink(missing_ok=True)
 

@@ -1,6 +1,7 @@
 """Traced programs in the user's cache: when they are read, and when they are not."""
 
 import contextlib
+import pathlib
 from typing import NamedTuple
 
 import jax
@@ -10,16 +11,17 @@ import numpy as np
 import pytest
 from absl import logging
 
-from hiercam_keras import trace_cache
+from hiercam_keras import config_files, runtime, trace_cache
 from hiercam_keras.cam import Explainer, targets
 from hiercam_keras.models import model_digest
+from hiercam_keras.training import compiling
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """The folder of the programs."""
-    monkeypatch.setattr(trace_cache.cache_folder, "user_cache", lambda: tmp_path)
-    return tmp_path / "programs"
+    monkeypatch.setattr(trace_cache, "folder", lambda: tmp_path / "traced")
+    return tmp_path / "traced"
 
 
 @pytest.fixture
@@ -115,13 +117,28 @@ def test_without_a_key_or_a_folder_functions_are_traced(cache, monkeypatch):
     function.run(key=None)
     function.run(key=None)
     assert function.times == 2 and not cache.exists()
-    monkeypatch.setattr(trace_cache.cache_folder, "user_cache", lambda: None)
+    monkeypatch.setattr(trace_cache, "folder", lambda: None)
     function.run()
     assert function.times == 3
-    monkeypatch.setattr(trace_cache.cache_folder, "user_cache", lambda: cache.parent)
+
+
+def test_programs_are_next_to_compiled_ones(monkeypatch):
+    folder = trace_cache.folder.__wrapped__
+    place = jax.config.jax_compilation_cache_dir
+    assert folder() == pathlib.Path(place) / "traced"
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        assert folder() is None
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+    for other in (None, "gs://bucket/cache"):
+        jax.config.update("jax_compilation_cache_dir", other)
+        try:
+            assert folder() is None
+        finally:
+            jax.config.update("jax_compilation_cache_dir", place)
     monkeypatch.setattr(jax, "device_count", lambda: 2)
-    function.run()
-    assert function.times == 4 and not cache.exists()
+    assert folder() is None
 
 
 class Point(NamedTuple):
@@ -236,3 +253,46 @@ def test_maps_of_a_program_from_the_cache_are_the_same(cache):
         explain.keep_traces(about)
         explain(images, asked, method)
     assert len(list(cache.iterdir())) == 4
+
+
+def train(cached=True, steps=5, rate=1e-3):
+    """Six steps of a small network: the losses, and all variables after them."""
+    options = config_files.load("synthetic_birds").train
+    options.learning_rate = rate
+    keras.utils.clear_session()
+    runtime.set_seed(3)
+    model = network(units=4, rate=0.3)
+    compiling.compile_model(model, {"species": 4}, options, steps)
+    if not cached:
+        model.train_function = None
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (6, 4, 8, 8, 3)).astype(np.float32)
+    labels = rng.integers(0, 4, (6, 4)).astype(np.int32)
+    batches = (pair for pair in zip(images, labels, strict=True))
+    past = model.fit(batches, steps_per_epoch=6, shuffle=False, verbose=0)
+    variables = [*model.variables, *model.optimizer.variables]
+    return past.history["loss"], [np.asarray(one) for one in variables]
+
+
+def test_a_train_step_from_the_cache_is_the_same(cache, monkeypatch):
+    losses, variables = train(cached=False)
+    assert not cache.exists()
+    for _ in range(2):
+        found, others = train()
+        assert found == losses
+        for one, other in zip(others, variables, strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert len(list(cache.iterdir())) == 1
+        monkeypatch.setattr(trace_cache, "_export", None)  # then it is read
+
+
+def test_what_the_optimizer_is_made_of_is_in_the_key(cache, monkeypatch):
+    keys = []
+    monkeypatch.setattr(
+        trace_cache, "jit", lambda function, key, **_: keys.append(key()) or len
+    )
+    for changes in ({}, {"steps": 6}, {"rate": 1e-2}, {}):
+        with contextlib.suppress(TypeError):  # `len` is no step
+            train(**changes)
+    first, *others, again = keys
+    assert first and first == again and len({first, *others}) == 3

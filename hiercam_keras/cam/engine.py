@@ -405,7 +405,7 @@ class Explainer(BaseExplainer):
             )
 
     def keep_traces(self, about_outputs: Any) -> None:
-        """Keeps traced programs in the user's cache, see `trace_cache`.
+        """Keeps traced programs in files, see `trace_cache`.
 
         Args:
           about_outputs: JSON values that determine how the outputs are read: all that

@@ -18,12 +18,12 @@ _FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 def of_model(model: keras.Model) -> str | None:
     """A digest of a model without its weights.
 
-    It contains the class and config of every layer, what is trainable, and paths, shapes
-    and types of the variables.
+    It contains the class and config of every layer, what is trainable, and paths,
+    shapes and types of the variables.
 
     Returns:
-      None if a trace may depend on more: the model is subclassed, or has layers of other
-      packages than Keras and this one, or functions that are no part of Keras.
+      None if a trace may depend on more: the model is subclassed, or has layers of
+      other packages than Keras and this one, or functions that are no part of Keras.
     """
     layers = [model, *all_layers(model)]
     if not all(map(_is_ours, layers)):

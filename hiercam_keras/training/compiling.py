@@ -68,10 +68,10 @@ def compile_model(
         model.optimizer.build(model.trainable_variables)
     if not spaces:
         shapes = {rank: np.asarray(level) for rank, level in parents.items()}
-        _keep_step(model, options, list(num_labels.items()), steps_per_epoch, shapes)
+        keep_step(model, options, list(num_labels.items()), steps_per_epoch, shapes)
 
 
-def _keep_step(model: keras.Model, *about: Any) -> None:
+def keep_step(model: keras.Model, *about: Any) -> None:
     """Makes `fit` take the train step from the cache of traced programs.
 
     Keras traces `train_step` only if there is no `train_function`.

@@ -55,7 +55,7 @@ def test_the_train_step_is_that_of_fit(programs):
     """Keras jits a closure in the function that `fit` calls."""
     found = programs.lower("train", 4)
     model = programs.model
-    model.make_train_function()
+    model.make_train_function(force=True)
     step = inspect.getclosurevars(model.train_function).nonlocals["step_function"]
     arguments = jax.tree.map(
         lambda one: jax.ShapeDtypeStruct(one.shape, one.dtype), found.arguments
