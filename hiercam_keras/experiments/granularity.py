@@ -116,7 +116,7 @@ def _trainable(settings: Settings, condition: Any) -> tuple[str, ...]:
     """Ranks at which the images have two taxa or more."""
     from hiercam_keras.modes.load import load_source, taxonomy_of
 
-    spec = training_grid.make_spec(settings, ("any",), 0, condition)
+    spec = training_grid.make_spec(settings, (), 0, condition)  # for its data alone
     source = load_source(spec.config, settings.data_dir)
     return taxonomy_of(source, spec.config).trainable_ranks()
 
