@@ -64,7 +64,8 @@ def measured(arguments: list[str], root: Path, cache: Path) -> tuple[float, floa
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    errors = process.stderr.read()
+    with process.stderr:
+        errors = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)

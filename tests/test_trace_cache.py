@@ -16,6 +16,9 @@ from hiercam_keras.cam import Explainer, targets
 from hiercam_keras.models import model_digest
 from hiercam_keras.training import compiling
 
+# What jax.export writes files with; it comes with TensorFlow.
+pytest.importorskip("flatbuffers", reason="TensorFlow is not installed")
+
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
