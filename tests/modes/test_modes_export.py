@@ -73,6 +73,7 @@ def test_the_card_says_what_is_known(folder, trained):
     assert max(readme.differences(parity).values()) < 1e-4
     assert card["data"]["split"]["test"] == 9
     assert card["network"]["backbone"] == "tiny"
+    assert page.startswith("# mini: a network for bird species\n")
     assert card["licence"]["weights"] == "not stated"
     assert card["versions"]["onnxruntime"] == onnxruntime.__version__
     tiny_birds.run("eval", trained.config, rank=("species",))
