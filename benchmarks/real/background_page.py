@@ -295,11 +295,14 @@ def made(folder: Path, markdown: Markdown) -> dict[str, str]:
         for path in sorted(folder.glob("background_lite*.csv"))
     }
     main = networks["lite0"]
+    energies = tables.read_csv(folder / "background_maps.csv")
     return {
         "background-falls": falls(main, markdown),
         "background-shares": shares(main, markdown),
         "background-true": shares(main, markdown, "true"),
         "background-comparisons": comparisons(networks, markdown),
+        "background-maps": maps(energies, markdown),
+        "background-map-comparisons": map_comparisons(energies, markdown),
     }
 
 

@@ -188,3 +188,6 @@ def test_pairs_are_of_the_photographs_that_have_both(tmp_path):
 def test_the_tables_of_the_page_have_the_documented_columns():
     found = tables.read_csv(page.DOCS / "real" / "background_lite0.csv")
     assert list(found) == background.columns()
+    maps = tables.read_csv(page.DOCS / "real" / "background_maps.csv")
+    assert list(maps) == background.map_columns()
+    assert set(maps["map"]) == set(background.ASKED)
