@@ -299,3 +299,15 @@ def test_what_the_optimizer_is_made_of_is_in_the_key(cache, monkeypatch):
             train(**changes)
     first, *others, again = keys
     assert first and first == again and len({first, *others}) == 3
+
+
+def test_steps_of_several_devices_are_left_to_keras(monkeypatch):
+    """It states the sharding of the results, which depends on the mesh."""
+    model = network(units=4, rate=0.3)
+    model.compile("adam", "mse")
+    monkeypatch.setattr(keras.distribution, "distribution", object)
+    compiling.keep_step(model)
+    assert model.train_function is None
+    monkeypatch.setattr(keras.distribution, "distribution", lambda: None)
+    compiling.keep_step(model)
+    assert model.train_function is not None

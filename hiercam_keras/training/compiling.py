@@ -74,13 +74,16 @@ def compile_model(
 def keep_step(model: keras.Model, *about: Any) -> None:
     """Makes `fit` take the train step from the cache of traced programs.
 
-    Keras traces `train_step` only if there is no `train_function`.
+    Keras traces `train_step` only if there is no `train_function`. Several devices are
+    left to Keras, which states the sharding of the results.
 
     Args:
       model: compiled.
       about: with the model, all that losses, metrics and optimizer depend on.
     """
     if model.run_eagerly or not model.jit_compile or model.steps_per_execution > 1:
+        return
+    if keras.distribution.distribution() is not None:
         return
 
     def key() -> str | None:
