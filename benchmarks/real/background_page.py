@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.real.names import RANKS, STEP
+from benchmarks.real.names import STEP
 from benchmarks.real.removal import HOWS, PARTS
 from hiercam_keras import tables
 from hiercam_keras.experiments.results import Cell
@@ -25,15 +25,22 @@ WAYS = {
     "mean": "of one color",
     "other": "of another photograph",
 }
-# (score, rank) -> in words, in the order of the tables.
+# (score, rank) -> in words, in the order of the tables. The order of its own and as a
+# step is one score; so are the genera and species of all taxa that are asked.
 QUESTIONS = {
-    **{("log_odds", rank): f"own rank, {rank}" for rank in RANKS},
-    **{("step", rank): f"step to {rank}" for rank in RANKS[:-1]},
+    ("log_odds", "order"): "order, own rank and step",
+    ("log_odds", "family"): "family, own rank",
+    ("log_odds", "species"): "species, own rank",
+    ("step", "family"): "step to family",
+    ("step", "genus"): "step to genus",
+}
+MARGINALS = {
+    ("marginal", rank): f"{rank}, marginal" for rank in ("order", "family", "species")
 }
 # Pairs that are compared on the same photographs; the first one is the question.
 PAIRS = (
     (("step", "family"), ("step", "genus")),
-    (("step", "order"), ("step", "family")),
+    (("log_odds", "order"), ("step", "family")),
     (("log_odds", "family"), ("log_odds", "species")),
     (("step", "family"), ("log_odds", "family")),
 )
@@ -159,7 +166,7 @@ def shares(columns: Columns, markdown: Markdown, asked: str = "predicted") -> st
     """The background's share of the fall, by score and replacement."""
     found = read(columns, asked)
     rows = []
-    for key, words in QUESTIONS.items():
+    for key, words in (QUESTIONS | MARGINALS).items():
         own = found.get(key)
         if own is None:
             continue

@@ -27,7 +27,7 @@ from hiercam_keras.metrics.faithfulness import fills
 MARGIN = 8  # px around the box that are neither bird nor background
 BLUR = 0.05  # sigma in shares of the side, as in `fills.whole_fill`
 MIN_BACKGROUND = 0.1  # share of a picture; below, there is nothing to take away
-DRAWS = 8  # moved masks, and other photographs
+DRAWS = 4  # moved masks, and other photographs
 
 HOWS = ("blur", "mean", "other")
 # Part -> how it is replaced. "elsewhere" and "elsewhere_bird" are the moved masks of

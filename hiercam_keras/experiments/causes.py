@@ -46,7 +46,10 @@ INTRO = (
     "else as it was: the scores that fall are caused by this part. The first tables "
     "are on these causes, the others on maps: which method and layer mark the parts "
     "that the score depends on. The sentences in bold come from the intervals of their "
-    "table.\n\n![One bird with all exchanges](causes/exchanges.jpg)\n\n"
+    "table. On photographs no part can be exchanged; what a network uses of their "
+    "background is measured in "
+    "[REAL.md](REAL.md#does-the-family-step-use-the-background-more).\n\n"
+    "![One bird with all exchanges](causes/exchanges.jpg)\n\n"
     "One bird as it was drawn and with every exchange: below each picture the taxon "
     "that gave the form, and the step that falls most, in nats (mean over the seeds)."
 )

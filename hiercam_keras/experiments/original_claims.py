@@ -115,6 +115,8 @@ def _on_parts(
     """Whether the maps prefer the part of the rank, and whether it is the first."""
     pool, key = Pool(measured), f"asked-{rank}"
     own, others = own_and_others(evidence, rank)
+    if not others:
+        return []
     name = spaced(evidence[rank][0])
     claim = PART.format(rank)
     found = [
@@ -131,7 +133,7 @@ def _on_parts(
 def _sentence(claim: str, lines: Sequence[Line]) -> str:
     by_verdict: dict[str, list[str]] = {}
     for line in lines:
-        by_verdict.setdefault(line.verdict, []).append(f"{line.figure}, {line.data}")
+        by_verdict.setdefault(line.verdict, []).append(f"{line.figure} ({line.data})")
     said = "; ".join(f"{name} by {joined(w)}" for name, w in by_verdict.items())
     return f"“{claim.rstrip('.')}” is {said}."
 
@@ -139,10 +141,14 @@ def _sentence(claim: str, lines: Sequence[Line]) -> str:
 def _short(lines: Sequence[Line]) -> str:
     verdicts = [line.verdict for line in lines]
     named = [
-        f"{verdicts.count(name)} {name}"
-        for name in (SUPPORTED, CONTRADICTED, UNDECIDED)
+        f"{verdicts.count(verdict)} {verb}"
+        for verdict, verb in (
+            (SUPPORTED, "support"),
+            (CONTRADICTED, "contradict"),
+            (UNDECIDED, "do not decide"),
+        )
     ]
     return (
-        f"Of {wording.count(len(lines), 'comparison')} with sentences of the original "
-        f"study, {joined(named)}."
+        f"Of {wording.count(len(lines), 'figure')} on sentences of the original study, "
+        f"{joined(named)} them."
     )

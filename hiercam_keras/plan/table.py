@@ -140,10 +140,9 @@ def _work(plan: Plan) -> str:
         ]
     if plan.device.count > 1:
         rows.append(["least ms: links", *(_number(1e3 * one.links) for one in limits)])
-    rows += [
-        ["seconds of compilation", *(f"{one.seconds:.0f}" for one in found)],
-        ["of processor time", *(_number(one.processor) for one in found)],
-    ]
+    rows.append(["seconds of compilation", *(f"{one.seconds:.0f}" for one in found)])
+    if any(one.processor for one in found):  # not in caches of earlier versions
+        rows.append(["of processor time", *(_number(one.processor) for one in found)])
     return tables.format_table(header, rows)
 
 

@@ -142,9 +142,12 @@ def _evaluated(
     return values[:count], dict(zip(reads, values[count:], strict=True))
 
 
+def _is_float(atom: Any) -> bool:
+    return jnp.issubdtype(atom.aval.dtype, jnp.floating)
+
+
 def _is_narrow(atom: Any) -> bool:
-    dtype = atom.aval.dtype
-    return jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4
+    return _is_float(atom) and atom.aval.dtype.itemsize < 4
 
 
 def _term(atom: Any, made_by: Mapping[Any, Any]) -> _Term:
@@ -158,8 +161,8 @@ def _term(atom: Any, made_by: Mapping[Any, Any]) -> _Term:
         return _Term((), lambda read: jnp.asarray(atom.val, jnp.float32))
     made = made_by.get(atom)
     name = made.primitive.name if made is not None else ""
-    if name == "convert_element_type" and _is_narrow(made.invars[0]):
-        return _term(made.invars[0], made_by)
+    if name == "convert_element_type" and _is_float(made.invars[0]):
+        return _term(made.invars[0], made_by)  # a float32 sum is not rounded after it
     if name in _SUMS:
         return _sum([_term(one, made_by) for one in made.invars])
     if name in _MOVES:

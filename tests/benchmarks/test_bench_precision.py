@@ -57,16 +57,18 @@ def test_products_inside_of_functions_are_computed_so():
     np.testing.assert_allclose(doubled, 2 * program(left, right) - 1, rtol=1e-5)
 
 
-def test_a_table_of_a_network():
+def test_a_table_of_a_network(monkeypatch):
+    few = {name: precision.KINDS[name] for name in list(precision.KINDS)[:3]}
+    monkeypatch.setattr(precision, "KINDS", few)
     image = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(4, 3, activation="relu", name="maps")(image)
     x = keras.layers.GlobalAveragePooling2D()(x)
     explain = Explainer(keras.Model(image, keras.layers.Dense(3)(x)), "maps")
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
     largest, found = precision.deviations(explain, images)
-    assert largest > 0 and list(found) == [*precision.KINDS][1:]
+    assert largest > 0 and list(found) == [*few][1:]
     one, three = (
         found[f"TPU {name}"] for name in ("default, 1 product", "high, 3 products")
     )
     assert one[0] > 10 * three[0] > 0 and one[1] > three[1]
-    assert len(precision.table(found).splitlines()) == 2 + 4
+    assert len(precision.table(found).splitlines()) == 2 + 2

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import logsumexp
 from small_tree import tree
 
-from benchmarks.real import background, background_page, removal
+from benchmarks.real import background, background_page, page, removal
 from hiercam_keras import tables
 from hiercam_keras.cam.score_space import ScoreSpace
 
@@ -183,3 +183,11 @@ def test_pairs_are_of_the_photographs_that_have_both(tmp_path):
     assert family.of["all_blur"].tolist() == [1, 1]
     assert genus.of["all_blur"].tolist() == [2, 2]
     assert background_page.read(tables.read_csv(path), "true") == {}  # nobody asked
+
+
+def test_the_tables_of_the_page_have_the_documented_columns():
+    found = tables.read_csv(page.DOCS / "real" / "background_lite0.csv")
+    assert list(found) == background.columns()
+    maps = tables.read_csv(page.DOCS / "real" / "background_maps.csv")
+    assert list(maps) == background.map_columns()
+    assert set(maps["map"]) == set(background.ASKED)

@@ -231,8 +231,8 @@ def test_sentences_of_the_original_study_are_judged_by_their_intervals():
     estimate, verdict = rows[part("family"), "bill and tail over mean"]
     assert verdict == "contradicted"
     assert estimate.value == pytest.approx(0.1 / 0.3 - 0.3 / 0.2)
-    assert "is supported by accuracy, all." in table.answer
-    assert "1 contradicted" in table.short and table.source == results.ORIGINAL
+    assert "is supported by accuracy (all)." in table.answer
+    assert "1 contradict and" in table.short and table.source == results.ORIGINAL
     even = claimed(
         {"species": [0.5, 0.3, 0.2], "family": [0.5, 0.3, 0.2]},
         {"species": 0.75, "family": 0.75},

@@ -163,7 +163,11 @@ def test_four_chips_sum_all_gradients_at_once_and_gather_nothing(chips):
 
 
 @pytest.mark.parametrize(
-    ("reduce", "dtypes"), [("auto", {"f32", "bf16"}), ("float32", {"f32"})]
+    ("reduce", "dtypes"),
+    [
+        pytest.param("auto", {"f32", "bf16"}, marks=pytest.mark.slow),
+        ("float32", {"f32"}),
+    ],
 )
 def test_four_chips_sum_gradients_in_the_type_that_is_asked_for(reduce, dtypes):
     recipe = small("stem", reduce=reduce)

@@ -273,6 +273,16 @@ def test_the_text_says_what_fits_and_that_nothing_ran():
     assert "DOES NOT FIT: 40.00 of" in said and "75 % of the card" in said
 
 
+def test_the_processor_time_of_compilations_is_shown_where_it_is_known():
+    def rows(**fields):
+        lines = table.text(plan_of("tpu:v5e-1", worked(**fields))).splitlines()
+        return [line for line in lines if line.startswith("of processor time")]
+
+    assert rows(seconds=99.0) == []
+    (row,) = rows(seconds=99.0, processor=60.4)
+    assert row.split()[-1] == "60.4"
+
+
 def test_the_plan_is_written_as_json():
     train = worked(collectives={"all-reduce f32": (3, 5)})
     plan = plan_of("tpu:v5e-4", train)

@@ -103,6 +103,7 @@ def test_a_process_compiles_and_keeps_the_result(tmp_path, monkeypatch):
         found = compiled("eval", 4)
         assert found.moved > 0 and found.flops > 1e6 and found.total > 1e5
         assert found.memory["temp"] > 0 and not found.repeated
+        assert found.processor > 0
         kept = sorted(path.suffix for path in tmp_path.rglob("plan/*"))
         assert kept == [".gz", ".json"]
         (path,) = tmp_path.rglob("plan/*.json")

@@ -69,7 +69,9 @@ def test_a_derivative_takes_the_slope_of_what_comes_after():
     wide = wide_sums.differentiable(loss)
     plain = jax.grad(lambda w: loss(w)[0])(weights())
     scaled = jax.jit(jax.grad(lambda w: 3 * wide(w)[0]))(weights())
-    near(scaled[0], 3 * plain[0])
+    assert len(scaled) == len(plain)
+    for found, one in zip(scaled, plain, strict=True):
+        near(found, 3 * one)
 
 
 def test_a_gradient_that_is_not_understood_is_as_it_was_and_counted(caplog):
@@ -86,6 +88,28 @@ def test_a_gradient_that_is_not_understood_is_as_it_was_and_counted(caplog):
         _, (found,) = wide_sums.value_and_gradients(looped, [jnp.float32(2)])
     assert found == 4
     assert "1 gradient of 1" in caplog.text
+
+
+def test_a_layer_with_a_gradient_in_float32_is_not_rounded(caplog):
+    exact = 1 + 2**-12
+
+    @jax.custom_vjp
+    def layer(weight):
+        return weight.sum()
+
+    def backward(shape, slope):
+        wide = jnp.full(shape, exact) * slope.astype(jnp.float32)
+        return (wide.astype(HALF),)
+
+    layer.defvjp(lambda weight: (layer(weight), weight.shape), backward)
+
+    def loss(weights):
+        return layer(weights[0].astype(HALF)).astype(jnp.float32), ()
+
+    with caplog.at_level(logging.WARNING, "absl"):
+        _, (found,) = wide_sums.value_and_gradients(loss, [jnp.ones(3)])
+    assert found.tolist() == [exact] * 3 and not caplog.text
+    assert jax.grad(lambda w: loss(w)[0])([jnp.ones(3)])[0].tolist() == [1.0] * 3
 
 
 def test_other_types_are_refused(config):
