@@ -212,7 +212,7 @@ def _batches(plan: Plan) -> str:
         end = "; the weights and the optimizer alone leave no memory for images"
     elif found.line >= found.images:
         end = f"; the training has {found.images}, all of which would fit at once"
-        end += " by the line through them" if found.fits < found.images / 2 else ""
+        end += " by the line of its memory" if found.fits < found.images / 2 else ""
     elif found.line:
         end = f"; the line through them meets the memory at {found.line}"
     tried = ", ".join(map(str, found.tried))
