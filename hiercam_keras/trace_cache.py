@@ -48,9 +48,9 @@ def jit(
     import jax
 
     def traced(*args):
-        place = folder()
-        own = None if place is None else key()
-        if own is None:
+        own = key()  # first: the folder depends on Keras, which not every caller has
+        place = None if own is None else folder()
+        if place is None:
             return function(*args)
         leaves, tree = jax.tree.flatten(args)
         specs = [_spec(leaf) for leaf in leaves]
