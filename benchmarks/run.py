@@ -35,6 +35,7 @@ PEERS = {
     "torch_eager": "torch",
     "torch_compiled": "torch",
     "grad_cam_torch": "pytorch_grad_cam",
+    "onnx_runtime": "onnxruntime",
 }
 SCHEMA_VERSION = 1
 log = logging.getLogger("benchmarks")
@@ -95,11 +96,15 @@ class Peer:
         self.process.stdout.close()
 
 
-def tasks_of(peer: str) -> tuple[str, ...]:
-    """Read from the source: importing a peer would import its libraries here."""
+def tasks_of(peer: str, case: Case) -> tuple[str, ...]:
+    """The tasks of a peer; nobody trains with batches of one picture.
+
+    They are read from the source: importing a peer would import its libraries here.
+    """
     source = (ROOT / "benchmarks" / "peers" / f"{peer}.py").read_text()
     line = next(line for line in source.splitlines() if line.startswith("TASKS = "))
-    return tuple(part for part in line.split('"') if part in TASKS)
+    known = [task for task in TASKS if case.batch > 1 or task != "train"]
+    return tuple(part for part in line.split('"') if part in known)
 
 
 def prepare(names: list[str], case: Case, flags: argparse.Namespace, found: dict):
@@ -109,7 +114,7 @@ def prepare(names: list[str], case: Case, flags: argparse.Namespace, found: dict
         peer = Peer(name, case, flags.python, flags.cache)
         stages: dict[str, Any] = {}
         try:
-            for task in tasks_of(name):
+            for task in tasks_of(name, case):
                 if task not in flags.tasks:
                     continue
                 stages[task] = peer.tell(do="prepare", task=task)
@@ -135,19 +140,21 @@ def measure(case: Case, flags: argparse.Namespace) -> dict[str, Any]:
     peers = prepare(flags.peers, case, flags, found)
     try:
         for number in range(flags.rounds):
-            one_round(number, peers, flags, found)
+            one_round(number, case, peers, flags, found)
     finally:
         for peer in peers.values():
             peer.end()
     return found
 
 
-def one_round(number: int, peers: dict, flags: argparse.Namespace, found: dict):
+def one_round(
+    number: int, case: Case, peers: dict, flags: argparse.Namespace, found: dict
+) -> None:
     """Every peer works at every task once; the first one changes with the round."""
     names = list(peers)
     shift = number % max(1, len(names))
     for name in names[shift:] + names[:shift]:
-        for task in tasks_of(name):
+        for task in tasks_of(name, case):
             if task not in flags.tasks or name not in peers:
                 continue
             call = found["prepare"][name][task]["call"]
@@ -183,7 +190,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The flags; peers and tasks as lists, cases as `Case`s."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run")
     add = parser.add_argument
-    add("--cases", default="224x16,224x32,128x32", help="SIZExBATCH, with commas")
+    add("--cases", default="224x16,224x32,128x32,224x1", help="SIZExBATCH, with commas")
     add("--peers", default=",".join(PEERS), help="names below benchmarks/peers")
     add("--tasks", default=",".join(TASKS))
     add("--rounds", type=int, default=5)

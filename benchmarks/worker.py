@@ -124,18 +124,21 @@ class Worker:
         }
 
     def do_time(self, task: str, calls: int, warm: bool) -> dict[str, float]:
-        """Mean seconds of a call, after `warm_up` if `warm` is set.
+        """Mean seconds of a call by the clock and of all threads, after `warm_up`.
+
+        The latter only if `warm` is set.
 
         Memory was given back after the last block.
         """
         run = self.runs[task]
         if warm:
             warm_up(run, calls)
-        started = time.perf_counter()
+        started, processor = time.perf_counter(), time.process_time()
         run(calls)
         seconds = (time.perf_counter() - started) / calls
+        processor = (time.process_time() - processor) / calls
         give_memory_back()
-        return {"seconds": seconds}
+        return {"seconds": seconds, "processor_seconds": processor}
 
     def do_memory(self) -> dict[str, float]:
         """Peak memory of the calls since the last task was prepared, and before that.

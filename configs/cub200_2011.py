@@ -38,6 +38,7 @@ def get_config():
     config.data.source = "cub200"
     config.data.noun = "bird"
     config.sweep.train_strides = (32, 16)
+    config.sweep.seeds = (0, 1)
     config.train.epochs = 30
     config.train.schedule = "cosine"
     config.train.warmup_epochs = 0.5

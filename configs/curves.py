@@ -7,7 +7,7 @@ Starts from another config, by name after the colon (default synthetic_birds), a
 its name, so that trainings which `--mode=curves` alone has done are kept. Besides the
 plain sum of losses it has hierarchical cross-entropy and soft labels (Bertinetto et al.
 2020, arXiv:1912.09393), a consistency term, and chained heads (Chang et al. 2021,
-arXiv:2011.09040): 18 trainings with four ranks and two seeds. None of the values was
+arXiv:2011.09040): 27 trainings with four ranks and three seeds. None of the values was
 tuned. `--config.curves.weights="('synthetic','none')"` does all of it from our starting
 weights and from scratch.
 """

@@ -109,6 +109,8 @@ def get_config() -> ConfigDict:
     train.weight_decay = 0.0  # decoupled; adamw and sgd
     train.class_weights = "none"  # none | balanced | sqrt: of the losses, per rank
     train.label_smoothing = 0.0  # 0..1
+    train.reduce = "auto"  # auto | float32: type in which devices sum gradients; auto:
+    # that of the compiler, in mixed precision on TPUs bfloat16 (docs/SCALING.md)
     train.clip_norm = 0.0  # of all gradients together; 0: not clipped
     train.ema_momentum = 0.0  # of averaged weights, which validate and are kept; 0: off
     train.warmup_frozen_epochs = 0.0  # only the heads learn in them; part of `epochs`
@@ -139,6 +141,8 @@ def get_config() -> ConfigDict:
     cam.method = "gradcam"
     cam.layer = ""  # "": the backbone's last activation
     cam.batch_size = 32  # images
+    cam.precision = "auto"  # auto | default | high | highest: of float32 products in
+    # answers and maps, as in JAX; auto: on TPUs what agrees with a CPU's to 1e-3
     cam.score = "auto"  # auto (the rank's own head) | marginal (the finest head)
     cam.num_overlays = 32  # pictures written with the maps; -1: all
     cam.overlay_format = "jpg"  # jpg | png

@@ -2,9 +2,13 @@
 
     python main.py --config=configs/gpu.py --data_dir=/path --mode=train --rank=species
 
-bfloat16 activations with float32 weights and logits, a batch that fills one large GPU
-at 224 px, decoding on many cores. `gpu.apply(config)` makes the same of another
-experiment's config. Not measured here on a GPU.
+bfloat16 activations with float32 weights and logits, decoding on many cores.
+`gpu.apply(config)` makes the same of another experiment's config.
+
+Compiled, with 256 images on one card (EfficientNetB0 at 224 px, 1,486 species): the
+train step takes 6.7 GiB, of the 59 that JAX takes of an H100 or A100 of 80 GB and of
+the 16 of an L4, and eval and cam 1.2. The workspace of cuDNN comes on top. Nothing was
+run or timed on a GPU.
 """
 
 from ml_collections import ConfigDict

@@ -67,6 +67,7 @@ def get_config():
     config.model.weights = "imagenet"
     config.model.output_stride = 32  # 7 x 7 cells
     config.sweep.train_strides = (32, 16)  # and 14 x 14
+    config.sweep.seeds = (0, 1)
 
     config.train.epochs = 10
     config.train.optimizer = "sgd"

@@ -1,7 +1,7 @@
 """The whole study on procedural birds: every rank, three seeds, three habitats.
 
     make study         # --mode=study --config=configs/study.py --out=docs
-    make study-small   # the default config: two ranks, two seeds, two habitats
+    make study-small   # the default config: two ranks, three seeds, two habitats
 
 72 trainings, from our starting weights and from scratch. What is finished is kept, so
 the command may be stopped and given again; on a GPU nothing has to be changed.

@@ -66,7 +66,7 @@ flags.DEFINE_string(
     "allowed_taxa",
     None,
     "The only taxa that answers may be of, with all below them: names with commas "
-    "between them, or a table.",
+    "between them (quotes around one with a comma), or a table.",
 )
 flags.DEFINE_string(
     "taxonomy",

@@ -152,6 +152,19 @@ def stream(
             yield _checked(line, cells)
 
 
+def split_line(text: str) -> list[str]:
+    """The cells of one line with commas, such as the value of a flag; blanks after a
+    comma are skipped.
+
+    Raises:
+      ValueError: quotes are not around whole cells.
+    """
+    try:
+        return next(csv.reader([text], skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+
+
 def read_header(path: str | os.PathLike) -> list[str]:
     """Column names of a table of any length, as its first line has them.
 

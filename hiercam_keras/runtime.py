@@ -15,7 +15,13 @@ from pathlib import Path
 
 from absl import logging
 
-from hiercam_keras import cache_folder, malloc, wording
+from hiercam_keras import (
+    cache_folder,
+    lazy_tensorflow,
+    malloc,
+    processor,
+    wording,
+)
 from hiercam_keras.errors import UserError
 
 # Names that `versions` reports, and the distributions that provide the package.
@@ -125,9 +131,37 @@ def start(
         jax.config.update("jax_compilation_cache_dir", str(cache / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     set_keras_defaults()
-    keras.utils.set_random_seed(seed)
+    set_seed(seed)
     keras.config.set_dtype_policy(dtype)
     _share_batches(devices, alone)
+    if dtype == "mixed_bfloat16" and jax.default_backend() == "cpu":
+        _warn_of_slow_bfloat16()
+
+
+def _warn_of_slow_bfloat16() -> None:
+    """Logs what mixed_bfloat16 is worth on a processor without fast products of it."""
+    if not processor.has_bfloat16():
+        logging.info(
+            "this processor is not known to have instructions for bfloat16: results of "
+            "mixed_bfloat16 are right, but it is probably slower than float32"
+        )
+    elif not processor.multiplies_bfloat16_fast():
+        logging.info(
+            "this processor multiplies bfloat16 no faster than float32: mixed_bfloat16 "
+            "is hardly faster, and slower for small batches"
+        )
+
+
+def set_seed(seed: int) -> None:
+    """Does what `keras.utils.set_random_seed` does, but does not import TensorFlow.
+
+    Keras imports TensorFlow to seed it, which takes seconds. Nothing in this package
+    draws with TensorFlow. It is seeded if it is imported already, as by code of a user.
+    """
+    import keras
+
+    with lazy_tensorflow.not_asked_for():
+        keras.utils.set_random_seed(seed)
 
 
 def fast_memory() -> str:

@@ -1,5 +1,6 @@
 """What all tests share: the backend, the compilation cache, the real data."""
 
+import functools
 import gc
 import os
 import pathlib
@@ -18,6 +19,11 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+
+from hiercam_keras import trace_cache  # noqa: E402
+
+# Tests replace functions that are traced, and would find the user's programs.
+trace_cache.folder = functools.wraps(trace_cache.folder)(lambda: None)
 
 # The same examples in each run, so that a change alone makes a test fail; others with
 # HYPOTHESIS_PROFILE=default. `python -m benchmarks.fuzz` looks further.

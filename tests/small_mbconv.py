@@ -16,6 +16,15 @@ def build(image_size):
     return keras.Model(image, _normed(x, "top"))
 
 
+def stem(image_size):
+    """A convolution and one by channel, the least with both kinds of kernels."""
+    image = keras.Input((image_size, image_size, 3))
+    x = L.Rescaling(1 / 127.5, -1)(image)
+    x = _normed(L.Conv2D(16, 3, 2, "same", use_bias=False, name="stem_conv")(x), "stem")
+    x = L.DepthwiseConv2D(3, 1, "same", name="top_conv")(x)
+    return keras.Model(image, _normed(x, "top"))
+
+
 def _normed(x, name):
     x = L.BatchNormalization(name=f"{name}_bn")(x)
     return L.Activation("swish", name=f"{name}_activation")(x)

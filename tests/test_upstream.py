@@ -7,14 +7,20 @@ the sources with ast and fails when the list is incomplete or out of date.
 import ast
 import os
 import pathlib
+import random
 import socket
 import subprocess
 import sys
+import types
+from unittest import mock
 
 import jax
 import keras
 import numpy as np
 import pytest
+
+from hiercam_keras import runtime
+from hiercam_keras.models import model_digest
 
 ROOT = pathlib.Path(__file__).parent.parent
 HERE = "tests/test_upstream.py"
@@ -29,6 +35,7 @@ _DECAY = f"{HERE}::test_optimizers_decay_weights_by_a_private_method"
 _AVERAGES = f"{HERE}::test_optimizers_keep_averages_in_private_lists"
 _INSIDE = f"{HERE}::test_layers_inside_a_layer"
 _MADE_BY = f"{HERE}::test_tensors_name_the_operation_that_made_them"
+_LAZY = f"{HERE}::test_seeds_and_configs_are_made_without_tensorflow"
 _STEP = f"{HERE}::test_a_train_step_can_be_compiled_without_a_call_of_fit"
 
 # (file, name) -> the test that fails when the library changes what we rely on.
@@ -40,6 +47,10 @@ RELIED_ON = {
     ("hiercam_keras/data/pipeline.py", "tf.experimental.dlpack.from_dlpack"): (
         f"{HERE}::test_tensorflow_shares_memory_by_dlpack"
     ),
+    ("hiercam_keras/lazy_tensorflow.py", "keras.src.utils.module_utils.tensorflow"): (
+        _LAZY
+    ),
+    ("hiercam_keras/lazy_tensorflow.py", "_available"): _LAZY,
     ("hiercam_keras/cam/graph.py", "_flatten_layers"): (
         "tests/cam/test_cam_graph.py::test_what_we_rely_on_in_keras"
     ),
@@ -219,6 +230,42 @@ def test_nodes_of_a_graph_are_its_calls():
     calls = [node for node in nodes if node.operation is shared]
     assert len(calls) == 2
     assert {node.input_tensors[0] is first for node in calls} == {True, False}
+
+
+def test_seeds_and_configs_are_made_without_tensorflow(monkeypatch):
+    """keras.src.utils.module_utils.tensorflow is what Keras imports when it asks for
+    TensorFlow, unless its _available is known."""
+    from keras.src.utils import module_utils
+
+    def draws():
+        layers = keras.random.uniform((2,)), keras.layers.Dense(3)(np.ones((1, 2)))
+        return [np.asarray(x) for x in layers] + [random.random(), np.random.rand()]
+
+    asked = []
+    lazy = module_utils.tensorflow
+    monkeypatch.setattr(lazy, "initialize", lambda: asked.append(1))
+    monkeypatch.setattr(lazy, "module", types.SimpleNamespace(random=mock.Mock()))
+    monkeypatch.setattr(lazy, "_available", None)
+    keras.utils.set_random_seed(5)
+    expected = draws()
+    assert asked
+    monkeypatch.setattr(lazy, "module", None)
+    monkeypatch.setattr(lazy, "_available", None)
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    asked.clear()
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    assert model_digest.of_model(model)
+    runtime.set_seed(5)
+    assert not asked and lazy._available is None
+    for found, wanted in zip(draws(), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    # Code of a user that has imported TensorFlow may draw with it.
+    module = types.SimpleNamespace(random=mock.Mock())
+    monkeypatch.setitem(sys.modules, "tensorflow", module)
+    monkeypatch.setattr(lazy, "module", module)
+    monkeypatch.setattr(lazy, "_available", True)
+    runtime.set_seed(5)
+    module.random.set_seed.assert_called_once_with(5)
 
 
 def test_devices_that_are_not_here_are_described():

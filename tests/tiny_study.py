@@ -12,6 +12,7 @@ def make_config(folder: Path) -> ConfigDict:
     """The config; runs and birds lie in `folder`."""
     config = tiny_birds.make_config(folder, folder / "birds")
     config.train.epochs = 1
+    config.study.seeds = config.curves.seeds = config.sweep.seeds = (0, 1)
     config.study.strides = (32,)
     config.study.layers = ("", "activation2")
     config.study.close = ("activation2", "hirescam")
@@ -28,8 +29,8 @@ def make_settings(config: ConfigDict, mode: str = "study", **flags) -> Settings:
     return Settings(mode=mode, config=FrozenConfigDict(config), **flags)
 
 
-def train_here(settings: Settings) -> None:
-    """Trains in this process, where the tiny backbone is known."""
+def train_here(settings: Settings, work=None) -> None:
+    """Trains, or does other work, in this process, where the tiny backbone is known."""
     from hiercam_keras.modes import train
 
-    train.run(settings)
+    (work or train.run)(settings)

@@ -16,6 +16,7 @@ from benchmarks.peers.jax_forward import device_memory  # noqa: E402, F401
 from hiercam_keras import cam, malloc, runtime, taxonomy  # noqa: E402
 from hiercam_keras.models import heads, xla_layers  # noqa: E402
 from hiercam_keras.models.initializers import numpy_initializers  # noqa: E402
+from hiercam_keras.training import compiling  # noqa: E402
 from hiercam_keras.training.callbacks import Pace  # noqa: E402
 
 LABEL = "hiercam_keras"
@@ -65,6 +66,7 @@ def prepare_training(case: Case) -> keras.Model:
     keras_common.compile_model(model)
     with numpy_initializers():
         model.optimizer.build(model.trainable_variables)
+    compiling.keep_step(model, "benchmarks")
     return model
 
 

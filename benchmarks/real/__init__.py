@@ -1,6 +1,7 @@
 """Measurements on real photographs, docs/REAL.md.
 
     HIERCAM_REAL_DATA=/folder python -m benchmarks.real.maps       # 2 minutes
+    HIERCAM_REAL_DATA=/folder python -m benchmarks.real.background # 3 minutes
     HIERCAM_REAL_DATA=/folder python -m benchmarks.real.finetune   # hours, resumable
     python -m benchmarks.real.page                                 # the tables
 

@@ -1,4 +1,4 @@
-"""The tables of docs/REAL.md, from docs/real/maps.csv and folds.csv.
+"""The tables of docs/REAL.md, from docs/real/*.csv.
 
     python -m benchmarks.real.page
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.real import background_page
 from benchmarks.real.names import QUESTIONS, RANKS, STEP, elsewhere, pair, pairs
 from hiercam_keras import tables, workdir
 from hiercam_keras.experiments import results
@@ -48,6 +49,7 @@ def made(folder: Path) -> dict[str, str]:
         "folds": accuracy(folds),
         "differences": differences(folds),
         "orders": by_order(folds),
+        **background_page.made(folder, markdown),
     }
 
 

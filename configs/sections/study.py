@@ -7,7 +7,7 @@ def get_config() -> ConfigDict:
     """Returns the defaults."""
     study = ConfigDict()
     study.ranks = ("species", "family")  # a model of each
-    study.seeds = (0, 1)  # and of each; all on the split of config.seed
+    study.seeds = (0, 1, 2)  # and of each; all on the split of config.seed
     study.habitats = ()  # data.synthetic.habitat_correlation; (): as it is
     study.weights = ()  # model.weights to train from; (): as it is
     study.overrides = ()  # (field, value) pairs, each tried at the first habitat

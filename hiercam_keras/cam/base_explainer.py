@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from hiercam_keras import malloc
+from hiercam_keras import malloc, precision, trace_cache
 from hiercam_keras.cam import targets
 from hiercam_keras.cam.explanation import Explanation
 from hiercam_keras.cam.methods import ANY_NETWORK, METHODS, Method, get_methods
@@ -36,14 +36,23 @@ class BaseExplainer(abc.ABC):
       batch_size: larger input is cut to this, the last piece padded. None takes the
         input as it comes.
       options: see `Options`.
+      precision: of products of float32 factors, see `precision.resolved`.
     """
 
     # Set by each kind: how the network's outputs are read, programs by image shape.
     _outputs: Outputs
     _programs: dict[Any, Program]
 
-    def __init__(self, method: str, batch_size: int | None, options: Options | None):
+    def __init__(
+        self,
+        method: str,
+        batch_size: int | None,
+        options: Options | None,
+        precision_name: str,
+    ):
         (self.method,) = _one_method(method)
+        precision.check(precision_name)
+        self.precision = precision_name
         self.batch_size = batch_size
         self.options = options or Options()
         self._compiled: dict[tuple, Callable] = {}
@@ -249,8 +258,24 @@ class BaseExplainer(abc.ABC):
     def _function(self, program: Program, chosen) -> Callable:
         key = (id(program), *(method.name for method in chosen))
         if key not in self._compiled:
-            self._compiled[key] = jax.jit(functools.partial(program.run, chosen))
+            name = precision.resolved(self.precision)
+            methods = [method.name for method in chosen]
+
+            def run(*arguments):
+                with precision.of_products(name):
+                    return program.run(chosen, *arguments)
+
+            def trace_key():
+                own = self._trace_key(program, methods)
+                return own and trace_cache.digest(own, name)
+
+            self._compiled[key] = trace_cache.jit(run, trace_key)
         return self._compiled[key]
+
+    def _trace_key(self, program: Program, methods: Sequence[str]) -> str | None:
+        """A digest of what a program depends on, besides the shapes of its arguments;
+        None if this is not known."""
+        return None
 
     def _collect(self, network: Network, pieces, count, chosen, asked, size):
         """Waits for the pieces, joins them, cuts the padding off.

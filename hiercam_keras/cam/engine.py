@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from absl import logging
 
+from hiercam_keras import trace_cache
 from hiercam_keras.cam import (
     arrays,
     attention_layers,
@@ -32,7 +33,10 @@ from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import Options, Program
 from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.errors import UserError
+from hiercam_keras.models import model_digest
+from hiercam_keras.models.layers import is_mixed
 from hiercam_keras.models.xla_layers import shards
+from hiercam_keras.precision import of_network
 
 
 class Explainer(BaseExplainer):
@@ -58,7 +62,7 @@ class Explainer(BaseExplainer):
       taxonomy: what the labels mean; without it there are no coarser ranks and names.
       names: of the labels where there is no taxonomy: a list, or rank -> list.
       labels: what the outputs mean, in the network's own order, where this is not that
-        of a taxonomy: `taxonomy.label_table.Labels`, the path of a table with one row
+        of a taxonomy: `taxonomy.labels.Labels`, the path of a table with one row
         an output (`taxonomy.label_table.read_labels`), or a sequence with a Lineage, a
         name or None (left out of the softmax) for each output; for several outputs a
         dict of sequences by name. Outputs of one label are merged: under a softmax by
@@ -87,6 +91,9 @@ class Explainer(BaseExplainer):
       batch_size: larger input is cut to this, the last piece padded, so that nothing
         is compiled twice. None takes the input as it comes.
       options: see `Options`.
+      precision: of products of float32 factors, which TPUs and GPUs round: "default",
+        "high" or "highest", as in JAX. "auto" is JAX's own setting, and for a float32
+        model on a TPU that at which maps agree with a CPU's to 1e-3 (docs/SCALING.md).
 
     Raises:
       UserError: another backend, a layer that does not exist or gives no maps of
@@ -116,6 +123,7 @@ class Explainer(BaseExplainer):
         method: str = "gradcam",
         batch_size: int | None = None,
         options: Options | None = None,
+        precision: str = "auto",
     ):
         if keras.backend.backend() != "jax":
             raise UserError(
@@ -127,7 +135,9 @@ class Explainer(BaseExplainer):
                 f"expected a Keras 3 model, found {type(model).__name__}: read a file "
                 "with keras.saving.load_model(path, compile=False)"
             )
-        super().__init__(method, batch_size, options)
+        super().__init__(
+            method, batch_size, options, of_network(precision, is_mixed(model))
+        )
         self.model = model
         self._asked_layers = layer
         self._inputs = Inputs(model, image_input)
@@ -146,6 +156,7 @@ class Explainer(BaseExplainer):
         )
         self._data_format = data_format
         self._reshape = reshape
+        self._about_outputs: Any = None
         self._paths: tuple[str, ...] = ()
         self._programs: dict[tuple, Program] = {}
         self._warned = False
@@ -339,7 +350,10 @@ class Explainer(BaseExplainer):
             self.model, self._inputs, self._outputs, data_format=self._data_format
         )
         return Scorer.of_network(
-            network, lambda: graph.variables_of(self.model), self._inputs.others
+            network,
+            lambda: graph.variables_of(self.model),
+            self._inputs.others,
+            self.precision,
         )
 
     def _open(self, images, other_inputs, variables):
@@ -389,6 +403,30 @@ class Explainer(BaseExplainer):
                 "the images are within 0 and 1, and the model's first layers scale "
                 "0 .. 255: multiply the images by 255"
             )
+
+    def keep_traces(self, about_outputs: Any) -> None:
+        """Keeps traced programs in files, see `trace_cache`.
+
+        Args:
+          about_outputs: JSON values that determine how the outputs are read: all that
+            this explainer was given on labels and taxonomy.
+        """
+        self._about_outputs = about_outputs
+
+    def _trace_key(self, program: Program, methods: Sequence[str]) -> str | None:
+        own = model_digest.of_model(self.model)
+        if own is None or self._about_outputs is None or self._reshape is not None:
+            return None
+        return trace_cache.digest(
+            "explain",
+            own,
+            self._about_outputs,
+            list(methods),
+            list(self._paths),
+            program.network.image_layout,
+            self._data_format,
+            dataclasses.asdict(self.options),
+        )
 
     def _padded_size(self, count: int) -> int:
         return shards.padded_size(count)

@@ -102,7 +102,7 @@ class FunctionExplainer(BaseExplainer):
       layer: name of the activations in results.
       image_shape: (H, W, C) of images. With it `layers` and `space` are known at once,
         without it from the first images on.
-      method, batch_size, options: as for `Explainer`.
+      method, batch_size, options, precision: as for `Explainer`.
       meaning: taxonomy, names, labels, order, allowed_taxa, rank, output, activation,
         probabilities, as for `Explainer`. The end of g is not looked into: where g ends
         in a softmax or sigmoid, pass probabilities=True, or better, leave that
@@ -126,9 +126,10 @@ class FunctionExplainer(BaseExplainer):
         method: str = "gradcam",
         batch_size: int | None = None,
         options: Options | None = None,
+        precision: str = "auto",
         **meaning: Any,
     ):
-        super().__init__(method, batch_size, options)
+        super().__init__(method, batch_size, options, precision)
         for name, function in (("f", f), ("g", g)):
             if not callable(function):
                 raise UserError(
@@ -175,7 +176,9 @@ class FunctionExplainer(BaseExplainer):
         network = FunctionNetwork(
             self._f, self._g, (), self._outputs, self._data_format
         )
-        return Scorer.of_network(network, lambda: self._variables, _no_others)
+        return Scorer.of_network(
+            network, lambda: self._variables, _no_others, self.precision
+        )
 
     def _open(self, images, other_inputs, variables):
         _no_others(other_inputs, len(images))

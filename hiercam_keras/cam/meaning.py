@@ -11,7 +11,7 @@ from typing import Any
 
 from hiercam_keras.cam.score_space import SIGMOID, SOFTMAX
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy import allowed, label_table
+from hiercam_keras.taxonomy import allowed, given_labels
 from hiercam_keras.taxonomy.allowed import Restriction
 from hiercam_keras.taxonomy.labels import Labels
 
@@ -63,8 +63,8 @@ class Meaning:
                 "these name the outputs"
             )
         if self.order is not None:
-            return label_table.from_order(self.order, self.taxonomy, self.rank)
-        return label_table.as_labels(self.labels, self.taxonomy, self.rank)
+            return given_labels.from_order(self.order, self.taxonomy, self.rank)
+        return given_labels.as_labels(self.labels, self.taxonomy, self.rank)
 
     def restriction(self, taxonomy: Any) -> Restriction | None:
         """The restriction to the allowed taxa; None where all are allowed.

@@ -6,6 +6,7 @@ gradients.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ from hiercam_keras.cam.network import CHANNELS_FIRST, Network
 from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.errors import UserError
+from hiercam_keras.models.layers import is_mixed
+from hiercam_keras.precision import check, of_network, of_products
 
 
 class Scorer:
@@ -35,7 +38,7 @@ class Scorer:
 
     Args:
       model: as for `Explainer`, with known input shapes.
-      image_input: as for `Explainer`.
+      image_input, precision: as for `Explainer`.
       meaning: taxonomy, names, labels, order, allowed_taxa, rank, output, activation,
         probabilities, as for `Explainer`.
 
@@ -48,6 +51,7 @@ class Scorer:
         model: keras.Model,
         *,
         image_input: str | int | None = None,
+        precision: str = "auto",
         **meaning: Any,
     ):
         outputs = Outputs(Meaning(**meaning))
@@ -55,11 +59,17 @@ class Scorer:
         keras_network.prepare_outputs(outputs, recorded)
         inputs = Inputs(model, image_input)
         network = KerasNetwork(model, inputs, outputs)
-        self._bind(network, lambda: graph.variables_of(model), inputs.others)
+        weights = functools.partial(graph.variables_of, model)
+        products = of_network(precision, is_mixed(model))
+        self._bind(network, weights, inputs.others, products)
 
     @classmethod
     def of_network(
-        cls, network: Network, weights: Callable[[], Any], others: Callable
+        cls,
+        network: Network,
+        weights: Callable[[], Any],
+        others: Callable,
+        precision: str = "auto",
     ) -> Scorer:
         """Creates a scorer for the network of an explainer.
 
@@ -68,13 +78,16 @@ class Scorer:
           weights: returns the network's current weights.
           others: function from other inputs, as the user passes them, and the number of
             images to arrays.
+          precision: as for `Explainer`.
         """
         scorer = cls.__new__(cls)
-        scorer._bind(network, weights, others)
+        scorer._bind(network, weights, others, precision)
         return scorer
 
-    def _bind(self, network, weights, others) -> None:
+    def _bind(self, network, weights, others, precision) -> None:
+        check(precision)
         self._network, self._weights, self._others = network, weights, others
+        self._precision = precision
         self._run = jax.jit(self._log_odds)
 
     @property
@@ -144,4 +157,5 @@ class Scorer:
             images = images.astype(dtype)
         if self._network.image_layout == CHANNELS_FIRST:
             images = jnp.moveaxis(images, -1, 1)
-        return self._network(variables, images, others)[0]
+        with of_products(self._precision):
+            return self._network(variables, images, others)[0]

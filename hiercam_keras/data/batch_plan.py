@@ -5,7 +5,7 @@ several processes can each read their rows of the same batches.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -49,6 +49,8 @@ class Job(NamedTuple):
       cache_bytes: memory for windows; they are kept if all of them fit.
       reduce: large JPEG files are decoded at a reduced scale, see `decode.reduction`.
       disk: folder of windows on disk (`disk_cache`), or None.
+      reads: reads a part of a window: `resize_windows.read`, or a function with its
+        arguments.
     """
 
     paths: list[str]
@@ -58,6 +60,7 @@ class Job(NamedTuple):
     cache_bytes: int
     reduce: bool
     disk: Path | None = None
+    reads: Callable[..., np.ndarray] = resize_windows.read
 
     def read(
         self,
@@ -68,7 +71,7 @@ class Job(NamedTuple):
     ) -> np.ndarray:
         """A part of the window of an example, see `resize_windows.read`."""
         path, where = self.paths[index], self.windows
-        return resize_windows.read(path, where, index, first, count, self.reduce, flip)
+        return self.reads(path, where, index, first, count, self.reduce, flip)
 
 
 class Reader(Protocol):

@@ -149,14 +149,7 @@ def scan(
     gone = set() if partial else known.keys() - files.keys()
     old = {name for name in todo if name in known and _is_old(known[name], stats[name])}
     changed = len([name for name in todo if name in known]) - len(old)
-    if old:
-        logging.info(
-            "The index %s is of an earlier version: %d files are scanned again",
-            folder,
-            len(old),
-        )
-    if len(todo) >= _MANY:
-        logging.info("Scanning %d image files, once", len(todo))
+    _say_scan(folder, len(todo), len(old))
     found = _for_each(
         todo, lambda name: _examine(name, files[name], stats[name], folder), workers
     )
@@ -189,6 +182,18 @@ def scan(
     report = prepare_report.of(entries, ignored or {}, added, changed, len(gone))
     report = dataclasses.replace(report, index_dir=folder)
     return Index(entries, folder, report)
+
+
+def _say_scan(folder: Path, todo: int, old: int) -> None:
+    """Logs how many files are scanned, and those of an index of an earlier version."""
+    if old:
+        logging.info(
+            "The index %s is of an earlier version: %d files are scanned again",
+            folder,
+            old,
+        )
+    if todo >= _MANY:
+        logging.info("Scanning %d image files, once", todo)
 
 
 def _stat(path):

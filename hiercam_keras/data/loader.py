@@ -1,5 +1,6 @@
 """Creates loaders of batches (`batches.Loader`) from a config."""
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,14 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import wording
-from hiercam_keras.data import augment, disk_cache, geometry, resize_windows, sampling
+from hiercam_keras.data import (
+    augment,
+    disk_cache,
+    geometry,
+    numpy_windows,
+    resize_windows,
+    sampling,
+)
 from hiercam_keras.data.batch_plan import Job, Planner, Reader, Shard
 from hiercam_keras.data.batches import Batch, Loader
 from hiercam_keras.data.records import Record
@@ -16,6 +24,9 @@ from hiercam_keras.taxonomy.partial import LabelSpace
 
 __all__ = ["Batch", "Loader", "PIPELINES", "make_loader"]
 PIPELINES = ("auto", "tfdata", "arrays")
+# Up to this many examples that are read once, NumPy is done before TensorFlow is
+# imported, with the same pixels.
+_FEW = 500
 
 
 def make_loader(
@@ -59,6 +70,7 @@ def make_loader(
     jitter = augment_config.get("crop_jitter", 0.0) if augment_config else 0.0
     where = resize_windows.plan(records, size, layout, jitter)
     job = _job(records, where, data_config, augment.changes_color(augment_config))
+    few = not training and len(records) <= _FEW
     planner = Planner(
         where,
         augment_config,
@@ -71,7 +83,7 @@ def make_loader(
     return Loader(
         records,
         labels,
-        _make_reader(job, data_config.get("pipeline", "auto")),
+        _make_reader(job, data_config.get("pipeline", "auto"), few),
         job,
         planner,
         float(data_config.get("max_bad_share", 0.05)),
@@ -137,11 +149,15 @@ def _balance(labels, data_config, spaces):
     return at_rank, weights
 
 
-def _make_reader(job: Job, pipeline: str) -> Reader:
+def _make_reader(job: Job, pipeline: str, few: bool) -> Reader:
     if pipeline not in PIPELINES:
         raise UserError(
             f"data.pipeline is {pipeline!r}: use one of {', '.join(PIPELINES)}."
         )
+    if pipeline == "auto" and few and not job.cache_bytes and not job.disk:
+        # Without TensorFlow the pixels are those of Pillow, however many there are.
+        if importlib.util.find_spec("tensorflow") is not None:
+            pipeline, job = "arrays", job._replace(reads=numpy_windows.read)
     if pipeline != "arrays":
         try:
             from hiercam_keras.data.pipeline import TfReader

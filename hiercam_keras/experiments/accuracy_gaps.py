@@ -46,21 +46,14 @@ def gaps_table(
             continue
         finest, base = here[-1]
         for rank, measured in here[:-1]:
-            ranks, pair = (rank, finest), (measured, base)
-            most = [accuracy.most_bits(train_labels[r], counts[r]) for r in ranks]
-            priors = [accuracy.log2_prior(train_labels[r], counts[r]) for r in ranks]
-            found = (
-                _accuracy(*pair, ranks),
-                _kappa(*pair, ranks, counts),
-                _bits(*pair, ranks, priors, (1.0, 1.0)),
-                _bits(*pair, ranks, priors, most),
+            found = differences(measured, base, (rank, finest), train_labels, counts)
+            rows.append(
+                (f"{rank} at {rank}, {finest} at {finest}", words, *found.values())
             )
-            rows.append((f"{rank} at {rank}, {finest} at {finest}", words, *found))
-            names = ("accuracy", "kappa", "bits over chance", "share of most bits")
             what = ", ".join(
                 f"{name} "
                 + verdict(one, "higher", "lower", "not significantly different")
-                for name, one in zip(names, found, strict=True)
+                for name, one in found.items()
             )
             answers.append(f"{rank} against {finest}, {words}: {what}")
     return Result(
@@ -79,6 +72,31 @@ def gaps_table(
         "the largest possible value is given, too. Brackets: 95 % intervals, "
         "species and seeds resampled, pairing images and seeds.",
     )
+
+
+def differences(
+    first: Sequence[MeasuredRun],
+    second: Sequence[MeasuredRun],
+    ranks: tuple[str, str],
+    train_labels: Mapping[str, np.ndarray],
+    counts: Mapping[str, int],
+) -> dict[str, Estimate]:
+    """The first model at its rank minus the second at its own, by figure.
+
+    Args:
+      first, second: trainings of each model.
+      ranks: of the first and of the second.
+      train_labels, counts: as for `gaps_table`.
+    """
+    pair = first, second
+    most = [accuracy.most_bits(train_labels[r], counts[r]) for r in ranks]
+    priors = [accuracy.log2_prior(train_labels[r], counts[r]) for r in ranks]
+    return {
+        "accuracy": _accuracy(*pair, ranks),
+        "kappa": _kappa(*pair, ranks, counts),
+        "bits over chance": _bits(*pair, ranks, priors, (1.0, 1.0)),
+        "share of most bits": _bits(*pair, ranks, priors, most),
+    }
 
 
 def _accuracy(first, second, ranks) -> Estimate:

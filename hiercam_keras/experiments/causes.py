@@ -31,11 +31,13 @@ from hiercam_keras.experiments import (
 from hiercam_keras.experiments.cause_measurements import measured
 from hiercam_keras.experiments.cause_pooling import CausedRun
 from hiercam_keras.experiments.cause_tables import Models
+from hiercam_keras.experiments.map_fields import MapFields
 from hiercam_keras.experiments.results import Result, joined
 from hiercam_keras.experiments.study import seeds_note
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import style
+from hiercam_keras.taxonomy.ranks import check_rank
 
 INTRO = (
     "The drawn birds say which part *carries* the trait of a rank, and not which part "
@@ -44,7 +46,10 @@ INTRO = (
     "else as it was: the scores that fall are caused by this part. The first tables "
     "are on these causes, the others on maps: which method and layer mark the parts "
     "that the score depends on. The sentences in bold come from the intervals of their "
-    "table.\n\n![One bird with all exchanges](causes/exchanges.jpg)\n\n"
+    "table. On photographs no part can be exchanged; what a network uses of their "
+    "background is measured in "
+    "[REAL.md](REAL.md#does-the-family-step-use-the-background-more).\n\n"
+    "![One bird with all exchanges](causes/exchanges.jpg)\n\n"
     "One bird as it was drawn and with every exchange: below each picture the taxon "
     "that gave the form, and the step that falls most, in nats (mean over the seeds)."
 )
@@ -62,7 +67,8 @@ def run(settings: Settings) -> str:
         seeds = tuple(options.other_seeds) or options.seeds
         wanted += training_grid.every(settings, [(rank,) for rank in others], seeds)
     wanted.sort(key=lambda spec: spec.seed)  # a stopped experiment has one of each
-    done = runs.train_missing(wanted, settings)
+    asked = MapFields({"causes.layers": tuple(options.layers)})
+    done = runs.train_missing(wanted, settings, maps=asked)
     found: list[CausedRun] = []
     drawn: dict[str, Drawn] = {}
     for spec, run_ in zip(wanted, done, strict=True):
@@ -136,7 +142,15 @@ def _check(settings: Settings) -> None:
                 f"config.causes.kinds has {kind!r}, expected one or more of "
                 f"{', '.join(KINDS)}."
             )
-    asked = get_methods(tuple(options.methods))
+    try:
+        for rank in options.ranks:
+            check_rank(rank)
+    except UserError as error:
+        raise UserError(f"config.causes.ranks: {error}") from None
+    try:
+        asked = get_methods(tuple(options.methods))
+    except UserError as error:
+        raise UserError(f"config.causes.methods: {error}") from None
     if not any(
         one.source in ANY_NETWORK and one.name not in cause_map_tables.WITHOUT_NETWORK
         for one in asked

@@ -22,8 +22,10 @@ from hiercam_keras.experiments import (
     training_grid,
 )
 from hiercam_keras.experiments.evidence import by_model
+from hiercam_keras.experiments.map_fields import MapFields
 from hiercam_keras.experiments.pooling import MeasuredRun
 from hiercam_keras.experiments.results import ORIGINAL, Result
+from hiercam_keras.experiments.study import seeds_note
 from hiercam_keras.experiments.training_grid import Condition, TrainingSpec
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.report import curves as learning
@@ -49,7 +51,8 @@ def run(settings: Settings) -> str:
         heads.append(multi)
         seeds = tuple(config.multi_seeds) or config.seeds
         wanted += training_grid.every(settings, [multi], seeds, [*names, *several])
-    done = runs.train_missing(wanted, settings)
+    asked = MapFields.usual(wanted[0])
+    done = runs.train_missing(wanted, settings, maps=asked)
     measured = [
         MeasuredRun(spec, map_settings.measurements_at(spec, run_, settings)[0])
         for spec, run_ in zip(wanted, done, strict=True)
@@ -77,6 +80,10 @@ def run(settings: Settings) -> str:
     about = page.about(
         settings, wanted, "python main.py --mode=curves", len(measured[0].table)
     )
+    if multi and tuple(seeds) != tuple(config.seeds):
+        named = ", ".join(map(str, seeds))
+        about.append(f"Seeds of the models with a head for each rank: {named}.")
+    about += seeds_note(len(config.seeds))
     intro = f"{INTRO}\n\n![Learning curves](curves/curves.png)"
     page.write(out / "CURVES.md", "Learning curves by rank", intro, found, about)
     return "\n".join(

@@ -25,6 +25,8 @@ from hiercam_keras.experiments import (
 )
 from hiercam_keras.experiments.granularity_tables import Cell, Counts
 from hiercam_keras.experiments.localization_counts import Found
+from hiercam_keras.experiments.map_fields import MapFields
+from hiercam_keras.experiments.study import seeds_note
 from hiercam_keras.experiments.training_grid import Condition, TrainingSpec
 from hiercam_keras.models import backbones
 from hiercam_keras.modes.load import RunData
@@ -53,7 +55,8 @@ def run(settings: Settings) -> str:
         sweep.seeds,
         [_at_stride(settings, condition, trained) for trained in plan],
     )
-    done = runs.train_missing(wanted, settings)
+    asked = MapFields.usual(wanted[0])
+    done = runs.train_missing(wanted, settings, maps=asked)
     counts: Counts = {}
     for spec, run_ in zip(wanted, done, strict=True):
         trained = spec.config.model.output_stride
@@ -69,6 +72,7 @@ def run(settings: Settings) -> str:
     first = next(iter(counts.values()))[0][1]
     images = int(max(first.images.sum(), first.masked.sum()))
     about = page.about(settings, wanted, "python main.py --mode=granularity", images)
+    about += seeds_note(len(sweep.seeds))
     intro = INTRO.format(sweep.target)
     page.write(out / "GRANULARITY.md", "Granularity sweep", intro, [table], about)
     return f"{table.title}: {table.answer}\npage: {out / 'GRANULARITY.md'}"
@@ -114,7 +118,7 @@ def _trainable(settings: Settings, condition: Any) -> tuple[str, ...]:
     """Ranks at which the images have two taxa or more."""
     from hiercam_keras.modes.load import load_source, taxonomy_of
 
-    spec = training_grid.make_spec(settings, ("any",), 0, condition)
+    spec = training_grid.make_spec(settings, (), 0, condition)  # for its data alone
     source = load_source(spec.config, settings.data_dir)
     return taxonomy_of(source, spec.config).trainable_ranks()
 

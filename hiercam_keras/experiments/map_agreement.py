@@ -5,8 +5,10 @@ noise floor: maps count as different only if they agree less than that.
 """
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,13 +18,30 @@ from hiercam_keras.experiments.results import Result, joined, text, verdict
 from hiercam_keras.metrics import agreement, resampling
 from hiercam_keras.metrics.resampling import Estimate
 
-# Two tables and the rank asked for in each.
-Pair = tuple[Table, str, Table, str]
 MEASURES = {
     "Pearson": agreement.pearson,
     "Spearman": agreement.spearman,
     "IoU of the top 20 %": agreement.iou_at_equal_area,
 }
+
+
+class Pair(NamedTuple):
+    """Two models, of one seed or of two, and the rank that each is asked for."""
+
+    seeds: tuple[int, ...]
+    first: Table
+    rank: str
+    second: Table
+    other: str
+
+
+class Agreed(NamedTuple):
+    """Agreement of the maps of N images, by measure: each (N,)."""
+
+    seeds: tuple[int, ...]
+    ids: np.ndarray
+    groups: np.ndarray
+    values: Mapping[str, np.ndarray]
 
 
 def agreement_table(
@@ -42,9 +61,13 @@ def agreement_table(
         if not (fines and coarses):
             continue
         kinds = _kinds(fines, coarses, fine, coarse)
-        found = {name: _agree(pairs) for name, pairs in kinds.items() if pairs}
-        for name, by_measure in found.items():
-            cells = [_interval(values) for values in by_measure.values()]
+        found = {
+            name: [_agree(pair) for pair in pairs]
+            for name, pairs in kinds.items()
+            if pairs
+        }
+        for name, several in found.items():
+            cells = [_mean(_by_seed(several, measure)) for measure in MEASURES]
             rows.append((words, name, *cells))
         missing += same_map(words, rows[-len(found) :], fine, coarse)
         question, floor = list(kinds)[:2]
@@ -72,7 +95,8 @@ def agreement_table(
         + ("." if answers else "A noise floor needs two seeds."),
         note="Mean agreement of two heatmaps of one test image; 1 is the same map. "
         "Pairs of different images show the agreement that comes from the center bias "
-        "alone. Brackets: 95 % intervals, species resampled.",
+        "alone. Brackets: 95 % intervals, species and seeds resampled; of two seeds "
+        "the pseudo-values of the jackknife, which need three seeds.",
         figure="study/agreement.png",
         missing=tuple(missing),
         short=f"Agreement of the {coarse} model's maps with the {fine} model's asked "
@@ -98,26 +122,33 @@ def _kinds(
 ) -> dict[str, list[Pair]]:
     """Pairs of maps by the comparison that they belong to."""
     by_seed = {one.spec.seed: one.table for one in fines}
-    same = [(one.table, by_seed.get(one.spec.seed)) for one in coarses]
     return {
         f"{coarse} model and {fine} model asked for {coarse}, one seed": [
-            (a, coarse, b, coarse) for a, b in same if b is not None
+            Pair((seed,), one, coarse, by_seed[seed], coarse)
+            for seed, one in _tables(coarses)
+            if seed in by_seed
         ],
         f"two {coarse} models, two seeds": _two(coarses, coarse),
         f"two {fine} models asked for {coarse}, two seeds": _two(fines, coarse),
         f"two {fine} models asked for {fine}, two seeds": _two(fines, fine),
         f"one {fine} model asked for {coarse} and for {fine}": [
-            (one.table, coarse, one.table, fine) for one in fines
+            Pair((seed,), one, coarse, one, fine) for seed, one in _tables(fines)
         ],
         f"one {coarse} model, two different images": [
-            (one.table, coarse, _shifted(one.table), coarse) for one in coarses
+            Pair((seed,), one, coarse, _shifted(one), coarse)
+            for seed, one in _tables(coarses)
         ],
     }
 
 
+def _tables(measured: Sequence[MeasuredRun]) -> list[tuple[int, Table]]:
+    return [(one.spec.seed, one.table) for one in measured]
+
+
 def _two(measured: Sequence[MeasuredRun], rank: str) -> list[Pair]:
     return [
-        (a.table, rank, b.table, rank) for a, b in itertools.combinations(measured, 2)
+        Pair((seed, other), one, rank, two, rank)
+        for (seed, one), (other, two) in itertools.combinations(_tables(measured), 2)
     ]
 
 
@@ -129,43 +160,61 @@ def _shifted(table: Table) -> Table:
     return dataclasses.replace(ordered, values={**ordered.values, "map": maps})
 
 
-def _agree(
-    pairs: Iterable[Pair],
-) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """By measure: (values, species, example_ids), the pairs one after the other."""
-    found = {name: [] for name in MEASURES}
-    groups, ids = [], []
-    for first, rank, second, other in pairs:
-        one, two = same_pictures(first, second)
-        a = one.of("map", f"asked-{rank}").astype(np.float64)
-        b = two.of("map", f"asked-{other}").astype(np.float64)
-        for name, measure in MEASURES.items():
-            found[name].append(measure(a, b))
-        groups.append(one.clusters)
-        ids.append(one.example_ids)
-    groups, ids = np.concatenate(groups), np.concatenate(ids)
-    return {name: (np.concatenate(v), groups, ids) for name, v in found.items()}
+def _agree(pair: Pair) -> Agreed:
+    one, two = same_pictures(pair.first, pair.second)
+    a = one.of("map", f"asked-{pair.rank}").astype(np.float64)
+    b = two.of("map", f"asked-{pair.other}").astype(np.float64)
+    values = {name: measure(a, b) for name, measure in MEASURES.items()}
+    return Agreed(pair.seeds, one.example_ids, one.clusters, values)
 
 
-def _interval(values: tuple) -> Estimate:
-    return resampling.mean(values[0], values[1])
+def _by_seed(several: Sequence[Agreed], measure: str) -> dict[int, Agreed]:
+    """Agreement by seed, with the mean of all pairs; of the images of all pairs.
+
+    For pairs of two seeds these are the pseudo-values of the jackknife: n times the
+    mean of all pairs minus n - 1 times that of the pairs without the seed. Resampling
+    them shows how much the seeds matter to a mean over pairs, as resampling the values
+    of single seeds does to a mean over seeds. Two seeds have one pair.
+    """
+    common = functools.reduce(np.intersect1d, (one.ids for one in several))
+    cut = [_cut(one, measure, common) for one in several]
+    seeds = sorted({seed for one in several for seed in one.seeds})
+    if len(several[0].seeds) == 1:
+        return {one.seeds[0]: one for one in cut}
+    total, count = np.mean([one.values[measure] for one in cut], axis=0), len(seeds)
+    found = {}
+    for seed in seeds:
+        rest = [one.values[measure] for one in cut if seed not in one.seeds]
+        left = np.mean(rest, axis=0) if rest else total
+        pseudo = count * total - (count - 1) * left
+        found[seed] = cut[0]._replace(seeds=(seed,), values={measure: pseudo})
+    return found
 
 
-def _gap(question: dict, floor: dict) -> Estimate:
-    """Agreement minus the noise floor (Pearson), paired by image."""
+def _cut(one: Agreed, measure: str, ids: np.ndarray) -> Agreed:
+    order = np.argsort(one.ids, kind="stable")
+    rows = order[np.searchsorted(one.ids, ids, sorter=order)]
+    values = {measure: one.values[measure][rows]}
+    return Agreed(one.seeds, ids, one.groups[rows], values)
+
+
+def _mean(by_seed: Mapping[int, Agreed]) -> Estimate:
+    columns = [
+        (*one.values.values(), one.groups, np.full(len(one.ids), seed))
+        for seed, one in by_seed.items()
+    ]
+    return resampling.mean(*map(np.concatenate, zip(*columns, strict=True)))
+
+
+def _gap(question: Sequence[Agreed], floor: Sequence[Agreed]) -> Estimate:
+    """Agreement minus the noise floor (Pearson), paired by image and seed."""
     measure = next(iter(MEASURES))
-    first, second = (_by_image(one[measure]) for one in (question, floor))
-    common = sorted(first.keys() & second.keys())
-    delta = [first[name][0] - second[name][0] for name in common]
-    return resampling.mean(delta, [first[name][1] for name in common])
-
-
-def _by_image(values: tuple) -> dict[str, tuple[float, str]]:
-    """example_id -> (mean over the pairs of models, species)."""
-    numbers, groups, ids = values
-    names, first, place = np.unique(ids, return_index=True, return_inverse=True)
-    means = np.bincount(place, numbers) / np.bincount(place)
-    return {
-        str(name): (float(mean), str(groups[row]))
-        for name, mean, row in zip(names, means, first, strict=True)
-    }
+    first, second = (_by_seed(one, measure) for one in (question, floor))
+    found = {}
+    for seed in sorted(first.keys() & second.keys()):
+        pair = first[seed], second[seed]
+        ids = np.intersect1d(*(one.ids for one in pair))
+        one, two = (_cut(each, measure, ids) for each in pair)
+        delta = one.values[measure] - two.values[measure]
+        found[seed] = one._replace(values={measure: delta})
+    return _mean(found)

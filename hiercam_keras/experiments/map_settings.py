@@ -32,6 +32,7 @@ from hiercam_keras.runs.run_folder import Run
 
 _NAME_BYTES = 120  # of the settings in a file name
 _DATA_SETS = 4  # whose images are kept
+_OF_IMAGES = ("name", "data", "detections")  # what images depend on in a config
 _latest: dict[tuple, Any] = {}  # images of these data sets
 
 
@@ -117,8 +118,9 @@ def _images(data_dir: str | None, run: Run, config: Any) -> Any:
     """
     if run.other_tree is not None:
         return load_images(data_dir, run, config)
-    about = run.trained_taxonomy().ranks, config.to_json_best_effort(sort_keys=True)
-    key = (data_dir, run.data_dir, *about)
+    sections = {name: config.get(name) for name in _OF_IMAGES}
+    about = ConfigDict(sections).to_json_best_effort(sort_keys=True)
+    key = data_dir, run.data_dir, run.trained_taxonomy().ranks, about
     if key not in _latest:
         while len(_latest) >= _DATA_SETS:
             del _latest[next(iter(_latest))]

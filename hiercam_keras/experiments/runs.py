@@ -2,9 +2,11 @@
 
 In its own process every training starts from the same state, and its memory is freed at
 the end. A stopped training resumes from its last checkpoint; a finished one is not
-changed.
+changed. What the maps are asked for afterwards is checked before the first training, in
+a process of its own, too: this one leaves the memory of a GPU to the trainings.
 """
 
+import functools
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +16,8 @@ from absl import logging
 
 from hiercam_keras import runtime, signals
 from hiercam_keras.errors import UserError
+from hiercam_keras.experiments import map_fields
+from hiercam_keras.experiments.map_fields import MapFields
 from hiercam_keras.experiments.training_grid import TrainingSpec, settings_for
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.runs import run_folder
@@ -37,6 +41,7 @@ def train_missing(
     specs: Sequence[TrainingSpec],
     settings: Settings,
     train: Callable[[Settings], None] | None = None,
+    maps: MapFields | None = None,
 ) -> list[Run]:
     """Runs the trainings that are not finished, in order.
 
@@ -44,18 +49,25 @@ def train_missing(
       specs: the trainings of the experiment.
       settings: of the experiment; `data_dir` is passed to each training.
       train: runs one training; default `in_own_process`.
+      maps: what maps will be asked for, checked before the first training.
 
     Returns:
       The finished runs, in the order of `specs`.
 
     Raises:
-      UserError: a training failed, or a run folder holds a run with other settings.
+      UserError: a training failed, a run folder holds a run with other settings, or the
+        network that would be trained has no such layer.
     """
     train = train or in_own_process
+    if maps:
+        maps.check_methods()
     missing = [spec for spec in specs if not _finished(spec)]
     logging.info(
         "%d of %d trainings are finished", len(specs) - len(missing), len(specs)
     )
+    if missing and maps and maps.any_layer:
+        work = functools.partial(map_fields.check_layers, fields=maps)
+        in_own_process(settings_for(missing[0], settings), work)
     for number, spec in enumerate(missing, 1):
         logging.info("training %d of %d: %s", number, len(missing), spec.path)
         start = time.monotonic()
@@ -95,15 +107,31 @@ def _with_split(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "data": data}
 
 
-def in_own_process(settings: Settings) -> None:
-    """Trains in a new process and waits for it.
+def train_one(settings: Settings) -> None:
+    """One training, as --mode=train; its UserError names the run folder."""
+    from hiercam_keras.modes import train
+
+    try:
+        train.run(settings)
+    except UserError as error:
+        raise UserError(f"{settings.workdir}: {error}") from error
+
+
+def in_own_process(
+    settings: Settings, work: Callable[[Settings], None] = train_one
+) -> None:
+    """Does the work of one training in a new process and waits for it.
+
+    Args:
+      settings: of the training.
+      work: what is done, a function that can be pickled.
 
     Raises:
-      UserError: the training's own error, or that its process was killed.
+      UserError: the work's own error, or that its process was killed.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_train, args=(settings, sender))
+    process = context.Process(target=_work, args=(work, settings, sender))
     with signals.children_hold():
         process.start()
     sender.close()
@@ -118,26 +146,24 @@ def in_own_process(settings: Settings) -> None:
         process.join()
         receiver.close()
     if message:
-        raise UserError(f"{settings.workdir}: {message}")
+        raise UserError(message)
     if process.exitcode:
         raise UserError(
-            f"the training of {settings.workdir} ended with exit status "
+            f"the process of the training of {settings.workdir} ended with exit status "
             f"{process.exitcode}. The same command resumes it."
         )
 
 
-def _train(settings: Settings, sender: Any) -> None:
-    """Trains in the new process; sends "" or the text of a UserError.
+def _work(work: Callable[[Settings], None], settings: Settings, sender: Any) -> None:
+    """Works in the new process; sends "" or the text of a UserError.
 
     After a signal the process ends with the status of the signal.
     """
     with signals.orderly(say=False):  # the parent does
         runtime.prepare_process()
-        from hiercam_keras.modes import train
-
         try:
             settings.use_modules()
-            train.run(settings)
+            work(settings)
         except UserError as error:
             sender.send(str(error))
         else:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from hiercam_keras import wording
 from hiercam_keras.experiments.evidence import (
     LIFT,
     Evidence,
@@ -19,7 +20,7 @@ def views_table(
 ) -> Result:
     """Map size, layer and method, with the same weights."""
     part, (own, others) = evidence[rank][0], own_and_others(evidence, rank)
-    rows = []
+    rows, seeds = [], len(next(iter(seen_by_view.values())))
     for (stride, layer, method), measured in seen_by_view.items():
         pool = Pool(measured)
         asked, step = f"asked-{rank}", f"step-{rank}"
@@ -67,7 +68,7 @@ def views_table(
         rows=rows,
         answer=f"Where the accuracy is not lost, the {rank} step's lift on "
         f"{spaced(part)} is highest for {named[0]}, and lowest for {named[1]}.",
-        note=VIEWS_NOTE + LIFT,
+        note=f"{wording.count(seeds, 'seed').capitalize()}. {VIEWS_NOTE}{LIFT}",
         missing=lost_views(rows),
         figure="study/views.png",
         short=f"The {rank} step finds {spaced(part)} best by {named[0]}.",
@@ -75,7 +76,7 @@ def views_table(
 
 
 VIEWS_NOTE = (
-    "One seed. The same weights at each stride, without further training; the accuracy "
+    "The same weights at each stride, without further training; the accuracy "
     "shows the cost. A view is not comparable if the interval of its accuracy is below "
     "that of the best view: then the network itself works differently, not only the "
     "size of its maps. "

@@ -18,6 +18,12 @@ def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return layer._flatten_layers(include_self=False, recursive=False)
 
 
+def is_mixed(model: keras.Layer) -> bool:
+    """Whether a layer computes in less than float32, as in mixed precision."""
+    halves = ("bfloat16", "float16")
+    return any(one.compute_dtype in halves for one in [model, *all_layers(model)])
+
+
 def all_layers(model: keras.layers.Layer) -> list[keras.layers.Layer]:
     """Every layer inside a model at any depth, each once; nested models included."""
     return model._flatten_layers(include_self=False)

@@ -122,9 +122,13 @@ def check_name(name: str) -> None:
         return
     by_lower = {known.lower(): known for known in names()}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.0)
+    nearest = by_lower[near[0]]
+    kind, colon, own = name.partition(":")
+    if kind.lower().replace("-", "_") + colon == hub_presets.PREFIX:
+        nearest = f"{hub_presets.PREFIX}{own}"  # presets are not among the names
     raise UserError(
-        f"--model={name}: there is no such network; the nearest name is "
-        f"{by_lower[near[0]]}. Names are {', '.join(efficientnet_lite.VARIANTS)}, "
+        f"--model={name}: there is no such network; the nearest name is {nearest}. "
+        f"Names are {', '.join(efficientnet_lite.VARIANTS)}, "
         f"{PREFIX}NAME with a name of keras.applications, and "
         f"{hub_presets.PREFIX}PRESET with a preset of keras-hub."
     )

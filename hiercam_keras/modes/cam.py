@@ -102,6 +102,8 @@ def _explain_split(network: Network, data: RunData, settings: Settings) -> str:
 def _explain_photos(
     network: Network, data: RunData, records: list, settings: Settings, out: Path
 ) -> str:
+    # Each photo is explained by itself: a piece of `batch_size` would repeat it.
+    network = dataclasses.replace(network, batch_size=1)
     explain = network.explainer(data.config.cam.layer)
     question = question_of(settings.target, settings.target_rank, data)
     rank, label = question.rank, None

@@ -19,6 +19,7 @@ from hiercam_keras.modes import (
     compare_steps,
     compare_tables,
     taxonomies,
+    titles,
     whole_pictures,
 )
 from hiercam_keras.modes.comparison.columns import Column
@@ -77,7 +78,7 @@ def write(
         kept,
     )
     content = schema.Page(
-        title=f"{data.data_name}: {' and '.join(c.name for c in own)}",
+        title=titles.of_comparison(titles.of_images(data), noun, own),
         question=compare_answer.question(summary),
         sentences=compare_answer.sentences(
             compared, summary, lifts, settings.split, tested, noun

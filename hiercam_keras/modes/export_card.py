@@ -11,6 +11,7 @@ import numpy as np
 from hiercam_keras import runtime, wording
 from hiercam_keras.data import crops, splits
 from hiercam_keras.metrics import resampling
+from hiercam_keras.modes import titles
 from hiercam_keras.modes.eval import resampled
 from hiercam_keras.modes.load import RunData
 from hiercam_keras.runs.network import Network
@@ -42,7 +43,11 @@ def describe(
     source = getattr(taxonomy, "source", None)
     return {
         "schema_version": SCHEMA_VERSION,
-        "title": f"{run.data_name}: a network at {wording.listed(network.ranks)}",
+        "title": titles.of_network(
+            titles.of_data(run.data_name, run.data_dir),
+            config.data.get("noun", ""),
+            network.ranks,
+        ),
         "date": time.strftime("%Y-%m-%d"),
         "ranks": asked,
         "heads": list(network.ranks),

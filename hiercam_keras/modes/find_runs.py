@@ -61,20 +61,24 @@ def allow(
     runs = [under[run.path] for run in runs]
     if asked is None:
         return list(runs)
-    allowed_taxa = allowed.read(asked)
+    given = allowed.read(asked)
+    found = {}
     for run in {run.path: run for run in runs}.values():
         whole = run.whole_taxonomy()
-        restriction = allowed_taxa.of(whole)
+        former = taxonomies.former_names(run, given.taxa)
+        taxa = given if former is None else given.with_former_names(whole, former)
+        found[run.path] = taxa
+        restriction = taxa.of(whole)
         restriction.check(max(run.ranks, key=whole.ranks.index))
         some = restriction.taxonomy
         logging.info(
             "--allowed_taxa=%s: %d of %s of %s may be answered",
-            allowed_taxa.source,
+            taxa.source,
             some.num_labels(some.finest),
             wording.count(whole.num_labels(whole.finest), whole.finest),
             run.path,
         )
-    return [replace(run, allowed_taxa=allowed_taxa) for run in runs]
+    return [replace(run, allowed_taxa=found[run.path]) for run in runs]
 
 
 def _find_runs(settings: Settings, wanted: Sequence[tuple[str, ...]]) -> list[Run]:

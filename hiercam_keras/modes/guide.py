@@ -15,7 +15,13 @@ from hiercam_keras import runtime, tables, wording, workdir
 from hiercam_keras.errors import UserError
 from hiercam_keras.evaluation.question import PREDICTED, TRUE
 from hiercam_keras.metrics.resampling import MIN_GROUPS
-from hiercam_keras.modes import guide_evidence, guide_view, part_naming, taxonomies
+from hiercam_keras.modes import (
+    guide_evidence,
+    guide_view,
+    part_naming,
+    taxonomies,
+    titles,
+)
 from hiercam_keras.modes.compare_steps import choices
 from hiercam_keras.modes.find_runs import find_runs
 from hiercam_keras.modes.guide_pages import Pages
@@ -59,7 +65,7 @@ def run(settings: Settings) -> str:
     out = Path(settings.out or data.run.results / "guide")
     workdir.make_dir(out)
     content = Guide(
-        title=f"{data.data_name}: a field guide by {finest}",
+        title=titles.of_guide(titles.of_images(data), config.data.noun, finest),
         question=QUESTION.format(noun=config.data.noun),
         sentences=_sentences(data, evidence, checked, settings.split),
         ranks=ranks,

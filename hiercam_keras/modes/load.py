@@ -17,10 +17,17 @@ from hiercam_keras.data import geometry, loader, sources, splits
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import detected, imported, taxonomies, unseen
+from hiercam_keras.modes import (
+    detected,
+    imported,
+    kept_ranks,
+    taxonomies,
+    unseen,
+)
 from hiercam_keras.modes.data_names import with_names
 from hiercam_keras.modes.settings import Settings
 from hiercam_keras.progress import progress
+from hiercam_keras.runs import inputs
 from hiercam_keras.runs import truth as truths
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.runs.truth import Trained, Truth
@@ -306,11 +313,17 @@ def drawn(records: Sequence[Record], count: int, seed: int) -> list[Record]:
 
 
 def config_of(settings: Settings, run: Run) -> Any:
-    """The config of a run, with what this command line changes; of --method=recommended
-    it has the method and the layer."""
+    """The config of a run, with what this command line changes.
+
+    It names the run's copies of tables (`runs.inputs`), and of --method=recommended the
+    method and the layer.
+    """
     if run.imported:
         return _with_method(imported.config_of(settings, run))
-    return _with_method(settings.config_of(run.record["config"]))
+    config = settings.config_of(run.record["config"])
+    places = filter(None, (settings.data_dir, run.data_dir, config.data.get("root")))
+    config = inputs.restored(config, run.path, settings.overrides, places)
+    return _with_method(config)
 
 
 def _with_method(config: Any) -> Any:
@@ -359,7 +372,9 @@ def open_run(
 def load_for(run: Run, config: Any, data_dir: str | None) -> Any:
     """Images with lineages in the taxonomy under which a trained run is asked."""
     ranks = run.trained_taxonomy().ranks
-    return taxonomies.of_run(load_source(config, data_dir, ranks=ranks), run)
+    read = functools.partial(load_source, data_dir=data_dir, ranks=ranks)
+    source = kept_ranks.with_ranks(read(config), config, data_dir, ranks, read)
+    return taxonomies.of_run(source, run)
 
 
 def load_images(data_dir: str | None, run: Run, config: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from hiercam_keras import locks, multihost, wording
+from hiercam_keras import locks, multihost, precision, wording
 from hiercam_keras.cam import Explainer, store, targets
 from hiercam_keras.data.geometry import Layout
 from hiercam_keras.data.loader import Batch
@@ -218,6 +218,7 @@ def _writer(
         },
         **_allowed(data),
         **_other_tree(data),
+        **_precision(explain),
     )
     # A question that cannot be asked shows here, before there is a folder for it.
     expanded = targets.expand(asked, explain.space)
@@ -255,6 +256,12 @@ def _other_tree(data: RunData) -> dict[str, Any]:
     if data.run.other_tree is None:
         return {}
     return {"taxonomy": data.run.other_tree.identity()}
+
+
+def _precision(explain: Any) -> dict[str, Any]:
+    """The precision of products where it is not JAX's own; see `precision.resolved`."""
+    name = precision.resolved(explain.precision)
+    return {"precision": name} if name else {}
 
 
 def _about(data: RunData) -> dict[str, Any]:

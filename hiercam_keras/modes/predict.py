@@ -6,7 +6,7 @@ the observations of the package, see `camtrap_answers`, and megadetector into th
 of --detections, see `megadetector_answers`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ _ANSWERS = {
 FORMATS = ("csv", *_ANSWERS)
 HEADER = ("example_id", "rank", "place", "taxon", "lineage", "probability")
 MASKED = "masked_probability"  # of taxa that are not allowed, if some are not
+ON_PATH = "on_path"  # whether the best answer at the finest rank is in the taxon
 COMMON = "common_name"  # of the taxon, if the network knows common names
 MUCH = 0.5  # of the probability: where taxa that are not allowed have more, it is said
 
@@ -77,18 +78,10 @@ def run(settings: Settings) -> str:
         found = network.predict(batches, "predict")
     if answers is not None:
         return answers.write(found, network, records) + masked_sentence(found, "")
-    rows = prediction_rows(found, network, settings.top_k)
-    path = Path(settings.out) if settings.out else default
-    header: tuple[str, ...] = HEADER
-    if found.masked is not None:
-        header = (*HEADER, MASKED)
-        masked = dict(zip(found.example_ids, found.masked.tolist(), strict=True))
-        rows = [[*row, masked[row[0]]] for row in rows]
+    scores = network.scores(found.logits)
     names = _common_names(network.taxonomy)
-    if names:
-        header = (*header, COMMON)
-        rows = [[*row, names.get((row[1], row[4]), "")] for row in rows]
-    header, rows = taxonomies.with_source(header, rows, network.taxonomy)
+    header, rows = _table(found, network, scores, settings.top_k, names)
+    path = Path(settings.out) if settings.out else default
     header, rows = detected.with_boxes(header, rows, records)
     tables.write_csv(path, *_with_groups(header, rows, records))
     rule = belief.rule_of(this, config.believe)
@@ -109,6 +102,7 @@ def run(settings: Settings) -> str:
         for _, rank, _, taxon, lineage, share, *_ in shown
     ]
     text = tables.format_table(("rank", "taxon", "probability"), brief)
+    text += divided_sentence(rows, found.example_ids) if len(scores) > 1 else ""
     text += masked_sentence(found)
     if network.taxonomy.source is not None:
         text += f"\ntaxonomy: {network.taxonomy.source}"
@@ -142,22 +136,76 @@ def photo_loader(records: list[Record], config: Any) -> loader.Loader:
     return loader.make_loader(records, {}, data, seed=config.seed)
 
 
+def _table(
+    found: Predictions,
+    network: Network,
+    scores: Mapping[str, np.ndarray],
+    top_k: int,
+    names: Mapping[tuple[str, str], str],
+) -> tuple[tuple[str, ...], list[list[Any]]]:
+    """Header and rows, with the columns that not every network has."""
+    rows = prediction_rows(found, network, scores, top_k)
+    header: tuple[str, ...] = HEADER
+    if len(scores) > 1:
+        header = (*header, ON_PATH)
+    else:
+        rows = [row[: len(HEADER)] for row in rows]
+    if found.masked is not None:
+        header = (*header, MASKED)
+        masked = dict(zip(found.example_ids, found.masked.tolist(), strict=True))
+        rows = [[*row, masked[row[0]]] for row in rows]
+    if names:
+        header = (*header, COMMON)
+        rows = [[*row, names.get((row[1], row[4]), "")] for row in rows]
+    return taxonomies.with_source(header, rows, network.taxonomy)
+
+
 def prediction_rows(
-    found: Predictions, network: Network, top_k: int
+    found: Predictions, network: Network, scores: Mapping[str, np.ndarray], top_k: int
 ) -> list[list[Any]]:
-    """Rows of `HEADER`: for each image and rank its `top_k` taxa, the best first."""
+    """Rows of `HEADER` and ON_PATH: for each image and rank its `top_k` taxa, the best
+    first.
+
+    Args:
+      found: answers of the network.
+      network: that was asked.
+      scores: of `Network.scores`, by rank.
+      top_k: taxa of a rank.
+    """
     rows, taxonomy = [], network.taxonomy
-    for rank, logits in network.scores(found.logits).items():
+    finest = max(scores, key=taxonomy.ranks.index)
+    answers = np.argmax(scores[finest], axis=-1)
+    for rank, logits in scores.items():
         probability = network.probabilities(rank, logits)
         best = np.argsort(-logits, axis=-1, kind="stable")[:, :top_k]
+        own = taxonomy.parents(finest, rank)[answers]  # -1: it skips the rank
         names, prefixes = taxonomy.names(rank), taxonomy.prefixes(rank)
         for number, example_id in enumerate(found.example_ids):
             for place, label in enumerate(best[number], 1):
                 lineage = "/".join(prefixes[label])
                 share = float(probability[number, label])
-                rows.append([example_id, rank, place, names[label], lineage, share])
+                on_path = None if own[number] < 0 else bool(own[number] == label)
+                row = [example_id, rank, place, names[label], lineage, share, on_path]
+                rows.append(row)
     order = {example_id: i for i, example_id in enumerate(found.example_ids)}
     return sorted(rows, key=lambda row: order[row[0]])
+
+
+def divided_sentence(rows: Sequence[Sequence[Any]], example_ids: Sequence[str]) -> str:
+    """A sentence, on a line of its own, on images of which the best answers at two
+    ranks are not of one path of the tree; "" if there are none."""
+    place, on_path = HEADER.index("place"), len(HEADER)
+    apart = [row for row in rows if row[place] == 1 and row[on_path] is False]
+    images = dict.fromkeys(row[0] for row in apart)
+    if not images:
+        return ""
+    ranks = dict.fromkeys(row[1] for row in apart)
+    return (
+        f"\nOf {wording.count(len(example_ids), 'image')}, {len(images)} "
+        f"{'has' if len(images) == 1 else 'have'} a best answer at a coarser rank "
+        f"({', '.join(ranks)}) that does not hold the best answer at the finest rank "
+        f"(column {ON_PATH}), such as {next(iter(images))}."
+    )
 
 
 def _with_groups(

@@ -16,9 +16,10 @@ from absl import logging
 from hiercam_keras import tables, workdir
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.runs import run_folder
+from hiercam_keras.runs import inputs, run_folder
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.taxonomy import name_table, partial, translation
+from hiercam_keras.taxonomy.former_names import FormerNames
 from hiercam_keras.taxonomy.labels import Labels
 from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.translation import Translation
@@ -134,6 +135,25 @@ def asked_under(run: Run, named: str | None) -> Run:
     tree = translation.other_tree(labels, table)
     tree.translation.log()
     return replace(run, ranks=tuple(tree.heads.values()), other_tree=tree)
+
+
+def former_names(run: Run, taxa: Sequence[str | Lineage]) -> FormerNames | None:
+    """What the table of a run's answers knows of names in a list; None without a table.
+
+    Args:
+      run: that is asked under a table, or was trained under one.
+      taxa: of the list.
+    """
+    if run.other_tree is not None:
+        tree = run.other_tree
+        return FormerNames(tree.table, tree.translation)
+    config = inputs.restored(run.config, run.path)
+    named = "" if run.imported else config.data.get("taxonomy", "")
+    if not named:
+        return None
+    names = [one if isinstance(one, str) else name_table.name_of(one) for one in taxa]
+    ranks = run.trained_taxonomy().ranks
+    return FormerNames(name_table.read(named, names, ranks))
 
 
 def of_run(source: Any, run: Run) -> Any:

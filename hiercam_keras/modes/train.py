@@ -1,9 +1,7 @@
 """--mode=train: data, split, model, fit, and a run folder that says how it was done."""
 
 import contextlib
-import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from hiercam_keras.modes import (
     coarser,
     copies,
     group_report,
+    resuming,
     taxonomies,
     train_plan,
     untrained,
@@ -27,38 +26,15 @@ from hiercam_keras.modes import (
 from hiercam_keras.modes.load import load_source, make_loader, taxonomy_of
 from hiercam_keras.modes.multi_rank import tree_arrays, with_ranks_of_data
 from hiercam_keras.modes.settings import Settings
-from hiercam_keras.modes.splitting import TOGETHER, make_split
 from hiercam_keras.modes.train_statistics import plain_batches
 from hiercam_keras.report import curves
-from hiercam_keras.runs import run_folder
-from hiercam_keras.runs.recorded_config import as_json, differences, of_training
+from hiercam_keras.runs import inputs, run_folder
+from hiercam_keras.runs.recorded_config import as_json, of_training
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.runs.truth import Trained
+from hiercam_keras.taxonomy.partial import LabelSpace
 from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training import fit, trial
-
-# Folders of a run that are of its model.
-_RESULTS = ("eval", "cam", "predict", "localize", "guide", "export")
-
-_EPOCHS = "config.train.epochs"  # may be larger when a run is resumed
-
-# What new fields were before there were any, where that is not today's default.
-_FORMER = {
-    "data": {"untrained_taxa": "keep"},
-    "train": {"keep_best_images": 0},
-    "detections": {"file": ""},
-}
-
-# What may change when a run is resumed: it changes no result.
-_FREE = (
-    "config.distribution",
-    "config.train.checkpoint_",
-    "config.data.workers",
-    "config.data.noun",
-    "config.model.modules",
-    "config.report",
-    "config.search",
-)
 
 
 def run(settings: Settings) -> str:
@@ -86,16 +62,19 @@ def train(settings: Settings) -> tuple[Run, str]:
 
 def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run, str]:
     config = settings.config
-    before = _check_free(folder, settings)
-    begun = _epochs_of(run_folder.read(folder)) if before and settings.resume else 0
+    before = resuming.check_free(folder, settings)
+    resumed = run_folder.read(folder) if before and settings.resume else None
     weights = train_plan.starting_weights(folder, config, settings.resume)
     train_plan.say_network(config, weights)
+    places = [*filter(None, (settings.data_dir, config.data.get("root")))]
+    if resumed:
+        source = resuming.source_of(resumed, settings, source, places)
     source = source or load_source(config, settings.data_dir)
     everything = taxonomy_of(source, config)
     _check_single(everything, settings.rank)
     group_report.check(source.records, config, everything, settings.rank)
     everything = untrained.reaching(everything, settings.rank)
-    split = _split_of(folder, settings, source.records)
+    split = resuming.split_of(folder, settings, source.records)
     if split.note:
         logging.info("%s", split.note)
     spread = group_report.report(source.records, split, config)
@@ -105,23 +84,14 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     )
     for rank in settings.rank:
         untrained.check_trainable(taxonomy, everything, rank)
-    if before and settings.resume:
-        _check_labels(folder, taxonomy)
+    if resumed:
+        resuming.check_labels(folder, taxonomy)
     runtime.start(config.seed, config.model.dtype, config.distribution.devices)
     seen, _ = split.select(source.records, "train")
     seen, spaces = coarser.of_training(seen, taxonomy, settings.rank)
-    batch_size = _batch_size(folder, settings, len(seen))
+    batch_size = resuming.batch_size(folder, settings, len(seen))
     plain = plain_batches(seen, truth, config, batch_size)  # made when asked for
-    training = make_loader(
-        seen,
-        truth,
-        config,
-        training=True,
-        batch_size=batch_size,
-        ranks=settings.rank,
-        shard=multihost.part(),
-        spaces=spaces,
-    )
+    training = _training(seen, truth, settings, batch_size, spaces)
     records, _ = split.select(source.records, "val")
     validation = _validation(records, truth, settings, batch_size)
     num_labels = {rank: taxonomy.num_labels(rank) for rank in settings.rank}
@@ -141,13 +111,14 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     if multihost.is_primary():
         group_report.save(spread, folder / "split")
         run_folder.keep_left_out(folder, source.report.left_out)
+        inputs.keep(folder, config, places)
         taxonomies.save_changes(folder, source.translation)
     train_plan.say_data(config, seen, taxonomy, num_labels, folder)
     multihost.barrier("begun")
     resume = settings.resume
     rows = fit.train(
         *(model, training, validation, num_labels, config, folder, resume, plain),
-        begun_epochs=begun,
+        begun_epochs=resuming.epochs_of(resumed) if resumed else 0,
         spaces=spaces,
     )
     for loader in filter(None, (training, validation)):
@@ -158,9 +129,28 @@ def _run(settings: Settings, name: str, folder: Path, source: Any) -> tuple[Run,
     curves.save_learning_curves(
         folder / "curves.png", {"+".join(settings.rank): columns}
     )
-    chosen = fit.keeps_best(config.train, validation)
-    kept = _kept(rows, chosen, bool(split.val))
+    kept = _kept(rows, fit.keeps_best(config.train, validation), bool(split.val))
     return this.finish(), f"wrote {this.model_path}\n{kept}"
+
+
+def _training(
+    records: Sequence[Record],
+    truth: Trained,
+    settings: Settings,
+    batch_size: int,
+    spaces: Mapping[str, LabelSpace] | None,
+) -> Loader:
+    """A loader of the training images."""
+    return make_loader(
+        records,
+        truth,
+        settings.config,
+        training=True,
+        batch_size=batch_size,
+        ranks=settings.rank,
+        shard=multihost.part(),
+        spaces=spaces,
+    )
 
 
 def _validation(
@@ -191,148 +181,6 @@ def _check_single(taxonomy: Taxonomy, ranks: Sequence[str]) -> None:
         )
 
 
-def _split_of(
-    folder: Path, settings: Settings, records: Sequence[Record]
-) -> splits.Split:
-    """The split of a new run, or of the one that is resumed.
-
-    A run that began before groups or copies were kept together keeps its split.
-
-    Raises:
-      UserError: the images are not those that the resumed run was split with.
-    """
-    split = make_split(records, settings.config)
-    if not split.train:
-        raise UserError(
-            f"data.fractions is {tuple(settings.config.data.fractions)}, which leaves "
-            "no image for the training: its first number, that of train, must be above "
-            "0."
-        )
-    if not (settings.resume and (folder / "config.json").exists()):
-        return split
-    frozen = splits.load(folder / "split")
-    former = (make_split(records, settings.config, one) for one in TOGETHER[1:])
-    for one in itertools.chain([split], former):
-        if replace(one, note="") == frozen:
-            return one
-    raise UserError(
-        f"the images of {folder} are not those that it was split with: files were "
-        "added or removed. Bring them back, or use --overwrite."
-    )
-
-
-def _check_free(folder: Path, settings: Settings) -> bool:
-    """Whether there is a run already; it is touched only when that was asked for."""
-    if not (folder / "config.json").exists():
-        return False
-    if settings.overwrite:
-        return True
-    before = run_folder.read(folder)
-    if before.imported:
-        raise UserError(
-            f"{folder} holds an imported network, which is not trained. Replace it "
-            "with --overwrite, or choose another folder with --workdir."
-        )
-    if not settings.resume:
-        state = "a finished run" if before.finished else "a stopped run"
-        raise UserError(
-            f"{folder} holds {state}. Go on with --resume, replace it with "
-            "--overwrite, or choose another folder with --workdir."
-        )
-    now = of_training(settings.config.to_dict())
-    trained = _as_trained(of_training(before.record["config"]), now, _FORMER)
-    changed = [
-        field for field in differences(trained, now) if not field.startswith(_FREE)
-    ]
-    if changed == [_EPOCHS] and now["train"]["epochs"] > _epochs_of(before):
-        changed = []  # the training goes on beyond its end
-    if before.ranks != settings.rank or changed:
-        what = ", ".join(changed) or f"--rank (was {','.join(before.ranks)})"
-        raise UserError(
-            f"{folder} holds a run with other settings: {what} differ. --resume needs "
-            "the flags of the first call (train.epochs may be larger); --overwrite "
-            "starts over."
-        )
-    return True
-
-
-def _check_labels(folder: Path, taxonomy: Taxonomy) -> None:
-    """A UserError where the taxa of the images are others than those of a run.
-
-    The same table may have other rows now: labels would be of other taxa.
-    """
-    before = run_folder.read(folder).trained_taxonomy()
-    if before.ranks == taxonomy.ranks:
-        was, now = ({one.taxa for one in tree.lineages} for tree in (before, taxonomy))
-        others = sorted(was ^ now)
-        if not others:
-            return
-        where = "before" if others[0] in was else "now"
-        found = f"such as {'/'.join(filter(None, others[0]))}, which is there {where}"
-    else:
-        found = f"with the ranks {', '.join(taxonomy.ranks)} for "
-        found += ", ".join(before.ranks)
-    raise UserError(
-        f"{folder} was begun with other taxa of the same images, {found}: a table of "
-        "their lineages or names was changed. Bring the former one back, or use "
-        "--overwrite."
-    )
-
-
-def _as_trained(
-    before: Mapping[str, Any], now: Mapping[str, Any], former: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The config of a run, with the fields that came into the program after it began.
-
-    Each has the value that changes nothing, so that a training of an earlier version
-    can go on; where that is not today's default, with a flag for it
-    (--config.data.untrained_taxa=keep).
-    """
-    found = dict(before)
-    for name, value in now.items():
-        if isinstance(value, dict):
-            parts = before.get(name, {}), value, former.get(name, {})
-            found[name] = _as_trained(*parts)
-        elif name not in before:
-            found[name] = former.get(name, value)
-    return found
-
-
-def _epochs_of(run: Run) -> int:
-    return run.record["config"]["train"]["epochs"]
-
-
-def _go_on(run: Run, epochs: int) -> Run:
-    """The resumed run, with more epochs if they were asked for."""
-    before = _epochs_of(run)
-    if epochs == before:
-        return run
-    logging.info(
-        "%s was started for %s and is extended to %d",
-        run.path,
-        wording.count(before, "epoch"),
-        epochs,
-    )
-    stale = [name for name in _RESULTS if (run.path / name).is_dir()]
-    if stale:
-        logging.warning(
-            "%s in %s are of the model of %s until their modes run again",
-            ", ".join(stale),
-            run.path,
-            wording.count(before, "epoch"),
-        )
-    return run_folder.extend(run, epochs)
-
-
-def _batch_size(folder: Path, settings: Settings, images: int) -> int:
-    """Images of a step: what the run began with, else what the devices can share."""
-    if settings.resume and (folder / "config.json").exists():
-        begun = run_folder.read(folder).record.get("batch_size")
-        if begun:
-            return runtime.resumed_batch(begun)
-    return runtime.training_batch(settings.config.data.batch_size, images)
-
-
 def _build(config: Any, num_labels: dict[str, int], weights: str) -> Any:
     """The model of `build`, refused where its maps would be a single cell."""
     model = build(config, num_labels, weights=weights)
@@ -355,7 +203,7 @@ def _open(
     data.batch_size, the weights of model.weights=auto, the digest of detections.
     """
     if settings.resume and (folder / "config.json").exists():
-        return _go_on(run_folder.read(folder), settings.config.train.epochs)
+        return resuming.go_on(run_folder.read(folder), settings.config.train.epochs)
     split.save(folder / "split")
     data_dir = settings.data_dir and sources.absolute(settings.data_dir)
     record = {

@@ -23,6 +23,7 @@ _RUN = (
     "distribution",
     "model.fast_layers",
     "model.modules",
+    "cam.precision",
 )
 _MAPS = ("cam.method", "cam.layer", "cam.batch_size", "cam.score")
 _BELIEF = ("believe.rule", "believe.allowed_share")

@@ -35,6 +35,7 @@ class Compiled:
       devices: that share the batch.
       key: of the program, the device and the compiler.
       seconds: of the compilation.
+      processor: seconds of processor time of the compilation, all threads together.
       sizes: bytes of the arguments without padding, by purpose.
       memory: bytes by `jax.stages.Compiled.memory_analysis`: "argument", "output",
         "alias", "temp", "code"; empty if refused.
@@ -56,6 +57,7 @@ class Compiled:
     devices: int
     key: str = ""
     seconds: float = 0.0
+    processor: float = 0.0
     sizes: Mapping[str, int] = field(default_factory=dict)
     memory: Mapping[str, int] = field(default_factory=dict)
     needed: int = 0

@@ -17,6 +17,7 @@ FITS, RECOMPUTES, TOO_LARGE, UNKNOWN = "fits", "recomputes", "too large", "unkno
 GPU_SHARE = 0.75
 MOST = 3  # compilations of the train step
 _MARGIN = 0.97  # of the memory, for the guess of a batch
+_PLENTY = 0.5  # no other batch is tried if all images take less than this by the line
 _CLOSE = 1.05  # no larger batch is tried if the line promises less than this
 _SMALLER = 0.8  # of a batch on the line that did not fit
 _LANES = 128  # of a TPU's registers, in which the images of a batch are
@@ -113,6 +114,8 @@ def _next(found: Sequence[Compiled], device: Device, limit: int, images: int) ->
     """The batch to try next; 0 if no other one promises much."""
     tried = {one.batch: verdict(one, device, limit) for one in found}
     fits = max((batch for batch in tried if tried[batch] == FITS), default=0)
+    if fits and (_line(found, limit * _PLENTY) or 0) >= images:
+        return 0
     line = _line(found, limit * _MARGIN)
     # Without a point on the line half of the smallest batch may give one.
     batch = _rounded(min(tried) / 2 if line is None else line, device, images)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from hiercam_keras import precision
 from hiercam_keras.cam import Explainer, recommended
 from hiercam_keras.data.batches import Batch
 from hiercam_keras.models import xla_layers
@@ -47,7 +48,8 @@ class Programs:
     Args:
       recipe: of the run.
       mesh: of `topology.mesh`.
-      family: "tpu", "gpu" or "cpu", which decides on the fast layers of "auto".
+      family: "tpu", "gpu" or "cpu", which decides on the fast layers and on the
+        precision of "auto".
     """
 
     def __init__(self, recipe: Recipe, mesh: Any, family: str):
@@ -55,6 +57,9 @@ class Programs:
         config = ConfigDict(dict(recipe.config))
         kinds = xla_layers.resolve_kinds(config.model.fast_layers, family)
         config.model.fast_layers = "+".join(kinds) or "none"
+        asked = config.cam.get("precision", "auto")
+        asked = precision.of_network(asked, config.model.dtype != "float32")
+        config.cam.precision = precision.resolved(asked, family)
         self.config = config
         self._model = None
 
@@ -105,7 +110,7 @@ class Programs:
             model._get_jax_state(trainable_variables=True, non_trainable_variables=True)
         )
         images = self._rows(self._few()[0], batch)
-        function = forward.forward_function(model)
+        function = forward.forward_function(model, self.config.cam.precision)
         return self._asked(function, weights, (images,))
 
     def _cam(self, model: Any, batch: int) -> Lowered:
@@ -121,6 +126,7 @@ class Programs:
             rank=ranks[0] if len(ranks) == 1 else None,
             probabilities=False,
             method=method,
+            precision=cam.precision,
         )
         images = self._few()[0]
         function, (weights, *rows) = explain.compiled_call(images, recipe.asked)

@@ -141,6 +141,8 @@ def _work(plan: Plan) -> str:
     if plan.device.count > 1:
         rows.append(["least ms: links", *(_number(1e3 * one.links) for one in limits)])
     rows.append(["seconds of compilation", *(f"{one.seconds:.0f}" for one in found)])
+    if any(one.processor for one in found):  # not in caches of earlier versions
+        rows.append(["of processor time", *(_number(one.processor) for one in found)])
     return tables.format_table(header, rows)
 
 
@@ -210,6 +212,7 @@ def _batches(plan: Plan) -> str:
         end = "; the weights and the optimizer alone leave no memory for images"
     elif found.line >= found.images:
         end = f"; the training has {found.images}, all of which would fit at once"
+        end += " by the line of its memory" if found.fits < found.images / 2 else ""
     elif found.line:
         end = f"; the line through them meets the memory at {found.line}"
     tried = ", ".join(map(str, found.tried))

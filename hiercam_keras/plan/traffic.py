@@ -8,6 +8,8 @@ Each instruction outside of fusions is charged its operands and its results, as 
   charges it at its start and at its end.
 - Of overlapping slices of an operand at most the whole operand is charged, and the body
   of a loop as often as it runs; `cost_analysis` charges each slice, and the body once.
+  It says 15,968 bytes of x[:-2] + x[1:-1] + x[2:] with 1,000 float32 numbers, of which
+  4,000 bytes are read and 3,992 written. On CPUs the counts differ in nothing else.
 - Padding of layouts and memories other than the main memory are counted separately.
 
 A cache between the main memory and the cores is not modelled, so the counts are neither

@@ -132,7 +132,7 @@ class _Compiler:
             return None
 
     def _compile(self, lowered: Any) -> tuple[dict, str]:
-        start = time.monotonic()
+        start, processor = time.monotonic(), time.process_time()
         try:
             compiled = lowered.compile()
         except Exception as error:
@@ -142,6 +142,7 @@ class _Compiler:
         else:
             given, text = _given(compiled), compiled.as_text()
         given["seconds"] = round(time.monotonic() - start, 1)
+        given["processor"] = round(time.process_time() - processor, 1)
         return given, text
 
     def _keep(self, key: str, given: dict, text: str) -> str:

@@ -43,6 +43,7 @@ class Network:
         found in the network.
       restriction: to allowed taxa, of which `taxonomy` is; None for all taxa.
       whole: the network without a restriction; None if there is none.
+      precision: of products of float32 factors, see `Explainer`.
     """
 
     model: Any
@@ -56,6 +57,7 @@ class Network:
     given_probabilities: bool = False
     restriction: Restriction | None = None
     whole: "Network | None" = None
+    precision: str = "auto"
 
     @property
     def finest(self) -> str:
@@ -66,17 +68,22 @@ class Network:
         self, layers: str | Sequence[str] = "", method: str = "gradcam"
     ) -> Explainer:
         """What explains the model by a method, at its own layer or at those named."""
-        return Explainer(
+        explain = Explainer(
             self.model,
             layers or self.layer or None,
             method=method,
             batch_size=self.batch_size,
+            precision=self.precision,
             **self._asked,
         )
+        if self.labels is None and self.restriction is None:
+            about = self.taxonomy.to_json(), self._asked["rank"]
+            explain.keep_traces(about)
+        return explain
 
     def scorer(self) -> Scorer:
         """What asks the model about changed pictures."""
-        return Scorer(self.model, **self._asked)
+        return Scorer(self.model, precision=self.precision, **self._asked)
 
     def predict(
         self, loader: Any, desc: str = "", check: Callable[[], None] | None = None
@@ -139,10 +146,10 @@ class Network:
         return frozenset(rank for rank, head in heads.items() if head.independent)
 
     @functools.cached_property
-    def _forward(self) -> forward.Forward | None:
-        """Reads logits of another order, or before a softmax; None: as they come."""
+    def _forward(self) -> forward.Forward:
+        """Reads logits as they come, or of another order, or before a softmax."""
         if self.labels is None:
-            return None
+            return forward.forward_function(self.model, self.precision)
         return forward.compiled(self._reader.logits)
 
     @functools.cached_property
@@ -175,8 +182,8 @@ def load(run: Run, config: Any) -> Network:
 
     Args:
       run: the run.
-      config: the run's, with what the command line changes of `model.fast_layers` and
-        `cam.batch_size`.
+      config: the run's, with what the command line changes of `model.fast_layers`,
+        `cam.batch_size` and `cam.precision`.
 
     Raises:
       UserError: the model file is missing, damaged, changed since it was imported, or
@@ -198,6 +205,7 @@ def of_model(model: Any, run: Run, config: Any, layer: str) -> Network:
         layer,
         config.cam.batch_size,
         labels=None if tree is None else replace(tree.labels, taxonomy=taxonomy),
+        precision=_precision(config),
     )
     return _restricted(network, run)
 
@@ -253,7 +261,12 @@ def from_elsewhere(
         labels,
         options.activation,
         int(output) if output and output.isdigit() else output,
+        precision=_precision(config),
     )
+
+
+def _precision(config: Any) -> str:
+    return config.cam.get("precision", "auto")  # runs of before have none
 
 
 def _load_imported(run: Run, config: Any) -> Network:

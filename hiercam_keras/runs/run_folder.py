@@ -4,6 +4,7 @@ runs/<data name>/<rank[+rank]>/seed<k>/
   config.json    flags, the resolved config, versions, what state the run is in
   split/         train.txt, val.txt, test.txt: one example_id a line
   taxonomy.json
+  inputs/        copies of tables that the config names, see `inputs`
   model.keras    when the training has finished
   checkpoints/ log.csv maps/ eval/
 
@@ -34,7 +35,7 @@ IMPORTED = "imported"  # in place of seed<k>
 LEFT_OUT = "left_out.csv"  # rows and pictures of the data that were not used
 # What a run folder holds, by whichever mode.
 _FOLDERS = ("checkpoints", "split", "tensorboard", "maps", "eval", "cam", "predict")
-_FOLDERS += ("localize", "guide", "looks", "search", "export")
+_FOLDERS += ("localize", "guide", "looks", "search", "export", "inputs")
 _FILES = ("model.keras", "log.csv", "curves.png", "taxonomy.json", "labels.json")
 BELIEF = "belief.json"  # of --mode=calibrate
 _FILES += (LEFT_OUT, BELIEF, "taxonomy_changes.csv")

@@ -4,20 +4,22 @@ Labels outside are left out of the softmax, so marginals, steps, paths and maps 
 those of a network whose head lacks them.
 """
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from absl import logging
 
-from hiercam_keras import wording
+from hiercam_keras import csv_files, wording
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy import matching
-from hiercam_keras.taxonomy.label_table import read_taxa
-from hiercam_keras.taxonomy.lineage import Lineage
+from hiercam_keras.taxonomy import label_table, matching
+from hiercam_keras.taxonomy.former_names import FormerNames
+from hiercam_keras.taxonomy.lineage import Lineage, spelled
+from hiercam_keras.taxonomy.name_table import name_of
 from hiercam_keras.taxonomy.naming import UnknownTaxonError, suggestions
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -32,11 +34,13 @@ class AllowedTaxa:
       source: name of the list in messages: a path, or the names themselves.
       taxa: names, or lineages down to the rank of the taxon.
       table: the file that they are from; None for names.
+      now: lineages in another taxonomy of taxa that it calls otherwise.
     """
 
     source: str
     taxa: tuple[str | Lineage, ...]
     table: Path | None = None
+    now: Mapping[str | Lineage, tuple[Lineage, ...]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -57,15 +61,17 @@ class AllowedTaxa:
             name may be of several taxa.
         """
         kept = np.zeros(taxonomy.num_labels(taxonomy.finest), bool)
-        unknown = []
+        unknown: list[str | Lineage] = []
         for taxon in self.taxa:
-            try:
-                rank, label = _find(taxonomy, taxon)
-            except _Unknown as error:
-                unknown.append(str(error))
-                continue
-            kept[taxonomy.descendants(rank, label, taxonomy.finest)] = True
-        listed = "; ".join(unknown[:_SHOWN])
+            found = _found(taxonomy, (taxon, *self.now.get(taxon, ())))
+            for rank, label in found:
+                kept[taxonomy.descendants(rank, label, taxonomy.finest)] = True
+            if not found:
+                unknown.append(taxon)
+        # The header of a list of taxa may be a rank that only this taxonomy has.
+        unknown = [one for one in unknown if not _is_rank(taxonomy, one)]
+        shown = unknown[:_SHOWN] if not (quiet and kept.any()) else []
+        listed = "; ".join(_with_hint(taxonomy, one) for one in shown)
         if not kept.any():
             raise UserError(
                 f"--allowed_taxa={self.source}: the network knows none of "
@@ -84,6 +90,37 @@ class AllowedTaxa:
                 more,
             )
         return Restriction(taxonomy, kept)
+
+    def with_former_names(
+        self, taxonomy: Taxonomy, former: FormerNames
+    ) -> "AllowedTaxa":
+        """The taxa, with what those that a taxonomy does not have are called in it.
+
+        Args:
+          taxonomy: of the answers.
+          former: of a table that leads to this taxonomy.
+        """
+        now = {
+            taxon: found
+            for taxon in self.taxa
+            if not _found(taxonomy, [taxon]) and (found := former.find(taxon))
+        }
+        if now:
+            named = [
+                f"{_shown(old)} ({', '.join(name_of(one) for one in new[:_SHOWN])}"
+                f"{', ...' * (len(new) > _SHOWN)})"
+                for old, new in now.items()
+            ]
+            logging.info(
+                "--allowed_taxa=%s: %d of %d taxa have other names in %s: %s%s",
+                self.source,
+                len(now),
+                len(self.taxa),
+                former.about,
+                "; ".join(named[:_SHOWN]),
+                f"; and {len(named) - _SHOWN} more" * (len(named) > _SHOWN),
+            )
+        return replace(self, now=now)
 
 
 class Restriction:
@@ -130,8 +167,9 @@ def read(asked: "str | os.PathLike | Sequence[str | Lineage] | AllowedTaxa"):
     """Reads a list of allowed taxa.
 
     Args:
-      asked: the path of a table (a column for each rank, or one of names); names with
-        commas between them, "Insecta,Aves"; or a sequence of names and lineages.
+      asked: the path of a table (a column for each rank, or one of names, which needs
+        no header); names with commas between them, "Insecta,Aves", one with a comma in
+        double quotes; or a sequence of names and lineages.
 
     Returns:
       An `AllowedTaxa`.
@@ -151,9 +189,8 @@ def read(asked: "str | os.PathLike | Sequence[str | Lineage] | AllowedTaxa"):
                 "between them, or the path of a table with one taxon a row."
             )
         if path.suffix.lower() in (".csv", ".tsv", ".txt") or path.is_file():
-            taxa = dict.fromkeys(lineage for lineage, _ in read_taxa(path))
-            return AllowedTaxa(str(asked), tuple(taxa), path)
-        asked = str(asked).split(",")
+            return AllowedTaxa(str(asked), _of_table(path), path)
+        asked = _split(str(asked))
     listed = isinstance(asked, Collection)
     if not listed or not all(isinstance(one, str | Lineage) for one in asked):
         raise UserError(
@@ -168,38 +205,65 @@ def read(asked: "str | os.PathLike | Sequence[str | Lineage] | AllowedTaxa"):
             "or the path of a table."
         )
     shown = [one if isinstance(one, str) else "/".join(one.taxa) for one in taxa]
-    return AllowedTaxa(",".join(shown), tuple(taxa))
+    return AllowedTaxa(_joined(shown), tuple(taxa))
 
 
-class _Unknown(Exception):
-    """A taxon that a taxonomy does not have; the message says which."""
+def _found(taxonomy: Taxonomy, taxa: Iterable[str | Lineage]) -> list[tuple[str, int]]:
+    """(rank, label) of those of the taxa that a taxonomy has."""
+    found = []
+    for taxon in taxa:
+        with contextlib.suppress(UnknownTaxonError):
+            found.append(matching.find_taxon(taxonomy, taxon))
+    return found
 
 
-def _find(taxonomy: Taxonomy, taxon: str | Lineage) -> tuple[str, int]:
-    """(rank, label) of a taxon; raises _Unknown or a UserError."""
+def _is_rank(taxonomy: Taxonomy, taxon: str | Lineage) -> bool:
+    ranks = map(spelled, taxonomy.ranks)
+    return isinstance(taxon, str) and spelled(taxon) in ranks
+
+
+def _of_table(path: Path) -> tuple[str | Lineage, ...]:
+    """The taxa of a file; one of a single column needs no header."""
+    table = csv_files.read(path)
+    column = table.columns[0]
+    if len(table.columns) > 1 or label_table.is_header(column):
+        return tuple(dict.fromkeys(one for one, _ in label_table.read_taxa(path)))
+    (header,) = csv_files.read(path, exact=True).columns
+    names = (cells[column] for _, cells in table.rows())
+    return tuple(dict.fromkeys((header.strip(), *names)))
+
+
+def _split(text: str) -> list[str]:
+    """Names with commas between them; one with a comma has quotes around it."""
+    if text.count('"') % 2:
+        raise UserError(
+            f"--allowed_taxa={text} has a quote that does not end. A name with a comma "
+            "has one before and one after it: --allowed_taxa='\"Owl, barn\",Strix'."
+        )
+    try:
+        return csv_files.split_line(text)
+    except ValueError:
+        return text.split(",")  # quotes are a part of a name
+
+
+def _joined(names: Iterable[str]) -> str:
+    """The inverse of `_split`."""
+    return ",".join(map(_quoted, names))
+
+
+def _quoted(name: str) -> str:
+    if "," not in name and not name.startswith('"'):
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _shown(taxon: str | Lineage) -> str:
     if isinstance(taxon, str):
-        try:
-            return taxonomy.find(taxon)
-        except UnknownTaxonError:
-            raise _Unknown(_with_hint(taxonomy, taxon)) from None
-    labels, doubts = matching.find(taxonomy, taxon)
-    if max(labels.values()) < 0 and not doubts and len(taxon.taxa) == 1:
-        try:  # a table of common names
-            return taxonomy.find(taxon.taxa[0])
-        except UnknownTaxonError:
-            pass
-    for doubt in doubts:
-        logging.warning("--allowed_taxa: %s", doubt)
-    known = [rank for rank, label in labels.items() if label >= 0]
-    theirs = matching.common_ranks(taxonomy, taxon)
-    # A species of a known genus is not allowed by its genus.
-    wanted = [rank for rank, their in theirs.items() if their == taxon.ranks[-1]]
-    if not known or (wanted and labels[wanted[0]] < 0):
-        name = taxon.display_name(taxon.ranks[-1])
-        raise _Unknown(_with_hint(taxonomy, name))
-    return known[-1], labels[known[-1]]
+        return _quoted(taxon)
+    return taxon.display_name(taxon.ranks[-1])
 
 
-def _with_hint(taxonomy: Taxonomy, name: str) -> str:
+def _with_hint(taxonomy: Taxonomy, taxon: str | Lineage) -> str:
+    name = _shown(taxon)
     hints = suggestions(taxonomy, name)
-    return f"{name} (near: {', '.join(hints)})" if hints else name
+    return f"{name} (near: {', '.join(map(_quoted, hints))})" if hints else name

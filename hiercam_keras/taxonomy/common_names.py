@@ -3,6 +3,7 @@
 A taxon has one common name, and several taxa may share one: there are many robins.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
@@ -14,20 +15,26 @@ from hiercam_keras.taxonomy.lineage import Lineage, full_name, spelled
 from hiercam_keras.taxonomy.rank_columns import level
 
 Key = TypeVar("Key", bound=Hashable)
+LANGUAGE = "eng"  # where none is chosen
 _SHOWN = 5  # languages that a message lists
 
-# ISO 639-3, 639-1 and 639-2/B codes and the English name of a language. Others match
-# as they are written.
+# ISO 639-3, 639-1 and 639-2/B codes of a language, its English name, and its own name
+# where that is in Latin letters. Others match as they are written.
 _LANGUAGES = """
-afr af afrikaans|ara ar arabic|bul bg bulgarian|cat ca catalan|ces cs cze czech
-cym cy wel welsh|dan da danish|deu de ger german|ell el gre greek|eng en english
-est et estonian|eus eu baq basque|fas fa per persian|fin fi finnish|fra fr fre french
-gle ga irish|glg gl galician|heb he hebrew|hin hi hindi|hrv hr croatian
-hun hu hungarian|ind id indonesian|isl is ice icelandic|ita it italian|jpn ja japanese
-kor ko korean|lav lv latvian|lit lt lithuanian|msa ms may malay|nld nl dut dutch
-nor no nob nb nno nn norwegian|pol pl polish|por pt portuguese|ron ro rum romanian
-rus ru russian|slk sk slo slovak|slv sl slovenian|spa es spanish|srp sr serbian
-swa sw swahili|swe sv swedish|tha th thai|tur tr turkish|ukr uk ukrainian
+afr af afrikaans|ara ar arabic|bul bg bulgarian|cat ca catalan català
+ces cs cze czech čeština|cym cy wel welsh cymraeg|dan da danish dansk
+deu de ger german deutsch|ell el gre greek|eng en english|est et estonian eesti
+eus eu baq basque euskara|fas fa per persian|fin fi finnish suomi
+fra fr fre french français francais|gle ga irish gaeilge|glg gl galician galego
+heb he hebrew|hin hi hindi|hrv hr croatian hrvatski|hun hu hungarian magyar
+ind id indonesian|isl is ice icelandic íslenska|ita it italian italiano
+jpn ja japanese|kor ko korean|lav lv latvian latviešu|lit lt lithuanian lietuvių
+msa ms may malay|nld nl dut dutch nederlands
+nor no nob nb nno nn norwegian norsk|pol pl polish polski
+por pt portuguese português portugues|ron ro rum romanian română|rus ru russian
+slk sk slo slovak slovenčina|slv sl slovenian slovenščina
+spa es spanish español espanol castellano|srp sr serbian|swa sw swahili kiswahili
+swe sv swedish svenska|tha th thai|tur tr turkish türkçe|ukr uk ukrainian
 vie vi vietnamese|zho zh chi chinese
 """
 _CODES = {
@@ -35,6 +42,14 @@ _CODES = {
     for words in _LANGUAGES.replace("\n", "|").split("|")
     for word in words.split()
 }
+_SHORT = 3  # letters of a code at most, which alone may have another meaning
+_AMBIGUOUS = ("id", "no")  # "name_id" holds identifiers, "name no" numbers
+_SEPARATORS = re.compile(r"[\s_\-()\[\]:.]+")
+_HEAD = re.compile(r"(?:common|vernacular) ?names?\b *(.*)")
+_NAME = ("name", "names")
+# "com name" is a column of eBird.
+_KINDS = frozenset(("common", "com", "vernacular", "local", "trivial", "popular"))
+_REMARKS = frozenset(("preferred", "primary", *_KINDS, *_NAME))
 
 
 class CommonName(NamedTuple):
@@ -55,6 +70,71 @@ def language_code(text: str) -> str:
     """One code for all that name a language: "eng" for en, en-GB, eng and English."""
     words = text.casefold().replace("_", "-").split("-")
     return _CODES.get(words[0].strip(), words[0].strip())
+
+
+def column_language(column: str) -> str | None:
+    """The language of a column's common names, by the name of the column.
+
+    Such columns are "common_name", "vernacularName", "com name", "local_names", with a
+    language or not ("common_name_nl"), and a language with or without the word name:
+    "english", "English name", "name_en".
+
+    Returns:
+      A code of `language_code`; "" if the column has no language; None if its name is
+      not one of common names.
+    """
+    spaced = " ".join(_SEPARATORS.sub(" ", column.casefold()).split())
+    if head := _HEAD.match(spaced):
+        return language_code(head[1])
+    words = spaced.split()
+    if words[1:2] and words[1] in _NAME and len(words[0]) > _SHORT:
+        words = words[:2] if words[0] in _CODES else words  # "english name avilist"
+    tongues = [word for word in words if word in _CODES and word not in _REMARKS]
+    if len(tongues) > 1 or {*words} - {*tongues} - _REMARKS:
+        return None
+    if any(word in _NAME for word in words):
+        named = len(tongues) == 1 and tongues[0] not in _AMBIGUOUS
+        if named or not _KINDS.isdisjoint(words):
+            return language_code("".join(tongues))
+        return None
+    is_alone = words == tongues and len(spaced) > _SHORT
+    return _CODES[tongues[0]] if is_alone else None
+
+
+def chosen_column(columns: Iterable[str], language: str) -> str | None:
+    """The column of common names in a language, else the first without a language.
+
+    Args:
+      columns: names of a table.
+      language: see `language_code`.
+    """
+    tongues = {one: column_language(one) for one in columns}
+    wanted = language_code(language)
+    found = [one for one, tongue in tongues.items() if tongue == wanted]
+    found += [one for one, tongue in tongues.items() if tongue == ""]
+    return next(iter(found), None)
+
+
+def are_names(
+    rows: Iterable[Mapping[str, str]], ranks: Sequence[str], column: str
+) -> bool:
+    """Whether each finest taxon of a table has one value of a column at most.
+
+    Otherwise the values divide the taxa, as those of a finer rank do. False without
+    ranks.
+
+    Args:
+      rows: cells by column.
+      ranks: columns of the taxa.
+      column: that may have common names.
+    """
+    seen: dict[tuple[str, ...], str] = {}
+    return bool(ranks) and all(
+        seen.setdefault(tuple(cells[rank] for rank in ranks), cells[column])
+        == cells[column]
+        for cells in rows
+        if cells[column]
+    )
 
 
 class Collected(Generic[Key]):

@@ -321,12 +321,14 @@ def _log(labels: Labels) -> None:
         merged = [f"{names[i]} {n}" for i, n in sorted(counts.items()) if n > 1]
         missing = [name for i, name in enumerate(names) if i not in counts]
         logging.info(
-            "%s%s: %s are %s; %d are left out",
+            "%s%s: %s %s %s; %d %s left out",
             labels.source,
             at,
             wording.count(len(head.columns), "output"),
+            "is" if len(head.columns) == 1 else "are",
             wording.count(len(counts), head.rank),
             left_out,
+            "is" if left_out == 1 else "are",
         )
         if merged:
             logging.info(

@@ -18,7 +18,10 @@ nomenclature.
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from absl import logging
+
 from hiercam_keras.taxonomy.lineage import Lineage, full_name, spelled
+from hiercam_keras.taxonomy.naming import UnknownTaxonError
 from hiercam_keras.taxonomy.rank_columns import level
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -54,6 +57,32 @@ def find(taxonomy: Taxonomy, lineage: Lineage) -> Match:
     if hit is not None:
         labels |= _path(taxonomy, *hit)
     return Match(labels, tuple(doubts))
+
+
+def find_taxon(taxonomy: Taxonomy, taxon: str | Lineage) -> tuple[str, int]:
+    """(rank, label) of a taxon by its name or lineage; logs doubtful matches.
+
+    A lineage is that of its finest taxon. A species of a known genus is not found by
+    its genus.
+
+    Raises:
+      UnknownTaxonError: the taxonomy does not have it.
+      UserError: several taxa have the name.
+    """
+    if isinstance(taxon, str):
+        return taxonomy.find(taxon)
+    labels, doubts = find(taxonomy, taxon)
+    if max(labels.values()) < 0 and not doubts and len(taxon.taxa) == 1:
+        return taxonomy.find(taxon.taxa[0])  # a table of common names
+    for doubt in doubts:
+        logging.warning("%s", doubt)
+    known = [rank for rank, label in labels.items() if label >= 0]
+    theirs = common_ranks(taxonomy, taxon)
+    wanted = [rank for rank, their in theirs.items() if their == taxon.ranks[-1]]
+    if not known or (wanted and labels[wanted[0]] < 0):
+        name = taxon.display_name(taxon.ranks[-1])
+        raise UnknownTaxonError(f"unknown taxon {name!r}.")
+    return known[-1], labels[known[-1]]
 
 
 def common_ranks(taxonomy: Taxonomy, lineage: Lineage) -> dict[str, str]:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from hiercam_keras import csv_files, file_names
 from hiercam_keras.errors import UserError
 from hiercam_keras.taxonomy import checklist, source
+from hiercam_keras.taxonomy.common_names import LANGUAGE, chosen_column
 from hiercam_keras.taxonomy.lineage import MISSING, Lineage, full_name, spelled
 from hiercam_keras.taxonomy.rank_columns import level
 from hiercam_keras.taxonomy.ranks import check_rank
@@ -31,7 +32,6 @@ from hiercam_keras.taxonomy.source import TaxonomySource
 AVILIST = "avilist2025"  # the table that comes with the package
 _OWN = {AVILIST: "inat2021_birds_avilist2025.csv"}
 _NAMES = ("name", "scientific name", "scientificname")
-_COMMON = ("common name", "vernacular name", "vernacularname")
 _RANK_NAMES = ("scientific name", "scientificname")  # `level` has them as species
 BROAD = " s.l."  # ends the name of a taxon that was split
 
@@ -147,17 +147,26 @@ def shortened(prefix: Sequence[str], ranks: Sequence[str]) -> Lineage:
     return Lineage((*prefix, *missing), tuple(ranks))
 
 
-def find(named: str) -> Path:
-    """The file of a table: a path, or the name of one that comes with the package.
-
-    Raises:
-      UserError: there is no such file.
-    """
+def path_of(named: str) -> Path | None:
+    """The file of a table: a path, or the name of one that comes with the package;
+    None if there is no such file."""
     path = Path(named).expanduser()
     if path.is_file():
         return path
     if named in _OWN:
         return Path(str(resources.files("hiercam_keras") / "assets" / _OWN[named]))
+    return None
+
+
+def find(named: str) -> Path:
+    """`path_of` a table.
+
+    Raises:
+      UserError: there is no such file.
+    """
+    path = path_of(named)
+    if path is not None:
+        return path
     raise UserError(
         f"the table of a taxonomy {file_names.in_full(named)} does not exist. Expected "
         "a CSV with a column name and one for each rank, a table with taxon, parent "
@@ -196,7 +205,7 @@ def read(named: str, names: Iterable[str] = (), ranks: Sequence[str] = ()) -> Na
             "name,order,family,genus,species; or taxon,parent,rank."
         )
     used = _chosen(ranks, sorted(known, key=level), path)
-    common = next(iter(table.find(_COMMON)), None)
+    common = chosen_column((one for one in table.columns if one != key), LANGUAGE)
     common_names: dict[tuple[str, ...], str] = {}
     rows: dict[str, list[Lineage]] = {}
     spellings: dict[str, str] = {}

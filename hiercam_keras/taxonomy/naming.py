@@ -128,7 +128,7 @@ def _of_common_name(
     taxonomy: "Taxonomy", ranks: Iterable[str], name: str, part: bool = False
 ) -> Iterator[tuple[str, int]]:
     """(rank, label) of the taxa with a common name; with `part`, of those that have
-    all words of `name` in theirs. Blanks and hyphens are equal."""
+    all words of `name` in theirs. Blanks, hyphens and commas are equal."""
     wanted = _words(name)
     if not wanted or not taxonomy.common_names:
         return
@@ -140,8 +140,8 @@ def _of_common_name(
 
 
 def _words(name: str) -> list[str]:
-    name = name.replace("-", " ").replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    return spelled(name).split()
+    name = name.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    return spelled(name.replace("-", " ").replace(",", " ")).split()
 
 
 def _title(taxonomy: "Taxonomy", rank: str, label: int) -> str:

@@ -2,8 +2,9 @@
 
 A column with the name of a known rank is a rank. So is a column with values that nest
 below those of a rank: each of its values occurs with only one value of the rank.
-Columns of split words, dates, numbers, values that are all different, or values that
-cross all ranks are not ranks.
+Columns of split words, dates, numbers, values that are all different, values that
+cross all ranks, or one value for each taxon of the finest known rank (a second name of
+it) are not ranks.
 """
 
 import re
@@ -219,8 +220,11 @@ def _ranks(
         others = others or [name for name in left_out if _has_names(table, name)][:1]
         left_out = {name: left_out[name] for name in left_out if name not in others}
     kept = []
+    finest = next((name for name in reversed(known) if name in informative), None)
     for name in others:
-        if name in anchors or not informative or _belongs(table, name, informative):
+        if finest is not None and _renames(table, name, finest):
+            left_out[name] = f"it has one value for each {finest}"
+        elif name in anchors or not informative or _belongs(table, name, informative):
             kept.append(name)
         elif len(table.values(name)) == 1:
             left_out[name] = "it has one value in all rows"
@@ -244,6 +248,13 @@ def _belongs(table: _Columns, name: str, anchors: list[str]) -> bool:
     if any(table.is_below(name, one) or table.is_same(name, one) for one in anchors):
         return True
     return any(table.is_below(one, name) and table.is_repeated(one) for one in anchors)
+
+
+def _renames(table: _Columns, name: str, rank: str) -> bool:
+    """Whether a column has another name for each taxon of a rank that has names: a
+    common name, a code. Below numbers it may have the names themselves."""
+    numbers = all(_NUMBER.fullmatch(taxa[-1]) for taxa in table.values(rank))
+    return not numbers and table.is_same(name, rank)
 
 
 def _is_no_chance(table: _Columns, name: str) -> bool:

@@ -82,6 +82,17 @@ class TaxonomySource:
         return cls(**texts, year=year)
 
 
+def about(table: Path) -> Path | None:
+    """The file next to a table of names that says of which taxonomy it is."""
+    near = (table.with_suffix(".json"), *(table.with_name(one) for one in _COLDP))
+    return next((one for one in near if one.is_file()), None)
+
+
+def is_about(path: Path) -> bool:
+    """Whether a file may be one of `about`, by its name."""
+    return path.suffix == ".json" or path.name in _COLDP
+
+
 def of_table(path: Path) -> TaxonomySource:
     """The source of a table of names: of the file next to it, else of its name.
 

@@ -7,9 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from hiercam_keras import trace_cache
 from hiercam_keras.errors import UserError
+from hiercam_keras.models import model_digest
 from hiercam_keras.models.initializers import numpy_initializers
-from hiercam_keras.training import mixing, objective, rates
+from hiercam_keras.training import mixing, objective, rates, wide_sums
 from hiercam_keras.training.optimizers import make_optimizer
 
 
@@ -42,6 +44,7 @@ def compile_model(
     objective.check(options, num_labels, parents)
     mixing.check(options)
     rates.check(options)
+    wide_sums.check(options)
     freeze(model, options.freeze_through)
     optimizer = make_optimizer(options, steps_per_epoch)
     frozen_steps = round(options.warmup_frozen_epochs * steps_per_epoch)
@@ -59,8 +62,37 @@ def compile_model(
         weights = weights and weights[rank]
     model.compile(optimizer, loss=losses, loss_weights=weights, metrics=metrics)
     objective.add_terms(model, options, num_labels, parents, bool(spaces))
+    if options.get("reduce", "auto") == "float32":
+        wide_sums.sum_in_float32(model)
     with numpy_initializers():
         model.optimizer.build(model.trainable_variables)
+    if not spaces:
+        shapes = {rank: np.asarray(level) for rank, level in parents.items()}
+        keep_step(model, options, list(num_labels.items()), steps_per_epoch, shapes)
+
+
+def keep_step(model: keras.Model, *about: Any) -> None:
+    """Makes `fit` take the train step from the cache of traced programs.
+
+    Keras traces `train_step` only if there is no `train_function`. Several devices are
+    left to Keras, which states the sharding of the results.
+
+    Args:
+      model: compiled.
+      about: with the model, all that losses, metrics and optimizer depend on.
+    """
+    if model.run_eagerly or not model.jit_compile or model.steps_per_execution > 1:
+        return
+    if keras.distribution.distribution() is not None:
+        return
+
+    def key() -> str | None:
+        own = model_digest.of_model(model)
+        layer = getattr(model, "cam_layer", None)
+        return own and trace_cache.digest("train", own, layer, *about)
+
+    step = trace_cache.jit(model.train_step, key, donate_argnums=(0,))
+    model.train_function = lambda state, batches: step(state, next(batches))
 
 
 def freeze(model: keras.Model, through: str) -> None:

@@ -8,8 +8,9 @@ import jax
 import keras
 import numpy as np
 
-from hiercam_keras import malloc
+from hiercam_keras import malloc, precision
 from hiercam_keras.models import stateless
+from hiercam_keras.models.layers import is_mixed
 from hiercam_keras.models.xla_layers import shards
 
 _FORWARD: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -42,19 +43,27 @@ def predict_batch(
     return jax.tree.map(lambda array: shards.local_rows(array)[:count], outputs)
 
 
-def forward_function(model: keras.Model) -> Forward:
-    """The jitted forward pass of `predict_batch`, compiled once for a shape."""
-    if model not in _FORWARD:
+def forward_function(model: keras.Model, products: str = "default") -> Forward:
+    """The jitted forward pass of `predict_batch`, compiled once for a shape.
+
+    Args:
+      model: the model.
+      products: precision of float32 products, see `precision.resolved`.
+    """
+    products = precision.of_network(products, is_mixed(model))
+    known = _FORWARD.setdefault(model, {})
+    if products not in known:
         # A strong reference in the closure would keep the model alive forever.
         reference = weakref.ref(model)
 
         def forward(trainable, state, images):
-            return stateless.call(
-                reference(), trainable, state, images, training=False
-            )[0]
+            with precision.of_products(products):
+                return stateless.call(
+                    reference(), trainable, state, images, training=False
+                )[0]
 
-        _FORWARD[model] = compiled(forward)
-    return _FORWARD[model]
+        known[products] = compiled(forward)
+    return known[products]
 
 
 def compiled(forward: Forward) -> Forward:

@@ -91,9 +91,25 @@ def test_goals_are_met_missed_or_not_measured():
     assert verdict("train step, Keras/TensorFlow") == "not measured"
     # The best peer counts, not the first one.
     assert verdict("forward, best peer") == "1.25, met"
+    assert verdict("forward of 1 picture, best peer") == "not measured"
     assert verdict("peak memory, ours / stock") == "0.60, met"
     assert verdict("cost of 1 map / forward") == "1.05, met"
     assert verdict("train, torch.compile") == "not measured"
+
+
+def test_a_batch_of_one_picture_has_a_goal_of_its_own():
+    one = _case() | {"batch": 1}
+    one["seconds"]["forward"]["onnx_runtime"] = [0.19, 0.19]
+    goals = {goal.name: goal for goal in report.GOALS}
+    single = goals["forward of 1 picture, best peer"]
+    assert report.verdict(single, single.value(one)) == "0.95, missed"
+    assert goals["forward, best peer"].value(one) is None
+
+
+def test_nobody_trains_with_one_picture():
+    assert "train" in run.tasks_of("hiercam", case.Case(224, 2))
+    assert run.tasks_of("keras_jax_stock", case.Case(224, 1)) == ("forward",)
+    assert run.tasks_of("onnx_runtime", case.Case(224, 1)) == ("forward",)
 
 
 def test_page_tells_figures_settings_and_what_is_missing(tmp_path):
@@ -126,9 +142,12 @@ def test_results_of_several_runs_become_one():
 
 def test_every_peer_names_tasks_that_exist_and_has_a_label():
     for peer in run.PEERS:
-        assert run.tasks_of(peer)
+        assert run.tasks_of(peer, case.Case())
         assert peer in report.LABELS
-    ours = {*run.tasks_of("hiercam"), *run.tasks_of("hiercam_vit")}
+    ours = {
+        *run.tasks_of("hiercam", case.Case()),
+        *run.tasks_of("hiercam_vit", case.Case()),
+    }
     assert ours == set(case.TASKS)
 
 

@@ -17,7 +17,8 @@ from hiercam_keras.cam.function import FunctionExplainer
 from hiercam_keras.cam.label_columns import LabelColumns
 from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy.label_table import HeadLabels, Labels, as_labels
+from hiercam_keras.taxonomy.given_labels import as_labels
+from hiercam_keras.taxonomy.labels import HeadLabels, Labels
 from hiercam_keras.taxonomy.lineage import Lineage
 
 L = keras.layers

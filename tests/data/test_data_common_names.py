@@ -11,7 +11,9 @@ from PIL import Image
 from hiercam_keras.data import sources
 from hiercam_keras.data.sources import common_names
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes.load import taxonomy_of
+from hiercam_keras.modes.load import load_for, taxonomy_of
+from hiercam_keras.runs import run_folder
+from hiercam_keras.taxonomy import Taxonomy
 from hiercam_keras.taxonomy.common_names import Taxon
 
 ROWS = {
@@ -83,6 +85,39 @@ def test_the_column_of_a_language(table, config):
     source = table(config, **names)
     assert source.common_names == {}
     assert source.records[0].lineage.ranks == ("family", "genus", "species")
+
+
+@pytest.mark.parametrize(
+    "column", ["english", "English name", "name_en", "english_name_AviList", "com name"]
+)
+def test_a_column_by_its_language_is_no_rank(table, config, column, caplog):
+    names = {"Deutsch": ("Graureiher", "Silberreiher", "Uhu", "Uhu"), column: HERONS}
+    source = table(config, **names)
+    assert source.records[0].lineage.ranks == ("family", "genus", "species")
+    assert source.common_names[HERON] == "grey heron"
+    config.language = "de"
+    assert table(config, **names).common_names[HERON] == "Graureiher"
+    config.language = "fi"
+    with caplog.at_level("INFO", logger="absl"):
+        found = table(config, english=HERONS).common_names
+    assert found == {} and "other languages than fi: choose one with" in caplog.text
+
+
+def test_a_run_keeps_the_ranks_that_it_was_trained_with(table, config, tmp_path):
+    """Its version took the names for a rank, or its table had other rows."""
+    names = {"english": HERONS, "note": ("x",) * 4}
+    root = table(config, **names).root
+    ranks = ("family", "genus", "species", "english")
+    config.ranks = ranks
+    trained = Taxonomy(one.lineage for one in table(config, **names).records)
+    config.ranks = ()
+    full = ConfigDict({"data": config, "name": "birds", "detections": {"file": ""}})
+    run = run_folder.create(tmp_path / "run", {"ranks": ["english"]}, trained)
+    place = str(root / "table.csv")
+    assert load_for(run, full, place).records[0].lineage.ranks == ranks
+    table(config)  # without the column: as it is, for the message of the mismatch
+    found = load_for(run, full, place).records[0].lineage.ranks
+    assert found == ("family", "genus", "species")
 
 
 def test_a_column_that_is_named(table, config):

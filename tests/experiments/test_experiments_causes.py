@@ -103,7 +103,8 @@ def test_a_second_call_draws_trains_and_measures_nothing(caused, monkeypatch):
         ),
         ("ranks", ("species", "species"), "ranks is .*each once"),
         ("layers", ("", ""), "layers is .*each once"),
-        ("methods", ("nothing",), "unknown method 'nothing'"),
+        ("methods", ("nothing",), "causes.methods: unknown method 'nothing'"),
+        ("ranks", ("species", "color"), "causes.ranks: unknown rank 'color'"),
         ("kinds", ("label", "leap"), "has 'leap', expected .* label, step, contrast"),
         ("images_per_species", 0, "is 0, expected 1 or more, or -1"),
         ("val_images_per_species", 0, "is 0, expected 1 or more, or -1"),
@@ -113,7 +114,7 @@ def test_a_second_call_draws_trains_and_measures_nothing(caused, monkeypatch):
 def test_a_section_without_sense_is_refused_before_any_training(
     tiny, monkeypatch, field, value, words
 ):
-    monkeypatch.setattr(runs, "train_missing", lambda *_: pytest.fail("trains"))
+    monkeypatch.setattr(runs, "train_missing", lambda *_, **__: pytest.fail("t"))
     config = tiny.copy_and_resolve_references()
     config.causes[field] = value
     with pytest.raises(UserError, match=words):

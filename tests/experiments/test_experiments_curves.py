@@ -47,6 +47,8 @@ def curved(studied):
 def test_curves_compare_single_rolled_and_multi(curved):
     page = (curved / "CURVES.md").read_text()
     assert "![Learning curves](curves/curves.png)" in page
+    assert "Seeds of the models with a head for each rank: 1." in page
+    assert "2 seeds do not show how much trainings vary" in page
     for name in ("curves", "accuracy", "routes"):
         with Image.open(curved / "curves" / f"{name}.png") as image:
             assert min(image.size) > 200

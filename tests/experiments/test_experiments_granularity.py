@@ -55,6 +55,14 @@ def opened(studied):
     return settings, map_settings.opened(run, settings, spec)
 
 
+def test_without_ranks_models_are_trained_at_all_that_have_two_taxa(studied):
+    """Also of procedural birds, of which no rank but theirs may be asked."""
+    settings = make_settings(studied[0], "granularity")
+    condition = next(iter(training_grid.conditions(settings)))
+    found = granularity._trainable(settings, condition)
+    assert found == ("order", "family", "genus", "species")
+
+
 @pytest.mark.parametrize("target", ["true", "predicted"])
 def test_the_sweep_is_that_of_localize(studied, opened, tmp_path, target):
     """Two modes that share neither counting code nor maps on disk agree."""

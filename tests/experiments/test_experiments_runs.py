@@ -10,7 +10,15 @@ from tiny_study import make_settings, train_here
 
 from hiercam_keras.cam import methods, recommended
 from hiercam_keras.errors import UserError
-from hiercam_keras.experiments import map_settings, runs, training_grid
+from hiercam_keras.experiments import (
+    causes,
+    curves,
+    granularity,
+    map_settings,
+    runs,
+    study,
+    training_grid,
+)
 from hiercam_keras.experiments.training_grid import Condition
 from hiercam_keras.modes import load
 
@@ -159,6 +167,36 @@ def test_the_error_of_a_training_process_is_raised(alone):
     spec = training_grid.make_spec(settings, ("family",), 0)
     with pytest.raises(UserError, match="seed0: backbone 'tiny' is not known"):
         runs.train_missing([spec], settings)
+
+
+def check_alone(settings, work=None):
+    """In place of `runs.in_own_process`."""
+    assert work is not None, "a training was started"
+    work(settings)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "field", "value", "words"),
+    [
+        (causes, "causes.layers", ("", "nowhere"), "has no layer 'nowhere'"),
+        (study, "study.layers", ("activation1", "conv9"), "has no layer 'conv9'"),
+        (study, "study.close", ("nowhere", "hirescam"), "has no layer 'nowhere'"),
+        (study, "study.close", ("activation2", "hires"), "unknown method 'hires'"),
+        (study, "study.methods", ("gradcam", "hires"), "unknown method 'hires'"),
+        (study, "study.methods", (), "is empty, expected one or more"),
+        (curves, "cam.layer", "nowhere", "has no layer 'nowhere'"),
+        (granularity, "cam.layer", "nowhere", "has no layer 'nowhere'"),
+    ],
+)
+def test_wrong_layers_and_methods_are_refused_before_any_training(
+    alone, monkeypatch, experiment, field, value, words
+):
+    monkeypatch.setattr(runs, "in_own_process", check_alone)
+    config = alone.copy_and_resolve_references()
+    config.update_from_flattened_dict({field: value})
+    name = experiment.__name__.rpartition(".")[2]
+    with pytest.raises(UserError, match=rf"config\.{field}.*{words}"):
+        experiment.run(make_settings(config, name))
 
 
 def test_the_recommended_method_is_resolved_once_for_all(studied):

@@ -17,6 +17,7 @@ from hiercam_keras.experiments import (
     evidence,
     map_agreement,
     measurements,
+    original_claims,
     page,
     results,
     study,
@@ -154,6 +155,111 @@ def test_agreement_is_compared_with_the_noise_floor():
     assert by_kind["family model and species model asked for family, one seed"] > 0.99
     assert by_kind["two family models, two seeds"] < -0.9
     assert "more than two seeds at one rank do" in table.answer
+
+
+def test_pairs_of_seeds_have_the_spread_of_seeds():
+    """Agreements of 0.2, 0.4 and 0.9; without a seed there is one pair."""
+    ids, groups = np.array(["a", "b"]), np.array([0, 1])
+    pairs = [
+        map_agreement.Agreed(seeds, ids, groups, {"Pearson": np.full(2, value)})
+        for seeds, value in (((0, 1), 0.2), ((0, 2), 0.4), ((1, 2), 0.9))
+    ]
+    found = map_agreement._by_seed(pairs, "Pearson")
+    values = {seed: one.values["Pearson"].tolist() for seed, one in found.items()}
+    expected = {0: 1.5 - 2 * 0.9, 1: 1.5 - 2 * 0.4, 2: 1.5 - 2 * 0.2}
+    assert values == {seed: pytest.approx([v, v]) for seed, v in expected.items()}
+    assert np.mean(list(values.values())) == pytest.approx(0.5)
+    alone = map_agreement._by_seed(pairs[:1], "Pearson")
+    assert [one.values["Pearson"].tolist() for one in alone.values()] == [[0.2] * 2] * 2
+
+
+def test_an_agreement_that_only_some_seeds_have_is_not_certain():
+    """Three family models, one of them unlike the others: every interval knows it."""
+    grid = np.random.default_rng(0).uniform(0, 1, (12, 1, 3, 3)).astype(np.float16)
+    other = np.random.default_rng(1).uniform(0, 1, (12, 1, 3, 3)).astype(np.float16)
+    energy = np.full((12, 1, 3), 1 / 3)
+    measured = [
+        make_measured(
+            make_table(energy, keys=[f"asked-{rank}"], maps=maps), (rank,), seed
+        )
+        for seed, maps in enumerate((grid, grid, other))
+        for rank in ("family", "species")
+    ]
+    table = map_agreement.agreement_table(
+        measured, {Condition(): "all"}, "species", "family"
+    )
+    rows = {row[1]: row[2] for row in table.rows}
+    same = rows["family model and species model asked for family, one seed"]
+    assert (same.low, same.value, same.high) == pytest.approx((1, 1, 1))
+    two = rows["two family models, two seeds"]
+    assert two.value == pytest.approx(1 / 3, abs=0.15) and two.high - two.low > 1
+    assert "as much as two seeds at one rank do" in table.answer
+
+
+def claimed(by_rank, predicted, data="all"):
+    """Claims on a model of each rank, by its energies and share of right answers."""
+    models = []
+    for rank, energy in by_rank.items():
+        right = int(20 * predicted[rank])
+        said = np.repeat(np.int32([0, 1]), [right, 20 - right])
+        one = make_table(
+            np.repeat([[energy]], 20, axis=0),
+            keys=[f"asked-{rank}"],
+            true=np.zeros((20, 2), np.int32),
+            predicted=np.stack([said, said], axis=1),
+            log2_true=np.where(said == 0, 0.0, -4.0)[:, None].repeat(2, axis=1),
+        )
+        models.append(((rank,), data, [make_measured(one, (rank,))]))
+    labels = {rank: np.arange(2) for rank in by_rank}
+    return original_claims.claims_table(
+        models, EVIDENCE, labels, dict.fromkeys(by_rank, 2)
+    )
+
+
+def test_sentences_of_the_original_study_are_judged_by_their_intervals():
+    """Chance is 0.3 of the energy on the bill, 0.2 on the patch."""
+    table = claimed(
+        {"species": [0.3, 0.3, 0.4], "family": [0.6, 0.1, 0.3]},
+        {"species": 0.5, "family": 1.0},
+    )
+    rows = {(row[0], row[2]): row[3:] for row in table.rows}
+    estimate, verdict = rows[original_claims.HIGHER, "accuracy"]
+    assert verdict == "supported" and estimate.value == pytest.approx(0.5)
+    part = original_claims.PART.format
+    estimate, verdict = rows[part("species"), "patch over mean"]
+    assert verdict == "supported" and estimate.value == pytest.approx(0.4 / 0.2 - 1)
+    estimate, verdict = rows[part("family"), "bill and tail over mean"]
+    assert verdict == "contradicted"
+    assert estimate.value == pytest.approx(0.1 / 0.3 - 0.3 / 0.2)
+    assert "is supported by accuracy (all)." in table.answer
+    assert "1 contradict and" in table.short and table.source == results.ORIGINAL
+    even = claimed(
+        {"species": [0.5, 0.3, 0.2], "family": [0.5, 0.3, 0.2]},
+        {"species": 0.75, "family": 0.75},
+    )
+    assert {row[-1] for row in even.rows} == {"not decided"}
+    alone = claimed({"species": [0.5, 0.3, 0.2]}, {"species": 1.0})
+    assert [row[2] for row in alone.rows] == ["patch over mean"]
+    assert original_claims.claims_table([], EVIDENCE, {}, {}) is None
+
+
+def test_a_map_has_to_prefer_its_part_to_each_other_part():
+    """Of four parts the second one is above the mean, and below the first."""
+    marks = {
+        "order": ("body", 1), "family": ("bill", 2), "genus": ("wing", 3),
+        "species": ("patch", 4),
+    }  # fmt: skip
+    one = make_table(np.full((12, 1, 3), 1 / 3), keys=["asked-species"])
+    lifts = {"order": 3.0, "family": 0.5, "genus": 0.5, "species": 2.0}
+    for rank, lift in lifts.items():
+        one.values[f"part_{rank}"] = np.full_like(one.values["part_family"], lift / 10)
+        one.pictures[f"part_{rank}_area"] = np.full(12, 0.1)
+    models = [(("species",), "all", [make_measured(one)])]
+    table = original_claims.claims_table(models, marks, {}, {})
+    assert [(row[2], row[-1]) for row in table.rows] == [
+        ("patch over mean", "supported"),
+        ("patch over body", "contradicted"),
+    ]
 
 
 def test_a_changed_field_is_compared_with_the_same_training_without_it():

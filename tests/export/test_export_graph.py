@@ -26,7 +26,7 @@ from hiercam_keras.export import (  # noqa: E402
 from hiercam_keras.export.session import Session  # noqa: E402
 from hiercam_keras.models import chained_heads, xla_layers  # noqa: E402
 from hiercam_keras.runs.network import Network  # noqa: E402
-from hiercam_keras.taxonomy.label_table import HeadLabels, Labels  # noqa: E402
+from hiercam_keras.taxonomy.labels import HeadLabels, Labels  # noqa: E402
 from hiercam_keras.taxonomy.lineage import Lineage  # noqa: E402
 from hiercam_keras.taxonomy.tree import Taxonomy  # noqa: E402
 

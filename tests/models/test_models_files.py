@@ -43,7 +43,7 @@ def test_model_and_metadata_come_back(saved, images):
     model, metadata = load_model(path)
     assert metadata == {"schema_version": 1, **METADATA}
     assert metadata == read_metadata(path)
-    assert sum(accelerated_layers(model).values()) == 18
+    assert sum(accelerated_layers(model).values()) == 23
     np.testing.assert_allclose(model(images), expected, atol=1e-6)
     stock, _ = load_model(path, accelerate="none")
     assert sum(accelerated_layers(stock).values()) == 0
@@ -63,7 +63,7 @@ def test_a_process_without_this_package_gets_the_same_logits(saved, images, tmp_
 
 def test_the_model_in_memory_stays_fast_and_compiled(saved):
     model, _, _ = saved
-    assert sum(accelerated_layers(model).values()) == 18
+    assert sum(accelerated_layers(model).values()) == 23
     assert model.compiled
 
 

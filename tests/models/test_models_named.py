@@ -164,6 +164,7 @@ def test_cached_weights_need_no_connection(monkeypatch, tmp_path):
         ("efficientnet_lite", "efficientnet_lite[012]"),
         ("EfficientNet_Lite1", "efficientnet_lite1"),
         ("keras:applications", "keras:"),
+        ("keras-hub:vit", "keras_hub:vit"),
     ],
 )
 def test_an_unknown_name_suggests_the_nearest(name, nearest):

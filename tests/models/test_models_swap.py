@@ -29,6 +29,7 @@ ALL = {
     "stem": 1,
     "batchnorm": 4,
     "swish": 5,
+    "squeeze": 5,
 }
 NONE = dict.fromkeys(KINDS, 0)
 

@@ -42,7 +42,7 @@ def test_predict_renormalizes_over_the_allowed_taxa(predicted, region):
     for name in ("all", "some"):
         rows = zip(*predicted[name][0].values(), strict=True)
         shares[name] = {
-            (row[0], row[4]): (float(row[5]), *row[6:])
+            (row[0], row[4]): (float(row[5]), *row[7:])
             for row in rows
             if row[1] == "species"
         }

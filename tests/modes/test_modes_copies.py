@@ -12,7 +12,7 @@ from PIL import Image
 from hiercam_keras import tables
 from hiercam_keras.data import duplicates, sources, splits
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import train
+from hiercam_keras.modes import splitting
 
 CLASSES = [
     f"{k:05d}_Animalia_Chordata_Aves_O{k % 2}_F{k % 2}_G{k}_s{k}" for k in range(4)
@@ -78,7 +78,7 @@ def test_a_split_that_is_made_here_keeps_them_together(own, caplog):
     divided = set()
     for seed in range(12):
         config.seed = seed
-        split = train.make_split(records, config)
+        split = splitting.make_split(records, config)
         pairs = duplicates.groups(duplicates.exact_copies(records))
         assert len(pairs) == 6 and not split.divided(pairs)
         alone = splits.split_records(records, seed, config.data.fractions)

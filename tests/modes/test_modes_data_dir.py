@@ -63,7 +63,8 @@ def test_new_files_are_told_and_left_out(own, caplog):
     try:
         with caplog.at_level(logging.INFO, logger="absl"):
             tiny_birds.run("eval", config, rank=("family",))
-            with pytest.raises(UserError, match="files were added or removed"):
+            why = f"files were added or removed: 1 image added .*{species.name}/new.jpg"
+            with pytest.raises(UserError, match=why):
                 tiny_birds.run(
                     "train", config, rank=("family",), data_dir=str(data), resume=True
                 )

@@ -94,7 +94,7 @@ def test_predict_names_the_box_and_the_crop(trained, records, detections, tmp_pa
 def test_predict_without_detections_has_no_columns_of_boxes(trained, tmp_path):
     tiny_birds.run("predict", trained.config, out=str(tmp_path / "p.csv"))
     header = (tmp_path / "p.csv").read_text().splitlines()[0]
-    assert header == "example_id,rank,place,taxon,lineage,probability"
+    assert header == "example_id,rank,place,taxon,lineage,probability,on_path"
 
 
 def test_classifications_are_written_back(trained, detections, tmp_path):

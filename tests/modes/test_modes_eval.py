@@ -11,8 +11,12 @@ from PIL import Image
 from hiercam_keras import tables
 from hiercam_keras.data import splits
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy.lineage import parse_class_name
+from hiercam_keras.modes import predict
+from hiercam_keras.modes.predict import HEADER, ON_PATH
+from hiercam_keras.runs.network import Network
+from hiercam_keras.taxonomy.lineage import Lineage, parse_class_name
 from hiercam_keras.taxonomy.tree import Taxonomy
+from hiercam_keras.training.predict import Predictions
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +122,40 @@ def test_predict_a_split(trained, truth, tmp_path):
     for taxon, lineage in zip(rows["taxon"], rows["lineage"], strict=True):
         assert lineage.startswith("Animalia/Chordata/Aves/")
         assert lineage.split("/")[-1] in taxon
+
+    cells = list(zip(*(rows[name] for name in (*HEADER[:5], ON_PATH)), strict=True))
+    best = {row[0]: row[4] for row in cells if row[1:3] == ("species", "1")}
+    for example_id, _, _, _, lineage, on_path in cells:
+        inside = f"{best[example_id]}/".startswith(f"{lineage}/")
+        assert on_path == str(int(inside))
+
+
+def test_ranks_that_disagree_are_said():
+    """The best species, of 0.3, is in a family of 0.4; the other family has 0.6."""
+    ranks = ("family", "genus", "species")
+    taxa = ["A/a/x", "A/a/y", "B/b/x", "B/b/y", "B//z"]
+    tree = Taxonomy(Lineage(tuple(one.split("/")), ranks) for one in taxa)
+    shares = {"A/a/x": 0.3, "A/a/y": 0.1, "B//z": 0.2, "B/b/x": 0.2, "B/b/y": 0.2}
+    logits = np.log([[shares["/".join(one.taxa)] for one in tree.lineages]])
+    found = Predictions(["photo.jpg"], {"species": logits.astype(np.float32)}, {})
+    network = Network(None, tree, ("species",), "", 1)
+    scores = network.scores(found.logits)
+    rows = predict.prediction_rows(found, network, scores, top_k=2)
+    assert [(row[4], round(row[5], 4), row[6]) for row in rows] == [
+        *[("B", 0.6, False), ("A", 0.4, True), ("A/a", 0.4, True), ("B/b", 0.4, False)],
+        *[("A/a/x", 0.3, True), ("B//z", 0.2, False)],
+    ]
+    said = predict.divided_sentence(rows, found.example_ids)
+    assert (
+        "Of 1 image, 1 has a best answer at a coarser rank (family) that does" in said
+    )
+    # The best species has no genus, so that a genus cannot disagree.
+    logits[0, [tree.label(("B", "", "z"), "species")]] = 1.0
+    found = found._replace(logits={"species": logits.astype(np.float32)})
+    scores = network.scores(found.logits)
+    rows = predict.prediction_rows(found, network, scores, top_k=1)
+    assert [row[6] for row in rows] == [True, None, True]
+    assert predict.divided_sentence(rows, found.example_ids) == ""
 
 
 def test_predict_a_file_a_folder_and_a_glob(trained, birds, tmp_path):

@@ -73,6 +73,7 @@ def test_the_card_says_what_is_known(folder, trained):
     assert max(readme.differences(parity).values()) < 1e-4
     assert card["data"]["split"]["test"] == 9
     assert card["network"]["backbone"] == "tiny"
+    assert page.startswith("# mini: a network for bird species\n")
     assert card["licence"]["weights"] == "not stated"
     assert card["versions"]["onnxruntime"] == onnxruntime.__version__
     tiny_birds.run("eval", trained.config, rank=("species",))
@@ -101,7 +102,7 @@ def test_the_outputs_are_those_of_predict(folder, trained, tmp_path):
         for one in sources.load(trained.config.data, name="mini").records
     }
     program = runpy.run_path(str(folder / "example.py"))
-    for example_id, rank, _, taxon, lineage, share in rows:
+    for example_id, rank, _, taxon, lineage, share, _ in rows:
         photo, full = program["open_photo"](records[example_id].path)
         pixels, _ = program["square"](photo, full, None, about["image"])
         answer = program["ask"](session, pixels, about)

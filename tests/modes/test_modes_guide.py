@@ -49,6 +49,8 @@ def test_every_taxon_with_pictures_has_a_page(trained, guided):
     pages = list((out / "taxa").glob("*.html"))
     assert len(rows["taxon"]) == len(pages)
     assert f"{len(pages)} pages: {out / 'index.html'}" in said
+    title = "<title>mini: a field guide to bird species</title>"
+    assert title in (out / "index.html").read_text()
 
 
 def test_links_lead_to_files(guided):

@@ -10,8 +10,8 @@ from camtrap_packages import rows_of
 
 from hiercam_keras.data import sources, splits
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import coarser
-from hiercam_keras.runs import run_folder
+from hiercam_keras.modes import coarser, splitting
+from hiercam_keras.runs import recorded_config, run_folder
 from hiercam_keras.taxonomy import Taxonomy, parse_class_name
 from hiercam_keras.taxonomy.partial import counts
 
@@ -57,6 +57,39 @@ def records_of_test(config, path):
 
 def accuracies(path):
     return {row["rank"]: row for row in rows_of(path / "eval/test/accuracy.csv")}
+
+
+def test_a_resume_with_images_of_coarser_ranks_says_what_to_do(
+    own, tmp_path, monkeypatch
+):
+    """A run of a version that left them out, or of a table that had none."""
+    path = tmp_path / "run"
+    flags = {"rank": ("species",), "workdir": str(path), "resume": True}
+    own.data.partial = "drop"
+    record = {"config": recorded_config.of_training(own.to_dict()), "data_name": "mini"}
+    records = sources.load(own.data, None).records
+    taxonomy = Taxonomy(one.lineage for one in records)
+    run_folder.create(
+        path, {**record, "data_dir": None, "ranks": ["species"]}, taxonomy
+    )
+    splitting.make_split(records, own).save(path / "split")
+    own.data.partial = "keep"
+    added = (
+        "24 images added.* identified to a coarser rank only: --config.data.partial=d"
+    )
+    with pytest.raises(UserError, match=added):
+        tiny_birds.run("train", own, **flags)
+
+    def stop(*_):
+        raise InterruptedError
+
+    monkeypatch.setattr(coarser, "of_training", stop)
+    with pytest.raises(InterruptedError):  # it has the images of the run
+        tiny_birds.run("train", own, fields={"data.partial": "drop"}, **flags)
+    test = path / "split" / "test.txt"
+    test.write_text(test.read_text() + "gone.jpg\n")
+    with pytest.raises(UserError, match=r"1 image removed .such as gone.jpg.. Bring"):
+        tiny_birds.run("train", own, fields={"data.partial": "drop"}, **flags)
 
 
 def test_a_species_head_learns_from_all_of_them(own, tmp_path, caplog):

@@ -16,7 +16,7 @@ from hiercam_keras.data import sources
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files
-from hiercam_keras.modes import taxonomies, usage
+from hiercam_keras.modes import find_runs, taxonomies, usage
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.network import Network
 from hiercam_keras.taxonomy import name_table, translation
@@ -190,6 +190,28 @@ def test_allowed_taxa_are_those_of_the_new_tree(trained, table, tmp_path):
     assert set(rows["rank"]) == {"genus", "species"}
 
 
+def test_allowed_taxa_by_their_former_names(trained, table, whole, tmp_path, caplog):
+    """A list of a region often has the names that the network was trained with."""
+    names = whole.names("species")
+    with caplog.at_level("INFO", logger="absl"):
+        tiny_birds.run(
+            "predict",
+            trained.config,
+            rank=("species",),
+            taxonomy=str(table),
+            allowed_taxa=f"{names[0]},{names[3]}",
+            out=str(tmp_path / "out.csv"),
+        )
+    rows = tables.read_csv(tmp_path / "out.csv")
+    found = set(np.array(rows["taxon"])[np.array(rows["rank"]) == "species"])
+    epithet = whole.lineages[0].taxa[-1]
+    assert found == {f"Novus0 {epithet}", names[2]}  # the fourth is the third now
+    said = (
+        f"2 of 2 taxa have other names in List v3 (2030): {names[0]} (Novus0 {epithet})"
+    )
+    assert said in caplog.text
+
+
 def test_compare_names_the_taxonomy(trained, table):
     config = trained.config
     said = tiny_birds.run("compare", config, taxonomy=str(table))
@@ -293,8 +315,11 @@ def test_a_finest_head_that_is_divided_is_refused(trained, table, tmp_path):
         tiny_birds.run("eval", trained.config, rank=("family",), taxonomy=str(path))
 
 
-def test_training_under_a_table(config, table, whole, caplog):
+def test_training_under_a_table(config, table, whole, tmp_path, caplog):
     caplog.set_level("INFO", logger="absl")
+    for one in (table, table.with_suffix(".json")):
+        shutil.copy(one, tmp_path)
+    table = tmp_path / table.name
     fields = {"data.taxonomy": str(table), "train.epochs": 1}
     tiny_birds.run("train", config, rank=("species",), fields=fields)
     assert "8 taxa as List v3 (2030) has them" in caplog.text
@@ -303,6 +328,10 @@ def test_training_under_a_table(config, table, whole, caplog):
     taxonomy = run.taxonomy()
     assert taxonomy.ranks == RANKS and taxonomy.num_labels("species") == 7
     assert str(taxonomy.source) == "List v3 (2030)"
+    names = whole.names("species")
+    called = f"{names[0]},{names[3]}"  # by the images
+    (some,) = find_runs.allow(called, [run])
+    assert some.taxonomy().num_labels("species") == 2
     metadata = files.read_metadata(run.model_path)
     assert metadata["taxonomy"]["source"]["year"] == 2030
     changes = tables.read_csv(folder / "taxonomy_changes.csv")
@@ -311,7 +340,13 @@ def test_training_under_a_table(config, table, whole, caplog):
     said = tiny_birds.run("prepare", config)
     assert "4 at family, 5 at genus, 7 at species" in said
     assert "2 lumped to 1 taxon" in said
+    table.unlink()
+    table.with_suffix(".json").unlink()
     assert "List v3 (2030)" in tiny_birds.run("eval", config, rank=("species",))
+    again = {**fields, "train.epochs": 2}
+    tiny_birds.run("train", config, rank=("species",), fields=again, resume=True)
+    (some,) = find_runs.allow(called, [run_folder.read(folder)])
+    assert some.taxonomy().num_labels("species") == 2
 
 
 def test_a_table_that_was_changed_does_not_go_on_with_other_labels(

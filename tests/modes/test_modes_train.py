@@ -13,7 +13,7 @@ from absl import logging as absl_logging
 
 from hiercam_keras import tables
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import train
+from hiercam_keras.modes import resuming, splitting, train
 from hiercam_keras.training import fit
 
 
@@ -69,7 +69,7 @@ def test_seeds_share_a_split_where_that_is_asked_for(config, split_seed):
     splits = []
     for config.seed in (0, 1):
         config.data.split_seed = split_seed
-        splits.append(train.make_split(records, config))
+        splits.append(splitting.make_split(records, config))
     assert (splits[0].test == splits[1].test) == (split_seed == 0)
 
 
@@ -114,7 +114,9 @@ def test_a_finished_run_resumed_is_the_same_run(trained, tmp_path):
 
 def test_a_finished_run_goes_on_to_more_epochs(trained, tmp_path):
     copy = tmp_path / "run"
-    without = shutil.ignore_patterns(*train._RESULTS)  # other tests may have made some
+    without = shutil.ignore_patterns(
+        *resuming.RESULTS
+    )  # other tests may have made some
     shutil.copytree(trained.path("family"), copy, ignore=without)
     (copy / "eval").mkdir()
     three = {"rank": ("family",), "fields": {"train.epochs": 3}}

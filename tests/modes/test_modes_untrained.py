@@ -13,7 +13,7 @@ from hiercam_keras import runtime, tables
 from hiercam_keras.data import splits
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
-from hiercam_keras.modes import load, untrained
+from hiercam_keras.modes import load, splitting, untrained
 from hiercam_keras.modes import train as train_mode
 from hiercam_keras.taxonomy.lineage import parse_class_name
 from hiercam_keras.taxonomy.tree import Taxonomy
@@ -180,7 +180,7 @@ def test_keep_is_what_a_training_was_before(tmp_path, sparse, monkeypatch):
     kept = tables.read_csv(run / "log.csv")
     source = load.load_source(config, str(sparse))
     taxonomy = load.taxonomy_of(source, config)
-    split = train_mode.make_split(source.records, config)
+    split = splitting.make_split(source.records, config)
     assert split.train == splits.load(run / "split").train
     runtime.start(config.seed)
     loaders = [

@@ -38,12 +38,11 @@ class Found(NamedTuple):
     program: hlo.Program
 
 
-def small():
+def small(network="build", dtype="mixed_bfloat16", **train):
     """Of two blocks, with a head for two ranks, in mixed precision."""
     config = config_files.load("default")
-    config.model.update(
-        backbone="small_mbconv:build", weights="none", dtype="mixed_bfloat16"
-    )
+    config.model.update(backbone=f"small_mbconv:{network}", weights="none", dtype=dtype)
+    config.train.update(train)
     config.data.image_size = 32
     taxonomy = made_up("family:3,species:7", ("species",))
     labels = {rank: taxonomy.num_labels(rank) for rank in taxonomy.ranks}
@@ -161,6 +160,36 @@ def test_four_chips_sum_all_gradients_at_once_and_gather_nothing(chips):
     others = [one for one in every if one not in kernels]
     assert not any(is_kernel(array) for one in others for array in one.arrays)
     assert sum(one.size for one in every) < 2 * kernels[0].size
+
+
+@pytest.mark.parametrize(
+    ("reduce", "dtypes"),
+    [
+        pytest.param("auto", {"f32", "bf16"}, marks=pytest.mark.slow),
+        ("float32", {"f32"}),
+    ],
+)
+def test_four_chips_sum_gradients_in_the_type_that_is_asked_for(reduce, dtypes):
+    recipe = small("stem", reduce=reduce)
+    found = compile_all(recipe, "tpu:v5e-4", 2048, ["train"])["train"]
+    every = hlo.collectives(found.program)
+    assert {one.kind for one in every} == {"all-reduce"}
+    assert {array.dtype for one in every for array in one.arrays} == dtypes
+    assert sum(any(map(is_kernel, one.arrays)) for one in every) == 1
+
+
+def test_maps_of_float32_networks_are_of_three_products_on_a_tpu():
+    """And no array is stored in bfloat16, as at JAX's default precision."""
+    recipe = small("stem", dtype="float32")
+    found = compile_all(recipe, "tpu:v5e-1", 512, ["cam"])["cam"]
+    assert set(found.figures.flops_of_products) == {"f32 high"}
+    maps = [
+        array
+        for step in hlo.steps(found.program)
+        for array in step.instruction.results
+        if len(array.dims) == 4
+    ]
+    assert maps and "bf16" not in {array.dtype for array in maps}
 
 
 def test_one_chip_sends_nothing(chips):

@@ -89,14 +89,35 @@ def test_the_largest_batch_of_a_gpu_is_found_by_three_compilations():
 
 
 def test_no_batch_is_larger_than_the_training():
+    """By the line 1,000 images take 102 GiB of 105.75."""
+
     def compile_batch(batch):
         assert batch == 1000 // 32 * 32
-        return compiled(batch, 2)
+        return compiled(batch, 60)
 
     found, every = fit.largest_batch(
-        compiled(32, 1.1), device("gpu:h200"), compile_batch, 1000
+        compiled(32, 1 + 3), device("gpu:h200"), compile_batch, 1000
     )
     assert (found.fits, len(every), found.line) == (992, 2, 1000)
+
+
+def test_no_other_batch_is_compiled_if_all_images_leave_half_of_the_memory():
+    """By the line 1,000 images take 52.3 or 55.4 GiB of 105.75."""
+
+    def compile_batch(batch):
+        tried.append(batch)
+        return compiled(batch, 50)
+
+    for total, expected in ((2.4, []), (2.5, [992])):
+        tried = []
+        first = compiled(32, total)
+        found, _ = fit.largest_batch(first, device("gpu:h200"), compile_batch, 1000)
+        assert tried == expected and found.line == 1000
+        said = table.text(
+            dataclasses.replace(plan_of("gpu:h200", first), largest=found)
+        )
+        assert "1000, all of which would fit at once" in said
+        assert ("by the line" in said) == (not expected)
 
 
 def test_a_tpu_that_refuses_gives_a_point_of_the_line():
@@ -250,6 +271,16 @@ def test_the_text_says_what_fits_and_that_nothing_ran():
     assert "fits ONLY BY RECOMPUTING (12 instructions" in said
     said = table.text(plan_of("gpu:l4", compiled(256, 40)))
     assert "DOES NOT FIT: 40.00 of" in said and "75 % of the card" in said
+
+
+def test_the_processor_time_of_compilations_is_shown_where_it_is_known():
+    def rows(**fields):
+        lines = table.text(plan_of("tpu:v5e-1", worked(**fields))).splitlines()
+        return [line for line in lines if line.startswith("of processor time")]
+
+    assert rows(seconds=99.0) == []
+    (row,) = rows(seconds=99.0, processor=60.4)
+    assert row.split()[-1] == "60.4"
 
 
 def test_the_plan_is_written_as_json():

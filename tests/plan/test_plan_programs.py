@@ -55,7 +55,7 @@ def test_the_train_step_is_that_of_fit(programs):
     """Keras jits a closure in the function that `fit` calls."""
     found = programs.lower("train", 4)
     model = programs.model
-    model.make_train_function()
+    model.make_train_function(force=True)
     step = inspect.getclosurevars(model.train_function).nonlocals["step_function"]
     arguments = jax.tree.map(
         lambda one: jax.ShapeDtypeStruct(one.shape, one.dtype), found.arguments
@@ -103,6 +103,7 @@ def test_a_process_compiles_and_keeps_the_result(tmp_path, monkeypatch):
         found = compiled("eval", 4)
         assert found.moved > 0 and found.flops > 1e6 and found.total > 1e5
         assert found.memory["temp"] > 0 and not found.repeated
+        assert found.processor > 0
         kept = sorted(path.suffix for path in tmp_path.rglob("plan/*"))
         assert kept == [".gz", ".json"]
         (path,) = tmp_path.rglob("plan/*.json")
@@ -177,6 +178,7 @@ def test_a_stop_ends_the_compiler(tmp_path):
         ("tpu:v5e-1", 3840, fit.RECOMPUTES),
         ("tpu:v5e-1", 1024, fit.FITS),
         ("gpu:l4", 4096, fit.TOO_LARGE),  # which it compiles
+        ("gpu:l4", 2048, fit.RECOMPUTES),
         ("gpu:l4", 1024, fit.FITS),
     ],
 )

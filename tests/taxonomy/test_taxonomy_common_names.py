@@ -11,6 +11,7 @@ from hiercam_keras.taxonomy.common_names import (
     CommonName,
     Taxon,
     by_taxon,
+    column_language,
     language_code,
     of_lineages,
     titled,
@@ -167,3 +168,37 @@ def test_a_name_of_two_taxa_names_neither():
 def test_a_name_is_not_repeated():
     assert titled("Gorilla", "gorilla") == "Gorilla"
     assert titled("Pica pica", "") == "Pica pica"
+
+
+@pytest.mark.parametrize(
+    ("column", "language"),
+    [
+        *[("common_name", ""), ("vernacularName", ""), ("common names", "")],
+        *[("common_name_nl", "nld"), ("Common Name (en)", "eng"), ("com name", "")],
+        *[("PRIMARY_COM_NAME", ""), ("local name", ""), ("english", "eng")],
+        *[("name_en", "eng"), ("English_name_AviList", "eng"), ("Deutsch", "deu")],
+        *[("polish common name", "pol"), ("español", "spa")],
+        *[("name", None), ("en", None), ("id", None), ("name_id", None)],
+        *[("no", None), ("common", None), ("local", None), ("species", None)],
+        *[("english german", None), ("name of owner", None)],
+    ],
+)
+def test_columns_of_common_names(column, language):
+    assert column_language(column) == language
+
+
+def test_labels_with_names_in_a_language(tmp_path):
+    """Next to taxa the names are shown; alone they are the labels."""
+    path = tmp_path / "labels.csv"
+    path.write_text(
+        "index,group,kind,english,german\n"
+        "0,heron,Ardea,grey heron,Graureiher\n1,heron,Egretta,little egret,Seiden\n"
+        "2,owl,Bubo,eagle owl,Uhu\n"
+    )
+    tree = read_labels(path).taxonomy
+    assert tree.ranks == ("group", "kind")
+    assert tree.titles("kind")[0] == "Ardea (grey heron)"
+    path.write_text("index,german,english\n0,Uhu,eagle owl\n1,Krähe,crow\n")
+    assert read_labels(path).taxonomy.names("label") == ("crow", "eagle owl")
+    path.write_text("group,english\nheron,grey heron\nheron,egret\nowl,eagle owl\n")
+    assert read_labels(path).taxonomy.ranks == ("group", "english")

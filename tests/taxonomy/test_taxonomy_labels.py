@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 
 from hiercam_keras.errors import UserError
-from hiercam_keras.taxonomy.label_table import (
-    as_labels,
-    from_order,
-    read_labels,
-)
+from hiercam_keras.taxonomy.given_labels import as_labels, from_order
+from hiercam_keras.taxonomy.label_table import read_labels
 from hiercam_keras.taxonomy.lineage import Lineage
 from hiercam_keras.taxonomy.tree import Taxonomy
 
@@ -264,4 +261,6 @@ def test_entries_that_are_no_names(entry):
 def test_the_count_of_outputs_has_its_nouns(read, caplog):
     with caplog.at_level("INFO", logger="absl"):
         read("label\nhen\nhen\ncrow\n")
+        read("label\nhen\n")
     assert "3 outputs are 2 labels; 0 are left out" in caplog.text
+    assert "1 output is 1 label; 0 are left out" in caplog.text

@@ -209,5 +209,27 @@ def test_a_row_a_class():
         "name": [f"name {i}" for i in range(6)],
     }
     choice = chosen(columns, classes=True)
-    assert choice.ranks == ("family", "species", "name")
-    assert set(choice.left_out) == {"source", "n"}
+    assert choice.ranks == ("family", "species")
+    assert set(choice.left_out) == {"source", "n", "name"}
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_a_second_name_of_each_species_is_no_rank(classes):
+    """A code, or the name in a language: it would be a step with the probability 1."""
+    codes = [f"{name[:2]}{name[-5:]}" for name in TAXA["species"]]
+    columns = {"code": codes, **TAXA}
+    if classes:
+        columns = {name: cells[::2] for name, cells in columns.items()}
+    choice = chosen(columns, classes=classes)
+    assert choice.ranks == ("family", "genus", "species")
+    assert choice.left_out == {"code": "it has one value for each species"}
+    assert "code" in chosen(columns, ("family", "code"), classes=classes).ranks
+
+
+def test_names_next_to_numbers_of_a_known_rank_stay():
+    """A column `class` of numbers does not say more than the names next to it."""
+    columns = {
+        "class": list("001122"),
+        "bird": ["wren"] * 2 + ["owl"] * 2 + ["tit"] * 2,
+    }
+    assert chosen(columns).ranks == ("class", "bird")

@@ -192,9 +192,10 @@ def _whole(read: Reading, request: Request) -> Reading:
         return read
     if not kept:
         raise UserError(
-            f"no image of {read.root} is identified to the finest rank, "
-            f"{read.records[0].lineage.ranks[-1]}, and data.partial is 'drop': use "
-            "--config.data.partial=keep, or name the ranks with --config.data.ranks."
+            f"no image of {file_names.in_full(read.root)} is identified to the "
+            f"finest rank, {read.records[0].lineage.ranks[-1]}, and data.partial is "
+            "'drop': use --config.data.partial=keep, or name the ranks with "
+            "--config.data.ranks."
         )
     what = "images identified only to a coarser rank"
     ignored = {**read.report.ignored, what: len(read.records) - len(kept)}

@@ -26,8 +26,6 @@ from hiercam_keras.taxonomy.common_names import Collected, CommonName, Taxon
 from hiercam_keras.taxonomy.lineage import Lineage
 
 AUTO, NONE = "auto", "none"
-LANGUAGE = "eng"  # for configs of earlier versions
-_HEADS = ("common name", "commonname", "vernacular name", "vernacularname")
 _KEYS = ("scientific_name", "scientificname", "name", "taxon", "species")
 _TABLES = (".csv", ".tsv", ".txt", ".zip")
 
@@ -41,13 +39,15 @@ class Choice(NamedTuple):
     """
 
     column: str = AUTO
-    language: str = LANGUAGE
+    language: str = common_names.LANGUAGE
 
     @classmethod
     def of(cls, data_config: Any) -> "Choice":
         """The choice of a config's `data`."""
         column = str(data_config.get("common_names", AUTO)).strip()
-        return cls(column or NONE, str(data_config.get("language", LANGUAGE)))
+        return cls(
+            column or NONE, str(data_config.get("language", common_names.LANGUAGE))
+        )
 
     @property
     def path(self) -> Path | None:
@@ -91,7 +91,7 @@ def columns_of(
     Raises:
       UserError: the column that data.common_names names is not there.
     """
-    found = [name for name in free if _head(name) and name not in wanted]
+    found = [name for name in free if _is_one(name) and name not in wanted]
     named = " ".join(choice.column.lower().split())
     if choice.path is None and named not in (AUTO, NONE):
         shown = next(iter(table.find([named])), None)
@@ -105,24 +105,24 @@ def columns_of(
         return Columns()
     others = [name for name in free if name not in found]
     ranks = _ranks(table, others, wanted, classes)
-    found = [name for name in found if _is_named_by(table, ranks, name)]
+    rows = [cells for _, cells in table.rows()]
+    found = [name for name in found if common_names.are_names(rows, ranks, name)]
     if named == NONE or choice.path is not None:
         return Columns(tuple(found))
-    code = common_names.language_code(choice.language)
-    by_language = {_language(name): name for name in reversed(found)}
-    return Columns(tuple(found), by_language.get(code, by_language.get("")))
+    shown = common_names.chosen_column(found, choice.language)
+    if found and shown is None:
+        logging.info(
+            "%s: the common names of %s are in other languages than %s: choose one "
+            "with --config.data.language",
+            table.path,
+            ", ".join(found),
+            choice.language,
+        )
+    return Columns(tuple(found), shown)
 
 
-def _head(name: str) -> str:
-    """The part of a column's name that says that it holds common names; or ""."""
-    spaced = name.replace("_", " ").replace("-", " ")
-    return next((head for head in _HEADS if spaced.startswith(head)), "")
-
-
-def _language(name: str) -> str:
-    """Code of the language in the name of a column, "eng" for common_name_en."""
-    rest = name[len(_head(name)) :].strip(" _-()[]:.")
-    return common_names.language_code(rest)
+def _is_one(name: str) -> bool:
+    return common_names.column_language(name) is not None
 
 
 def _ranks(
@@ -137,19 +137,6 @@ def _ranks(
         return ()
     wanted = [name for name in wanted if name in free]
     return rank_columns.choose(free, counts, wanted, classes).ranks
-
-
-def _is_named_by(table: Table, ranks: Sequence[str], column: str) -> bool:
-    """Whether each finest taxon of some ranks has one value of a column at most."""
-    if not ranks:
-        return False
-    seen: dict[tuple[str, ...], str] = {}
-    return all(
-        seen.setdefault(tuple(cells[rank] for rank in ranks), cells[column])
-        == cells[column]
-        for _, cells in table.rows()
-        if cells[column]
-    )
 
 
 def of_source(
@@ -217,9 +204,7 @@ def _add_archive(names: Collected[Taxon], path: Path) -> None:
 def _add_table(names: Collected[Taxon], path: Path, language: str) -> None:
     table = csv_files.read(path)
     keys = table.find(_KEYS)
-    wanted = common_names.language_code(language)
-    shown = {_language(name): name for name in table.columns if _head(name)}
-    column = shown.get(wanted, shown.get(""))
+    column = common_names.chosen_column(table.columns, language)
     if not keys or column is None or keys[0] == column:
         raise UserError(
             f"{path} has the columns {', '.join(table.columns)}: expected "

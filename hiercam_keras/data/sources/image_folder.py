@@ -183,9 +183,8 @@ def list_files(
     names = {os.path.basename(one) for one in folders}
     by_name, by_prefix = {}, {}
     if names and lineages:
-        by_name, by_prefix = folder_names.lineages_from(
-            lineages, data_dir, names, ranks, common
-        )
+        table = lineages, data_dir
+        by_name, by_prefix = folder_names.lineages_from(*table, names, ranks, common)
     elif names:
         by_name = folder_names.lineages(names, plain)
     known, files, splits, bad_names = {}, {}, {}, []
@@ -204,13 +203,9 @@ def list_files(
             files[example_id] = place / name
             if parts:
                 splits[example_id] = parts[os.path.dirname(folder)]
-    if not files and ignored[outside]:
-        raise UserError(
-            f"no class folder of {index_lib.printable(str(images))} is in "
-            f"data.keep_lineage={'/'.join(keep)}. Correct it, or leave it empty."
-        )
     if not files:
-        raise UserError(_nothing(data_dir, images) + _raw(ignored))
+        kept = keep if ignored[outside] else ()
+        raise UserError(_nothing(data_dir, images, kept) + _raw(ignored))
     return Listing(
         images,
         known,
@@ -390,8 +385,14 @@ def _writable(example_id):
     return not any(char in example_id for char in "\n\r")
 
 
-def _nothing(data_dir, images):
+def _nothing(data_dir, images, keep):
+    """Why there is no image; with `keep` all class folders are outside of it."""
     shown = index_lib.printable(str(images))
+    if keep:
+        return (
+            f"no class folder of {shown} is in data.keep_lineage={'/'.join(keep)}. "
+            "Correct it, or leave it empty."
+        )
     below = [e for e in _entries(images) if not _hidden(e.name) and _is_dir(e)]
     if not below and any(
         e.name.lower().endswith(suffixes.IMAGES)

@@ -191,11 +191,13 @@ def _log_choice(
             "%s: %s: each value occurs with one %s only, so the column counts as a "
             "finer rank. If it is not (such as ids of events), name the ranks: "
             '--config.data.ranks="%s". If its images belong together in one split: '
-            "--config.data.groups=%s",
+            "--config.data.groups=%s. If it has common names: "
+            "--config.data.common_names=%s",
             table.path,
             ", ".join(below),
             known[-1],
             f"({','.join(map(repr, known))},)",
+            below[0],
             below[0],
         )
     if others and wanted:

@@ -11,11 +11,14 @@ import jax
 import keras
 from jax import lax
 
+from hiercam_keras.models.xla_layers.halfword import narrow, sigmoid, widen
+
 
 @jax.custom_vjp
 def swish(x: jax.Array) -> jax.Array:
     """x / (1 + exp(-x)), elementwise."""
-    return x * lax.logistic(x)
+    wide = widen(x)
+    return narrow(wide * sigmoid(wide, x.dtype), x.dtype)
 
 
 def _forward_rule(x):
@@ -24,9 +27,10 @@ def _forward_rule(x):
 
 def _backward_rule(x, dy):
     # Without the barrier XLA reuses the s of the forward pass, and so stores it.
-    x = lax.optimization_barrier(x)
-    s = lax.logistic(x)
-    return (dy * (s * (1 + x * (1 - s))),)
+    wide = widen(lax.optimization_barrier(x))
+    s = sigmoid(wide, x.dtype)
+    dx = widen(dy) * (s * (1 + wide * (1 - s)))
+    return (narrow(dx, x.dtype),)
 
 
 swish.defvjp(_forward_rule, _backward_rule)

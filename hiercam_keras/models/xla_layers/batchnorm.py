@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import keras
 from jax import lax
 
+from hiercam_keras.models.xla_layers.halfword import copies, narrow, widen
+
 # Sums are centered if mean^2/(variance + epsilon) exceeds this in any channel. At the
 # limit the float32 error of E[x^2] - m^2 is about 1e3 * 6e-8 of variance + epsilon.
 _FAR = 1e3
@@ -39,12 +41,13 @@ def _moments(x: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array, jax.Ar
     """Returns c, d and the biased variance, (C,) each; the mean is c + d."""
     axes = tuple(range(x.ndim - 1))
     count = x.size // x.shape[-1]
-    c = jnp.sum(x, axes) / count
-    variance = jnp.sum(jnp.square(x), axes) / count - jnp.square(c)
+    one, other = copies(x, 2)
+    c = jnp.sum(one, axes) / count
+    variance = jnp.sum(jnp.square(other), axes) / count - jnp.square(c)
     variance = jnp.maximum(variance, 0)
 
     def again():
-        centered = x - c
+        centered = widen(x) - c
         d = jnp.sum(centered, axes) / count
         exact = jnp.sum(jnp.square(centered), axes) / count - jnp.square(d)
         return d, jnp.maximum(exact, 0)
@@ -56,11 +59,10 @@ def _moments(x: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array, jax.Ar
 
 @partial(_traced_once, static_argnames="epsilon")
 def _forward(x, gamma, beta, epsilon):
-    wide = x.astype(gamma.dtype)
-    c, d, variance = _moments(wide, epsilon)
+    c, d, variance = _moments(x, epsilon)
     inv = lax.rsqrt(variance + epsilon)
-    y = (wide - c - d) * (inv * gamma) + beta
-    return (y.astype(x.dtype), c + d, variance), (x, gamma, c, d, inv)
+    y = (copies(x, 3)[-1] - c - d) * (inv * gamma) + beta
+    return (narrow(y, x.dtype), c + d, variance), (x, gamma, c, d, inv)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -82,22 +84,20 @@ def _forward_rule(x, gamma, beta, epsilon):
 
 @_traced_once
 def _backward(x, gamma, c, d, inv, dy):
-    dtype = gamma.dtype
     axes = tuple(range(x.ndim - 1))
     count = x.size // x.shape[-1]
-    dy = dy.astype(dtype)
-    wide = x.astype(dtype)
-    dbeta = jnp.sum(dy, axes)
+    to_sum, to_scale = copies(dy, 2)
+    dbeta = jnp.sum(to_sum, axes)
     product = lax.cond(
         _far(c, inv),
-        lambda: jnp.sum(dy * (wide - c - d), axes),
-        lambda: jnp.sum(dy * wide, axes) - (c + d) * dbeta,
+        lambda: jnp.sum(widen(dy) * (widen(x) - c - d), axes),
+        lambda: jnp.sum(widen(dy) * widen(x), axes) - (c + d) * dbeta,
     )
     dgamma = product * inv
     scale = gamma * inv
     slope = -scale * inv * dgamma / count
-    dx = dy * scale + (wide - c - d) * slope - scale * dbeta / count
-    return dx.astype(x.dtype), dgamma, dbeta
+    dx = to_scale * scale + (widen(x) - c - d) * slope - scale * dbeta / count
+    return narrow(dx, x.dtype), dgamma, dbeta
 
 
 def _backward_rule(epsilon, residuals, cotangents):

@@ -12,27 +12,94 @@ import keras
 from jax import lax
 
 from hiercam_keras.models.xla_layers.depthwise import pad_axes, spatial_axis, take_tap
+from hiercam_keras.models.xla_layers.halfword import widen
+from hiercam_keras.models.xla_layers.sharding import sum_over_batch_shards
+from hiercam_keras.processor import multiplies_bfloat16_fast
 
 # With more input channels the copies of im2col cost more than the product saves.
 MAX_STEM_CHANNELS = 4
 
+# Values of the largest factor or result up to which bfloat16 is multiplied as float32.
+_CACHED = 2**22
+
+# Rows of a piece of a weight gradient's factors.
+_ROWS = 512
+
 _barrier = lax.optimization_barrier
+
+
+def _in_float32(x: jax.Array, w: jax.Array) -> bool:
+    """Whether bfloat16 factors of x @ w are converted before the product.
+
+    The kernel's own conversion takes a third more time than a float32 product; separate
+    ones pay as long as the float32 arrays stay in cache.
+    """
+    if x.dtype != jnp.bfloat16 or multiplies_bfloat16_fast():
+        return False
+    return len(x) * max(w.shape) <= _CACHED
+
+
+def _product(x, w):
+    """x (n, a) @ w (a, b) with the dtype of x; sums in float32 or wider."""
+    if not _in_float32(x, w):
+        return x @ w
+    # The barrier keeps one copy of x; XLA fuses it with what computes x.
+    return (_barrier(widen(x)) @ widen(w)).astype(jnp.bfloat16)
+
+
+def _wide_product(x, dy):
+    """x (n, a)^T @ dy (n, b): (a, b), with the dtype of its sums."""
+    return lax.dot_general(widen(x), widen(dy), (((0,), (0,)), ((), ())))
+
+
+def _product_by_pieces(x, dy):
+    """`_wide_product` of bfloat16 factors.
+
+    XLA has no product of bfloat16 along the first axis of both: it would convert all of
+    x and dy, which takes twice the time of a float32 product. The pieces stay in cache.
+    """
+    pieces = len(x) // _ROWS
+    done = pieces * _ROWS
+
+    def add(piece, total):
+        start = piece * _ROWS
+        rows = [
+            lax.dynamic_slice_in_dim(array, start, _ROWS, allow_negative_indices=False)
+            for array in (x, dy)
+        ]
+        return total + _wide_product(*rows)
+
+    rest = _wide_product(x[done:], dy[done:])
+    return lax.fori_loop(0, pieces, add, rest)
+
+
+def _weight_gradient(x, dy):
+    if x.dtype != jnp.bfloat16 or len(x) < 2 * _ROWS:
+        return _wide_product(x, dy).astype(x.dtype)
+    return sum_over_batch_shards(_product_by_pieces, x, dy).astype(x.dtype)
+
+
+def _transposed(w):
+    """w.T; of bfloat16 by rows in memory, as XLA has no other kernel for it."""
+    if w.dtype != jnp.bfloat16:
+        return w.T
+    return _barrier(w.T.reshape(-1)).reshape(w.shape[::-1])
 
 
 @jax.custom_vjp
 def matmul(x: jax.Array, w: jax.Array) -> jax.Array:
     """x (n, a) @ w (a, b): (n, b)."""
-    return x @ w
+    return _product(x, w)
 
 
 def _forward_rule(x, w):
-    return x @ w, (x, w)
+    return _product(x, w), (x, w)
 
 
 def _backward_rule(residuals, dy):
     x, w = residuals
     dy = _barrier(dy)
-    return dy @ w.T, lax.dot_general(x, dy, (((0,), (0,)), ((), ())))
+    return _product(dy, _transposed(w)), _weight_gradient(x, dy)
 
 
 matmul.defvjp(_forward_rule, _backward_rule)
@@ -41,9 +108,11 @@ matmul.defvjp(_forward_rule, _backward_rule)
 def pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """1x1 convolution of x (B, H, W, a) with kernel (1, 1, a, b): (B, H, W, b)."""
     channels, filters = kernel.shape[2:]
-    if x.shape[1] * x.shape[2] > 1:
-        x = _barrier(x)  # squeeze-and-excitation's (B, 1, 1, C) gains nothing from it
-    y = matmul(x.reshape(-1, channels), kernel[0, 0])
+    pixels, kernel = x.reshape(-1, channels), kernel[0, 0]
+    # Squeeze-and-excitation's (B, 1, 1, C) gains nothing from it.
+    if x.shape[1] * x.shape[2] > 1 and not _in_float32(pixels, kernel):
+        pixels = _barrier(pixels)
+    y = matmul(pixels, kernel)
     return y.reshape(*x.shape[:3], filters)
 
 

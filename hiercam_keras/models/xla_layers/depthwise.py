@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import keras
 from jax import lax
 
+from hiercam_keras.models.xla_layers.halfword import accumulator, narrow
 from hiercam_keras.models.xla_layers.sharding import sum_over_batch_shards
 
 # Without barriers XLA fuses pads and transposes into the loops that read them and
@@ -76,21 +77,17 @@ def take_tap(xp: jax.Array, i: int, j: int, rows: Axis, cols: Axis) -> jax.Array
     )
 
 
-def _accumulator(dtype) -> jnp.dtype:
-    """Dtype of sums: float32 for 16-bit values, as in XLA's own convolution."""
-    return jnp.promote_types(dtype, jnp.float32)
-
-
 @_traced_once
 def _forward(x, w, rows, cols):
-    dtype = _accumulator(x.dtype)
+    """The output, still with the dtype of its sums, and padded x and w."""
+    dtype = accumulator(x.dtype)
     xp = pad_axes(_barrier(x), rows, cols)
     taps = w[..., 0].astype(dtype)  # (kh, kw, C)
     out = 0
     for i in range(rows.kernel):
         for j in range(cols.kernel):
             out = out + take_tap(xp, i, j, rows, cols) * taps[i, j]
-    return out.astype(x.dtype), (xp, w)
+    return out, (xp, w)
 
 
 class Gather(NamedTuple):
@@ -161,8 +158,8 @@ def _shifted_sum(dyp, taps, rows, cols):
 @_traced_once
 def _input_gradient(dyp, w, rows, cols):
     """dx (B, H, W, C) from padded dy, with its dtype; stored as it is."""
-    taps = _gradient_taps(w.astype(_accumulator(dyp.dtype)), rows, cols)
-    return _barrier(_shifted_sum(dyp, taps, rows, cols).astype(dyp.dtype))
+    taps = _gradient_taps(w.astype(accumulator(dyp.dtype)), rows, cols)
+    return _barrier(narrow(_shifted_sum(dyp, taps, rows, cols), dyp.dtype))
 
 
 def gradient_by_slices(
@@ -174,7 +171,7 @@ def gradient_by_slices(
     """
     down, across = _gather(rows), _gather(cols)
     dyp = jnp.pad(dy, ((0, 0), down.pads, across.pads, (0, 0)))
-    taps = _gradient_taps(w.astype(_accumulator(dy.dtype)), rows, cols)
+    taps = _gradient_taps(w.astype(accumulator(dy.dtype)), rows, cols)
     return _shifted_sum(dyp, taps, rows, cols)
 
 
@@ -192,7 +189,7 @@ def _weight_gradient(xp, dyp, rows, cols):
     are read and written once for these images. The loop slices both arrays directly: a
     reshape or strided slice outside of it would materialize a copy.
     """
-    dtype = _accumulator(dyp.dtype)
+    dtype = accumulator(dyp.dtype)
     batch, _, _, channels = dyp.shape
     images = _images_at_once(batch)
     top, left = _gather(rows).pads[0], _gather(cols).pads[0]
@@ -225,11 +222,13 @@ def _weight_gradient(xp, dyp, rows, cols):
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def depthwise_conv(x: jax.Array, w: jax.Array, rows: Axis, cols: Axis) -> jax.Array:
     """Depthwise convolution of x (B, H, W, C) with w (kh, kw, C, 1): (B, oh, ow, C)."""
-    return _forward(x, w, rows, cols)[0]
+    # In inference XLA fuses the batch normalization behind it, which widens again.
+    return _forward(x, w, rows, cols)[0].astype(x.dtype)
 
 
 def _forward_rule(x, w, rows, cols):
-    return _forward(x, w, rows, cols)
+    out, residuals = _forward(x, w, rows, cols)
+    return narrow(out, x.dtype), residuals
 
 
 def _backward_rule(rows, cols, residuals, dy):

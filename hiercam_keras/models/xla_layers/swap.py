@@ -10,6 +10,7 @@ from hiercam_keras.models.xla_layers.activation import Activation
 from hiercam_keras.models.xla_layers.batchnorm import BatchNormalization
 from hiercam_keras.models.xla_layers.conv import PointwiseConv2D, StemConv2D
 from hiercam_keras.models.xla_layers.depthwise import DepthwiseConv2D
+from hiercam_keras.models.xla_layers.squeeze import GlobalAveragePooling2D, Multiply
 
 FAST = {
     "depthwise": (DepthwiseConv2D,),
@@ -17,11 +18,12 @@ FAST = {
     "stem": (StemConv2D,),
     "batchnorm": (BatchNormalization,),
     "swish": (Activation,),
+    "squeeze": (GlobalAveragePooling2D, Multiply),
     "one_pass": (one_pass.BatchNormalization,),
     "lean": lean_layers.LAYERS,
 }
 KINDS = tuple(FAST)
-CPU_KINDS = KINDS[:5]
+CPU_KINDS = KINDS[:6]
 
 # Kinds that "auto" replaces, by platform: those measured to be faster there. The loops
 # of the CPU's kinds would run one row at a time on GPUs and TPUs. "lean" and "one_pass"

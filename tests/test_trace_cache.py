@@ -1,0 +1,313 @@
+"""Traced programs in the user's cache: when they are read, and when they are not."""
+
+import contextlib
+import pathlib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+import pytest
+from absl import logging
+
+from hiercam_keras import config_files, runtime, trace_cache
+from hiercam_keras.cam import Explainer, targets
+from hiercam_keras.models import model_digest
+from hiercam_keras.training import compiling
+
+# What jax.export writes files with; it comes with TensorFlow.
+pytest.importorskip("flatbuffers", reason="TensorFlow is not installed")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The folder of the programs."""
+    monkeypatch.setattr(trace_cache, "folder", lambda: tmp_path / "traced")
+    return tmp_path / "traced"
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        logging, "warning", lambda text, *fields: lines.append(text % fields)
+    )
+    return lines
+
+
+class Traced:
+    """A function that counts its traces; each one is a process of its own."""
+
+    def __init__(self, factor=2.0):
+        self.times, self.factor = 0, factor
+
+    def __call__(self, pair, x):
+        self.times += 1
+        return {"m": {("a", "b"): pair[0] * x}, "c": [(x.sum() * self.factor, None)]}
+
+    def run(self, key="k", x=None, **options):
+        x = np.arange(3, dtype=np.float32) if x is None else x
+        call = trace_cache.jit(self, lambda: key, **options)
+        return call((jnp.float32(2), None), x)
+
+
+def test_a_later_process_reads_what_one_has_traced(cache):
+    first, second = Traced(), Traced()
+    found = first.run()
+    again = second.run()
+    assert (first.times, second.times) == (1, 0)
+    assert len(list(cache.iterdir())) == 1
+    for result in (found, again):
+        np.testing.assert_array_equal(result["m"]["a", "b"], [0, 2, 4])
+        assert float(result["c"][0][0]) == 6 and result["c"][0][1] is None
+        assert type(result["c"]) is list and type(result["c"][0]) is tuple
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["key", "shape", "type", "source", "version", "setting", "policy", "device"],
+)
+def test_whatever_changes_a_program_is_in_the_key(cache, monkeypatch, change):
+    Traced().run()
+    options, context = {}, contextlib.nullcontext()
+    if change == "key":
+        options["key"] = "other"
+    elif change == "shape":
+        options["x"] = np.arange(4, dtype=np.float32)
+    elif change == "type":
+        options["x"] = np.arange(3, dtype=np.int32)
+    elif change == "source":
+        monkeypatch.setattr(trace_cache, "_source", lambda: "other")
+    elif change == "version":
+        monkeypatch.setattr(trace_cache.metadata, "version", lambda name: "0")
+    elif change == "setting":
+        context = jax.default_matmul_precision("high")
+    elif change == "policy":
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    else:
+        real = trace_cache._surroundings
+        monkeypatch.setattr(trace_cache, "_surroundings", lambda: [*real(), "tpu"])
+    other = Traced()
+    try:
+        with context:
+            other.run(**options)
+    finally:
+        if change == "policy":
+            keras.config.set_dtype_policy(policy)
+    assert other.times == 1 and len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "foreign", "empty"])
+def test_a_damaged_file_is_written_again(cache, warnings, damage):
+    Traced().run()
+    (place,) = cache.iterdir()
+    whole = place.read_bytes()
+    changed = bytearray(whole)
+    changed[-9] ^= 1
+    content = {"cut": whole[:-5], "changed": changed, "foreign": b"x" * 999}
+    place.write_bytes(content.get(damage, b""))
+    second, third = Traced(), Traced()
+    np.testing.assert_array_equal(second.run()["m"]["a", "b"], [0, 2, 4])
+    assert second.times == 1 and "traced again: damaged" in warnings[0]
+    third.run()
+    assert third.times == 0  # JAX 0.8 does not always give the same bytes
+
+
+def test_without_a_key_or_a_folder_functions_are_traced(cache, monkeypatch):
+    function = Traced()
+    function.run(key=None)
+    function.run(key=None)
+    assert function.times == 2 and not cache.exists()
+    monkeypatch.setattr(trace_cache, "folder", lambda: None)
+    function.run()
+    assert function.times == 3
+
+
+def test_programs_are_next_to_compiled_ones(monkeypatch):
+    folder = trace_cache.folder.__wrapped__
+    place = jax.config.jax_compilation_cache_dir
+    assert folder() == pathlib.Path(place) / "traced"
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        assert folder() is None
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+    for other in (None, "gs://bucket/cache"):
+        jax.config.update("jax_compilation_cache_dir", other)
+        try:
+            assert folder() is None
+        finally:
+            jax.config.update("jax_compilation_cache_dir", place)
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    assert folder() is None
+
+
+class Point(NamedTuple):
+    x: float
+
+
+def test_what_cannot_be_kept_is_computed(cache):
+    named = trace_cache.jit(lambda x: Point(x + 1), lambda: "k")
+    assert named(1.0) == Point(2) and not cache.exists()
+    cache.write_text("a file in place of the folder")
+    function = Traced()
+    np.testing.assert_array_equal(function.run()["m"]["a", "b"], [0, 2, 4])
+
+
+def test_the_programs_that_were_used_last_are_kept(cache, monkeypatch):
+    monkeypatch.setattr(trace_cache, "_MOST", 2)
+    for key in ("a", "b", "c"):
+        Traced().run(key=key)
+    assert len(list(cache.iterdir())) == 2
+    last = Traced()
+    last.run(key="c")
+    assert last.times == 0
+
+
+def test_arguments_are_donated(cache):
+    function = trace_cache.jit(lambda x: x + 1, lambda: "k", donate_argnums=(0,))
+    x = jnp.ones(4)
+    np.testing.assert_array_equal(function(x), 2)
+    assert x.is_deleted()
+
+
+def test_digests_are_of_values():
+    digest = trace_cache.digest
+    array = np.arange(6, dtype=np.float32)
+    assert digest(1, "a", (2, None), {"x": array}) == digest(
+        1, "a", [2, None], {"x": array.copy()}
+    )
+    different = [array, array.reshape(2, 3), array.astype(int), array + 1, 1, 1.5, "1"]
+    assert len({digest(one) for one in different}) == len(different)
+    with pytest.raises(TypeError, match="object has no digest"):
+        digest(object())
+
+
+def network(units=3, activation="relu", rate=0.0, name="n"):
+    pixels = keras.Input((8, 8, 3), name="pixels")
+    x = keras.layers.Conv2D(4, 3, activation=activation, name="conv")(pixels)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    x = keras.layers.Dropout(rate, name="dropout")(x)
+    return keras.Model(pixels, keras.layers.Dense(units, name="d")(x), name=name)
+
+
+def test_the_digest_of_a_model():
+    of_model = model_digest.of_model
+    first, second = of_model(network()), of_model(network())
+    assert first and first == second
+    frozen = network()
+    frozen.get_layer("conv").trainable = False
+    others = [network(units=4), network(activation="swish"), network(rate=0.5), frozen]
+    assert len({first, *map(of_model, others)}) == 5
+
+
+def test_a_model_with_code_of_others_has_none():
+    class Mine(keras.layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    def relu(x):  # the config has the name alone
+        return 3 * x
+
+    pixels = keras.Input((4,))
+    layers = [
+        keras.layers.Activation(relu),
+        keras.layers.Dense(2, activation=relu),
+        Mine(),
+        keras.layers.Lambda(lambda x: 2 * x),
+        keras.layers.Activation(lambda x: 2 * x),
+    ]
+    for layer in layers:
+        assert model_digest.of_model(keras.Model(pixels, layer(pixels))) is None
+
+    class Subclassed(keras.Model):
+        def call(self, x):
+            return x
+
+    assert model_digest.of_model(Subclassed()) is None
+
+
+def test_maps_of_a_program_from_the_cache_are_the_same(cache):
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 1, (2, 8, 8, 3)).astype(np.float32)
+    model = network()
+    asked = [targets.predicted(), targets.label(1)]
+    found = []
+    for keep in (False, True, True):
+        explain = Explainer(model, layer="conv")
+        if keep:
+            explain.keep_traces("three classes")
+        found.append(explain(images, asked, "gradcam"))
+    assert len(list(cache.iterdir())) == 1
+    plain, traced, read = found
+    for one in (traced, read):
+        np.testing.assert_array_equal(one.cams, plain.cams)
+        np.testing.assert_array_equal(one.scores, plain.scores)
+        assert one.titles == plain.titles and one.layer == plain.layer
+    # Another method, layer or meaning is another program.
+    for layer, about, method in (
+        ("conv", "three classes", "hirescam"),
+        ("conv:input", "three classes", "gradcam"),
+        ("conv", "others", "gradcam"),
+    ):
+        explain = Explainer(model, layer=layer)
+        explain.keep_traces(about)
+        explain(images, asked, method)
+    assert len(list(cache.iterdir())) == 4
+
+
+def train(cached=True, steps=5, rate=1e-3):
+    """Six steps of a small network: the losses, and all variables after them."""
+    options = config_files.load("synthetic_birds").train
+    options.learning_rate = rate
+    keras.utils.clear_session()
+    runtime.set_seed(3)
+    model = network(units=4, rate=0.3)
+    compiling.compile_model(model, {"species": 4}, options, steps)
+    if not cached:
+        model.train_function = None
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (6, 4, 8, 8, 3)).astype(np.float32)
+    labels = rng.integers(0, 4, (6, 4)).astype(np.int32)
+    batches = (pair for pair in zip(images, labels, strict=True))
+    past = model.fit(batches, steps_per_epoch=6, shuffle=False, verbose=0)
+    variables = [*model.variables, *model.optimizer.variables]
+    return past.history["loss"], [np.asarray(one) for one in variables]
+
+
+def test_a_train_step_from_the_cache_is_the_same(cache, monkeypatch):
+    losses, variables = train(cached=False)
+    assert not cache.exists()
+    for _ in range(2):
+        found, others = train()
+        assert found == losses
+        for one, other in zip(others, variables, strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert len(list(cache.iterdir())) == 1
+        monkeypatch.setattr(trace_cache, "_export", None)  # then it is read
+
+
+def test_what_the_optimizer_is_made_of_is_in_the_key(cache, monkeypatch):
+    keys = []
+    monkeypatch.setattr(
+        trace_cache, "jit", lambda function, key, **_: keys.append(key()) or len
+    )
+    for changes in ({}, {"steps": 6}, {"rate": 1e-2}, {}):
+        with contextlib.suppress(TypeError):  # `len` is no step
+            train(**changes)
+    first, *others, again = keys
+    assert first and first == again and len({first, *others}) == 3
+
+
+def test_steps_of_several_devices_are_left_to_keras(monkeypatch):
+    """It states the sharding of the results, which depends on the mesh."""
+    model = network(units=4, rate=0.3)
+    model.compile("adam", "mse")
+    monkeypatch.setattr(keras.distribution, "distribution", object)
+    compiling.keep_step(model)
+    assert model.train_function is None
+    monkeypatch.setattr(keras.distribution, "distribution", lambda: None)
+    compiling.keep_step(model)
+    assert model.train_function is not None
