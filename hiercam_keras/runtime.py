@@ -148,7 +148,7 @@ def _warn_of_slow_bfloat16() -> None:
     elif not processor.multiplies_bfloat16_fast():
         logging.info(
             "this processor multiplies bfloat16 no faster than float32: mixed_bfloat16 "
-            "is hardly faster, and slower for small batches"
+            "trains a little faster with large batches, and answers no faster"
         )
 
 
