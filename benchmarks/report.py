@@ -242,18 +242,30 @@ def first_step_table(results: dict[str, Any]) -> str:
     return _table(["cache", "stage", "s"], rows) if rows else ""
 
 
+def _versions(results: dict[str, Any]) -> str:
+    """Packages with their versions; with the peers of each where these differ."""
+    users: dict[str, dict[str, list[str]]] = {}
+    for case in results["cases"]:
+        for peer, found in case["versions"].items():
+            for package, version in found.items():
+                peers = users.setdefault(package, {}).setdefault(version, [])
+                peers += [LABELS[peer]] if LABELS[peer] not in peers else []
+    texts = []
+    for package, by_version in users.items():
+        for version, peers in by_version.items():
+            note = f" ({', '.join(peers)})" if len(by_version) > 1 else ""
+            texts.append(f"{package} {version}{note}")
+    return ", ".join(texts)
+
+
 def _facts(results: dict[str, Any]) -> str:
     machine, settings = results["machine"], results["settings"]
-    versions: dict[str, str] = {}
-    for case in results["cases"]:
-        for found in case["versions"].values():
-            versions |= found
     lines = [
         f"- Machine: {machine['cores']} cores, {machine['cpu']}, "
         f"{machine['memory_gib']} GiB; huge pages {machine['transparent_huge_pages']}; "
         f"load at the start {machine['load_average']}.",
         *(f"- GPU: {name}" for name in machine.get("gpus", ())),
-        "- Versions: " + ", ".join(f"{k} {v}" for k, v in versions.items()) + ".",
+        f"- Versions: {_versions(results)}.",
         "- Every worker's environment: "
         + ", ".join(f"{k}={v}" for k, v in settings["environment"].items())
         + ".",

@@ -160,7 +160,25 @@ def test_flags_become_cases():
     assert "keras_tensorflow" not in flags.peers
 
 
-@pytest.mark.parametrize("flag", ["--cases=32", "--peers=nobody", "--tasks=sleep"])
+def test_a_peer_with_a_python_of_its_own():
+    flags = run.parse(["--python_of=hiercam=/no/such/python", "--python=/no/other"])
+    assert flags.python_of == {"hiercam": "/no/such/python"}
+    # Packages of another Python cannot be looked for here.
+    assert run.installed(list(run.PEERS), flags) == list(run.PEERS)
+
+
+def test_versions_that_differ_name_their_peers(tmp_path):
+    results = _results()
+    results["cases"][0]["versions"]["keras_jax_stock"] = {"jax": "1.1", "numpy": "2.0"}
+    report.write(results, tmp_path)
+    wanted = "jax 1.2 (hiercam_keras), jax 1.1 (Keras/JAX, stock layers), numpy 2.0."
+    assert wanted in (tmp_path / "results.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--cases=32", "--peers=nobody", "--tasks=sleep", "--python_of=nobody=python3"],
+)
 def test_wrong_flags_end_with_a_message(flag, capsys):
     with pytest.raises(SystemExit):
         run.parse([flag])
