@@ -27,7 +27,9 @@ ROOT = Path(__file__).parent.parent
 _STEP = """
 from benchmarks.case import Case, set_malloc
 set_malloc()
-from benchmarks.peers import hiercam
+from hiercam_keras import runtime
+with runtime.imports():
+    from benchmarks.peers import hiercam
 hiercam.prepare("train", Case({size}, {batch}))(1)
 """
 _NAMES = ("this", "other")
@@ -56,6 +58,7 @@ def measured(arguments: list[str], root: Path, cache: Path) -> tuple[float, floa
     """
     settings = environment("cpu", str(cache))
     settings["XDG_CACHE_HOME"] = str(cache)
+    settings.pop("PYTHONDONTWRITEBYTECODE", None)  # Python would compile the sources
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, *arguments],

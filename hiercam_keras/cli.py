@@ -192,7 +192,8 @@ def _main(_: list[str]) -> None:
             multihost.join(FLAGS.mode)
         signals.advise(USAGE[FLAGS.mode].after_stop)
         settings = Settings.from_flags(FLAGS, default_config(sys.argv) is None)
-        mode = importlib.import_module(settings.module)
+        with runtime.imports():
+            mode = importlib.import_module(settings.module)
         settings.use_modules()
         with multihost.as_one():
             said = mode.run(settings)

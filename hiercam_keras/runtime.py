@@ -5,12 +5,14 @@ config is known.
 """
 
 import contextlib
+import gc
 import logging as python_logging
 import os
 import sys
 import tempfile
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import logging
@@ -74,6 +76,21 @@ def prepare_process() -> None:
     logging.get_absl_logger().addFilter(_not_orbax_chatter)
     for module in ("tensorflow", "keras", "jax", "google", "flatbuffers", "orbax"):
         warnings.filterwarnings("ignore", module=rf"{module}(\..*)?")
+
+
+@contextlib.contextmanager
+def imports() -> Iterator[None]:
+    """A context for the imports of a program: without the garbage collector.
+
+    They make a million objects that stay. The collector would examine them again and
+    again, here and in all later collections, which ignore them after this context.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _not_orbax_chatter(record: python_logging.LogRecord) -> bool:

@@ -4,14 +4,16 @@ Tracing and lowering a train step of EfficientNetB0 takes 4 s of Python. `jit` w
 the lowered program (StableHLO, by `jax.export`) to a file in the folder of JAX's
 compilation cache, and reads it in later processes. The key of a file is a digest of
 everything that a trace depends on: the caller's key, shapes and types of the arguments,
-the source of this package, versions, and settings of JAX and Keras. A file holds no
-Python code. One that is damaged is traced and written again.
+the source of this package, versions, and settings of JAX and Keras. Where that is not
+known, functions are traced: with code of others, and after a change of the source. A
+file holds no Python code. One that is damaged is traced and written again.
 """
 
 import functools
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +28,8 @@ from hiercam_keras.errors import UserError
 _MAGIC = b"hiercam_keras traced program 1\n"
 _HEAD = len(_MAGIC) + hashlib.sha256().digest_size
 _MOST = 64  # files that are kept, those that were used last
+_OF_JSON = (type(None), bool, int, float, str)
+_STARTED = time.time()
 _PACKAGES = ("jax", "jaxlib", "keras", "ml_dtypes", "numpy")
 
 
@@ -49,7 +53,7 @@ def jit(
 
     def traced(*args):
         own = key()  # first: the folder depends on Keras, which not every caller has
-        place = None if own is None else folder()
+        place = None if own is None or _is_source_newer() else folder()
         if place is None:
             return function(*args)
         leaves, tree = jax.tree.flatten(args)
@@ -63,26 +67,28 @@ def jit(
 
 
 def digest(*parts: Any) -> str:
-    """A digest of values: JSON values, tuples, mappings, arrays.
+    """A digest of values: JSON values, tuples, mappings with their order, arrays.
 
     Raises:
       TypeError: there is something else among them.
     """
-    text = json.dumps(parts, default=_plain, sort_keys=True)
+    text = json.dumps(_plain(parts))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
-    """What JSON lacks, in JSON."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        content = hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
-        return [str(value.dtype), list(value.shape), content]
+    """A value as JSON; objects of JSON say what JSON does not distinguish."""
+    if type(value) in _OF_JSON:
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, (np.generic, np.ndarray)) and value.dtype != object:
+        content = hashlib.sha256(np.asarray(value).tobytes()).hexdigest()
+        return {"array": [str(value.dtype), list(value.shape), content]}
     if isinstance(value, Mapping):
-        return dict(value)
+        return {"items": [[_plain(key), _plain(one)] for key, one in value.items()]}
     if hasattr(value, "to_dict"):  # a config
-        return value.to_dict()
+        return _plain(value.to_dict())
     raise TypeError(f"{type(value).__name__} has no digest")
 
 
@@ -117,6 +123,13 @@ def _key(key: str, specs: Sequence[Any], tree: Any) -> str:
     return digest(key, shapes, str(tree), _source(), _surroundings())
 
 
+def _is_source_newer() -> bool:
+    """Whether a file of this package was changed since the process started, which may
+    run the code of before."""
+    root = Path(__file__).parent
+    return any(path.stat().st_mtime > _STARTED for path in root.rglob("*.py"))
+
+
 @functools.cache
 def _source() -> str:
     """A digest of the source of this package."""
@@ -142,12 +155,13 @@ def _surroundings() -> list[Any]:
     }
     return [
         {name: metadata.version(name) for name in _PACKAGES},
-        [device.platform, device.device_kind],
+        [device.platform, device.device_kind, device.client.platform_version],
         sorted(processor.features()),  # on which forms of layers depend
         settings,
         keras.config.floatx(),
         keras.config.epsilon(),
         keras.config.image_data_format(),
+        keras.config.is_flash_attention_enabled(),
         json.dumps(keras.config.dtype_policy().get_config()),
     ]
 

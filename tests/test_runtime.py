@@ -1,5 +1,6 @@
 """Process setup: the settings that libraries read."""
 
+import gc
 import importlib.metadata
 import json
 import logging
@@ -226,3 +227,19 @@ def test_keras_json_changes_the_library_and_no_training(tmp_path, kind):
         assert found["kernel"] == [1, 1, 8, 2]
         assert (found["format"], found["floatx"]) == ("channels_first", "float64")
         assert found["epsilon"] == 0.01
+
+
+def test_imports_are_not_examined_by_the_collector_again():
+    def kept():
+        return gc.get_freeze_count()
+
+    assert gc.isenabled()
+    before = kept()
+    with pytest.raises(ZeroDivisionError), runtime.imports():
+        assert not gc.isenabled()
+        objects = [[] for _ in range(1000)]
+        1 / 0  # noqa: B018
+    try:
+        assert gc.isenabled() and kept() >= before + len(objects)
+    finally:
+        gc.unfreeze()

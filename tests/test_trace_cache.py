@@ -1,6 +1,7 @@
 """Traced programs in the user's cache: when they are read, and when they are not."""
 
 import contextlib
+import functools
 import pathlib
 from typing import NamedTuple
 
@@ -144,6 +145,59 @@ def test_programs_are_next_to_compiled_ones(monkeypatch):
     assert folder() is None
 
 
+def test_a_change_of_the_source_is_traced(cache, monkeypatch):
+    """The process may run the code of before."""
+    monkeypatch.setattr(trace_cache, "_STARTED", 0.0)
+    function = Traced()
+    function.run()
+    function.run()
+    assert function.times == 2 and not cache.exists()
+
+
+def setting_of_keras(name, value):
+    @contextlib.contextmanager
+    def changed():
+        before = getattr(keras.config, name)()
+        change = getattr(keras.config, f"set_{name}")
+        change(value)
+        yield
+        change(before)
+
+    return changed
+
+
+@contextlib.contextmanager
+def no_flash_attention():
+    keras.config.disable_flash_attention()
+    yield
+    keras.config.enable_flash_attention()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        setting_of_keras("floatx", "float16"),
+        setting_of_keras("epsilon", 1e-5),
+        setting_of_keras("image_data_format", "channels_first"),
+        setting_of_keras("dtype_policy", "mixed_bfloat16"),
+        no_flash_attention,
+        functools.partial(jax.enable_x64, True),
+        functools.partial(jax.default_matmul_precision, "highest"),
+        functools.partial(jax.numpy_dtype_promotion, "strict"),
+        functools.partial(jax.default_prng_impl, "rbg"),
+        functools.partial(jax.threefry_partitionable, False),
+    ],
+)
+def test_settings_of_keras_and_jax_are_in_the_key(changed):
+    def found():
+        return trace_cache.digest(trace_cache._surroundings())
+
+    before = found()
+    with changed():
+        other = found()
+    assert found() == before != other
+
+
 class Point(NamedTuple):
     x: float
 
@@ -180,6 +234,9 @@ def test_digests_are_of_values():
         1, "a", [2, None], {"x": array.copy()}
     )
     different = [array, array.reshape(2, 3), array.astype(int), array + 1, 1, 1.5, "1"]
+    # A number of NumPy has a type in a trace, and labels are numbered in order.
+    different += [np.float32(1), 1.0, True, {1: 2}, {"1": 2}, [[1, 2]]]
+    different += [{"a": 1, "b": 2}, {"b": 2, "a": 1}]
     assert len({digest(one) for one in different}) == len(different)
     with pytest.raises(TypeError, match="object has no digest"):
         digest(object())
@@ -227,6 +284,56 @@ def test_a_model_with_code_of_others_has_none():
             return x
 
     assert model_digest.of_model(Subclassed()) is None
+
+
+def normalizing(mean):
+    """A network with constants that are no weights of its config or variables."""
+    pixels = keras.Input((4,), name="pixels")
+    scaled = keras.layers.Normalization(name="scale")
+    outputs = keras.layers.Dense(2, name="d")(scaled(pixels))
+    model = keras.Model(pixels, outputs, name="n")
+    scaled.adapt(np.full((2, 4), mean, np.float32))
+    return model
+
+
+def test_what_a_layer_was_adapted_to_is_in_the_digest():
+    first, again, other = map(model_digest.of_model, map(normalizing, (0, 0, 9)))
+    assert first and first == again and other != first
+
+
+@pytest.mark.parametrize("value", [True, 3, 0.5, "taps", (1, 2), np.ones(2), [None]])
+def test_attributes_of_layers_are_in_the_digest(value):
+    """The config has those alone that the constructor takes."""
+    model = network()
+    before = model_digest.of_model(model)
+    object.__setattr__(model.get_layer("conv"), "form", value)
+    assert model_digest.of_model(model) not in (None, before)
+
+
+def test_a_replaced_method_is_code_of_others(monkeypatch):
+    model = network()
+    assert model_digest.of_model(model)
+
+    @functools.wraps(keras.layers.Dense.call)
+    def call(self, inputs, training=None):
+        return 2 * inputs
+
+    layer = model.get_layer("d")
+    with monkeypatch.context() as patched:
+        patched.setattr(keras.layers.Dense, "call", call)
+        assert model_digest.of_model(model) is None
+    for replaced in (call.__get__(layer), functools.partial(call, layer)):
+        object.__setattr__(layer, "call", replaced)
+        assert model_digest.of_model(model) is None
+        object.__delattr__(layer, "call")
+    assert model_digest.of_model(model)
+
+
+@pytest.mark.parametrize("function", [jax.nn.relu, functools.partial(jnp.clip, max=1)])
+def test_an_activation_of_others_has_no_digest(function):
+    pixels = keras.Input((4,))
+    layer = keras.layers.Dense(2, activation=function)
+    assert model_digest.of_model(keras.Model(pixels, layer(pixels))) is None
 
 
 def test_maps_of_a_program_from_the_cache_are_the_same(cache):
@@ -299,6 +406,48 @@ def test_what_the_optimizer_is_made_of_is_in_the_key(cache, monkeypatch):
             train(**changes)
     first, *others, again = keys
     assert first and first == again and len({first, *others}) == 3
+
+
+def test_what_a_step_was_made_of_is_in_the_key(monkeypatch):
+    """Losses are made when the model is compiled, and an optimizer can be changed."""
+    keys = []
+    monkeypatch.setattr(trace_cache, "jit", lambda function, key, **_: keys.append(key))
+    model = network(units=4)
+    model.compile("adam", "mse")
+    options = config_files.load("synthetic_birds").train
+    tree = {"family": np.arange(4) // 2, "species": np.arange(4)}
+
+    def kept(*about):
+        compiling.keep_step(model, *about)
+        return keys[-1]
+
+    first = kept(options, [("species", 4)], tree)
+    digest = first()
+    changed = np.array([0, 0, 0, 1])
+    others = [
+        kept(options, [("family", 4)], tree),
+        kept(options, [("species", 4)], tree | {"family": changed}),
+        kept(options, [("species", 4)], dict(reversed(tree.items()))),
+    ]
+    for name, value in options.items():
+        if type(value) in (int, float):
+            options[name] = value + 1
+            others.append(kept(options, [("species", 4)], tree))
+            options[name] = value
+    options.label_smoothing += 0.1  # after it was compiled
+    assert first() == digest
+    found = [one() for one in others]
+    for name, value in {"clipnorm": 1.0, "weight_decay": 0.1, "epsilon": 1e-3}.items():
+        before = getattr(model.optimizer, name)
+        setattr(model.optimizer, name, value)
+        found.append(first())
+        setattr(model.optimizer, name, before)
+    model.get_layer("conv").trainable = False
+    found.append(first())
+    assert len({digest, *found}) == 1 + len(found) > 20
+    count = len(keys)
+    compiling.keep_step(model, object())  # which has no digest
+    assert len(keys) == count
 
 
 def test_steps_of_several_devices_are_left_to_keras(monkeypatch):

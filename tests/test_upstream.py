@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from hiercam_keras import runtime
-from hiercam_keras.models import model_digest
+from hiercam_keras.models import files, model_digest
 
 ROOT = pathlib.Path(__file__).parent.parent
 HERE = "tests/test_upstream.py"
@@ -36,6 +36,7 @@ _AVERAGES = f"{HERE}::test_optimizers_keep_averages_in_private_lists"
 _INSIDE = f"{HERE}::test_layers_inside_a_layer"
 _MADE_BY = f"{HERE}::test_tensors_name_the_operation_that_made_them"
 _LAZY = f"{HERE}::test_seeds_and_configs_are_made_without_tensorflow"
+_SKIPPED = f"{HERE}::test_keras_forgets_which_attributes_have_no_weights"
 _STEP = f"{HERE}::test_a_train_step_can_be_compiled_without_a_call_of_fit"
 
 # (file, name) -> the test that fails when the library changes what we rely on.
@@ -51,6 +52,7 @@ RELIED_ON = {
         _LAZY
     ),
     ("hiercam_keras/lazy_tensorflow.py", "_available"): _LAZY,
+    ("hiercam_keras/models/files.py", "keras.src.saving.saving_lib"): _SKIPPED,
     ("hiercam_keras/cam/graph.py", "_flatten_layers"): (
         "tests/cam/test_cam_graph.py::test_what_we_rely_on_in_keras"
     ),
@@ -230,6 +232,31 @@ def test_nodes_of_a_graph_are_its_calls():
     calls = [node for node in nodes if node.operation is shared]
     assert len(calls) == 2
     assert {node.input_tensors[0] is first for node in calls} == {True, False}
+
+
+def test_keras_forgets_which_attributes_have_no_weights(tmp_path, monkeypatch):
+    """keras.src.saving.saving_lib.get_attr_skipset makes a layer at each call. Where it
+    no longer does, `files._remembered_attributes` can go."""
+    pixels = x = keras.Input((2,))
+    for _ in range(5):
+        x = keras.layers.Dense(2)(x)
+    model = keras.Model(pixels, x)
+    model.save(tmp_path / "m.keras")
+    made = []
+    make = keras.layers.Layer.__init__
+
+    def noted(self, *args, **options):
+        made.append(type(self))
+        make(self, *args, **options)
+
+    monkeypatch.setattr(keras.layers.Layer, "__init__", noted)
+    keras.saving.load_model(tmp_path / "m.keras")
+    assert made.count(keras.layers.Layer) > 5
+    made.clear()
+    read = files.read_keras(tmp_path / "m.keras")
+    assert made.count(keras.layers.Layer) <= 2
+    for one, other in zip(read.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_seeds_and_configs_are_made_without_tensorflow(monkeypatch):

@@ -5,15 +5,19 @@ the member hiercam.json, which Keras ignores. `keras.saving.load_model` therefor
 it where this package is not installed.
 """
 
+import contextlib
+import functools
 import json
 import os
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+from unittest import mock
 
 import keras
+from keras.src.saving import saving_lib
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import user_code
@@ -152,7 +156,7 @@ def read_keras(
             "wrote; a network in another format is loaded and saved so first."
         )
     try:
-        with numpy_initializers():
+        with numpy_initializers(drawn=False), _remembered_attributes():
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except MemoryError:
         raise
@@ -173,6 +177,21 @@ def read_keras(
         ) from error
     _take_names(model, _config(path))
     return model
+
+
+@contextlib.contextmanager
+def _remembered_attributes() -> Iterator[None]:
+    """Lets Keras find once which attributes of a class have no weights.
+
+    It means to remember them, but under a name that it does not look for, and makes
+    another layer to find them for each layer of a model (keras 3.15.1).
+    """
+    found = getattr(saving_lib, "get_attr_skipset", None)
+    if found is None:
+        yield
+        return
+    with mock.patch.object(saving_lib, "get_attr_skipset", functools.cache(found)):
+        yield
 
 
 def needs(path: str | os.PathLike) -> list[user_code.Foreign]:

@@ -52,7 +52,7 @@ def variance_scaling(
 
 
 @contextlib.contextmanager
-def numpy_initializers() -> Iterator[None]:
+def numpy_initializers(drawn: bool = True) -> Iterator[None]:
     """Lets Keras initialize kernels, zeros and ones with NumPy in this context.
 
     Covers VarianceScaling and its He, Glorot and LeCun subclasses, Zeros and Ones. The
@@ -60,6 +60,9 @@ def numpy_initializers() -> Iterator[None]:
     are unchanged, and `keras.utils.set_random_seed` makes the values reproducible.
     Keras still draws kernels with fewer than two axes, custom fans or a seed generator,
     and variables that are laid out over devices.
+
+    Args:
+      drawn: False leaves kernels at zero, for a model with weights in a file.
     """
     cls = keras.initializers.VarianceScaling
     by_keras = cls.__call__
@@ -69,6 +72,8 @@ def numpy_initializers() -> Iterator[None]:
         custom = config.get("input_axes") or config.get("output_axes")
         if custom or len(shape) < 2 or not isinstance(self.seed, int):
             return by_keras(self, shape, dtype=dtype)
+        if not drawn:
+            return _fill(0)(self, shape, dtype)
         values = variance_scaling(
             tuple(shape), self.scale, self.mode, self.distribution, self.seed
         )

@@ -4,51 +4,61 @@ Text is fitted into a width: smaller, then on more lines, and never cut.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import FancyBboxPatch
 
 from hiercam_keras.report import canvas, style
 
 
-def show(
-    figure: Figure, image: np.ndarray, left: float, top: float, side: float
-) -> None:
-    """Draws a picture as a square with rounded corners."""
-    axes = axes_at(figure, left, top, side, side)
+def paper(figure: Figure) -> Axes:
+    """The only axes of a figure, as large as the figure, with inches as coordinates.
+
+    Axes for each picture would take longer to make than the picture to draw.
+    """
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
-    shown = axes.imshow(image, interpolation="lanczos", aspect="auto")
-    rounding = 0.06 / side
-    frame = FancyBboxPatch(
-        (rounding, rounding), 1 - 2 * rounding, 1 - 2 * rounding,
-        boxstyle=f"round,pad={rounding}", transform=axes.transAxes, fill=False,
-        edgecolor="none",
-    )  # fmt: skip
-    axes.add_patch(frame)
-    shown.set_clip_path(frame)
-
-
-def axes_at(
-    figure: Figure, left: float, top: float, width: float, height: float
-) -> Axes:
-    """Axes at a place in inches, `top` counted from the top of the figure."""
-    total_width, total_height = figure.get_size_inches()
-    axes = figure.add_axes(
-        (
-            left / total_width,
-            1 - (top + height) / total_height,
-            width / total_width,
-            height / total_height,
-        )
-    )
-    axes.grid(False)
+    axes.set_autoscale_on(False)
     return axes
 
 
+def show(axes: Axes, image: np.ndarray, left: float, top: float, side: float) -> None:
+    """Draws a picture as a square with rounded corners."""
+    shown = picture(axes, image, left, top, side, side)
+    shown.set_clip_path(rounded(left, top, side, transform=axes.transData))
+
+
+def picture(
+    axes: Axes,
+    image: np.ndarray,
+    left: float,
+    top: float,
+    width: float,
+    height: float,
+    interpolation: str = "lanczos",
+) -> AxesImage:
+    """Draws a picture, stretched to a rectangle."""
+    extent = (left, left + width, top + height, top)
+    return axes.imshow(image, interpolation=interpolation, aspect="auto", extent=extent)
+
+
+def rounded(left: float, top: float, side: float, **look: Any) -> FancyBboxPatch:
+    """A square with rounded corners."""
+    radius = 0.06
+    inner = side - 2 * radius
+    shape = f"round,pad={radius}"
+    return FancyBboxPatch(
+        (left + radius, top + radius), inner, inner, boxstyle=shape, **look
+    )
+
+
 def write_lines(
-    figure: Figure,
+    axes: Axes,
     left: float,
     baseline: float,
     text: str,
@@ -66,7 +76,7 @@ def write_lines(
     size, lines = fitted(text, width, sizes, weight)
     for above, line in enumerate(reversed(lines)):
         at = baseline - above * 1.15 * size / 72
-        write(figure, left, at, line, size, color, weight)
+        write(axes, left, at, line, size, color, weight)
 
 
 def fitted(
@@ -83,7 +93,7 @@ def fitted(
 
 
 def write(
-    figure: Figure,
+    axes: Axes,
     left: float,
     baseline: float,
     text: str,
@@ -92,8 +102,7 @@ def write(
     weight: str = "normal",
 ) -> None:
     """Writes one line of text on a baseline."""
-    width, height = figure.get_size_inches()
-    figure.text(
-        left / width, 1 - baseline / height, canvas.clean(text), fontsize=size,
-        color=color, weight=weight, va="baseline",
+    axes.text(
+        left, baseline, canvas.clean(text), fontsize=size, color=color, weight=weight,
+        va="baseline",
     )  # fmt: skip

@@ -15,12 +15,19 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import Rectangle
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.report import style
-from hiercam_keras.report.inches import axes_at, fitted, show, write, write_lines
+from hiercam_keras.report.inches import (
+    fitted,
+    paper,
+    picture,
+    rounded,
+    show,
+    write,
+    write_lines,
+)
 from hiercam_keras.report.overlay import color_bar, overlay
 from hiercam_keras.report.photo_answer import (
     Believed,
@@ -40,6 +47,7 @@ _HEIGHT = 7.3
 _ROW_TOPS = (0.95, 3.4)  # of the two rows of maps, from the top
 _BARS_TOP = 5.78
 _MAX_BARS = 3
+_BAR = 0.4  # a bar with its text
 _BELOW = 1.15  # side of a map below the photo
 _SCALE = 0.75  # the color bar of a row, with its numbers
 _SAID = ((10, 2), (8, 3))  # of the sentences below: font size, most lines
@@ -91,28 +99,28 @@ def single_png(
         size, lines = fitted(said, width - 2 * _MARGIN, _SAID, "normal")
         line = 1.2 * size / 72
         below = 0.25 + line * len(lines) if said else 0.0
-        figure = style.new_figure(width, _HEIGHT + below)
-        figure.set_layout_engine("none")
-        _draw_photo(figure, image, ranks, title, alpha, whole)
+        figure = style.new_figure(width, _HEIGHT + below, layout=None)
+        axes = paper(figure)
+        _draw_photo(axes, image, ranks, title, alpha, whole)
         if believed is None:
-            _draw_answer(figure, image, ranks[-1], contrast, alpha)
+            _draw_answer(axes, image, ranks[-1], contrast, alpha)
         else:
-            _draw_believed(figure, image, believed, alpha)
+            _draw_believed(axes, image, believed, alpha)
         for column, answer in enumerate(ranks):
             left = _MARGIN + _PHOTO + 0.55 + column * _COLUMN
             if column and answer.nested:
-                write(figure, left - 0.21, 0.75, "›", 13, style.MUTED)
-            _draw_rank(figure, image, answer, left, alpha)
+                write(axes, left - 0.21, 0.75, "›", 13, style.MUTED)
+            _draw_rank(axes, image, answer, left, alpha)
         left = _MARGIN + _PHOTO + 0.55 + len(ranks) * _COLUMN
         for row_top, top in zip(_ROW_TOPS, tops, strict=True):
             if top is not None:
-                _draw_scale(figure, left - 0.1, row_top, top, alpha)
+                _draw_scale(axes, left - 0.1, row_top, top, alpha)
         room = left - (_COLUMN - _CELL) - _MARGIN - _PHOTO - 0.55
-        write_lines(figure, _MARGIN + _PHOTO + 0.55, _HEIGHT - 0.09, scales.note,
+        write_lines(axes, _MARGIN + _PHOTO + 0.55, _HEIGHT - 0.09, scales.note,
                      room, ((7.5, 1), (6.5, 1), (5, 2)), style.MUTED)  # fmt: skip
         for place, text in enumerate(lines if said else ()):
-            write(figure, _MARGIN, _HEIGHT + 0.22 + line * place, text, size)
-        return style.to_png(figure, dpi)
+            write(axes, _MARGIN, _HEIGHT + 0.22 + line * place, text, size)
+        return style.to_png(figure, dpi, photographs=True)
 
 
 def save_single(
@@ -143,7 +151,7 @@ def save_single(
 
 
 def _draw_photo(
-    figure: Figure,
+    axes: Axes,
     image: np.ndarray,
     ranks: Sequence[RankAnswer],
     title: str,
@@ -152,16 +160,16 @@ def _draw_photo(
 ) -> None:
     top = _ROW_TOPS[0]
     if whole is None:
-        show(figure, image, _MARGIN, top, _PHOTO)
+        show(axes, image, _MARGIN, top, _PHOTO)
     else:
         finest = ranks[-1]
         drawn = draw(whole, finest.heatmap, finest.degenerate, alpha)
-        show(figure, padded(drawn), _MARGIN, top, _PHOTO)
-    write_lines(figure, _MARGIN, 0.75, title, _PHOTO, ((9, 1), (7, 2)), style.MUTED)
+        show(axes, padded(drawn), _MARGIN, top, _PHOTO)
+    write_lines(axes, _MARGIN, 0.75, title, _PHOTO, ((9, 1), (7, 2)), style.MUTED)
 
 
 def _draw_answer(
-    figure: Figure,
+    axes: Axes,
     image: np.ndarray,
     best: RankAnswer,
     contrast: Contrast | None,
@@ -182,18 +190,18 @@ def _draw_answer(
         text = f"second: {best.titled(second[0])}, {style.percent(second[1])}"
     color = style.INK if not known else style.RIGHT if right else style.WRONG
     common = best.common(best.name)
-    _write_answer(figure, best.name, common, note, text, width, color)
+    _write_answer(axes, best.name, common, note, text, width, color)
     if contrast is not None:
         heat = overlay(image, contrast.heatmap, alpha, degenerate=contrast.degenerate)
         left = _MARGIN + _PHOTO - _BELOW
-        show(figure, heat, left, y - 0.2, _BELOW)
+        show(axes, heat, left, y - 0.2, _BELOW)
         below = y + _BELOW
-        write(figure, left, below - 0.08, "first against second", 7.5, style.MUTED)
-        _write_remark(figure, left, below + 0.03, contrast.remark, _BELOW)
+        write(axes, left, below - 0.08, "first against second", 7.5, style.MUTED)
+        _write_remark(axes, left, below + 0.03, contrast.remark, _BELOW)
 
 
 def _draw_believed(
-    figure: Figure, image: np.ndarray, believed: Believed, alpha: float
+    axes: Axes, image: np.ndarray, believed: Believed, alpha: float
 ) -> None:
     """Draws the believed answer below the photo, and what speaks for its children."""
     y = _ROW_TOPS[0] + _PHOTO + 0.36
@@ -203,17 +211,17 @@ def _draw_believed(
     if believed.right is not None:
         color = style.RIGHT if believed.right else style.WRONG
     texts = (believed.name, believed.common, believed.note, believed.question)
-    _write_answer(figure, *texts, width, color)
+    _write_answer(axes, *texts, width, color)
     for place, child in enumerate(believed.children):
         left = _MARGIN + width + gap + place * (_BELOW + gap)
         heat = overlay(image, child.heatmap, alpha, degenerate=child.degenerate)
-        show(figure, heat, left, y - 0.2, _BELOW)
+        show(axes, heat, left, y - 0.2, _BELOW)
         text = f"for {child.name}, {style.percent(child.probability)}"
-        _write_remark(figure, left, y + _BELOW - 0.08, text, _BELOW)
+        _write_remark(axes, left, y + _BELOW - 0.08, text, _BELOW)
 
 
 def _write_answer(
-    figure: Figure,
+    axes: Axes,
     name: str,
     common: str,
     note: str,
@@ -224,15 +232,15 @@ def _write_answer(
     """Writes the names of an answer, a note in color, and a muted line."""
     y = _ROW_TOPS[0] + _PHOTO + 0.36
     sizes = ((17, 1), (14, 1), (11, 2), (8, 3))
-    write_lines(figure, _MARGIN, y, name, width, sizes, weight="bold")
+    write_lines(axes, _MARGIN, y, name, width, sizes, weight="bold")
     sizes = ((11, 1), (9, 1), (7, 2))
     if common:
         y += 0.25
         small = ((11, 1), (9, 1), (7, 1), (5.5, 2))
-        write_lines(figure, _MARGIN, y, common, width, small)
-    write_lines(figure, _MARGIN, y + 0.31, note, width, sizes, color)
+        write_lines(axes, _MARGIN, y, common, width, small)
+    write_lines(axes, _MARGIN, y + 0.31, note, width, sizes, color)
     if below:
-        write_lines(figure, _MARGIN, y + 0.62, below, width, sizes, style.MUTED)
+        write_lines(axes, _MARGIN, y + 0.62, below, width, sizes, style.MUTED)
 
 
 def _second(best: RankAnswer, contrast: Contrast | None) -> tuple[str, float] | None:
@@ -242,63 +250,61 @@ def _second(best: RankAnswer, contrast: Contrast | None) -> tuple[str, float] | 
 
 
 def _draw_rank(
-    figure: Figure,
+    axes: Axes,
     image: np.ndarray,
     answer: RankAnswer,
     left: float,
     alpha: float,
 ) -> None:
-    write(figure, left, 0.44, answer.rank, 9, style.MUTED)
+    write(axes, left, 0.44, answer.rank, 9, style.MUTED)
     common = answer.common(answer.name)
     if common:
         sizes = ((12, 1), (10, 1), (8, 1), (6, 2))
-        write_lines(figure, left, 0.66, answer.name, _CELL, sizes, weight="bold")
+        write_lines(axes, left, 0.66, answer.name, _CELL, sizes, weight="bold")
         sizes = ((8, 1), (7, 1), (5.5, 2), (4, 3))
-        write_lines(figure, left, 0.85, common, _CELL, sizes)
+        write_lines(axes, left, 0.85, common, _CELL, sizes)
     else:
         sizes = ((12, 1), (10, 1), (8, 2), (6, 3))
-        write_lines(figure, left, 0.75, answer.name, _CELL, sizes, weight="bold")
+        write_lines(axes, left, 0.75, answer.name, _CELL, sizes, weight="bold")
     heat = overlay(image, answer.heatmap, alpha, degenerate=answer.degenerate)
-    show(figure, heat, left, _ROW_TOPS[0], _CELL)
+    show(axes, heat, left, _ROW_TOPS[0], _CELL)
     below = _ROW_TOPS[0] + _CELL
     if answer.degenerate:
-        write(figure, left, below + 0.13, _NO_HEATMAP, 8, style.MUTED)
+        write(axes, left, below + 0.13, _NO_HEATMAP, 8, style.MUTED)
     else:
-        _write_remark(figure, left, below + 0.12, answer.remark, _CELL)
+        _write_remark(axes, left, below + 0.12, answer.remark, _CELL)
     step_top = _ROW_TOPS[1]
     caption = _step_caption(answer)
     if answer.step is not None:
         degenerate = answer.step_degenerate
         step = overlay(image, answer.step, alpha, degenerate=degenerate)
-        show(figure, step, left, step_top, _CELL)
+        show(axes, step, left, step_top, _CELL)
         sizes = ((8, 1), (7, 1), (5.5, 1))
-        write_lines(figure, left, step_top - 0.1, caption, _CELL, sizes, style.MUTED)
-        _write_remark(figure, left, step_top + _CELL + 0.12, answer.step_remark, _CELL)
+        write_lines(axes, left, step_top - 0.1, caption, _CELL, sizes, style.MUTED)
+        _write_remark(axes, left, step_top + _CELL + 0.12, answer.step_remark, _CELL)
     else:
-        _empty(figure, left, step_top, caption)
-    axes = axes_at(figure, left, _BARS_TOP, _CELL, 1.2)
-    _draw_bars(axes, answer)
+        _empty(axes, left, step_top, caption)
+    _draw_bars(axes, answer, left)
 
 
 def _write_remark(
-    figure: Figure, left: float, top: float, remark: str, width: float
+    axes: Axes, left: float, top: float, remark: str, width: float
 ) -> None:
     """Writes a remark below a map, from `top` on downward."""
     if remark:
         size, lines = fitted(remark, width, ((7, 1), (6, 1), (5.5, 2)), "normal")
         for k, line in enumerate(lines):
-            write(figure, left, top + k * 1.15 * size / 72, line, size, style.MUTED)
+            write(axes, left, top + k * 1.15 * size / 72, line, size, style.MUTED)
 
 
 def _draw_scale(
-    figure: Figure, left: float, top: float, value: float, alpha: float
+    axes: Axes, left: float, top: float, value: float, alpha: float
 ) -> None:
     """The color bar of a row of maps, from 0 to `value`."""
-    axes = axes_at(figure, left, top, 0.11, _CELL)
-    axes.set_axis_off()
-    axes.imshow(color_bar(128, 4, alpha), aspect="auto")
+    bar = color_bar(128, 4, alpha)
+    picture(axes, bar, left, top, 0.11, _CELL, interpolation="auto")
     for at, text in ((top + 0.1, f"{value:.2g}"), (top + _CELL, "0")):
-        write(figure, left + 0.17, at, text, 7.5, style.MUTED)
+        write(axes, left + 0.17, at, text, 7.5, style.MUTED)
 
 
 def _step_caption(answer: RankAnswer) -> str:
@@ -311,35 +317,39 @@ def _step_caption(answer: RankAnswer) -> str:
     return f"step: why {other or f'this {answer.rank}'}?"
 
 
-def _draw_bars(axes: Axes, answer: RankAnswer) -> None:
+def _draw_bars(axes: Axes, answer: RankAnswer, left: float) -> None:
     """Draws the predicted taxon and the next ones, each name above its bar."""
     entries = [(answer.name, answer.probability), *answer.others][:_MAX_BARS]
-    axes.set_axis_off()
-    axes.set_xlim(0, 1)
-    axes.set_ylim(_MAX_BARS, 0)
     for row, (name, probability) in enumerate(entries):
+        top = _BARS_TOP + row * _BAR
         share = float(np.clip(probability, 0.0, 1.0))
         color = style.ACCENT if row == 0 else "#a8b3c7"
         if answer.true_name is not None and row == 0:
             color = style.RIGHT if name == answer.true_name else style.WRONG
-        axes.barh(row + 0.72, 1.0, height=0.2, color=style.FAINT)
-        axes.barh(row + 0.72, share, height=0.2, color=color)
+        for length, fill in ((1.0, style.FAINT), (share, color)):
+            spot = (left, top + 0.62 * _BAR)
+            axes.add_patch(
+                Rectangle(spot, length * _CELL, 0.2 * _BAR, color=fill, lw=0)
+            )
         weight = "bold" if row == 0 else "normal"
         common = answer.common(name)
         if common:
             sizes = ((7.5, 1), (6.5, 1), (5, 2))
-            _write_bar(axes, row + 0.18, name, sizes, 0.78, weight)
+            _write_bar(axes, left, top + 0.18 * _BAR, name, sizes, 0.78, weight)
             sizes = ((6, 1), (5, 1), (4, 2))
-            _write_bar(axes, row + 0.46, common, sizes, 0.72, color=style.MUTED)
+            _write_bar(
+                axes, left, top + 0.46 * _BAR, common, sizes, 0.72, color=style.MUTED
+            )
         else:
             sizes = ((8.5, 1), (7, 1), (5.5, 2))
-            _write_bar(axes, row + 0.36, name, sizes, 0.78, weight)
-        axes.text(1, row + 0.36, style.percent(probability), fontsize=8.5, ha="right",
-                  va="center", color=style.MUTED)  # fmt: skip
+            _write_bar(axes, left, top + 0.36 * _BAR, name, sizes, 0.78, weight)
+        axes.text(left + _CELL, top + 0.36 * _BAR, style.percent(probability),
+                  fontsize=8.5, ha="right", va="center", color=style.MUTED)  # fmt: skip
 
 
 def _write_bar(
     axes: Axes,
+    left: float,
     at: float,
     text: str,
     sizes: Sequence[tuple[float, int]],
@@ -349,24 +359,14 @@ def _write_bar(
 ) -> None:
     """Writes text above a bar, within a share of its width."""
     size, lines = fitted(text, width * _CELL, sizes, weight)
-    axes.text(0, at, "\n".join(lines), fontsize=size, weight=weight, color=color,
+    axes.text(left, at, "\n".join(lines), fontsize=size, weight=weight, color=color,
               va="center", linespacing=1.0)  # fmt: skip
 
 
-def _empty(figure: Figure, left: float, top: float, note: str) -> None:
-    axes = axes_at(figure, left, top, _CELL, _CELL)
-    axes.set_axis_off()
-    rounding = 0.06 / _CELL
-    axes.add_patch(
-        FancyBboxPatch(
-            (rounding, rounding),
-            1 - 2 * rounding,
-            1 - 2 * rounding,
-            boxstyle=f"round,pad={rounding}",
-            facecolor="#f3f4f6",
-            edgecolor="none",
-        )  # fmt: skip
-    )
+def _empty(axes: Axes, left: float, top: float, note: str) -> None:
+    look = {"facecolor": "#f3f4f6", "edgecolor": "none"}
+    axes.add_patch(rounded(left, top, _CELL, **look))
     size, lines = fitted(note, 0.9 * _CELL, ((9, 3), (7, 5)), "normal")
-    axes.text(0.5, 0.5, "\n".join(lines), ha="center", va="center", fontsize=size,
+    middle = (left + _CELL / 2, top + _CELL / 2)
+    axes.text(*middle, "\n".join(lines), ha="center", va="center", fontsize=size,
               color=style.MUTED)  # fmt: skip

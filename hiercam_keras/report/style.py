@@ -9,6 +9,7 @@ import io
 import os
 import textwrap
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -67,17 +68,32 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches, with a raster canvas."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+def new_figure(
+    width: float, height: float, layout: str | None = "constrained"
+) -> Figure:
+    """An empty figure of a size in inches, with a raster canvas.
+
+    With a layout, matplotlib draws the figure twice, as its parts have to be measured.
+    """
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
-def to_png(figure: Figure, dpi: int = 144) -> bytes:
-    """Renders a figure to the bytes of a PNG file, without a time stamp."""
+def to_png(figure: Figure, dpi: int = 144, photographs: bool = False) -> bytes:
+    """Renders a figure to the bytes of a PNG file, without a time stamp.
+
+    Args:
+      figure: of `new_figure`.
+      dpi: pixels per inch.
+      photographs: whether most of the figure is photographs, in which zlib finds hardly
+        any repetitions: without a search it takes a third of the time, for 5 % more.
+    """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    kept = {"compress_type": zlib.Z_RLE} if photographs else {}
+    figure.savefig(
+        buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs=kept
+    )
     return buffer.getvalue()
 
 

@@ -85,14 +85,26 @@ def keep_step(model: keras.Model, *about: Any) -> None:
         return
     if keras.distribution.distribution() is not None:
         return
+    try:  # now: losses are made of it, and changes that follow have no effect on them
+        made_of = trace_cache.digest(*about)
+    except TypeError:
+        return
 
     def key() -> str | None:
         own = model_digest.of_model(model)
         layer = getattr(model, "cam_layer", None)
-        return own and trace_cache.digest("train", own, layer, *about)
+        optimizer = _about_optimizer(model.optimizer)
+        return own and trace_cache.digest("train", own, layer, optimizer, made_of)
 
     step = trace_cache.jit(model.train_step, key, donate_argnums=(0,))
     model.train_function = lambda state, batches: step(state, next(batches))
+
+
+def _about_optimizer(optimizer: keras.optimizers.Optimizer) -> list[Any]:
+    """What may have been changed since it was made: numbers that a trace contains."""
+    values = model_digest.attributes(optimizer)
+    variables = [[one.path, list(one.shape)] for one in optimizer.variables]
+    return [type(optimizer).__qualname__, values, variables]
 
 
 def freeze(model: keras.Model, through: str) -> None:

@@ -45,6 +45,14 @@ def test_kernels_within_the_context_come_from_numpy(monkeypatch):
     assert other.get_config() == {**layer.get_config(), "name": other.name}
 
 
+def test_kernels_of_a_file_are_not_drawn():
+    layers = [keras.layers.Dense(3), keras.layers.Dense(3)]
+    with numpy_initializers(drawn=False):
+        layers[0].build((None, 4))
+    layers[1].build((None, 4))
+    assert not np.asarray(layers[0].kernel).any() and np.asarray(layers[1].kernel).all()
+
+
 def test_global_seed_repeats_and_layers_differ():
     kernels = []
     for _ in range(2):

@@ -7,7 +7,6 @@ import re
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from PIL import Image
 
 from hiercam_keras.errors import UserError
@@ -124,16 +123,13 @@ def test_ranks_that_disagree_are_said_below_the_figure(monkeypatch):
 def _written(monkeypatch) -> list[str]:
     """All that is written into figures from now on."""
     texts = []
+    write = Axes.text
 
-    def noted(wrapped, at):
-        def write(self, *args, **options):
-            texts.append(args[at])
-            return wrapped(self, *args, **options)
+    def noted(self, x, y, text, **options):
+        texts.append(text)
+        return write(self, x, y, text, **options)
 
-        return write
-
-    monkeypatch.setattr(Figure, "text", noted(Figure.text, 2))
-    monkeypatch.setattr(Axes, "text", noted(Axes.text, 2))
+    monkeypatch.setattr(Axes, "text", noted)
     return texts
 
 
@@ -153,14 +149,7 @@ def test_no_rank_is_an_error():
 
 def test_a_row_on_one_scale_has_a_bar(monkeypatch):
     plain = pixels([ANSWER, ANSWER])
-    written = []
-    write = Figure.text
-
-    def record(figure, x, y, text, **options):
-        written.append(text)
-        return write(figure, x, y, text, **options)
-
-    monkeypatch.setattr(Figure, "text", record)
+    written = _written(monkeypatch)
     scales = RowScales(own=0.7213, steps=None)
     image = pixels([ANSWER, ANSWER], scales=scales)
     # The bar's column: 0.7 inches more than without one, at 50 dots per inch.

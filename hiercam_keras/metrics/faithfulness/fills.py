@@ -9,7 +9,6 @@ hole nor an unusual color carry information.
 from typing import Any
 
 import numpy as np
-import scipy.ndimage
 import scipy.sparse
 import scipy.sparse.linalg
 
@@ -41,6 +40,8 @@ def whole_fill(
     if kind == "mean":
         return np.broadcast_to(images.mean((1, 2), keepdims=True), images.shape)
     if kind == "blur":
+        import scipy.ndimage  # slow to import
+
         width = sigma * max(images.shape[1:3])
         return scipy.ndimage.gaussian_filter(images, width, axes=(1, 2), mode="nearest")
     if kind == "random":
