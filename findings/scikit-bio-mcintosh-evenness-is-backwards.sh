@@ -2,7 +2,7 @@
 # Guess: mcintosh_e is McIntosh's evenness as in the paper it names, (N - U) / (N - N / sqrt(S)) with
 #   U = sqrt(sum n^2): 1 for four species of 25, near 0 where one species has all but three records.
 # Instead: it is U over the largest U that S species can have, so it falls with evenness: 1.0 for the
-#   community of 97, 1, 1, 1, which is as uneven as can be, and 0.53 for 25, 25, 25, 25. pielou_e and
+#   community of 97, 1, 1, 1, which is as uneven as can be, and 0.52 for 25, 25, 25, 25. pielou_e and
 #   heip_e of the same package order the communities the other way. The formula is in its docs.
 # Seen with: scikit-bio 0.7.4.
 # Hits: evenness of the species at camera sites; sites in the order of evenness come out backwards.
