@@ -15,7 +15,7 @@ from absl import logging
 
 from hiercam_keras import config_files, runtime, trace_cache
 from hiercam_keras.cam import Explainer, targets
-from hiercam_keras.models import model_digest
+from hiercam_keras.models import model_digest, xla_layers
 from hiercam_keras.training import compiling
 
 # What jax.export writes files with; it comes with TensorFlow.
@@ -260,6 +260,20 @@ def test_the_digest_of_a_model():
     frozen.get_layer("conv").trainable = False
     others = [network(units=4), network(activation="swish"), network(rate=0.5), frozen]
     assert len({first, *map(of_model, others)}) == 5
+
+
+def test_every_form_of_fast_layers_has_a_digest_of_its_own():
+    pixels = keras.Input((8, 8, 3), name="pixels")
+    x = keras.layers.Conv2D(4, 3, name="stem")(pixels)
+    x = keras.layers.Conv2D(4, 1, name="conv")(x)
+    x = keras.layers.DepthwiseConv2D(3, name="depthwise")(x)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.Activation("swish", name="swish")(x)
+    means = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
+    model = keras.Model(pixels, keras.layers.Multiply(name="scale")([x, means]))
+    forms = ["none", *((kind,) for kind in xla_layers.KINDS)]
+    found = [model_digest.of_model(xla_layers.accelerate(model, one)) for one in forms]
+    assert None not in found and len({*found}) == len(forms)
 
 
 def test_a_model_with_code_of_others_has_none():
