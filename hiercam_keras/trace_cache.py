@@ -15,7 +15,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ _HEAD = len(_MAGIC) + hashlib.sha256().digest_size
 _MOST = 64  # files that are kept, those that were used last
 _OF_JSON = (type(None), bool, int, float, str)
 _STARTED = time.time()
-_PACKAGES = ("jax", "jaxlib", "keras", "ml_dtypes", "numpy")
 
 
 def jit(
@@ -144,8 +142,12 @@ def _source() -> str:
 def _surroundings() -> list[Any]:
     """Versions, the device, the processor, and settings of JAX and Keras."""
     import jax
+    import jaxlib
     import keras
+    import ml_dtypes
 
+    # Not what is installed by now, but what runs.
+    packages = (jax, jaxlib, keras, ml_dtypes, np)
     device = jax.devices()[0]
     # An attribute has the value of a context, as of `jax.default_matmul_precision`.
     settings = {
@@ -154,7 +156,7 @@ def _surroundings() -> list[Any]:
         if "cache" not in name
     }
     return [
-        {name: metadata.version(name) for name in _PACKAGES},
+        {one.__name__: one.__version__ for one in packages},
         [device.platform, device.device_kind, device.client.platform_version],
         sorted(processor.features()),  # on which forms of layers depend
         settings,

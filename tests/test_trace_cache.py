@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import pathlib
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from absl import logging
 
 from hiercam_keras import config_files, runtime, trace_cache
 from hiercam_keras.cam import Explainer, targets
-from hiercam_keras.models import model_digest
+from hiercam_keras.models import model_digest, xla_layers
 from hiercam_keras.training import compiling
 
 # What jax.export writes files with; it comes with TensorFlow.
@@ -25,6 +26,7 @@ pytest.importorskip("flatbuffers", reason="TensorFlow is not installed")
 def cache(tmp_path, monkeypatch):
     """The folder of the programs."""
     monkeypatch.setattr(trace_cache, "folder", lambda: tmp_path / "traced")
+    monkeypatch.setattr(trace_cache, "_STARTED", math.inf)  # sources may be edited now
     return tmp_path / "traced"
 
 
@@ -81,7 +83,7 @@ def test_whatever_changes_a_program_is_in_the_key(cache, monkeypatch, change):
     elif change == "source":
         monkeypatch.setattr(trace_cache, "_source", lambda: "other")
     elif change == "version":
-        monkeypatch.setattr(trace_cache.metadata, "version", lambda name: "0")
+        monkeypatch.setattr(jax, "__version__", "0")
     elif change == "setting":
         context = jax.default_matmul_precision("high")
     elif change == "policy":
@@ -258,6 +260,20 @@ def test_the_digest_of_a_model():
     frozen.get_layer("conv").trainable = False
     others = [network(units=4), network(activation="swish"), network(rate=0.5), frozen]
     assert len({first, *map(of_model, others)}) == 5
+
+
+def test_every_form_of_fast_layers_has_a_digest_of_its_own():
+    pixels = keras.Input((8, 8, 3), name="pixels")
+    x = keras.layers.Conv2D(4, 3, name="stem")(pixels)
+    x = keras.layers.Conv2D(4, 1, name="conv")(x)
+    x = keras.layers.DepthwiseConv2D(3, name="depthwise")(x)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.Activation("swish", name="swish")(x)
+    means = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
+    model = keras.Model(pixels, keras.layers.Multiply(name="scale")([x, means]))
+    forms = ["none", *((kind,) for kind in xla_layers.KINDS)]
+    found = [model_digest.of_model(xla_layers.accelerate(model, one)) for one in forms]
+    assert None not in found and len({*found}) == len(forms)
 
 
 def test_a_model_with_code_of_others_has_none():

@@ -31,10 +31,8 @@ def of_model(model: keras.Model) -> str | None:
     layers = [model, *all_layers(model)]
     if not _is_ours(layers):
         return None
-    kinds = [
-        [type(one).__module__, type(one).__qualname__, one.name, one.trainable]
-        for one in layers
-    ]
+    code = {cls: _code(cls) for cls in map(type, layers)}
+    kinds = [[code[type(one)], one.name, one.trainable] for one in layers]
     variables = [
         [one.path, list(one.shape), str(one.dtype), one.trainable]
         for one in model.variables
@@ -88,6 +86,15 @@ def _is_ours(layers: Sequence[keras.layers.Layer]) -> bool:
     modules = {type(one).__module__ for one in layers}
     modules |= {*map(_module, methods), *map(_module, called)}
     return all(one.startswith(_KNOWN) for one in modules)
+
+
+def _code(cls: type) -> list[Any]:
+    """The class, and the modules that its methods are from.
+
+    Several fast layers (`xla_layers`) have module and name of the same class of Keras.
+    """
+    methods = [one for one in vars(cls).values() if isinstance(one, types.FunctionType)]
+    return [cls.__module__, cls.__qualname__, sorted({*map(_module, methods)})]
 
 
 def _module(called: Any) -> str:

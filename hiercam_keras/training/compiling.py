@@ -85,16 +85,16 @@ def keep_step(model: keras.Model, *about: Any) -> None:
         return
     if keras.distribution.distribution() is not None:
         return
+    layer = getattr(model, "cam_layer", None)
     try:  # now: losses are made of it, and changes that follow have no effect on them
-        made_of = trace_cache.digest(*about)
+        made_of = trace_cache.digest(layer, *about)
     except TypeError:
         return
 
     def key() -> str | None:
         own = model_digest.of_model(model)
-        layer = getattr(model, "cam_layer", None)
         optimizer = _about_optimizer(model.optimizer)
-        return own and trace_cache.digest("train", own, layer, optimizer, made_of)
+        return own and trace_cache.digest("train", own, optimizer, made_of)
 
     step = trace_cache.jit(model.train_step, key, donate_argnums=(0,))
     model.train_function = lambda state, batches: step(state, next(batches))

@@ -144,12 +144,12 @@ def texts_of(figure_of, monkeypatch):
     kept = []
     to_png = photo_figure.style.to_png
 
-    def look(figure, dpi):
+    def look(figure, dpi, **options):
         figure.canvas.draw()
-        every = [*figure.texts, *(t for axes in figure.axes for t in axes.texts)]
+        every = [text for axes in figure.axes for text in axes.texts]
         kept.extend((t.get_text(), t.get_window_extent()) for t in every)
         kept.append(figure.bbox.frozen())
-        return to_png(figure, dpi)
+        return to_png(figure, dpi, **options)
 
     monkeypatch.setattr(photo_figure.style, "to_png", look)
     figure_of()
