@@ -60,8 +60,12 @@ def tfdata(paths: list[Path]) -> dict[str, Callable[[], object]]:
     branches = np.unique(parts.branch).tolist()
 
     def decoded(example):
-        data = tf.io.read_file(example["path"])
-        return pipeline_window._decode_jpeg(data, example, branches)
+        return tf.io.decode_and_crop_jpeg(
+            tf.io.read_file(example["path"]),
+            example["place"][2:],
+            channels=3,
+            dct_method="INTEGER_ACCURATE",
+        )
 
     def resized(example):
         return pipeline_window.read(example, branches, size)

@@ -38,8 +38,8 @@ _AHEAD = 4  # batches that are read ahead
 try:
     # JAX owns the accelerator.
     tf.config.set_visible_devices([], "GPU")
-    # Else operations divide their work among a second pool of threads and wait for it,
-    # ten times an image.
+    # ScaleAndTranslate disregards max_intra_op_parallelism: it would divide its rows
+    # among a second pool of threads and wait for it, ten times an image.
     tf.config.threading.set_intra_op_parallelism_threads(1)
 except RuntimeError as error:
     logging.warning(
