@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Guess: root_at_midpoint moves the root and no leaf: the distances between leaves stay, and the two
 #   that are farthest apart are equally far from the root.
-# Instead: where the midpoint is on the branch of a leaf, and the leaf comes first of the two, its branch
-#   is counted twice: (a:10,(b:1,c:1):1); becomes (a:11,(c:1,b:1):5);, and a is 17 from b where it
-#   was 12. With the children exchanged it is right. root_with_outgroup("a", outgroup_branch_length=6)
-#   does the same.
+# Instead: where the midpoint is on the branch of a leaf, and the leaf comes first of the two, a part of
+#   its branch is counted twice: (a:10,(b:1,c:1):1); becomes (a:11,(c:1,b:1):5);, and a is 17 from b
+#   where it was 12. With the children exchanged it is right. root_with_outgroup("a",
+#   outgroup_branch_length=6) does the same.
 # Seen with: Biopython 1.88.
 # Hits: gene trees and phylogenies without an outgroup, rooted before distances or depths are read.
 set -euo pipefail

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Guess: DistanceTreeConstructor().upgma() is UPGMA: the distance of two clusters is the mean over all
 #   pairs of their members.
-# Instead: it is WPGMA: the two parts of a cluster count alike, however many members each has. Where a, b
-#   are joined, then c, and d is 10, 10 and 16 away, the root is at 13 / 2 in place of 12 / 2. A species
-#   with many samples weighs as one sample, and the order of joining changes: of 200 random matrices of
-#   ten names 197 have other heights, and 63 have other clades.
+# Instead: it is WPGMA: the two parts of a cluster count alike, however many members each has. Where a
+#   and b are joined, then c, and d is 10, 10 and 16 away, the root is at 13 / 2 in place of 12 / 2.
+#   A species with many samples weighs as one sample, and the order of joining changes: of 200 random
+#   matrices of ten names 197 have other heights, and 63 have other clades.
 # Seen with: Biopython 1.88; SciPy 1.17.1's average (UPGMA) and weighted (WPGMA) for comparison.
 # Hits: trees from distances between sequences or embeddings, in the lessons that teach UPGMA too.
 set -euo pipefail

@@ -6,8 +6,8 @@
 #   The ultrametric ((a:1,b:1):1,(c:1,d:1):1); becomes (a:1,b:1,(c:1,d:1):2);: a is 1 and c 3 from
 #   the root, where each was 2. No warning is given.
 # Seen with: DendroPy 5.1.3.
-# Hits: ultrametric trees (dated ones, UPGMA) and trees whose branches all have length 1 (taxonomies),
-#   where the midpoint is a node; measured lengths hardly ever meet it.
+# Hits: ultrametric trees (dated ones, UPGMA) and trees with branches of length 1 (taxonomies), where
+#   the midpoint is a node; measured lengths hardly ever meet it.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -6,8 +6,8 @@
 #   a whole: x[:-2] + x[1:-1] + x[2:] of 1,000 numbers has 15,968 bytes, twice the 7,992 of x and the
 #   result. Nothing says that the numbers are bounds from one side or the other.
 # Seen with: jax 0.10.2 and 0.12.0.1 on CPUs.
-# Hits: utilisation (MFU) and bytes per second of models whose layers are scanned, of accumulated
-#   gradients and of stencils.
+# Hits: utilisation (MFU) and bytes per second of models with scanned layers, of accumulated gradients
+#   and of stencils.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -6,7 +6,7 @@
 #   NegativeLogLikelihoodLoss divides by the ignored rows too where ignore_index is -1, not where it
 #   is 7. LpNormalization with p = 2, AveragePool and SoftmaxCrossEntropyLoss are right.
 # Seen with: onnx 1.23.2; onnxruntime 1.32.0 gives the value worked by hand.
-# Hits: exporters and converters whose tests compare with the reference: the right one fails.
+# Hits: exporters and converters that are tested against the reference: the right one fails.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Guess: Taxonomy.from_newick reads a tree whose inner nodes have no names, as most trees, or refuses
+# Guess: Taxonomy.from_newick reads a tree without names of inner nodes, as most trees are, or refuses
 #   it because every node needs an id.
 # Instead: names become ids without a check that they differ. All nameless nodes are one node "", with
 #   the children of the last: ((a,b),(c,d))r; has the leaves c, d, c, d, written back as
