@@ -134,9 +134,10 @@ def likeness(peers: list[Peer], folder: str) -> dict[str, float]:
 
 
 def measure(flags: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of every epoch of every peer, by round."""
+    """Seconds of every epoch of every peer, by the clock and of processors."""
     paths = generate(Path(flags.cache) / "jpeg500", flags.images)
     seconds: dict[str, list[float]] = {name: [] for name in flags.peers}
+    processor: dict[str, list[float]] = {name: [] for name in flags.peers}
     with tempfile.TemporaryDirectory(dir=flags.cache) as folder:
         peers = start(flags, paths, folder)
         try:
@@ -146,6 +147,7 @@ def measure(flags: argparse.Namespace) -> dict[str, Any]:
                 for peer in peers[shift:] + peers[:shift]:
                     found = peer.tell(do="epoch", epoch=number + 1)
                     seconds[peer.name].append(found["seconds"])
+                    processor[peer.name].append(found["processor"])
                     log.info("round %d, %s: %s", number, peer.name, found)
         finally:
             for peer in peers:
@@ -160,11 +162,13 @@ def measure(flags: argparse.Namespace) -> dict[str, Any]:
         "psnr_to": peers[0].name,
         "psnr": psnr,
         "seconds": seconds,
+        "processor": processor,
     }
 
 
 def table(results: dict[str, Any]) -> str:
-    """Images per second and core, and ratios to the first peer, in Markdown."""
+    """Images per second and core, ratios to the first peer, and ms of processor time an
+    image, in Markdown."""
     cores, images = results["workers"], results["images"]
     reference = next(iter(results["seconds"]))
     about, rounds = results["machine"], len(results["seconds"][reference])
@@ -178,15 +182,19 @@ def table(results: dict[str, Any]) -> str:
         + ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
         + ".",
         "",
-        f"| pipeline | img/s per core | times {PEERS[reference]} | PSNR, dB |",
-        "| --- | --- | --- | --- |",
+        f"| pipeline | img/s per core | times {PEERS[reference]} | processor, ms/img | "
+        "PSNR, dB |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for name, times in results["seconds"].items():
         rate = spread([images / seconds / cores for seconds in times])
         ratio = speedup(times, results["seconds"][reference])
+        used = spread([1000 * used / images for used in results["processor"][name]])
         psnr = results["psnr"].get(name, "")
         shown = "1" if name == reference else ratio.text(2)
-        lines.append(f"| {PEERS[name]} | {rate.text(0)} | {shown} | {psnr} |")
+        lines.append(
+            f"| {PEERS[name]} | {rate.text(0)} | {shown} | {used.text(2)} | {psnr} |"
+        )
     return "\n".join(lines)
 
 

@@ -69,29 +69,32 @@ def rates(seconds: Sequence[float], batch: int) -> Spread:
 
 
 class Goal(NamedTuple):
-    """A row of the table of goals; `value` reads it from a case, None: not measured."""
+    """A row of the table of goals; `value` reads it from a case, None: not measured.
+
+    A value is a spread over the rounds, or one number with itself as its spread.
+    """
 
     name: str
     least: float | None
     most: float | None
     aim: float | None
-    value: Callable[[dict[str, Any]], float | None]
+    value: Callable[[dict[str, Any]], Spread | None]
 
 
 def _faster(
     task: str, *peers: str, single: bool | None = None
-) -> Callable[[dict[str, Any]], float | None]:
-    """Our speed by that of the best of some peers.
+) -> Callable[[dict[str, Any]], Spread | None]:
+    """Our speed by that of the best of some peers, by their medians.
 
     `single` restricts it to batches of one picture, or to those of more.
     """
 
-    def value(case: dict[str, Any]) -> float | None:
+    def value(case: dict[str, Any]) -> Spread | None:
         if single is not None and single != (case["batch"] == 1):
             return None
         seconds = case["seconds"].get(task, {})
         found = [
-            speedup(seconds[OURS], seconds[peer]).median
+            speedup(seconds[OURS], seconds[peer])
             for peer in peers
             if seconds.get(peer) and seconds.get(OURS)
         ]
@@ -107,24 +110,20 @@ def cost(case: dict[str, Any], task: str) -> Spread | None:
     return speedup(forward, other) if forward and other else None
 
 
-def _cost(task: str) -> Callable[[dict[str, Any]], float | None]:
-    def value(case: dict[str, Any]) -> float | None:
-        found = cost(case, task)
-        return found and found.median
-
-    return value
+def _cost(task: str) -> Callable[[dict[str, Any]], Spread | None]:
+    return lambda case: cost(case, task)
 
 
-def _memory(case: dict[str, Any]) -> float | None:
+def _memory(case: dict[str, Any]) -> Spread | None:
     ours, stock = (
         case["memory"].get(name, {}).get("mib") for name in (OURS, "keras_jax_stock")
     )
-    return ours / stock if ours and stock else None
+    return spread([ours / stock]) if ours and stock else None
 
 
-def _rate(case: dict[str, Any]) -> float | None:
+def _rate(case: dict[str, Any]) -> Spread | None:
     seconds = case["seconds"].get("train", {}).get(OURS)
-    return rates(seconds, case["batch"]).median if seconds else None
+    return rates(seconds, case["batch"]) if seconds else None
 
 
 _STOCK, _TENSORFLOW = "keras_jax_stock", "keras_tensorflow"
@@ -166,14 +165,23 @@ GPU_GOALS = (
 )
 
 
-def verdict(goal: Goal, value: float | None) -> str:
-    """ "1.53, met", "0.87, missed", or "not measured"."""
+def verdict(goal: Goal, value: Spread | None) -> str:
+    """As in tables: "1.53 (1.49..1.60), met"; "not measured" where there is no value.
+
+    "met by the median" and "missed by the median" are those where some rounds were on
+    the other side of the bound.
+    """
     if value is None:
         return "not measured"
+    text = value.text(2) if value.low < value.high else f"{value.median:.2f}"
     if goal.least is None and goal.most is None:
-        return f"{value:.2f}"
-    met = value >= goal.least if goal.least is not None else value <= goal.most
-    return f"{value:.2f}, {'met' if met else 'missed'}"
+        return text
+    median, *rounds = [
+        number >= goal.least if goal.least is not None else number <= goal.most
+        for number in value
+    ]
+    note = "" if all(one == median for one in rounds) else " by the median"
+    return f"{text}, {'met' if median else '**missed**'}{note}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -198,36 +206,51 @@ def goals_table(results: dict[str, Any]) -> str:
     return _table(header, rows)
 
 
-def speed_table(case: dict[str, Any]) -> str:
-    """Images a second and ratios of one case, peers by tasks."""
+def speed_table(results: dict[str, Any]) -> str:
+    """Images a second and ratios, tasks and peers by cases."""
+    cases = results["cases"]
+    header = ["task", "peer"]
+    for case in cases:
+        header += [f"{case['name']}: img/s", "ours / peer"]
     rows = []
     for task in PEER_TASKS:
-        seconds = case["seconds"].get(task, {})
         for peer in LABELS:
-            if not seconds.get(peer):
-                continue
-            ratio = "1"
-            if peer != OURS:
-                known = bool(seconds.get(OURS))
-                ratio = speedup(seconds[OURS], seconds[peer]).text(2) if known else "-"
-            rate = rates(seconds[peer], case["batch"]).text(1)
-            rows.append([TASKS[task], LABELS[peer], rate, ratio])
-    return _table(["task", "peer", "img/s", "ours / peer"], rows)
+            cells = [_speed_cells(case, task, peer) for case in cases]
+            if any(cells):
+                flat = [text for pair in cells for text in pair or ("", "")]
+                rows.append([TASKS[task], LABELS[peer], *flat])
+    return _table(header, rows)
 
 
-def cost_table(case: dict[str, Any]) -> str:
-    """Cost of maps in forward passes, and peak memory of the train step."""
-    rows = [
-        [f"{TASKS[task]} / forward pass, ours", found.text(3)]
-        for task in COST_TASKS
-        if (found := cost(case, task))
-    ]
-    for peer, memory in case["memory"].items():
+def _speed_cells(case: dict[str, Any], task: str, peer: str) -> tuple[str, str] | None:
+    seconds = case["seconds"].get(task, {})
+    if not seconds.get(peer):
+        return None
+    ratio = "1"
+    if peer != OURS:
+        known = bool(seconds.get(OURS))
+        ratio = speedup(seconds[OURS], seconds[peer]).text(2) if known else "-"
+    return rates(seconds[peer], case["batch"]).text(1), ratio
+
+
+def cost_table(results: dict[str, Any]) -> str:
+    """Cost of our maps in forward passes, and peak memory of the train step."""
+    cases = results["cases"]
+    rows = []
+    for task in COST_TASKS:
+        found = [cost(case, task) for case in cases]
+        cells = [one.text(3) if one else "" for one in found]
+        rows.append([f"{TASKS[task]} / forward pass, ours", *cells])
+    for peer in LABELS:
         name = f"peak memory of the train step, {LABELS[peer]}"
         for field, note in _PEAKS.items():
-            if memory.get(field):
-                rows.append([name + note, f"{memory[field] / 1024:.2f} GiB"])
-    return _table(["what", "figure"], rows)
+            sizes = [case["memory"].get(peer, {}).get(field) for case in cases]
+            cells = [f"{size / 1024:.2f} GiB" if size else "" for size in sizes]
+            rows.append([name + note, *cells])
+    return _table(
+        ["what", *(case["name"] for case in cases)],
+        [row for row in rows if any(row[1:])],
+    )
 
 
 def first_step_table(results: dict[str, Any]) -> str:
@@ -242,18 +265,30 @@ def first_step_table(results: dict[str, Any]) -> str:
     return _table(["cache", "stage", "s"], rows) if rows else ""
 
 
+def _versions(results: dict[str, Any]) -> str:
+    """Packages with their versions; with the peers of each where these differ."""
+    users: dict[str, dict[str, list[str]]] = {}
+    for case in results["cases"]:
+        for peer, found in case["versions"].items():
+            for package, version in found.items():
+                peers = users.setdefault(package, {}).setdefault(version, [])
+                peers += [LABELS[peer]] if LABELS[peer] not in peers else []
+    texts = []
+    for package, by_version in users.items():
+        for version, peers in by_version.items():
+            note = f" ({', '.join(peers)})" if len(by_version) > 1 else ""
+            texts.append(f"{package} {version}{note}")
+    return ", ".join(texts)
+
+
 def _facts(results: dict[str, Any]) -> str:
     machine, settings = results["machine"], results["settings"]
-    versions: dict[str, str] = {}
-    for case in results["cases"]:
-        for found in case["versions"].values():
-            versions |= found
     lines = [
         f"- Machine: {machine['cores']} cores, {machine['cpu']}, "
         f"{machine['memory_gib']} GiB; huge pages {machine['transparent_huge_pages']}; "
         f"load at the start {machine['load_average']}.",
         *(f"- GPU: {name}" for name in machine.get("gpus", ())),
-        "- Versions: " + ", ".join(f"{k} {v}" for k, v in versions.items()) + ".",
+        f"- Versions: {_versions(results)}.",
         "- Every worker's environment: "
         + ", ".join(f"{k}={v}" for k, v in settings["environment"].items())
         + ".",
@@ -270,8 +305,8 @@ def markdown(results: dict[str, Any]) -> str:
     """Everything, as one page."""
     parts = [f"# Benchmarks, {results['date']}", _facts(results)]
     parts += ["## Goals", goals_table(results)]
-    for case in results["cases"]:
-        parts += [f"## {case['name']}", speed_table(case), cost_table(case)]
+    parts += ["## Speed", speed_table(results)]
+    parts += ["## Cost of maps, memory", cost_table(results)]
     if first := first_step_table(results):
         parts += ["## From the start of the process to the first step", first]
     return "\n\n".join(parts) + "\n"

@@ -4,6 +4,7 @@
     python -m benchmarks.run --data=arrays         # without TensorFlow
     python -m benchmarks.run --device=gpu --dtype=bfloat16 --data=arrays \
         --cases=224x64,224x128,224x256,224x512
+    python -m benchmarks.run --python_of=hiercam=/newer/bin/python
 
 Each peer lives in a process of its own, which is stopped (SIGSTOP) whenever it is not
 its turn: no thread of another spins meanwhile. In a round each peer works for about
@@ -111,7 +112,8 @@ def prepare(names: list[str], case: Case, flags: argparse.Namespace, found: dict
     """Starts the peers one after another: {name: Peer}; fills `found`."""
     peers = {}
     for name in names:
-        peer = Peer(name, case, flags.python, flags.cache)
+        python = flags.python_of.get(name, flags.python)
+        peer = Peer(name, case, python, flags.cache)
         stages: dict[str, Any] = {}
         try:
             for task in tasks_of(name, case):
@@ -176,7 +178,8 @@ def first_steps(case: Case, flags: argparse.Namespace) -> dict[str, list[dict]]:
     found: dict[str, list[dict]] = {"cold": [], "warm": []}
     with tempfile.TemporaryDirectory() as cache:
         for number in range(4):
-            peer = Peer("hiercam", case, flags.python, cache)
+            python = flags.python_of.get("hiercam", flags.python)
+            peer = Peer("hiercam", case, python, cache)
             try:
                 stages = peer.tell(do="prepare", task="train")
             finally:
@@ -201,12 +204,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--torch_model", choices=("auto", "timm", "torchvision", "own"), default="auto")
     add("--data", choices=("auto", "arrays"), default="auto", help="arrays: no TF")
     add("--python", default=sys.executable, help="interpreter of the peers")
+    add("--python_of", default="", help="of some peers: PEER=PATH, with commas")
     add("--cache", default=str(ROOT / ".cache" / "benchmarks"))
     add("--out", default=str(ROOT / "benchmarks" / "results"), help="folder")
     flags = parser.parse_args(arguments)
     flags.tasks = flags.tasks.split(",")
     flags.peers = flags.peers.split(",")
-    for given, known in ((flags.tasks, TASKS), (flags.peers, PEERS)):
+    pairs = (text.partition("=") for text in flags.python_of.split(",") if text)
+    flags.python_of = {name: path for name, _, path in pairs}
+    named = [*flags.peers, *flags.python_of]
+    for given, known in ((flags.tasks, TASKS), (named, PEERS)):
         if unknown := sorted(set(given) - set(known)):
             parser.error(f"{unknown[0]!r} is none of {', '.join(known)}")
     if flags.data == "arrays":
@@ -223,11 +230,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return flags
 
 
-def installed(names: list[str], python: str) -> list[str]:
+def installed(names: list[str], flags: argparse.Namespace) -> list[str]:
     """The peers with installed packages; the others are reported and left out."""
     kept = []
     for name in names:
         package = PEERS[name]
+        python = flags.python_of.get(name, flags.python)
         if package and python == sys.executable:
             if importlib.util.find_spec(package) is None:
                 log.warning("%s is left out: no package %s", name, package)
@@ -238,9 +246,9 @@ def installed(names: list[str], python: str) -> list[str]:
 
 def main(flags: argparse.Namespace) -> None:
     """Measures, and writes results.json and results.md after every case."""
-    flags.peers = installed(flags.peers, flags.python)
-    settings = {k: v for k, v in vars(flags).items() if k not in ("cases", "python")}
-    settings = {k: v for k, v in settings.items() if k not in ("cache", "out")}
+    flags.peers = installed(flags.peers, flags)
+    paths = ("cases", "python", "python_of", "cache", "out")
+    settings = {k: v for k, v in vars(flags).items() if k not in paths}
     results: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

@@ -44,9 +44,11 @@ class _State:
 
     Attributes:
       said: its sentence; None where no settings were made.
+      alone: whether they reach the memory of the main thread alone.
     """
 
     said: str | None = None
+    alone: bool = False
 
 
 _state = _State()
@@ -75,6 +77,11 @@ def keep_memory(huge_pages: bool = True) -> str:
 def is_kept() -> bool:
     """Whether `keep_memory` made its settings in this process."""
     return _state.said is not None
+
+
+def reaches_threads() -> bool:
+    """Whether the memory of a new thread is as fast as that of the main thread."""
+    return not _state.alone
 
 
 def complete(arrays: Any) -> Any:
@@ -145,13 +152,13 @@ def _apply(huge_pages: bool) -> str:
     libc = ctypes.CDLL(None)
     libc.mallopt(_M_MMAP_MAX, 0)
     libc.mallopt(_M_TRIM_THRESHOLD, -1)
-    alone = num_arenas() == 1
-    if alone:  # else new threads would be dealt out to all arenas, this one among them
+    _state.alone = num_arenas() > 1
+    if not _state.alone:  # else new threads would be dealt out to all arenas
         libc.mallopt(_M_ARENA_MAX, 1)
     huge = _shape_heap(machine_memory() // 4, huge_pages)
     return (
         "malloc keeps freed memory"
-        + (" of the main thread" if not alone else "")
+        + (" of the main thread" if _state.alone else "")
         + (", on huge pages." if huge else ".")
     )
 

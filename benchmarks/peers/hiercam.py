@@ -11,12 +11,12 @@ from typing import Any  # noqa: E402
 import keras  # noqa: E402
 
 from benchmarks.case import NUM_LABELS, NUM_TARGETS, Case, images, targets  # noqa: E402
-from benchmarks.peers import jax_forward, keras_common, packages  # noqa: E402
+from benchmarks.peers import keras_common, packages  # noqa: E402
 from benchmarks.peers.jax_forward import device_memory  # noqa: E402, F401
 from hiercam_keras import cam, malloc, runtime, taxonomy  # noqa: E402
 from hiercam_keras.models import heads, xla_layers  # noqa: E402
 from hiercam_keras.models.initializers import numpy_initializers  # noqa: E402
-from hiercam_keras.training import compiling  # noqa: E402
+from hiercam_keras.training import compiling, forward  # noqa: E402
 from hiercam_keras.training.callbacks import Pace  # noqa: E402
 
 LABEL = "hiercam_keras"
@@ -60,6 +60,16 @@ def _explain(task: str, case: Case) -> Callable[[int], None]:
     return run
 
 
+def _forward(case: Case) -> Callable[[int], None]:
+    model, pixels = _model(case), images(case)
+
+    def run(calls: int) -> None:
+        for _ in range(calls):
+            forward.predict_batch(model, pixels)
+
+    return run
+
+
 def prepare_training(case: Case) -> keras.Model:
     """The model, compiled for training as the project's own training does it."""
     model = _model(case)
@@ -73,7 +83,7 @@ def prepare_training(case: Case) -> keras.Model:
 def prepare(task: str, case: Case) -> Callable[[int], None]:
     """See `benchmarks.peers`."""
     if task == "forward":
-        return jax_forward.forward(_model(case), case)
+        return _forward(case)
     if task != "train":
         return _explain(task, case)
     return keras_common.fit(prepare_training(case), case, [Pace()], malloc.complete)

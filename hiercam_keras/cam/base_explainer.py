@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from hiercam_keras import malloc, precision, trace_cache
+from hiercam_keras import halves, malloc, precision, trace_cache
 from hiercam_keras.cam import targets
 from hiercam_keras.cam.explanation import Explanation
 from hiercam_keras.cam.methods import ANY_NETWORK, METHODS, Method, get_methods
@@ -225,9 +225,10 @@ class BaseExplainer(abc.ABC):
             images, asked, chosen, other_inputs, seeds, variables
         )
         run = self._function(program, chosen)
+        # With kept memory JAX computes in this thread, so waiting costs nothing.
+        call = halves.run if malloc.is_kept() else _dispatch
         pieces = [
-            run(variables, *malloc.complete(piece))
-            for piece in self._pieces(images, *rest)
+            call(run, (variables,), piece) for piece in self._pieces(images, *rest)
         ]
         network, count = program.network, len(images)
         size = _picture_size(images, network.image_layout)
@@ -324,6 +325,11 @@ class BaseExplainer(abc.ABC):
             )
             for key, cams in sorted(maps.items(), key=rank_of)
         }
+
+
+def _dispatch(function: Callable, fixed: tuple, rows: tuple) -> Any:
+    """Starts function(*fixed, *rows) and returns at once."""
+    return function(*fixed, *rows)
 
 
 def _picture_size(images: Any, layout: str) -> tuple[int, int]:

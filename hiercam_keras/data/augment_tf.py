@@ -5,8 +5,6 @@ import tensorflow as tf
 
 from hiercam_keras.data import augment
 
-_NUM_WHOLE = 10
-
 
 def pack(crop: np.ndarray, drawn: augment.Augmentation) -> dict[str, np.ndarray]:
     """Packs the augmentation of B images into two arrays, as each tensor has a cost.
@@ -38,22 +36,19 @@ def apply(
     Returns:
       uint8 (size, size, 3), at most 1 level from `augment.apply`.
     """
-    top, left, down, across, *erase_and_fill = tf.unstack(packed["whole"], _NUM_WHOLE)
+    crop, flip, *erase = tf.split(packed["whole"], 5)
+    down, across = tf.unstack(flip)
     places = tf.range(size)
     # Whole rows are moved, in the order of the output; strides of -1 are slow.
-    rows = top + tf.where(down > 0, places[::-1], places)
-    image = tf.gather(window, rows)[:, left : left + size]
+    image = tf.gather(window, crop[0] + tf.where(down > 0, places[::-1], places))
+    if window.shape[1] != size:
+        image = image[:, crop[1] : crop[1] + size]
     image = tf.reshape(image, (size, size, 3))
     image = tf.cond(across > 0, lambda: tf.reverse(image, [1]), lambda: image)
     if recolor:
         real = packed["real"]
         image = _recolor(image, tf.reshape(real[:9], (3, 3)), real[9])
-    y0, x0, y1, x1, *fill = erase_and_fill
-    return tf.cond(
-        y1 > y0,
-        lambda: _erase(image, y0, x0, y1, x1, fill, size),
-        lambda: image,
-    )
+    return _erase(image, *erase, size)
 
 
 def _recolor(image, color, haze):
@@ -67,9 +62,14 @@ def _recolor(image, color, haze):
     return tf.reshape(mixed, image.shape)
 
 
-def _erase(image, y0, x0, y1, x1, fill, size):
-    rows, cols = tf.range(size), tf.range(size)
-    inside = ((rows >= y0) & (rows < y1))[:, None] & ((cols >= x0) & (cols < x1))
-    start = tf.stack([*fill, 0])
-    noise = tf.slice(tf.constant(augment.noise(size)), start, (size, size, 3))
-    return tf.where(inside[:, :, None], noise, image)
+def _erase(image, first, end, fill, size):
+    """Copies a rectangle of noise, of no pixels where nothing is erased; selecting by
+    a mask of the image costs many times as much."""
+    noise = tf.constant(augment.noise(size))
+    return tf.raw_ops.TensorStridedSliceUpdate(
+        input=image,
+        begin=first,
+        end=end,
+        strides=[1, 1],
+        value=tf.strided_slice(noise, fill + first, fill + end),
+    )

@@ -21,7 +21,7 @@ class Batch(NamedTuple):
     """B examples.
 
     Attributes:
-      images: uint8 (B, S, S, 3), RGB.
+      images: uint8 (B, S, S, 3), RGB; read-only if tf.data has read them.
       labels: rank -> int32 (B,).
       example_ids: B ids; a replacement has the id of the example that it repeats.
       mask: bool (B,); False for padding and replacements.

@@ -6,9 +6,10 @@ TensorFlow fails on a file, Pillow reads the batch instead and finds the bad fil
 tf.data continues with the next batch.
 """
 
+import functools
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -37,8 +38,13 @@ _AHEAD = 4  # batches that are read ahead
 try:
     # JAX owns the accelerator.
     tf.config.set_visible_devices([], "GPU")
+    # ScaleAndTranslate disregards max_intra_op_parallelism: it would divide its rows
+    # among a second pool of threads and wait for it, ten times an image.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
 except RuntimeError as error:
-    logging.warning("TensorFlow was in use before and keeps its GPUs: %s", error)
+    logging.warning(
+        "TensorFlow was in use before and keeps its GPUs and threads: %s", error
+    )
 
 
 class TfReader:
@@ -52,6 +58,8 @@ class TfReader:
         self._rescued = 0
         self._memory: _Memory | None = None
         self._pillow: ArrayReader | None = None
+        # By where windows come from: tracing takes as long as 50 images.
+        self._traced: dict[str | tuple[int, ...], Callable] = {}
 
     def read(
         self, plans: Iterator[Plan]
@@ -76,6 +84,7 @@ class TfReader:
     def close(self) -> None:
         """Frees threads and memory."""
         self._memory = None
+        self._traced.clear()
         if self._pillow is not None:
             self._pillow.close()
 
@@ -85,7 +94,7 @@ class TfReader:
         batches = iter(dataset.prefetch(_AHEAD))
         for done, plan in enumerate(plans, 1):
             try:
-                images = next(batches).numpy()
+                images = np.asarray(memoryview(next(batches)))  # without a copy
             except tf.errors.OpError:  # the iterator is broken
                 _, _, bad = rescued = next(self._with_pillow(iter([plan])))
                 yield rescued
@@ -112,29 +121,37 @@ class TfReader:
         recolor, size = self._job.recolor, self._job.windows.size
         if self._memory is not None:
             columns, window = self._memory.columns(index), self._memory.get
+            source = "memory"
         elif self._fits:
             # The crop is cut from the whole window, as later from memory, so epochs are
             # bit-identical with and without the cache.
-            columns, window = self._files(index)
+            columns, window, source = self._files(index)
         else:
-            columns, window = self._files(index, crop, (size, size))
+            columns, window, source = self._files(index, crop, (size, size))
             crop = np.zeros_like(crop)
-
-        def one(example):
-            return augment_tf.apply(window(example), example, size, recolor)
-
-        return self._map(columns | augment_tf.pack(crop, drawn), one)
+        if source not in self._traced:
+            self._traced[source] = tf.function(
+                lambda example: augment_tf.apply(
+                    window(example), example, size, recolor
+                ),
+                autograph=False,
+            )
+        columns |= augment_tf.pack(crop, drawn)
+        return self._map(columns, self._traced[source])
 
     def _files(self, index, first=None, count=None):
-        """Columns, and the function that reads parts of windows by them; by default the
-        whole windows."""
+        """Columns, the function that reads parts of windows by them, and the scales
+        that it knows; by default the whole windows."""
         where = self._job.windows
         shown = where.extent[index] if count is None else count
         first = np.zeros((len(index), 2), int) if first is None else first
         parts = decode_regions.of(where, index, first, shown, self._job.reduce)
         branches = np.unique(parts.branch).tolist()
         columns = {"path": self._paths[index], **parts._asdict()}
-        return columns, lambda example: pipeline_window.read(example, branches, count)
+        function = functools.partial(
+            pipeline_window.read, branches=branches, count=count
+        )
+        return columns, function, tuple(branches)
 
     def _map(self, columns, function):
         workers = self._job.workers or os.cpu_count() or 1
@@ -142,8 +159,11 @@ class TfReader:
         options.deterministic = True
         options.threading.private_threadpool_size = workers
         options.threading.max_intra_op_parallelism = 1
+        # A thread copies its image into the batch itself. Unfused, and with no more
+        # images than threads, each waits until the one before has been taken.
+        options.experimental_optimization.map_and_batch_fusion = True
         dataset = tf.data.Dataset.from_tensor_slices(columns).with_options(options)
-        return dataset.map(function, workers)
+        return dataset.map(function, 2 * workers)
 
     def _with_pillow(self, plans):
         if self._pillow is None:
@@ -182,7 +202,7 @@ class TfReader:
         while done < len(job.paths):
             rest = np.arange(done, len(job.paths))
             try:
-                for window in self._map(*self._files(rest)).prefetch(64):
+                for window in self._map(*self._files(rest)[:2]).prefetch(64):
                     yield window.numpy()
                     done += 1
             except tf.errors.OpError:

@@ -81,7 +81,8 @@ def _decode_png(data, example):
 def _place(example, size):
     """The region to decode; an error if the file has another size than planned."""
     fits = tf.reduce_all(tf.equal(size, example["place"][:2]))
-    with tf.control_dependencies([tf.debugging.Assert(fits, [size])]):
+    # The operation itself: `tf.debugging.Assert` adds a conditional.
+    with tf.control_dependencies([tf.raw_ops.Assert(condition=fits, data=[size])]):
         return tf.identity(example["place"][2:])
 
 

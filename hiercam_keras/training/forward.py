@@ -8,7 +8,7 @@ import jax
 import keras
 import numpy as np
 
-from hiercam_keras import malloc, precision
+from hiercam_keras import halves, precision
 from hiercam_keras.models import stateless
 from hiercam_keras.models.layers import is_mixed
 from hiercam_keras.models.xla_layers import shards
@@ -36,7 +36,7 @@ def predict_batch(
     trainable = [variable.value for variable in model.trainable_variables]
     state = [variable.value for variable in model.non_trainable_variables]
     if keras.distribution.distribution() is None:
-        return jax.device_get(forward(trainable, state, malloc.complete(images)))
+        return halves.run(forward, (trainable, state), (images,))
     count = len(images)
     rows = np.minimum(np.arange(shards.padded_size(count)), count - 1)
     outputs = forward(trainable, state, shards.place(images[rows]))

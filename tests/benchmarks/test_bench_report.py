@@ -87,7 +87,7 @@ def test_goals_are_met_missed_or_not_measured():
         return report.verdict(goal, goal.value(_case()))
 
     assert verdict("train step, stock Keras/JAX") == "9.00, met"
-    assert verdict("train step, PyTorch eager") == "0.50, missed"
+    assert verdict("train step, PyTorch eager") == "0.50, **missed**"
     assert verdict("train step, Keras/TensorFlow") == "not measured"
     # The best peer counts, not the first one.
     assert verdict("forward, best peer") == "1.25, met"
@@ -102,8 +102,39 @@ def test_a_batch_of_one_picture_has_a_goal_of_its_own():
     one["seconds"]["forward"]["onnx_runtime"] = [0.19, 0.19]
     goals = {goal.name: goal for goal in report.GOALS}
     single = goals["forward of 1 picture, best peer"]
-    assert report.verdict(single, single.value(one)) == "0.95, missed"
+    assert report.verdict(single, single.value(one)) == "0.95, **missed**"
     assert goals["forward, best peer"].value(one) is None
+
+
+def test_rounds_on_both_sides_of_a_bound_are_said():
+    bound, value = report.GOALS[1], report.Spread
+    assert bound.least == 1.6
+    assert report.verdict(bound, value(1.7, 1.5, 1.8)) == (
+        "1.70 (1.50..1.80), met by the median"
+    )
+    assert report.verdict(bound, value(1.5, 1.4, 1.7)) == (
+        "1.50 (1.40..1.70), **missed** by the median"
+    )
+    assert report.verdict(bound, value(1.7, 1.6, 1.8)) == "1.70 (1.60..1.80), met"
+
+
+def test_cases_are_columns():
+    results = _results()
+    results["cases"].append(_case() | {"name": "one picture", "batch": 1})
+    del results["cases"][1]["seconds"]["train"]
+    table = report.speed_table(results).splitlines()
+    assert table[0] == (
+        "| task | peer | 224 px, batch 16: img/s | ours / peer "
+        "| one picture: img/s | ours / peer |"
+    )
+    assert (
+        "| train step | PyTorch, eager | 32.0 (32.0..32.0) | 0.50 (0.50..0.50) |  |  |"
+        in table
+    )
+    assert (
+        "| forward pass | hiercam_keras | 80.0 (80.0..80.0) | 1 | 5.0 (5.0..5.0) | 1 |"
+        in table
+    )
 
 
 def test_nobody_trains_with_one_picture():
@@ -160,7 +191,25 @@ def test_flags_become_cases():
     assert "keras_tensorflow" not in flags.peers
 
 
-@pytest.mark.parametrize("flag", ["--cases=32", "--peers=nobody", "--tasks=sleep"])
+def test_a_peer_with_a_python_of_its_own():
+    flags = run.parse(["--python_of=hiercam=/no/such/python", "--python=/no/other"])
+    assert flags.python_of == {"hiercam": "/no/such/python"}
+    # Packages of another Python cannot be looked for here.
+    assert run.installed(list(run.PEERS), flags) == list(run.PEERS)
+
+
+def test_versions_that_differ_name_their_peers(tmp_path):
+    results = _results()
+    results["cases"][0]["versions"]["keras_jax_stock"] = {"jax": "1.1", "numpy": "2.0"}
+    report.write(results, tmp_path)
+    wanted = "jax 1.2 (hiercam_keras), jax 1.1 (Keras/JAX, stock layers), numpy 2.0."
+    assert wanted in (tmp_path / "results.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--cases=32", "--peers=nobody", "--tasks=sleep", "--python_of=nobody=python3"],
+)
 def test_wrong_flags_end_with_a_message(flag, capsys):
     with pytest.raises(SystemExit):
         run.parse([flag])
@@ -183,6 +232,7 @@ def test_a_gpu_has_goals_of_its_own():
     one["seconds"]["train"] = {"hiercam": [0.01, 0.02], "torch_compiled": [0.02, 0.02]}
     table = report.goals_table(results)
     # 16 images in 0.015 s by the median of the two rates, 1,600 and 800.
-    assert "| train, img/s | at least 2500 | 1200.00, missed |" in table
-    assert "| train, torch.compile | at least 1 | 1.50, met |" in table
+    wanted = "| train, img/s | at least 2500 | 1200.00 (800.00..1600.00), **missed** |"
+    assert wanted in table
+    assert "| train, torch.compile | at least 1 | 1.50 (1.00..2.00), met |" in table
     assert "stock" not in table

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from hiercam_keras import cam
+from hiercam_keras import cam, halves, malloc
 from hiercam_keras.cam import targets
 from hiercam_keras.errors import UserError
 
@@ -289,3 +289,20 @@ def test_errors(explain, images, images_of, asked, method, part):
 def test_a_path_in_place_of_a_model():
     with pytest.raises(UserError, match="found str: read a file with keras.saving"):
         cam.Explainer("model.keras")
+
+
+def test_halves_in_two_threads_give_the_same(explain, images, monkeypatch):
+    """On a CPU with kept memory; images and targets of each row stay together."""
+    pictures = np.concatenate([images, 255 - images])[:8]
+    asked = np.arange(16).reshape(8, 2) % 7
+    expected = explain(pictures, asked)
+    monkeypatch.setattr(malloc, "is_kept", lambda: True)
+    monkeypatch.setattr(halves, "num_cores", lambda: 2)
+    calls = []
+    run = halves.run
+    monkeypatch.setattr(halves, "run", lambda *a: calls.append(a) or run(*a))
+    found = explain(pictures, asked)
+    assert len(calls) == 1
+    close(found.cams, expected.cams)
+    close(found.logits, expected.logits)
+    np.testing.assert_array_equal(found.rows, expected.rows)

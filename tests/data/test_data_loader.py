@@ -1,5 +1,6 @@
 import os
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -233,10 +234,14 @@ def test_pillow_reads_what_tensorflow_cannot(
         expected = list(found.epoch(0))
     data_config.pipeline = "tfdata"
     monkeypatch.setattr(pipeline_lib, "_PATIENCE", 2)
-    tries = []
+    tries, plain = [], pipeline_lib.TfReader._examples
+    monkeypatch.setattr(
+        pipeline_lib.TfReader,
+        "_examples",
+        lambda reader, plans: tries.append(plans) or plain(reader, plans),
+    )
 
     def fails(example, branches, count):
-        tries.append(example)
         with tf.control_dependencies([tf.debugging.Assert(False, ["no such coding"])]):
             return tf.zeros((*count, 3), tf.uint8)
 
@@ -246,7 +251,7 @@ def test_pillow_reads_what_tensorflow_cannot(
             assert_same(batch, same)
         assert len(list(found.epoch(1))) == 3
         assert not found.skipped
-    # Traced once for each of two batches, and then no more.
+    # Tried for each of two batches, and then no more.
     assert len(tries) == 2
     assert len(messages) == 1 and "2 batches that Pillow could read" in messages[0]
 
@@ -333,6 +338,23 @@ def test_wrong_fields(records, data_config, field, value, message):
 def test_wrong_number_of_labels(records, data_config):
     with pytest.raises(ValueError, match="11 labels at order"):
         loader.make_loader(records, {"order": np.zeros(11)}, data_config)
+
+
+@pytest.mark.slow  # two processes that import TensorFlow
+@pytest.mark.parametrize("used_before", [False, True])
+def test_operations_of_tensorflow_stay_on_their_thread(used_before):
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    code = f"""
+import tensorflow as tf
+if {used_before}:
+    tf.constant(1)
+from hiercam_keras.data import pipeline
+print(tf.config.threading.get_intra_op_parallelism_threads())
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["0" if used_before else "1"]
+    assert ("keeps its GPUs and threads" in done.stderr) == used_before
 
 
 def test_without_tensorflow(records, data_config, monkeypatch):

@@ -162,10 +162,11 @@ def test_four_chips_sum_all_gradients_at_once_and_gather_nothing(chips):
     assert sum(one.size for one in every) < 2 * kernels[0].size
 
 
+@pytest.mark.slow  # 20 s each; test_training_wide_sums has the traced program
 @pytest.mark.parametrize(
     ("reduce", "dtypes"),
     [
-        pytest.param("auto", {"f32", "bf16"}, marks=pytest.mark.slow),
+        ("auto", {"f32", "bf16"}),
         ("float32", {"f32"}),
     ],
 )

