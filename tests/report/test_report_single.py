@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 
 from hiercam_keras.errors import UserError
@@ -140,6 +141,20 @@ def test_file_is_written_whole_whatever_the_names(tmp_path):
     with Image.open(path) as image:
         image.load()
     assert [p.name for p in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_the_figure_is_drawn_once_on_one_axes(monkeypatch):
+    """Each drawing and each axes is a good part of the start of `cam`."""
+    drawn = []
+    draw = Figure.draw
+
+    def noted(figure, renderer):
+        drawn.append(len(figure.axes))
+        return draw(figure, renderer)
+
+    monkeypatch.setattr(Figure, "draw", noted)
+    single_png(IMAGE, [ANSWER], dpi=20)
+    assert drawn == [1]
 
 
 def test_no_rank_is_an_error():
