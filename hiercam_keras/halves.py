@@ -28,12 +28,14 @@ _PROGRAMS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 def run(function: Callable, fixed: tuple, rows: tuple) -> Any:
     """Calls function(*fixed, *rows), and returns its results as NumPy arrays.
 
+    Where the halves do not `pay`, it is one call of the function.
+
     Args:
       function: of `jax.jit`; works row by row.
       fixed: trees of arrays, for example the values of variables.
       rows: trees of arrays with one row for each image, which the results have too.
     """
-    if not _pays(function, rows):
+    if not pay(function, rows):
         return jax.device_get(function(*fixed, *malloc.complete(rows)))
     middle = len(jax.tree.leaves(rows)[0]) // 2
     parts = [
@@ -52,8 +54,9 @@ def run(function: Callable, fixed: tuple, rows: tuple) -> Any:
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *both)
 
 
-def _pays(function: Callable, rows: tuple) -> bool:
-    """Whether the halves have one shape, and a core and fast memory for each."""
+def pay(function: Callable, rows: tuple) -> bool:
+    """Whether `run` uses threads: the halves have one shape, and enough work, a core
+    and fast memory for each."""
     leaves = jax.tree.leaves(rows)
     counts = {len(leaf) for leaf in leaves}
     return (

@@ -301,10 +301,10 @@ def test_halves_in_two_threads_give_the_same(explain, images, monkeypatch):
     monkeypatch.setattr(halves, "num_cores", lambda: 2)
     monkeypatch.setattr(halves, "_LEAST_VALUES", 0)
     calls = []
-    pays = halves._pays
-    monkeypatch.setattr(halves, "_pays", lambda *a: calls.append(pays(*a)) or calls[-1])
+    run = halves.run
+    monkeypatch.setattr(halves, "run", lambda *a: calls.append(a) or run(*a))
     found = explain(pictures, asked)
-    assert calls == [True]
+    assert len(calls) == 1
     close(found.cams, expected.cams)
     close(found.logits, expected.logits)
     np.testing.assert_array_equal(found.rows, expected.rows)
