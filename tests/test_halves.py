@@ -16,6 +16,7 @@ WEIGHTS = [jnp.array([[1.0, -2.0, 0.5], [3.0, 0.0, 1.0]])]
 @pytest.fixture
 def two_cores(monkeypatch):
     monkeypatch.setattr(halves, "num_cores", lambda: 2)
+    monkeypatch.setattr(halves, "_LEAST_VALUES", IMAGES.size)
     monkeypatch.setattr(malloc, "_state", malloc._State())
 
 
@@ -51,11 +52,19 @@ def test_rows_are_in_their_order_and_one_program_is_compiled(two_cores, forward)
     assert shapes == [(4, 3, 3, 2)]
 
 
-@pytest.mark.parametrize("count", [1, 6, 7])
-def test_small_and_odd_batches_are_computed_as_they_are(two_cores, forward, count):
+def test_small_pictures_are_computed_as_they_are(two_cores, forward, monkeypatch):
+    monkeypatch.setattr(halves, "_LEAST_VALUES", IMAGES.size + 1)
     function, shapes = forward
-    got = run(function, IMAGES[:count])
-    np.testing.assert_allclose(got["species"], expected(IMAGES[:count])["species"])
+    run(function, IMAGES)
+    assert shapes == [(8, 3, 3, 2)]
+
+
+@pytest.mark.parametrize("count", [1, 6, 7, 9])
+def test_few_and_odd_batches_are_computed_as_they_are(two_cores, forward, count):
+    function, shapes = forward
+    images = np.concatenate([IMAGES, IMAGES])[:count]
+    got = run(function, images)
+    np.testing.assert_allclose(got["species"], expected(images)["species"], rtol=1e-6)
     assert shapes == [(count, 3, 3, 2)]
 
 

@@ -225,11 +225,14 @@ class BaseExplainer(abc.ABC):
             images, asked, chosen, other_inputs, seeds, variables
         )
         run = self._function(program, chosen)
-        # With kept memory JAX computes in this thread, so waiting costs nothing.
-        call = halves.run if malloc.is_kept() else _dispatch
-        pieces = [
-            call(run, (variables,), piece) for piece in self._pieces(images, *rest)
-        ]
+
+        def started(piece):
+            # With kept memory JAX computes in this thread, so waiting costs nothing.
+            if malloc.is_kept() and halves.pay(run, piece):
+                return halves.run(run, (variables,), piece)
+            return run(variables, *malloc.complete(piece))
+
+        pieces = [started(piece) for piece in self._pieces(images, *rest)]
         network, count = program.network, len(images)
         size = _picture_size(images, network.image_layout)
         return functools.partial(
@@ -325,11 +328,6 @@ class BaseExplainer(abc.ABC):
             )
             for key, cams in sorted(maps.items(), key=rank_of)
         }
-
-
-def _dispatch(function: Callable, fixed: tuple, rows: tuple) -> Any:
-    """Starts function(*fixed, *rows) and returns at once."""
-    return function(*fixed, *rows)
 
 
 def _picture_size(images: Any, layout: str) -> tuple[int, int]:

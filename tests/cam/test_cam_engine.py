@@ -297,7 +297,9 @@ def test_halves_in_two_threads_give_the_same(explain, images, monkeypatch):
     asked = np.arange(16).reshape(8, 2) % 7
     expected = explain(pictures, asked)
     monkeypatch.setattr(malloc, "is_kept", lambda: True)
+    monkeypatch.setattr(malloc, "reaches_threads", lambda: True)
     monkeypatch.setattr(halves, "num_cores", lambda: 2)
+    monkeypatch.setattr(halves, "_LEAST_VALUES", 0)
     calls = []
     run = halves.run
     monkeypatch.setattr(halves, "run", lambda *a: calls.append(a) or run(*a))
