@@ -3,13 +3,17 @@
 Orbax closes its event loop at the first failed write, while hundreds of writes are
 still running. Each of these then reports to the closed loop from a thread of
 TensorStore, which fails, and Python prints a traceback of six lines (orbax 0.12.8,
-tensorstore 0.1.86). A write that fails while the loop is open leaves a Future that
-nobody asks, which asyncio logs when it is collected. The failure itself is raised
+tensorstore 0.1.86). A write that fails while the loop is open leaves a Future or a Task
+that nobody asks, which asyncio logs when it is collected. The failure itself is raised
 separately, so no information is lost.
 """
 
 import logging as python_logging
 import sys
+
+_NOBODY_ASKED = tuple(
+    f"{kind} exception was never retrieved" for kind in ("Future", "Task")
+)
 
 
 class _Filter:
@@ -28,8 +32,8 @@ class _Filter:
 
 
 def _was_asked(record: python_logging.LogRecord) -> bool:
-    """Whether a message of asyncio is another one than of a Future nobody asks."""
-    return not record.getMessage().startswith("Future exception was never retrieved")
+    """Whether a message of asyncio is another one than of a failure nobody asks."""
+    return not record.getMessage().startswith(_NOBODY_ASKED)
 
 
 def ignore_late_writes() -> None:
