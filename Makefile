@@ -150,8 +150,8 @@ test-slow: install-dev
 	$(PYTEST) -m slow -q
 
 bench: install
-	$(INSTALL) -r requirements-bench.txt
-	$(INSTALL) --no-deps grad-cam==1.5.7 tf2onnx==1.17.0
+	$(INSTALL) -r requirements-bench.txt -r requirements-export.txt
+	$(INSTALL) --no-deps grad-cam==1.5.7 jax2onnx==0.17.1
 	$(BIN)/python -m benchmarks.run
 
 lint: install-dev
