@@ -2,8 +2,8 @@
 
     python -m benchmarks.peers.onnx_runtime CASE FILE    # exports, in its own process
 
-Keras exports by jax2onnx if its backend is JAX, which the measured process does without.
-Its export by TensorFlow and tf2onnx took 0.97 of the time (224 px, batch 16, medians of
+Keras exports by jax2onnx if its backend is JAX; the measured process does without it.
+The export by TensorFlow and tf2onnx took 0.97 of the time (224 px, batch 16, medians of
 7 turns), but has two constants as inputs.
 """
 
