@@ -5,7 +5,6 @@ each other at the end of each; with small or memory-bound loops they wait often.
 programs of half of the batch each are independent until their end.
 """
 
-import os
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from hiercam_keras import malloc
+from hiercam_keras import malloc, processor
 
 # Smaller batches are computed as they are: halves of 8 pictures of 224 px take 0.90 of
 # the time, halves of 8 of 64 px 1.4 (docs/PERFORMANCE.md).
@@ -67,16 +66,9 @@ def pay(function: Callable, rows: tuple) -> bool:
         and min(counts) >= _LEAST_IMAGES
         and sum(leaf.size for leaf in leaves) >= _LEAST_VALUES
         and min(counts) % 2 == 0
-        and num_cores() > 1
+        and processor.num_cores() > 1
         and malloc.reaches_threads()
     )
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _program(function: Callable, arguments: tuple) -> Callable:

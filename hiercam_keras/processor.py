@@ -1,10 +1,18 @@
-"""What the processor of this machine can do with bfloat16."""
+"""The processor of this machine: its cores, and what it can do with bfloat16."""
 
 import functools
+import os
 import platform
 from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @functools.cache

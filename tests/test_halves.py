@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hiercam_keras import halves, malloc
+from hiercam_keras import halves, malloc, processor
 
 IMAGES = np.arange(8 * 3 * 3 * 2, dtype="uint8").reshape(8, 3, 3, 2)
 WEIGHTS = [jnp.array([[1.0, -2.0, 0.5], [3.0, 0.0, 1.0]])]
@@ -15,7 +15,7 @@ WEIGHTS = [jnp.array([[1.0, -2.0, 0.5], [3.0, 0.0, 1.0]])]
 
 @pytest.fixture
 def two_cores(monkeypatch):
-    monkeypatch.setattr(halves, "num_cores", lambda: 2)
+    monkeypatch.setattr(processor, "num_cores", lambda: 2)
     monkeypatch.setattr(halves, "_LEAST_VALUES", IMAGES.size)
     monkeypatch.setattr(malloc, "_state", malloc._State())
 
@@ -69,7 +69,7 @@ def test_few_and_odd_batches_are_computed_as_they_are(two_cores, forward, count)
 
 
 def test_one_core_computes_the_batch_as_it_is(two_cores, forward, monkeypatch):
-    monkeypatch.setattr(halves, "num_cores", lambda: 1)
+    monkeypatch.setattr(processor, "num_cores", lambda: 1)
     function, shapes = forward
     run(function, IMAGES)
     assert shapes == [(8, 3, 3, 2)]

@@ -1,11 +1,10 @@
 """One Markdown page of tables, with the settings and versions that made them."""
 
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from hiercam_keras import runtime, wording, workdir
+from hiercam_keras import processor, runtime, wording, workdir
 from hiercam_keras.experiments import results
 from hiercam_keras.experiments.results import Result
 from hiercam_keras.experiments.training_grid import TrainingSpec
@@ -76,7 +75,7 @@ def about(
         f"{wording.count(images, 'image')} of the {settings.split} split, the same for "
         "all seeds.",
         f"Versions: {named}. Maps and tables made on {runtime.device_name()}, "
-        f"{wording.count(_cores(), 'core')}.",
+        f"{wording.count(processor.num_cores(), 'core')}.",
     ]
 
 
@@ -96,10 +95,3 @@ def command_line(settings: Settings, command: str) -> str:
 
 def _weights(specs: Sequence[TrainingSpec]) -> str:
     return ", ".join(dict.fromkeys(spec.config.model.weights for spec in specs))
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from hiercam_keras import cam, halves, malloc
+from hiercam_keras import cam, halves, malloc, processor
 from hiercam_keras.cam import targets
 from hiercam_keras.errors import UserError
 
@@ -298,7 +298,7 @@ def test_halves_in_two_threads_give_the_same(explain, images, monkeypatch):
     expected = explain(pictures, asked)
     monkeypatch.setattr(malloc, "is_kept", lambda: True)
     monkeypatch.setattr(malloc, "reaches_threads", lambda: True)
-    monkeypatch.setattr(halves, "num_cores", lambda: 2)
+    monkeypatch.setattr(processor, "num_cores", lambda: 2)
     monkeypatch.setattr(halves, "_LEAST_VALUES", 0)
     calls = []
     run = halves.run
