@@ -5,9 +5,9 @@ each other at the end of each; with small or memory-bound loops they wait often.
 programs of half of the batch each are independent until their end.
 """
 
+import concurrent.futures
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -46,10 +46,12 @@ def run(function: Callable, fixed: tuple, rows: tuple) -> Any:
     def results(part):
         return jax.device_get(program(*fixed, *part))
 
-    with ThreadPoolExecutor(1) as other:
-        first = other.submit(results, parts[0])
+    first = malloc.second_thread().submit(results, parts[0])
+    try:
         second = results(parts[1])
-        both = first.result(), second
+    finally:
+        concurrent.futures.wait([first])
+    both = first.result(), second
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *both)
 
 
@@ -67,7 +69,7 @@ def pay(function: Callable, rows: tuple) -> bool:
         and sum(leaf.size for leaf in leaves) >= _LEAST_VALUES
         and min(counts) % 2 == 0
         and processor.num_cores() > 1
-        and malloc.reaches_threads()
+        and malloc.second_thread() is not None
     )
 
 

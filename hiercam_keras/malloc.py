@@ -8,13 +8,16 @@ that does not fragment:
 
 - M_MMAP_MAX = 0: large pieces come from the heap.
 - M_TRIM_THRESHOLD = -1: `free` returns nothing to the kernel.
-- M_ARENA_MAX = 1: threads that start later use the heap too. An arena of their own has
-  at most 64 MiB in one piece, and glibc maps what is larger in spite of M_MMAP_MAX.
 - `_shape_heap`: free chunks of 64 MiB, 128 MiB and so on, on huge pages.
+
+This is the heap of the main thread. Other threads have arenas of their own, with at
+most 64 MiB in one piece (glibc maps what is larger in spite of M_MMAP_MAX): what a
+compiler leaves there does not fragment the heap. `second_thread` uses the heap.
 
 docs/PERFORMANCE.md has measurements; `runtime.fast_memory` is for library users.
 """
 
+import concurrent.futures
 import ctypes
 import os
 import sys
@@ -28,6 +31,10 @@ _MADV_HUGEPAGE = 14
 _ROOMY = 20 * 10**9  # bytes of memory from which on freed memory is kept
 _SMALLEST = 64 * 2**20  # bytes of the smallest free chunk of the shaped heap
 _PIN = 2**20  # bytes of an allocated chunk between two free ones
+_MOST_ARENAS = 16  # from then on new threads share arenas in turns, the heap's too
+_MOST_THREADS = 64  # that are started in search of one that uses the heap
+_NOT_MAIN = 4  # flag in the size field of a chunk of another arena (malloc.c)
+_BEYOND_CACHE = 4000  # bytes that malloc does not take from a cache of the thread
 
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 # Memory limit of a container, for cgroup v2 and v1.
@@ -44,11 +51,11 @@ class _State:
 
     Attributes:
       said: its sentence; None where no settings were made.
-      alone: whether they reach the memory of the main thread alone.
+      second: see `second_thread`; None where there is none; False before it is known.
     """
 
     said: str | None = None
-    alone: bool = False
+    second: concurrent.futures.Executor | None | bool = False
 
 
 _state = _State()
@@ -79,9 +86,50 @@ def is_kept() -> bool:
     return _state.said is not None
 
 
-def reaches_threads() -> bool:
-    """Whether the memory of a new thread is as fast as that of the main thread."""
-    return not _state.alone
+def second_thread() -> concurrent.futures.Executor | None:
+    """One thread for all calls that has memory as fast as that of the main thread.
+
+    Where memory is kept it uses the heap of the main thread. glibc gives new threads
+    arenas of their own up to a limit, and further ones an arena in turns, from that of
+    the main thread on.
+
+    Returns:
+      An executor; None where no thread uses the heap.
+    """
+    if _state.second is False:
+        _state.second = _thread_of_heap() if is_kept() else _thread()
+    return _state.second
+
+
+def _thread() -> concurrent.futures.Executor:
+    return concurrent.futures.ThreadPoolExecutor(1, "second")
+
+
+def _thread_of_heap() -> concurrent.futures.Executor | None:
+    """Starts threads until one uses the heap; the others end.
+
+    They wait for it, since the arena of a thread that ends is given to the next one.
+    """
+    tried, found = [], None
+    while found is None and len(tried) < _MOST_THREADS:
+        tried.append(_thread())
+        if tried[-1].submit(uses_heap).result():
+            found = tried.pop()
+    for one in tried:
+        one.shutdown()
+    return found
+
+
+def uses_heap() -> bool:
+    """Whether the memory of the calling thread is the heap of the main thread."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.malloc.argtypes = [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    chunk = libc.malloc(_BEYOND_CACHE)
+    size = ctypes.c_size_t.from_address(chunk - ctypes.sizeof(ctypes.c_size_t)).value
+    libc.free(chunk)
+    return not size & _NOT_MAIN
 
 
 def complete(arrays: Any) -> Any:
@@ -152,15 +200,9 @@ def _apply(huge_pages: bool) -> str:
     libc = ctypes.CDLL(None)
     libc.mallopt(_M_MMAP_MAX, 0)
     libc.mallopt(_M_TRIM_THRESHOLD, -1)
-    _state.alone = num_arenas() > 1
-    if not _state.alone:  # else new threads would be dealt out to all arenas
-        libc.mallopt(_M_ARENA_MAX, 1)
+    libc.mallopt(_M_ARENA_MAX, _MOST_ARENAS)
     huge = _shape_heap(machine_memory() // 4, huge_pages)
-    return (
-        "malloc keeps freed memory"
-        + (" of the main thread" if _state.alone else "")
-        + (", on huge pages." if huge else ".")
-    )
+    return "malloc keeps freed memory" + (", on huge pages." if huge else ".")
 
 
 def _shape_heap(largest: int, huge_pages: bool) -> bool:
@@ -206,19 +248,3 @@ def _has_huge_pages() -> bool:
         return "[never]" not in _THP.read_text()
     except OSError:
         return False
-
-
-def num_arenas() -> int:
-    """Number of malloc's arenas: 1 if only the main thread has allocated memory."""
-    libc = ctypes.CDLL(None)
-    libc.open_memstream.restype = ctypes.c_void_p
-    libc.fclose.argtypes = [ctypes.c_void_p]
-    libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
-    libc.free.argtypes = [ctypes.c_void_p]
-    text, size = ctypes.c_void_p(), ctypes.c_size_t()
-    stream = libc.open_memstream(ctypes.byref(text), ctypes.byref(size))
-    libc.malloc_info(0, stream)
-    libc.fclose(stream)
-    found = ctypes.string_at(text, size.value).count(b"<heap nr=")
-    libc.free(text)
-    return found

@@ -190,10 +190,10 @@ def fast_memory() -> str:
     GLIBC_TUNABLES or a variable MALLOC_... is set.
 
     It also disables JAX's asynchronous dispatch on the CPU: a function that is called
-    with complete arrays then computes in the calling thread. The functions of this
-    package do so. If other threads have allocated memory already, as in a notebook, the
-    settings reach the memory of the main thread alone; code of your own then calls
-    `jax.device_put` and `jax.block_until_ready` on large NumPy arrays first.
+    with complete arrays then computes in the calling thread, and the settings are for
+    the memory of the main thread. The functions of this package call programs that way;
+    code of your own calls `jax.device_put` and `jax.block_until_ready` on large NumPy
+    arrays first.
 
     Returns:
       A sentence that says what was done, or why nothing was done.

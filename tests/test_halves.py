@@ -75,8 +75,8 @@ def test_one_core_computes_the_batch_as_it_is(two_cores, forward, monkeypatch):
     assert shapes == [(8, 3, 3, 2)]
 
 
-def test_threads_without_the_fast_memory_are_not_used(two_cores, forward):
-    malloc._state.alone = True
+def test_threads_without_the_fast_memory_are_not_used(two_cores, forward, monkeypatch):
+    monkeypatch.setattr(malloc, "second_thread", lambda: None)
     function, shapes = forward
     run(function, IMAGES)
     assert shapes == [(8, 3, 3, 2)]

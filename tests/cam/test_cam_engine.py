@@ -297,7 +297,8 @@ def test_halves_in_two_threads_give_the_same(explain, images, monkeypatch):
     asked = np.arange(16).reshape(8, 2) % 7
     expected = explain(pictures, asked)
     monkeypatch.setattr(malloc, "is_kept", lambda: True)
-    monkeypatch.setattr(malloc, "reaches_threads", lambda: True)
+    second = malloc._thread()
+    monkeypatch.setattr(malloc, "second_thread", lambda: second)
     monkeypatch.setattr(processor, "num_cores", lambda: 2)
     monkeypatch.setattr(halves, "_LEAST_VALUES", 0)
     calls = []
