@@ -125,6 +125,9 @@ def _outlived(pids: set[int], seconds: float = 10) -> int:
 def slope(samples: list[tuple[int, int]]) -> tuple[float, float]:
     """Growth of the resident memory over the last three quarters of the work.
 
+    Samples with the last count are left out: they are of what follows the work, as the
+    file of a network and its curves, which takes memory once.
+
     Args:
       samples: (progress, KiB).
 
@@ -132,7 +135,9 @@ def slope(samples: list[tuple[int, int]]) -> tuple[float, float]:
       KiB per unit of progress by least squares, and MiB over what was looked at.
     """
     last = max(done for done, _ in samples)
-    kept = [(done, kib) for done, kib in samples if done >= last / 4]
+    kept = [(done, kib) for done, kib in samples if last / 4 <= done < last]
+    if not kept:
+        return 0.0, 0.0
     middle = sum(done for done, _ in kept) / len(kept)
     spread = sum((done - middle) ** 2 for done, _ in kept)
     if not spread:

@@ -19,6 +19,7 @@ from unittest import mock
 import keras
 from keras.src.saving import saving_lib
 
+from hiercam_keras import lazy_tensorflow
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import user_code
 from hiercam_keras.models.initializers import numpy_initializers
@@ -58,7 +59,8 @@ def save_model(path: str | os.PathLike, model: keras.Model, metadata: dict) -> N
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        bare.save(temporary)
+        with lazy_tensorflow.not_asked_for():
+            bare.save(temporary)
         with zipfile.ZipFile(temporary, "a", zipfile.ZIP_DEFLATED) as file:
             file.writestr(METADATA_MEMBER, text)
         os.replace(temporary, path)

@@ -139,9 +139,7 @@ def _model(row: Mapping[str, Any]) -> schema.Model:
         heatmap_area=row["heatmap_area"],
         energy_on_object=row["energy_on_bird"],
         object_area=row["bird_area"],
-        numbers={
-            f"{name} maps, %": 100 * row[name] for name in ("coherent", "incoherent")
-        },
+        shares={f"{name} maps": row[name] for name in ("coherent", "incoherent")},
     )
 
 

@@ -20,6 +20,7 @@ _FAITHFULNESS = {
     "increase": "increase in confidence",
     "deletion_gain": "deletion, gain over chance",
     "insertion_gain": "insertion, gain over chance",
+    "road": "ROAD",
     "road_gain": "ROAD, gain over chance",
     "drop_gain": "average drop, gain over chance",
     "aopc_morf": "AOPC, most relevant first",
@@ -93,7 +94,7 @@ def measure_table(
     for name in filter(compared.known, compared.measures):
         mean = resampling.share if name in _SHARES else resampling.mean
         found = [mean(table.of(name, one), table.clusters) for one in table.questions]
-        cells = [with_interval(one, "{:.3g}") for one in found]
+        cells = [with_interval(one, _three_digits(one)) for one in found]
         named = title(name, evidence, noun)
         rows.append((named, _range(one.n for one in found), *cells))
         groups += [one.groups for one in found if one.n]
@@ -150,7 +151,7 @@ def statistics_table(
             (
                 title(row["measure"], evidence, noun),
                 f"{row['model_a']} − {row['model_b']}",
-                with_interval(found, "{:+.3g}"),
+                with_interval(found, _three_digits(found, "+")),
                 *(row[name] for name in ("count", "groups", "p_holm")),
                 row["effect_size"] if row["groups"] >= resampling.MIN_GROUPS else None,
             )
@@ -172,6 +173,15 @@ def statistics_table(
         "interval."
     )
     return schema.Table("Paired differences", header, tuple(told), caption)
+
+
+def _three_digits(found: Estimate, sign: str = "") -> str:
+    """The form of a figure and its interval, which have as many decimals: three digits
+    for the largest of them."""
+    values = np.array([found.value, found.low, found.high])
+    largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
+    decimals = 2 if largest == 0 else 2 - int(np.floor(np.log10(largest)))
+    return f"{{:{sign}.{max(decimals, 0)}f}}"
 
 
 def with_interval(found: Estimate, form: str) -> str | None:

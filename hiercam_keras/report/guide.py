@@ -56,6 +56,7 @@ def write_guide(
         _STYLES,
         guide=guide,
         lines=lines,
+        deepest=max((line["depth"] for line in lines), default=0),
         notes=list(dict.fromkeys(line["why"] for line in lines if line["why"])),
     )
     path = out / "index.html"

@@ -100,8 +100,8 @@ def _summary(models: Sequence[Model], noun: str) -> dict[str, list]:
             html.cell(m.pictures_with_object or None) for m in models
         ],
     }
-    for label in dict.fromkeys(label for m in models for label in m.numbers):
-        columns[label] = [html.cell(m.numbers.get(label)) for m in models]
+    for label in dict.fromkeys(label for m in models for label in m.shares):
+        columns[label] = [_share(m.shares.get(label)) for m in models]
     if columns["model"] == columns["rank"]:
         del columns["model"]
     kept = {k: v for k, v in columns.items() if any(cell != "–" for cell in v)}

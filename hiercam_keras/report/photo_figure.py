@@ -292,7 +292,7 @@ def _write_remark(
 ) -> None:
     """Writes a remark below a map, from `top` on downward."""
     if remark:
-        size, lines = fitted(remark, width, ((7, 1), (6, 1), (5.5, 2)), "normal")
+        size, lines = fitted(remark, width, ((6.5, 1), (6, 1), (5.5, 2)), "normal")
         for k, line in enumerate(lines):
             write(axes, left, top + k * 1.15 * size / 72, line, size, style.MUTED)
 

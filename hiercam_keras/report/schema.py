@@ -26,7 +26,7 @@ class Model:
       heatmap_area: mean share of the picture that is hot, or None.
       energy_on_object: mean share of the energy on the object, or None without masks.
       object_area: mean share of the picture that the object fills: the chance level.
-      numbers: further columns of the summary table, label -> number.
+      shares: further rows of the summary table, label -> share in [0, 1].
       pictures: number of pictures that the accuracy is over, or None if unknown.
       pictures_with_object: number of pictures with a known object.
       maps: number of pictures that the heatmap area is a mean over, or None if unknown.
@@ -41,7 +41,7 @@ class Model:
     heatmap_area: float | None = None
     energy_on_object: float | None = None
     object_area: float | None = None
-    numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
     pictures: int | None = None
     pictures_with_object: int | None = None
     maps: int | None = None

@@ -53,6 +53,15 @@ def test_growth_is_that_of_the_later_work():
     each, total = soak_watch.slope(samples)
     assert each == pytest.approx(2) and total == pytest.approx(150 / 1024)
     assert soak_watch.slope([(0, 10), (0, 20)]) == (0, 0)
+    assert soak_watch.slope([(0, 10), (3, 20), (3, 30), (4, 90)]) == (0, 0)
+
+
+def test_what_follows_the_work_is_no_growth():
+    """The network's file and its curves take memory once, for as long as they take."""
+    samples = [(step, 1000 + 2 * step) for step in range(100)]
+    for count in (1, 300):
+        each, total = soak_watch.slope(samples + [(100, 350_000)] * count)
+        assert each == pytest.approx(2) and total == pytest.approx(150 / 1024)
 
 
 # Holds 60 MB itself and 30 MB in a child, and writes a file every 50 ms.

@@ -10,6 +10,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from keras.src.utils import module_utils
 
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import files
@@ -47,6 +48,21 @@ def test_model_and_metadata_come_back(saved, images):
     np.testing.assert_allclose(model(images), expected, atol=1e-6)
     stock, _ = load_model(path, accelerate="none")
     assert sum(accelerated_layers(stock).values()) == 0
+
+
+def test_a_model_is_saved_without_tensorflow(small_model, tmp_path, monkeypatch):
+    """Keras imports it, to see whether something in a config is TensorFlow's: seconds
+    and a third of a gigabyte, at the end of a training."""
+
+    def refuse():
+        raise AssertionError("TensorFlow is imported")
+
+    lazy = module_utils.tensorflow
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    for name, value in (("module", None), ("_available", None), ("initialize", refuse)):
+        monkeypatch.setattr(lazy, name, value)
+    save_model(tmp_path / "model.keras", small_model, METADATA)
+    assert read_metadata(tmp_path / "model.keras")["ranks"] == ["order"]
 
 
 def test_a_process_without_this_package_gets_the_same_logits(saved, images, tmp_path):

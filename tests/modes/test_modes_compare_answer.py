@@ -413,7 +413,27 @@ def test_measures_that_are_there_are_shown(numbers):
     assert [one[0] for one in table.rows] == [
         "energy on the object", "energy on the patch",
     ]  # fmt: skip
-    assert table.rows[0][1:3] == ("40", "0.5 (0.5 to 0.5)")
+    assert table.rows[0][1:3] == ("40", "0.500 (0.500 to 0.500)")
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ((-0.0568, -0.1271, 0.00319), "-0.057 (-0.127 to +0.003)"),
+        ((0.00257, 0.00214, 0.00301), "+0.00257 (+0.00214 to +0.00301)"),
+        ((1.02, 1.0, 1.05), "+1.02 (+1.00 to +1.05)"),
+        ((123.4, math.nan, math.nan), "+123"),
+        ((0.0, 0.0, 0.0), "0.00 (0.00 to 0.00)"),
+    ],
+)
+def test_a_figure_and_its_interval_have_as_many_decimals(found, words):
+    names = ("difference", "low", "high")
+    row = {
+        "comparison": "rank", "model_a": "a", "model_b": "b", "measure": "entropy",
+        "count": 40, "groups": 10, "p_holm": 0.5, "effect_size": 0.8,
+    } | dict(zip(names, found, strict=True))  # fmt: skip
+    table = compare_tables.statistics_table([row], EVIDENCE)
+    assert table.rows[0][2] == words
 
 
 def test_paired_differences_are_shown_as_the_file_has_them():
@@ -429,7 +449,7 @@ def test_paired_differences_are_shown_as_the_file_has_them():
         (
             "energy on the object",
             "family − species",
-            "+0.05 (+0.03 to +0.07)",
+            "+0.0500 (+0.0300 to +0.0700)",
             40,
             10,
             0.001,

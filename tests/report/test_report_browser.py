@@ -316,7 +316,7 @@ def test_hostile_names_are_shown_and_never_run(open_page, tmp_path, make, name):
         split=name, numbers={name: 2.0},
     )  # fmt: skip
     models = tuple(
-        dataclasses.replace(model, name=f"{name}{k}", numbers={name: 3.0})
+        dataclasses.replace(model, name=f"{name}{k}", shares={name: 0.3})
         for k, model in enumerate(make.models())
     )
     page = make.page(

@@ -250,6 +250,7 @@ def test_the_index_says_why_a_taxon_has_no_picture(tmp_path):
     assert "No siblings: the only taxon in its parent here" in text
     assert text.count('<li class="break"') == 1
     assert text.index('<li class="break"') > text.index(">Dryocopus<")
+    assert 'class="taxa deep-1"' in text and text.count('"depth-1 leaf"') == 3
     plain = report.write_guide(tmp_path / "plain", GUIDE, pages[:1]).read_text("utf-8")
     assert "Sure: the mean" in plain
     assert "No siblings" not in plain and "Never recognized" not in plain
