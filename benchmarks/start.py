@@ -28,6 +28,11 @@ _STEP = """
 from benchmarks.case import Case, set_malloc
 set_malloc()
 from hiercam_keras import runtime
+try:
+    from hiercam_keras import first_touch
+    first_touch.begin("benchmarks.start", {size}, {batch})
+except ImportError:  # another checkout
+    pass
 with runtime.imports():
     from benchmarks.peers import hiercam
 hiercam.prepare("train", Case({size}, {batch}))(1)

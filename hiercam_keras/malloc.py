@@ -23,12 +23,15 @@ from typing import Any
 
 # malloc.h and sys/mman.h of Linux
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
-_MADV_HUGEPAGE = 14
+_MADV_HUGEPAGE, _MADV_POPULATE_WRITE = 14, 23
 
 _ROOMY = 20 * 10**9  # bytes of memory from which on freed memory is kept
 _SMALLEST = 64 * 2**20  # bytes of the smallest free chunk of the shaped heap
 _PIN = 2**20  # bytes of an allocated chunk between two free ones
+_SLACK = 4096  # bytes that an alignment may add to a request
+_PIECE = 4 * 2**20  # bytes that are touched at once, see `touch`
 
+_MEMINFO = Path("/proc/meminfo")
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 # Memory limit of a container, for cgroup v2 and v1.
 _LIMITS = (
@@ -45,10 +48,13 @@ class _State:
     Attributes:
       said: its sentence; None where no settings were made.
       alone: whether they reach the memory of the main thread alone.
+      chunks: addresses of the free chunks of the heap, by their sizes in bytes.
     """
 
-    said: str | None = None
-    alone: bool = False
+    def __init__(self):
+        self.said: str | None = None
+        self.alone = False
+        self.chunks: dict[int, int] = {}
 
 
 _state = _State()
@@ -106,6 +112,47 @@ def complete(arrays: Any) -> Any:
     if jax.device_count() > 1:
         return arrays
     return jax.block_until_ready(jax.device_put(arrays))
+
+
+def touch(size: int) -> str:
+    """Touches the memory that the next piece of `size` bytes will have.
+
+    That is the smallest free chunk that holds it, as long as nothing else took it. The
+    content of the pages stays as it is, so any thread may call this at any time.
+    It takes no more than half of the memory that is available, and nothing below 64
+    MiB, where small arrays are. It stops where the kernel cannot do it (Linux before
+    5.14).
+
+    While the kernel works on a piece of memory, other threads wait for it in `mmap`:
+    so the pieces are small.
+
+    Returns:
+      A sentence that says what was done.
+    """
+    fits = [held for held in _state.chunks if held >= size + _SLACK]
+    if not fits or size < _SMALLEST:
+        return f"no chunk is touched for {size} bytes"
+    if size > available_memory() // 2:
+        return f"too little memory is available to touch {size} bytes"
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    page = os.sysconf("SC_PAGE_SIZE")
+    chunk = _state.chunks[min(fits)]
+    start, end = -(-chunk // page) * page, (chunk + size) // page * page
+    for at in range(start, end, _PIECE):
+        if libc.madvise(at, min(_PIECE, end - at), _MADV_POPULATE_WRITE):
+            return f"memory is not touched: {os.strerror(ctypes.get_errno())}"
+    return f"{size} bytes of memory are touched"
+
+
+def available_memory() -> int:
+    """Memory in bytes that Linux can give without swapping; 0 where it is not known."""
+    try:
+        lines = _MEMINFO.read_text().splitlines()
+        (line,) = (one for one in lines if one.startswith("MemAvailable:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        return 0
 
 
 def obstacle() -> str | None:
@@ -183,20 +230,20 @@ def _shape_heap(largest: int, huge_pages: bool) -> bool:
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     huge = huge_pages and _has_huge_pages()
     page = os.sysconf("SC_PAGE_SIZE")
-    chunks = []
+    chunks = _state.chunks
     size = _SMALLEST
     while size <= largest:
         chunk = libc.malloc(size)
         if chunk is None:  # a limit on the address space, as of `ulimit -v`
             break
-        chunks.append(chunk)
+        chunks[size] = chunk
         libc.malloc(_PIN)
         if huge:
             start = -(-chunk // page) * page
             end = (chunk + size) // page * page
             huge = libc.madvise(start, end - start, _MADV_HUGEPAGE) == 0
         size *= 2
-    for chunk in chunks:
+    for chunk in chunks.values():
         libc.free(chunk)
     return huge and bool(chunks)
 

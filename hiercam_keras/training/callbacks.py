@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 from scipy.special import log_softmax
 
-from hiercam_keras import workdir
+from hiercam_keras import first_touch, workdir
 from hiercam_keras.training import rates
 from hiercam_keras.training.predict import predict_logits
 
@@ -69,6 +69,16 @@ class Pace(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Releases a slot: Keras has converted the figures of the step to numbers."""
         self.slots.release()
+
+
+class FirstStep(keras.callbacks.Callback):
+    """Records the memory of the first step, which later processes touch early."""
+
+    async_safe = True
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Records it once, see `first_touch`."""
+        first_touch.record()
 
 
 class Validation(keras.callbacks.Callback):
