@@ -1,16 +1,18 @@
-"""Memory of a first train step, touched by a thread while the process starts.
+"""Memory of a start, touched by a thread while the main thread starts.
 
-The kernel clears a page when it is touched for the first time, and the temporary arrays
-of a first step are many pages: 1.03 GiB for EfficientNetB0 at 224 px, batch 16. After
-that step `record` writes their size to a file in the folder of JAX's compiled programs.
-In a later process with the same key `begin` reads it, and a thread touches as much of
-malloc's heap while the main thread imports, builds and traces.
+The kernel clears a page when it is touched for the first time. Up to the end of a first
+train step of EfficientNetB0 (224 px, batch 16) these are 1.5 GiB of malloc's heap: the
+temporary arrays, the compiled program while it is read, weights and slots. `record`
+writes how much of the heap was used to a file next to JAX's compiled programs. In a
+later process with the same key `begin` reads it, and a thread touches as much while the
+main thread imports, builds and traces.
 
 The thread allocates nothing. MADV_POPULATE_WRITE (Linux 5.14) makes pages present and
 keeps their content, so the step may start at any time, and malloc may use the pages for
 anything.
 """
 
+import json
 import os
 import threading
 from importlib import metadata
@@ -22,8 +24,8 @@ from absl import logging
 from hiercam_keras import cache_folder, malloc, processor, trace_cache, workdir
 from hiercam_keras.errors import UserError
 
-_SUFFIX = ".bytes"
-_LARGEST = 2**50  # bytes; a file with more is damaged
+_SUFFIX = ".json"
+_FRESH = 256 * 2**20  # bytes of the heap that imports use at most
 _PACKAGES = ("jax", "jaxlib", "keras")
 # Prefixes of variables that choose JAX's device and XLA's program.
 _VARIABLES = ("CUDA_", "JAX_", "NPROC", "XLA_")
@@ -35,10 +37,12 @@ class _State:
     Attributes:
       begun: whether it was called.
       place: the file that `record` writes; None where it does not.
+      programs: names of the kept programs when it was called.
     """
 
     begun: bool = False
     place: Path | None = None
+    programs: frozenset[str] = frozenset()
 
 
 _state = _State()
@@ -59,7 +63,8 @@ def begin(*about: Any) -> threading.Thread | None:
     first, _state.begun, _state.place = not _state.begun, True, None
     if not first or not malloc.is_kept() or not _is_reached():
         return None
-    thread = threading.Thread(target=_begin, args=about, daemon=True)
+    fresh = sum(malloc.used().values()) < _FRESH
+    thread = threading.Thread(target=_begin, args=(about, fresh), daemon=True)
     thread.start()
     return thread
 
@@ -70,22 +75,24 @@ def _is_reached() -> bool:
     return main or malloc.reaches_threads()
 
 
-def _begin(*about: Any) -> None:
-    place = _folder()
-    if place is None:
+def _begin(about: tuple, fresh: bool) -> None:
+    folder = _folder()
+    if folder is None:
         return
-    place = place / f"{_key(*about)}{_SUFFIX}"
-    size = _read(place)
-    if size:
-        logging.debug("%s", malloc.touch(size))
-    _state.place = place
+    place = folder / f"{_key(*about)}{_SUFFIX}"
+    wanted = _read(place)
+    if wanted:
+        logging.debug("%s", malloc.touch(wanted))
+    elif fresh:
+        _state.programs, _state.place = _names(folder.parent), place
 
 
 def record() -> None:
-    """Writes how much memory the temporary arrays of the largest program take.
+    """Writes how much of the heap the process has used.
 
-    Call it after the first step. It does nothing without `begin`, and with several
-    devices or other ones than a CPU, where arrays are elsewhere.
+    Call it after the first step. It does nothing without `begin`, in a process that has
+    compiled or traced a program, which takes more memory than reading it, and where a
+    device other than the only CPU has the arrays.
     """
     place, _state.place = _state.place, None
     if place is None:
@@ -94,29 +101,34 @@ def record() -> None:
 
     if jax.default_backend() != "cpu" or jax.device_count() > 1:
         return
+    if _names(place.parent.parent) != _state.programs:
+        return
+    used = {str(size): count for size, count in malloc.used().items()}
     try:
-        programs = jax.local_devices()[0].client.live_executables()
-        found = [one.get_compiled_memory_stats() for one in programs]
-        size = max((one.temp_size_in_bytes for one in found), default=0)
-        if size != _read(place):
-            workdir.write_text(place, f"{size}\n")
-            trace_cache.remove_old(place.parent, _SUFFIX)
-    except (AttributeError, RuntimeError, OSError, UserError) as error:
-        logging.debug("the memory of a step is not recorded: %s", error)
+        workdir.write_text(place, json.dumps(used) + "\n")
+        trace_cache.remove_old(place.parent, _SUFFIX)
+    except (OSError, UserError) as error:
+        logging.debug("the memory of a start is not recorded: %s", error)
 
 
-def _read(place: Path) -> int:
-    """The number in a file; 0 for a file that is missing or damaged."""
+def _read(place: Path) -> dict[int, int]:
+    """What `record` wrote; nothing for a file that is missing or damaged."""
     try:
-        size = int(place.read_text())
+        found = json.loads(place.read_text())
         os.utime(place)
-    except (OSError, ValueError):
-        return 0
-    return size if 0 < size < _LARGEST else 0
+        return {int(size): int(count) for size, count in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _names(folder: Path) -> frozenset[str]:
+    """Names of the compiled and the traced programs."""
+    kinds = ("*-cache", f"traced/*{trace_cache.SUFFIX}")
+    return frozenset(path.name for kind in kinds for path in folder.glob(kind))
 
 
 def _folder() -> Path | None:
-    """Next to the traced programs, found without JAX: `trace_cache.folder`."""
+    """Next to the traced programs, found without JAX: see `trace_cache.folder`."""
     if os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "").lower() in ("0", "false"):
         return None
     named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
@@ -127,9 +139,9 @@ def _folder() -> Path | None:
 
 
 def _key(*about: Any) -> str:
-    """A digest of what the size depends on, as far as it is known at the start.
+    """A digest of what the memory depends on, as far as it is known at the start.
 
-    Data decide the number of classes, which changes the size by little.
+    Data decide the number of classes, which changes it by little.
     """
     versions = {name: metadata.version(name) for name in _PACKAGES}
     variables = {

@@ -18,6 +18,7 @@ docs/PERFORMANCE.md has measurements; `runtime.fast_memory` is for library users
 import ctypes
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ _MADV_HUGEPAGE, _MADV_POPULATE_WRITE = 14, 23
 _ROOMY = 20 * 10**9  # bytes of memory from which on freed memory is kept
 _SMALLEST = 64 * 2**20  # bytes of the smallest free chunk of the shaped heap
 _PIN = 2**20  # bytes of an allocated chunk between two free ones
-_SLACK = 4096  # bytes that an alignment may add to a request
 _PIECE = 4 * 2**20  # bytes that are touched at once, see `touch`
 
 _MEMINFO = Path("/proc/meminfo")
@@ -114,35 +114,68 @@ def complete(arrays: Any) -> Any:
     return jax.block_until_ready(jax.device_put(arrays))
 
 
-def touch(size: int) -> str:
-    """Touches the memory that the next piece of `size` bytes will have.
+def used() -> dict[int, int]:
+    """The bytes at the beginning of each chunk of the shaped heap that were touched.
 
-    That is the smallest free chunk that holds it, as long as nothing else took it. The
-    content of the pages stays as it is, so any thread may call this at any time.
-    It takes no more than half of the memory that is available, and nothing below 64
-    MiB, where small arrays are. It stops where the kernel cannot do it (Linux before
-    5.14).
+    malloc takes memory from the beginning of a chunk. `mincore` says what is present.
 
-    While the kernel works on a piece of memory, other threads wait for it in `mmap`:
-    so the pieces are small.
+    Returns:
+      Bytes by the chunks' sizes; without chunks that are untouched.
+    """
+    libc = ctypes.CDLL(None)
+    libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
+    found = {}
+    for size in _state.chunks:
+        start, end = _pages(size)
+        present = ctypes.create_string_buffer((end - start) // _page())
+        if libc.mincore(start, end - start, present):
+            continue
+        first = present.raw.find(0)
+        count = len(present.raw) if first < 0 else first
+        if count:
+            found[size] = count * _page()
+    return found
+
+
+def touch(wanted: Mapping[int, int]) -> str:
+    """Touches the beginnings of chunks of the shaped heap, small chunks first.
+
+    Pages become present and keep their content, so any thread may call this at any
+    time. It takes no more than half of the memory that is available, and stops where
+    the kernel cannot do it (Linux before 5.14).
+
+    While the kernel works on a piece of memory, other threads wait for it in `mmap`: so
+    the pieces are small.
+
+    Args:
+      wanted: bytes by the chunks' sizes, as of `used`.
 
     Returns:
       A sentence that says what was done.
     """
-    fits = [held for held in _state.chunks if held >= size + _SLACK]
-    if not fits or size < _SMALLEST:
-        return f"no chunk is touched for {size} bytes"
-    if size > available_memory() // 2:
-        return f"too little memory is available to touch {size} bytes"
+    wanted = {size: wanted[size] for size in sorted(_state.chunks) if size in wanted}
+    total = sum(wanted.values())
+    if total > available_memory() // 2:
+        return f"too little memory is available to touch {total} bytes"
     libc = ctypes.CDLL(None, use_errno=True)
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    page = os.sysconf("SC_PAGE_SIZE")
-    chunk = _state.chunks[min(fits)]
-    start, end = -(-chunk // page) * page, (chunk + size) // page * page
-    for at in range(start, end, _PIECE):
-        if libc.madvise(at, min(_PIECE, end - at), _MADV_POPULATE_WRITE):
-            return f"memory is not touched: {os.strerror(ctypes.get_errno())}"
-    return f"{size} bytes of memory are touched"
+    for size, count in wanted.items():
+        start, end = _pages(size)
+        end = min(end, start + count)
+        for at in range(start, end, _PIECE):
+            if libc.madvise(at, min(_PIECE, end - at), _MADV_POPULATE_WRITE):
+                return f"memory is not touched: {os.strerror(ctypes.get_errno())}"
+    return f"{total} bytes of memory are touched"
+
+
+def _pages(size: int) -> tuple[int, int]:
+    """Begin and end of the whole pages of the chunk of `size` bytes."""
+    chunk, page = _state.chunks[size], _page()
+    return -(-chunk // page) * page, (chunk + size) // page * page
+
+
+def _page() -> int:
+    return os.sysconf("SC_PAGE_SIZE")
 
 
 def available_memory() -> int:
@@ -229,7 +262,6 @@ def _shape_heap(largest: int, huge_pages: bool) -> bool:
     libc.free.argtypes = [ctypes.c_void_p]
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     huge = huge_pages and _has_huge_pages()
-    page = os.sysconf("SC_PAGE_SIZE")
     chunks = _state.chunks
     size = _SMALLEST
     while size <= largest:
@@ -239,8 +271,7 @@ def _shape_heap(largest: int, huge_pages: bool) -> bool:
         chunks[size] = chunk
         libc.malloc(_PIN)
         if huge:
-            start = -(-chunk // page) * page
-            end = (chunk + size) // page * page
+            start, end = _pages(size)
             huge = libc.madvise(start, end - start, _MADV_HUGEPAGE) == 0
         size *= 2
     for chunk in chunks.values():

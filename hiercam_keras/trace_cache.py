@@ -26,7 +26,7 @@ from hiercam_keras.errors import UserError
 
 _MAGIC = b"hiercam_keras traced program 1\n"
 _HEAD = len(_MAGIC) + hashlib.sha256().digest_size
-_SUFFIX = ".program"
+SUFFIX = ".program"  # of a file
 _MOST = 64  # files that are kept, those that were used last
 _OF_JSON = (type(None), bool, int, float, str)
 _STARTED = time.time()
@@ -57,7 +57,7 @@ def jit(
             return function(*args)
         leaves, tree = jax.tree.flatten(args)
         specs = [_spec(leaf) for leaf in leaves]
-        place = place / f"{_key(own, specs, tree)}{_SUFFIX}"
+        place = place / f"{_key(own, specs, tree)}{SUFFIX}"
         program = _read(place) or _export(function, specs, tree, place)
         return function(*args) if program is None else program(*leaves)
 
@@ -242,7 +242,7 @@ def _export(
         return None
     try:
         workdir.write_bytes(place, data)
-        remove_old(place.parent, _SUFFIX)
+        remove_old(place.parent, SUFFIX)
     except (OSError, UserError) as error:
         logging.debug("a traced program is not kept: %s", _first_line(error))
     return program

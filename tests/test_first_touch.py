@@ -21,13 +21,13 @@ MIB = 2**20
 
 # A program with temporary arrays of 160 MB, as a first step; pages that it touched.
 STEP = """
-import json, resource, sys
+import json, resource
 from hiercam_keras import first_touch, malloc
 
 malloc._ROOMY = 0
 malloc.machine_memory = lambda: 2**31  # chunks up to 512 MiB
 malloc.keep_memory()
-thread = first_touch.begin("a step", *sys.argv[1:])
+thread = first_touch.begin("a step")
 
 from hiercam_keras import runtime
 import jax, jax.numpy as jnp
@@ -53,12 +53,12 @@ print(json.dumps({"faults": after - before, "peak": peak}))
 """
 
 
-def process(cache, *about):
+def process(cache):
     """What a process of STEP found; the user's settings left out."""
     ours = ("GLIBC_TUNABLES", "MALLOC_", "JAX_")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     done = subprocess.run(
-        [sys.executable, "-c", STEP, *about],
+        [sys.executable, "-c", STEP],
         capture_output=True,
         text=True,
         env={**clean, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(cache)},
@@ -69,14 +69,15 @@ def process(cache, *about):
 
 @linux
 def test_a_later_process_has_touched_the_memory_of_its_first_step(tmp_path):
-    first = process(tmp_path)
+    first = process(tmp_path)  # compiles nothing that is kept
     (place,) = (tmp_path / "memory").iterdir()
-    assert 150 * MIB < int(place.read_text()) < 330 * MIB
+    used = {int(size): count for size, count in json.loads(place.read_text()).items()}
+    assert all(0 < count <= size for size, count in used.items())
+    assert 150 * MIB < used[256 * MIB]
     again = process(tmp_path)
     assert first["faults"] > 70  # huge pages, or as many thousands of small ones
     assert again["faults"] < first["faults"] / 4
     assert again["peak"] < first["peak"] + 20
-    assert process(tmp_path, "another")["faults"] > 70
 
 
 @pytest.fixture
@@ -86,27 +87,29 @@ def kept(monkeypatch, tmp_path):
     monkeypatch.setattr(first_touch, "_state", first_touch._State())
     monkeypatch.setattr(malloc, "is_kept", lambda: True)
     monkeypatch.setattr(malloc, "reaches_threads", lambda: True)
-    monkeypatch.setattr(malloc, "touch", lambda size: touched.append(size) or "done")
+    monkeypatch.setattr(malloc, "used", lambda: {64: 9})
+    monkeypatch.setattr(malloc, "touch", lambda used: touched.append(used) or "done")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("JAX_ENABLE_COMPILATION_CACHE", raising=False)
     return touched
 
 
 def begin(*about):
-    """A process of its own: whether it began, and the file of its record."""
+    """A process of its own: the file that it will write."""
     first_touch._state = first_touch._State()
     thread = first_touch.begin(*about)
     if thread is not None:
         thread.join()
-    return thread is not None, first_touch._state.place
+    return first_touch._state.place
 
 
-def test_the_size_is_found_by_the_key(kept, monkeypatch):
-    _, place = begin("a", {"size": 224})
-    place.parent.mkdir()
-    place.write_text("123\n")
-    assert begin("a", {"size": 224})[1] == place and kept == [123]
-    others = {begin("a", {"size": 225})[1], begin("b", {"size": 224})[1]}
+def test_the_record_is_found_by_the_key(kept, monkeypatch, device):
+    about = "a", {"size": 224}
+    place = begin(*about)
+    assert kept == []
+    first_touch.record()
+    assert begin(*about) is None and kept == [{64: 9}]
+    others = {begin("a", {"size": 225}), begin("b", {"size": 224})}
     for change in (
         lambda patched: patched.setenv("XLA_FLAGS", "--others"),
         lambda patched: patched.setattr(trace_cache, "source", lambda: "edited"),
@@ -114,44 +117,52 @@ def test_the_size_is_found_by_the_key(kept, monkeypatch):
     ):
         with monkeypatch.context() as patched:
             change(patched)
-            others.add(begin("a", {"size": 224})[1])
-    assert len(others | {place}) == 6 and kept == [123]
+            others.add(begin(*about))
+    assert len(others - {None, place}) == 5 and len(kept) == 1
 
 
-@pytest.mark.parametrize("text", ["", "12 GB", "-3", "0", "9" * 40])
-def test_a_damaged_record_is_ignored(kept, text):
-    _, place = begin("a")
-    place.parent.mkdir()
+@pytest.mark.parametrize("text", ["", "12 GB", "3", "[1]", '{"a": 1}', '{"1": {}}'])
+def test_a_damaged_record_is_written_again(kept, device, text):
+    place = begin("a")
+    first_touch.record()
+    whole = place.read_text()
     place.write_text(text)
-    assert begin("a") == (True, place) and kept == []
+    assert begin("a") == place and kept == []
+    first_touch.record()
+    assert place.read_text() == whole
 
 
 def test_it_begins_once_in_a_process(kept):
-    assert begin("a")[0]
+    assert begin("a")
     assert first_touch.begin("a") is None
-    assert first_touch._state.place is None  # the programs of two would be mixed up
+    assert first_touch._state.place is None  # two trainings would be mixed up
+
+
+def test_a_heap_that_was_used_before_is_not_recorded(kept, monkeypatch):
+    monkeypatch.setattr(malloc, "used", lambda: {64: 2**30})
+    assert begin("a") is None
 
 
 def test_nothing_begins_without_the_settings(kept, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(malloc, "reaches_threads", lambda: False)
-        assert begin("a")[0]  # the main thread, which computes
+        assert begin("a")  # the main thread, which computes
         patched.setattr(first_touch.threading, "main_thread", lambda: None)
-        assert not begin("a")[0]
+        assert begin("a") is None
     monkeypatch.setattr(malloc, "is_kept", lambda: False)
-    assert begin("a") == (False, None)
+    assert begin("a") is None
     first_touch.record()  # nothing to write
 
 
 def test_nothing_is_kept_where_programs_are_not(kept, monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "gs://bucket/cache")
-    assert begin("a") == (True, None)
+    assert begin("a") is None
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     monkeypatch.setattr(first_touch.cache_folder, "user_cache", lambda: None)
-    assert begin("a") == (True, None)
+    assert begin("a") is None
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "cache")
     monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
-    assert begin("a") == (True, None)
+    assert begin("a") is None
 
 
 @pytest.fixture
@@ -159,43 +170,33 @@ def device(monkeypatch):
     """The only device of JAX."""
     import jax
 
-    client = types.SimpleNamespace(
-        live_executables=lambda: [
-            types.SimpleNamespace(
-                get_compiled_memory_stats=lambda size=size: types.SimpleNamespace(
-                    temp_size_in_bytes=size
-                )
-            )
-            for size in (7, 900, 30)
-        ]
-    )
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    found = types.SimpleNamespace(client=client)
-    monkeypatch.setattr(jax, "local_devices", lambda: [found])
-    return found
 
 
-def test_the_largest_program_is_recorded_once(kept, device):
-    _, place = begin("a")
+def test_it_is_recorded_once(kept, device):
+    place = begin("a")
     first_touch.record()
-    assert place.read_text() == "900\n"
+    assert json.loads(place.read_text()) == {"64": 9}
     place.unlink()
     first_touch.record()
     assert not place.exists()
 
 
-@pytest.mark.parametrize("change", ["gpu", "devices", "interface", "folder"])
+@pytest.mark.parametrize("change", ["gpu", "devices", "compiled", "traced", "folder"])
 def test_where_nothing_is_recorded(kept, device, monkeypatch, tmp_path, change):
     import jax
 
-    _, place = begin("a")
+    place = begin("a")
     if change == "gpu":
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     elif change == "devices":
         monkeypatch.setattr(jax, "device_count", lambda: 2)
-    elif change == "interface":  # of another release of JAX
-        del device.client.live_executables
+    elif change == "compiled":
+        (tmp_path / "jit_step-0a1b-cache").touch()
+    elif change == "traced":
+        (tmp_path / "traced").mkdir()
+        (tmp_path / "traced" / "0a1b.program").touch()
     else:
         place.parent.write_text("a file in place of the folder")
     first_touch.record()
@@ -204,7 +205,7 @@ def test_where_nothing_is_recorded(kept, device, monkeypatch, tmp_path, change):
 
 @pytest.fixture
 def chunks(monkeypatch):
-    """Free chunks of 64 and 128 MiB in a list of calls of madvise."""
+    """Chunks of 64 and 128 MiB, and the calls of madvise."""
     calls = []
 
     def madvise(start, size, advice):
@@ -221,24 +222,31 @@ def chunks(monkeypatch):
     return madvise, calls
 
 
-def test_the_smallest_chunk_that_holds_it_is_touched(chunks):
+def test_the_beginnings_of_chunks_are_touched(chunks):
     _, calls = chunks
-    size = 70 * MIB + 100
-    assert malloc.touch(size) == f"{size} bytes of memory are touched"
     page = os.sysconf("SC_PAGE_SIZE")
-    assert calls[0][0] == 1024 * MIB + page
-    ends = [start + length for start, length, _ in calls]
-    assert [start for start, *_ in calls[1:]] == ends[:-1]  # without a gap
-    assert 1024 * MIB + size - page < ends[-1] <= 1024 * MIB + 16 + size
-    assert {advice for *_, advice in calls} == {23}
+    wanted = {128 * MIB: 10 * MIB, 64 * MIB: 2 * page, 256 * MIB: MIB}
+    found = malloc.touch(wanted)
+    assert found == f"{10 * MIB + 2 * page} bytes of memory are touched"
+    assert calls[0] == (5 * MIB + page, 2 * page, 23)
+    assert calls[1][0] == 1024 * MIB + page
+    ends = [start + length for start, length, _ in calls[1:]]
+    assert [start for start, *_ in calls[2:]] == ends[:-1]  # without a gap
+    assert ends[-1] == 1024 * MIB + page + 10 * MIB
 
 
-def test_what_is_not_touched(chunks, monkeypatch):
+def test_no_page_outside_of_a_chunk_is_touched(chunks):
     _, calls = chunks
-    for size in (10 * MIB, 128 * MIB, 1024 * MIB):
-        assert malloc.touch(size).startswith("no chunk is touched")
+    malloc.touch({64 * MIB: 512 * MIB})
+    start, length, _ = calls[-1]
+    page = os.sysconf("SC_PAGE_SIZE")
+    assert 69 * MIB - page <= start + length <= 69 * MIB + 16
+
+
+def test_memory_that_others_need_is_left(chunks, monkeypatch):
+    _, calls = chunks
     monkeypatch.setattr(malloc, "available_memory", lambda: 150 * MIB)
-    assert malloc.touch(80 * MIB).startswith("too little memory is available")
+    assert malloc.touch({128 * MIB: 80 * MIB}).startswith("too little memory")
     assert calls == []
 
 
@@ -246,7 +254,7 @@ def test_a_kernel_that_cannot_touch(chunks, monkeypatch):
     madvise, calls = chunks
     madvise.status = -1
     monkeypatch.setattr(malloc.ctypes, "get_errno", lambda: errno.EINVAL)
-    assert "Invalid argument" in malloc.touch(80 * MIB)
+    assert "Invalid argument" in malloc.touch({128 * MIB: 80 * MIB})
     assert len(calls) == 1
 
 
