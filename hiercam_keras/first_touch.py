@@ -63,7 +63,7 @@ def begin(*about: Any) -> threading.Thread | None:
     first, _state.begun, _state.place = not _state.begun, True, None
     if not first or not malloc.is_kept() or not _is_reached():
         return None
-    fresh = sum(malloc.used().values()) < _FRESH
+    fresh = malloc.size_of(malloc.used()) < _FRESH
     thread = threading.Thread(target=_begin, args=(about, fresh), daemon=True)
     thread.start()
     return thread
@@ -103,20 +103,22 @@ def record() -> None:
         return
     if _names(place.parent.parent) != _state.programs:
         return
-    used = {str(size): count for size, count in malloc.used().items()}
     try:
-        workdir.write_text(place, json.dumps(used) + "\n")
+        workdir.write_text(place, json.dumps(malloc.used()) + "\n")
         trace_cache.remove_old(place.parent, _SUFFIX)
     except (OSError, UserError) as error:
         logging.debug("the memory of a start is not recorded: %s", error)
 
 
-def _read(place: Path) -> dict[int, int]:
+def _read(place: Path) -> malloc.Parts:
     """What `record` wrote; nothing for a file that is missing or damaged."""
     try:
         found = json.loads(place.read_text())
         os.utime(place)
-        return {int(size): int(count) for size, count in found.items()}
+        return {
+            int(size): [(int(first), int(last)) for first, last in parts]
+            for size, parts in found.items()
+        }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 

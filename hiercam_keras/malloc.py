@@ -17,8 +17,9 @@ docs/PERFORMANCE.md has measurements; `runtime.fast_memory` is for library users
 
 import ctypes
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ _ROOMY = 20 * 10**9  # bytes of memory from which on freed memory is kept
 _SMALLEST = 64 * 2**20  # bytes of the smallest free chunk of the shaped heap
 _PIN = 2**20  # bytes of an allocated chunk between two free ones
 _PIECE = 4 * 2**20  # bytes that are touched at once, see `touch`
+_LEAST = 2**20  # bytes of a part that `used` reports
 
 _MEMINFO = Path("/proc/meminfo")
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -114,31 +116,37 @@ def complete(arrays: Any) -> Any:
     return jax.block_until_ready(jax.device_put(arrays))
 
 
-def used() -> dict[int, int]:
-    """The bytes at the beginning of each chunk of the shaped heap that were touched.
+# Parts of the chunks of the shaped heap, by the chunks' sizes: pairs of begin and end,
+# in bytes from the first page of a chunk.
+Parts = Mapping[int, Sequence[Sequence[int]]]
 
-    malloc takes memory from the beginning of a chunk. `mincore` says what is present.
 
-    Returns:
-      Bytes by the chunks' sizes; without chunks that are untouched.
-    """
+def used() -> Parts:
+    """The parts that were touched, of at least 1 MiB; `mincore` says which."""
     libc = ctypes.CDLL(None)
     libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
     found = {}
+    page = _page()
     for size in _state.chunks:
         start, end = _pages(size)
-        present = ctypes.create_string_buffer((end - start) // _page())
+        present = ctypes.create_string_buffer((end - start) // page)
         if libc.mincore(start, end - start, present):
             continue
-        first = present.raw.find(0)
-        count = len(present.raw) if first < 0 else first
-        if count:
-            found[size] = count * _page()
+        runs = (run.span() for run in re.finditer(rb"[^\0]+", present.raw))
+        parts = [(first * page, last * page) for first, last in runs]
+        parts = [(first, last) for first, last in parts if last - first >= _LEAST]
+        if parts:
+            found[size] = parts
     return found
 
 
-def touch(wanted: Mapping[int, int]) -> str:
-    """Touches the beginnings of chunks of the shaped heap, small chunks first.
+def size_of(parts: Parts) -> int:
+    """Bytes in parts."""
+    return sum(last - first for some in parts.values() for first, last in some)
+
+
+def touch(parts: Parts) -> str:
+    """Touches parts of the shaped heap, those of small chunks first.
 
     Pages become present and keep their content, so any thread may call this at any
     time. It takes no more than half of the memory that is available, and stops where
@@ -148,23 +156,23 @@ def touch(wanted: Mapping[int, int]) -> str:
     the pieces are small.
 
     Args:
-      wanted: bytes by the chunks' sizes, as of `used`.
+      parts: as of `used`.
 
     Returns:
       A sentence that says what was done.
     """
-    wanted = {size: wanted[size] for size in sorted(_state.chunks) if size in wanted}
-    total = sum(wanted.values())
+    total = size_of(parts)
     if total > available_memory() // 2:
         return f"too little memory is available to touch {total} bytes"
     libc = ctypes.CDLL(None, use_errno=True)
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    for size, count in wanted.items():
+    for size in sorted(_state.chunks.keys() & parts.keys()):
         start, end = _pages(size)
-        end = min(end, start + count)
-        for at in range(start, end, _PIECE):
-            if libc.madvise(at, min(_PIECE, end - at), _MADV_POPULATE_WRITE):
-                return f"memory is not touched: {os.strerror(ctypes.get_errno())}"
+        for first, last in parts[size]:
+            last = min(start + last, end)
+            for at in range(start + first, last, _PIECE):
+                if libc.madvise(at, min(_PIECE, last - at), _MADV_POPULATE_WRITE):
+                    return f"memory is not touched: {os.strerror(ctypes.get_errno())}"
     return f"{total} bytes of memory are touched"
 
 

@@ -110,6 +110,11 @@ def folder() -> Path | None:
     return Path(place) / "traced" if Path(__file__).is_file() else None
 
 
+def settings() -> str:
+    """A digest of what a trace depends on besides function and arguments."""
+    return digest(_surroundings())
+
+
 def _spec(array: Any) -> Any:
     import jax
 

@@ -4,6 +4,7 @@ Settings of malloc hold for a whole process, so tests that need them start one.
 """
 
 import errno
+import itertools
 import json
 import os
 import subprocess
@@ -71,9 +72,9 @@ def process(cache):
 def test_a_later_process_has_touched_the_memory_of_its_first_step(tmp_path):
     first = process(tmp_path)  # compiles nothing that is kept
     (place,) = (tmp_path / "memory").iterdir()
-    used = {int(size): count for size, count in json.loads(place.read_text()).items()}
-    assert all(0 < count <= size for size, count in used.items())
-    assert 150 * MIB < used[256 * MIB]
+    used = json.loads(place.read_text())
+    ((begin, end),) = used[str(256 * MIB)]
+    assert begin == 0 and 150 * MIB < end <= 256 * MIB
     again = process(tmp_path)
     assert first["faults"] > 70  # huge pages, or as many thousands of small ones
     assert again["faults"] < first["faults"] / 4
@@ -87,7 +88,7 @@ def kept(monkeypatch, tmp_path):
     monkeypatch.setattr(first_touch, "_state", first_touch._State())
     monkeypatch.setattr(malloc, "is_kept", lambda: True)
     monkeypatch.setattr(malloc, "reaches_threads", lambda: True)
-    monkeypatch.setattr(malloc, "used", lambda: {64: 9})
+    monkeypatch.setattr(malloc, "used", lambda: {64: [(0, 9)]})
     monkeypatch.setattr(malloc, "touch", lambda used: touched.append(used) or "done")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("JAX_ENABLE_COMPILATION_CACHE", raising=False)
@@ -108,7 +109,7 @@ def test_the_record_is_found_by_the_key(kept, monkeypatch, device):
     place = begin(*about)
     assert kept == []
     first_touch.record()
-    assert begin(*about) is None and kept == [{64: 9}]
+    assert begin(*about) is None and kept == [{64: [(0, 9)]}]
     others = {begin("a", {"size": 225}), begin("b", {"size": 224})}
     for change in (
         lambda patched: patched.setenv("XLA_FLAGS", "--others"),
@@ -121,7 +122,9 @@ def test_the_record_is_found_by_the_key(kept, monkeypatch, device):
     assert len(others - {None, place}) == 5 and len(kept) == 1
 
 
-@pytest.mark.parametrize("text", ["", "12 GB", "3", "[1]", '{"a": 1}', '{"1": {}}'])
+@pytest.mark.parametrize(
+    "text", ["", "12 GB", "3", "[1]", '{"a": []}', '{"1": 2}', '{"1": [[2]]}']
+)
 def test_a_damaged_record_is_written_again(kept, device, text):
     place = begin("a")
     first_touch.record()
@@ -139,7 +142,7 @@ def test_it_begins_once_in_a_process(kept):
 
 
 def test_a_heap_that_was_used_before_is_not_recorded(kept, monkeypatch):
-    monkeypatch.setattr(malloc, "used", lambda: {64: 2**30})
+    monkeypatch.setattr(malloc, "used", lambda: {64: [(5, 2**30)]})
     assert begin("a") is None
 
 
@@ -177,7 +180,7 @@ def device(monkeypatch):
 def test_it_is_recorded_once(kept, device):
     place = begin("a")
     first_touch.record()
-    assert json.loads(place.read_text()) == {"64": 9}
+    assert json.loads(place.read_text()) == {"64": [[0, 9]]}
     place.unlink()
     first_touch.record()
     assert not place.exists()
@@ -222,22 +225,23 @@ def chunks(monkeypatch):
     return madvise, calls
 
 
-def test_the_beginnings_of_chunks_are_touched(chunks):
+def test_parts_of_chunks_are_touched(chunks):
     _, calls = chunks
     page = os.sysconf("SC_PAGE_SIZE")
-    wanted = {128 * MIB: 10 * MIB, 64 * MIB: 2 * page, 256 * MIB: MIB}
-    found = malloc.touch(wanted)
-    assert found == f"{10 * MIB + 2 * page} bytes of memory are touched"
-    assert calls[0] == (5 * MIB + page, 2 * page, 23)
-    assert calls[1][0] == 1024 * MIB + page
-    ends = [start + length for start, length, _ in calls[1:]]
-    assert [start for start, *_ in calls[2:]] == ends[:-1]  # without a gap
-    assert ends[-1] == 1024 * MIB + page + 10 * MIB
+    parts = {128 * MIB: [(0, 10 * MIB), (20 * MIB, 21 * MIB)], 64 * MIB: [(0, page)]}
+    found = malloc.touch({**parts, 256 * MIB: [(0, MIB)]})
+    assert found == f"{12 * MIB + page} bytes of memory are touched"
+    assert calls[0] == (5 * MIB + page, page, 23)
+    start = 1024 * MIB + page
+    assert calls[-1] == (start + 20 * MIB, MIB, 23)
+    pieces = [(at, at + length) for at, length, _ in calls[1:-1]]
+    assert pieces[0][0] == start and pieces[-1][1] == start + 10 * MIB
+    assert all(one[1] == two[0] for one, two in itertools.pairwise(pieces))
 
 
 def test_no_page_outside_of_a_chunk_is_touched(chunks):
     _, calls = chunks
-    malloc.touch({64 * MIB: 512 * MIB})
+    malloc.touch({64 * MIB: [(0, 512 * MIB)]})
     start, length, _ = calls[-1]
     page = os.sysconf("SC_PAGE_SIZE")
     assert 69 * MIB - page <= start + length <= 69 * MIB + 16
@@ -246,7 +250,7 @@ def test_no_page_outside_of_a_chunk_is_touched(chunks):
 def test_memory_that_others_need_is_left(chunks, monkeypatch):
     _, calls = chunks
     monkeypatch.setattr(malloc, "available_memory", lambda: 150 * MIB)
-    assert malloc.touch({128 * MIB: 80 * MIB}).startswith("too little memory")
+    assert malloc.touch({128 * MIB: [(0, 80 * MIB)]}).startswith("too little memory")
     assert calls == []
 
 
@@ -254,7 +258,7 @@ def test_a_kernel_that_cannot_touch(chunks, monkeypatch):
     madvise, calls = chunks
     madvise.status = -1
     monkeypatch.setattr(malloc.ctypes, "get_errno", lambda: errno.EINVAL)
-    assert "Invalid argument" in malloc.touch({128 * MIB: 80 * MIB})
+    assert "Invalid argument" in malloc.touch({128 * MIB: [(0, 80 * MIB)]})
     assert len(calls) == 1
 
 
