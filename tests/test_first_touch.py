@@ -3,6 +3,7 @@
 Settings of malloc hold for a whole process, so tests that need them start one.
 """
 
+import dataclasses
 import errno
 import itertools
 import json
@@ -13,8 +14,9 @@ import types
 from importlib import metadata
 
 import pytest
+from ml_collections import FrozenConfigDict
 
-from hiercam_keras import first_touch, malloc, trace_cache
+from hiercam_keras import config_files, first_touch, malloc, trace_cache
 
 GLIBC = sys.platform.startswith("linux") and malloc._is_glibc()
 linux = pytest.mark.skipif(not GLIBC, reason="glibc's malloc")
@@ -270,3 +272,45 @@ def test_available_memory(tmp_path, monkeypatch):
     assert malloc.available_memory() == 3072
     file.write_text("MemTotal: 9 kB\n")
     assert malloc.available_memory() == 0
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """What `begin` was called with."""
+    calls = []
+    monkeypatch.setattr(first_touch, "begin", lambda *about: calls.append(about))
+    return calls
+
+
+def test_a_training_begins_with_its_config(begun, monkeypatch):
+    from hiercam_keras import api, cli
+    from hiercam_keras.modes.settings import Settings
+
+    config = config_files.load("synthetic_birds")
+    monkeypatch.setattr(api.train_mode, "train", lambda settings: (None, ""))
+    monkeypatch.setattr(api, "Run", lambda folder: folder)
+    api.train(config, "family", data_dir="birds")
+    settings = Settings("train", FrozenConfigDict(config), data_dir="birds")
+    cli._begin_training(settings)
+    cli._begin_training(dataclasses.replace(settings, mode="eval"))
+    first, second = begun
+    assert first == second == settings.of_training()
+    config.train.epochs += 1
+    other = dataclasses.replace(settings, config=FrozenConfigDict(config))
+    found = [trace_cache.digest(one.of_training()) for one in (settings, other)]
+    assert found[0] != found[1]
+
+
+def test_the_first_step_of_a_training_is_recorded(monkeypatch, tmp_path):
+    from hiercam_keras.training import fit
+
+    calls = []
+    monkeypatch.setattr(first_touch, "record", lambda: calls.append(1))
+    options = types.SimpleNamespace(epochs=1, tensorboard=False)
+    config = types.SimpleNamespace(seed=0, train=options)
+    saving = types.SimpleNamespace(watch=None, end=None, check_stop=None, rows=[])
+    every = fit._callbacks(config, saving, None, ("species",), [], tmp_path)
+    (found,) = (one for one in every if isinstance(one, fit.callbacks.FirstStep))
+    assert found.async_safe  # Keras would turn the figures into numbers at every step
+    found.on_train_batch_end(0, {})
+    assert calls
