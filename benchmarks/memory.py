@@ -129,7 +129,7 @@ def _tasks(variant: Variant, case: Case) -> dict[str, Callable[[int], None]]:
     from benchmarks.case import images
     from benchmarks.peers import hiercam, keras_common
     from hiercam_keras import malloc
-    from hiercam_keras.training.callbacks import Pace
+    from hiercam_keras.training.callbacks import FirstStep, Pace
     from hiercam_keras.training.forward import predict_batch
 
     model, pixels = hiercam.prepare_training(case), images(case)
@@ -138,7 +138,8 @@ def _tasks(variant: Variant, case: Case) -> dict[str, Callable[[int], None]]:
         for _ in range(calls):
             predict_batch(model, pixels)
 
-    train = keras_common.fit(model, case, [Pace(variant.ahead)], malloc.complete)
+    every = [Pace(variant.ahead), FirstStep()]
+    train = keras_common.fit(model, case, every, malloc.complete)
     return {"train": train, "forward": forward}
 
 

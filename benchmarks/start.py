@@ -4,10 +4,11 @@
     python -m benchmarks.start --case=224x16                     # a first train step
     python -m benchmarks.start --case=224x16 --against=../other  # two checkouts
 
-The processes of both checkouts take turns, each with a cache of its own, after one
-process each that fills it. Seconds by the clock hold on an idle machine only; processor
-time (user and system, of all threads) is given next to them. TensorFlow is not imported
-for a train step here, as its batches are arrays in memory.
+The processes of both checkouts take turns, each with a cache of its own, after two of
+each that fill it: one compiles, and one records how much memory a start takes. Seconds
+by the clock hold on an idle machine only; processor time (user and system, of all
+threads) is given next to them. TensorFlow is not imported for a train step here, as its
+batches are arrays in memory.
 """
 
 import argparse
@@ -28,11 +29,17 @@ _STEP = """
 from benchmarks.case import Case, set_malloc
 set_malloc()
 from hiercam_keras import runtime
+try:
+    from hiercam_keras import first_touch
+    first_touch.begin("benchmarks.start", {size}, {batch})
+except ImportError:  # another checkout
+    pass
 with runtime.imports():
     from benchmarks.peers import hiercam
 hiercam.prepare("train", Case({size}, {batch}))(1)
 """
 _NAMES = ("this", "other")
+_FILLING = 2  # processes of each checkout
 
 
 def command(flags: argparse.Namespace, out: str) -> list[str]:
@@ -78,13 +85,13 @@ def measured(arguments: list[str], root: Path, cache: Path) -> tuple[float, floa
 
 
 def table(found: dict[str, list[tuple[float, float]]]) -> str:
-    """A row for each checkout: median (lowest to highest), the cold process apart."""
+    """Rows of each checkout: the cold process, and median (lowest to highest)."""
     lines = [
         "| checkout | | by the clock, s | processor time, s |",
         "|---|---|---|---|",
     ]
     for name, pairs in found.items():
-        for state, some in (("cold", pairs[:1]), ("warm", pairs[1:])):
+        for state, some in (("cold", pairs[:1]), ("warm", pairs[_FILLING:])):
             if some:
                 cells = " | ".join(map(_spread, zip(*some, strict=True)))
                 lines.append(f"| {name} | {state} | {cells} |")
@@ -111,7 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
     roots = [ROOT, *([Path(flags.against).absolute()] if flags.against else [])]
     found: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(1 + flags.rounds):
+        for number in range(_FILLING + flags.rounds):
             order = list(zip(_NAMES, roots, strict=False))
             for name, root in order[:: -1 if number % 2 else 1]:
                 arguments = command(flags, os.path.join(folder, f"out_{name}"))

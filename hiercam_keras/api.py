@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from hiercam_keras import config_files
+from hiercam_keras import config_files, first_touch
 from hiercam_keras.cam import Explainer
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import photos
@@ -245,5 +245,6 @@ def train(
         resume=resume,
         overwrite=overwrite,
     )
+    first_touch.begin(*settings.of_training())
     this, _ = train_mode.train(settings)
     return Run(this)

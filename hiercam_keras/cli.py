@@ -192,6 +192,7 @@ def _main(_: list[str]) -> None:
             multihost.join(FLAGS.mode)
         signals.advise(USAGE[FLAGS.mode].after_stop)
         settings = Settings.from_flags(FLAGS, default_config(sys.argv) is None)
+        _begin_training(settings)
         with runtime.imports():
             mode = importlib.import_module(settings.module)
         settings.use_modules()
@@ -204,6 +205,13 @@ def _main(_: list[str]) -> None:
         _fail(str(error))
     except BrokenPipeError:  # the reader of stdout has closed it; the work is done
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _begin_training(settings: Settings) -> None:
+    if settings.mode == "train":
+        from hiercam_keras import first_touch  # imports NumPy, which --help does not
+
+        first_touch.begin(*settings.of_training())
 
 
 def run() -> None:

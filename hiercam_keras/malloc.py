@@ -20,13 +20,15 @@ docs/PERFORMANCE.md has measurements; `runtime.fast_memory` is for library users
 import concurrent.futures
 import ctypes
 import os
+import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 # malloc.h and sys/mman.h of Linux
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
-_MADV_HUGEPAGE = 14
+_MADV_HUGEPAGE, _MADV_POPULATE_WRITE = 14, 23
 
 _ROOMY = 20 * 10**9  # bytes of memory from which on freed memory is kept
 _SMALLEST = 64 * 2**20  # bytes of the smallest free chunk of the shaped heap
@@ -35,7 +37,10 @@ _MOST_ARENAS = 16  # from then on new threads share arenas in turns, the heap's 
 _MOST_THREADS = 64  # that are started in search of one that uses the heap
 _NOT_MAIN = 4  # flag in the size field of a chunk of another arena (malloc.c)
 _BEYOND_CACHE = 4000  # bytes that malloc does not take from a cache of the thread
+_PIECE = 4 * 2**20  # bytes that are touched at once, see `touch`
+_LEAST = 2**20  # bytes of a part that `used` reports
 
+_MEMINFO = Path("/proc/meminfo")
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 # Memory limit of a container, for cgroup v2 and v1.
 _LIMITS = (
@@ -52,10 +57,13 @@ class _State:
     Attributes:
       said: its sentence; None where no settings were made.
       second: see `second_thread`; None where there is none; False before it is known.
+      chunks: addresses of the free chunks of the heap, by their sizes in bytes.
     """
 
-    said: str | None = None
-    second: concurrent.futures.Executor | None | bool = False
+    def __init__(self):
+        self.said: str | None = None
+        self.second: concurrent.futures.Executor | None | bool = False
+        self.chunks: dict[int, int] = {}
 
 
 _state = _State()
@@ -156,6 +164,95 @@ def complete(arrays: Any) -> Any:
     return jax.block_until_ready(jax.device_put(arrays))
 
 
+def give_back() -> None:
+    """Returns free memory to the kernel, where malloc keeps it: what a compiler used.
+
+    The next program touches its memory for the first time again.
+    """
+    if is_kept():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+# Parts of the chunks of the shaped heap, by the chunks' sizes: pairs of begin and end,
+# in bytes from the first page of a chunk.
+Parts = Mapping[int, Sequence[Sequence[int]]]
+
+
+def used() -> Parts:
+    """The parts that were touched, of at least 1 MiB; `mincore` says which."""
+    libc = ctypes.CDLL(None)
+    libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
+    found = {}
+    page = _page()
+    for size in _state.chunks:
+        start, end = _pages(size)
+        present = ctypes.create_string_buffer((end - start) // page)
+        if libc.mincore(start, end - start, present):
+            continue
+        runs = (run.span() for run in re.finditer(rb"[^\0]+", present.raw))
+        parts = [(first * page, last * page) for first, last in runs]
+        parts = [(first, last) for first, last in parts if last - first >= _LEAST]
+        if parts:
+            found[size] = parts
+    return found
+
+
+def size_of(parts: Parts) -> int:
+    """Bytes in parts."""
+    return sum(last - first for some in parts.values() for first, last in some)
+
+
+def touch(parts: Parts) -> str:
+    """Touches parts of the shaped heap, those of small chunks first.
+
+    Pages become present and keep their content, so any thread may call this at any
+    time. It takes no more than half of the memory that is available, and stops where
+    the kernel cannot do it (Linux before 5.14).
+
+    While the kernel works on a piece of memory, other threads wait for it in `mmap`: so
+    the pieces are small.
+
+    Args:
+      parts: as of `used`.
+
+    Returns:
+      A sentence that says what was done.
+    """
+    total = size_of(parts)
+    if total > available_memory() // 2:
+        return f"too little memory is available to touch {total} bytes"
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    for size in sorted(_state.chunks.keys() & parts.keys()):
+        start, end = _pages(size)
+        for first, last in parts[size]:
+            last = min(start + last, end)
+            for at in range(start + first, last, _PIECE):
+                if libc.madvise(at, min(_PIECE, last - at), _MADV_POPULATE_WRITE):
+                    return f"memory is not touched: {os.strerror(ctypes.get_errno())}"
+    return f"{total} bytes of memory are touched"
+
+
+def _pages(size: int) -> tuple[int, int]:
+    """Begin and end of the whole pages of the chunk of `size` bytes."""
+    chunk, page = _state.chunks[size], _page()
+    return -(-chunk // page) * page, (chunk + size) // page * page
+
+
+def _page() -> int:
+    return os.sysconf("SC_PAGE_SIZE")
+
+
+def available_memory() -> int:
+    """Memory in bytes that Linux can give without swapping; 0 where it is not known."""
+    try:
+        lines = _MEMINFO.read_text().splitlines()
+        (line,) = (one for one in lines if one.startswith("MemAvailable:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        return 0
+
+
 def obstacle() -> str | None:
     """Why the settings do not apply here, or None."""
     if not sys.platform.startswith("linux") or not _is_glibc():
@@ -224,21 +321,19 @@ def _shape_heap(largest: int, huge_pages: bool) -> bool:
     libc.free.argtypes = [ctypes.c_void_p]
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     huge = huge_pages and _has_huge_pages()
-    page = os.sysconf("SC_PAGE_SIZE")
-    chunks = []
+    chunks = _state.chunks
     size = _SMALLEST
     while size <= largest:
         chunk = libc.malloc(size)
         if chunk is None:  # a limit on the address space, as of `ulimit -v`
             break
-        chunks.append(chunk)
+        chunks[size] = chunk
         libc.malloc(_PIN)
         if huge:
-            start = -(-chunk // page) * page
-            end = (chunk + size) // page * page
+            start, end = _pages(size)
             huge = libc.madvise(start, end - start, _MADV_HUGEPAGE) == 0
         size *= 2
-    for chunk in chunks:
+    for chunk in chunks.values():
         libc.free(chunk)
     return huge and bool(chunks)
 

@@ -26,6 +26,7 @@ from hiercam_keras.errors import UserError
 
 _MAGIC = b"hiercam_keras traced program 1\n"
 _HEAD = len(_MAGIC) + hashlib.sha256().digest_size
+SUFFIX = ".program"  # of a file
 _MOST = 64  # files that are kept, those that were used last
 _OF_JSON = (type(None), bool, int, float, str)
 _STARTED = time.time()
@@ -56,7 +57,7 @@ def jit(
             return function(*args)
         leaves, tree = jax.tree.flatten(args)
         specs = [_spec(leaf) for leaf in leaves]
-        place = place / f"{_key(own, specs, tree)}.program"
+        place = place / f"{_key(own, specs, tree)}{SUFFIX}"
         program = _read(place) or _export(function, specs, tree, place)
         return function(*args) if program is None else program(*leaves)
 
@@ -109,6 +110,11 @@ def folder() -> Path | None:
     return Path(place) / "traced" if Path(__file__).is_file() else None
 
 
+def settings() -> str:
+    """A digest of what a trace depends on besides function and arguments."""
+    return digest(_surroundings())
+
+
 def _spec(array: Any) -> Any:
     import jax
 
@@ -118,7 +124,7 @@ def _spec(array: Any) -> Any:
 
 def _key(key: str, specs: Sequence[Any], tree: Any) -> str:
     shapes = [[list(one.shape), str(one.dtype), bool(one.weak_type)] for one in specs]
-    return digest(key, shapes, str(tree), _source(), _surroundings())
+    return digest(key, shapes, str(tree), source(), _surroundings())
 
 
 def _is_source_newer() -> bool:
@@ -129,7 +135,7 @@ def _is_source_newer() -> bool:
 
 
 @functools.cache
-def _source() -> str:
+def source() -> str:
     """A digest of the source of this package."""
     found = hashlib.sha256()
     root = Path(__file__).parent
@@ -241,7 +247,7 @@ def _export(
         return None
     try:
         workdir.write_bytes(place, data)
-        _remove_old(place.parent)
+        remove_old(place.parent, SUFFIX)
     except (OSError, UserError) as error:
         logging.debug("a traced program is not kept: %s", _first_line(error))
     return program
@@ -288,9 +294,9 @@ def _decoded(form: Any, leaves: Sequence[Any]) -> Any:
     return found if kind == "list" else tuple(found)
 
 
-def _remove_old(place: Path) -> None:
-    """Removes the programs that were not used for the longest time."""
-    files = sorted(place.glob("*.program"), key=lambda path: -path.stat().st_mtime)
+def remove_old(place: Path, suffix: str) -> None:
+    """Removes the files of a folder that were not used for the longest time."""
+    files = sorted(place.glob(f"*{suffix}"), key=lambda path: -path.stat().st_mtime)
     for path in files[_MOST:]:
         path.unlink(missing_ok=True)
 

@@ -81,7 +81,7 @@ def test_whatever_changes_a_program_is_in_the_key(cache, monkeypatch, change):
     elif change == "type":
         options["x"] = np.arange(3, dtype=np.int32)
     elif change == "source":
-        monkeypatch.setattr(trace_cache, "_source", lambda: "other")
+        monkeypatch.setattr(trace_cache, "source", lambda: "other")
     elif change == "version":
         monkeypatch.setattr(jax, "__version__", "0")
     elif change == "setting":

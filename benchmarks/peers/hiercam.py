@@ -17,7 +17,7 @@ from hiercam_keras import cam, malloc, runtime, taxonomy  # noqa: E402
 from hiercam_keras.models import heads, xla_layers  # noqa: E402
 from hiercam_keras.models.initializers import numpy_initializers  # noqa: E402
 from hiercam_keras.training import compiling, forward  # noqa: E402
-from hiercam_keras.training.callbacks import Pace  # noqa: E402
+from hiercam_keras.training.callbacks import FirstStep, Pace  # noqa: E402
 
 LABEL = "hiercam_keras"
 TASKS = ("train", "forward", "cam1", "cam7", "maps1", "maps7", "maps7ranks")
@@ -86,7 +86,8 @@ def prepare(task: str, case: Case) -> Callable[[int], None]:
         return _forward(case)
     if task != "train":
         return _explain(task, case)
-    return keras_common.fit(prepare_training(case), case, [Pace()], malloc.complete)
+    model, every = prepare_training(case), [Pace(), FirstStep()]
+    return keras_common.fit(model, case, every, malloc.complete)
 
 
 def versions() -> dict[str, str]:

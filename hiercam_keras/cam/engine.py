@@ -34,7 +34,7 @@ from hiercam_keras.cam.program import Options, Program
 from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.errors import UserError
 from hiercam_keras.models import model_digest
-from hiercam_keras.models.layers import is_mixed
+from hiercam_keras.models.layers import all_layers, is_mixed
 from hiercam_keras.models.xla_layers import shards
 from hiercam_keras.precision import of_network
 
@@ -157,6 +157,7 @@ class Explainer(BaseExplainer):
         self._data_format = data_format
         self._reshape = reshape
         self._about_outputs: Any = None
+        self._traced: set[Any] = set()  # `_state` at each trace
         self._paths: tuple[str, ...] = ()
         self._programs: dict[tuple, Program] = {}
         self._warned = False
@@ -413,8 +414,23 @@ class Explainer(BaseExplainer):
         """
         self._about_outputs = about_outputs
 
-    def _trace_key(self, program: Program, methods: Sequence[str]) -> str | None:
+    def is_current(self) -> bool:
+        """Whether a new explainer would have the same programs as this one.
+
+        Not if none was traced yet, or where it is not known what they depend on.
+        """
+        return len(self._traced) == 1 and self._traced == {self._state() or ""}
+
+    def _state(self) -> tuple | None:
+        """What programs depend on besides the arguments; None where it is not known."""
         own = model_digest.of_model(self.model)
+        layers = tuple(map(id, all_layers(self.model)))
+        return None if own is None else (own, trace_cache.settings(), layers)
+
+    def _trace_key(self, program: Program, methods: Sequence[str]) -> str | None:
+        state = self._state()
+        self._traced.add(state)
+        own = state and state[0]
         if own is None or self._about_outputs is None or self._reshape is not None:
             return None
         return trace_cache.digest(

@@ -78,6 +78,11 @@ class Settings:
         room = "experiments" if self.mode in usage.EXPERIMENTS else "modes"
         return f"hiercam_keras.{room}.{usage.MODULES.get(self.mode, self.mode)}"
 
+    def of_training(self) -> tuple[Any, ...]:
+        """What the size of a train step depends on, for `first_touch.begin`."""
+        named = {name: self.config.get(name) for name in ("model", "data", "train")}
+        return named, self.rank, self.data_dir
+
     def use_modules(self) -> None:
         """Imports the user's modules of `config.model.modules`, for this process.
 

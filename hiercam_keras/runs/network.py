@@ -25,6 +25,8 @@ from hiercam_keras.taxonomy.tree import Taxonomy
 from hiercam_keras.training import forward
 from hiercam_keras.training.predict import Predictions, predict_logits
 
+_KEPT = 2  # explainers of a network: with their programs they take some 10 MB each
+
 
 @dataclass(frozen=True)
 class Network:
@@ -67,7 +69,27 @@ class Network:
     def explainer(
         self, layers: str | Sequence[str] = "", method: str = "gradcam"
     ) -> Explainer:
-        """What explains the model by a method, at its own layer or at those named."""
+        """What explains the model by a method, at its own layer or at those named.
+
+        The last ones are kept with their compiled programs, and given again as long as
+        they are current.
+        """
+        asked = (layers if isinstance(layers, str) else tuple(layers)), method
+        kept = self._explainers
+        explain = kept.pop(asked, None)
+        if explain is None or not explain.is_current():
+            explain = self._new_explainer(*asked)
+        kept[asked] = explain
+        if len(kept) > _KEPT:
+            del kept[next(iter(kept))]
+        return explain
+
+    @functools.cached_property
+    def _explainers(self) -> dict[tuple, Explainer]:
+        """The explainers that are kept, by layers and method, the last one last."""
+        return {}
+
+    def _new_explainer(self, layers: str | tuple[str, ...], method: str) -> Explainer:
         explain = Explainer(
             self.model,
             layers or self.layer or None,

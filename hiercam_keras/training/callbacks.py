@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 from scipy.special import log_softmax
 
-from hiercam_keras import workdir
+from hiercam_keras import first_touch, malloc, workdir
 from hiercam_keras.training import rates
 from hiercam_keras.training.predict import predict_logits
 
@@ -69,6 +69,28 @@ class Pace(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Releases a slot: Keras has converted the figures of the step to numbers."""
         self.slots.release()
+
+
+class FirstStep(keras.callbacks.Callback):
+    """Records the memory of the first step, and returns that of its compilation.
+
+    Later processes touch what was recorded while they start, see `first_touch`.
+    """
+
+    async_safe = True
+
+    def __init__(self):
+        super().__init__()
+        self.is_done = False
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Does it once."""
+        if self.is_done:
+            return
+        self.is_done = True
+        first_touch.record()
+        if first_touch.is_first():
+            malloc.give_back()
 
 
 class Validation(keras.callbacks.Callback):

@@ -110,6 +110,7 @@ def _callbacks(
     return [
         callbacks.EpochSeed(config.seed),
         callbacks.Pace(),
+        callbacks.FirstStep(),
         saving.watch,
         saving,
         callbacks.Validation(val_loader, ranks, saving.check_stop),
