@@ -164,7 +164,8 @@ def _surroundings() -> list[Any]:
     return [
         {one.__name__: one.__version__ for one in packages},
         [device.platform, device.device_kind, device.client.platform_version],
-        sorted(processor.features()),  # on which forms of layers depend
+        # On these forms of layers and loops over images depend.
+        [sorted(processor.features()), processor.num_cores()],
         settings,
         keras.config.floatx(),
         keras.config.epsilon(),

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from hiercam_keras import halves, malloc, precision, trace_cache
+from hiercam_keras import halves, image_by_image, malloc, precision, trace_cache
 from hiercam_keras.cam import targets
 from hiercam_keras.cam.explanation import Explanation
 from hiercam_keras.cam.methods import ANY_NETWORK, METHODS, Method, get_methods
@@ -273,6 +273,7 @@ class BaseExplainer(abc.ABC):
                 own = self._trace_key(program, methods)
                 return own and trace_cache.digest(own, name)
 
+            run = image_by_image.of(run, num_fixed=1)
             self._compiled[key] = trace_cache.jit(run, trace_key)
         return self._compiled[key]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
+from hiercam_keras import image_by_image
 from hiercam_keras.errors import UserError
 from hiercam_keras.plan.devices import Device, target_config
 
@@ -99,8 +100,19 @@ def data_parallel(mesh: Any) -> Iterator[None]:
     """Keras' data parallelism over a mesh of described devices, while it traces.
 
     Layers and the forward pass read the active distribution, as in a run on these
-    devices. A single device has none, as in a run.
+    devices. A single device has none, as in a run. What is for CPUs alone is left out
+    on others.
     """
+    if mesh.devices.flat[0].platform == "cpu":
+        shared = contextlib.nullcontext()
+    else:
+        shared = image_by_image.disabled()
+    with shared, _distribution(mesh):
+        yield
+
+
+@contextlib.contextmanager
+def _distribution(mesh: Any) -> Iterator[None]:
     import keras
 
     count = mesh.devices.size

@@ -8,7 +8,7 @@ import jax
 import keras
 import numpy as np
 
-from hiercam_keras import halves, precision
+from hiercam_keras import halves, image_by_image, precision
 from hiercam_keras.models import stateless
 from hiercam_keras.models.layers import is_mixed
 from hiercam_keras.models.xla_layers import shards
@@ -70,7 +70,7 @@ def compiled(forward: Forward) -> Forward:
     """A jitted function of trainable variables, state and images, rows over devices."""
     shared = keras.distribution.distribution() is not None
     options = {"out_shardings": shards.sharding()} if shared else {}
-    return jax.jit(forward, **options)
+    return jax.jit(image_by_image.of(forward, num_fixed=2), **options)
 
 
 def gather(parts: list[np.ndarray]) -> np.ndarray:
