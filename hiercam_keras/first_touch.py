@@ -26,7 +26,11 @@ from hiercam_keras.errors import UserError
 
 _SUFFIX = ".json"
 _FRESH = 256 * 2**20  # bytes of the heap that imports use at most
-_PACKAGES = ("jax", "jaxlib", "keras")
+# With the plugins of devices that have arrays of their own.
+_PACKAGES = (
+    *("jax", "jaxlib", "keras"),
+    *("jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu"),
+)
 # Prefixes of variables that choose JAX's device and XLA's program.
 _VARIABLES = ("CUDA_", "JAX_", "NPROC", "XLA_")
 
@@ -145,7 +149,7 @@ def _key(*about: Any) -> str:
 
     Data decide the number of classes, which changes it by little.
     """
-    versions = {name: metadata.version(name) for name in _PACKAGES}
+    versions = {name: _version(name) for name in _PACKAGES}
     variables = {
         name: value
         for name, value in sorted(os.environ.items())
@@ -155,3 +159,11 @@ def _key(*about: Any) -> str:
     return trace_cache.digest(
         about, trace_cache.source(), versions, variables, features
     )
+
+
+def _version(name: str) -> str | None:
+    """Of an installed package."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -291,6 +291,9 @@ def test_a_training_begins_with_its_config(begun, monkeypatch):
     monkeypatch.setattr(api, "Run", lambda folder: folder)
     api.train(config, "family", data_dir="birds")
     settings = Settings("train", FrozenConfigDict(config), data_dir="birds")
+    monkeypatch.setattr(cli, "FLAGS", types.SimpleNamespace(multihost=True))
+    cli._begin_training(settings)
+    cli.FLAGS.multihost = False
     cli._begin_training(settings)
     cli._begin_training(dataclasses.replace(settings, mode="eval"))
     first, second = begun
