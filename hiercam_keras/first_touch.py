@@ -67,8 +67,7 @@ def begin(*about: Any) -> threading.Thread | None:
     first, _state.begun, _state.place = not _state.begun, True, None
     if not first or not malloc.is_kept() or not _is_reached():
         return None
-    fresh = malloc.size_of(malloc.used()) < _FRESH
-    thread = threading.Thread(target=_begin, args=(about, fresh), daemon=True)
+    thread = threading.Thread(target=_begin, args=about, daemon=True)
     thread.start()
     return thread
 
@@ -79,7 +78,7 @@ def _is_reached() -> bool:
     return main or malloc.reaches_threads()
 
 
-def _begin(about: tuple, fresh: bool) -> None:
+def _begin(*about: Any) -> None:
     folder = _folder()
     if folder is None:
         return
@@ -87,7 +86,7 @@ def _begin(about: tuple, fresh: bool) -> None:
     wanted = _read(place)
     if wanted:
         logging.debug("%s", malloc.touch(wanted))
-    elif fresh:
+    elif malloc.size_of(malloc.used()) < _FRESH:
         _state.programs, _state.place = _names(folder.parent), place
 
 

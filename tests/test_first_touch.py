@@ -241,6 +241,17 @@ def test_parts_of_chunks_are_touched(chunks):
     assert all(one[1] == two[0] for one, two in itertools.pairwise(pieces))
 
 
+def test_runs_of_pages_that_are_present():
+    for text, expected in (
+        (b"", []),
+        (b"\0\0", []),
+        (b"\1\1", [(0, 2)]),
+        (b"\0\1\1\0\0\1", [(1, 3), (5, 6)]),
+        (b"\1\0\1\0", [(0, 1), (2, 3)]),
+    ):
+        assert list(malloc._runs(text)) == expected
+
+
 def test_no_page_outside_of_a_chunk_is_touched(chunks):
     _, calls = chunks
     malloc.touch({64 * MIB: [(0, 512 * MIB)]})
