@@ -208,7 +208,7 @@ def _main(_: list[str]) -> None:
 
 
 def _begin_training(settings: Settings) -> None:
-    if settings.mode == "train":
+    if settings.mode == "train" and not FLAGS.multihost:
         from hiercam_keras import first_touch  # imports NumPy, which --help does not
 
         first_touch.begin(*settings.of_training())

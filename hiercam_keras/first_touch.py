@@ -26,7 +26,11 @@ from hiercam_keras.errors import UserError
 
 _SUFFIX = ".json"
 _FRESH = 256 * 2**20  # bytes of the heap that imports use at most
-_PACKAGES = ("jax", "jaxlib", "keras")
+# With the plugins of devices that have arrays of their own.
+_PACKAGES = (
+    *("jax", "jaxlib", "keras"),
+    *("jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu"),
+)
 # Prefixes of variables that choose JAX's device and XLA's program.
 _VARIABLES = ("CUDA_", "JAX_", "NPROC", "XLA_")
 
@@ -66,13 +70,12 @@ def begin(*about: Any) -> threading.Thread | None:
     first, _state.begun, _state.place = not _state.begun, True, None
     if not first or not malloc.is_kept() or not malloc.uses_heap():
         return None
-    fresh = malloc.size_of(malloc.used()) < _FRESH
-    thread = threading.Thread(target=_begin, args=(about, fresh), daemon=True)
+    thread = threading.Thread(target=_begin, args=about, daemon=True)
     thread.start()
     return thread
 
 
-def _begin(about: tuple, fresh: bool) -> None:
+def _begin(*about: Any) -> None:
     folder = _folder()
     if folder is None:
         return
@@ -81,7 +84,7 @@ def _begin(about: tuple, fresh: bool) -> None:
     if wanted:
         _state.has_record = True
         logging.debug("%s", malloc.touch(wanted))
-    elif fresh:
+    elif malloc.size_of(malloc.used()) < _FRESH:
         _state.programs, _state.place = _names(folder.parent), place
 
 
@@ -148,7 +151,7 @@ def _key(*about: Any) -> str:
 
     Data decide the number of classes, which changes it by little.
     """
-    versions = {name: metadata.version(name) for name in _PACKAGES}
+    versions = {name: _version(name) for name in _PACKAGES}
     variables = {
         name: value
         for name, value in sorted(os.environ.items())
@@ -158,3 +161,11 @@ def _key(*about: Any) -> str:
     return trace_cache.digest(
         about, trace_cache.source(), versions, variables, features
     )
+
+
+def _version(name: str) -> str | None:
+    """Of an installed package."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -20,9 +20,8 @@ docs/PERFORMANCE.md has measurements; `runtime.fast_memory` is for library users
 import concurrent.futures
 import ctypes
 import os
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,12 +188,20 @@ def used() -> Parts:
         present = ctypes.create_string_buffer((end - start) // page)
         if libc.mincore(start, end - start, present):
             continue
-        runs = (run.span() for run in re.finditer(rb"[^\0]+", present.raw))
-        parts = [(first * page, last * page) for first, last in runs]
+        parts = [(first * page, last * page) for first, last in _runs(present.raw)]
         parts = [(first, last) for first, last in parts if last - first >= _LEAST]
         if parts:
             found[size] = parts
     return found
+
+
+def _runs(present: bytes) -> Iterator[tuple[int, int]]:
+    """Begins and ends of runs of ones, of what mincore writes; the rest are zeros."""
+    last = 0
+    while (first := present.find(1, last)) >= 0:
+        last = present.find(0, first)
+        last = len(present) if last < 0 else last
+        yield first, last
 
 
 def size_of(parts: Parts) -> int:

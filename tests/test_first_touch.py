@@ -253,6 +253,17 @@ def test_parts_of_chunks_are_touched(chunks):
     assert all(one[1] == two[0] for one, two in itertools.pairwise(pieces))
 
 
+def test_runs_of_pages_that_are_present():
+    for text, expected in (
+        (b"", []),
+        (b"\0\0", []),
+        (b"\1\1", [(0, 2)]),
+        (b"\0\1\1\0\0\1", [(1, 3), (5, 6)]),
+        (b"\1\0\1\0", [(0, 1), (2, 3)]),
+    ):
+        assert list(malloc._runs(text)) == expected
+
+
 def test_no_page_outside_of_a_chunk_is_touched(chunks):
     _, calls = chunks
     malloc.touch({64 * MIB: [(0, 512 * MIB)]})
@@ -303,6 +314,9 @@ def test_a_training_begins_with_its_config(begun, monkeypatch):
     monkeypatch.setattr(api, "Run", lambda folder: folder)
     api.train(config, "family", data_dir="birds")
     settings = Settings("train", FrozenConfigDict(config), data_dir="birds")
+    monkeypatch.setattr(cli, "FLAGS", types.SimpleNamespace(multihost=True))
+    cli._begin_training(settings)
+    cli.FLAGS.multihost = False
     cli._begin_training(settings)
     cli._begin_training(dataclasses.replace(settings, mode="eval"))
     first, second = begun

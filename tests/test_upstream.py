@@ -76,6 +76,9 @@ RELIED_ON = {
     ),
     ("hiercam_keras/plan/programs.py", "_symbolic_build"): _STEP,
     ("hiercam_keras/plan/programs.py", "_get_jax_state"): _STEP,
+    ("hiercam_keras/training/compiling.py", "_symbolic_build"): (
+        "tests/training/test_training_build.py::test_a_replaced_call_is_called"
+    ),
     ("hiercam_keras/plan/topology.py", _TOPOLOGY): (
         f"{HERE}::test_devices_that_are_not_here_are_described"
     ),

@@ -74,6 +74,7 @@ def prepare_training(case: Case) -> keras.Model:
     """The model, compiled for training as the project's own training does it."""
     model = _model(case)
     keras_common.compile_model(model)
+    compiling.build_by_shapes(model)
     with numpy_initializers():
         model.optimizer.build(model.trainable_variables)
     compiling.keep_step(model, "benchmarks")

@@ -4,6 +4,7 @@ Modes get it from `load` and never read a model file themselves, so that they ne
 know where the weights are from.
 """
 
+import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -71,8 +72,8 @@ class Network:
     ) -> Explainer:
         """What explains the model by a method, at its own layer or at those named.
 
-        The last ones are kept with their compiled programs, and given again as long as
-        they are current.
+        The last ones are kept with their compiled programs, and copies of them are
+        given as long as they are current.
         """
         asked = (layers if isinstance(layers, str) else tuple(layers)), method
         kept = self._explainers
@@ -82,7 +83,7 @@ class Network:
         kept[asked] = explain
         if len(kept) > _KEPT:
             del kept[next(iter(kept))]
-        return explain
+        return copy.copy(explain)  # a caller may set attributes
 
     @functools.cached_property
     def _explainers(self) -> dict[tuple, Explainer]:

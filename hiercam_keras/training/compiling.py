@@ -61,6 +61,7 @@ def compile_model(
         losses, metrics = losses[rank], metrics[rank]
         weights = weights and weights[rank]
     model.compile(optimizer, loss=losses, loss_weights=weights, metrics=metrics)
+    build_by_shapes(model)
     objective.add_terms(model, options, num_labels, parents, bool(spaces))
     if options.get("reduce", "auto") == "float32":
         wide_sums.sum_in_float32(model)
@@ -69,6 +70,40 @@ def compile_model(
     if not spaces:
         shapes = {rank: np.asarray(level) for rank, level in parents.items()}
         keep_step(model, options, list(num_labels.items()), steps_per_epoch, shapes)
+
+
+def build_by_shapes(model: keras.Model) -> None:
+    """Makes `fit` build losses and metrics without a pass through the model.
+
+    Keras passes symbolic images through all layers to find the shapes of the outputs,
+    before each training. A model that is a graph of layers states them, so in place of
+    that pass it gives zeros of these shapes.
+    """
+    kind = type(model)
+    if kind.__name__ != "Functional" or not kind.__module__.startswith("keras."):
+        return
+    if any(None in one.shape[1:] for one in model.outputs):
+        return
+    own = model._symbolic_build
+
+    def zeros(inputs, training=None, mask=None):
+        count = keras.tree.flatten(inputs)[0].shape[0]
+        return keras.tree.map_structure(
+            lambda one: keras.ops.zeros((count, *one.shape[1:]), one.dtype),
+            model.output,
+        )
+
+    def build(*args, **kwargs):
+        if "call" in vars(model) or not all(one.built for one in model.layers):
+            return own(*args, **kwargs)
+        # Bypasses Keras' __setattr__, which would track the attribute.
+        object.__setattr__(model, "call", zeros)
+        try:
+            return own(*args, **kwargs)
+        finally:
+            object.__delattr__(model, "call")
+
+    object.__setattr__(model, "_symbolic_build", build)
 
 
 def keep_step(model: keras.Model, *about: Any) -> None:
