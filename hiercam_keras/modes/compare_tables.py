@@ -141,11 +141,12 @@ def statistics_table(
     noun: str = "object",
     resampled: str = "species",
 ) -> schema.Table:
-    """The paired differences of statistics.csv, where it was written."""
+    """The paired differences of statistics.csv: of two ranks or networks; where there
+    are none, of two trainings at one rank."""
+    shown = [row for row in rows if row["comparison"] in ("rank", "asked", "network")]
+    shown = shown or [row for row in rows if row["comparison"] == "seed"]
     told = []
-    for row in rows:
-        if row["comparison"] not in ("rank", "asked", "network"):
-            continue
+    for row in shown:
         found = Estimate(row["difference"], row["low"], row["high"])
         told.append(
             (

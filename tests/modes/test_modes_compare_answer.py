@@ -265,6 +265,20 @@ def test_few_species_give_no_claim_and_no_interval():
         assert not any(" (" in str(cell) for row in table.rows for cell in row[1:])
 
 
+def test_two_models_of_one_rank_are_compared(numbers):
+    first, second = (one for one in SUMMARY if not one["asked_of"])
+    summary = [first, second | {"rank": first["rank"]}]
+    row = {
+        "comparison": "seed", "model_a": first["model"], "model_b": second["model"],
+        "measure": "correct", "count": 40, "groups": 10, "difference": -0.05,
+        "low": -0.09, "high": -0.01, "p_holm": 0.01,
+    }  # fmt: skip
+    for p, words in ((0.01, "5.0 points more (1.0 to 9.0)."), (0.2, "no significant")):
+        tested = compare_claims.Tested([row | {"p_holm": p}])
+        said = compare_answer.accuracy_sentence(numbers, summary, "test", tested)
+        assert f"), {words}" in said and said.count("points") == 1
+
+
 def test_steps_follow_the_corrected_test():
     """An interval above 0 is no claim where the corrected test finds nothing."""
     step = lift("genus", "wing", "genus", 1.73, 0.29, 0.25, 0.33, p=0.2)
