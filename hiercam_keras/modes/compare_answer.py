@@ -142,8 +142,10 @@ def _accuracy(row: Row, total: int) -> str:
 
 
 def _gap(row: Row, own: Sequence[Row], tested: Tested) -> str:
-    """`, 1.3 points more (0.2 to 2.4)`, against the first model of the same rank; "" for
-    that one, and with too few groups."""
+    """`, 1.3 points more (0.2 to 2.4)`, against the first model of the same rank.
+
+    "" for that one, and with too few groups.
+    """
     first = next(one for one in own if one["rank"] == row["rank"])
     found = tested.difference("correct", row["model"], first["model"])
     if found is None or found.too_few:
