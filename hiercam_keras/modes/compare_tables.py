@@ -178,11 +178,11 @@ def statistics_table(
 
 def _three_digits(found: Estimate, sign: str = "") -> str:
     """The form of a figure and its interval, which have as many decimals: three digits
-    for the largest of them."""
+    for the largest of them, and at most five decimals."""
     values = np.array([found.value, found.low, found.high])
     largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
     decimals = 2 if largest == 0 else 2 - int(np.floor(np.log10(largest)))
-    return f"{{:{sign}.{max(decimals, 0)}f}}"
+    return f"{{:{sign}.{min(max(decimals, 0), 5)}f}}"
 
 
 def with_interval(found: Estimate, form: str) -> str | None:
