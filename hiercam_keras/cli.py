@@ -193,7 +193,7 @@ def _main(_: list[str]) -> None:
         signals.advise(USAGE[FLAGS.mode].after_stop)
         settings = Settings.from_flags(FLAGS, default_config(sys.argv) is None)
         _begin_training(settings)
-        with runtime.imports():
+        with signals.at_once(), runtime.imports():
             mode = importlib.import_module(settings.module)
         settings.use_modules()
         with multihost.as_one():

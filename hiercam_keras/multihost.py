@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from absl import logging
 
-from hiercam_keras import wording, workdir
+from hiercam_keras import signals, wording, workdir
 from hiercam_keras.errors import UserError
 
 MODES = ("train", "eval", "predict", "cam")
@@ -38,7 +38,8 @@ def join(mode: str) -> None:
         raise UserError(
             f"--multihost is for --mode={', '.join(MODES)}; run {mode} in one process."
         )
-    import jax
+    with signals.at_once():
+        import jax
 
     numbers = {
         name.lower().removeprefix("jax_"): int(os.environ[name])

@@ -5,7 +5,7 @@ sufficient in two cases. An exception that a handler raises in a callback of the
 collector or of ctypes, or in `__del__`, is discarded; therefore a thread repeats the
 signal until an exception propagates. No handler runs while the main thread executes
 native code, such as a compilation of minutes; therefore the same thread ends the
-process at a second Ctrl-C.
+process at a second Ctrl-C. During imports no exception is raised, see `at_once`.
 """
 
 import atexit
@@ -41,6 +41,8 @@ class _State:
       advice: advice for the message of a stop.
       postponed: whether signals are only recorded.
       starting: whether a child process is being started.
+      at_once: whether a signal ends the process without an exception.
+      say: whether the end by a signal is reported.
       installed: whether `orderly` has set the handlers.
       pipe: file descriptor; a byte written to it wakes the watching thread.
       cleanups: functions registered by `at_exit`.
@@ -52,6 +54,8 @@ class _State:
         self.advice = ""
         self.postponed = False
         self.starting = False
+        self.at_once = False
+        self.say = True
         self.installed = False
         self.pipe: int | None = None
         self.cleanups: list[Callable[[], None]] = []
@@ -118,6 +122,21 @@ def children_hold() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """A signal in the block ends the process where it is, as `orderly` does.
+
+    For imports, which have nothing to save. Native code that calls Python while a
+    module is initialized may abort the process at an exception, as nanobind does where
+    jaxlib creates enumerations.
+    """
+    _state.at_once = True
+    try:
+        yield
+    finally:
+        _state.at_once = False
+
+
 def leave_to_parent() -> None:
     """Ignores Ctrl-C in a worker process; the parent ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -169,9 +188,7 @@ def orderly(say: bool = True) -> Iterator[None]:
         stop = error if isinstance(error, Stopped) else None
         _state.received = _state.received or signal.SIGINT
         status = stop.status if stop else STATUS[_state.received]
-        if say:
-            _say(f"stopped: {stop or _state.message()}")
-        _end(status)
+        _stop(str(stop or _state.message()), status)
     finally:
         ignore()
 
@@ -219,6 +236,7 @@ def postponed() -> Iterator[None]:
 
 
 def _install(say: bool) -> None:
+    _state.say = say
     for number in STATUS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _handle)
@@ -247,6 +265,8 @@ def _handle(number, frame) -> None:
         return  # SIGURG from another source, or after the end
     if _state.starting:
         return  # `_watch` repeats it
+    if _state.at_once:
+        _stop(_state.message(), STATUS[_state.received])
     if _state.postponed:
         if not again:
             _say(f"{NAMES[_state.received]}: saving before the stop")
@@ -301,10 +321,18 @@ def _say(words: str) -> None:
         os.write(2, f"{words}\n".encode())
 
 
+def _stop(words: str, status: int) -> None:
+    """Reports a stop, and ends the process."""
+    if _state.say:
+        _say(f"stopped: {words}")
+    _end(status)
+
+
 def _end(status: int) -> None:
     """Ends the workers, runs the functions of `at_exit`, and ends the process."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
+        # RuntimeError: a signal handler has interrupted a write to the stream.
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
             stream.flush()
     if "multiprocessing" in sys.modules:
         import multiprocessing

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from hiercam_keras.modes import usage
+
 ROOT = pathlib.Path(__file__).parent.parent
 NOTICE = "stopping as soon as possible; Ctrl-C once more stops at once\n"
 BEGIN = """
@@ -191,6 +193,37 @@ def test_signals_wait_during_the_imports(start):
         1,
     )
     assert end(start("work()", begin)) == "imported\n"
+
+
+# Ctrl-C where an extension of jaxlib creates its first enumeration: an exception there
+# aborts the process.
+IN_JAXLIB = """
+import enum, os, runpy, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "jaxlib.mlir._mlir_libs._mlir":
+            enum.EnumType._check_for_existing_members_ = stop
+def stop(*args):
+    print("in jaxlib", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_signal_while_native_modules_are_imported(tmp_path):
+    main = str(ROOT / "main.py")
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.argv.pop(0){IN_JAXLIB}", main]
+        + ["--mode=guide", "--workdir=nowhere"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stdout) == (130, "in jaxlib\n"), done.stderr
+    advice = usage.USAGE["guide"].after_stop
+    assert done.stderr == f"stopped: Ctrl-C. {advice}\n"
 
 
 def test_an_ignored_ctrl_c_stays_ignored(start):

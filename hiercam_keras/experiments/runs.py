@@ -109,7 +109,8 @@ def _with_split(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def train_one(settings: Settings) -> None:
     """One training, as --mode=train; its UserError names the run folder."""
-    from hiercam_keras.modes import train
+    with signals.at_once():
+        from hiercam_keras.modes import train
 
     try:
         train.run(settings)

@@ -95,7 +95,7 @@ def accuracy_sentence(
     text = f"Of {wording.count(len(compared.table), 'picture')} {seen}, "
     text += " and ".join(
         f"{_model(row, own)} names the right {row['rank']} in "
-        f"{_accuracy(row, len(compared.table))}"
+        f"{_accuracy(row, len(compared.table))}{_gap(row, own, tested)}"
         if row["pictures"]
         else f"{_model(row, own)} knows the {row['rank']} of none"
         for row in own
@@ -139,6 +139,18 @@ def _accuracy(row: Row, total: int) -> str:
         counted = wording.count(row["pictures"], "picture")
         remarks.insert(0, f"{counted} of a {row['rank']} that it knows")
     return f"{_percent(row['accuracy'])} ({'; '.join(remarks)})"
+
+
+def _gap(row: Row, own: Sequence[Row], tested: Tested) -> str:
+    """`, 1.3 points more (0.2 to 2.4)`, against the first model of the same rank.
+
+    "" for that one, and with too few groups.
+    """
+    first = next(one for one in own if one["rank"] == row["rank"])
+    found = tested.difference("correct", row["model"], first["model"])
+    if found is None or found.too_few:
+        return ""
+    return f", {compare_claims.points(found)}"
 
 
 def _model(row: Row, rows: Sequence[Row]) -> str:

@@ -141,11 +141,12 @@ def statistics_table(
     noun: str = "object",
     resampled: str = "species",
 ) -> schema.Table:
-    """The paired differences of statistics.csv, where it was written."""
+    """The paired differences of statistics.csv: of two ranks or networks; where there
+    are none, of two trainings at one rank."""
+    shown = [row for row in rows if row["comparison"] in ("rank", "asked", "network")]
+    shown = shown or [row for row in rows if row["comparison"] == "seed"]
     told = []
-    for row in rows:
-        if row["comparison"] not in ("rank", "asked", "network"):
-            continue
+    for row in shown:
         found = Estimate(row["difference"], row["low"], row["high"])
         told.append(
             (
@@ -177,11 +178,11 @@ def statistics_table(
 
 def _three_digits(found: Estimate, sign: str = "") -> str:
     """The form of a figure and its interval, which have as many decimals: three digits
-    for the largest of them."""
+    for the largest of them, and at most five decimals."""
     values = np.array([found.value, found.low, found.high])
     largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
     decimals = 2 if largest == 0 else 2 - int(np.floor(np.log10(largest)))
-    return f"{{:{sign}.{max(decimals, 0)}f}}"
+    return f"{{:{sign}.{min(max(decimals, 0), 5)}f}}"
 
 
 def with_interval(found: Estimate, form: str) -> str | None:

@@ -7,6 +7,7 @@ import html.parser
 import json
 import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +22,7 @@ from hiercam_keras.errors import UserError
 from hiercam_keras.metrics.resampling import Estimate
 from hiercam_keras.modes import compare, compare_figures
 from hiercam_keras.modes.compare_lifts import Lift
+from hiercam_keras.modes.comparison.questions import short_paths
 
 
 @pytest.fixture(scope="module")
@@ -318,6 +320,22 @@ def test_a_hostile_class_folder_stays_a_name(image_folder, config, tmp_path):
     assert any("<script>x" in name for name in names)
 
 
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (("runs/a/species/seed0", "runs/a/species/seed1"), ("seed0", "seed1")),
+        (("runs/a/species/seed0", "runs/b/species/seed0"), ("a", "b")),
+        (("runs/a/seed0", "runs/a/species/seed0"), ("seed0", "species/seed0")),
+        (("runs/a", "runs/a/b", "other"), ("runs/a", "runs/a/b", "other")),
+        (("runs/a", "runs/a"), ("runs/a",)),
+        (("/x/mine", "mine"), ("/x/mine", "mine")),
+    ],
+)
+def test_runs_are_named_by_what_differs(paths, names):
+    found = short_paths([Path(one) for one in paths])
+    assert tuple(found.values()) == names
+
+
 def test_runs_by_folder_and_twice_the_same_rank(trained, tmp_path):
     twin = tmp_path / "twin"
     shutil.copytree(trained.path("family"), twin)
@@ -325,7 +343,11 @@ def test_runs_by_folder_and_twice_the_same_rank(trained, tmp_path):
     out = tmp_path / "out"
     said = tiny_birds.run("compare", trained.config, runs=runs, out=str(out))
     rows = tables.read_csv(out / "numbers.csv")
-    assert sorted(set(rows["model"])) == sorted(f"family ({one})" for one in runs)
+    names = set(rows["model"])
+    short = short_paths([Path(one) for one in runs])
+    assert names == {f"family ({name})" for name in short.values()}
+    text = (out / "index.html").read_text("utf-8")
+    assert "Paired differences" in text
     np.testing.assert_allclose(np.array(rows["agreement"], float), 1, atol=1e-5)
     assert f"report: {out / 'index.html'}" in said
 

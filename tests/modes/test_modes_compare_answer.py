@@ -265,6 +265,20 @@ def test_few_species_give_no_claim_and_no_interval():
         assert not any(" (" in str(cell) for row in table.rows for cell in row[1:])
 
 
+def test_two_models_of_one_rank_are_compared(numbers):
+    first, second = (one for one in SUMMARY if not one["asked_of"])
+    summary = [first, second | {"rank": first["rank"]}]
+    row = {
+        "comparison": "seed", "model_a": first["model"], "model_b": second["model"],
+        "measure": "correct", "count": 40, "groups": 10, "difference": -0.05,
+        "low": -0.09, "high": -0.01, "p_holm": 0.01,
+    }  # fmt: skip
+    for p, words in ((0.01, "5.0 points more (1.0 to 9.0)."), (0.2, "no significant")):
+        tested = compare_claims.Tested([row | {"p_holm": p}])
+        said = compare_answer.accuracy_sentence(numbers, summary, "test", tested)
+        assert f"), {words}" in said and said.count("points") == 1
+
+
 def test_steps_follow_the_corrected_test():
     """An interval above 0 is no claim where the corrected test finds nothing."""
     step = lift("genus", "wing", "genus", 1.73, 0.29, 0.25, 0.33, p=0.2)
@@ -421,6 +435,7 @@ def test_measures_that_are_there_are_shown(numbers):
     [
         ((-0.0568, -0.1271, 0.00319), "-0.057 (-0.127 to +0.003)"),
         ((0.00257, 0.00214, 0.00301), "+0.00257 (+0.00214 to +0.00301)"),
+        ((-0.0000057, -0.0000572, 0.0002), "-0.00001 (-0.00006 to +0.00020)"),
         ((1.02, 1.0, 1.05), "+1.02 (+1.00 to +1.05)"),
         ((123.4, math.nan, math.nan), "+123"),
         ((0.0, 0.0, 0.0), "0.00 (0.00 to 0.00)"),

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from absl import logging
@@ -129,9 +130,33 @@ def unique(columns: list[Column]) -> list[Column]:
     """Drops repeated columns; one question to several runs gets the runs' names."""
     columns = list({(column.name, column.maps): column for column in columns}.values())
     times = Counter(column.name for column in columns)
+    repeated = [column for column in columns if times[column.name] > 1]
+    names = short_paths([Path(column.data.run.path) for column in repeated])
     return [
-        replace(column, name=f"{column.name} ({column.data.run.path})")
+        replace(column, name=f"{column.name} ({names[Path(column.data.run.path)]})")
         if times[column.name] > 1
         else column
         for column in columns
     ]
+
+
+def short_paths(paths: Sequence[Path]) -> dict[Path, str]:
+    """Names of paths: the part in which they differ, without what all begin and end
+    with. A single path is its own name."""
+    several = list(dict.fromkeys(paths))
+    parts = [path.parts for path in several]
+    if len(several) < 2:
+        return {path: str(path) for path in several}
+    first = _num_shared(parts)
+    last = _num_shared([part[first:][::-1] for part in parts])
+    return {
+        path: str(Path(*part[first : len(part) - last]))
+        for path, part in zip(several, parts, strict=True)
+    }
+
+
+def _num_shared(parts: Sequence[tuple[str, ...]]) -> int:
+    """How many first parts are shared by all, which keep at least one of their own."""
+    most = min(map(len, parts)) - 1
+    same = [len(set(column)) == 1 for column in zip(*parts, strict=False)]
+    return min([*(k for k, one in enumerate(same) if not one), most])
