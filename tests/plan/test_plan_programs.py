@@ -99,6 +99,7 @@ def test_sizes_are_by_purpose(programs):
 
 def test_a_process_compiles_and_keeps_the_result(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
     with Compiler(recipe(), CPU) as compiled:
         found = compiled("eval", 4)
         assert found.moved > 0 and found.flops > 1e6 and found.total > 1e5
