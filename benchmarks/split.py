@@ -110,7 +110,9 @@ def main(arguments: list[str] | None = None) -> None:
         "images": count,
         "seconds": seconds,
     }
-    (Path(flags.out) / "split.json").write_text(json.dumps(found, indent=1) + "\n")
+    out = Path(flags.out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "split.json").write_text(json.dumps(found, indent=1) + "\n")
     sys.stdout.write(table(seconds, count) + "\n")
 
 

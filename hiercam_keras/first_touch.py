@@ -42,13 +42,11 @@ class _State:
       begun: whether it was called.
       place: the file that `record` writes; None where it does not.
       programs: names of the kept programs when it was called.
-      has_record: whether it found one.
     """
 
     begun: bool = False
     place: Path | None = None
     programs: frozenset[str] = frozenset()
-    has_record: bool = False
 
 
 _state = _State()
@@ -82,7 +80,6 @@ def _begin(*about: Any) -> None:
     place = folder / f"{_key(*about)}{_SUFFIX}"
     wanted = _read(place)
     if wanted:
-        _state.has_record = True
         logging.debug("%s", malloc.touch(wanted))
     elif malloc.size_of(malloc.used()) < _FRESH:
         _state.programs, _state.place = _names(folder.parent), place
@@ -109,11 +106,6 @@ def record() -> None:
         trace_cache.remove_old(place.parent, _SUFFIX)
     except (OSError, UserError) as error:
         logging.debug("the memory of a start is not recorded: %s", error)
-
-
-def is_first() -> bool:
-    """Whether this process has more memory than later ones, as it had no record."""
-    return not _state.has_record
 
 
 def _read(place: Path) -> malloc.Parts:

@@ -163,15 +163,6 @@ def complete(arrays: Any) -> Any:
     return jax.block_until_ready(jax.device_put(arrays))
 
 
-def give_back() -> None:
-    """Returns free memory to the kernel, where malloc keeps it: what a compiler used.
-
-    The next program touches its memory for the first time again.
-    """
-    if is_kept():
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 # Parts of the chunks of the shaped heap, by the chunks' sizes: pairs of begin and end,
 # in bytes from the first page of a chunk.
 Parts = Mapping[int, Sequence[Sequence[int]]]

@@ -144,19 +144,6 @@ def test_it_begins_once_in_a_process(kept):
     assert first_touch._state.place is None  # two trainings would be mixed up
 
 
-def test_the_memory_of_a_compilation_goes_back_once(kept, monkeypatch, device):
-    """Before a record exists; later processes keep what they touched."""
-    given = []
-    monkeypatch.setattr(malloc, "give_back", lambda: given.append(1))
-    for expected in ([1], [1]):
-        begin("a")
-        step = callbacks.FirstStep()
-        for batch in range(3):
-            step.on_train_batch_end(batch)
-        assert given == expected
-    assert len(kept) == 1
-
-
 def test_a_heap_that_was_used_before_is_not_recorded(kept, monkeypatch):
     monkeypatch.setattr(malloc, "used", lambda: {64: [(5, 2**30)]})
     assert begin("a") is None

@@ -173,9 +173,6 @@ for _ in range(6):
     images = np.ones((300, 300, 3), np.float32)
     large(malloc.complete(images)).block_until_ready()
     found["calls"].append(faults() - now)
-found["before"] = resident() / MIB
-malloc.give_back()
-found["after"] = resident() / MIB
 print(json.dumps(found))
 """
 
@@ -189,7 +186,6 @@ def test_a_process_with_threads_uses_the_main_thread():
     found = process(code + CALLS)
     assert max(found["faults"][6:]) < 100
     assert max(found["calls"][3:]) < 100
-    assert found["after"] < found["before"] - 60  # of 80 MiB that steps dropped
 
 
 LATE = """

@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 from scipy.special import log_softmax
 
-from hiercam_keras import first_touch, malloc, workdir
+from hiercam_keras import first_touch, workdir
 from hiercam_keras.training import rates
 from hiercam_keras.training.predict import predict_logits
 
@@ -72,25 +72,13 @@ class Pace(keras.callbacks.Callback):
 
 
 class FirstStep(keras.callbacks.Callback):
-    """Records the memory of the first step, and returns that of its compilation.
-
-    Later processes touch what was recorded while they start, see `first_touch`.
-    """
+    """Records the memory of the first step, which later processes touch early."""
 
     async_safe = True
 
-    def __init__(self):
-        super().__init__()
-        self.is_done = False
-
     def on_train_batch_end(self, batch, logs=None):
-        """Does it once."""
-        if self.is_done:
-            return
-        self.is_done = True
+        """Records it once, see `first_touch`."""
         first_touch.record()
-        if first_touch.is_first():
-            malloc.give_back()
 
 
 class Validation(keras.callbacks.Callback):
