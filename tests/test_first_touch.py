@@ -17,7 +17,6 @@ import pytest
 from ml_collections import FrozenConfigDict
 
 from hiercam_keras import config_files, first_touch, malloc, trace_cache
-from hiercam_keras.training import callbacks
 
 GLIBC = sys.platform.startswith("linux") and malloc._is_glibc()
 linux = pytest.mark.skipif(not GLIBC, reason="glibc's malloc")
