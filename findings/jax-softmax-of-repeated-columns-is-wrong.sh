@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Guess: a product with a matrix of equal columns, such as ones or a vector broadcast to many
 #   classes, is the product with that matrix, jitted or not.
-# Instead: on a CPU, where a reduction follows (softmax, sum, mean, max), jit gives wrong numbers:
-#   the matrix is fused into the product unmaterialized, and part of the sum over its rows is
-#   missing. Without jit, without the reduction, with equal rows in place of columns, and with
-#   the matrix as an argument, the result is right. 0.10.1 is right, too, and
-#   XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=-reduce makes the others right.
+# Instead: on a CPU, where a reduction follows (softmax, sum, mean, max), jit gives wrong numbers
+#   at some sizes, such as (2, 5) by (5, 4000). Without jit, without the reduction, with equal
+#   rows in place of columns, and with the matrix as an argument, the result is right. 0.10.1 is
+#   right, too; without the fusion of reductions
+#   (XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=-reduce) so is 0.12.0.1.
 # Seen with: jax 0.10.2 (Python 3.11) and 0.12.0.1 (Python 3.13), Linux x86-64.
 # Hits: uniform heads and prototypes as a baseline, weights broadcast to classes, sums by a
 #   product with ones, in jitted code on CPUs, tests and CI.
@@ -70,4 +70,4 @@ for version in 0.10.1 0.10.2; do
         "jax==$version" "jaxlib==$version" "numpy==2.4.6"
     JAX_PLATFORMS=cpu XLA_FLAGS= "$work/venv/bin/python" -W ignore columns.py
 done
-echo "ok: jit loses a part of products with equal columns"
+echo "ok: jit is wrong about products with equal columns that are reduced"

@@ -8,11 +8,11 @@ import errno
 import itertools
 import json
 import os
-import subprocess
 import sys
 import types
 from importlib import metadata
 
+import own_process
 import pytest
 from ml_collections import FrozenConfigDict
 
@@ -57,17 +57,8 @@ print(json.dumps({"faults": after - before, "peak": peak}))
 
 
 def process(cache):
-    """What a process of STEP found; the user's settings left out."""
-    ours = ("GLIBC_TUNABLES", "MALLOC_", "JAX_")
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-    done = subprocess.run(
-        [sys.executable, "-c", STEP],
-        capture_output=True,
-        text=True,
-        env={**clean, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(cache)},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    """What a process of STEP found."""
+    return own_process.result(STEP, JAX_COMPILATION_CACHE_DIR=str(cache))
 
 
 @linux

@@ -3,12 +3,11 @@
 Settings hold for a whole process, so each test that makes them starts one.
 """
 
-import json
 import os
-import subprocess
 import sys
 import threading
 
+import own_process
 import pytest
 
 import hiercam_keras as hc
@@ -72,20 +71,6 @@ print(json.dumps(found))
 """
 
 
-def process(code, **environment):
-    """The JSON that a process of `code` prints last; the user's settings left out."""
-    ours = ("GLIBC_TUNABLES", "MALLOC_", "JAX_")
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env={**clean, "JAX_PLATFORMS": "cpu", **environment},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 @linux
 @pytest.mark.parametrize("where", ["main", "second"])
 @pytest.mark.parametrize("others", [0, 3, 40])
@@ -95,7 +80,7 @@ def test_large_arrays_get_the_same_memory_at_every_step(where, others):
         'where = "second"', f"where = {where!r}"
     )
     notebook = NOTEBOOK.replace("range(3)", f"range({others})")
-    found = process(code.replace("# Threads of a notebook.", notebook))
+    found = own_process.result(code.replace("# Threads of a notebook.", notebook))
     assert found["said"].startswith("malloc keeps freed memory")
     assert found["heap"]
     assert found["threads"] == others + 2  # those that were tried have ended
@@ -105,7 +90,7 @@ def test_large_arrays_get_the_same_memory_at_every_step(where, others):
 
 @linux
 def test_importing_the_library_sets_nothing():
-    found = process(STEPS.replace("SETTINGS", "hc.UserError.__name__"))
+    found = own_process.result(STEPS.replace("SETTINGS", "hc.UserError.__name__"))
     assert min(found["faults"][1:]) > 30  # huge pages or small ones, at every step
 
 
@@ -129,7 +114,7 @@ def test_other_threads_leave_the_heap_alone():
     code = STEPS.replace("SETTINGS", "hc.fast_memory()")
     code = code.replace("malloc.second_thread().submit(steps, found).result()", "pass")
     code = code[: code.index('found["heap"]')] + OTHERS
-    assert process(code)["others"] == [False] * 4
+    assert own_process.result(code)["others"] == [False] * 4
 
 
 SEARCH = """
@@ -143,7 +128,7 @@ print(json.dumps([found is None, threading.active_count()]))
 
 @linux
 def test_no_thread_is_better_than_one_with_slow_memory():
-    assert process(SEARCH) == [True, 1]
+    assert own_process.result(SEARCH) == [True, 1]
 
 
 NOTEBOOK = """
@@ -183,7 +168,7 @@ def test_a_process_with_threads_uses_the_main_thread():
     code = STEPS.replace("SETTINGS", "hc.fast_memory()").replace(
         "# Threads of a notebook.", NOTEBOOK
     )
-    found = process(code + CALLS)
+    found = own_process.result(code + CALLS)
     assert max(found["faults"][6:]) < 100
     assert max(found["calls"][3:]) < 100
 
@@ -204,7 +189,7 @@ except hc.UserError as error:
 
 @linux
 def test_it_refuses_after_jax_has_started():
-    message, said = process(LATE)
+    message, said = own_process.result(LATE)
     assert "after JAX had started its threads" in message and said is None
 
 
