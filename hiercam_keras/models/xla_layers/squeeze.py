@@ -12,6 +12,7 @@ XLA:CPU would store float32 copies of x and dy for the several readers of each.
 import jax
 import jax.numpy as jnp
 import keras
+from jax import lax
 
 from hiercam_keras.models.xla_layers.halfword import copies, widen
 
@@ -72,7 +73,7 @@ class GlobalAveragePooling2D(keras.layers.GlobalAveragePooling2D):
     def call(self, inputs):
         """Means of inputs (B, H, W, C): (B, C), or (B, 1, 1, C) with keepdims."""
         if self.data_format != "channels_last" or not _has_16_bits(inputs):
-            return super().call(inputs)
+            return super().call(lax.optimization_barrier(inputs))
         means = spatial_mean(inputs)
         return means if self.keepdims else means[:, 0, 0]
 
