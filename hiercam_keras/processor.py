@@ -1,6 +1,7 @@
 """The processor of this machine: its cores, and what it can do with bfloat16."""
 
 import functools
+import importlib.metadata
 import os
 import platform
 from pathlib import Path
@@ -36,12 +37,25 @@ def has_bfloat16(found: frozenset[str] | None = None) -> bool:
     return not found.isdisjoint({"avx512_bf16", "avx_bf16", "amx_bf16", "bf16"})
 
 
-def multiplies_bfloat16_fast(found: frozenset[str] | None = None) -> bool:
+# XLA multiplies bfloat16 by AMX from this jaxlib on; before it by vdpbf16ps.
+_AMX_JAXLIB = (0, 11, 2)
+
+
+def multiplies_bfloat16_fast(
+    found: frozenset[str] | None = None, jaxlib: str | None = None
+) -> bool:
     """Whether products of bfloat16 factors may be faster than those of float32.
 
     Not on Intel's processors without AMX: vdpbf16ps has half of the FLOP/s of a float32
     vfmadd there, 88 against 174 GFLOP/s on one core of a Xeon of 2023 (family 6, model
-    207).
+    207). With AMX they are three to four times as fast (benchmarks.bfloat16).
+
+    Args:
+      found: `features`; None: those of this processor.
+      jaxlib: version of jaxlib; None: the installed one.
     """
     found = features() if found is None else found
-    return has_bfloat16(found) and ("amx_bf16" in found or "GenuineIntel" not in found)
+    if "GenuineIntel" not in found:
+        return has_bfloat16(found)
+    numbers = (jaxlib or importlib.metadata.version("jaxlib")).split(".")[:3]
+    return "amx_bf16" in found and tuple(map(int, numbers)) >= _AMX_JAXLIB

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import keras
 from jax import lax
 
+from hiercam_keras.models.xla_layers.batchnorm import normalized
 from hiercam_keras.models.xla_layers.halfword import narrow, sigmoid, widen
+from hiercam_keras.models.xla_layers.notes import Normalized, noted
 
 # XLA's tanh of float32, which `sigmoid` uses, may stop short of -1 (jax 0.8 does); s is
 # then 9e-8 for every x far below 0, where x s must not grow with x.
@@ -31,15 +33,44 @@ def _forward_rule(x):
     return swish(x), x
 
 
-def _backward_rule(x, dy):
-    # Without the barrier XLA reuses the s of the forward pass, and so stores it.
-    wide = widen(lax.optimization_barrier(x))
+def _gradient(x, dy):
+    wide = widen(x)
     s = sigmoid(wide, x.dtype)
     dx = widen(dy) * (s * (1 + jnp.maximum(wide, _LOWEST) * (1 - s)))
-    return (narrow(dx, x.dtype),)
+    return narrow(dx, x.dtype)
+
+
+def _backward_rule(x, dy):
+    # Without the barrier XLA reuses the s of the forward pass, and so stores it.
+    return (_gradient(lax.optimization_barrier(x), dy),)
 
 
 swish.defvjp(_forward_rule, _backward_rule)
+
+
+@jax.custom_vjp
+def swish_of_normalized(y: jax.Array, origin: Normalized) -> jax.Array:
+    """Swish of y, whose gradient computes y again and does not store it.
+
+    Args:
+      y: (..., C), `batchnorm.normalized` of origin.
+      origin: what the batch normalization stores for its own gradient. Its gradient is
+        zero, that of y is complete.
+    """
+    return swish(y)
+
+
+def _normalized_forward_rule(y, origin):
+    return swish(y), origin
+
+
+def _normalized_backward_rule(origin, dy):
+    # The barrier is for the same reason.
+    x = lax.optimization_barrier(origin.x)
+    return _gradient(normalized(x, *origin[1:]), dy), None
+
+
+swish_of_normalized.defvjp(_normalized_forward_rule, _normalized_backward_rule)
 
 
 class Activation(keras.layers.Activation):
@@ -54,4 +85,7 @@ class Activation(keras.layers.Activation):
         """Applies the activation to inputs of any shape."""
         if self.activation is not keras.activations.silu:
             return super().call(inputs)
+        origin = noted(inputs)
+        if isinstance(origin, Normalized):
+            return swish_of_normalized(inputs, jax.lax.stop_gradient(origin))
         return swish(inputs)

@@ -22,7 +22,9 @@ import jax.numpy as jnp
 import keras
 from jax import lax
 
+from hiercam_keras.models.xla_layers.conv_norm import conv_batch_norm, pays
 from hiercam_keras.models.xla_layers.halfword import copies, narrow, widen
+from hiercam_keras.models.xla_layers.notes import Convolved, Normalized, note, noted
 
 # Sums are centered if mean^2/(variance + epsilon) exceeds this in any channel. At the
 # limit the float32 error of E[x^2] - m^2 is about 1e3 * 6e-8 of variance + epsilon.
@@ -61,19 +63,25 @@ def _moments(x: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array, jax.Ar
 def _forward(x, gamma, beta, epsilon):
     c, d, variance = _moments(x, epsilon)
     inv = lax.rsqrt(variance + epsilon)
-    y = (copies(x, 3)[-1] - c - d) * (inv * gamma) + beta
-    return (narrow(y, x.dtype), c + d, variance), (x, gamma, c, d, inv)
+    y = normalized(copies(x, 3)[-1], c, d, inv * gamma, beta)
+    return (narrow(y, x.dtype), (c, d), variance), (x, gamma, c, d, inv)
+
+
+def normalized(x, c, d, scale, beta):
+    """y from x (..., C), the parts of its mean c + d, scale = gamma inv and beta."""
+    return (x - c - d) * scale + beta
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def batch_norm(
     x: jax.Array, gamma: jax.Array, beta: jax.Array, epsilon: float
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalizes x (..., C) over all axes but the last; returns y, mean and variance.
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array], jax.Array]:
+    """Normalizes x (..., C) over all axes but the last: y, (c, d) and the variance.
 
-    Mean and biased variance are (C,). Sums are computed in the dtype of gamma; y has
-    the dtype of x. The gradient dx is complete, including the dependence of y on mean
-    and variance, but no gradient flows through the returned mean and variance.
+    The mean c + d and the biased variance are (C,). Sums are computed in the dtype of
+    gamma; y has the dtype of x. The gradient dx is complete, including the dependence
+    of y on mean and variance, but no gradient flows through the mean and the variance
+    that are returned.
     """
     return _forward(x, gamma, beta, epsilon)[0]
 
@@ -105,6 +113,15 @@ def _backward_rule(epsilon, residuals, cotangents):
 
 
 batch_norm.defvjp(_forward_rule, _backward_rule)
+
+
+def _folds(origin: Convolved) -> bool:
+    """Whether the normalization of a convolution is computed with it.
+
+    Not with several devices: each layer would sum a matrix over the batch, in the
+    middle of the backward pass.
+    """
+    return pays(*origin) and keras.distribution.distribution() is None
 
 
 class BatchNormalization(keras.layers.BatchNormalization):
@@ -145,7 +162,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def normalize(self, inputs, gamma, beta):
         """Returns y, mean and variance of inputs (..., C)."""
-        return batch_norm(inputs, gamma, beta, self.epsilon)
+        origin = noted(inputs)
+        if isinstance(origin, Convolved) and _folds(origin):
+            return conv_batch_norm(*origin, gamma, beta, self.epsilon)
+        y, center, variance = batch_norm(inputs, gamma, beta, self.epsilon)
+        if inputs.dtype == gamma.dtype:
+            scale = gamma * lax.rsqrt(variance + self.epsilon)
+            note(y, Normalized(inputs, *center, scale, beta))
+        return y, sum(center), variance
 
     def _move(self, average, value):
         old = keras.ops.cast(average, value.dtype)

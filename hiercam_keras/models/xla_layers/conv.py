@@ -13,6 +13,7 @@ from jax import lax
 
 from hiercam_keras.models.xla_layers.depthwise import pad_axes, spatial_axis, take_tap
 from hiercam_keras.models.xla_layers.halfword import widen
+from hiercam_keras.models.xla_layers.notes import Convolved, note
 from hiercam_keras.models.xla_layers.sharding import sum_over_batch_shards
 from hiercam_keras.processor import multiplies_bfloat16_fast
 
@@ -39,7 +40,7 @@ def _in_float32(x: jax.Array, w: jax.Array) -> bool:
     return len(x) * max(w.shape) <= _CACHED
 
 
-def _product(x, w):
+def product(x: jax.Array, w: jax.Array) -> jax.Array:
     """x (n, a) @ w (a, b) with the dtype of x; sums in float32 or wider."""
     if not _in_float32(x, w):
         return x @ w
@@ -73,13 +74,49 @@ def _product_by_pieces(x, dy):
     return lax.fori_loop(0, pieces, add, rest)
 
 
-def _weight_gradient(x, dy):
+def _product_by_transposed_pieces(x, dy):
+    """`_wide_product` of bfloat16 factors, where their products are fast.
+
+    The narrower factor is transposed, piece by piece: XLA transposes as a loop that
+    writes one value a row, which is slow where the rows are long.
+    """
+    if x.shape[1] > dy.shape[1]:
+        return _barrier(_product_by_transposed_pieces(dy, x)).T
+    count, few = x.shape
+    rows = min(
+        (
+            count // pieces
+            for pieces in range(1, count // _ROWS + 1)
+            if count % pieces == 0
+        ),
+        default=count,
+    )
+    pieces = count // rows
+    columns = x.reshape(pieces, rows, few).transpose(0, 2, 1)
+    columns = _barrier(columns.reshape(-1)).reshape(columns.shape)  # by rows in memory
+    sums = lax.dot_general(
+        columns,
+        dy.reshape(pieces, rows, -1),
+        (((2,), (1,)), ((0,), (0,))),
+        preferred_element_type=jnp.float32,
+    )
+    return jnp.sum(sums, 0)
+
+
+def columns_product(x: jax.Array, dy: jax.Array) -> jax.Array:
+    """x (n, a)^T @ dy (n, b): (a, b), with the dtype of its sums."""
     if x.dtype != jnp.bfloat16 or len(x) < 2 * _ROWS:
-        return _wide_product(x, dy).astype(x.dtype)
-    return sum_over_batch_shards(_product_by_pieces, x, dy).astype(x.dtype)
+        return _wide_product(x, dy)
+    fast = multiplies_bfloat16_fast()
+    product = _product_by_transposed_pieces if fast else _product_by_pieces
+    return sum_over_batch_shards(product, x, dy)
 
 
-def _transposed(w):
+def _weight_gradient(x, dy):
+    return columns_product(x, dy).astype(x.dtype)
+
+
+def transposed(w: jax.Array) -> jax.Array:
     """w.T; of bfloat16 by rows in memory, as XLA has no other kernel for it."""
     if w.dtype != jnp.bfloat16:
         return w.T
@@ -89,17 +126,17 @@ def _transposed(w):
 @jax.custom_vjp
 def matmul(x: jax.Array, w: jax.Array) -> jax.Array:
     """x (n, a) @ w (a, b): (n, b)."""
-    return _product(x, w)
+    return product(x, w)
 
 
 def _forward_rule(x, w):
-    return _product(x, w), (x, w)
+    return product(x, w), (x, w)
 
 
 def _backward_rule(residuals, dy):
     x, w = residuals
     dy = _barrier(dy)
-    return _product(dy, _transposed(w)), _weight_gradient(x, dy)
+    return product(dy, transposed(w)), _weight_gradient(x, dy)
 
 
 matmul.defvjp(_forward_rule, _backward_rule)
@@ -159,7 +196,10 @@ class PointwiseConv2D(keras.layers.Conv2D):
         if not _plain(self, inputs) or set(self.strides + self.kernel_size) != {1}:
             return super().convolution_op(inputs, kernel)
         kernel = keras.ops.convert_to_tensor(kernel, dtype=inputs.dtype)
-        return pointwise_conv(inputs, kernel)
+        outputs = pointwise_conv(inputs, kernel)
+        if not self.use_bias and self.activation is keras.activations.linear:
+            note(outputs, Convolved(inputs, kernel[0, 0]))
+        return outputs
 
 
 @_named_as_stock

@@ -8,7 +8,27 @@ between two layers of a group separates them.
 """
 
 import weakref
-from typing import Any
+from typing import Any, NamedTuple
+
+import jax
+
+
+class Convolved(NamedTuple):
+    """How a 1x1 convolution without a bias was made."""
+
+    inputs: jax.Array  # (B, H, W, A)
+    kernel: jax.Array  # (A, C)
+
+
+class Normalized(NamedTuple):
+    """The arguments of `batchnorm.normalized` for an array."""
+
+    x: jax.Array  # (..., C); the others (C,)
+    c: jax.Array
+    d: jax.Array
+    scale: jax.Array
+    beta: jax.Array
+
 
 _notes: dict[int, tuple[weakref.ref, Any]] = {}
 
