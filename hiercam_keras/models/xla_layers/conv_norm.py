@@ -12,7 +12,7 @@ inv = 1/sqrt(var(x) + eps) and a = gamma inv:
     dh = dx w' = dy (w a)' - b w' - (h - m) (w c w')
     dw = h'dx  = ((h - m)'dy) a - n S w c
 
-Neither x nor dx is written. A column of ones beside h - m adds beta to y and gives
+Neither x nor dx is written. A column of ones next to h - m adds beta to y and gives
 dbeta with the product of the gradient.
 """
 
