@@ -22,7 +22,23 @@ XEON = frozenset({"GenuineIntel", "avx512f", "avx512_bf16"})
 )
 def test_products_are_fast_with_amx_or_off_intel(found, has, fast):
     assert processor.has_bfloat16(found) is has
-    assert processor.multiplies_bfloat16_fast(found) is fast
+    assert processor.multiplies_bfloat16_fast(found, jaxlib="0.12.0.1") is fast
+
+
+@pytest.mark.parametrize(
+    ("jaxlib", "fast"),
+    [("0.10.2", False), ("0.11.1", False), ("0.11.2", True), ("0.12.0.1", True)],
+)
+def test_amx_counts_where_xla_uses_it(jaxlib, fast):
+    amx = XEON | {"amx_bf16"}
+    assert processor.multiplies_bfloat16_fast(amx, jaxlib) is fast
+    assert not processor.multiplies_bfloat16_fast(XEON, jaxlib)
+
+
+@pytest.fixture
+def new_jaxlib(monkeypatch):
+    """A jaxlib that uses AMX."""
+    monkeypatch.setattr(processor.importlib.metadata, "version", lambda _: "0.12.0.1")
 
 
 @pytest.fixture
@@ -36,7 +52,7 @@ def cpuinfo(tmp_path, monkeypatch):
     processor.features.cache_clear()
 
 
-def test_the_first_core_counts(cpuinfo):
+def test_the_first_core_counts(cpuinfo, new_jaxlib):
     cpuinfo.write_text(
         "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: X\n"
         "flags\t\t: fpu avx512_bf16 amx_bf16\n\nprocessor\t: 1\nflags\t\t: fpu other\n"
@@ -54,7 +70,7 @@ def test_nothing_is_known_without_the_file(cpuinfo):
     ("flags", "words"),
     [("fpu", "not known to have"), ("avx512_bf16", "no faster"), ("amx_bf16", None)],
 )
-def test_slow_bfloat16_is_logged(cpuinfo, caplog, flags, words):
+def test_slow_bfloat16_is_logged(cpuinfo, new_jaxlib, caplog, flags, words):
     cpuinfo.write_text(f"vendor_id : GenuineIntel\nflags : {flags}\n")
     with caplog.at_level(logging.INFO, logger="absl"):
         runtime._warn_of_slow_bfloat16()
