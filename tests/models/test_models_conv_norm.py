@@ -136,6 +136,13 @@ def gradients(model, images):
     return jax.jit(jax.grad(loss, (0, 1), has_aux=True))(trainable, images)
 
 
+def assert_alike(found, expected):
+    """All arrays of two trees, to 1e-4 of the largest value of each."""
+    for got, exact in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        scale = np.abs(exact).max()
+        np.testing.assert_allclose(got, exact, rtol=1e-4, atol=1e-4 * scale)
+
+
 @pytest.fixture
 def folded(monkeypatch):
     """The calls of `conv_batch_norm` by shapes of h."""
@@ -166,9 +173,7 @@ def test_a_network_trains_as_that_of_keras(folded, nested):
     assert not folded
     found = gradients(accelerate(model), images)
     assert folded == [(3, 8, 8, 4)]
-    for got, exact in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
-        scale = np.abs(exact).max()
-        np.testing.assert_allclose(got, exact, rtol=1e-4, atol=1e-4 * scale)
+    assert_alike(found, expected)
 
 
 @pytest.mark.parametrize(
@@ -214,9 +219,7 @@ def test_a_convolution_that_has_other_readers_gets_both_gradients(folded):
     expected = gradients(stock(model), images_of(model))
     found = gradients(accelerate(model), images_of(model))
     assert folded
-    for got, exact in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
-        scale = np.abs(exact).max()
-        np.testing.assert_allclose(got, exact, rtol=1e-4, atol=1e-4 * scale)
+    assert_alike(found, expected)
 
 
 def test_a_frozen_convolution_keeps_its_gradient_of_images(folded):
@@ -225,9 +228,7 @@ def test_a_frozen_convolution_keeps_its_gradient_of_images(folded):
     expected = gradients(stock(model), images_of(model))
     found = gradients(accelerate(model), images_of(model))
     assert folded
-    for got, exact in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
-        scale = np.abs(exact).max()
-        np.testing.assert_allclose(got, exact, rtol=1e-4, atol=1e-4 * scale)
+    assert_alike(found, expected)
 
 
 @pytest.mark.parametrize("fast", [False, True])
