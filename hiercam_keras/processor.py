@@ -4,6 +4,7 @@ import functools
 import importlib.metadata
 import os
 import platform
+import re
 from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -57,5 +58,6 @@ def multiplies_bfloat16_fast(
     found = features() if found is None else found
     if "GenuineIntel" not in found:
         return has_bfloat16(found)
-    numbers = (jaxlib or importlib.metadata.version("jaxlib")).split(".")[:3]
-    return "amx_bf16" in found and tuple(map(int, numbers)) >= _AMX_JAXLIB
+    version = jaxlib or importlib.metadata.version("jaxlib")
+    numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
+    return "amx_bf16" in found and numbers >= _AMX_JAXLIB

@@ -164,8 +164,9 @@ def _warn_of_slow_bfloat16() -> None:
         )
     elif not processor.multiplies_bfloat16_fast():
         logging.info(
-            "bfloat16 is multiplied no faster than float32 here, which takes AMX and "
-            "jaxlib 0.11.2: mixed_bfloat16 trains a little faster with large batches, "
+            "bfloat16 is multiplied no faster than float32 here (Intel's processors "
+            "need AMX and jaxlib 0.11.2 for that): mixed_bfloat16 trains a little "
+            "faster with large batches, "
             "and answers no faster"
         )
 

@@ -27,7 +27,13 @@ def test_products_are_fast_with_amx_or_off_intel(found, has, fast):
 
 @pytest.mark.parametrize(
     ("jaxlib", "fast"),
-    [("0.10.2", False), ("0.11.1", False), ("0.11.2", True), ("0.12.0.1", True)],
+    [
+        ("0.10.2", False),
+        ("0.11.1", False),
+        ("0.11.2", True),
+        ("0.12.0.1", True),
+        ("0.12.1rc1", True),
+    ],
 )
 def test_amx_counts_where_xla_uses_it(jaxlib, fast):
     amx = XEON | {"amx_bf16"}

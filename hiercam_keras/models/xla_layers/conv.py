@@ -108,8 +108,8 @@ def columns_product(x: jax.Array, dy: jax.Array) -> jax.Array:
     if x.dtype != jnp.bfloat16 or len(x) < 2 * _ROWS:
         return _wide_product(x, dy)
     fast = multiplies_bfloat16_fast()
-    product = _product_by_transposed_pieces if fast else _product_by_pieces
-    return sum_over_batch_shards(product, x, dy)
+    one_shard = _product_by_transposed_pieces if fast else _product_by_pieces
+    return sum_over_batch_shards(one_shard, x, dy)
 
 
 def _weight_gradient(x, dy):

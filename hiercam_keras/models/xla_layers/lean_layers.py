@@ -14,18 +14,11 @@ import keras
 
 from hiercam_keras.models.xla_layers import batchnorm, lean
 from hiercam_keras.models.xla_layers.depthwise import spatial_axis
-from hiercam_keras.models.xla_layers.notes import note, noted
+from hiercam_keras.models.xla_layers.notes import Convolved, note, noted
 
 # Products for each value of a gradient by slices. With more of them, as at 5x5 taps and
 # stride 1, loading them from the caches may take longer than the memory.
 MAX_PRODUCTS = 9
-
-
-class _Convolved(NamedTuple):
-    """How a 1x1 convolution was made."""
-
-    inputs: jax.Array  # (B, H, W, A)
-    kernel: jax.Array  # (A, C)
 
 
 class _Normalized(NamedTuple):
@@ -58,7 +51,7 @@ class Conv2D(keras.layers.Conv2D):
         )
         if plain:
             kernel = keras.ops.convert_to_tensor(self.kernel, dtype=inputs.dtype)
-            note(outputs, _Convolved(inputs, kernel[0, 0]))
+            note(outputs, Convolved(inputs, kernel[0, 0]))
         return outputs
 
 
@@ -80,7 +73,7 @@ class BatchNormalization(batchnorm.BatchNormalization):
 
 
 def _normalize(x, origin, gamma, beta, epsilon, swish):
-    if isinstance(origin, _Convolved) and _widens(origin):
+    if isinstance(origin, Convolved) and _widens(origin):
         fixed = jax.lax.stop_gradient(x)
         y, mean, variance = lean.conv_batch_norm(
             fixed, *origin, gamma, beta, epsilon, swish
@@ -89,7 +82,7 @@ def _normalize(x, origin, gamma, beta, epsilon, swish):
     return lean.batch_norm(x, gamma, beta, epsilon, swish)
 
 
-def _widens(origin: _Convolved) -> bool:
+def _widens(origin: Convolved) -> bool:
     """Whether the statistics are best computed from the input of the convolution.
 
     Not with several devices: the sums over the batch of a matrix for each layer, in the
