@@ -2,6 +2,7 @@
 # make photo IMAGE=bird.jpg   what a network with ImageNet's weights looks at
 # make test   all tests but the slow ones
 # make test PYTHON=python3.13 VENV=.venv313   the same with another Python
+# make bench BENCH=--python_of=hiercam=/newer/bin/python   this project on a newer JAX
 # make test PYTHON=python3.11 VENV=.venv-oldest CONSTRAINTS=requirements-oldest.txt
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,6 +13,8 @@ RUN := $(BIN)/python main.py
 PYTEST := $(BIN)/python -m pytest
 # Two processes keep two cores busy; each would otherwise wait for its own compilations.
 JOBS ?= 2
+# Flags of `make bench`.
+BENCH ?=
 
 .PHONY: photo photo-given real bench study study-small curves granularity causes demo test test-slow lint pictures pretrain install install-dev install-lite0 install-parity install-keras-hub install-export install-plan install-compilers plan-all clean
 
@@ -152,7 +155,7 @@ test-slow: install-dev
 bench: install
 	$(INSTALL) -r requirements-bench.txt -r requirements-export.txt
 	$(INSTALL) --no-deps grad-cam==1.5.7 jax2onnx==0.17.1
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.run $(BENCH)
 
 lint: install-dev
 	$(BIN)/ruff check .

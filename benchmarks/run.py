@@ -197,7 +197,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--peers", default=",".join(PEERS), help="names below benchmarks/peers")
     add("--tasks", default=",".join(TASKS))
     add("--rounds", type=int, default=5)
-    add("--block_seconds", type=float, default=3.0)
+    add("--block_seconds", type=float, default=2.0)
     add("--device", choices=("cpu", "gpu"), default="cpu")
     add("--dtype", choices=("float32", "bfloat16"), default="float32")
     add("--fast_layers", default="auto", help="of ours: auto, none, or kinds with +")
