@@ -2,6 +2,7 @@
 
     python -m benchmarks.memory                  # 224 px, batch 16: below ten minutes
     python -m benchmarks.memory --case=128x32    # the shape of the demo
+    python -m benchmarks.memory --torch_python=/path/to/python   # another has PyTorch
 
 EfficientNet-B0 is trained by `fit`, and asked for logits, in one process for each
 variant, which take turns round by round and are stopped (SIGSTOP) in between. Memory is
@@ -75,8 +76,8 @@ COLD = ("plain malloc", SETTINGS, "notebook")  # compile without a cache, too
 class Process(Peer):
     """The worker of one variant."""
 
-    def __init__(self, name: str, case: Case, cache: str):
-        """Starts it; compiled programs are in the folder `cache`."""
+    def __init__(self, name: str, case: Case, cache: str, python: str):
+        """Starts it by an interpreter; compiled programs are in the folder `cache`."""
         self.name = name
         settings = environment(case.device, cache)
         for variable in ("BENCHMARKS_MALLOC", "THP_MEM_ALLOC_ENABLE"):
@@ -85,7 +86,7 @@ class Process(Peer):
             settings["GLIBC_TUNABLES"] = VARIANTS[name].tunables
         fields = json.dumps(vars(case))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.memory", "--worker", name, fields],
+            [python, "-m", "benchmarks.memory", "--worker", name, fields],
             cwd=ROOT,
             env=settings,
             stdin=subprocess.PIPE,
@@ -187,7 +188,7 @@ def measure(case: Case, flags: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {"cold": {}, "first": {}, "train": {}, "forward": {}}
     for name in COLD if flags.cold else ():
         with tempfile.TemporaryDirectory() as empty:
-            process = Process(name, case, empty)
+            process = Process(name, case, empty, sys.executable)
             try:
                 found["cold"][name] = process.tell(task="train", calls=1)
             finally:
@@ -197,7 +198,8 @@ def measure(case: Case, flags: argparse.Namespace) -> dict[str, Any]:
     processes: dict[str, Process] = {}
     try:
         for name in names:
-            processes[name] = Process(name, case, flags.cache)
+            python = flags.torch_python if name == TORCH else sys.executable
+            processes[name] = Process(name, case, flags.cache, python)
             processes[name].tell(task="forward", calls=1)
             first = processes[name].tell(task="train", calls=1)
             found["first"][name] = first
@@ -252,6 +254,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--few_steps", type=int, default=6, help="a round, of other variants")
     add("--without", default="", help="variants to leave out, with semicolons")
     add("--cold", action=argparse.BooleanOptionalAction, default=True)
+    add("--torch_python", default=sys.executable, help="interpreter of PyTorch")
     add("--cache", default=str(ROOT / ".cache" / "benchmarks"))
     add("--out", default=str(ROOT / "benchmarks" / "results"))
     add("--worker", nargs=2, metavar=("VARIANT", "CASE"), help=argparse.SUPPRESS)
