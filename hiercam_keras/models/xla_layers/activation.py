@@ -48,6 +48,22 @@ def _backward_rule(x, dy):
 swish.defvjp(_forward_rule, _backward_rule)
 
 
+@jax.custom_jvp
+def _computed_again(y: jax.Array, origin: Normalized) -> jax.Array:
+    """y, from what it was made of. As y is not read, XLA does not store it.
+
+    Its derivative is that of y, since mean and variance in `origin` have none: a
+    gradient of the gradient needs it.
+    """
+    # The barrier is for the same reason.
+    return normalized(lax.optimization_barrier(origin.x), *origin[1:])
+
+
+@_computed_again.defjvp
+def _computed_again_tangent(primals, tangents):
+    return _computed_again(*primals), tangents[0]
+
+
 @jax.custom_vjp
 def swish_of_normalized(y: jax.Array, origin: Normalized) -> jax.Array:
     """Swish of y, whose gradient computes y again and does not store it.
@@ -61,13 +77,11 @@ def swish_of_normalized(y: jax.Array, origin: Normalized) -> jax.Array:
 
 
 def _normalized_forward_rule(y, origin):
-    return swish(y), origin
+    return swish(y), (y, origin)
 
 
-def _normalized_backward_rule(origin, dy):
-    # The barrier is for the same reason.
-    x = lax.optimization_barrier(origin.x)
-    return _gradient(normalized(x, *origin[1:]), dy), None
+def _normalized_backward_rule(residuals, dy):
+    return _gradient(_computed_again(*residuals), dy), None
 
 
 swish_of_normalized.defvjp(_normalized_forward_rule, _normalized_backward_rule)

@@ -63,6 +63,7 @@ def _moments(x: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array, jax.Ar
 def _forward(x, gamma, beta, epsilon):
     c, d, variance = _moments(x, epsilon)
     inv = lax.rsqrt(variance + epsilon)
+    # The third copy: XLA would merge the first two with those of `_moments`.
     y = normalized(copies(x, 3)[-1], c, d, inv * gamma, beta)
     return (narrow(y, x.dtype), (c, d), variance), (x, gamma, c, d, inv)
 

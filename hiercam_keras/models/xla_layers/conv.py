@@ -6,6 +6,8 @@ the channel axis (im2col). The barrier before the weight gradient prevents XLA f
 fusing the transpose of dy into it.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import keras
@@ -177,6 +179,15 @@ def _plain(layer: keras.layers.Conv2D, inputs: jax.Array) -> bool:
     )
 
 
+def as_kernel(inputs: jax.Array, kernel: Any) -> tuple[jax.Array, jax.Array]:
+    """Inputs and kernel in the dtype of the kernel, as Keras' convolutions take them.
+
+    They differ where pictures are integers, or where a layer does not autocast.
+    """
+    kernel = keras.ops.convert_to_tensor(kernel)
+    return keras.ops.convert_to_tensor(inputs, dtype=kernel.dtype), kernel
+
+
 def _named_as_stock(cls: type) -> type:
     """Names a class as Keras' Conv2D, for saved files and weight paths."""
     cls.__name__ = cls.__qualname__ = "Conv2D"
@@ -195,7 +206,7 @@ class PointwiseConv2D(keras.layers.Conv2D):
         """Convolves inputs (B, H, W, a) with kernel (1, 1, a, b): (B, H, W, b)."""
         if not _plain(self, inputs) or set(self.strides + self.kernel_size) != {1}:
             return super().convolution_op(inputs, kernel)
-        kernel = keras.ops.convert_to_tensor(kernel, dtype=inputs.dtype)
+        inputs, kernel = as_kernel(inputs, kernel)
         outputs = pointwise_conv(inputs, kernel)
         if not self.use_bias and self.activation is keras.activations.linear:
             note(outputs, Convolved(inputs, kernel[0, 0]))
@@ -213,5 +224,5 @@ class StemConv2D(keras.layers.Conv2D):
         """Convolves inputs (B, H, W, a) with kernel (kh, kw, a, b): (B, oh, ow, b)."""
         if not _plain(self, inputs) or inputs.shape[-1] > MAX_STEM_CHANNELS:
             return super().convolution_op(inputs, kernel)
-        kernel = keras.ops.convert_to_tensor(kernel, dtype=inputs.dtype)
+        inputs, kernel = as_kernel(inputs, kernel)
         return im2col_conv(inputs, kernel, self.strides, self.padding)

@@ -61,6 +61,7 @@ def _forward(h, w, gamma, beta, epsilon):
     count = len(rows)
     m = jnp.sum(widen(rows), 0) / count
     ones = jnp.ones((count, 1), h.dtype)
+    # The second copy: XLA would merge the first with the one that is summed.
     centered = narrow(copies(rows, 2)[-1] - m, h.dtype)
     extended = _barrier(jnp.concatenate([centered, ones], 1))
     wide = widen(w)

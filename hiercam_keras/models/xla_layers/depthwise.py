@@ -259,12 +259,14 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
             and self.depth_multiplier == 1
             and set(self.dilation_rate) == {1}
             and len(inputs.shape) == 4
+            and jnp.issubdtype(inputs.dtype, jnp.floating)
         )
         if not covered:
             return super().call(inputs)
         sizes = zip(inputs.shape[1:3], self.kernel_size, self.strides, strict=True)
         rows, cols = (spatial_axis(*size, self.padding) for size in sizes)
-        kernel = keras.ops.convert_to_tensor(self.kernel, dtype=inputs.dtype)
+        kernel = keras.ops.convert_to_tensor(self.kernel)
+        inputs = keras.ops.convert_to_tensor(inputs, dtype=kernel.dtype)
         outputs = depthwise_conv(inputs, kernel, rows, cols)
         if self.use_bias:
             outputs = keras.ops.add(outputs, self.bias)

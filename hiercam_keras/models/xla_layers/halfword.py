@@ -73,6 +73,7 @@ _POWER = (0.05517167, 0.24261114, 0.69326099, 0.99992807)
 _LOG2_E = 1.4426950408889634
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
 def sigmoid(x: jax.Array, dtype) -> jax.Array:
     """1/(1 + exp(-x)) of float32, for a result that is rounded to `dtype`.
 
@@ -93,3 +94,9 @@ def sigmoid(x: jax.Array, dtype) -> jax.Array:
     exponent = n.astype(jnp.int32) << 23
     bits = lax.bitcast_convert_type(scale, jnp.int32) + exponent
     return 1 / (1 + lax.bitcast_convert_type(bits, jnp.float32))
+
+
+@sigmoid.defjvp
+def _sigmoid_tangent(dtype, primals, tangents):
+    s = sigmoid(primals[0], dtype)
+    return s, tangents[0] * (s * (1 - s))

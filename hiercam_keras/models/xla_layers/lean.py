@@ -232,7 +232,7 @@ def _conv_backward(epsilon, swish, residuals, cotangents):
     shift = _exact(m, mixed) - _exact(wide, b)
     dh = rows @ (wide * a).T.astype(w.dtype) - flat @ mixed.astype(h.dtype)
     dh = dh + shift.astype(h.dtype)
-    return jnp.zeros_like(x), dh.reshape(h.shape), dw.astype(w.dtype), dgamma, dbeta
+    return None, dh.reshape(h.shape), dw.astype(w.dtype), dgamma, dbeta
 
 
 conv_batch_norm.defvjp(_conv_forward, _conv_backward)

@@ -13,6 +13,7 @@ import jax
 import keras
 
 from hiercam_keras.models.xla_layers import batchnorm, lean
+from hiercam_keras.models.xla_layers.conv import as_kernel
 from hiercam_keras.models.xla_layers.depthwise import spatial_axis
 from hiercam_keras.models.xla_layers.notes import Convolved, note, noted
 
@@ -50,7 +51,7 @@ class Conv2D(keras.layers.Conv2D):
             and self.data_format == "channels_last"
         )
         if plain:
-            kernel = keras.ops.convert_to_tensor(self.kernel, dtype=inputs.dtype)
+            inputs, kernel = as_kernel(inputs, self.kernel)
             note(outputs, Convolved(inputs, kernel[0, 0]))
         return outputs
 
@@ -74,9 +75,8 @@ class BatchNormalization(batchnorm.BatchNormalization):
 
 def _normalize(x, origin, gamma, beta, epsilon, swish):
     if isinstance(origin, Convolved) and _widens(origin):
-        fixed = jax.lax.stop_gradient(x)
         y, mean, variance = lean.conv_batch_norm(
-            fixed, *origin, gamma, beta, epsilon, swish
+            x, *origin, gamma, beta, epsilon, swish
         )
         return (y, y, y), mean, variance
     return lean.batch_norm(x, gamma, beta, epsilon, swish)
@@ -103,7 +103,8 @@ class Activation(keras.layers.Activation):
         if not isinstance(origin, _Normalized):
             return super().call(inputs)
         outputs, to_pool, to_scale = origin.make(True)[0]
-        note(outputs, _Copies(to_pool, to_scale))
+        if to_pool is not outputs:  # a note that holds its own value would keep it
+            note(outputs, _Copies(to_pool, to_scale))
         return outputs
 
 
@@ -158,14 +159,18 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
             and set(self.dilation_rate) == {1}
             and len(inputs.shape) == 4
             and down * across <= MAX_PRODUCTS
+            and jax.numpy.issubdtype(inputs.dtype, jax.numpy.floating)
         )
         if not covered:
             return super().call(inputs)
         sizes = zip(inputs.shape[1:3], self.kernel_size, self.strides, strict=True)
         rows, cols = (spatial_axis(*size, self.padding) for size in sizes)
-        kernel = keras.ops.convert_to_tensor(self.kernel, dtype=inputs.dtype)
+        inputs, kernel = as_kernel(inputs, self.kernel)
         convolve = partial(
-            keras.ops.depthwise_conv, strides=self.strides, padding=self.padding
+            keras.ops.depthwise_conv,
+            strides=self.strides,
+            padding=self.padding,
+            data_format=self.data_format,
         )
         outputs = lean.depthwise_conv(inputs, kernel, convolve, rows, cols)
         if self.use_bias:

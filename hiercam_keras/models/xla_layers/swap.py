@@ -23,7 +23,7 @@ FAST = {
     "lean": lean_layers.LAYERS,
 }
 KINDS = tuple(FAST)
-CPU_KINDS = KINDS[:6]
+CPU_KINDS = ("depthwise", "conv1x1", "stem", "batchnorm", "swish", "squeeze")
 
 # Kinds that "auto" replaces, by platform: those measured to be faster there. The loops
 # of the CPU's kinds would run one row at a time on GPUs and TPUs. "lean" and "one_pass"
@@ -127,6 +127,10 @@ def accelerate(
     names, weights, paths, trainable flags, the optimizer and shared layers are
     unchanged. This works for Functional, Sequential, nested and subclassed models.
     Functions that the caller jitted earlier keep the layers of their trace.
+
+    Fast layers have derivatives in reverse mode, of any order, and fixed sizes of
+    images. Call `stock` before `jax.jvp`, `jax.jacfwd` or `jax.hessian`, and before an
+    export with symbolic heights and widths.
 
     Args:
       model: any Keras model.
