@@ -33,7 +33,7 @@ from hiercam_keras.cam.outputs import Outputs
 from hiercam_keras.cam.program import Options, Program
 from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import model_digest
+from hiercam_keras.models import model_digest, stateless
 from hiercam_keras.models.layers import all_layers, is_mixed
 from hiercam_keras.models.xla_layers import shards
 from hiercam_keras.precision import of_network
@@ -199,7 +199,7 @@ class Explainer(BaseExplainer):
                 )
         self._paths = tuple(layer.path for layer in network.layers)
         program = Program(network, self.options)
-        self._programs[_shapes(image, others)] = program
+        self._programs[self._key(image, others)] = program
         return program
 
     def _size_that_does(self, network: KerasNetwork, layer, image, others) -> str:
@@ -374,7 +374,7 @@ class Explainer(BaseExplainer):
 
     def _program(self, images, others) -> Program:
         """The program for arrays of these shapes."""
-        known = self._programs.get(_shapes(images, others))
+        known = self._programs.get(self._key(images, others))
         if known is not None:
             return known
         specs = jax.tree.map(
@@ -392,6 +392,11 @@ class Explainer(BaseExplainer):
                 f"the model cannot be run on images of shape {tuple(images.shape)}: "
                 f"{' '.join(str(error).split())[:300]}"
             ) from error
+
+    def _key(self, images, others: tuple) -> tuple:
+        """What a program depends on."""
+        own = self.model.trainable_variables, self.model.non_trainable_variables
+        return (*_shapes(images, others), stateless.order(*own))
 
     def _check_range(self, images) -> None:
         """Warns once where a network of 0 .. 255 is given 0 .. 1."""
@@ -453,5 +458,5 @@ class Explainer(BaseExplainer):
 
 
 def _shapes(images: Any, others: tuple) -> tuple:
-    """What a program depends on: the shapes of one image and its other inputs."""
+    """The shapes of one image and its other inputs."""
     return tuple(None if x is None else tuple(x.shape[1:]) for x in (images, *others))

@@ -42,6 +42,10 @@ class FunctionNetwork:
     image_layout: str
     image_dtype: Any = None
 
+    def order(self) -> tuple[()]:
+        """See `network.Network`."""
+        return ()
+
     def stages(self) -> tuple[Layer, ...]:
         """See `network.Network`."""
         if len(self.layers) < 2:

@@ -106,14 +106,28 @@ def layers_of(model: keras.Model) -> list:
 
 @contextlib.contextmanager
 def _replaced_calls(layers: Sequence, wrap: Callable) -> Iterator[None]:
-    """Replaces `layer.call` by `wrap(layer, layer.call)` within the context."""
+    """Replaces `layer.call` by `wrap(layer, layer.call)` within the context.
+
+    Other threads, which may use the model meanwhile, get `layer.call`.
+    """
+    owner = threading.get_ident()
+
+    def chosen(original, replacement):
+        @functools.wraps(original)
+        def call(*args, **kwargs):
+            ours = threading.get_ident() == owner
+            return (replacement if ours else original)(*args, **kwargs)
+
+        return call
+
     with _lock:
         replaced = []
         try:
             for layer in layers:
                 replaced.append((layer, vars(layer).get("call")))
                 # Bypasses Keras' __setattr__, which would track the attribute.
-                object.__setattr__(layer, "call", wrap(layer, layer.call))
+                call = chosen(layer.call, wrap(layer, layer.call))
+                object.__setattr__(layer, "call", call)
             yield
         finally:
             for layer, before in reversed(replaced):

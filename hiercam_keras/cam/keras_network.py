@@ -16,6 +16,7 @@ from hiercam_keras.cam.inputs import Inputs
 from hiercam_keras.cam.methods import unavailable
 from hiercam_keras.cam.network import Layer, fold_of
 from hiercam_keras.cam.outputs import Outputs
+from hiercam_keras.models import stateless
 
 # A network that divides its input by at least this much takes 0..255.
 _LARGE = 64.0
@@ -92,6 +93,11 @@ class KerasNetwork:
     @functools.cached_property
     def _attention(self) -> Attention:
         return self.find_attention()
+
+    def order(self) -> tuple[int, ...]:
+        """See `network.Network`."""
+        variables = self.model.trainable_variables, self.model.non_trainable_variables
+        return stateless.order(*variables)
 
     def stages(self) -> tuple[KerasLayer, ...]:
         """See `network.Network`."""

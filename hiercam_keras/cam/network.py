@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -81,6 +81,9 @@ class Network(Protocol):
     outputs: Outputs
     image_layout: str
     image_dtype: Any
+
+    def order(self) -> Hashable:
+        """What the meaning of `variables` depends on besides their shapes."""
 
     def stages(self) -> tuple[Layer, ...]:
         """The layers that are fused by methods of several layers.

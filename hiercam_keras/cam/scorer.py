@@ -88,7 +88,7 @@ class Scorer:
         check(precision)
         self._network, self._weights, self._others = network, weights, others
         self._precision = precision
-        self._run = jax.jit(self._log_odds)
+        self._run = jax.jit(self._log_odds, static_argnums=0)
 
     @property
     def space(self) -> ScoreSpace:
@@ -122,7 +122,8 @@ class Scorer:
         """
         images = arrays.as_array(images, "images")
         others = self._others(other_inputs, len(images))
-        return self._run(self._weights(), images, others, rows)
+        order = self._network.order()
+        return self._run(order, self._weights(), images, others, rows)
 
     def logits(self, trainable: list, state: list, images: Any) -> dict[str, jax.Array]:
         """Logits (B, labels) by rank of the head, for a model with a single input.
@@ -138,7 +139,8 @@ class Scorer:
         parts = jnp.split(found, np.cumsum(sizes)[:-1], axis=1)
         return dict(zip(self.space.heads, parts, strict=True))
 
-    def _log_odds(self, variables, images, others, rows):
+    def _log_odds(self, order, variables, images, others, rows):
+        del order  # it tells compiled functions apart
         logits = self._read(variables, images, others)
         group = jnp.asarray(self.space.group_of)[rows]
         mine = jnp.asarray(self.space.owner)[group] == rows[:, None]  # (B, C)

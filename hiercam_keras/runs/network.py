@@ -16,7 +16,7 @@ from hiercam_keras import workdir
 from hiercam_keras.cam import Explainer
 from hiercam_keras.cam.scorer import Scorer
 from hiercam_keras.errors import UserError
-from hiercam_keras.models import files, imported, xla_layers
+from hiercam_keras.models import files, imported, stateless, xla_layers
 from hiercam_keras.runs import run_folder
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.taxonomy.allowed import Restriction
@@ -168,12 +168,21 @@ class Network:
         heads = self._reader.space.head_of
         return frozenset(rank for rank, head in heads.items() if head.independent)
 
-    @functools.cached_property
+    @property
     def _forward(self) -> forward.Forward:
         """Reads logits as they come, or of another order, or before a softmax."""
         if self.labels is None:
             return forward.forward_function(self.model, self.precision)
-        return forward.compiled(self._reader.logits)
+        variables = self.model.trainable_variables, self.model.non_trainable_variables
+        order = stateless.order(*variables)
+        if order not in self._compiled:
+            self._compiled[order] = forward.compiled(self._reader.logits)
+        return self._compiled[order]
+
+    @functools.cached_property
+    def _compiled(self) -> dict[tuple, forward.Forward]:
+        """Passes by the order of the variables."""
+        return {}
 
     @functools.cached_property
     def _reader(self) -> Scorer:

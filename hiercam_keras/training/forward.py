@@ -32,9 +32,9 @@ def predict_batch(
       images: (B, S, S, 3), any B of at least 1.
       forward: of `compiled`, in place of the model's own outputs.
     """
-    forward = forward or forward_function(model)
-    trainable = [variable.value for variable in model.trainable_variables]
-    state = [variable.value for variable in model.non_trainable_variables]
+    variables = model.trainable_variables, model.non_trainable_variables
+    forward = forward or _known_forward(model, "default", stateless.order(*variables))
+    trainable, state = ([one.value for one in part] for part in variables)
     if keras.distribution.distribution() is None:
         return halves.run(forward, (trainable, state), (images,))
     count = len(images)
@@ -46,13 +46,21 @@ def predict_batch(
 def forward_function(model: keras.Model, products: str = "default") -> Forward:
     """The jitted forward pass of `predict_batch`, compiled once for a shape.
 
+    Another one once `trainable` of a layer was changed, see `stateless.order`.
+
     Args:
       model: the model.
       products: precision of float32 products, see `precision.resolved`.
     """
+    order = stateless.order(model.trainable_variables, model.non_trainable_variables)
+    return _known_forward(model, products, order)
+
+
+def _known_forward(model: keras.Model, products: str, order: tuple) -> Forward:
     products = precision.of_network(products, is_mixed(model))
     known = _FORWARD.setdefault(model, {})
-    if products not in known:
+    key = products, order
+    if key not in known:
         # A strong reference in the closure would keep the model alive forever.
         reference = weakref.ref(model)
 
@@ -62,8 +70,8 @@ def forward_function(model: keras.Model, products: str = "default") -> Forward:
                     reference(), trainable, state, images, training=False
                 )[0]
 
-        known[products] = compiled(forward)
-    return known[products]
+        known[key] = compiled(forward)
+    return known[key]
 
 
 def compiled(forward: Forward) -> Forward:

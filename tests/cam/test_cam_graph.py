@@ -1,9 +1,12 @@
 """Recording of layers, and the private Keras API that it needs."""
 
+import threading
+
 import keras
 import numpy as np
 
 from hiercam_keras import cam
+from hiercam_keras.cam import graph
 
 layers = keras.layers
 
@@ -52,3 +55,24 @@ def test_an_outer_layer_of_the_same_name_as_an_inner_one_can_be_named():
     model = keras.Model(images, layers.Dense(2)(layers.GlobalMaxPooling2D()(x)))
     explain = cam.Explainer(model, ["same", "inner/same"])
     assert explain.layers == ("same", "inner/same")
+
+
+def test_another_thread_may_use_the_model_meanwhile():
+    """A call of it is none of the calls that are recorded or changed."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, activation="relu", name="conv")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+    images = np.random.default_rng(0).random((2, 8, 8, 3), "float32")
+    expected, found = np.asarray(model(images)), []
+    (call,) = (c for c in graph.record(model, images).calls if c.name == "conv")
+
+    def here(place, original, args, kwargs):
+        return 0 * original(*args, **kwargs)
+
+    with graph.changed_calls([call], here):
+        thread = threading.Thread(target=lambda: found.append(model(images)))
+        thread.start()
+        thread.join()
+        changed = np.asarray(model(images))
+    np.testing.assert_allclose(found[0], expected, atol=1e-6)
+    assert np.abs(changed - expected).max() > 1e-3
