@@ -12,6 +12,7 @@ keeps their content, so the step may start at any time, and malloc may use the p
 anything.
 """
 
+import contextlib
 import json
 import os
 import threading
@@ -112,7 +113,8 @@ def _read(place: Path) -> malloc.Parts:
     """What `record` wrote; nothing for a file that is missing or damaged."""
     try:
         found = json.loads(place.read_text())
-        os.utime(place)
+        with contextlib.suppress(OSError):  # a folder that is for reading alone
+            os.utime(place)
         return {
             int(size): [(int(first), int(last)) for first, last in parts]
             for size, parts in found.items()

@@ -64,8 +64,10 @@ def of(function: Callable, num_fixed: int) -> Callable:
         whole, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
         first = jax.tree.map(_first_row, rows)
         single = jax.make_jaxpr(function)(*arguments[:num_fixed], *first)
+        if _names(whole) != _names(single):
+            return function(*arguments)
         loop = _find_loop(whole.jaxpr, len(jax.tree.leaves(rows)))
-        if loop is None or _names(whole) != _names(single):
+        if loop is None or not _row_by_row(loop, whole.jaxpr, single.jaxpr):
             return function(*arguments)
         results = _with_loop(loop, whole, single, jax.tree.leaves(arguments))
         return jax.tree.unflatten(jax.tree.structure(shapes), results)
@@ -156,6 +158,37 @@ def _of_images_alone(jaxpr: Any, images: Any, others: set[Any]) -> list[int]:
             known.update(equation.outvars)
             numbers.append(number)
     return numbers
+
+
+def _row_by_row(loop: _Loop, whole: Any, single: Any) -> bool:
+    """Whether the equations of a loop do to each image what they do to all.
+
+    Others are statistics of the batch, or draws for it: a batch normalization or a
+    dropout that a model's own code runs in training mode. The result has the images
+    first in both programs.
+    """
+    images = whole.invars[loop.images]
+    count = images.aval.shape[0]
+    known = {images}
+    filled = {
+        one
+        for equation in whole.eqns
+        if equation.primitive.name == "broadcast_in_dim"
+        for one in equation.outvars
+    }
+    for number in sorted(loop.equations):
+        equation, same = whole.eqns[number], single.eqns[number]
+        for one, other in zip(equation.invars, same.invars, strict=True):
+            fixed = _is_variable(one) and one not in known | filled
+            if fixed and one.aval.shape != other.aval.shape:
+                return False
+        for one, other in zip(equation.outvars, same.outvars, strict=True):
+            if one.aval.size != count * other.aval.size:
+                return False
+        known.update(equation.outvars)
+    number, place = loop.result
+    shapes = [p.eqns[number].outvars[place].aval.shape for p in (whole, single)]
+    return shapes[0][0] == count and shapes[1] == (1, *shapes[0][1:])
 
 
 def _crossings(jaxpr: Any, images: Any, numbers: Sequence[int]) -> Iterator:

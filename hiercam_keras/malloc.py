@@ -41,11 +41,15 @@ _LEAST = 2**20  # bytes of a part that `used` reports
 
 _MEMINFO = Path("/proc/meminfo")
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-# Memory limit of a container, for cgroup v2 and v1.
-_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
+_OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
+_STRICT = "2"  # every page counts, whether used or not
+# Groups of processes whose memory is limited, as of a container or a job of a cluster:
+# by the controllers of a line in the first file, a folder and a file in it and below.
+_MEMBER = Path("/proc/self/cgroup")
+_LIMITS = {
+    "": (Path("/sys/fs/cgroup"), "memory.max"),
+    "memory": (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+}
 # Prefixes of variables by which a user sets malloc.
 _VARIABLES = ("GLIBC_TUNABLES", "MALLOC_")
 
@@ -258,6 +262,8 @@ def obstacle() -> str | None:
     for name in sorted(os.environ):
         if name.startswith(_VARIABLES):
             return f"the environment variable {name} has settings of its own"
+    if _first_word(_OVERCOMMIT) == _STRICT:
+        return "the kernel reserves memory that is not used yet (vm.overcommit_memory)"
     memory = machine_memory()
     if memory < _ROOMY:
         return (
@@ -280,14 +286,51 @@ def _is_glibc() -> bool:
 
 
 def machine_memory() -> int:
-    """Memory in bytes of the machine, or the limit of its container if lower."""
+    """Memory in bytes of the machine, or the lowest limit of this process if lower.
+
+    Limits are those of its container, of its job, and of `ulimit` (-v, -d).
+    """
     found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for path in _LIMITS:
-        try:
-            found.append(int(path.read_text()))
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
+    words = map(_first_word, _limits())
+    found += [int(word) for word in words if word.isdigit()]  # others: none, or "max"
+    try:
+        import resource
+    except ImportError:  # Windows
+        return min(found)
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        soft = resource.getrlimit(kind)[0]
+        if soft != resource.RLIM_INFINITY:
+            found.append(soft)
     return min(found)
+
+
+def _limits() -> Iterator[Path]:
+    """Files with the limits of the groups that this process is in, of all levels."""
+    for folder, name in _LIMITS.values():
+        yield folder / name  # in a container, the group of the container
+    try:
+        lines = _MEMBER.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, place = line.split(":", 2)
+        for controller in controllers.split(","):
+            if controller in _LIMITS:
+                folder, name = _LIMITS[controller]
+                group = folder / place.lstrip("/")
+                yield from (
+                    level / name
+                    for level in (group, *group.parents)
+                    if level.is_relative_to(folder)
+                )
+
+
+def _first_word(path: Path) -> str:
+    """Of a file of the kernel; "" where there is none."""
+    try:
+        return (path.read_text().split() or [""])[0]
+    except OSError:
+        return ""
 
 
 def _apply(huge_pages: bool) -> str:

@@ -9,6 +9,7 @@ known, functions are traced: with code of others, and after a change of the sour
 file holds no Python code. One that is damaged is traced and written again.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -212,7 +213,8 @@ def _read(place: Path) -> _Program | None:
     """The program in a file; None if there is none, or none that can be used."""
     try:
         program = _Program.from_bytes(place.read_bytes())
-        os.utime(place)
+        with contextlib.suppress(OSError):  # a folder that is for reading alone
+            os.utime(place)
     except FileNotFoundError:
         return None
     except Exception as error:  # of a reader that does not know the format

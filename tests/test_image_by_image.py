@@ -151,3 +151,43 @@ def test_messages_of_a_program_are_those_of_a_batch():
         return found
 
     assert both(says)[0] == []
+
+
+def statistics(weights, images, labels):
+    """A batch normalization in training mode."""
+    wide, narrow, head = weights
+    large = images.astype("float32") @ wide
+    large = jnp.tanh((large - large.mean((0, 1, 2))) / 99)
+    return (large @ narrow).mean((1, 2)) @ head
+
+
+def draws(weights, images, labels):
+    """A dropout in training mode."""
+    wide, narrow, head = weights
+    large = jnp.tanh(images.astype("float32") / 255 @ wide)
+    kept = jax.random.bernoulli(jax.random.key(0), 0.5, large.shape)
+    return (jnp.where(kept, large, 0) @ narrow).mean((1, 2)) @ head
+
+
+def channels_to_the_front(weights, images, labels):
+    """An array with as many channels as images, and these in front."""
+    wide, narrow, head = weights
+    small = jnp.tanh(images.astype("float32") @ wide) @ narrow[:, :4]
+    return jnp.moveaxis(small, -1, 0).mean((2, 3)).T @ head[:4]
+
+
+@pytest.mark.parametrize("function", [statistics, draws])
+def test_what_a_batch_does_together_is_not_done_one_by_one(function):
+    assert both(function)[0] == []
+
+
+def test_images_are_on_the_first_axis():
+    both(channels_to_the_front)
+
+
+def test_constants_are_no_draws():
+    def filled(weights, images, labels):
+        images = jnp.where(images > 9, images, jnp.full(images.shape, 3, "uint8"))
+        return forward(weights, images, labels)
+
+    assert both(filled)[0] == [4]

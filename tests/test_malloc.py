@@ -4,6 +4,7 @@ Settings hold for a whole process, so each test that makes them starts one.
 """
 
 import os
+import subprocess
 import sys
 import threading
 
@@ -238,11 +239,51 @@ def test_where_it_changes_nothing_it_says_why(unset, monkeypatch, name, value, w
 
 def test_a_container_limits_the_memory(tmp_path, monkeypatch):
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(malloc, "_LIMITS", (limit, tmp_path / "missing"))
+    limits = {"": (tmp_path, "memory.max"), "memory": (tmp_path / "v1", "limit")}
+    monkeypatch.setattr(malloc, "_LIMITS", limits)
     limit.write_text("max\n")
     whole = malloc.machine_memory()
     limit.write_text(f"{whole // 2}\n")
     assert malloc.machine_memory() == whole // 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "file"),
+    [
+        ("0::/system.slice/job_7/step\n", "system.slice/job_7/memory.max"),
+        ("3:cpu:/\n7:memory:/slurm/job_7\n0::/\n", "v1/slurm/limit"),
+    ],
+)
+def test_a_job_of_a_cluster_limits_the_memory(tmp_path, monkeypatch, lines, file):
+    (tmp_path / "cgroup").write_text(lines)
+    monkeypatch.setattr(malloc, "_MEMBER", tmp_path / "cgroup")
+    limits = {"": (tmp_path, "memory.max"), "memory": (tmp_path / "v1", "limit")}
+    monkeypatch.setattr(malloc, "_LIMITS", limits)
+    whole = malloc.machine_memory()
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text(f"{whole // 3}\n")
+    assert malloc.machine_memory() == whole // 3
+
+
+@linux
+def test_ulimit_limits_the_memory():
+    code = "from hiercam_keras import malloc; print(malloc.machine_memory())"
+    ran = subprocess.run(
+        ["bash", "-c", f"ulimit -v 4000000; exec {sys.executable} -c '{code}'"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(ran.stdout) == 4000000 * 1024
+
+
+def test_memory_that_is_reserved_at_once_is_left_alone(tmp_path, monkeypatch):
+    place = tmp_path / "overcommit_memory"
+    monkeypatch.setattr(malloc, "_OVERCOMMIT", place)
+    place.write_text("2\n")
+    assert "vm.overcommit_memory" in malloc.obstacle()
+    place.write_text("0\n")
+    assert "overcommit" not in (malloc.obstacle() or "")
 
 
 def test_another_thread_cannot_make_the_settings(unset):

@@ -67,6 +67,18 @@ def test_a_later_process_reads_what_one_has_traced(cache):
         assert type(result["c"]) is list and type(result["c"][0]) is tuple
 
 
+def test_a_program_that_may_only_be_read_is_read(cache, monkeypatch, warnings):
+    Traced().run()
+
+    def refuse(place):
+        raise PermissionError(f"{place} belongs to another user")
+
+    monkeypatch.setattr(trace_cache.os, "utime", refuse)
+    later = Traced()
+    later.run()
+    assert later.times == 0 and warnings == []
+
+
 @pytest.mark.parametrize(
     "change",
     ["key", "shape", "type", "source", "version", "setting", "policy", "device"],
