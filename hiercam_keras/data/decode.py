@@ -211,6 +211,8 @@ def _decode(image, least):
     if least and form == "JPEG" and orientation == 1 and mode == "RGB":
         image.draft(None, least)
     image.load()
+    if form == "TIFF":  # Pillow turns its pixels as it loads them, and its size before
+        width, height = image.size
     why = []
     if form not in ("JPEG", "PNG"):
         why.append(f"{form} file")

@@ -85,9 +85,10 @@ def _of_package(path: Path, cache: Path) -> DetectionFile:
     groups: dict[str, str] = {}
     for medium in opened.tables.media:
         file = names[medium.id]
-        boxed = [seen for seen in opened.tables.of(medium)[0] if seen.box]
+        boxed = camtrap_package.boxed(opened.tables.of(medium)[0])
         for index, seen in enumerate(boxed, 1):
-            taxa = ((seen.name, 1.0),) if seen.name else ()
+            named = seen.name and not camtrap_package.by_machine(seen)
+            taxa = ((seen.name, 1.0),) if named else ()
             found.append(Detection(file, seen.box, seen.kind, None, index, taxa))
         if event := opened.tables.event(medium):
             groups[file] = event

@@ -23,10 +23,12 @@ from hiercam_keras.data import capture, decode, fingerprints, heif, prepare_repo
 from hiercam_keras.errors import UserError
 from hiercam_keras.progress import progress
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # Version 1 has no sketches: its files are scanned again. Version 2 has no times, which
-# are read when they are asked for.
-_READ = (1, 2, 3)
+# are read when they are asked for. Version 3 has width and height exchanged in a TIFF
+# file that lies on its side: it is scanned again.
+_READ = (1, 2, 3, 4)
+_SIDEWAYS = 4  # greater orientations
 _SAVE_EVERY = 5000  # files; a killed scan resumes from there
 _MANY = 200  # files; larger scans are announced
 NAME_BYTES = 120  # of a folder's name within the names of its index and runs
@@ -293,7 +295,10 @@ def _load(folder: Path) -> dict[str, Entry]:
         found = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         if found["schema_version"] not in _READ:
             return {}
-        return {name: Entry(*row) for name, row in found["files"].items()}
+        entries = {name: Entry(*row) for name, row in found["files"].items()}
+        if found["schema_version"] > 3:
+            return entries
+        return {name: one for name, one in entries.items() if not _exchanged(one)}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -301,6 +306,10 @@ def _load(folder: Path) -> dict[str, Entry]:
             "The index %s is damaged and will be rebuilt: %s", folder, error
         )
         return {}
+
+
+def _exchanged(entry: Entry) -> bool:
+    return entry.format == "TIFF" and entry.orientation > _SIDEWAYS
 
 
 def _save(folder: Path, root: Path, entries: Mapping[str, Entry]) -> None:

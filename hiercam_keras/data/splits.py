@@ -233,9 +233,7 @@ def _carve(official, seed, fractions, groups, deal):
     parts.update(
         {
             name: ids
-            for name, ids in dealing.deal(
-                official["train"], seed, share, groups
-            ).items()
+            for name, ids in deal(official["train"], seed, share, groups).items()
             if name == "train" or name in missing
         }
     )

@@ -50,7 +50,9 @@ class Export:
     def occurrences(self) -> Iterator[Occurrence | Unread]:
         """The observations."""
         seen: set[str] = set()
-        rows = self._place.rows(self.table)
+        with self._place.open(self.table) as file:
+            delimiter = csv_files.delimiter_of(file.readline())
+        rows = self._place.rows(self.table, delimiter=delimiter)
         next(rows)
         for row in rows:
             fault = fitting(row, len(self.header), self.table)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from hiercam_keras.data import sources, splits
-from hiercam_keras.data.sources.camtrap_package import Events, Seen, label
+from hiercam_keras.data.sources.camtrap_package import Events, Seen, boxed, label
 from hiercam_keras.errors import UserError
 from hiercam_keras.exchange.camtrap_dp import Observation
 from hiercam_keras.modes import splitting
@@ -31,6 +31,7 @@ def seen(name="Anas crecca", method="human", kind="animal"):
 
 
 HUMAN, MACHINE = seen(), seen("Ardea", "machine")
+BLANK = seen("", kind="blank")
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,11 @@ HUMAN, MACHINE = seen(), seen("Ardea", "machine")
         ([seen("")], [HUMAN], ("Anas crecca", "", False)),
         ([], [seen("", kind="vehicle")], ("", "no animal: vehicle", False)),
         ([], [], ("", "without an observation", False)),
+        ([BLANK, MACHINE], [], ("", "no animal: blank", False)),
+        ([MACHINE], [BLANK], ("", "no animal: blank", False)),
+        ([MACHINE, seen("", kind="human")], [], ("", "no animal: human", False)),
+        ([MACHINE, seen("", "machine", "blank")], [], ("Ardea", "", True)),
+        ([MACHINE, seen("", kind="unknown")], [], ("Ardea", "", True)),
     ],
 )
 def test_a_person_is_believed_before_a_machine_and_a_file_before_its_event(
@@ -296,3 +302,15 @@ def test_deployments_group_files_without_an_event(tmp_path, pattern, config):
     draw(folder, pattern, "m1", "m2")
     records = sources.load(config, str(folder)).records
     assert [record.group for record in records] == ["d1", "e"]
+
+
+def test_boxes_are_those_of_people_and_each_comes_once():
+    box, moved = (0.1, 0.2, 0.3, 0.4), (0.1, 0.2, 0.30001, 0.4)
+    person, machine = (
+        seen(method=one)._replace(box=box) for one in ("human", "machine")
+    )
+    again = machine._replace(box=moved, name="Ardea")
+    other = machine._replace(box=(0.5, 0.2, 0.3, 0.4))
+    assert boxed([machine, person, again, other, HUMAN]) == [person]
+    assert boxed([HUMAN, machine, again, other]) == [machine, other]
+    assert boxed([HUMAN]) == []

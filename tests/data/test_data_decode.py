@@ -70,6 +70,19 @@ def test_damaged_exif_is_upright(tmp_path):
     assert facts.orientation == 1
 
 
+@pytest.mark.parametrize("orientation", TURNS)
+def test_exif_turns_a_tiff_file_once(tmp_path, orientation):
+    """Pillow turns its pixels, as it reads them, and has turned its size before."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[:8, :16] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.tif", exif=exif)
+    facts, image = decode.examine(tmp_path / "a.tif")
+    assert (facts.width, facts.height) == image.size
+    assert image.size == ((16, 32) if orientation > 4 else (32, 16))
+
+
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_other_formats_called_jpg(tmp_path, form):
     path = tmp_path / "a.jpg"

@@ -196,6 +196,32 @@ def test_official_splits_win_and_what_they_divide_is_known():
     assert len(set(rest)) == 1
 
 
+def test_val_of_official_images_is_dealt_by_groups_too():
+    """Each group goes to the part that lacks most of its species, not to that which
+    lacks the species of its first image."""
+    RARE, COMMON = ("x", "w"), ("y", "z")
+    records = [
+        Record(
+            f"{number}-{image}.jpg",
+            pathlib.Path("/x.jpg"),
+            Lineage(("f", first if image == 0 else rest), RANKS),
+            split="train",
+            group=str(number),
+        )
+        for number, (first, rest) in enumerate((r, c) for r in RARE for c in COMMON)
+        for image in range(10)
+    ]
+    for seed in range(8):
+        found = place(deal(records, seed, (0.5, 0.5, 0.0)))
+        for species in COMMON:
+            where = {
+                found[one.example_id]
+                for one in records
+                if one.lineage.taxa[1] == species
+            }
+            assert where == {"train", "val"}
+
+
 def test_the_table_of_the_balance(tmp_path):
     records = make([2, 2, 1], [5])
     records[0] = dataclasses.replace(records[0], group=None)

@@ -153,11 +153,23 @@ def test_one_bad_row_of_multimedia_is_a_small_share(tmp_path, config, draw):
         sources.load(config, str(folder))
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_picture_of_several_taxa_is_left_out(tmp_path, config, draw, order):
+    """Whichever of them is named first."""
+    draw(tmp_path / "a", ["1.jpg", "2.jpg", "3.jpg"])
+    rows = ["1,Anas crecca,x,https://x.org/2.jpg", "2,Anas acuta,x,", "3,Pica pica,x,"]
+    lines = ["id,scientific_name,quality_grade,image_url", *rows[::order]]
+    (tmp_path / "a" / "e.csv").write_text("\n".join(lines) + "\n")
+    source = sources.load(config, str(tmp_path / "a"))
+    assert source.report.ignored == {"pictures (several taxa in one picture)": 2}
+    assert [one.example_id for one in source.records] == ["1.jpg", "3.jpg"]
+
+
 def test_a_file_that_two_observations_name_is_of_the_first(tmp_path, config, draw):
     draw(tmp_path / "a", ["1.jpg", "2.jpg"])
     (tmp_path / "a" / "e.csv").write_text(
         "id,scientific_name,quality_grade,image_url\n"
-        "1,Anas crecca,research,https://x.org/2.jpg\n2,Pica pica,research,\n"
+        "1,Anas crecca,research,https://x.org/2.jpg\n2,Anas crecca,research,\n"
     )
     source = sources.load(config, str(tmp_path / "a"))
     assert {one.example_id: one.group for one in source.records} == {

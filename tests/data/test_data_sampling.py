@@ -115,3 +115,9 @@ def test_weights_travel_with_the_batch(data_config, bird_folder):
         assert next(found.epoch(0)).weights is None
     with pytest.raises(UserError, match="train.class_weights is 'x'"):
         loader.make_loader(records, labels, data_config, class_weights="x")
+
+
+def test_the_finest_rank_is_the_last_of_the_labels():
+    labels = {"family": np.zeros(3), "species": np.arange(3)}
+    assert sampling.rank_of(labels, "") == "species"
+    assert sampling.rank_of(labels, "family") == "family"

@@ -41,3 +41,14 @@ def test_rows_with_faults_and_taxa_of_chosen_columns(tmp_path):
     assert not is_export(header_of(path))
     with pytest.raises(UserError, match="no column id"):
         Export(path)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_other_delimiters(tmp_path, delimiter):
+    """As of an editor in a country where a comma is in numbers."""
+    path = tmp_path / "e.csv"
+    lines = ["id,scientific_name,quality_grade", "1,Anas crecca,research"]
+    path.write_text("\n".join(lines).replace(",", delimiter) + "\n")
+    export = Export(path)
+    (one,) = export.occurrences()
+    assert (one.id, one.name) == ("1", "Anas crecca")

@@ -32,6 +32,8 @@ from hiercam_keras.exchange.detections import RelativeBox
 from hiercam_keras.taxonomy.ranks import DEFAULT_RANKS
 
 _MACHINE = "machine"
+_SAME = 1e-4  # of the picture's side; boxes are written with as many digits
+_NO_ANIMALS = ("blank", "human", "vehicle")
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _GROUPS = ("eventID", "deploymentID")  # that data.groups can name
 
@@ -248,7 +250,7 @@ def _pictures(opened: Opened, by: str | None) -> list[Picture]:
         group = medium.deployment
         if by == "eventID":
             group = tables.event(medium) or group
-        boxes = tuple(one.box for one in own if one.box and one.kind == "animal")
+        boxes = tuple(one.box for one in boxed(own) if one.kind == "animal")
         pictures.append(
             Picture(
                 medium.number,
@@ -274,6 +276,8 @@ def _pictures(opened: Opened, by: str | None) -> list[Picture]:
 def label(own: Sequence[Seen], event: Sequence[Seen]) -> tuple[str, str, bool]:
     """The name of the animal in a picture, or why there is none.
 
+    What people say counts before what a machine says.
+
     Args:
       own: observations of the file.
       event: those of the event that it is part of; they count for a picture without
@@ -284,6 +288,12 @@ def label(own: Sequence[Seen], event: Sequence[Seen]) -> tuple[str, str, bool]:
     """
     if own and all(seen.kind != "animal" for seen in own):
         return "", _no_animal(own), False
+    for level in (own, event):
+        said = [seen for seen in level if seen.method != _MACHINE]
+        if any(seen.kind == "animal" for seen in said):
+            break
+        if said and all(seen.kind in _NO_ANIMALS for seen in said):
+            return "", _no_animal(said), False
     for machine in (False, True):
         for level in (own, event):
             names = {
@@ -301,6 +311,27 @@ def label(own: Sequence[Seen], event: Sequence[Seen]) -> tuple[str, str, bool]:
     if all(one.kind != "animal" for one in seen):
         return "", _no_animal(seen), False
     return "", "an animal without a name", False
+
+
+def boxed(own: Sequence[Seen]) -> list[Seen]:
+    """The observations with boxes: of people, else of a machine; each box once."""
+    found: list[Seen] = []
+    marked = [one for one in own if one.box]
+    people = [one for one in marked if one.method != _MACHINE]
+    for one in people or marked:
+        if not any(_equal(one.box, other.box) for other in found):
+            found.append(one)
+    return found
+
+
+def _equal(one: RelativeBox, other: RelativeBox) -> bool:
+    pairs = zip(one, other, strict=True)
+    return all(abs(a - b) < _SAME for a, b in pairs)
+
+
+def by_machine(seen: Seen) -> bool:
+    """Whether a machine alone says it."""
+    return seen.method == _MACHINE
 
 
 def _no_animal(seen: Sequence[Seen]) -> str:

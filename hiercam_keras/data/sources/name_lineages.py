@@ -99,7 +99,8 @@ def _taxa(one: Named) -> dict[str, str]:
     elif parts is not None and parts.rank != "hybrid":
         taxa.pop("species", None)
         if parts.rank in _ABOVE:
-            taxa[parts.rank] = one.name
+            # Without an author and "sp.", which others do not write.
+            taxa[parts.rank] = one.name.split()[0]
         elif parts.rank == "genus":
             taxa["genus"] = parts.genus
     else:

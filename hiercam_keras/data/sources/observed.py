@@ -1,7 +1,7 @@
 """Records of pictures that a table of observations names, for several formats."""
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -178,12 +178,20 @@ def _choose(
     lineages = name_lineages.find(named, known, _ranks(request), request.partial)
     keep = lineage_prefix(request.config.get("keep_lineage", ""))
     chosen: dict[str, tuple[Picture, Lineage | None]] = {}
+    said: dict[str, list[Lineage]] = defaultdict(list)
+    for picture in pictures:
+        found = lineages.get(picture.named)
+        if isinstance(found, Lineage):
+            said[picture.file].append(found)
+    several = {file for file, found in said.items() if not _on_one_path(found)}
     for picture in pictures:
         example_id, why = _file(picture, root)
         lineage, no_name = None, picture.why
         if picture.named is not None:
             found = lineages[picture.named]
             lineage, no_name = (None, found) if isinstance(found, str) else (found, "")
+        if picture.file in several:
+            lineage, no_name = None, "several taxa in one picture"
         if not why and example_id in chosen:
             why = "its file is named before"
         if not why and lineage and lineage.taxa[: len(keep)] != keep:
@@ -195,6 +203,13 @@ def _choose(
         else:
             chosen[example_id] = picture, lineage
     return chosen
+
+
+def _on_one_path(lineages: Sequence[Lineage]) -> bool:
+    """Whether one of them is identified as far as the others, and further."""
+    taxa = [list(filter(None, one.taxa)) for one in lineages]
+    longest = max(taxa, key=len)
+    return all(one == longest[: len(one)] for one in taxa)
 
 
 def _in_pixels(box: RelativeBox, entry: index_lib.Entry) -> Box:
