@@ -52,6 +52,11 @@ class Method:
         """What results name in place of a layer; None for a method of one layer."""
         return _PLACES.get(self.source)
 
+    @property
+    def draws(self) -> bool:
+        """Whether its maps depend on the seeds of the pictures."""
+        return self.source == "random" or self.name == "smoothgrad"
+
 
 # Sources that need nothing of a network but a layer of it.
 ANY_NETWORK = ("layer", "random", "masking", "input")

@@ -64,6 +64,8 @@ def row_scores(space: ScoreSpace, logits: jax.Array) -> jax.Array:
         owner = group.owner[has]
         z = z if has.all() else z[np.flatnonzero(has)]
         top = jax.ops.segment_max(z, owner, group.size)
+        # -inf minus itself is NaN: no species of the taxon has an output.
+        top = jnp.where(jnp.isneginf(top), 0.0, top)
         total = jax.ops.segment_sum(jnp.exp(z - top[owner]), owner, group.size)
         parts.append((top + jnp.log(total)).T)
     return jnp.concatenate(parts, axis=1)

@@ -119,13 +119,13 @@ class _Explainers:
         return method.name, method.place or self._paths[layer]
 
     def __call__(
-        self, images: Any, asked: list[Target]
+        self, images: Any, asked: list[Target], seeds: Any
     ) -> dict[tuple[str, str], Explanation]:
         """The explanations by `key`; see `BaseExplainer.explain_many`."""
         found = {}
         for explain, fused, methods in self._groups:
             for (method, place), result in explain.explain_many(
-                images, asked, methods
+                images, asked, methods, seeds=seeds
             ).items():
                 found[method, fused or place] = result
         return found
@@ -143,7 +143,11 @@ def _known(one: Question, answer: Answer, chunk: Chunk, data: Any) -> Answer:
     if one.target != TRUE:
         return answer
     unknown = np.asarray(data.labels(chunk.records, one.rank)) < 0
-    return answer._replace(trivial=answer.trivial | unknown)
+    numbers = dict(answer.numbers)
+    numbers["label"] = np.where(unknown, -1, numbers["label"])
+    for name in ("probability", "score"):
+        numbers[name] = np.where(unknown, np.nan, numbers[name])
+    return answer._replace(trivial=answer.trivial | unknown, numbers=numbers)
 
 
 def _numbers(

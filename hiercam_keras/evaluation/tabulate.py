@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from hiercam_keras.cam import store
+from hiercam_keras.cam import seeds, store
 from hiercam_keras.cam.explanation import Explanation
 from hiercam_keras.cam.targets import Target
 from hiercam_keras.data.records import Record
@@ -92,7 +92,7 @@ def streamed(
     """Answers from one pass over the batches of a loader.
 
     Args:
-      explain: images and targets -> (method, layer) -> explanation, such as
+      explain: images, targets and seeds= -> (method, layer) -> explanation, such as
         `BaseExplainer.explain_many` by some methods.
       loader: gives each picture once.
       records: of its pictures.
@@ -115,7 +115,8 @@ def streamed(
         if not rows.size:
             continue
         asked = asks(batch)
-        found = explain(batch.images, list(asked.values()))
+        given = batch.images, list(asked.values())
+        found = explain(*given, seeds=seeds.of_ids(batch.example_ids))
         shown = [by_id[batch.example_ids[row]] for row in rows]
         geometry = [batch.geometry[row] for row in rows]
         known = regions.of_pictures(shown, geometry, parts)
@@ -222,7 +223,7 @@ def _of_chunk(chunk, taxonomies, ranks, parts, measured, pairs) -> Table:
         found |= {name: _asked(v, answer.trivial) for name, v in numbers.items()}
         by_question.append(found)
         if pairs:
-            energies.append(maps.energy)
+            energies.append((maps.energy, answer.trivial))
     values = {
         name: np.stack([found[name] for found in by_question], axis=1)
         for name in by_question[0]
@@ -243,14 +244,21 @@ def _asked(values: np.ndarray, trivial: np.ndarray) -> np.ndarray:
     return np.where(trivial, np.nan, values) if values.ndim == 1 else values
 
 
-def _pairs(questions: Sequence[str], energies: Sequence[np.ndarray]) -> dict:
-    """(question, question) -> measure -> (n,).
+def _pairs(
+    questions: Sequence[str], energies: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> dict:
+    """(question, question) -> measure -> (n,), NaN where one of them was not asked.
 
     Of energies: a measure that compares by min-max or by order is the same of heatmaps.
     """
     found = {}
     named = zip(questions, energies, strict=True)
-    for (first, a), (second, b) in itertools.combinations(named, 2):
-        found[first, second] = agreement.agreement_measures(a, b)
-        found[first, second]["earth_mover"] = agreement.earth_movers_distance(a, b)
+    for (first, one), (second, other) in itertools.combinations(named, 2):
+        (a, trivial), (b, likewise) = one, other
+        measured = agreement.agreement_measures(a, b)
+        measured["earth_mover"] = agreement.earth_movers_distance(a, b)
+        found[first, second] = {
+            name: _asked(values, trivial | likewise)
+            for name, values in measured.items()
+        }
     return found

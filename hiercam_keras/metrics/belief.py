@@ -94,7 +94,8 @@ def paths(probabilities: Any, taxonomy: Taxonomy, finest: str) -> Paths:
         taxa[:, depth] = taxonomy.parents(finest, ranks[depth])[starts][chosen]
         values[:, depth] = np.where(taxa[:, depth] < 0, 1.0, of_rank[rows, chosen])
     # Sums of float values in another order may exceed that of the parent by an ulp.
-    return Paths(ranks, taxa, np.minimum.accumulate(values, axis=1))
+    values = np.minimum(np.minimum.accumulate(values, axis=1), 1.0)
+    return Paths(ranks, taxa, values)
 
 
 def _nodes(taxonomy: Taxonomy, finest: str, ranks: Sequence[str]) -> list[np.ndarray]:

@@ -31,14 +31,16 @@ def accuracy(labels: Any, predicted: Any) -> float:
 def true_label_place(logits: Any, labels: Any) -> np.ndarray:
     """Position of the true label in the sorted logits, 0 for the best: int64 (N,).
 
-    Among equal logits the smaller label comes first, as with argmax. The top-k
-    accuracy is mean(place < k).
+    Among equal logits the smaller label comes first, as with argmax, and NaN comes
+    last. The top-k accuracy is mean(place < k).
     """
     logits = np.asarray(logits)
     labels = _labels(labels, logits.shape[-1])
     own = np.take_along_axis(logits, labels[:, None], axis=-1)
     earlier = np.arange(logits.shape[-1]) < labels[:, None]
-    return ((logits > own) | ((logits == own) & earlier)).sum(axis=-1)
+    ahead = (logits > own) | ((logits == own) & earlier)
+    # A NaN of the true label is behind all others, as NaN is larger than nothing.
+    return (ahead | np.isnan(own)).sum(axis=-1)
 
 
 def top_k_accuracy(logits: Any, labels: Any, k: int = 5) -> float:

@@ -26,6 +26,7 @@ from hiercam_keras.runs import network as networks
 from hiercam_keras.runs.network import Network
 from hiercam_keras.runs.run_folder import Run
 from hiercam_keras.runs.truth import Truth
+from hiercam_keras.taxonomy.scores import softmax
 
 HEADER = ("rank", "threshold", "pictures", "named", "right", "accuracy")
 
@@ -51,7 +52,8 @@ def run(settings: Settings) -> str:
     truth = Truth(network.taxonomy)
     with make_loader(chosen, truth, config, once=True) as loader:
         found = network.predict(loader, "calibrate")
-    shares = network.probabilities(network.finest, found.logits[network.finest])
+    # In float64, as answers are: a saturated confidence is no threshold of 1.
+    shares = softmax(found.logits[network.finest].astype(np.float64))
     paths = belief.paths(shares, network.taxonomy, network.finest)
     by_id = {record.example_id: record for record in chosen}
     asked = [by_id[example_id] for example_id in found.example_ids]

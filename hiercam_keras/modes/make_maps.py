@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import locks, multihost, precision, wording
-from hiercam_keras.cam import Explainer, store, targets
+from hiercam_keras.cam import Explainer, seeds, store, targets
 from hiercam_keras.data.geometry import Layout
 from hiercam_keras.data.loader import Batch
 from hiercam_keras.data.records import Record
@@ -219,6 +219,7 @@ def _writer(
         **_allowed(data),
         **_other_tree(data),
         **_precision(explain),
+        **({"seeds": "example_id"} if explain.method.draws else {}),
     )
     # A question that cannot be asked shows here, before there is a folder for it.
     expanded = targets.expand(asked, explain.space)
@@ -310,7 +311,8 @@ def _overlapped(
     for batch in itertools.chain(batches, [None]):
         started = None
         if batch is not None:
-            started = batch, explain.submit(batch.images, asks(batch))
+            drawn = seeds.of_ids(batch.example_ids)
+            started = batch, explain.submit(batch.images, asks(batch), seeds=drawn)
         if waiting is not None:
             yield waiting[0], waiting[1]()
         waiting = started

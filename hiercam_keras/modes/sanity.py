@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras import tables, workdir
-from hiercam_keras.cam import randomization, store, targets
+from hiercam_keras.cam import randomization, seeds, store, targets
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
 from hiercam_keras.metrics import clusters
@@ -71,7 +71,12 @@ def check(
     rows = sanity_table(
         np.stack([entry.cam[0] for entry in entries]),
         _stages(
-            network, data, images, maps.ranks[0], [int(e.label[0]) for e in entries]
+            network,
+            data,
+            images,
+            maps.ranks[0],
+            [int(e.label[0]) for e in entries],
+            seeds.of_ids(ids),
         ),
         groups=clusters.independent(taxa, groups),
         seed=seed,
@@ -107,6 +112,7 @@ def _stages(
     images: np.ndarray,
     rank: str,
     labels: list[int],
+    drawn_by: np.ndarray,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """(layer, maps) with more and more layers random, or one after the other."""
     options, cam = data.config.sanity, data.config.cam
@@ -118,5 +124,7 @@ def _stages(
     )
     total = len(images) * randomization.num_stages(model, options.order, layers)
     for stage in progress(stages, total, "sanity", count=lambda _: len(images)):
-        found = explain(images, asked, cam.method, variables=stage.variables)
+        found = explain(
+            images, asked, cam.method, seeds=drawn_by, variables=stage.variables
+        )
         yield stage.layer, found.cams[:, 0]

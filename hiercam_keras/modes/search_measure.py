@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hiercam_keras import locks, workdir
-from hiercam_keras.cam import randomization, store, targets
+from hiercam_keras.cam import randomization, seeds, store, targets
 from hiercam_keras.cam.base_explainer import BaseExplainer
-from hiercam_keras.cam.methods import get_methods
+from hiercam_keras.cam.methods import METHODS, get_methods
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import explain_out_of_memory
 from hiercam_keras.evaluation import ranking, table
@@ -31,6 +31,7 @@ from hiercam_keras.evaluation.table import Table
 from hiercam_keras.evaluation.tabulate import streamed, tabulate
 from hiercam_keras.metrics.faithfulness.measure import Choices
 from hiercam_keras.metrics.sanity import similarity
+from hiercam_keras.modes import detected
 from hiercam_keras.modes.load import RunData, make_loader
 from hiercam_keras.modes.make_maps import known_records
 from hiercam_keras.modes.sanity import images_of
@@ -163,8 +164,12 @@ def _key(candidate, plan, data, weights, records, few) -> str:
             layer=candidate.layer,
             own_layer=data.config.cam.layer if candidate.placed else "",
             targets=[plan.question.name],
-            preprocessing={"image_size": data.config.data.image_size},
+            preprocessing={
+                "image_size": data.config.data.image_size,
+                **detected.identity(records),
+            },
             few=len(few),
+            seeds="example_id" if METHODS[candidate.method].draws else "",
             choices=vars(plan.choices),
             randomized=plan.kind if plan.randomize else "",
             seed=data.config.seed,
@@ -241,7 +246,7 @@ class _Asked:
         }
         labels = first.values["label"][rows, 0].astype(int)
         images, ids = images_of(few, self._data)
-        alike = self._alike(images, labels, cams)
+        alike = self._alike(images, labels, seeds.of_ids(ids), cams)
         score = _Score(self._network, labels, self._plan)
         size = min(self._data.config.cam.batch_size, len(few))
         todo = [(one, start) for one in tables for start in range(0, len(few), size)]
@@ -300,6 +305,7 @@ class _Asked:
         self,
         images: np.ndarray,
         labels: np.ndarray,
+        drawn_by: np.ndarray,
         cams: dict[Candidate, np.ndarray],
     ) -> dict[Candidate, np.ndarray]:
         """Similarities (n,) to the maps of the same taxa by random weights."""
@@ -316,6 +322,7 @@ class _Asked:
             images,
             targets.label(labels, question.rank, question.score),
             self._methods,
+            seeds=drawn_by,
             variables=last.variables,
         )
         return {

@@ -478,3 +478,27 @@ def test_labels_of_heads_are_checked(tree):
             tree,
             {"a": HeadLabels("species", [0, 1]), "b": HeadLabels("species", [0, 1])},
         )
+
+
+def test_taxa_without_an_output_are_never_the_answer(tree, pictures):
+    """Their scores are -inf, and that of a coarser one of such taxa is no NaN."""
+    model, plain = network(5)
+    order = [0, 1, 3, 4, 5]  # neither a/g2 nor the species v of b/g4
+    given = {"taxonomy": tree, "order": order, "rank": "species"}
+    explain = cam.Explainer(model, "conv", **given)
+    logits = np.full((len(pictures), 7), -np.inf)
+    logits[:, order] = logits_of(plain, pictures)
+    for rank in ("order", "family", "genus"):
+        parents = np.asarray(tree.parents("species", rank))
+        scores = np.stack(
+            [logsumexp(logits[:, parents == one], axis=1) for one in set(parents)], 1
+        )
+        result = explain(pictures, targets.predicted(rank))
+        np.testing.assert_array_equal(result.labels[:, 0], scores.argmax(1))
+        close(result.scores[:, 0], scores.max(1))
+    rival = explain(pictures, targets.contrast("genus", against="runner_up"))
+    assert np.isfinite(rival.scores).all()
+    heads = cam.Explainer(two_heads(True)[0], "conv", labels=HEADS)
+    for rank in ("family", "genus"):
+        found = heads(pictures, targets.predicted(rank))
+        assert np.isfinite(found.scores).all() and found.probabilities.min() > 0

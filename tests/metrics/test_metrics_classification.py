@@ -23,6 +23,13 @@ def test_top_k_and_ties():
     assert cls.top_k_accuracy(np.zeros((4, 4)), [0, 1, 2, 3], k=1) == 0.25
 
 
+def test_a_logit_that_is_no_number_is_not_among_the_best():
+    nan = np.full((4, 10), np.nan)
+    assert cls.top_k_accuracy(nan, [1, 2, 3, 4], k=5) == 0
+    others = np.where(np.arange(10) == 3, 1.0, nan)
+    assert cls.top_k_accuracy(others, [3, 3, 3, 3], k=1) == 1
+
+
 @given(
     hnp.arrays(np.int8, st.tuples(st.integers(1, 6), st.just(5))),
     st.data(),

@@ -291,8 +291,13 @@ def test_an_imported_network_is_a_run_too(config, tmp_path, trained, image_folde
     assert 0 < asked.sum() < len(table)  # all images are asked, and one is not known
     assert np.isfinite(table.of("gini", "species")).all()
     assert (np.isfinite(table.of("gini", "species=true")) == asked).all()
-    right = hc.compare(table, "species", "species=true").differences["correct"]
-    assert right.n == asked.sum()
+    for name in ("probability", "score"):
+        assert (np.isfinite(table.of(name, "species=true")) == asked).all()
+    assert (table.of("label", "species=true")[~asked] == -1).all()
+    compared = hc.compare(table, "species", "species=true")
+    for name in ("correct", "probability", "score"):
+        assert compared.differences[name].n == asked.sum()
+    assert {one.n for one in compared.agreement.values()} == {asked.sum()}
     images = run.images(run.records("test")[:2])
     species = [mine.taxonomy.names("species")[i] for i in range(7)]
     shared = [run.taxonomy.names("species").index(name) for name in species]

@@ -323,3 +323,20 @@ def test_photos_are_converted_into_the_cache_of_the_config(
     )
     photos = Path(trained.config.data.cache_dir) / "photos"
     assert list(photos.glob(f"{tmp_path.name}-*/converted/*.png"))
+
+
+@pytest.mark.parametrize("method", ["random", "smoothgrad"])
+def test_what_is_drawn_for_a_picture_does_not_depend_on_its_batch(trained, method):
+    def maps(size):
+        fields = {"cam.method": method, "cam.batch_size": size}
+        _, made = cam(trained, rank=("family",), fields=fields)
+        found = {one: made.get(one).cam[0] for one in made.example_ids}
+        shutil.rmtree(made.folder)
+        return found
+
+    two, four = maps(2), maps(4)
+    assert two.keys() == four.keys() and len(two) == 9
+    for example_id, cam in two.items():
+        np.testing.assert_allclose(four[example_id], cam, atol=1e-4 * np.abs(cam).max())
+    if method == "random":
+        assert len({cam.tobytes() for cam in two.values()}) == 9
