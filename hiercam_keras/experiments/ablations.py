@@ -34,6 +34,8 @@ def variants_table(
         field = ", ".join("{}={}".format(*one) for one in condition.overrides)
         plain = replace(condition, overrides=())
         for rank in ranks:
+            if rank not in evidence:
+                continue
             pair = pick(measured, (rank,), condition), pick(measured, (rank,), plain)
             part, others = own_and_others(evidence, rank)
             own = energy_gap(*pair, f"asked-{rank}", [part])

@@ -4,6 +4,7 @@
 be compared directly. Cohen's kappa and the bits above chance can.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -48,7 +49,8 @@ def kappa(pool: Pool, rank: str, num_labels: int) -> Estimate:
     sums, (seeds, groups) = kappa_sums(
         true, predicted, pool.seeds, pool.groups, num_labels
     )
-    return resampling.of_sums(sums, groups, kappa_of, seeds)
+    found = resampling.of_sums(sums, groups, kappa_of, seeds, weights=sums[:, 0])
+    return dataclasses.replace(found, n=len(true))
 
 
 def kappa_sums(

@@ -4,6 +4,7 @@
 the species model's at species, together with chance-corrected figures.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -162,4 +163,6 @@ def _kappa(
         own, other = total[:, :width], total[:, width:]
         return accuracy.kappa_of(own) - accuracy.kappa_of(other)
 
-    return resampling.of_sums(sums, by_group, statistic, by_seed)
+    images = parts[0][0][:, 0]
+    found = resampling.of_sums(sums, by_group, statistic, by_seed, weights=images)
+    return dataclasses.replace(found, n=said.shape[1])

@@ -17,6 +17,7 @@ import numpy as np
 from absl import logging
 
 from hiercam_keras import runtime, workdir
+from hiercam_keras.cam import seeds
 from hiercam_keras.cam.score_space import ScoreSpace
 from hiercam_keras.data.exchanged import Drawn
 from hiercam_keras.data.loader import Batch
@@ -85,7 +86,7 @@ def measured(data: RunData, split: str, drawn: Drawn, options: Any) -> Caused:
     }
     places = {
         "effects": identity(data.run.model_path, asked, causes=drawn.digest),
-        "maps": identity(data.run.model_path, ids, **about),
+        "maps": identity(data.run.model_path, ids, causes=drawn.digest, **about),
     }
     paths = {
         name: data.run.path / "looks" / f"causes-{name}-{split}-{digest}.npz"
@@ -192,7 +193,9 @@ def _of_batch(
     """((method, layer), energies (n, K, P)) of the pictures of one batch."""
     on_parts = functools.partial(_on_parts, known=known, labels=labels)
     asked = [question.asks(batch.labels) for question in questions]
-    for view, found in explain.explain_many(batch.images, asked, methods).items():
+    drawn = seeds.of_ids(batch.example_ids)
+    explained = explain.explain_many(batch.images, asked, methods, seeds=drawn)
+    for view, found in explained.items():
         yield (
             view,
             np.stack(

@@ -143,7 +143,10 @@ def _counted(
     places = {}
     for split in splits:
         digest = measurements.identity(
-            run_.model_path, getattr(data.split, split), boxes=view
+            run_.model_path,
+            getattr(data.split, split),
+            boxes=view,
+            truth=_truth_digest(data, split),
         )
         places[split] = run_.path / "looks" / f"boxes-{split}-s{stride}-{digest}.npz"
     missing = [split for split in splits if not places[split].exists()]
@@ -158,6 +161,17 @@ def _counted(
         sets = localization_counts.sets_of(data, ground_truth.of_run(data, split))
         found[split] = localization_counts.load(path, sets)
     return found.get("val"), found[settings.split]
+
+
+def _truth_digest(data: RunData, split: str) -> str:
+    """Of the boxes and masks that maps are scored by."""
+    marked = ground_truth.of_run(data, split, must=False)
+    return measurements.truth_digest(
+        [
+            [name, one.boxes, one.width, one.height, one.masks, one.ignored]
+            for name, one in marked.items()
+        ]
+    )
 
 
 def _has_boxes(data: RunData, split: str) -> bool:

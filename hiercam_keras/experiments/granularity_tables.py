@@ -4,6 +4,7 @@ MaxBoxAccV2 where there are boxes, PxAP where there are masks; data with masks o
 compared by PxAP.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -167,7 +168,21 @@ def _estimate(
         return None
     table, groups, seeds = _stack(several, what)
     figure = figure or _FIGURES[what]
-    return resampling.of_sums(table, groups, figure, seeds)
+    return _of_sums(table, groups, seeds, _sizes(several, what), figure)
+
+
+def _sizes(several: Sequence[Found], what: str) -> np.ndarray:
+    """Images with boxes or masks, in the rows of `_stack`."""
+    return np.concatenate([o.images if what == "boxes" else o.masked for o in several])
+
+
+def _of_sums(table, groups, seeds, sizes, figure) -> Estimate:
+    """The estimate over the species that have such images; it counts the images."""
+    kept = sizes > 0
+    found = resampling.of_sums(
+        table[kept], groups[kept], figure, seeds[kept], weights=sizes[kept]
+    )
+    return dataclasses.replace(found, n=int(sizes.sum()))
 
 
 def _each(several: Sequence[Found]) -> str:
@@ -200,4 +215,5 @@ def _difference(first: Sequence[tuple], second: Sequence[tuple], what: str) -> E
         return of(sums[:, :half]) - of(sums[:, half:])
 
     table = np.concatenate([one, two], axis=1)
-    return resampling.of_sums(table, groups, figure, seeds)
+    sizes = _sizes([test for _, test in first], what)
+    return _of_sums(table, groups, seeds, sizes, figure)

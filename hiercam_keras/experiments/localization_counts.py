@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hiercam_keras import workdir
+from hiercam_keras.cam import seeds
 from hiercam_keras.evaluation import ground_truth
 from hiercam_keras.evaluation.ground_truth import Marked
 from hiercam_keras.evaluation.localization import look
@@ -64,7 +65,8 @@ def count(explain: Any, question: Question, data: RunData, split: str) -> Found:
     batch_size = data.config.cam.batch_size
     for batch, rows in data.batches(records, "boxes", batch_size, "localization"):
         asked = question.asks(batch.labels)
-        cams = explain(batch.images, asked, question.method).cams[:, 0]
+        drawn = seeds.of_ids(batch.example_ids)
+        cams = explain(batch.images, asked, question.method, seeds=drawn).cams[:, 0]
         for row in rows:
             truth = ground_truth.in_map(marked[batch.example_ids[row]], options.size)
             looked = look(tally, cams[row], options)

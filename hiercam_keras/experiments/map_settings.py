@@ -74,8 +74,13 @@ def measurements_at(
     asked = measurements.questions(data.taxonomy, data.finest, kinds, rank)
     ids = getattr(data.split, settings.split)
     places = {}
+    records = data.records(settings.split)
+    marks = [[one.example_id, one.boxes, one.mask_path] for one in records]
+    parts = [one.parts_path for one in records]
+    truth = measurements.truth_digest([data.source.evidence, marks, parts])
     for view in views:
         about = {"view": list(view), "keys": list(asked), "images": images.data_name}
+        about["truth"] = truth
         digest = measurements.identity(run.model_path, ids, **about)
         text = "-".join(filter(None, (settings.split, f"s{view.stride}", *view[1:])))
         safe = re.sub(r"[^\w+-]+", "_", text.replace("++", "pp"))

@@ -154,6 +154,24 @@ def _check_regions(record: Record, parts: bool) -> None:
         )
 
 
+def truth_digest(rows: Any) -> str:
+    """A digest of what maps are compared with.
+
+    Args:
+      rows: JSON values and paths, for instance of boxes and masks. A file counts by its
+        size and the time of its last change.
+    """
+
+    def stamp(value: Any) -> list:
+        if not isinstance(value, Path):
+            return [str(value)]
+        about = value.stat()
+        return [str(value), about.st_size, about.st_mtime_ns]
+
+    text = json.dumps(rows, default=stamp, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def identity(model_path: Path, example_ids: Sequence[str], **rest: Any) -> str:
     """Sixteen hex digits of a digest of model, images and the other arguments."""
     digest = hashlib.sha256(Path(model_path).read_bytes())

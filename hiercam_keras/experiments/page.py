@@ -84,6 +84,7 @@ def command_line(settings: Settings, command: str) -> str:
     given = {
         "--config": settings.config_file,
         "--data_dir": settings.data_dir or "",
+        "--split": settings.split if settings.chosen_split else "",
         "--out": settings.out or "",
     }
     given |= {f"--config.{name}": value for name, value in settings.overrides.items()}

@@ -158,8 +158,10 @@ def _tables(
         evidence.steps_table(models, marks),
         evidence.specificity_table(models, marks),
         *_close_tables(settings, names, measured, done, ranks, marks),
-        _views_table(settings, names, measured, done, ranks[-1], marks),
     ]
+    if ranks[-1] in marks:
+        views = _views_table(settings, names, measured, done, ranks[-1], marks)
+        found.append(views)
     if len(study.habitats) > 1:
         habitats = sorted(study.habitats)
         for weights in tuple(study.weights) or (None,):
@@ -173,7 +175,7 @@ def _tables(
                     background_shift.transfer_table(moved, coarse), study, weights
                 ),
             ]
-    if study.overrides:
+    if study.overrides and marks.keys() & set(ranks):
         found.append(ablations.variants_table(measured, names, ranks, marks))
     if len(ranks) > 1:
         coarse = "family" if "family" in ranks[:-1] else ranks[-2]

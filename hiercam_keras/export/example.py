@@ -11,6 +11,7 @@
 
 import argparse
 import io
+import itertools
 import json
 import math
 from pathlib import Path
@@ -290,7 +291,11 @@ def save_overlay(options, path: Path, number: int, box, answer: dict, about: dic
     picture = part * (1 - alpha) + color * alpha
     kind = rank if options.rank else f"step-{rank}"
     options.out.mkdir(parents=True, exist_ok=True)
-    out = options.out / f"{path.stem}{f'-{number}' if number else ''}-{kind}.png"
+    name_of = f"{path.stem}{f'-{number}' if number else ''}-{kind}"
+    # Photos of other folders, or with another ending, have a name of their own.
+    taken = vars(options).setdefault("taken", {})
+    several = (f"{name_of}{f'~{n}' if n else ''}.png" for n in itertools.count())
+    out = options.out / next(n for n in several if taken.setdefault(n, path) == path)
     Image.fromarray(picture.round().astype(np.uint8)).save(out)
     step = "" if options.rank else "step to "
     return f"{out}: {step}{name(answer['path'][at], rank, about)}"

@@ -19,7 +19,7 @@ def text(card: Mapping[str, Any]) -> str:
         f"# {card['title']}",
         _summary(card),
         "## Use",
-        _USE,
+        _use(card),
         _crops(card),
         "## Accuracy",
         _accuracy(card),
@@ -41,6 +41,7 @@ def text(card: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+_EXAMPLE = "family"  # the rank of the commands below, where a network has it
 _USE = """\
 ```
 pip install onnxruntime numpy pillow
@@ -55,6 +56,16 @@ python example.py --detections=md.json       # animals in MegaDetector's boxes
 | `taxonomy.json` | what inputs and outputs mean: pictures, ranks, taxa, thresholds |
 | `card.json` | the content of this page, for programs |
 | `example.py` | a program that uses all of this |"""
+
+
+def _use(card: Mapping[str, Any]) -> str:
+    """The commands, with a rank of this network, if it has maps."""
+    if not card["network"]["layer"]:
+        return "\n".join(one for one in _USE.splitlines() if "--rank" not in one)
+    ranks = [rank for rank, count in card["taxa"].items() if count > 1]
+    ranks = ranks or list(card["taxa"])
+    rank = _EXAMPLE if _EXAMPLE in ranks else ranks[-1]
+    return _USE.replace(_EXAMPLE, rank)
 
 
 def _summary(card: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from hiercam_keras.experiments import (
     accuracy,
     background_shift,
     evidence,
+    granularity_tables,
     map_agreement,
     measurements,
     original_claims,
@@ -24,6 +25,8 @@ from hiercam_keras.experiments import (
     study_figures,
     view_tables,
 )
+from hiercam_keras.experiments.localization_counts import Found
+from hiercam_keras.experiments.measurements import truth_digest
 from hiercam_keras.experiments.pooling import OBJECT, MeasuredRun, Pool, paired
 from hiercam_keras.experiments.training_grid import Condition, TrainingSpec
 from hiercam_keras.metrics.resampling import Estimate
@@ -69,7 +72,8 @@ def test_kappa_and_bits_by_hand():
     pool = Pool([make_measured(one)])
     assert pool.accuracy("species").value == 0.75
     # By chance: 1/2 x 3/4 + 1/2 x 1/4.
-    assert accuracy.kappa(pool, "species", 2).value == pytest.approx(0.5)
+    kappa = accuracy.kappa(pool, "species", 2)
+    assert kappa.value == pytest.approx(0.5) and kappa.n == 4
     # Shares of the training images, one added to each: 3/4 and 1/4.
     found = accuracy.bits(pool, "species", np.array([0, 0]), 2)
     expected = np.mean(np.log2([1 / 0.75, 0.5 / 0.75, 0.25 / 0.25, 1 / 0.25]))
@@ -366,6 +370,36 @@ def test_the_command_names_every_flag_that_was_given():
         "python main.py --mode=study --config=configs/study.py '--out=a b' "
         "--config.train.epochs=3"
     )
+    settings = Settings("study", {}, {}, split="val", chosen_split=True)
+    assert page.command_line(settings, "python main.py --mode=study") == (
+        "python main.py --mode=study --split=val"
+    )
+
+
+def test_a_figure_of_boxes_is_of_the_species_that_have_some():
+    """Of six species two have boxes, of 3 and 1 images, in each of two trainings."""
+    images = np.array([0, 3, 0, 0, 1, 0])
+    best = np.zeros((6, 3, 4), np.int64)
+    best[1], best[4] = 3, 0
+    nothing = np.zeros((6, 8), np.int64)
+    found = Found(best, images, nothing, nothing, np.zeros(6, int), np.arange(6))
+    one = granularity_tables._estimate([found, found], "boxes")
+    assert (one.n, one.groups) == (8, 2) and np.isnan(one.low)
+    assert one.value == pytest.approx(0.75)
+    pair = [(None, found), (None, found)]
+    gap = granularity_tables._difference(pair, pair, "boxes")
+    assert (gap.n, gap.groups, gap.value) == (8, 2, 0)
+    assert granularity_tables._estimate([found], "pixels") is None
+
+
+def test_measurements_belong_to_the_masks_that_they_were_made_with(tmp_path):
+    mask = tmp_path / "mask.png"
+    mask.write_bytes(b"1")
+    before = truth_digest([["a", ((1, 2, 3, 4),), mask]])
+    assert truth_digest([["a", ((1, 2, 3, 4),), mask]]) == before
+    assert truth_digest([["a", ((1, 2, 3, 5),), mask]]) != before
+    mask.write_bytes(b"12")
+    assert truth_digest([["a", ((1, 2, 3, 4),), mask]]) != before
 
 
 def test_views_that_lost_their_accuracy_are_not_compared():

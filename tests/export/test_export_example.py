@@ -19,7 +19,7 @@ from hiercam_keras.data import crops, detection_files, loader
 from hiercam_keras.data.records import Record
 from hiercam_keras.data.sources import photos
 from hiercam_keras.exchange import detections
-from hiercam_keras.export import example, taxonomy_file
+from hiercam_keras.export import example, readme, taxonomy_file
 from hiercam_keras.export.web import page
 from hiercam_keras.modes import belief
 from hiercam_keras.taxonomy.lineage import Lineage
@@ -376,6 +376,25 @@ def test_an_overlay_is_hot_where_the_map_is(taxonomy, tmp_path):
     assert len(list(tmp_path.glob("*-*.png"))) == 2
 
 
+def test_photos_of_one_name_have_a_map_each(taxonomy, tmp_path):
+    """As those of two cameras; one that is given twice is written again."""
+    Image.new("RGB", (200, 100), (90, 90, 90)).save(tmp_path / "x.png")
+    cells, box = np.zeros((3, 4, 4), np.float32), (50, 0, 150, 100)
+    answer = {"maps": cells, "path": np.array([1, 1, 1])}
+    options = argparse.Namespace(rank="family", step=None, out=tmp_path / "out")
+    said = []
+    for name in ("a/x.png", "b/x.png", "c/x.jpg", "b/x.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.open(tmp_path / "x.png").save(tmp_path / name)
+        about = document(taxonomy)
+        line = example.save_overlay(options, tmp_path / name, 0, box, answer, about)
+        said.append(Path(line.partition(": ")[0]).name)
+    assert said == [
+        "x-family.png", "x-family~1.png", "x-family~2.png", "x-family~1.png"
+    ]  # fmt: skip
+    assert len(list(options.out.iterdir())) == 3
+
+
 def test_there_is_no_map_of_a_rank_that_the_lineage_skips(gaps, tmp_path):
     path = tmp_path / "x.png"
     Image.new("RGB", (200, 100), (90, 90, 90)).save(path)
@@ -525,3 +544,19 @@ def test_it_starts_with_three_packages_alone():
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
     )
     assert not found.stdout and not found.stderr
+
+
+@pytest.mark.parametrize(
+    ("layer", "taxa", "expected"),
+    [
+        ("top", {"order": 2, "family": 4, "species": 9}, "--rank=family"),
+        ("top", {"order": 1, "label": 9}, "--rank=label"),
+        ("top", {"label": 1}, "--rank=label"),
+        ("", {"order": 2, "family": 4}, None),
+    ],
+)
+def test_the_commands_of_the_page_are_those_of_the_network(layer, taxa, expected):
+    said = readme._use({"network": {"layer": layer}, "taxa": taxa})
+    assert "python example.py photo.jpg " in said
+    assert (expected in said) if expected else ("--rank" not in said)
+    assert said.count("family") == 2 * (expected == "--rank=family")
