@@ -176,6 +176,12 @@ def _import(
             "found at its end. If they are probabilities, say "
             "--config.model.activation=softmax; scores are their logarithms then."
         )
+    kept = folder / "model.keras"
+    if kept.is_file() and given.path.samefile(kept):
+        raise UserError(
+            f"--model={given.name} is the run folder's own copy, which --overwrite "
+            "would delete: copy it elsewhere, and name that file."
+        )
     run_folder.clear(folder)
     imported.keep(given.path, folder / "model.keras")
     if imported.digest(folder / "model.keras") != digest:

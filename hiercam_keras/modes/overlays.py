@@ -65,6 +65,9 @@ def draw(
       Number of overlays by verdict.
     """
     maps = store.open(folder)
+    # In the store's folder, which is named by all that a map depends on, overlays that
+    # exist are those of its maps.
+    again = out is not None
     out = out or folder / "overlays"
     records = [record for record in records if record.example_id in maps]
     if not records:
@@ -75,7 +78,7 @@ def draw(
         paths[record.example_id] = _settle(
             out, record.example_id, verdict, data.config.cam.overlay_format
         )
-    todo = [record for record in records if not paths[record.example_id].exists()]
+    todo = [one for one in records if again or not paths[one.example_id].exists()]
     if todo:
         _draw(maps, todo, data, paths)
     columns = (found.verdict, found.basis, found.excess, found.gain)

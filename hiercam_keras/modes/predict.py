@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hiercam_keras import runtime, tables, wording
+from hiercam_keras import multihost, runtime, tables, wording
 from hiercam_keras.data import loader, sources
 from hiercam_keras.data.records import Record
 from hiercam_keras.errors import UserError
@@ -60,11 +60,11 @@ def run(settings: Settings) -> str:
         answers = _ANSWERS[form](settings, this, config)
     records = _of_tables(settings, this, config, form)
     if records is not None:
-        batches = photo_loader(records, config)
+        batches = photo_loader(records, config, multihost.part())
         default = Path(this.results / "predict" / "all.csv")
     elif settings.image:
         records = detected.load_photos(settings, config)
-        batches = photo_loader(records, config)
+        batches = photo_loader(records, config, multihost.part())
         default = Path(this.results / "predict" / "photos.csv")
     else:
         data = open_run(settings, this)
@@ -129,11 +129,20 @@ def _of_tables(
     return list(load_source(config, data_dir, unlabelled=True).records)
 
 
-def photo_loader(records: list[Record], config: Any) -> loader.Loader:
-    """Batches of photographs with lineages that need not be known."""
+def photo_loader(
+    records: list[Record], config: Any, shard: tuple[int, int] = (0, 1)
+) -> loader.Loader:
+    """Batches of photographs with lineages that need not be known.
+
+    Args:
+      records: of the photographs.
+      config: of the run.
+      shard: number of this process, and of all that share the work.
+    """
     size = min(config.data.batch_size, len(records))
+    size = -(-size // shard[1]) * shard[1]
     data = with_fields(config.data, batch_size=size, cache_mb=0, disk_cache="")
-    return loader.make_loader(records, {}, data, seed=config.seed)
+    return loader.make_loader(records, {}, data, seed=config.seed, shard=shard)
 
 
 def _table(

@@ -1,6 +1,7 @@
 """--mode=train: data, split, model, fit, and a run folder that says how it was done."""
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,12 @@ def run(settings: Settings) -> str:
 
 
 def train(settings: Settings) -> tuple[Run, str]:
-    """Trains the ranks of --rank: the finished run, and what is said about it."""
+    """Trains the ranks of --rank: the finished run, and what is said about it.
+
+    --overwrite starts over, also where --resume is given.
+    """
+    if settings.overwrite:
+        settings = dataclasses.replace(settings, resume=False)
     settings, source = with_ranks_of_data(settings)
     config = settings.config
     sources.check_drawn_ranks(config.data, settings.data_dir, settings.rank)
@@ -147,7 +153,7 @@ def _training(
         settings.config,
         training=True,
         batch_size=batch_size,
-        ranks=settings.rank,
+        ranks=sorted(settings.rank, key=truth.ranks.index),
         shard=multihost.part(),
         spaces=spaces,
     )

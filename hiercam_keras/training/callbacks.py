@@ -125,7 +125,8 @@ def validate(
     Returns:
       val_loss and val_accuracy; with several heads both for each rank
       (val_<rank>_loss), and the sum of the losses as val_loss. A rank without labeled
-      images has NaN, and is left out of the sum.
+      images has NaN, and is left out of the sum. A NaN loss of images is infinite in
+      the sum, as no epoch is worse.
     """
     found = predict_logits(model, loader, ranks, check=check)
     figures, total = {}, 0.0
@@ -135,7 +136,7 @@ def validate(
         log_p = log_softmax(logits.astype(np.float64), axis=-1)
         loss = -_mean(log_p[np.arange(len(truth)), truth])
         accuracy = _mean(logits.argmax(-1) == truth)
-        total += 0.0 if np.isnan(loss) else loss
+        total += np.nan_to_num(loss, nan=np.inf, posinf=np.inf) if known.any() else 0.0
         prefix = "val_" if len(ranks) == 1 else f"val_{rank}_"
         figures[prefix + "loss"] = loss
         figures[prefix + "accuracy"] = accuracy

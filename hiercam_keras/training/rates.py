@@ -47,9 +47,9 @@ def layer_rates(
         for layer in model.layers
         if layer.trainable_variables and not layer.name.startswith(_HEAD)
     ]
-    last = max(1, len(layers) - 1)
+    last = len(layers) - 1
     return {
-        id(variable): backbone_rate * depth_rate ** (1 - number / last)
+        id(variable): backbone_rate * depth_rate ** ((last - number) / max(1, last))
         for number, layer in enumerate(layers)
         for variable in layer.trainable_variables
     }

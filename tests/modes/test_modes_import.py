@@ -211,6 +211,9 @@ def test_what_is_refused(config, tmp_path, species, drawn, monkeypatch):
     network(len(species), seed=9).save(run / "model.keras")
     with pytest.raises(UserError, match="is not the file that was imported"):
         asked("eval", config, run, drawn)
+    with pytest.raises(UserError, match="own copy, which --overwrite would delete"):
+        again(model=str(run / "model.keras"), overwrite=True)
+    assert (run / "model.keras").exists()
     (run / "model.keras").write_bytes(whole)
     assert "wrote" in again(overwrite=True)
 

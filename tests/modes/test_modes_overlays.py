@@ -132,3 +132,18 @@ def test_out_is_the_folder_of_the_overlays(trained, drawn, tmp_path):
     with pytest.raises(UserError, match="--out is for the overlays"):
         fields = {**FIELDS, "cam.num_overlays": 0}
         tiny_birds.run("cam", trained.config, fields=fields, **flags)
+
+
+def test_a_folder_of_the_users_has_the_maps_of_the_last_command(trained, tmp_path):
+    def pixels(method):
+        tiny_birds.run(
+            "cam", trained.config, rank=("family",), out=str(tmp_path / "out"),
+            fields={"cam.num_overlays": 3, "cam.method": method},
+        )  # fmt: skip
+        paths = sorted((tmp_path / "out").rglob("*.jpg"), key=lambda path: path.name)
+        assert len(paths) == 3
+        return [path.read_bytes() for path in paths]
+
+    first, second = pixels("gradcam"), pixels("center_gaussian")
+    assert all(a != b for a, b in zip(first, second, strict=True))
+    assert pixels("gradcam") == first

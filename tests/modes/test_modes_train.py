@@ -252,6 +252,16 @@ def test_overwrite_replaces_the_run_but_not_for_a_wrong_flag(trained, tmp_path):
     assert said.splitlines()[1].startswith("best of 1 epoch is 1: accuracy")
     assert not (copy / "eval").exists()
     assert tables.read_log(copy / "log.csv")["epoch"] == [1]
+    # Added to the command that was refused, it starts over, with the new settings.
+    fields |= {"model.weights": "none", "data.batch_size": 4}
+    with pytest.raises(UserError, match="differ"):
+        tiny_birds.run(
+            "train", trained.config, fields=fields, **{**again, "overwrite": False},
+            resume=True,
+        )  # fmt: skip
+    tiny_birds.run("train", trained.config, fields=fields, **again, resume=True)
+    config = json.loads((copy / "config.json").read_text())["config"]
+    assert config["data"]["batch_size"] == 4
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,14 @@ def test_rates_of_layers_by_hand():
     )
 
 
+def test_a_backbone_of_one_layer_has_the_rate_of_the_last():
+    """A preset of keras-hub is one layer."""
+    inputs = keras.Input((3,))
+    x = keras.layers.Dense(4, name="all")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="logits_family")(x))
+    assert set(rates.layer_rates(model, 0.1, 0.01).values()) == {0.1}
+
+
 def test_one_step_is_scaled_layer_by_layer():
     _, plain = fit(options())
     _, scaled = fit(options(backbone_rate=0.5, depth_rate=0.125))
