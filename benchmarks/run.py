@@ -1,6 +1,6 @@
 """Benchmarks: all peers side by side in one go, round by round, and a table of ratios.
 
-    python -m benchmarks.run                       # CPU, all peers, about an hour
+    python -m benchmarks.run                       # CPU, all peers, about 70 minutes
     python -m benchmarks.run --data=arrays         # without TensorFlow
     python -m benchmarks.run --device=gpu --dtype=bfloat16 --data=arrays \
         --cases=224x64,224x128,224x256,224x512

@@ -140,7 +140,7 @@ class Scorer:
         return dict(zip(self.space.heads, parts, strict=True))
 
     def _log_odds(self, order, variables, images, others, rows):
-        del order  # it tells compiled functions apart
+        del order  # each has a compiled function of its own
         logits = self._read(variables, images, others)
         group = jnp.asarray(self.space.group_of)[rows]
         mine = jnp.asarray(self.space.owner)[group] == rows[:, None]  # (B, C)

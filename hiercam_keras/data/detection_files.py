@@ -87,8 +87,7 @@ def _of_package(path: Path, cache: Path) -> DetectionFile:
         file = names[medium.id]
         boxed = camtrap_package.boxed(opened.tables.of(medium)[0])
         for index, seen in enumerate(boxed, 1):
-            named = seen.name and not camtrap_package.by_machine(seen)
-            taxa = ((seen.name, 1.0),) if named else ()
+            taxa = ((seen.name, 1.0),) if seen.name else ()
             found.append(Detection(file, seen.box, seen.kind, None, index, taxa))
         if event := opened.tables.event(medium):
             groups[file] = event

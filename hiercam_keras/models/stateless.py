@@ -14,7 +14,7 @@ import keras
 
 
 def order(trainable: Sequence[Any], non_trainable: Sequence[Any]) -> tuple[int, ...]:
-    """What tells apart two orders of a model's variables.
+    """Identifies the order of a model's variables.
 
     `trainable` of a layer moves its variables from one list to the other. A compiled
     pass keeps the order of its trace, so it is found by this one as well as by shapes.

@@ -13,8 +13,9 @@ def processes(monkeypatch):
     orders = []
 
     class Fake:
-        def __init__(self, name, case, cache):
+        def __init__(self, name, case, cache, python):
             self.name = name
+            orders.append((name, "start", python))
 
         def tell(self, task, calls):
             orders.append((self.name, task, calls))
@@ -30,7 +31,10 @@ def processes(monkeypatch):
 
 
 def test_variants_take_turns_and_long_ones_make_more_steps(processes, tmp_path, capsys):
-    memory.main(["--rounds=2", "--steps=5", "--few_steps=2", f"--out={tmp_path}"])
+    flags = ["--rounds=2", "--steps=5", "--few_steps=2", "--torch_python=another"]
+    memory.main([*flags, f"--out={tmp_path}"])
+    others = [name for name, _, python in processes if python == "another"]
+    assert others == [memory.TORCH]
     trained = [name for name, task, calls in processes if task == "train" and calls > 1]
     names = list(memory.VARIANTS)
     assert trained == names + names[1:] + names[:1]

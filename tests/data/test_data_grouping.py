@@ -106,7 +106,7 @@ def test_an_index_of_an_earlier_version_gets_times_when_asked(
     fresh = sources.load(data_config, str(shots))
     path = fresh.report.index_dir / "index.json"
     content = json.loads(path.read_text())
-    assert content["schema_version"] == 3
+    assert content["schema_version"] == 4
     content["schema_version"] = 2
     content["files"] = {name: row[:-2] for name, row in content["files"].items()}
     path.write_text(json.dumps(content))

@@ -144,7 +144,9 @@ def test_bfloat16_is_summed_in_float32():
     layer.build(x.shape)
 
     def loss(w, x):
-        out = layer.stateless_call([w], [], x)[0]
+        # `stateless_call` of a layer does not cast its kernel.
+        with keras.StatelessScope(state_mapping=[(layer.kernel, w)]):
+            out = layer(x)
         assert out.dtype == "bfloat16"
         return out.astype("float32").sum()
 

@@ -336,7 +336,7 @@ def test_what_is_drawn_for_a_picture_does_not_depend_on_its_batch(trained, metho
 
     two, four = maps(2), maps(4)
     assert two.keys() == four.keys() and len(two) == 9
-    for example_id, cam in two.items():
-        np.testing.assert_allclose(four[example_id], cam, atol=1e-4 * np.abs(cam).max())
+    for example_id, one in two.items():
+        np.testing.assert_allclose(four[example_id], one, atol=1e-4 * np.abs(one).max())
     if method == "random":
-        assert len({cam.tobytes() for cam in two.values()}) == 9
+        assert len({one.tobytes() for one in two.values()}) == 9

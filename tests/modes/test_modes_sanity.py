@@ -36,8 +36,8 @@ def test_random_models_are_asked_what_the_trained_one_answered(trained, monkeypa
     """One stage of all pictures: what it is asked, and the figure made of its maps."""
     made, inner = [], Explainer.__call__
 
-    def spy(explain, images, asked, method, *, variables):
-        found = inner(explain, images, asked, method, variables=variables)
+    def spy(explain, images, asked, method, **options):
+        found = inner(explain, images, asked, method, **options)
         made.append((asked, method, found.cams[:, 0]))
         return found
 

@@ -8,7 +8,7 @@ import pytest
 from hiercam_keras import tables
 from hiercam_keras.errors import UserError
 from hiercam_keras.training import callbacks, fit
-from hiercam_keras.training.predict import predict_logits
+from hiercam_keras.training.predict import Predictions, predict_logits
 
 
 def cross_entropy(logits, labels):
@@ -236,3 +236,15 @@ def test_no_tensorboard_is_a_message(tmp_path, monkeypatch):
     assert callbacks.tensorboard(tmp_path, True) == []
     assert len(lines) == 1 and "pip install tensorboard" in lines[0]
     assert callbacks.tensorboard(tmp_path, False) == []
+
+
+def test_logits_that_are_no_numbers_are_never_the_best(monkeypatch):
+    """A rank without labels counts nothing; one with NaN is worse than anything."""
+    logits = {"family": np.full((3, 2), np.nan), "species": np.zeros((3, 4))}
+    labels = {"family": np.array([0, 1, 1]), "species": np.full(3, -1)}
+    found = Predictions(["a", "b", "c"], logits, labels)
+    monkeypatch.setattr(callbacks, "predict_logits", lambda *_, **__: found)
+    figures = callbacks.validate(None, None, ("family", "species"))
+    assert figures["val_loss"] == np.inf and np.isnan(figures["val_species_loss"])
+    labels["family"][:] = -1
+    assert callbacks.validate(None, None, ("family", "species"))["val_loss"] == 0

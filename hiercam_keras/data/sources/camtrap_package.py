@@ -329,11 +329,6 @@ def _equal(one: RelativeBox, other: RelativeBox) -> bool:
     return all(abs(a - b) < _SAME for a, b in pairs)
 
 
-def by_machine(seen: Seen) -> bool:
-    """Whether a machine alone says it."""
-    return seen.method == _MACHINE
-
-
 def _no_animal(seen: Sequence[Seen]) -> str:
     kinds = Counter(one.kind for one in seen)
     return f"no animal: {kinds.most_common(1)[0][0]}"
