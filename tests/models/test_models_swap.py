@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from hiercam_keras.errors import UserError
+from hiercam_keras.models.heads import build_model
+from hiercam_keras.models.initializers import numpy_initializers
 from hiercam_keras.models.xla_layers import (
     CPU_KINDS,
     KINDS,
@@ -79,6 +81,34 @@ def test_training_step_equals_that_of_stock_layers(small_model, images):
     pairs = zip([*state, *grads], [*fast_state, *fast_grads], strict=True)
     for expected, got in pairs:
         np.testing.assert_allclose(got, expected, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "batch"), [(96, 8), (224, 4)])
+def test_b0_equals_that_of_stock_layers_by_round_off(size, batch):
+    """Logits to 1e-5 of the largest, gradients to 1e-4; dropout draws the same."""
+    keras.utils.set_random_seed(0)
+    with numpy_initializers():
+        model = build_model("efficientnet_b0", size, {"species": 48})
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (batch, size, size, 3)).astype("float32")
+    trainable = [one.value for one in model.trainable_variables]
+    state = [one.value for one in model.non_trainable_variables]
+
+    def logits():
+        run = jax.jit(lambda *given: model.stateless_call(*given, training=False)[0])
+        return np.asarray(run(trainable, state, images))
+
+    stock(model)
+    expected, (_, slow) = logits(), gradients(model, images)
+    accelerate(model, CPU_KINDS)
+    found, (_, fast) = logits(), gradients(model, images)
+    np.testing.assert_allclose(
+        found, expected, rtol=0, atol=1e-5 * np.abs(expected).max()
+    )
+    largest = max(np.abs(one).max() for one in slow)
+    for got, exact in zip(fast, slow, strict=True):
+        np.testing.assert_allclose(got, exact, rtol=0, atol=1e-4 * largest)
 
 
 def test_all_but_the_class_stays(small_model, images):
