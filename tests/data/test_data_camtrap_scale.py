@@ -12,7 +12,8 @@ from hiercam_keras.exchange.camtrap_dp import OBSERVATIONS
 
 NUM_MEDIA, NUM_DEPLOYMENTS = 200_000, 200
 READ = """
-import resource, sys, time
+import sys, time
+from benchmarks.worker import peak_memory  # of this process, not of its parent's copy
 from ml_collections import ConfigDict
 from hiercam_keras.data import sources
 from hiercam_keras.errors import UserError
@@ -24,7 +25,7 @@ except UserError as error:
 else:
     raise AssertionError
 print(time.process_time())
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peak_memory())
 """
 
 
