@@ -232,7 +232,7 @@ def test_what_changes_no_result_may_change_on_the_way(stopped, tmp_path):
 def test_overwrite_replaces_the_run_but_not_for_a_wrong_flag(trained, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(trained.path("family"), copy)
-    (copy / "eval" / "test").mkdir(parents=True)
+    (copy / "eval" / "test").mkdir(parents=True, exist_ok=True)
     before = (copy / "model.keras").read_bytes()
     again = {"rank": ("family",), "workdir": str(copy), "overwrite": True}
     for fields in (
