@@ -2,8 +2,8 @@
 # make photo IMAGE=bird.jpg   what a network with ImageNet's weights looks at
 # make test   all tests but the slow ones
 # make test PYTHON=python3.13 VENV=.venv313   the same with another Python
-# make bench BENCH=--python_of=hiercam=/newer/bin/python   this project on a newer JAX
 # make test PYTHON=python3.11 VENV=.venv-oldest CONSTRAINTS=requirements-oldest.txt
+# make bench BENCH=--python_of=hiercam=/newer/bin/python   this project on a newer JAX
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?=

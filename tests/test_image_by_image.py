@@ -170,10 +170,10 @@ def draws(weights, images, labels):
 
 
 def channels_to_the_front(weights, images, labels):
-    """An array with as many channels as images, and these in front."""
+    """The first small array has channels in front, as many as there are images."""
     wide, narrow, head = weights
-    small = jnp.tanh(images.astype("float32") @ wide) @ narrow[:, :4]
-    return jnp.moveaxis(small, -1, 0).mean((2, 3)).T @ head[:4]
+    moved = jnp.moveaxis(jnp.tanh(images.astype("float32") @ wide), -1, 0)
+    return moved.mean((2, 3)).T @ narrow @ head
 
 
 @pytest.mark.parametrize("function", [statistics, draws])
@@ -181,8 +181,12 @@ def test_what_a_batch_does_together_is_not_done_one_by_one(function):
     assert both(function)[0] == []
 
 
-def test_images_are_on_the_first_axis():
-    both(channels_to_the_front)
+def test_images_are_on_the_first_axis(monkeypatch):
+    images, labels = np.tile(IMAGES, (10, 1, 1, 1)), np.tile(LABELS, 10)
+    both(channels_to_the_front, images, labels)
+    monkeypatch.setattr(image_by_image, "_row_by_row", lambda *_: True)
+    with pytest.raises(AssertionError, match="mismatch"):  # a channel for an image
+        both(channels_to_the_front, images, labels)
 
 
 def test_constants_are_no_draws():

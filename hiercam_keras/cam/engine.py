@@ -395,8 +395,8 @@ class Explainer(BaseExplainer):
 
     def _key(self, images, others: tuple) -> tuple:
         """What a program depends on."""
-        own = self.model.trainable_variables, self.model.non_trainable_variables
-        return (*_shapes(images, others), stateless.order(*own))
+        order = stateless.order(*stateless.variables(self.model))
+        return (*_shapes(images, others), order)
 
     def _check_range(self, images) -> None:
         """Warns once where a network of 0 .. 255 is given 0 .. 1."""

@@ -139,10 +139,8 @@ def _replaced_calls(layers: Sequence, wrap: Callable) -> Iterator[None]:
 
 def variables_of(model: keras.Model) -> tuple[list, list]:
     """Values of the trainable and the non-trainable variables, for `apply`."""
-    return (
-        [v.value for v in model.trainable_variables],
-        [v.value for v in model.non_trainable_variables],
-    )
+    trainable, state = stateless.variables(model)
+    return [one.value for one in trainable], [one.value for one in state]
 
 
 def apply(model: keras.Model, variables: tuple[list, list], inputs: Any) -> Any:

@@ -96,8 +96,7 @@ class KerasNetwork:
 
     def order(self) -> tuple[int, ...]:
         """See `network.Network`."""
-        variables = self.model.trainable_variables, self.model.non_trainable_variables
-        return stateless.order(*variables)
+        return stateless.order(*stateless.variables(self.model))
 
     def stages(self) -> tuple[KerasLayer, ...]:
         """See `network.Network`."""

@@ -13,6 +13,11 @@ from typing import Any
 import keras
 
 
+def variables(model: keras.Model) -> tuple[list[Any], list[Any]]:
+    """The trainable and the non-trainable variables, as `call` takes their values."""
+    return model.trainable_variables, model.non_trainable_variables
+
+
 def order(trainable: Sequence[Any], non_trainable: Sequence[Any]) -> tuple[int, ...]:
     """Identifies the order of a model's variables.
 

@@ -173,8 +173,7 @@ class Network:
         """Reads logits as they come, or of another order, or before a softmax."""
         if self.labels is None:
             return forward.forward_function(self.model, self.precision)
-        variables = self.model.trainable_variables, self.model.non_trainable_variables
-        order = stateless.order(*variables)
+        order = stateless.order(*stateless.variables(self.model))
         if order not in self._compiled:
             self._compiled[order] = forward.compiled(self._reader.logits)
         return self._compiled[order]

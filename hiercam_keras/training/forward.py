@@ -32,7 +32,7 @@ def predict_batch(
       images: (B, S, S, 3), any B of at least 1.
       forward: of `compiled`, in place of the model's own outputs.
     """
-    variables = model.trainable_variables, model.non_trainable_variables
+    variables = stateless.variables(model)
     forward = forward or _known_forward(model, "default", stateless.order(*variables))
     trainable, state = ([one.value for one in part] for part in variables)
     if keras.distribution.distribution() is None:
@@ -52,7 +52,7 @@ def forward_function(model: keras.Model, products: str = "default") -> Forward:
       model: the model.
       products: precision of float32 products, see `precision.resolved`.
     """
-    order = stateless.order(model.trainable_variables, model.non_trainable_variables)
+    order = stateless.order(*stateless.variables(model))
     return _known_forward(model, products, order)
 
 

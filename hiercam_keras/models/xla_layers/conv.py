@@ -6,14 +6,17 @@ the channel axis (im2col). The barrier before the weight gradient prevents XLA f
 fusing the transpose of dy into it.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import keras
 from jax import lax
 
-from hiercam_keras.models.xla_layers.depthwise import pad_axes, spatial_axis, take_tap
+from hiercam_keras.models.xla_layers.depthwise import (
+    as_kernel,
+    pad_axes,
+    spatial_axis,
+    take_tap,
+)
 from hiercam_keras.models.xla_layers.halfword import widen
 from hiercam_keras.models.xla_layers.notes import Convolved, note
 from hiercam_keras.models.xla_layers.sharding import sum_over_batch_shards
@@ -177,15 +180,6 @@ def _plain(layer: keras.layers.Conv2D, inputs: jax.Array) -> bool:
         and set(layer.dilation_rate) == {1}
         and len(inputs.shape) == 4
     )
-
-
-def as_kernel(inputs: jax.Array, kernel: Any) -> tuple[jax.Array, jax.Array]:
-    """Inputs and kernel in the dtype of the kernel, as Keras' convolutions take them.
-
-    They differ where pictures are integers, or where a layer does not autocast.
-    """
-    kernel = keras.ops.convert_to_tensor(kernel)
-    return keras.ops.convert_to_tensor(inputs, dtype=kernel.dtype), kernel
 
 
 def _named_as_stock(cls: type) -> type:

@@ -15,7 +15,7 @@ tap.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -244,6 +244,15 @@ def _backward_rule(rows, cols, residuals, dy):
 depthwise_conv.defvjp(_forward_rule, _backward_rule)
 
 
+def as_kernel(inputs: jax.Array, kernel: Any) -> tuple[jax.Array, jax.Array]:
+    """Inputs and kernel in the dtype of the kernel, as Keras' convolutions take them.
+
+    They differ where pictures are integers, or where a layer does not autocast.
+    """
+    kernel = keras.ops.convert_to_tensor(kernel)
+    return keras.ops.convert_to_tensor(inputs, dtype=kernel.dtype), kernel
+
+
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """`keras.layers.DepthwiseConv2D`, fast under XLA:CPU; saved as the stock layer.
 
@@ -265,8 +274,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
             return super().call(inputs)
         sizes = zip(inputs.shape[1:3], self.kernel_size, self.strides, strict=True)
         rows, cols = (spatial_axis(*size, self.padding) for size in sizes)
-        kernel = keras.ops.convert_to_tensor(self.kernel)
-        inputs = keras.ops.convert_to_tensor(inputs, dtype=kernel.dtype)
+        inputs, kernel = as_kernel(inputs, self.kernel)
         outputs = depthwise_conv(inputs, kernel, rows, cols)
         if self.use_bias:
             outputs = keras.ops.add(outputs, self.bias)

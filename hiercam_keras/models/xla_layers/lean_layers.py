@@ -13,8 +13,7 @@ import jax
 import keras
 
 from hiercam_keras.models.xla_layers import batchnorm, lean
-from hiercam_keras.models.xla_layers.conv import as_kernel
-from hiercam_keras.models.xla_layers.depthwise import spatial_axis
+from hiercam_keras.models.xla_layers.depthwise import as_kernel, spatial_axis
 from hiercam_keras.models.xla_layers.notes import Convolved, note, noted
 
 # Products for each value of a gradient by slices. With more of them, as at 5x5 taps and
